@@ -1,0 +1,9 @@
+// What the binary exports. The job record's layout is drawn in src/wasm/job_record.ts.
+
+export { forward, scratchBytes } from "./forward";
+export { packKeys, packValues } from "./layout";
+
+// Where memory begins that is nobody's yet.
+export function heapBase(): usize {
+  return __heap_base;
+}

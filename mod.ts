@@ -1,0 +1,25 @@
+/**
+ * FlashTile: exact FlashAttention for Deno, Bun, Node, edge runtimes and browsers.
+ *
+ * ```ts
+ * import { attention, tensor } from "@flashtile/attention";
+ *
+ * const q = tensor(new Float32Array(8 * 16 * 64), [8, 16, 64]); // [heads, queries, D]
+ * const kv = tensor(new Float32Array(2 * 100 * 64), [2, 100, 64]); // grouped: 2 heads serve 8
+ * const { out } = await attention(q, kv, kv, { causal: true });
+ * console.log(out.shape); // [8, 16, 64]
+ * ```
+ *
+ * @module
+ */
+
+export type { AttentionResult, AttentionResultWithLse } from "./src/attention.ts";
+export type { BackendName, EngineTensor } from "./src/backend.ts";
+export { type Availability, type Capabilities, capabilities } from "./src/capabilities.ts";
+export { attention } from "./src/default_engine.ts";
+export type { DType } from "./src/dtype.ts";
+export { createEngine, type Engine, type EngineOptions } from "./src/engine.ts";
+export { BackendUnavailableError, DeviceLostError } from "./src/errors.ts";
+export type { AttentionOptions, BooleanTensor, Causal, Layout, Progress } from "./src/options.ts";
+export { type Tensor, tensor } from "./src/tensor.ts";
+export type { BinaryName } from "./src/wasm/module.ts";

@@ -1,0 +1,71 @@
+/**
+ * The engine behind the bare functions, made at first use.
+ *
+ * @module
+ */
+
+import type { AttentionResult, AttentionResultWithLse } from "./attention.ts";
+import { createEngine, type Engine } from "./engine.ts";
+import type { AttentionOptions } from "./options.ts";
+import { planAttention } from "./plan.ts";
+import type { Tensor } from "./tensor.ts";
+
+let engine: Promise<Engine> | undefined;
+
+function defaultEngine(): Promise<Engine> {
+  if (engine === undefined) {
+    engine = createEngine();
+    engine.catch(() => engine = undefined); // A failure is not kept: the next call tries again.
+  }
+  return engine;
+}
+
+/**
+ * Exact attention, `softmax(scale * q k^T) v`, in linear memory: no score matrix is ever held.
+ *
+ * ```ts
+ * import { attention, tensor } from "@flashtile/attention";
+ *
+ * const [heads, queries, keys, dim] = [8, 16, 128, 64];
+ * const q = tensor(new Float32Array(heads * queries * dim).fill(0.1), [heads, queries, dim]);
+ * const k = tensor(new Float32Array(heads * keys * dim).fill(0.2), [heads, keys, dim]);
+ * const v = tensor(new Float32Array(heads * keys * dim).fill(0.3), [heads, keys, dim]);
+ * const { out, lse } = await attention(q, k, v, { causal: true, lse: true });
+ * console.log(out.shape, lse.shape); // [8, 16, 64] [8, 16]
+ * ```
+ *
+ * Query head `h` reads key/value head `floor(h * Hkv / Hq)`: grouped and multi-query heads need no
+ * copies. A row that sees no key gives 0, and -Infinity in `lse`. FlashAttention, Dao et al.,
+ * arXiv 2205.14135, algorithm 1.
+ *
+ * @param q Queries, `[B, Hq, Nq, D]`, `[H, N, D]` or `[N, D]`; `layout: "bnhd"` swaps H and N.
+ * @param k Keys, `[B, Hkv, Nk, D]`; `Hq` is a multiple of `Hkv`.
+ * @param v Values, `[B, Hkv, Nk, Dv]`.
+ * @param options What to attend to and what to return; see {@linkcode AttentionOptions}.
+ * @returns `out` in the rank and layout of `q` and with `lse: true` also `lse`, natural logarithm.
+ * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
+ * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
+ * @throws `signal.reason` when the signal aborts.
+ */
+export function attention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionOptions & { readonly lse: true },
+): Promise<AttentionResultWithLse>;
+export function attention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options?: AttentionOptions,
+): Promise<AttentionResult>;
+export async function attention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options?: AttentionOptions,
+): Promise<AttentionResult> {
+  if (engine === undefined) planAttention(q, k, v, options); // Bad input needs no engine.
+  return await (await defaultEngine()).attention(q, k, v, options);
+}

@@ -1,0 +1,33 @@
+/**
+ * Errors that a caller can act on. Everything else is a `TypeError` (a wrong kind of thing) or a
+ * `RangeError` (a wrong value, shape or size).
+ *
+ * @module
+ */
+
+/**
+ * The backend that was asked for cannot serve on this machine. The message says why; ask for
+ * another one, or for `"auto"`.
+ */
+export class BackendUnavailableError extends Error {
+  override readonly name = "BackendUnavailableError";
+  /** The backend that was asked for, as `createEngine` takes it. */
+  readonly backend: string;
+
+  constructor(backend: string, reason: string, options?: ErrorOptions) {
+    super(`Cannot use the ${backend} backend: ${reason}`, options);
+    this.backend = backend;
+  }
+}
+
+/**
+ * The GPU device went away while a call was running. The call's result is lost, the engine is not:
+ * the next call asks for a new device.
+ */
+export class DeviceLostError extends Error {
+  override readonly name = "DeviceLostError";
+
+  constructor(reason: string, options?: ErrorOptions) {
+    super(`Lost the GPU device: ${reason}`, options);
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * The plan: what a call means, decided once. Backends execute plans and know no options.
+ *
+ * @module
+ */
+
+import type { AttentionOptions } from "./options.ts";
+import type { BooleanTensor } from "./options.ts";
+import type { Tensor, View } from "./tensor.ts";
+import { checkInputs, checkOffsets, checkOptions, checkOut } from "./validate.ts";
+
+/** Keys `aligned - left <= j <= aligned + right` are seen; `Infinity` is open. */
+export interface Band {
+  readonly left: number;
+  readonly right: number;
+}
+
+/** A checked call of `attention()`, with every default filled in. */
+export interface AttentionPlan {
+  readonly batch: number;
+  readonly queryHeads: number;
+  readonly keyHeads: number;
+  /** Query heads per key/value head: head `h` reads key/value head `floor(h / group)`. */
+  readonly group: number;
+  readonly queries: number;
+  readonly keys: number;
+  readonly dim: number;
+  readonly valueDim: number;
+  readonly q: View;
+  readonly k: View;
+  readonly v: View;
+  /** Where the caller wants the result; `null` for a tensor of its own. */
+  readonly out: View | null;
+  /** Shape of the result as the caller sees it. */
+  readonly outShape: readonly number[];
+  /** Shape of `lse` as the caller sees it; `null` when it is not asked for. */
+  readonly lseShape: readonly number[] | null;
+  readonly scale: number;
+  /** Query `i` of batch `b` is aligned with key `i + offsets[b]`. */
+  readonly offsets: readonly number[];
+  readonly band: Band;
+
+  // Decided here once they are executed; until then always null.
+  readonly softcap: number | null;
+  readonly slopes: Tensor | null;
+  readonly bias: Tensor | null;
+  readonly mask: BooleanTensor | null;
+  readonly sinks: Tensor | null;
+  readonly keyLengths: readonly number[] | null;
+  readonly sequences: { readonly q: Int32Array; readonly k: Int32Array } | null;
+  readonly blockMask: unknown;
+}
+
+const open: Band = { left: Infinity, right: Infinity };
+const causalBand: Band = { left: Infinity, right: 0 };
+
+/** Checks a call and decides what it means. */
+export function planAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionOptions = {},
+): AttentionPlan {
+  checkOptions(options);
+  const { causal = false, layout = "bhnd" } = options;
+  const inputs = checkInputs(q, k, v, layout);
+  const [batch, queryHeads, queries, dim] = inputs.q.shape;
+  const [, keyHeads, keys] = inputs.k.shape;
+  const valueDim = inputs.v.shape[3];
+  const outShape = [...q.shape.slice(0, -1), valueDim];
+  const lseShape = [batch, queryHeads, queries].slice(4 - inputs.rank);
+  const aligned = causal === "top-left" ? 0 : keys - queries;
+  return Object.freeze({
+    batch,
+    queryHeads,
+    keyHeads,
+    group: queryHeads / keyHeads,
+    queries,
+    keys,
+    dim,
+    valueDim,
+    q: inputs.q,
+    k: inputs.k,
+    v: inputs.v,
+    out: options.out === undefined ? null : checkOut(options.out, outShape, layout),
+    outShape,
+    lseShape: options.lse ? lseShape : null,
+    scale: options.scale ?? 1 / Math.sqrt(dim),
+    offsets: checkOffsets(options.offset, batch, aligned),
+    band: causal ? causalBand : open,
+    softcap: null,
+    slopes: null,
+    bias: null,
+    mask: null,
+    sinks: null,
+    keyLengths: null,
+    sequences: null,
+    blockMask: null,
+  });
+}

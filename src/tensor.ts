@@ -1,0 +1,132 @@
+/**
+ * Tensors as callers write them, and how one is read: data, shape, element strides and an offset.
+ *
+ * @module
+ */
+
+import type { DType } from "./dtype.ts";
+
+/**
+ * A view of numbers: element `[i0, i1, ...]` is `data[offset + i0 * strides[0] + i1 * strides[1] + ...]`.
+ *
+ * Rank 4 is `[B, H, N, D]`, rank 3 `[H, N, D]`, rank 2 `[N, D]`; with `layout: "bnhd"` the head and
+ * sequence axes change places.
+ */
+export interface Tensor {
+  /** The elements. */
+  readonly data: Float32Array;
+  /** Extent of each axis. */
+  readonly shape: readonly number[];
+  /** How elements are stored; by default what the kind of `data` says. */
+  readonly dtype?: DType;
+  /** Elements from one index to the next, per axis; by default those of a contiguous tensor. */
+  readonly strides?: readonly number[];
+  /** Element of `data` at which the tensor begins; 0 by default. */
+  readonly offset?: number;
+}
+
+/** Number of elements of a shape. */
+export function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((size, extent) => size * extent, 1);
+}
+
+/** Element strides of a contiguous tensor, last axis fastest. */
+export function contiguousStrides(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length);
+  let stride = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    strides[axis] = stride;
+    stride *= shape[axis];
+  }
+  return strides;
+}
+
+/**
+ * Names the shape of a contiguous array.
+ *
+ * ```ts
+ * import { tensor } from "@flashtile/attention";
+ *
+ * const q = tensor(new Float32Array(8 * 16 * 64), [8, 16, 64]); // 8 heads, 16 queries, D = 64
+ * ```
+ *
+ * @param data The elements, last axis fastest.
+ * @param shape Extent of each axis; their product is the length of `data`.
+ * @returns The tensor; `data` is kept, not copied.
+ * @throws {TypeError} When `data` is not a `Float32Array` or `shape` not an array of whole numbers.
+ * @throws {RangeError} When the shape names another number of elements than `data` has.
+ */
+export function tensor(data: Float32Array, shape: readonly number[]): Tensor {
+  if (!(data instanceof Float32Array)) {
+    throw new TypeError("Cannot make a tensor: `data` must be a Float32Array");
+  }
+  if (!Array.isArray(shape) || !shape.every((n) => Number.isSafeInteger(n) && n >= 0)) {
+    throw new TypeError("Cannot make a tensor: `shape` must be an array of whole numbers >= 0");
+  }
+  if (sizeOf(shape) !== data.length) {
+    throw new RangeError(
+      `Cannot make a tensor: shape [${shape}] names ${
+        sizeOf(shape)
+      } elements, \`data\` has ${data.length}`,
+    );
+  }
+  return { data, shape: [...shape], dtype: "f32" };
+}
+
+/** A tensor of rank 4 in the order `[B, H, N, D]`, whatever the caller's rank and layout. */
+export interface View {
+  readonly data: Float32Array;
+  readonly offset: number;
+  readonly shape: Extents;
+  readonly strides: Extents;
+}
+
+/** One number per axis of `[B, H, N, D]`. */
+export type Extents = readonly [batch: number, heads: number, rows: number, columns: number];
+
+/** Axes of a checked tensor in the order `[B, H, N, D]`; missing ones have extent 1, stride 0. */
+export function viewOf(tensor: Tensor, layout: "bhnd" | "bnhd"): View {
+  const { data, shape, offset = 0, strides = contiguousStrides(shape) } = tensor;
+  const arrange = (axes: readonly number[], missing: number): Extents => {
+    const padded = [...new Array<number>(4 - axes.length).fill(missing), ...axes];
+    // Rank 2 is [N, D] in both layouts.
+    if (layout === "bnhd" && axes.length > 2) [padded[1], padded[2]] = [padded[2], padded[1]];
+    return padded as unknown as Extents;
+  };
+  return { data, offset, shape: arrange(shape, 1), strides: arrange(strides, 0) };
+}
+
+/** First and last element of `data` that a tensor reaches; `undefined` when it is empty. */
+export function reach(
+  view: Pick<View, "shape" | "strides" | "offset">,
+): [number, number] | undefined {
+  if (sizeOf(view.shape) === 0) return undefined;
+  const span = view.shape.reduce((sum, extent, axis) => sum + (extent - 1) * view.strides[axis], 0);
+  return [view.offset, view.offset + span];
+}
+
+/** Whether two views may share an element: their reaches in the same buffer intersect. */
+export function mayOverlap(a: View, b: View): boolean {
+  if (a.data.buffer !== b.data.buffer) return false;
+  const ours = reach(a), theirs = reach(b);
+  if (!ours || !theirs) return false;
+  const at = (view: View, element: number) => view.data.byteOffset + element * 4;
+  return at(a, ours[0]) <= at(b, theirs[1]) && at(b, theirs[0]) <= at(a, ours[1]);
+}
+
+/** Copies every element from one view to another of the same shape. */
+export function copyView(from: View, to: View): void {
+  const [batch, heads, rows, columns] = from.shape;
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      for (let n = 0; n < rows; n++) {
+        const source = from.offset + b * from.strides[0] + h * from.strides[1] +
+          n * from.strides[2];
+        const target = to.offset + b * to.strides[0] + h * to.strides[1] + n * to.strides[2];
+        for (let d = 0; d < columns; d++) {
+          to.data[target + d * to.strides[3]] = from.data[source + d * from.strides[3]];
+        }
+      }
+    }
+  }
+}

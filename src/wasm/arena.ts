@@ -1,0 +1,128 @@
+/**
+ * The arena: who owns which bytes of linear memory.
+ *
+ * First fit over a list of free spans in address order, neighbours joined when one is freed, so that
+ * calls of mixed shapes settle on the memory that the largest of them needs.
+ *
+ * @module
+ */
+
+/** Bytes of a page of Wasm memory. */
+export const pageBytes = 65536;
+
+/** Alignment of every block: a cache line. */
+const alignment = 64;
+
+/**
+ * Bytes behind each block that belong to it but not to its owner: kernels read vectors of four
+ * columns and may look past the end of a last row.
+ */
+const slack = 16;
+
+/** Pages asked for at once, so that many small blocks do not each grow the memory. */
+const growthPages = 16;
+
+interface Span {
+  at: number;
+  bytes: number;
+}
+
+/** Allocates blocks of a Wasm memory above `base`. */
+export class Arena {
+  readonly memory: WebAssembly.Memory;
+  readonly #maximumBytes: number;
+  readonly #blocks = new Map<number, number>();
+  #free: Span[];
+
+  constructor(memory: WebAssembly.Memory, base: number, maximumBytes: number) {
+    this.memory = memory;
+    this.#maximumBytes = maximumBytes;
+    const at = roundUp(base, alignment);
+    this.#free = [{ at, bytes: memory.buffer.byteLength - at }];
+  }
+
+  /** Bytes reserved from the system. */
+  get reservedBytes(): number {
+    return this.memory.buffer.byteLength;
+  }
+
+  /** Bytes in blocks that are not freed. */
+  get usedBytes(): number {
+    return this.#blocks.values().reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  /**
+   * Takes a block, growing the memory when no free span is large enough.
+   *
+   * @throws {RangeError} When the memory cannot grow as far; nothing has changed then.
+   */
+  allocate(bytes: number): number {
+    const size = roundUp(bytes + slack, alignment);
+    const span = this.#free.find((free) => free.bytes >= size) ?? this.#grow(size, bytes);
+    const at = span.at;
+    span.at += size;
+    span.bytes -= size;
+    if (span.bytes === 0) this.#free.splice(this.#free.indexOf(span), 1);
+    this.#blocks.set(at, size);
+    return at;
+  }
+
+  /** Gives a block back. */
+  free(at: number): void {
+    const bytes = this.#blocks.get(at);
+    if (bytes === undefined) return;
+    this.#blocks.delete(at);
+    this.#insert({ at, bytes });
+  }
+
+  #insert(span: Span): void {
+    const next = this.#free.findIndex((free) => free.at > span.at);
+    const index = next < 0 ? this.#free.length : next;
+    this.#free.splice(index, 0, span);
+    this.#join(index);
+    if (index > 0) this.#join(index - 1);
+  }
+
+  /** Joins a span with the one behind it when they touch. */
+  #join(index: number): void {
+    const [span, next] = [this.#free[index], this.#free[index + 1]];
+    if (next === undefined || span.at + span.bytes !== next.at) return;
+    span.bytes += next.bytes;
+    this.#free.splice(index + 1, 1);
+  }
+
+  /** Grows the memory until its last free span holds `size` bytes, and returns that span. */
+  #grow(size: number, wanted: number): Span {
+    const end = this.reservedBytes;
+    const last = this.#free.at(-1);
+    const atEnd = last !== undefined && last.at + last.bytes === end ? last.bytes : 0;
+    const needed = Math.ceil((size - atEnd) / pageBytes);
+    const most = Math.floor((this.#maximumBytes - end) / pageBytes);
+    if (needed > most || !this.#growBy(Math.min(roundUp(needed, growthPages), most), needed)) {
+      throw new RangeError(
+        `Cannot allocate ${wanted} bytes of Wasm memory: ${this.usedBytes} are in use, ` +
+          `the memory may have ${this.#maximumBytes}`,
+      );
+    }
+    this.#insert({ at: end, bytes: this.reservedBytes - end });
+    return this.#free.at(-1)!;
+  }
+
+  /** Grows by `pages`, or by only as many as are needed when the system has no more. */
+  #growBy(pages: number, needed: number): boolean {
+    for (const count of pages === needed ? [needed] : [pages, needed]) {
+      try {
+        this.memory.grow(count);
+        return true;
+      } catch {
+        // The system refused; a smaller step may still go.
+      }
+    }
+    return false;
+  }
+}
+
+/** The smallest multiple of `unit` that is not below `value`. */
+export function roundUp(value: number, unit: number): number {
+  return Math.ceil(value / unit) * unit;
+}

@@ -1,0 +1,85 @@
+/**
+ * The job record: how TypeScript tells the Wasm kernel what to do. One table of fields; the
+ * offsets on the AssemblyScript side (`asm/job.gen.ts`) are generated from it.
+ *
+ * Pointers and strides are bytes in linear memory. A job is one batch, one key/value head and a run
+ * of query positions; its query rows are all query heads of the group at each position.
+ *
+ * @module
+ */
+
+/** How a field's four bytes are read. */
+export type FieldType = "u32" | "i32" | "f32";
+
+/** Every field in order, each four bytes. */
+export const jobFields = {
+  // Queries: position p of group member g begins at q + p * qPosition + g * qHead.
+  q: "u32",
+  qPosition: "i32",
+  qHead: "i32",
+  qElement: "i32",
+  // Keys, packed in panels [ceil(keys / 4)][dim][4].
+  k: "u32",
+  // Values: four columns from 4c on of key j begin at v + j * vKey + c * vColumns.
+  v: "u32",
+  vKey: "i32",
+  vColumns: "i32",
+  // Output rows, addressed like queries.
+  out: "u32",
+  outPosition: "i32",
+  outHead: "i32",
+  outElement: "i32",
+  // Log-sum-exp per row; 0 where it is not asked for.
+  lse: "u32",
+  lsePosition: "i32",
+  lseHead: "i32",
+  // Sizes.
+  group: "u32",
+  positions: "u32",
+  keys: "u32",
+  dim: "u32",
+  valueDim: "u32",
+  // Tiles: query rows (a multiple of 8), keys (a multiple of 4).
+  tileRows: "u32",
+  tileKeys: "u32",
+  scratch: "u32",
+  // Scores: factor with log2(e) in it; the key that the job's first position is aligned with; how
+  // many keys are seen left and right of the aligned one (`open` for all of them).
+  scale: "f32",
+  diagonal: "i32",
+  bandLeft: "i32",
+  bandRight: "i32",
+  // Not executed yet: 0.
+  softcap: "f32",
+  slopes: "u32",
+  sinks: "u32",
+  bias: "u32",
+  biasPosition: "i32",
+  biasHead: "i32",
+  biasKey: "i32",
+  mask: "u32",
+  maskPosition: "i32",
+  maskHead: "i32",
+  maskKey: "i32",
+  blockMask: "u32",
+} as const satisfies Record<string, FieldType>;
+
+/** A job as named numbers. */
+export type Job = { readonly [Field in keyof typeof jobFields]: number };
+
+/** Bytes of a record. */
+export const jobBytes = Object.keys(jobFields).length * 4;
+
+/** What `bandLeft` and `bandRight` hold where the band is open on that side. */
+export const open = 0x7fffffff;
+
+const entries = Object.entries(jobFields) as [keyof Job, FieldType][];
+
+/** Writes a job into linear memory, at `at`. */
+export function writeJob(memory: DataView, at: number, job: Job): void {
+  for (const [field, type] of entries) {
+    if (type === "f32") memory.setFloat32(at, job[field], true);
+    else memory.setInt32(at, job[field], true);
+    at += 4;
+  }
+}
