@@ -47,7 +47,12 @@ async function readSource(name: string, generated: Files): Promise<string | null
   }
 }
 
-async function compile(entry: string, generated: Files, flags: string[]): Promise<Uint8Array> {
+/** Compiles an entry file from the project's root, sources in `generated` before those on disk. */
+export async function compile(
+  entry: string,
+  generated: Files,
+  flags: string[],
+): Promise<Uint8Array> {
   let binary: Uint8Array | undefined;
   const { error, stderr } = await asc.main([
     entry,
@@ -71,9 +76,14 @@ function base64(bytes: Uint8Array): string {
   return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 }
 
+/** Sources in AssemblyScript that are generated, made anew in memory. */
+export function generatedSources(): Files {
+  return { "asm/job.gen.ts": jobFile(), ...microkernelFiles() };
+}
+
 /** Every generated file, made anew in memory. */
 export async function generate(): Promise<Files> {
-  const sources: Files = { "asm/job.gen.ts": jobFile(), ...microkernelFiles() };
+  const sources = generatedSources();
   const memory = [
     "--importMemory",
     ...["--initialMemory", `${initialPages}`, "--maximumMemory", `${maximumPages}`],

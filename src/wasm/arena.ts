@@ -48,7 +48,9 @@ export class Arena {
 
   /** Bytes in blocks that are not freed. */
   get usedBytes(): number {
-    return this.#blocks.values().reduce((sum, bytes) => sum + bytes, 0);
+    let used = 0;
+    for (const bytes of this.#blocks.values()) used += bytes;
+    return used;
   }
 
   /**
