@@ -22,9 +22,10 @@ const LN_2: f64 = 0.6931471805599453;
 const OPEN: i32 = i32.MAX_VALUE;
 
 // Tile memory, per panel: queries [dim][8], o [valueDim up to a multiple of 4][8], and the rows'
-// state of 8 lanes each: m, l, alpha, first, end. Then one panel's scores [tileKeys][8].
+// state of 8 lanes each: m, l, alpha, first, end and the softmax's scratch. Then one panel's scores
+// [tileKeys][8].
 
-const STATE: usize = 5 * 32;
+const STATE: usize = 6 * 32;
 
 // @ts-ignore: decorator
 @inline
@@ -144,7 +145,7 @@ function attend(record: usize, panel: usize, s: usize, tileFrom: usize, tileTo: 
   if (from < fullFrom) maskScores(s, bounds, from, fullFrom);
   if (fullTo < padded) maskScores(s + ((fullTo - from) << 5), bounds, fullTo, padded);
 
-  softmax(s, groups << 2, m, l, alpha);
+  softmax(s, groups << 2, m, l, alpha, state + 160);
 
   // Values, four columns at a time.
   let v = job.v(record);

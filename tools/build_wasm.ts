@@ -11,6 +11,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import asc from "assemblyscript/asc";
 import { type FieldType, jobFields } from "../src/wasm/job_record.ts";
+import { exponentialFile } from "./exponential.ts";
 import { microkernelFiles } from "./microkernels.ts";
 
 /** Generated text by path from the project's root. */
@@ -78,7 +79,11 @@ function base64(bytes: Uint8Array): string {
 
 /** Sources in AssemblyScript that are generated, made anew in memory. */
 export function generatedSources(): Files {
-  return { "asm/job.gen.ts": jobFile(), ...microkernelFiles() };
+  return {
+    "asm/job.gen.ts": jobFile(),
+    "asm/exp.gen.ts": exponentialFile(),
+    ...microkernelFiles(),
+  };
 }
 
 /** Every generated file, made anew in memory. */

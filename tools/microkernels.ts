@@ -1,5 +1,5 @@
 /**
- * Writes the register-tiled micro-kernels, `asm/dot.gen.ts` and `asm/accumulate.gen.ts`.
+ * Writes the micro-kernels of the two products, `asm/dot.gen.ts` and `asm/accumulate.gen.ts`.
  * AssemblyScript never unrolls and has no arrays of registers, so each accumulator is a local with
  * a name of its own.
  *

@@ -46,7 +46,7 @@ export function takeWorkspace(
   const keys = roundUp(plan.keys, 4);
   const width = Math.max(dim, valueDim);
   const stagingRows = Math.min(keys, Math.max(4, Math.floor(stagingBytes / (width * 16)) * 4));
-  const scratchPerRow = 4 * (dim + roundUp(valueDim, 4)) + 20;
+  const scratchPerRow = 4 * (dim + roundUp(valueDim, 4)) + 24;
   const sizes = {
     record: jobBytes,
     keys: keys * dim * 4,
