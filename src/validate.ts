@@ -127,7 +127,8 @@ function checkReach(name: string, data: Float32Array, tensor: Tensor): void {
   if (needed <= data.length) return;
   throw new RangeError(
     `${cannot}: \`${name}\` with shape [${shape}], strides [${strides}] and offset ${offset} ` +
-      `needs ${needed} elements, \`data\` has ${data.length}`,
+      `needs ${needed} elements, \`data\` has ${data.length}` +
+      (data.buffer.byteLength === 0 ? ": its buffer is detached, read `tensor.data` again" : ""),
   );
 }
 

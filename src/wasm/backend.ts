@@ -11,7 +11,7 @@ import { initialPages, maximumPages } from "./binaries.gen.ts";
 import { forward } from "./forward.ts";
 import { chooseBinary, compileBinary, instantiate, type Kernels } from "./module.ts";
 import { finish, finishInTurns } from "./slices.ts";
-import { WasmTensor } from "./tensor.ts";
+import { allocateTensor } from "./tensor.ts";
 
 /** Bytes that a Wasm memory has at least, and can have at most. */
 export const memoryLimits = {
@@ -64,7 +64,7 @@ class WasmBackend implements Backend {
   }
 
   tensor(shape: readonly number[]): EngineTensor {
-    return new WasmTensor(this.#open().arena, shape);
+    return allocateTensor(this.#open().arena, shape);
   }
 
   close(): void {

@@ -8,38 +8,30 @@ import type { EngineTensor } from "../backend.ts";
 import { sizeOf } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 
-/** A contiguous f32 tensor in an arena. */
-export class WasmTensor implements EngineTensor {
-  readonly shape: readonly number[];
-  readonly dtype = "f32";
-  readonly #arena: Arena;
-  #at: number | undefined;
-  #data: Float32Array;
-
-  constructor(arena: Arena, shape: readonly number[]) {
-    this.shape = Object.freeze([...shape]);
-    this.#arena = arena;
-    this.#at = arena.allocate(sizeOf(shape) * 4);
-    this.#data = new Float32Array(arena.memory.buffer, this.#at, sizeOf(shape));
-    this.#data.fill(0); // The memory may have been another call's.
-  }
-
-  get data(): Float32Array {
-    if (this.#at === undefined) {
-      throw new TypeError(`Cannot use a tensor of shape [${this.shape}] after \`free()\``);
-    }
-    if (this.#data.buffer !== this.#arena.memory.buffer) {
-      this.#data = new Float32Array(this.#arena.memory.buffer, this.#at, sizeOf(this.shape));
-    }
-    return this.#data;
-  }
-
-  free(): void {
-    if (this.#at !== undefined) this.#arena.free(this.#at);
-    this.#at = undefined;
-  }
-
-  [Symbol.dispose](): void {
-    this.free();
-  }
+/** Allocates a contiguous f32 tensor of zeros in an arena. */
+export function allocateTensor(arena: Arena, extents: readonly number[]): EngineTensor {
+  const shape = Object.freeze([...extents]);
+  const size = sizeOf(shape);
+  let at: number | undefined = arena.allocate(size * 4);
+  let view = new Float32Array(arena.memory.buffer, at, size).fill(0); // It may have been used.
+  const free = () => {
+    if (at !== undefined) arena.free(at);
+    at = undefined;
+  };
+  return {
+    shape,
+    dtype: "f32",
+    // A property of its own, so that `{ ...tensor, shape, strides }` is a view of it.
+    get data(): Float32Array {
+      if (at === undefined) {
+        throw new TypeError(`Cannot use a tensor of shape [${shape}] after \`free()\``);
+      }
+      if (view.buffer !== arena.memory.buffer) {
+        view = new Float32Array(arena.memory.buffer, at, size);
+      }
+      return view;
+    },
+    free,
+    [Symbol.dispose]: free,
+  };
 }

@@ -1,0 +1,118 @@
+/**
+ * The demo from its arguments to its exit code.
+ *
+ * @module
+ */
+
+import { createEngine, type Engine } from "@flashtile/attention";
+import { InputError } from "./error.ts";
+import { type ModelFiles, type ReadFile, readModelFiles } from "./files.ts";
+import { generate, type Generation } from "./generate.ts";
+import { Llama } from "./model.ts";
+import { type Options, parseOptions, usage } from "./options.ts";
+import { checkLogits, type LogitCheck, type Reference, TOLERANCE } from "./reference.ts";
+import { formatReport } from "./report.ts";
+import { createSampler } from "./sample.ts";
+import { TextStream } from "./text.ts";
+
+/** What the demo needs of the world outside. */
+export interface Io {
+  /** Folder of the model when `--model` names none. */
+  readonly modelFolder: string;
+  /** Reads a whole file. */
+  readonly readFile: ReadFile;
+  /** Writes to the standard output. */
+  readonly write: (text: string) => void | Promise<void>;
+  /** Writes to the standard error output. */
+  readonly writeError: (text: string) => void | Promise<void>;
+}
+
+/**
+ * Runs the demo.
+ *
+ * @param args The arguments, without program and script.
+ * @param io The world outside.
+ * @returns The exit code: 0, or 1 after an error that `io.writeError` was told in one line.
+ */
+export async function run(args: readonly string[], io: Io): Promise<number> {
+  try {
+    const options = parseOptions(args);
+    if (options.help) await io.write(usage);
+    else await demonstrate(options, io);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    await io.writeError(`error: ${error.message}\n`);
+    return 1;
+  }
+}
+
+async function demonstrate(options: Options, io: Io): Promise<void> {
+  const files = await readModelFiles(options.model ?? io.modelFolder, io.readFile);
+  const prompt = encodePrompt(options.prompt, files.config.context);
+  const engine = await createEngine();
+  try {
+    await io.write(await continuePrompt(prompt, options, files, engine, io));
+  } finally {
+    await engine.close();
+  }
+}
+
+/** Streams the text; gives the report that follows it. */
+async function continuePrompt(
+  prompt: Uint8Array,
+  options: Options,
+  { config, weights, reference }: ModelFiles,
+  engine: Engine,
+  io: Io,
+): Promise<string> {
+  const model = new Llama(config, weights, engine);
+  const check = await requireLogits(model, reference);
+  const generation = await stream(model, prompt, options, io);
+  const { backend, reason } = engine;
+  return formatReport({ backend, reason, check, generation, context: config.context });
+}
+
+/** One byte at least must fit behind the prompt. */
+function encodePrompt(prompt: string, context: number): Uint8Array {
+  const bytes = new TextEncoder().encode(prompt);
+  if (bytes.length >= context) {
+    throw new InputError(
+      `The prompt has ${bytes.length} bytes, but the model's context of ${context} takes ` +
+        `${context - 1} and the byte that follows: shorten the prompt`,
+    );
+  }
+  return bytes;
+}
+
+async function requireLogits(model: Llama, reference: Reference): Promise<LogitCheck> {
+  const check = await checkLogits(model, reference);
+  // Written so that a difference of NaN is refused too.
+  if (!(check.difference <= TOLERANCE)) {
+    throw new InputError(
+      `The logits differ from PyTorch's by ${check.difference.toPrecision(3)}, ` +
+        `${TOLERANCE.toExponential(0)} is allowed: model.safetensors, config.json and ` +
+        "reference.json are damaged or do not belong together, restore them",
+    );
+  }
+  return check;
+}
+
+async function stream(
+  model: Llama,
+  prompt: Uint8Array,
+  options: Options,
+  io: Io,
+): Promise<Generation> {
+  const text = new TextStream();
+  await io.write(text.push(prompt));
+  const generation = await generate(
+    model,
+    prompt,
+    options.tokens,
+    createSampler(options),
+    (token) => io.write(text.push(Uint8Array.of(token))),
+  );
+  await io.write(`${text.end()}\n\n`);
+  return generation;
+}

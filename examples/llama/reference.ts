@@ -1,0 +1,184 @@
+/**
+ * The logits that PyTorch computes in float64 with the same weights, and whether ours agree.
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+import type { LlamaConfig } from "./config.ts";
+import { InputError } from "./error.ts";
+import type { Llama } from "./model.ts";
+
+/** What PyTorch computed for one prompt. */
+export interface ReferencePrompt {
+  /** The prompt's bytes. */
+  readonly tokens: Uint8Array;
+  /** Logits after the last byte, `[vocab]`. */
+  readonly lastLogits: Float32Array;
+  /** Logits after every byte, `[tokens.length, vocab]`, where they were recorded. */
+  readonly allLogits?: Float32Array;
+  /** The bytes that follow when the likeliest is taken each time. */
+  readonly greedy: Uint8Array;
+  /** Smallest distance between the first and the second choice while `greedy` was made. */
+  readonly smallestMargin: number;
+}
+
+/** The contents of `reference.json`. */
+export interface Reference {
+  /** Results for single prompts. */
+  readonly prompts: readonly ReferencePrompt[];
+  /** Mean loss over the windows of `held_out_text.txt`, in nats per byte. */
+  readonly lossPerByte: number;
+}
+
+/** How far our logits are from PyTorch's. */
+export interface LogitCheck {
+  /** Logits that were compared. */
+  readonly compared: number;
+  /** Greatest absolute difference. */
+  readonly difference: number;
+}
+
+/**
+ * Roundings to f32 that follow one another between a byte and its logits: in each of 4 layers about
+ * 20 operations on the residual stream (norms, projections, RoPE, SwiGLU, additions), and in
+ * attention sums over D = 32 products and over up to 256 keys.
+ */
+const ROUNDINGS = 4 * (20 + 32 + 256);
+
+/** Size of the greatest recorded logits. */
+const LARGEST_LOGIT = 25;
+
+/**
+ * Greatest difference from PyTorch's float64 logits that is taken for rounding, 1e-4.
+ *
+ * A rounding changes a number by at most u = 2^-24 of its size. Roundings are as good as random, so
+ * n of them grow like sqrt(n) u, not like n u (Higham & Mary 2019, "A new approach to probabilistic
+ * rounding error analysis"). Twice that leaves room for what softmax amplifies. Measured on Wasm:
+ * 3e-6. A wrong mask, head or position makes a difference of the order of 1.
+ */
+export const TOLERANCE = 2 * Math.sqrt(ROUNDINGS) * 2 ** -24 * LARGEST_LOGIT;
+
+/**
+ * Reads `reference.json`.
+ *
+ * @param json The text of the file.
+ * @param source What messages call the file: its path.
+ * @param config Sizes of the model that it was recorded with.
+ * @throws {InputError} When the file is damaged.
+ */
+export function parseReference(json: string, source: string, config: LlamaConfig): Reference {
+  try {
+    const { prompts, loss } = JSON.parse(json) as Recorded;
+    if (prompts.length === 0) throw new RangeError("it has no prompts");
+    return {
+      prompts: prompts.map((prompt) => parsePrompt(prompt, config)),
+      lossPerByte: loss.nats_per_byte,
+    };
+  } catch (error) {
+    throw new InputError(
+      `Cannot read ${source}: ${(error as Error).message}; the file is damaged, restore it`,
+    );
+  }
+}
+
+/** `reference.json` as it is written; logits are little-endian f32 in base64. */
+interface Recorded {
+  readonly prompts: readonly RecordedPrompt[];
+  readonly loss: { readonly nats_per_byte: number };
+}
+
+interface RecordedPrompt {
+  readonly prompt: string;
+  readonly last_logits: string;
+  readonly all_logits?: { readonly b64: string };
+  readonly greedy: string;
+  readonly smallest_margin: number;
+}
+
+function parsePrompt(recorded: RecordedPrompt, config: LlamaConfig): ReferencePrompt {
+  const tokens = new TextEncoder().encode(recorded.prompt);
+  if (tokens.length === 0 || tokens.length > config.context) {
+    throw new RangeError(`a prompt has ${tokens.length} bytes, expected 1 to ${config.context}`);
+  }
+  return {
+    tokens,
+    lastLogits: decodeFloats(recorded.last_logits, config.vocabSize),
+    allLogits: recorded.all_logits &&
+      decodeFloats(recorded.all_logits.b64, tokens.length * config.vocabSize),
+    greedy: new TextEncoder().encode(recorded.greedy),
+    smallestMargin: recorded.smallest_margin,
+  };
+}
+
+function decodeFloats(base64: string, length: number): Float32Array {
+  const bytes = Buffer.from(base64, "base64");
+  if (bytes.length !== 4 * length) {
+    throw new RangeError(`a prompt has ${bytes.length / 4} logits, expected ${length}`);
+  }
+  return Float32Array.from({ length }, (_, i) => bytes.readFloatLE(4 * i));
+}
+
+/**
+ * Compares the model's logits with PyTorch's: every prompt read at once, and the shortest one byte
+ * by byte too, because a single query takes another path through the kernels than many do.
+ *
+ * @param model The model to check.
+ * @param reference What PyTorch computed.
+ */
+export async function checkLogits(model: Llama, reference: Reference): Promise<LogitCheck> {
+  const shortest = reference.prompts.reduce((a, b) => a.tokens.length <= b.tokens.length ? a : b);
+  const checks = [await checkPrompt(model, shortest, 1)];
+  for (const prompt of reference.prompts) checks.push(await checkPrompt(model, prompt, Infinity));
+  return checks.reduce(join);
+}
+
+/**
+ * Compares the logits of one prompt with PyTorch's.
+ *
+ * @param model The model to check.
+ * @param prompt What PyTorch computed.
+ * @param chunk Bytes of the prompt that the model reads at once; the last chunk may be shorter.
+ */
+export async function checkPrompt(
+  model: Llama,
+  prompt: ReferencePrompt,
+  chunk: number,
+): Promise<LogitCheck> {
+  const logits = await readInChunks(model, prompt.tokens, chunk);
+  const expected = prompt.allLogits ?? prompt.lastLogits;
+  return compare(logits.subarray(logits.length - expected.length), expected);
+}
+
+/** Logits after every token, `[tokens.length, vocab]`. */
+async function readInChunks(
+  model: Llama,
+  tokens: Uint8Array,
+  chunk: number,
+): Promise<Float32Array> {
+  const { vocabSize } = model.config;
+  const logits = new Float32Array(tokens.length * vocabSize);
+  const store = model.createStore();
+  while (store.length < tokens.length) {
+    const begin = store.length;
+    const part = await model.forward(tokens.subarray(begin, begin + chunk), store, "all");
+    logits.set(part, begin * vocabSize);
+  }
+  return logits;
+}
+
+/** `Math.max` keeps a NaN, so a model that computes none of the numbers does not pass. */
+function compare(ours: Float32Array, theirs: Float32Array): LogitCheck {
+  let difference = 0;
+  for (let i = 0; i < theirs.length; i++) {
+    difference = Math.max(difference, Math.abs(ours[i] - theirs[i]));
+  }
+  return { compared: theirs.length, difference };
+}
+
+function join(a: LogitCheck, b: LogitCheck): LogitCheck {
+  return {
+    compared: a.compared + b.compared,
+    difference: Math.max(a.difference, b.difference),
+  };
+}

@@ -1,0 +1,50 @@
+/**
+ * The figures that the demo ends with.
+ *
+ * @module
+ */
+
+import { addPhases, type Generation, type Phase } from "./generate.ts";
+import { type LogitCheck, TOLERANCE } from "./reference.ts";
+
+/** What a run of the demo found. */
+export interface Run {
+  /** Backend that did the attention. */
+  readonly backend: string;
+  /** Why that one was taken, in words. */
+  readonly reason: string;
+  /** How far the logits are from PyTorch's. */
+  readonly check: LogitCheck;
+  /** What continuing the prompt took. */
+  readonly generation: Generation;
+  /** Longest sequence of the model, in bytes. */
+  readonly context: number;
+}
+
+/** Writes the figures of a run, a line each. */
+export function formatReport({ backend, reason, check, generation, context }: Run): string {
+  const { prefill, decode, generated, contextFull } = generation;
+  const lines = [
+    `backend   ${backend}: ${reason}`,
+    `logits    within ${check.difference.toExponential(1)} of PyTorch's float64 ` +
+    `(${check.compared} compared, ${TOLERANCE.toExponential(0)} allowed)`,
+    `prefill   ${formatPhase(prefill)}`,
+    `decode    ${formatPhase(decode)}`,
+    `attention ${share(addPhases(prefill, decode))} of the time`,
+  ];
+  if (contextFull) {
+    lines.push(`stopped   after ${generated} bytes: the context of ${context} is full`);
+  }
+  return lines.join("\n") + "\n";
+}
+
+function formatPhase(phase: Phase): string {
+  if (phase.tokens === 0) return "nothing to read";
+  const perSecond = Math.round(phase.tokens / phase.ms * 1000);
+  return `${perSecond} tokens/s: ${phase.tokens} tokens in ${phase.ms.toFixed(1)} ms, ` +
+    `${share(phase)} of it in attention`;
+}
+
+function share({ ms, attentionMs }: Phase): string {
+  return `${(100 * attentionMs / ms).toFixed(1)} %`;
+}

@@ -1,0 +1,169 @@
+import { Buffer } from "node:buffer";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import {
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { run } from "../../examples/llama/cli.ts";
+import type { ReadFile } from "../../examples/llama/files.ts";
+import { modelFolder } from "./fixtures.ts";
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function demo(args: string[], read: ReadFile = readFile): Promise<Outcome> {
+  let out = "";
+  let err = "";
+  const code = await run(args, {
+    modelFolder,
+    readFile: read,
+    write: (text) => void (out += text),
+    writeError: (text) => void (err += text),
+  });
+  return { code, out, err };
+}
+
+/** Reads the model's files, one of them changed. */
+function changed(name: string, change: (bytes: Uint8Array) => Uint8Array): ReadFile {
+  return async (path) => {
+    const bytes = new Uint8Array(await readFile(path));
+    return path.endsWith(name) ? change(bytes) : bytes;
+  };
+}
+
+/** Changes the text of a file, or of a header; as latin1 every byte is kept. */
+function replaced(from: string, to: string): (bytes: Uint8Array) => Uint8Array {
+  return (bytes) => {
+    const text = Buffer.from(bytes).toString("latin1");
+    assertStringIncludes(text, from);
+    return new Uint8Array(Buffer.from(text.replace(from, to), "latin1"));
+  };
+}
+
+async function refuses(args: string[], read: ReadFile, ...parts: string[]): Promise<void> {
+  const { code, out, err } = await demo(args, read);
+  assertEquals([code, out], [1, ""]);
+  assertMatch(err, /^error: [^\n]+\n$/);
+  for (const part of parts) assertStringIncludes(err, part);
+}
+
+function withoutFile(name: string): ReadFile {
+  return async (path) => await readFile(path.endsWith(name) ? `${path}.gone` : path);
+}
+
+test("run() streams the text, then the figures, and gives 0", async () => {
+  const { code, out, err } = await demo(["--tokens", "29", "And it came to pass"]);
+  assertEquals([code, err], [0, ""]);
+  const [text, figures] = out.split("\n\n");
+  assertEquals(text, "And it came to pass, that the children of Israel");
+  const shapes = [
+    /^backend {3}(wasm|webgpu): .+$/,
+    /^logits {4}within [\d.]+e-\d+ of PyTorch's float64 \(14336 compared, 1e-4 allowed\)$/,
+    /^prefill {3}\d+ tokens\/s: 19 tokens in [\d.]+ ms, [\d.]+ % of it in attention$/,
+    /^decode {4}\d+ tokens\/s: 28 tokens in [\d.]+ ms, [\d.]+ % of it in attention$/,
+    /^attention [\d.]+ % of the time$/,
+  ];
+  const lines = figures.trimEnd().split("\n");
+  assertEquals(lines.length, shapes.length);
+  for (const [i, shape] of shapes.entries()) assertMatch(lines[i], shape);
+});
+
+test("run() repeats a drawn text for the same seed", async () => {
+  const draw = async (seed: string) =>
+    (await demo(["--tokens", "20", "--temperature", "1", "--seed", seed])).out.split("\n\n")[0];
+  assertEquals(await draw("5"), await draw("5"));
+  assertNotEquals(await draw("5"), await draw("6"));
+});
+
+test("run() stops at the end of the context and says so", async () => {
+  const { code, out } = await demo(["x".repeat(255), "--tokens", "5"]);
+  assertEquals(code, 0);
+  assertStringIncludes(out, "stopped   after 1 bytes: the context of 256 is full");
+  assertStringIncludes(out, "decode    nothing to read");
+});
+
+test("run() shows its usage and reads nothing", async () => {
+  const { code, out } = await demo(["--", "--help"], () => Promise.reject(new Error("read")));
+  assertEquals(code, 0);
+  assertStringIncludes(out, "Usage: deno task demo -- [options] [prompt]");
+});
+
+test("run() refuses wrong options and an over-long prompt", async () => {
+  await refuses(["--tokens", "0"], readFile, "Expected --tokens to be a whole number >= 1");
+  await refuses(
+    ["é".repeat(128)],
+    readFile,
+    "The prompt has 256 bytes, but the model's context of 256 takes 255 and the byte that follows",
+  );
+});
+
+test("run() names a missing file and what to do", async () => {
+  for (const name of ["config.json", "model.safetensors", "reference.json"]) {
+    const action = "there is no such file; restore it, or name another folder by --model";
+    await refuses([], withoutFile(name), `${modelFolder}/${name}: ${action}`);
+  }
+  await refuses(["--model", "no/such"], readFile, "Cannot read no/such/config.json: there is no");
+});
+
+test("run() passes on why a file cannot be read", async () => {
+  const denied: ReadFile = () => Promise.reject(new Error("Requires read access"));
+  await refuses([], denied, "config.json: Requires read access");
+});
+
+test("run() refuses a truncated weight file", async () => {
+  const name = "model.safetensors";
+  const cut = (length: number) => changed(name, (bytes) => bytes.subarray(0, length));
+  await refuses([], cut(5), `${name}: a safetensors file has at least 8 bytes`);
+  await refuses([], cut(1000), "but only 992 follow; the file is truncated");
+  await refuses([], cut(3_000_000), "tensor `model.", "the file is truncated");
+});
+
+test("run() names an unknown and a missing tensor", async () => {
+  const rename = replaced("layers.3.mlp.up_proj", "layers.9.mlp.up_proj");
+  const missing = "tensor `model.layers.3.mlp.up_proj.weight` is missing";
+  await refuses([], changed("model.safetensors", rename), missing);
+  const shorter = replaced('"num_hidden_layers": 4', '"num_hidden_layers": 3');
+  const unknown = "tensor `model.layers.3.input_layernorm.weight` is unknown";
+  await refuses([], changed("config.json", shorter), unknown);
+});
+
+test("run() refuses weights, a config or a reference whose logits are off", async () => {
+  const last = (bytes: Uint8Array) => {
+    bytes[bytes.length - 1] ^= 0x80;
+    return bytes;
+  };
+  const nan = (bytes: Uint8Array) => bytes.fill(0xff, bytes.length - 2);
+  for (
+    const read of [
+      changed("model.safetensors", last),
+      changed("model.safetensors", nan),
+      changed("config.json", replaced('"rope_theta": 10000.0', '"rope_theta": 10001.0')),
+      changed("reference.json", replaced("And it came to pass", "And it came to pasS")),
+    ]
+  ) {
+    await refuses([], read, "The logits differ from PyTorch's by ", "damaged");
+  }
+});
+
+test("run() refuses a damaged reference.json", async () => {
+  const cut = changed("reference.json", (bytes) => bytes.subarray(0, 5000));
+  await refuses([], cut, "Cannot read", "reference.json", "the file is damaged, restore it");
+  const other = changed("reference.json", replaced("And it came to pass", "And it"));
+  await refuses([], other, "a prompt has 4864 logits, expected 1536");
+});
+
+test("run() lets an error of its own code through", async () => {
+  const broken = { write: () => Promise.reject(new Error("no paper")), writeError: () => {} };
+  await assertRejects(
+    () => run(["--help"], { modelFolder, readFile, ...broken }),
+    Error,
+    "no paper",
+  );
+});
