@@ -1,0 +1,505 @@
+/**
+ * Every call of `attention()` that is refused, with the error that it gives.
+ *
+ * @module
+ */
+
+import { pendingOptions } from "../../src/options.ts";
+import type { ErrorClass } from "./errors.ts";
+
+/** A refused call: the tensors of a right call, or others in their place. */
+export interface Refusal {
+  /** What is wrong, for the name of a test. */
+  readonly what: string;
+  readonly q?: unknown;
+  readonly k?: unknown;
+  readonly v?: unknown;
+  readonly options?: unknown;
+  readonly error: ErrorClass;
+  readonly message: string;
+}
+
+/** A tensor of ones; data longer than it needs is allowed. */
+function tensor(...shape: number[]) {
+  return { data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(1), shape };
+}
+
+/** The tensors of a right call: 2 batches, 4 query heads, 2 key/value heads. */
+export const right = { q: tensor(2, 4, 3, 8), k: tensor(2, 2, 5, 8), v: tensor(2, 2, 5, 6) };
+
+/** Half-precision arrays as newer runtimes have them, told by their class's name. */
+const Half = class Float16Array extends Uint16Array {};
+
+const { q, k, v } = right;
+
+const kinds: Refusal[] = [
+  {
+    what: "q without data",
+    q: {},
+    error: TypeError,
+    message: "Cannot attend: `q.data` must be a Float32Array, got undefined",
+  },
+  {
+    what: "a missing tensor",
+    k: undefined,
+    error: TypeError,
+    message: "Cannot attend: `k` must be { data, shape }, got undefined",
+  },
+  {
+    what: "null as a tensor",
+    v: null,
+    error: TypeError,
+    message: "Cannot attend: `v` must be { data, shape }, got null",
+  },
+  {
+    what: "a number as a tensor",
+    q: 7,
+    error: TypeError,
+    message: "Cannot attend: `q` must be { data, shape }, got 7",
+  },
+  {
+    what: "a string as a tensor",
+    q: "queries",
+    error: TypeError,
+    message: 'Cannot attend: `q` must be { data, shape }, got "queries"',
+  },
+  {
+    what: "a bare typed array",
+    q: new Float32Array(4),
+    error: TypeError,
+    message: "Cannot attend: `q` is a bare Float32Array, " +
+      "write { data: q, shape: [B, H, N, D] } with its own numbers",
+  },
+  {
+    what: "a bare typed array of another kind",
+    v: new Float64Array(4),
+    error: TypeError,
+    message: "Cannot attend: `v` is a bare Float64Array, " +
+      "write { data: v, shape: [B, H, N, D] } with its own numbers",
+  },
+  {
+    what: "float64 data",
+    k: { data: new Float64Array(160), shape: [2, 2, 5, 8] },
+    error: TypeError,
+    message: "Cannot attend: `k.data` must be a Float32Array, got Float64Array",
+  },
+  {
+    what: "data in a plain array",
+    k: { data: [1, 2], shape: [1, 2] },
+    error: TypeError,
+    message: "Cannot attend: `k.data` must be a Float32Array, got Array",
+  },
+  {
+    what: "whole numbers of 16 bits without a dtype",
+    k: { data: new Uint16Array(160), shape: [2, 2, 5, 8] },
+    error: TypeError,
+    message: "Cannot attend: `k.data` must be a Float32Array, got Uint16Array",
+  },
+  {
+    what: "an unknown dtype",
+    q: { ...q, dtype: "f64" },
+    error: TypeError,
+    message: 'Cannot attend: `q.dtype` must be one of f32, f16, bf16, got "f64"',
+  },
+  {
+    what: "a dtype that is not what data holds",
+    q: { ...q, dtype: "f16" },
+    error: TypeError,
+    message: "Cannot attend: `q` has dtype f16, its data is a Float32Array",
+  },
+  {
+    what: "whole numbers of 16 bits as f32",
+    q: { data: new Uint16Array(192), shape: q.shape, dtype: "f32" },
+    error: TypeError,
+    message: "Cannot attend: `q.data` must be a Float32Array, got Uint16Array",
+  },
+  {
+    what: "half-precision arrays, by name, until they are supported",
+    q: { data: new Half(192), shape: q.shape },
+    error: Error,
+    message: "Cannot attend: dtype f16 of `q` is not supported yet, use f32",
+  },
+  {
+    what: "f16 as bits, by name, until it is supported",
+    k: { data: new Uint16Array(160), shape: k.shape, dtype: "f16" },
+    error: Error,
+    message: "Cannot attend: dtype f16 of `k` is not supported yet, use f32",
+  },
+  {
+    what: "bf16, by name, until it is supported",
+    v: { data: new Uint16Array(120), shape: v.shape, dtype: "bf16" },
+    error: Error,
+    message: "Cannot attend: dtype bf16 of `v` is not supported yet, use f32",
+  },
+  {
+    what: "a shape that is no array",
+    q: { data: q.data, shape: 8 },
+    error: TypeError,
+    message: "Cannot attend: `q.shape` must be an array, got 8",
+  },
+  {
+    what: "a missing shape",
+    q: { data: q.data },
+    error: TypeError,
+    message: "Cannot attend: `q.shape` must be an array, got undefined",
+  },
+  {
+    what: "rank 1",
+    q: { data: q.data, shape: [8] },
+    error: RangeError,
+    message: "Cannot attend: `q` must have rank 2 [N, D], 3 [H, N, D] or 4 [B, H, N, D], got [8]",
+  },
+  {
+    what: "rank 5",
+    v: { data: v.data, shape: [1, 2, 2, 5, 6] },
+    error: RangeError,
+    message: "Cannot attend: `v` must have rank 2 [N, D], 3 [H, N, D] or 4 [B, H, N, D], " +
+      "got [1,2,2,5,6]",
+  },
+  {
+    what: "a negative extent",
+    q: { data: q.data, shape: [2, -1, 3, 8] },
+    error: RangeError,
+    message: "Cannot attend: `q.shape` must hold whole numbers >= 0, got [2,-1,3,8]",
+  },
+  {
+    what: "a fractional extent",
+    q: { data: q.data, shape: [2, 4, 1.5, 8] },
+    error: RangeError,
+    message: "Cannot attend: `q.shape` must hold whole numbers >= 0, got [2,4,1.5,8]",
+  },
+  {
+    what: "NaN as an extent",
+    q: { data: q.data, shape: [2, 4, NaN, 8] },
+    error: RangeError,
+    message: "Cannot attend: `q.shape` must hold whole numbers >= 0, got [2,4,NaN,8]",
+  },
+];
+
+const placement: Refusal[] = [
+  {
+    what: "strides that are no array",
+    q: { ...q, strides: 8 },
+    error: TypeError,
+    message: "Cannot attend: `q.strides` must be an array of whole numbers >= 0, got 8",
+  },
+  {
+    what: "negative strides",
+    q: { ...q, strides: [96, 24, -8, 1] },
+    error: TypeError,
+    message: "Cannot attend: `q.strides` must be an array of whole numbers >= 0, got [96,24,-8,1]",
+  },
+  {
+    what: "strides of another rank",
+    k: { ...k, strides: [8, 1] },
+    error: RangeError,
+    message: "Cannot attend: `k.strides` must have one number per axis of [2,2,5,8], got [8,1]",
+  },
+  {
+    what: "a negative offset into data",
+    q: { ...q, offset: -1 },
+    error: RangeError,
+    message: "Cannot attend: `q.offset` must be a whole number >= 0, got -1",
+  },
+  {
+    what: "a fractional offset into data",
+    q: { ...q, offset: 0.5 },
+    error: RangeError,
+    message: "Cannot attend: `q.offset` must be a whole number >= 0, got 0.5",
+  },
+  {
+    what: "data that is too short",
+    q: { data: q.data.subarray(1), shape: q.shape },
+    error: RangeError,
+    message: "Cannot attend: `q` with shape [2,4,3,8], strides [96,24,8,1] and offset 0 " +
+      "needs 192 elements, `data` has 191",
+  },
+  {
+    what: "an offset that reaches beyond data",
+    k: { ...k, offset: 1 },
+    error: RangeError,
+    message: "Cannot attend: `k` with shape [2,2,5,8], strides [80,40,8,1] and offset 1 " +
+      "needs 161 elements, `data` has 160",
+  },
+  {
+    what: "strides that reach beyond data",
+    v: { ...v, strides: [60, 30, 7, 1] },
+    error: RangeError,
+    message: "Cannot attend: `v` with shape [2,2,5,6], strides [60,30,7,1] and offset 0 " +
+      "needs 124 elements, `data` has 120",
+  },
+];
+
+const agreement: Refusal[] = [
+  {
+    what: "k of another rank",
+    k: tensor(2, 5, 8),
+    error: RangeError,
+    message: "Cannot attend: `k` must have rank 4 as `q` has, got [2,5,8]",
+  },
+  {
+    what: "v of another rank",
+    v: tensor(5, 6),
+    error: RangeError,
+    message: "Cannot attend: `v` must have rank 4 as `q` has, got [5,6]",
+  },
+  {
+    what: "k of another batch",
+    k: tensor(3, 2, 5, 8),
+    error: RangeError,
+    message: "Cannot attend: `k` must have B = 2 as `q` has, got 3",
+  },
+  {
+    what: "v of another batch",
+    v: tensor(1, 2, 5, 6),
+    error: RangeError,
+    message: "Cannot attend: `v` must have B = 2 as `q` has, got 1",
+  },
+  {
+    what: "no query head",
+    q: tensor(2, 0, 3, 8),
+    error: RangeError,
+    message: "Cannot attend: `q` must have Hq of at least 1, got 0",
+  },
+  {
+    what: "no key/value head",
+    k: tensor(2, 0, 5, 8),
+    error: RangeError,
+    message: "Cannot attend: `k` must have Hkv of at least 1, got 0",
+  },
+  {
+    what: "v of other heads than k",
+    v: tensor(2, 4, 5, 6),
+    error: RangeError,
+    message: "Cannot attend: `v` must have Hkv = 2 as `k` has, got 4",
+  },
+  {
+    what: "query heads that do not share out evenly",
+    q: tensor(2, 3, 3, 8),
+    error: RangeError,
+    message: "Cannot attend: Hq must be a multiple of Hkv, got Hq = 3 in `q` and Hkv = 2 in `k`",
+  },
+  {
+    what: "fewer query heads than key/value heads",
+    q: tensor(2, 1, 3, 8),
+    error: RangeError,
+    message: "Cannot attend: Hq must be a multiple of Hkv, got Hq = 1 in `q` and Hkv = 2 in `k`",
+  },
+  {
+    what: "v of other keys than k",
+    v: tensor(2, 2, 4, 6),
+    error: RangeError,
+    message: "Cannot attend: `v` must have Nk = 5 as `k` has, got 4",
+  },
+  {
+    what: "k of another dimension than q",
+    k: tensor(2, 2, 5, 80),
+    error: RangeError,
+    message: "Cannot attend: `k` must have D = 8 as `q` has, got 80",
+  },
+  {
+    what: "no dimension",
+    q: tensor(2, 4, 3, 0),
+    k: tensor(2, 2, 5, 0),
+    error: RangeError,
+    message: "Cannot attend: `q` must have D of at least 1, got 0",
+  },
+  {
+    what: "no value dimension",
+    v: tensor(2, 2, 5, 0),
+    error: RangeError,
+    message: "Cannot attend: `v` must have Dv of at least 1, got 0",
+  },
+  {
+    what: "heads that do not agree in the bnhd layout",
+    options: { layout: "bnhd" },
+    error: RangeError,
+    message: "Cannot attend: Hq must be a multiple of Hkv, got Hq = 3 in `q` and Hkv = 5 in `k`",
+  },
+];
+
+const options: Refusal[] = [
+  {
+    what: "null as options",
+    options: null,
+    error: TypeError,
+    message: "Cannot attend: options must be an object, got null",
+  },
+  {
+    what: "true as options",
+    options: true,
+    error: TypeError,
+    message: "Cannot attend: options must be an object, got true",
+  },
+  {
+    what: "an unknown option",
+    options: { casual: true },
+    error: TypeError,
+    message: "Cannot attend: unknown option `casual`, known are causal, offset, scale, layout, " +
+      "lse, out, signal, onProgress, window, softcap, alibi, bias, mask, sinks, kvLengths, " +
+      "cuSeqlens, blockMask",
+  },
+  {
+    what: "an unknown causal",
+    options: { causal: "lower-right" },
+    error: TypeError,
+    message: 'Cannot attend: `causal` must be one of true, false, "bottom-right", "top-left", ' +
+      'got "lower-right"',
+  },
+  {
+    what: "null as causal",
+    options: { causal: null },
+    error: TypeError,
+    message:
+      'Cannot attend: `causal` must be one of true, false, "bottom-right", "top-left", got null',
+  },
+  {
+    what: "an unknown layout",
+    options: { layout: "bhdn" },
+    error: TypeError,
+    message: 'Cannot attend: `layout` must be one of "bhnd", "bnhd", got "bhdn"',
+  },
+  {
+    what: "a number as lse",
+    options: { lse: 1 },
+    error: TypeError,
+    message: "Cannot attend: `lse` must be one of true, false, got 1",
+  },
+  {
+    what: "a string as scale",
+    options: { scale: "0.5" },
+    error: TypeError,
+    message: 'Cannot attend: `scale` must be a number, got "0.5"',
+  },
+  {
+    what: "NaN as scale",
+    options: { scale: NaN },
+    error: RangeError,
+    message: "Cannot attend: `scale` must be finite, got NaN",
+  },
+  {
+    what: "an infinite scale",
+    options: { scale: -Infinity },
+    error: RangeError,
+    message: "Cannot attend: `scale` must be finite, got -Infinity",
+  },
+  {
+    what: "a string as offset",
+    options: { offset: "1" },
+    error: TypeError,
+    message: 'Cannot attend: `offset` must be a number or one per batch, got "1"',
+  },
+  {
+    what: "offsets that are no numbers",
+    options: { offset: [0, null] },
+    error: TypeError,
+    message: "Cannot attend: `offset` must be a number or one per batch, got Array",
+  },
+  {
+    what: "a fractional offset",
+    options: { offset: 0.5 },
+    error: RangeError,
+    message: "Cannot attend: `offset` must be whole, got 0.5",
+  },
+  {
+    what: "NaN among the offsets",
+    options: { offset: [0, NaN] },
+    error: RangeError,
+    message: "Cannot attend: `offset` must be whole, got 0,NaN",
+  },
+  {
+    what: "an infinite offset",
+    options: { offset: Infinity },
+    error: RangeError,
+    message: "Cannot attend: `offset` must be whole, got Infinity",
+  },
+  {
+    what: "offsets for another batch",
+    options: { offset: [0, 1, 2] },
+    error: RangeError,
+    message: "Cannot attend: `offset` must have one number per batch, B = 2, got 3",
+  },
+  {
+    what: "an onProgress that is no function",
+    options: { onProgress: "log" },
+    error: TypeError,
+    message: 'Cannot attend: `onProgress` must be a function, got "log"',
+  },
+  {
+    what: "an AbortController as signal",
+    options: { signal: new AbortController() },
+    error: TypeError,
+    message: "Cannot attend: `signal` must be an AbortSignal, got AbortController",
+  },
+  {
+    what: "null as signal",
+    options: { signal: null },
+    error: TypeError,
+    message: "Cannot attend: `signal` must be an AbortSignal, got null",
+  },
+  ...pendingOptions.map((name) => ({
+    what: `${name}, by name, until it is supported`,
+    options: { [name]: 1 },
+    error: Error,
+    message: `Cannot attend: option \`${name}\` is not supported yet`,
+  })),
+];
+
+const results: Refusal[] = [
+  {
+    what: "a bare typed array as out",
+    options: { out: new Float32Array(144) },
+    error: TypeError,
+    message: "Cannot attend: `out` is a bare Float32Array, " +
+      "write { data: out, shape: [B, H, N, D] } with its own numbers",
+  },
+  {
+    what: "out of another shape",
+    options: { out: tensor(2, 4, 3, 8) },
+    error: RangeError,
+    message: "Cannot attend: `out` must have shape [2,4,3,6], got [2,4,3,8]",
+  },
+  {
+    what: "out of another rank",
+    options: { out: tensor(8, 3, 6) },
+    error: RangeError,
+    message: "Cannot attend: `out` must have shape [2,4,3,6], got [8,3,6]",
+  },
+  {
+    what: "out that is too short",
+    options: { out: { ...tensor(2, 4, 3, 6), offset: 1 } },
+    error: RangeError,
+    message: "Cannot attend: `out` with shape [2,4,3,6], strides [72,18,6,1] and offset 1 " +
+      "needs 145 elements, `data` has 144",
+  },
+  {
+    what: "out with a stride of 0",
+    options: { out: { ...tensor(2, 4, 3, 6), strides: [0, 18, 6, 1] } },
+    error: RangeError,
+    message: "Cannot attend: `out` with strides [0,18,6,1] writes an element twice, " +
+      "every element needs its own place",
+  },
+  {
+    what: "out whose rows overlap",
+    options: { out: { ...tensor(2, 4, 3, 6), strides: [72, 18, 5, 1] } },
+    error: RangeError,
+    message: "Cannot attend: `out` with strides [72,18,5,1] writes an element twice, " +
+      "every element needs its own place",
+  },
+];
+
+/** Every refusal. */
+export const refusals: readonly Refusal[] = [
+  ...kinds,
+  ...placement,
+  ...agreement,
+  ...options,
+  ...results,
+];
+
+/** The arguments of a refused call. */
+export function argumentsOf(refusal: Refusal): [q: never, k: never, v: never, options: never] {
+  const { options } = refusal;
+  const given = { ...right, ...refusal };
+  return [given.q, given.k, given.v, options] as never;
+}

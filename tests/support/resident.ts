@@ -1,0 +1,25 @@
+/**
+ * Tensors in an engine's own memory with any strides, as callers make them.
+ *
+ * @module
+ */
+
+import type { Engine, Tensor } from "@flashtile/attention";
+
+/** A tensor in an engine's memory. */
+export interface ResidentTensor extends Tensor {
+  free(): void;
+}
+
+/** Copies a tensor into an engine's memory. Its `data` is read anew each time: memory may grow. */
+export function resident(engine: Engine, tensor: Tensor): ResidentTensor {
+  const memory = engine.tensor([tensor.data.length]);
+  memory.data.set(tensor.data);
+  return {
+    ...tensor,
+    get data() {
+      return memory.data;
+    },
+    free: () => memory.free(),
+  };
+}

@@ -1,0 +1,91 @@
+/**
+ * The vectors: inputs and PyTorch float64 results, made by `tests/vectors/generate.py`.
+ *
+ * @module
+ */
+
+import type { AttentionOptions } from "@flashtile/attention";
+import { pendingOptions } from "../../src/options.ts";
+import vectors from "../vectors/attention.json" with { type: "json" };
+import type { Problem } from "./problem.ts";
+
+/** An array in the file: little-endian f32, or bytes for masks. */
+interface Encoded {
+  readonly shape: number[];
+  readonly b64: string;
+}
+
+type RawOptions = Record<string, unknown>;
+
+interface RawCase {
+  readonly name: string;
+  readonly options: RawOptions;
+  readonly q: Encoded;
+  readonly k: Encoded;
+  readonly v: Encoded;
+  readonly out: Encoded;
+  readonly lse: Encoded;
+}
+
+/** A case of the file. */
+export interface VectorCase {
+  readonly name: string;
+  /** Options that it needs and no backend executes yet. */
+  readonly waitsFor: readonly string[];
+  /** Decodes its arrays. */
+  read(): { problem: Problem; options: AttentionOptions; out: Float32Array; lse: Float32Array };
+}
+
+function bytesOf({ b64 }: Encoded): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(b64), (character) => character.charCodeAt(0));
+}
+
+function floatsOf(encoded: Encoded): Float32Array {
+  const view = new DataView(bytesOf(encoded).buffer);
+  return Float32Array.from(
+    { length: view.byteLength / 4 },
+    (_, at) => view.getFloat32(at * 4, true),
+  );
+}
+
+function isEncoded(value: unknown): value is Encoded {
+  return typeof value === "object" && value !== null && "b64" in value;
+}
+
+function optionsOf(raw: RawOptions): AttentionOptions {
+  return Object.fromEntries(
+    Object.entries(raw).map(([name, value]) => {
+      if (!isEncoded(value)) return [name, value];
+      const data = name === "mask" ? bytesOf(value) : floatsOf(value);
+      return [name, { data, shape: value.shape }];
+    }),
+  );
+}
+
+function problemOf({ q, k, v }: RawCase): Problem {
+  const [B, Hq, Nq, D] = q.shape;
+  const [, Hkv, Nk, Dv] = v.shape;
+  return {
+    sizes: { B, Hq, Hkv, Nq, Nk, D, Dv },
+    q: floatsOf(q),
+    k: floatsOf(k),
+    v: floatsOf(v),
+  };
+}
+
+function caseOf(raw: RawCase): VectorCase {
+  return {
+    name: raw.name,
+    waitsFor: pendingOptions.filter((name) => name in raw.options),
+    read: () => ({
+      problem: problemOf(raw),
+      options: optionsOf(raw.options),
+      out: floatsOf(raw.out),
+      lse: floatsOf(raw.lse),
+    }),
+  };
+}
+
+/** Every case of the file. */
+export const vectorCases: readonly VectorCase[] = (vectors.cases as unknown as RawCase[])
+  .map(caseOf);

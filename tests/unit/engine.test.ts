@@ -1,0 +1,162 @@
+import { test } from "node:test";
+import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { BackendUnavailableError, capabilities, createEngine } from "@flashtile/attention";
+import { memoryLimits } from "../../src/wasm/backend.ts";
+import { binaryBytes, compileBinary } from "../../src/wasm/module.ts";
+import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
+import { withoutSimd } from "../support/stub.ts";
+
+const refused: [what: string, options: unknown, error: ErrorClass, message: string][] = [
+  ["null", null, TypeError, "options must be an object, got null"],
+  ["a string", "wasm", TypeError, "options must be an object, got wasm"],
+  [
+    "an unknown option",
+    { backends: "wasm" },
+    TypeError,
+    "unknown option `backends`, known are backend, threads, module, maxMemoryBytes, device, gpu",
+  ],
+  [
+    "an unknown backend",
+    { backend: "webgl" },
+    TypeError,
+    '`backend` must be "auto", "wasm" or "webgpu", got "webgl"',
+  ],
+  [
+    "null as backend",
+    { backend: null },
+    TypeError,
+    '`backend` must be "auto", "wasm" or "webgpu", got null',
+  ],
+  ["no thread", { threads: 0 }, RangeError, '`threads` must be "auto" or at least 1, got 0'],
+  ["half threads", { threads: 1.5 }, RangeError, '`threads` must be "auto" or at least 1, got 1.5'],
+  [
+    "threads by name",
+    { threads: "4" },
+    RangeError,
+    '`threads` must be "auto" or at least 1, got 4',
+  ],
+  ["several threads, yet", { threads: 2 }, Error, "`threads` above 1 is not supported yet"],
+  [
+    "bytes as module",
+    { module: new Uint8Array(8) },
+    TypeError,
+    "`module` must be a WebAssembly.Module",
+  ],
+  [
+    "memory by name",
+    { maxMemoryBytes: "1 GiB" },
+    TypeError,
+    "`maxMemoryBytes` must be a number, got string",
+  ],
+  ...[0, -1, 2 ** 20 - 1, 2 ** 20 + 0.5, NaN, Infinity, 2 ** 32, 65535 * 65536 + 1].map((bytes) =>
+    [
+      `${bytes} bytes of memory`,
+      { maxMemoryBytes: bytes },
+      RangeError,
+      "`maxMemoryBytes` must be a whole number from 1048576 to 4294901760, " + `got ${bytes}`,
+    ] as [string, unknown, ErrorClass, string]
+  ),
+];
+
+for (const [what, options, error, message] of refused) {
+  test(`createEngine() refuses ${what}`, async () => {
+    await assertRefused(
+      () => createEngine(options as never),
+      error,
+      `Cannot create an engine: ${message}`,
+    );
+  });
+}
+
+test("createEngine() refuses a module that is not one of its own", async () => {
+  const empty = new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
+  await assertRefused(
+    () => createEngine({ module: empty }),
+    TypeError,
+    "Cannot create an engine: `module` is not a FlashTile binary, it lacks `heapBase`",
+  );
+});
+
+test("createEngine() accepts the least and the most memory", async () => {
+  for (const maxMemoryBytes of [memoryLimits.least, memoryLimits.most]) {
+    const engine = await createEngine({ maxMemoryBytes });
+    assertEquals(engine.memoryBytes, memoryLimits.least);
+    await engine.close();
+  }
+});
+
+test("createEngine() accepts one thread and options of undefined", async () => {
+  for (const options of [{ threads: 1 }, { threads: "auto" }, { backend: undefined }] as const) {
+    const engine = await createEngine(options);
+    assertEquals(engine.backend, "wasm");
+    await engine.close();
+  }
+});
+
+test("createEngine() refuses webgpu by name and says why", async () => {
+  const error = await errorOf(() => createEngine({ backend: "webgpu" }));
+  assertInstanceOf(error, BackendUnavailableError);
+  const { message, backend, name } = error as BackendUnavailableError;
+  assertEquals(message, "Cannot use the webgpu backend: the WebGPU backend is not supported yet");
+  assertEquals([backend, name], ["webgpu", "BackendUnavailableError"]);
+});
+
+test("createEngine() refuses to run without SIMD and says why", async () => {
+  await withoutSimd(async () => {
+    for (const options of [{}, { backend: "auto" }, { backend: "wasm" }] as const) {
+      const error = await errorOf(() => createEngine(options));
+      assertInstanceOf(error, BackendUnavailableError);
+      assertEquals(
+        (error as Error).message,
+        "Cannot use the wasm backend: this engine has no 128-bit SIMD (simd128)",
+      );
+    }
+  });
+});
+
+test("createEngine() runs a module that is passed in, without choosing", async () => {
+  const module = await WebAssembly.compile(binaryBytes("simd"));
+  await withoutSimd(async () => {
+    const engine = await createEngine({ module });
+    assertEquals(engine.reason, "the module passed in");
+    const one = { data: Float32Array.of(1, 2), shape: [1, 2] };
+    assertEquals(Array.from((await engine.attention(one, one, one)).out.data), [1, 2]);
+    await engine.close();
+  });
+});
+
+test("createEngine() tells its backend and why it was taken", async () => {
+  const engine = await createEngine();
+  const { wasm } = await capabilities();
+  assertEquals(engine.backend, "wasm");
+  assertEquals(engine.reason, `${wasm.binary} binary: ${wasm.reason}`);
+  assertEquals(engine.capabilities, await capabilities());
+  await engine.close();
+});
+
+test("capabilities() tells what runs and why", async () => {
+  const { backend, reason, wasm, webgpu, threads } = await capabilities();
+  assertEquals(backend, "wasm");
+  assertEquals(reason, `${wasm.binary} binary: ${wasm.reason}`);
+  assert(wasm.available);
+  assert(wasm.binary === "simd" || wasm.binary === "relaxed");
+  assertEquals(webgpu.available, false);
+  assertEquals(threads.available, false);
+  for (const words of [wasm.reason, webgpu.reason, threads.reason]) assertMatch(words, /\w+ \w+/);
+});
+
+test("capabilities() tells why nothing runs without SIMD", async () => {
+  await withoutSimd(async () => {
+    const { backend, reason, wasm } = await capabilities();
+    assertEquals(backend, null);
+    assertEquals(
+      reason,
+      "Cannot use the wasm backend: this engine has no 128-bit SIMD (simd128)",
+    );
+    assertEquals(wasm, { available: false, binary: null, reason });
+  });
+});
+
+test("engines share one compiled binary", () => {
+  assert(compileBinary("simd") === compileBinary("simd"));
+});
