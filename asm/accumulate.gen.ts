@@ -2,72 +2,130 @@
 
 import { fma } from "./fma";
 
-// o[4][8 queries] = o * alpha + v[keys][4]^T p[keys][8]; keys >= 1, rows of v `stride` bytes apart.
+// o[4][8 queries] = o * alpha + v[keys][4]^T p[keys][8]; keys >= 1,
+// rows of v `stride` bytes apart.
 export function accumulate_f32_4x8(v: usize, stride: usize, p: usize, o: usize, alpha: usize, keys: usize): void {
   const alpha0 = v128.load(alpha, 0);
   const alpha1 = v128.load(alpha, 16);
-  let c00 = f32x4.mul(alpha0, v128.load(o, 0));
-  let c01 = f32x4.mul(alpha1, v128.load(o, 16));
-  let c10 = f32x4.mul(alpha0, v128.load(o, 32));
-  let c11 = f32x4.mul(alpha1, v128.load(o, 48));
-  let c20 = f32x4.mul(alpha0, v128.load(o, 64));
-  let c21 = f32x4.mul(alpha1, v128.load(o, 80));
-  let c30 = f32x4.mul(alpha0, v128.load(o, 96));
-  let c31 = f32x4.mul(alpha1, v128.load(o, 112));
+  let c0_0 = f32x4.mul(alpha0, v128.load(o, 0));
+  let c0_1 = f32x4.mul(alpha1, v128.load(o, 16));
+  let c1_0 = f32x4.mul(alpha0, v128.load(o, 32));
+  let c1_1 = f32x4.mul(alpha1, v128.load(o, 48));
+  let c2_0 = f32x4.mul(alpha0, v128.load(o, 64));
+  let c2_1 = f32x4.mul(alpha1, v128.load(o, 80));
+  let c3_0 = f32x4.mul(alpha0, v128.load(o, 96));
+  let c3_1 = f32x4.mul(alpha1, v128.load(o, 112));
   const end = p + keys * 32;
   do {
-    const a = v128.load(v);
     const b0 = v128.load(p, 0);
     const b1 = v128.load(p, 16);
-    const a0 = v128.shuffle<f32>(a, a, 0, 0, 0, 0);
-    c00 = fma(a0, b0, c00);
-    c01 = fma(a0, b1, c01);
-    const a1 = v128.shuffle<f32>(a, a, 1, 1, 1, 1);
-    c10 = fma(a1, b0, c10);
-    c11 = fma(a1, b1, c11);
-    const a2 = v128.shuffle<f32>(a, a, 2, 2, 2, 2);
-    c20 = fma(a2, b0, c20);
-    c21 = fma(a2, b1, c21);
-    const a3 = v128.shuffle<f32>(a, a, 3, 3, 3, 3);
-    c30 = fma(a3, b0, c30);
-    c31 = fma(a3, b1, c31);
+    const v0 = v128.load(v, 0);
+    const a0 = v128.shuffle<f32>(v0, v0, 0, 0, 0, 0);
+    c0_0 = fma(a0, b0, c0_0);
+    c0_1 = fma(a0, b1, c0_1);
+    const a1 = v128.shuffle<f32>(v0, v0, 1, 1, 1, 1);
+    c1_0 = fma(a1, b0, c1_0);
+    c1_1 = fma(a1, b1, c1_1);
+    const a2 = v128.shuffle<f32>(v0, v0, 2, 2, 2, 2);
+    c2_0 = fma(a2, b0, c2_0);
+    c2_1 = fma(a2, b1, c2_1);
+    const a3 = v128.shuffle<f32>(v0, v0, 3, 3, 3, 3);
+    c3_0 = fma(a3, b0, c3_0);
+    c3_1 = fma(a3, b1, c3_1);
     v += stride;
     p += 32;
   } while (p < end);
-  v128.store(o, c00, 0);
-  v128.store(o, c01, 16);
-  v128.store(o, c10, 32);
-  v128.store(o, c11, 48);
-  v128.store(o, c20, 64);
-  v128.store(o, c21, 80);
-  v128.store(o, c30, 96);
-  v128.store(o, c31, 112);
+  v128.store(o, c0_0, 0);
+  v128.store(o, c0_1, 16);
+  v128.store(o, c1_0, 32);
+  v128.store(o, c1_1, 48);
+  v128.store(o, c2_0, 64);
+  v128.store(o, c2_1, 80);
+  v128.store(o, c3_0, 96);
+  v128.store(o, c3_1, 112);
 }
 
-// o[4][4 queries] = o * alpha + v[keys][4]^T p[keys][4]; keys >= 1, rows of v `stride` bytes apart.
-export function accumulate_f32_4x4(v: usize, stride: usize, p: usize, o: usize, alpha: usize, keys: usize): void {
+// o[4][8 queries] = o * alpha + v[keys][4]^T p[keys][8]; keys >= 1,
+// rows of v `stride` bytes apart.
+export function accumulate_f32_4x8_splat1(v: usize, stride: usize, p: usize, o: usize, alpha: usize, keys: usize): void {
   const alpha0 = v128.load(alpha, 0);
-  let c00 = f32x4.mul(alpha0, v128.load(o, 0));
-  let c10 = f32x4.mul(alpha0, v128.load(o, 16));
-  let c20 = f32x4.mul(alpha0, v128.load(o, 32));
-  let c30 = f32x4.mul(alpha0, v128.load(o, 48));
-  const end = p + keys * 16;
+  const alpha1 = v128.load(alpha, 16);
+  let c0_0 = f32x4.mul(alpha0, v128.load(o, 0));
+  let c0_1 = f32x4.mul(alpha1, v128.load(o, 16));
+  let c1_0 = f32x4.mul(alpha0, v128.load(o, 32));
+  let c1_1 = f32x4.mul(alpha1, v128.load(o, 48));
+  let c2_0 = f32x4.mul(alpha0, v128.load(o, 64));
+  let c2_1 = f32x4.mul(alpha1, v128.load(o, 80));
+  let c3_0 = f32x4.mul(alpha0, v128.load(o, 96));
+  let c3_1 = f32x4.mul(alpha1, v128.load(o, 112));
+  const end = p + keys * 32;
   do {
-    const a = v128.load(v);
     const b0 = v128.load(p, 0);
-    const a0 = v128.shuffle<f32>(a, a, 0, 0, 0, 0);
-    c00 = fma(a0, b0, c00);
-    const a1 = v128.shuffle<f32>(a, a, 1, 1, 1, 1);
-    c10 = fma(a1, b0, c10);
-    const a2 = v128.shuffle<f32>(a, a, 2, 2, 2, 2);
-    c20 = fma(a2, b0, c20);
-    const a3 = v128.shuffle<f32>(a, a, 3, 3, 3, 3);
-    c30 = fma(a3, b0, c30);
+    const b1 = v128.load(p, 16);
+    const v0 = v128.load(v, 0);
+    const a0 = v128.shuffle<f32>(v0, v0, 0, 0, 0, 0);
+    c0_0 = fma(a0, b0, c0_0);
+    c0_1 = fma(a0, b1, c0_1);
+    const a1 = v128.shuffle<f32>(v0, v0, 1, 1, 1, 1);
+    c1_0 = fma(a1, b0, c1_0);
+    c1_1 = fma(a1, b1, c1_1);
+    const a2 = v128.shuffle<f32>(v0, v0, 2, 2, 2, 2);
+    c2_0 = fma(a2, b0, c2_0);
+    c2_1 = fma(a2, b1, c2_1);
+    const a3 = v128.load_splat<f32>(v, 12);
+    c3_0 = fma(a3, b0, c3_0);
+    c3_1 = fma(a3, b1, c3_1);
     v += stride;
-    p += 16;
+    p += 32;
   } while (p < end);
-  v128.store(o, c00, 0);
-  v128.store(o, c10, 16);
-  v128.store(o, c20, 32);
-  v128.store(o, c30, 48);
+  v128.store(o, c0_0, 0);
+  v128.store(o, c0_1, 16);
+  v128.store(o, c1_0, 32);
+  v128.store(o, c1_1, 48);
+  v128.store(o, c2_0, 64);
+  v128.store(o, c2_1, 80);
+  v128.store(o, c3_0, 96);
+  v128.store(o, c3_1, 112);
+}
+
+// o[4][8 queries] = o * alpha + v[keys][4]^T p[keys][8]; keys >= 1,
+// rows of v `stride` bytes apart.
+export function accumulate_f32_4x8_splat4(v: usize, stride: usize, p: usize, o: usize, alpha: usize, keys: usize): void {
+  const alpha0 = v128.load(alpha, 0);
+  const alpha1 = v128.load(alpha, 16);
+  let c0_0 = f32x4.mul(alpha0, v128.load(o, 0));
+  let c0_1 = f32x4.mul(alpha1, v128.load(o, 16));
+  let c1_0 = f32x4.mul(alpha0, v128.load(o, 32));
+  let c1_1 = f32x4.mul(alpha1, v128.load(o, 48));
+  let c2_0 = f32x4.mul(alpha0, v128.load(o, 64));
+  let c2_1 = f32x4.mul(alpha1, v128.load(o, 80));
+  let c3_0 = f32x4.mul(alpha0, v128.load(o, 96));
+  let c3_1 = f32x4.mul(alpha1, v128.load(o, 112));
+  const end = p + keys * 32;
+  do {
+    const b0 = v128.load(p, 0);
+    const b1 = v128.load(p, 16);
+    const a0 = v128.load_splat<f32>(v, 0);
+    c0_0 = fma(a0, b0, c0_0);
+    c0_1 = fma(a0, b1, c0_1);
+    const a1 = v128.load_splat<f32>(v, 4);
+    c1_0 = fma(a1, b0, c1_0);
+    c1_1 = fma(a1, b1, c1_1);
+    const a2 = v128.load_splat<f32>(v, 8);
+    c2_0 = fma(a2, b0, c2_0);
+    c2_1 = fma(a2, b1, c2_1);
+    const a3 = v128.load_splat<f32>(v, 12);
+    c3_0 = fma(a3, b0, c3_0);
+    c3_1 = fma(a3, b1, c3_1);
+    v += stride;
+    p += 32;
+  } while (p < end);
+  v128.store(o, c0_0, 0);
+  v128.store(o, c0_1, 16);
+  v128.store(o, c1_0, 32);
+  v128.store(o, c1_1, 48);
+  v128.store(o, c2_0, 64);
+  v128.store(o, c2_1, 80);
+  v128.store(o, c3_0, 96);
+  v128.store(o, c3_1, 112);
 }

@@ -4,67 +4,119 @@ import { fma } from "./fma";
 
 // s[4 keys][8 queries] = k[depth][4]^T q[depth][8]; depth >= 1.
 export function dot_f32_4x8(k: usize, q: usize, s: usize, depth: usize): void {
-  let c00 = f32x4.splat(0);
-  let c01 = f32x4.splat(0);
-  let c10 = f32x4.splat(0);
-  let c11 = f32x4.splat(0);
-  let c20 = f32x4.splat(0);
-  let c21 = f32x4.splat(0);
-  let c30 = f32x4.splat(0);
-  let c31 = f32x4.splat(0);
+  let c0_0 = f32x4.splat(0);
+  let c0_1 = f32x4.splat(0);
+  let c1_0 = f32x4.splat(0);
+  let c1_1 = f32x4.splat(0);
+  let c2_0 = f32x4.splat(0);
+  let c2_1 = f32x4.splat(0);
+  let c3_0 = f32x4.splat(0);
+  let c3_1 = f32x4.splat(0);
   const end = q + depth * 32;
   do {
-    const a = v128.load(k);
     const b0 = v128.load(q, 0);
     const b1 = v128.load(q, 16);
-    const a0 = v128.shuffle<f32>(a, a, 0, 0, 0, 0);
-    c00 = fma(a0, b0, c00);
-    c01 = fma(a0, b1, c01);
-    const a1 = v128.shuffle<f32>(a, a, 1, 1, 1, 1);
-    c10 = fma(a1, b0, c10);
-    c11 = fma(a1, b1, c11);
-    const a2 = v128.shuffle<f32>(a, a, 2, 2, 2, 2);
-    c20 = fma(a2, b0, c20);
-    c21 = fma(a2, b1, c21);
-    const a3 = v128.shuffle<f32>(a, a, 3, 3, 3, 3);
-    c30 = fma(a3, b0, c30);
-    c31 = fma(a3, b1, c31);
+    const v0 = v128.load(k, 0);
+    const a0 = v128.shuffle<f32>(v0, v0, 0, 0, 0, 0);
+    c0_0 = fma(a0, b0, c0_0);
+    c0_1 = fma(a0, b1, c0_1);
+    const a1 = v128.shuffle<f32>(v0, v0, 1, 1, 1, 1);
+    c1_0 = fma(a1, b0, c1_0);
+    c1_1 = fma(a1, b1, c1_1);
+    const a2 = v128.shuffle<f32>(v0, v0, 2, 2, 2, 2);
+    c2_0 = fma(a2, b0, c2_0);
+    c2_1 = fma(a2, b1, c2_1);
+    const a3 = v128.shuffle<f32>(v0, v0, 3, 3, 3, 3);
+    c3_0 = fma(a3, b0, c3_0);
+    c3_1 = fma(a3, b1, c3_1);
     k += 16;
     q += 32;
   } while (q < end);
-  v128.store(s, c00, 0);
-  v128.store(s, c01, 16);
-  v128.store(s, c10, 32);
-  v128.store(s, c11, 48);
-  v128.store(s, c20, 64);
-  v128.store(s, c21, 80);
-  v128.store(s, c30, 96);
-  v128.store(s, c31, 112);
+  v128.store(s, c0_0, 0);
+  v128.store(s, c0_1, 16);
+  v128.store(s, c1_0, 32);
+  v128.store(s, c1_1, 48);
+  v128.store(s, c2_0, 64);
+  v128.store(s, c2_1, 80);
+  v128.store(s, c3_0, 96);
+  v128.store(s, c3_1, 112);
 }
 
-// s[4 keys][4 queries] = k[depth][4]^T q[depth][4]; depth >= 1.
-export function dot_f32_4x4(k: usize, q: usize, s: usize, depth: usize): void {
-  let c00 = f32x4.splat(0);
-  let c10 = f32x4.splat(0);
-  let c20 = f32x4.splat(0);
-  let c30 = f32x4.splat(0);
-  const end = q + depth * 16;
+// s[4 keys][8 queries] = k[depth][4]^T q[depth][8]; depth >= 1.
+export function dot_f32_4x8_splat1(k: usize, q: usize, s: usize, depth: usize): void {
+  let c0_0 = f32x4.splat(0);
+  let c0_1 = f32x4.splat(0);
+  let c1_0 = f32x4.splat(0);
+  let c1_1 = f32x4.splat(0);
+  let c2_0 = f32x4.splat(0);
+  let c2_1 = f32x4.splat(0);
+  let c3_0 = f32x4.splat(0);
+  let c3_1 = f32x4.splat(0);
+  const end = q + depth * 32;
   do {
-    const a = v128.load(k);
     const b0 = v128.load(q, 0);
-    const a0 = v128.shuffle<f32>(a, a, 0, 0, 0, 0);
-    c00 = fma(a0, b0, c00);
-    const a1 = v128.shuffle<f32>(a, a, 1, 1, 1, 1);
-    c10 = fma(a1, b0, c10);
-    const a2 = v128.shuffle<f32>(a, a, 2, 2, 2, 2);
-    c20 = fma(a2, b0, c20);
-    const a3 = v128.shuffle<f32>(a, a, 3, 3, 3, 3);
-    c30 = fma(a3, b0, c30);
+    const b1 = v128.load(q, 16);
+    const v0 = v128.load(k, 0);
+    const a0 = v128.shuffle<f32>(v0, v0, 0, 0, 0, 0);
+    c0_0 = fma(a0, b0, c0_0);
+    c0_1 = fma(a0, b1, c0_1);
+    const a1 = v128.shuffle<f32>(v0, v0, 1, 1, 1, 1);
+    c1_0 = fma(a1, b0, c1_0);
+    c1_1 = fma(a1, b1, c1_1);
+    const a2 = v128.shuffle<f32>(v0, v0, 2, 2, 2, 2);
+    c2_0 = fma(a2, b0, c2_0);
+    c2_1 = fma(a2, b1, c2_1);
+    const a3 = v128.load_splat<f32>(k, 12);
+    c3_0 = fma(a3, b0, c3_0);
+    c3_1 = fma(a3, b1, c3_1);
     k += 16;
-    q += 16;
+    q += 32;
   } while (q < end);
-  v128.store(s, c00, 0);
-  v128.store(s, c10, 16);
-  v128.store(s, c20, 32);
-  v128.store(s, c30, 48);
+  v128.store(s, c0_0, 0);
+  v128.store(s, c0_1, 16);
+  v128.store(s, c1_0, 32);
+  v128.store(s, c1_1, 48);
+  v128.store(s, c2_0, 64);
+  v128.store(s, c2_1, 80);
+  v128.store(s, c3_0, 96);
+  v128.store(s, c3_1, 112);
+}
+
+// s[4 keys][8 queries] = k[depth][4]^T q[depth][8]; depth >= 1.
+export function dot_f32_4x8_splat4(k: usize, q: usize, s: usize, depth: usize): void {
+  let c0_0 = f32x4.splat(0);
+  let c0_1 = f32x4.splat(0);
+  let c1_0 = f32x4.splat(0);
+  let c1_1 = f32x4.splat(0);
+  let c2_0 = f32x4.splat(0);
+  let c2_1 = f32x4.splat(0);
+  let c3_0 = f32x4.splat(0);
+  let c3_1 = f32x4.splat(0);
+  const end = q + depth * 32;
+  do {
+    const b0 = v128.load(q, 0);
+    const b1 = v128.load(q, 16);
+    const a0 = v128.load_splat<f32>(k, 0);
+    c0_0 = fma(a0, b0, c0_0);
+    c0_1 = fma(a0, b1, c0_1);
+    const a1 = v128.load_splat<f32>(k, 4);
+    c1_0 = fma(a1, b0, c1_0);
+    c1_1 = fma(a1, b1, c1_1);
+    const a2 = v128.load_splat<f32>(k, 8);
+    c2_0 = fma(a2, b0, c2_0);
+    c2_1 = fma(a2, b1, c2_1);
+    const a3 = v128.load_splat<f32>(k, 12);
+    c3_0 = fma(a3, b0, c3_0);
+    c3_1 = fma(a3, b1, c3_1);
+    k += 16;
+    q += 32;
+  } while (q < end);
+  v128.store(s, c0_0, 0);
+  v128.store(s, c0_1, 16);
+  v128.store(s, c1_0, 32);
+  v128.store(s, c1_1, 48);
+  v128.store(s, c2_0, 64);
+  v128.store(s, c2_1, 80);
+  v128.store(s, c3_0, 96);
+  v128.store(s, c3_1, 112);
 }

@@ -23,6 +23,9 @@ const TABLE: usize = memory.data<f32>([
 ], 16);
 
 // 2^x of four lanes.
+
+// @ts-ignore: decorator
+@inline
 export function exp2(x: v128): v128 {
   let c = v128.load(TABLE, 0);
   let x0 = f32x4.pmax(x, c);

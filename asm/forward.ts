@@ -10,20 +10,21 @@
 // Rows are numbered position-major: row r is group member r % group at position r / group. Grouped
 // heads thus share each loaded key, and neighbouring rows have neighbouring bounds.
 
-import { accumulate_f32_4x8 } from "./accumulate.gen";
-import { dot_f32_4x8 } from "./dot.gen";
+import { accumulate_f32_4x8, accumulate_f32_4x8_splat1, accumulate_f32_4x8_splat4 } from "./accumulate.gen";
+import { dot_f32_4x8, dot_f32_4x8_splat1, dot_f32_4x8_splat4 } from "./dot.gen";
 import { fma } from "./fma";
 import * as job from "./job.gen";
-import { PANEL, packFour, unpackFour } from "./layout";
+import { PANEL, packQueries, unpackRows } from "./layout";
 import { finiteValues, maskScores, visible } from "./mask";
+import { mergePanel } from "./merge";
 import { softmax } from "./softmax";
 
 const LN_2: f64 = 0.6931471805599453;
 const OPEN: i32 = i32.MAX_VALUE;
 
 // Tile memory, per panel: queries [dim][8], o [valueDim up to a multiple of 4][8], and the rows'
-// state of 8 lanes each: m, l, alpha, first, end and the softmax's scratch. Then one panel's scores
-// [tileKeys][8].
+// state of 8 lanes each: m, l, alpha, first, end and the softmax's scratch. Before them, one panel's
+// scores [tileKeys][8].
 
 const STATE: usize = 6 * 32;
 
@@ -65,7 +66,8 @@ function beginPanel(record: usize, panel: usize, firstRow: usize, rows: usize): 
   const o = panel + (dim << 5), oBytes = ((job.valueDim(record) + 3) & ~3) << 5;
   const state = o + oBytes, bounds = state + 96;
   for (let lane: usize = 0; lane < PANEL; lane += 4) {
-    packFour(
+    packQueries(
+      job.qStorage(record),
       rowOf(base, position, head, min(firstRow + lane, rows - 1), group),
       rowOf(base, position, head, min(firstRow + lane + 1, rows - 1), group),
       rowOf(base, position, head, min(firstRow + lane + 2, rows - 1), group),
@@ -94,8 +96,8 @@ function accumulateVisible(
     const values = v + (column >> 2) * columns + ((column & 3) << 2);
     for (let key = from; key < to; key++) {
       const x = v128.load_splat<f32>(values + key * row), weights = p + ((key - from) << 5);
-      c0 = fma(v128.and(x, visible(bounds, key)), v128.load(weights), c0);
-      c1 = fma(v128.and(x, visible(bounds + 16, key)), v128.load(weights, 16), c1);
+      c0 = fma(v128.and(x, visible(bounds, <i32>key)), v128.load(weights), c0);
+      c1 = fma(v128.and(x, visible(bounds + 16, <i32>key)), v128.load(weights, 16), c1);
     }
     v128.store(o, c0);
     v128.store(o, c1, 16);
@@ -124,6 +126,7 @@ function attend(record: usize, panel: usize, s: usize, tileFrom: usize, tileTo: 
   const dim = job.dim(record), valueDim = job.valueDim(record);
   const o = panel + (dim << 5), state = o + (((valueDim + 3) & ~3) << 5);
   const m = state, l = state + 32, alpha = state + 64, bounds = state + 96;
+  const splats = job.splats(record);
 
   const from = max<usize>(tileFrom, smallest(bounds) & ~3);
   const to = min<usize>(tileTo, largest(bounds + 32));
@@ -133,7 +136,9 @@ function attend(record: usize, panel: usize, s: usize, tileFrom: usize, tileTo: 
   const groups = (to - from + 3) >> 2;
   let k = job.k(record) + (from >> 2) * (dim << 4), at = s;
   for (let group: usize = 0; group < groups; group++) {
-    dot_f32_4x8(k, panel, at, dim);
+    if (splats == 4) dot_f32_4x8_splat4(k, panel, at, dim);
+    else if (splats == 1) dot_f32_4x8_splat1(k, panel, at, dim);
+    else dot_f32_4x8(k, panel, at, dim);
     k += dim << 4;
     at += 128;
   }
@@ -142,8 +147,8 @@ function attend(record: usize, panel: usize, s: usize, tileFrom: usize, tileTo: 
   const padded = from + (groups << 2);
   const fullFrom = min<usize>(max<usize>(from, largest(bounds)), to);
   const fullTo = max<usize>(min<usize>(to, smallest(bounds + 32)), fullFrom);
-  if (from < fullFrom) maskScores(s, bounds, from, fullFrom);
-  if (fullTo < padded) maskScores(s + ((fullTo - from) << 5), bounds, fullTo, padded);
+  if (from < fullFrom) maskScores(s, bounds, <i32>from, <i32>fullFrom);
+  if (fullTo < padded) maskScores(s + ((fullTo - from) << 5), bounds, <i32>fullTo, <i32>padded);
 
   softmax(s, groups << 2, m, l, alpha, state + 160);
 
@@ -159,7 +164,9 @@ function attend(record: usize, panel: usize, s: usize, tileFrom: usize, tileTo: 
   }
   v += from * row;
   for (let at = o; at < state; at += 128) {
-    accumulate_f32_4x8(v, row, s, at, alpha, to - from);
+    if (splats == 4) accumulate_f32_4x8_splat4(v, row, s, at, alpha, to - from);
+    else if (splats == 1) accumulate_f32_4x8_splat1(v, row, s, at, alpha, to - from);
+    else accumulate_f32_4x8(v, row, s, at, alpha, to - from);
     v += columns;
   }
 }
@@ -173,9 +180,10 @@ function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): vo
   for (let lane: usize = 0; lane < PANEL; lane += 4) {
     const row = firstRow + lane;
     if (row >= rows) break;
-    const l = v128.load(state + 32 + (lane << 2));
-    const inverse = v128.andnot(f32x4.div(one, l), f32x4.eq(l, f32x4.splat(0)));
-    unpackFour(
+    const l = v128.load(state + 32 + (lane << 2)), inverse = state + 64;
+    v128.store(inverse, v128.andnot(f32x4.div(one, l), f32x4.eq(l, f32x4.splat(0))));
+    unpackRows(
+      job.outStorage(record),
       o + (lane << 2), 32, inverse, valueDim,
       rowOf(base, position, head, row, group),
       rowOf(base, position, head, min(row + 1, last), group),
@@ -193,12 +201,14 @@ function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): vo
   }
 }
 
-// The job: every query row against every key that it sees.
-export function forward(record: usize): void {
+// The job: every query row against every key that it sees. `scratch` is tile memory of the thread
+// that runs it, of scratchBytes(). Where the record has a place for them, the panels are built there
+// and left as they are, for merge().
+export function forward(record: usize, scratch: usize): void {
   const rows = job.positions(record) * job.group(record);
   const tileRows = job.tileRows(record), tileKeys = job.tileKeys(record), keys = job.keys(record);
-  const stride = panelBytes(record), panels = job.scratch(record);
-  const s = panels + (tileRows / PANEL) * stride;
+  const stride = panelBytes(record), kept = job.panels(record);
+  const panels = kept == 0 ? scratch + (tileKeys << 5) : kept;
   for (let tile: usize = 0; tile < rows; tile += tileRows) {
     const end = min(tile + tileRows, rows);
     for (let row = tile, panel = panels; row < end; row += PANEL, panel += stride) {
@@ -207,11 +217,26 @@ export function forward(record: usize): void {
     for (let from: usize = 0; from < keys; from += tileKeys) {
       const to = min(from + tileKeys, keys);
       for (let row = tile, panel = panels; row < end; row += PANEL, panel += stride) {
-        attend(record, panel, s, from, to);
+        attend(record, panel, scratch, from, to);
       }
     }
+    if (kept != 0) continue;
     for (let row = tile, panel = panels; row < end; row += PANEL, panel += stride) {
       endPanel(record, panel, row, end);
     }
+  }
+}
+
+// The end of a job that was split over keys: `parts` times the panels of one tile, one part after
+// the other. They are merged in ascending order, whoever computed them.
+export function merge(record: usize, parts: usize): void {
+  const rows = job.positions(record) * job.group(record);
+  const stride = panelBytes(record), part = ((rows + PANEL - 1) / PANEL) * stride;
+  for (let row: usize = 0, panel = job.panels(record); row < rows; row += PANEL, panel += stride) {
+    const o = panel + (job.dim(record) << 5), state = panel + stride - STATE;
+    for (let skipped = part; skipped < parts * part; skipped += part) {
+      mergePanel(o, state, o + skipped, state + skipped);
+    }
+    endPanel(record, panel, row, rows);
   }
 }

@@ -1,6 +1,6 @@
 // What the binary exports. The job record's layout is drawn in src/wasm/job_record.ts.
 
-export { forward, scratchBytes } from "./forward";
+export { forward, merge, scratchBytes } from "./forward";
 export { packKeys, packValues } from "./layout";
 
 // Where memory begins that is nobody's yet.

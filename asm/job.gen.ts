@@ -26,210 +26,228 @@ export function qElement(record: usize): i32 {
 
 // @ts-ignore: decorator
 @inline
-export function k(record: usize): usize {
-  return load<usize>(record, 16);
+export function qStorage(record: usize): i32 {
+  return load<i32>(record, 16);
 }
 
 // @ts-ignore: decorator
 @inline
-export function v(record: usize): usize {
+export function k(record: usize): usize {
   return load<usize>(record, 20);
 }
 
 // @ts-ignore: decorator
 @inline
-export function vKey(record: usize): i32 {
-  return load<i32>(record, 24);
+export function v(record: usize): usize {
+  return load<usize>(record, 24);
 }
 
 // @ts-ignore: decorator
 @inline
-export function vColumns(record: usize): i32 {
+export function vKey(record: usize): i32 {
   return load<i32>(record, 28);
 }
 
 // @ts-ignore: decorator
 @inline
+export function vColumns(record: usize): i32 {
+  return load<i32>(record, 32);
+}
+
+// @ts-ignore: decorator
+@inline
 export function out(record: usize): usize {
-  return load<usize>(record, 32);
+  return load<usize>(record, 36);
 }
 
 // @ts-ignore: decorator
 @inline
 export function outPosition(record: usize): i32 {
-  return load<i32>(record, 36);
-}
-
-// @ts-ignore: decorator
-@inline
-export function outHead(record: usize): i32 {
   return load<i32>(record, 40);
 }
 
 // @ts-ignore: decorator
 @inline
-export function outElement(record: usize): i32 {
+export function outHead(record: usize): i32 {
   return load<i32>(record, 44);
 }
 
 // @ts-ignore: decorator
 @inline
-export function lse(record: usize): usize {
-  return load<usize>(record, 48);
+export function outElement(record: usize): i32 {
+  return load<i32>(record, 48);
 }
 
 // @ts-ignore: decorator
 @inline
-export function lsePosition(record: usize): i32 {
+export function outStorage(record: usize): i32 {
   return load<i32>(record, 52);
 }
 
 // @ts-ignore: decorator
 @inline
+export function lse(record: usize): usize {
+  return load<usize>(record, 56);
+}
+
+// @ts-ignore: decorator
+@inline
+export function lsePosition(record: usize): i32 {
+  return load<i32>(record, 60);
+}
+
+// @ts-ignore: decorator
+@inline
 export function lseHead(record: usize): i32 {
-  return load<i32>(record, 56);
+  return load<i32>(record, 64);
 }
 
 // @ts-ignore: decorator
 @inline
 export function group(record: usize): usize {
-  return load<usize>(record, 60);
-}
-
-// @ts-ignore: decorator
-@inline
-export function positions(record: usize): usize {
-  return load<usize>(record, 64);
-}
-
-// @ts-ignore: decorator
-@inline
-export function keys(record: usize): usize {
   return load<usize>(record, 68);
 }
 
 // @ts-ignore: decorator
 @inline
-export function dim(record: usize): usize {
+export function positions(record: usize): usize {
   return load<usize>(record, 72);
 }
 
 // @ts-ignore: decorator
 @inline
-export function valueDim(record: usize): usize {
+export function keys(record: usize): usize {
   return load<usize>(record, 76);
 }
 
 // @ts-ignore: decorator
 @inline
-export function tileRows(record: usize): usize {
+export function dim(record: usize): usize {
   return load<usize>(record, 80);
 }
 
 // @ts-ignore: decorator
 @inline
-export function tileKeys(record: usize): usize {
+export function valueDim(record: usize): usize {
   return load<usize>(record, 84);
 }
 
 // @ts-ignore: decorator
 @inline
-export function scratch(record: usize): usize {
+export function tileRows(record: usize): usize {
   return load<usize>(record, 88);
 }
 
 // @ts-ignore: decorator
 @inline
+export function tileKeys(record: usize): usize {
+  return load<usize>(record, 92);
+}
+
+// @ts-ignore: decorator
+@inline
+export function splats(record: usize): usize {
+  return load<usize>(record, 96);
+}
+
+// @ts-ignore: decorator
+@inline
+export function panels(record: usize): usize {
+  return load<usize>(record, 100);
+}
+
+// @ts-ignore: decorator
+@inline
 export function scale(record: usize): f32 {
-  return load<f32>(record, 92);
+  return load<f32>(record, 104);
 }
 
 // @ts-ignore: decorator
 @inline
 export function diagonal(record: usize): i32 {
-  return load<i32>(record, 96);
+  return load<i32>(record, 108);
 }
 
 // @ts-ignore: decorator
 @inline
 export function bandLeft(record: usize): i32 {
-  return load<i32>(record, 100);
+  return load<i32>(record, 112);
 }
 
 // @ts-ignore: decorator
 @inline
 export function bandRight(record: usize): i32 {
-  return load<i32>(record, 104);
+  return load<i32>(record, 116);
 }
 
 // @ts-ignore: decorator
 @inline
 export function softcap(record: usize): f32 {
-  return load<f32>(record, 108);
+  return load<f32>(record, 120);
 }
 
 // @ts-ignore: decorator
 @inline
 export function slopes(record: usize): usize {
-  return load<usize>(record, 112);
+  return load<usize>(record, 124);
 }
 
 // @ts-ignore: decorator
 @inline
 export function sinks(record: usize): usize {
-  return load<usize>(record, 116);
+  return load<usize>(record, 128);
 }
 
 // @ts-ignore: decorator
 @inline
 export function bias(record: usize): usize {
-  return load<usize>(record, 120);
+  return load<usize>(record, 132);
 }
 
 // @ts-ignore: decorator
 @inline
 export function biasPosition(record: usize): i32 {
-  return load<i32>(record, 124);
+  return load<i32>(record, 136);
 }
 
 // @ts-ignore: decorator
 @inline
 export function biasHead(record: usize): i32 {
-  return load<i32>(record, 128);
-}
-
-// @ts-ignore: decorator
-@inline
-export function biasKey(record: usize): i32 {
-  return load<i32>(record, 132);
-}
-
-// @ts-ignore: decorator
-@inline
-export function mask(record: usize): usize {
-  return load<usize>(record, 136);
-}
-
-// @ts-ignore: decorator
-@inline
-export function maskPosition(record: usize): i32 {
   return load<i32>(record, 140);
 }
 
 // @ts-ignore: decorator
 @inline
-export function maskHead(record: usize): i32 {
+export function biasKey(record: usize): i32 {
   return load<i32>(record, 144);
 }
 
 // @ts-ignore: decorator
 @inline
+export function mask(record: usize): usize {
+  return load<usize>(record, 148);
+}
+
+// @ts-ignore: decorator
+@inline
+export function maskPosition(record: usize): i32 {
+  return load<i32>(record, 152);
+}
+
+// @ts-ignore: decorator
+@inline
+export function maskHead(record: usize): i32 {
+  return load<i32>(record, 156);
+}
+
+// @ts-ignore: decorator
+@inline
 export function maskKey(record: usize): i32 {
-  return load<i32>(record, 148);
+  return load<i32>(record, 160);
 }
 
 // @ts-ignore: decorator
 @inline
 export function blockMask(record: usize): usize {
-  return load<usize>(record, 152);
+  return load<usize>(record, 164);
 }

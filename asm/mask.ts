@@ -28,7 +28,8 @@ export function maskScores(scores: usize, bounds: usize, from: i32, to: i32): vo
 export function finiteValues(v: usize, row: usize, columns: usize, dim: usize, from: usize, to: usize): bool {
   let sum = f32x4.splat(0);
   for (let group: usize = 0; group < dim; group += 4) {
-    for (let at = v + from * row, end = v + to * row; at < end; at += row) {
+    // Counted by key, since rows may lie on top of each other (stride 0).
+    for (let key = from, at = v + from * row; key < to; key++, at += row) {
       const x = v128.load(at);
       sum = f32x4.add(sum, f32x4.sub(x, x)); // 0, or NaN for an infinity or NaN
     }

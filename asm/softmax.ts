@@ -21,7 +21,7 @@ function takeMaxima(s: usize, keys: usize, m: usize): void {
 
 // @ts-ignore: decorator
 @inline
-function finiteMaximum(m: v128): v128 {
+export function finiteMaximum(m: v128): v128 {
   return v128.andnot(m, f32x4.eq(m, f32x4.splat(-Infinity)));
 }
 

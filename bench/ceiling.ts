@@ -5,7 +5,7 @@
  */
 
 import { compile, generatedSources } from "../tools/build_wasm.ts";
-import { chooseBinary } from "../src/wasm/module.ts";
+import { chooseBinary, chooseSplats } from "../src/wasm/module.ts";
 
 /** Multiply-adds of one round at depth 1: 32 queries and 16 keys. */
 const perDepth = 32 * 16;
@@ -31,14 +31,14 @@ export async function loadCeiling(): Promise<(depth: number) => Ceiling> {
   const { memory, base, ceiling } = instance.exports as {
     memory: WebAssembly.Memory;
     base(): number;
-    ceiling(base: number, depth: number, rounds: number): void;
+    ceiling(base: number, depth: number, rounds: number, splats: number): void;
   };
   new Float32Array(memory.buffer, base()).fill(0.01);
   return (depth) => {
     const rounds = Math.ceil(workPerCall / (2 * perDepth * depth));
     return {
       work: 2 * perDepth * depth * rounds,
-      run: () => ceiling(base(), depth, rounds),
+      run: () => ceiling(base(), depth, rounds, chooseSplats()),
     };
   };
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { DType, TensorData } from "./dtype.ts";
 import type { Progress } from "./options.ts";
 import type { AttentionPlan } from "./plan.ts";
 import type { Tensor, View } from "./tensor.ts";
@@ -26,12 +27,13 @@ export interface Control {
 }
 
 /** A tensor in a backend's own memory: what a call reads or writes there is not copied. */
-export interface EngineTensor extends Tensor, Disposable {
+export interface EngineTensor<Data extends TensorData = Float32Array>
+  extends Tensor<Data>, Disposable {
   /**
    * The elements, zero at first. The array is made anew when the memory has grown, so read
    * `tensor.data` again after each call instead of keeping it.
    */
-  readonly data: Float32Array;
+  readonly data: Data;
   /** Gives the memory back. Not while a call that uses the tensor runs. */
   free(): void;
 }
@@ -47,8 +49,10 @@ export interface Backend {
   run(plan: AttentionPlan, target: Target, control: Control): Promise<void>;
   /** Runs a plan to its end. */
   runSync(plan: AttentionPlan, target: Target, control: Control): void;
+  /** A view as it is whenever it is asked for, also after the backend's memory has grown. */
+  follow(view: View): () => View;
   /** A tensor in this backend's memory. */
-  tensor(shape: readonly number[]): EngineTensor;
+  tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
   /** Frees everything; later calls throw. */
-  close(): void;
+  close(): Promise<void>;
 }

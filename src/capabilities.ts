@@ -6,6 +6,7 @@
 
 import type { BackendName } from "./backend.ts";
 import { type BinaryName, chooseBinary } from "./wasm/module.ts";
+import { hardwareThreads, threadsUnavailable } from "./wasm/threads/spawn.ts";
 
 /** Whether something can be used here, and why or why not, in words. */
 export interface Availability {
@@ -23,8 +24,8 @@ export interface Capabilities {
   readonly wasm: Availability & { readonly binary: BinaryName | null };
   /** The WebGPU backend. */
   readonly webgpu: Availability;
-  /** Threads for the Wasm backend. */
-  readonly threads: Availability;
+  /** Threads for the Wasm backend, and how many run at the same time here. */
+  readonly threads: Availability & { readonly count: number };
 }
 
 function probeWasm(): Capabilities["wasm"] {
@@ -34,6 +35,13 @@ function probeWasm(): Capabilities["wasm"] {
   } catch (error) {
     return { available: false, binary: null, reason: (error as Error).message };
   }
+}
+
+function probeThreads(): Capabilities["threads"] {
+  const count = hardwareThreads();
+  const reason = threadsUnavailable();
+  if (reason !== undefined) return { available: false, count, reason };
+  return { available: true, count, reason: "workers over shared memory can be used" };
 }
 
 /**
@@ -57,6 +65,6 @@ export async function capabilities(): Promise<Capabilities> {
     reason: wasm.available ? `${wasm.binary} binary: ${wasm.reason}` : wasm.reason,
     wasm,
     webgpu: { available: false, reason: "the WebGPU backend is not supported yet" },
-    threads: { available: false, reason: "threads are not supported yet" },
+    threads: probeThreads(),
   };
 }

@@ -5,10 +5,11 @@
  */
 
 import type { AttentionResult, AttentionResultWithLse } from "./attention.ts";
+import type { TensorData } from "./dtype.ts";
 import { createEngine, type Engine } from "./engine.ts";
 import type { AttentionOptions } from "./options.ts";
 import { planAttention } from "./plan.ts";
-import type { Tensor } from "./tensor.ts";
+import type { AnyTensor, Tensor } from "./tensor.ts";
 
 let engine: Promise<Engine> | undefined;
 
@@ -42,30 +43,30 @@ function defaultEngine(): Promise<Engine> {
  * @param k Keys, `[B, Hkv, Nk, D]`; `Hq` is a multiple of `Hkv`.
  * @param v Values, `[B, Hkv, Nk, Dv]`.
  * @param options What to attend to and what to return; see {@linkcode AttentionOptions}.
- * @returns `out` in the rank and layout of `q` and with `lse: true` also `lse`, natural logarithm.
+ * @returns `out` in the rank, layout and dtype of `q` and with `lse: true` also `lse`, natural logarithm.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
  * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
-export function attention(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
+export function attention<Data extends TensorData>(
+  q: Tensor<Data>,
+  k: AnyTensor,
+  v: AnyTensor,
   options: AttentionOptions & { readonly lse: true },
-): Promise<AttentionResultWithLse>;
-export function attention(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
+): Promise<AttentionResultWithLse<Data>>;
+export function attention<Data extends TensorData>(
+  q: Tensor<Data>,
+  k: AnyTensor,
+  v: AnyTensor,
   options?: AttentionOptions,
-): Promise<AttentionResult>;
-export async function attention(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
+): Promise<AttentionResult<Data>>;
+export async function attention<Data extends TensorData>(
+  q: Tensor<Data>,
+  k: AnyTensor,
+  v: AnyTensor,
   options?: AttentionOptions,
-): Promise<AttentionResult> {
+): Promise<AttentionResult<Data>> {
   if (engine === undefined) planAttention(q, k, v, options); // Bad input needs no engine.
   return await (await defaultEngine()).attention(q, k, v, options);
 }

@@ -12,9 +12,10 @@ import {
 } from "./attention.ts";
 import type { Backend, BackendName, EngineTensor } from "./backend.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
+import { type DType, dtypes, type TensorData } from "./dtype.ts";
 import { BackendUnavailableError } from "./errors.ts";
 import type { AttentionOptions } from "./options.ts";
-import type { Tensor } from "./tensor.ts";
+import { type AnyTensor, checkExtents, type Tensor } from "./tensor.ts";
 import { checkKeys } from "./validate.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
 
@@ -22,7 +23,11 @@ import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
 export interface EngineOptions {
   /** `"auto"` (default) takes what serves best here; a name is taken or refused, never replaced. */
   readonly backend?: "auto" | BackendName;
-  /** Threads of the Wasm backend; only 1 is supported yet, and `"auto"` means 1. */
+  /**
+   * Threads of the Wasm backend, the calling one included. `"auto"` (default) takes as many as run
+   * at the same time here, and for work too small to gain from them none but the calling one. A
+   * number is taken or refused.
+   */
   readonly threads?: "auto" | number;
   /** A compiled Wasm binary of this library, where compiling at run time is not allowed. */
   readonly module?: WebAssembly.Module;
@@ -41,47 +46,53 @@ export interface Engine extends AsyncDisposable {
   /** Bytes of memory reserved beyond the caller's own arrays. */
   readonly memoryBytes: number;
   /** As the function `attention()`. */
-  attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+  attention<Data extends TensorData>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
     options: AttentionOptions & { readonly lse: true },
-  ): Promise<AttentionResultWithLse>;
-  attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+  ): Promise<AttentionResultWithLse<Data>>;
+  attention<Data extends TensorData>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
     options?: AttentionOptions,
-  ): Promise<AttentionResult>;
+  ): Promise<AttentionResult<Data>>;
   /** The same without a promise: blocks until it is done. Wasm only. */
-  attentionSync(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+  attentionSync<Data extends TensorData>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
     options: AttentionOptions & { readonly lse: true },
-  ): AttentionResultWithLse;
-  attentionSync(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+  ): AttentionResultWithLse<Data>;
+  attentionSync<Data extends TensorData>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
     options?: AttentionOptions,
-  ): AttentionResult;
+  ): AttentionResult<Data>;
   /** A tensor of zeros in the backend's own memory: calls read and write it without a copy. */
   tensor(shape: readonly number[], dtype?: "f32"): EngineTensor;
+  tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
   /** Gets ready, so that the first call is as fast as the next. */
   warmup(): Promise<void>;
-  /** Frees everything. Running calls reject, later ones throw. */
+  /** Frees everything and ends the threads. Running calls reject, later ones throw. */
   close(): Promise<void>;
 }
 
 const cannot = "Cannot create an engine";
-const known = ["backend", "threads", "module", "maxMemoryBytes", "device", "gpu"];
+const known = ["backend", "threads", "module", "maxMemoryBytes"];
+const pending = ["device", "gpu"];
 
 function checkEngineOptions(options: EngineOptions): void {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(`${cannot}: options must be an object, got ${options}`);
   }
-  checkKeys(options, known, cannot);
+  checkKeys(options, [...known, ...pending], cannot);
+  for (const name of pending) {
+    if ((options as Record<string, unknown>)[name] === undefined) continue;
+    throw new Error(`${cannot}: option \`${name}\` is not supported yet`);
+  }
   const { backend = "auto", threads = "auto", module, maxMemoryBytes } = options;
   if (!["auto", "wasm", "webgpu"].includes(backend)) {
     throw new TypeError(
@@ -91,8 +102,10 @@ function checkEngineOptions(options: EngineOptions): void {
   if (threads !== "auto" && !(Number.isSafeInteger(threads) && threads >= 1)) {
     throw new RangeError(`${cannot}: \`threads\` must be "auto" or at least 1, got ${threads}`);
   }
-  if (threads !== "auto" && threads > 1) {
-    throw new Error(`${cannot}: \`threads\` above 1 is not supported yet`);
+  if (module !== undefined && threads !== "auto" && threads > 1) {
+    throw new RangeError(
+      `${cannot}: \`threads\` above 1 needs the library's own binary, not \`module\``,
+    );
   }
   if (module !== undefined && !(module instanceof WebAssembly.Module)) {
     throw new TypeError(`${cannot}: \`module\` must be a WebAssembly.Module`);
@@ -154,32 +167,35 @@ class BackendEngine implements Engine {
     return this.#backend.memoryBytes;
   }
 
-  attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+  attention<Data extends TensorData>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
     options?: AttentionOptions,
-  ): Promise<AttentionResultWithLse> {
-    return runAttention(this.#backend, q, k, v, options) as Promise<AttentionResultWithLse>;
+  ): Promise<AttentionResultWithLse<Data>> {
+    const result = runAttention(this.#backend, q, k, v, options);
+    return result as Promise<AttentionResultWithLse<Data>>;
   }
 
-  attentionSync(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+  attentionSync<Data extends TensorData>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
     options?: AttentionOptions,
-  ): AttentionResultWithLse {
-    return runAttentionSync(this.#backend, q, k, v, options) as AttentionResultWithLse;
+  ): AttentionResultWithLse<Data> {
+    return runAttentionSync(this.#backend, q, k, v, options) as AttentionResultWithLse<Data>;
   }
 
-  tensor(shape: readonly number[], dtype = "f32"): EngineTensor {
-    if (!Array.isArray(shape) || !shape.every((n) => Number.isSafeInteger(n) && n >= 0)) {
-      throw new TypeError("Cannot make a tensor: `shape` must be an array of whole numbers >= 0");
+  tensor(shape: readonly number[], dtype?: "f32"): EngineTensor;
+  tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
+  tensor(shape: readonly number[], dtype: DType = "f32"): EngineTensor<TensorData> {
+    checkExtents(shape);
+    if (!dtypes.includes(dtype)) {
+      throw new TypeError(
+        `Cannot make a tensor: \`dtype\` must be one of ${dtypes.join(", ")}, got ${dtype}`,
+      );
     }
-    if (dtype !== "f32") {
-      throw new Error(`Cannot make a tensor: dtype ${dtype} is not supported yet`);
-    }
-    return this.#backend.tensor(shape);
+    return this.#backend.tensor(shape, dtype);
   }
 
   async warmup(): Promise<void> {
@@ -187,9 +203,8 @@ class BackendEngine implements Engine {
     await this.attention(one, one, one);
   }
 
-  // deno-lint-ignore require-await -- a GPU backend waits for its device here
-  async close(): Promise<void> {
-    this.#backend.close();
+  close(): Promise<void> {
+    return this.#backend.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Tensor } from "./tensor.ts";
+import type { AnyTensor, Tensor } from "./tensor.ts";
 
 /** Order of a tensor's axes: `"bhnd"` as PyTorch's, `"bnhd"` as FlashAttention's. */
 export type Layout = "bhnd" | "bnhd";
@@ -48,7 +48,7 @@ export interface AttentionOptions {
   /** Return `lse` too: natural log of the softmax's denominator, f32, `[B, Hq, Nq]`. */
   readonly lse?: boolean;
   /** Tensor to write the result into: the shape that the result has, any strides. */
-  readonly out?: Tensor;
+  readonly out?: AnyTensor;
   /** Stops the call; it rejects with `signal.reason`, and what `out` holds then is undefined. */
   readonly signal?: AbortSignal;
   /** Called now and then while the call runs, and once at its end. */

@@ -6,7 +6,7 @@
 
 import type { AttentionOptions } from "./options.ts";
 import type { BooleanTensor } from "./options.ts";
-import type { Tensor, View } from "./tensor.ts";
+import type { AnyTensor, Tensor, View } from "./tensor.ts";
 import { checkInputs, checkOffsets, checkOptions, checkOut } from "./validate.ts";
 
 /** Keys `aligned - left <= j <= aligned + right` are seen; `Infinity` is open. */
@@ -29,7 +29,7 @@ export interface AttentionPlan {
   readonly q: View;
   readonly k: View;
   readonly v: View;
-  /** Where the caller wants the result; `null` for a tensor of its own. */
+  /** Where the caller wants the result; `null` for a tensor of its own, stored as `q` is. */
   readonly out: View | null;
   /** Shape of the result as the caller sees it. */
   readonly outShape: readonly number[];
@@ -56,9 +56,9 @@ const causalBand: Band = { left: Infinity, right: 0 };
 
 /** Checks a call and decides what it means. */
 export function planAttention(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
+  q: AnyTensor,
+  k: AnyTensor,
+  v: AnyTensor,
   options: AttentionOptions = {},
 ): AttentionPlan {
   checkOptions(options);

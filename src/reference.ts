@@ -18,6 +18,8 @@ export interface ReferenceTensor {
   readonly strides?: readonly number[];
   /** Element at which the tensor begins. */
   readonly offset?: number;
+  /** `"f16"` or `"bf16"` where a `Uint16Array` holds their bits. */
+  readonly dtype?: string;
 }
 
 /** The oracle's result, contiguous. */
@@ -37,9 +39,30 @@ interface Axes {
   readonly read: Read;
 }
 
+/** The number that 16 bits of f16 stand for. */
+function decodeHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1, exponent = bits >> 10 & 31, mantissa = bits & 1023;
+  if (exponent === 0) return sign * mantissa * 2 ** -24;
+  if (exponent === 31) return mantissa === 0 ? sign * Infinity : NaN;
+  return sign * (1024 + mantissa) * 2 ** (exponent - 25);
+}
+
+/** The number that 16 bits of bf16 stand for: the upper half of an f32. */
+function decodeBrain(bits: number): number {
+  return new Float32Array(Uint32Array.of(bits << 16).buffer)[0];
+}
+
+/** The elements as numbers. */
+function numbersOf(tensor: ReferenceTensor | BooleanTensor): ArrayLike<number> {
+  if (!(tensor.data instanceof Uint16Array)) return tensor.data;
+  const decode = (tensor as ReferenceTensor).dtype === "bf16" ? decodeBrain : decodeHalf;
+  return Float64Array.from(tensor.data, decode);
+}
+
 /** Tensors with fewer than four axes have 1 in front; a broadcast axis has stride 0. */
 function axesOf(tensor: ReferenceTensor | BooleanTensor, bnhd = false): Axes {
-  const { data, shape, offset = 0 } = tensor;
+  const { shape, offset = 0 } = tensor;
+  const data = numbersOf(tensor);
   const dense = shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
   const missing = 4 - shape.length;
   const extents = [...Array(missing).fill(1), ...shape];

@@ -4,7 +4,14 @@
  * @module
  */
 
-import type { DType } from "./dtype.ts";
+import {
+  bitsOf,
+  bytesPerElement,
+  type DType,
+  inherentDType,
+  isTensorData,
+  type TensorData,
+} from "./dtype.ts";
 
 /**
  * A view of numbers: element `[i0, i1, ...]` is `data[offset + i0 * strides[0] + i1 * strides[1] + ...]`.
@@ -12,9 +19,9 @@ import type { DType } from "./dtype.ts";
  * Rank 4 is `[B, H, N, D]`, rank 3 `[H, N, D]`, rank 2 `[N, D]`; with `layout: "bnhd"` the head and
  * sequence axes change places.
  */
-export interface Tensor {
-  /** The elements. */
-  readonly data: Float32Array;
+export interface Tensor<Data extends TensorData = Float32Array> {
+  /** The elements. A `Uint16Array` holds the bits of f16 or bf16, which `dtype` tells apart. */
+  readonly data: Data;
   /** Extent of each axis. */
   readonly shape: readonly number[];
   /** How elements are stored; by default what the kind of `data` says. */
@@ -24,6 +31,9 @@ export interface Tensor {
   /** Element of `data` at which the tensor begins; 0 by default. */
   readonly offset?: number;
 }
+
+/** A tensor of any element type. */
+export type AnyTensor = Tensor<TensorData>;
 
 /** Number of elements of a shape. */
 export function sizeOf(shape: readonly number[]): number {
@@ -52,30 +62,47 @@ export function contiguousStrides(shape: readonly number[]): number[] {
  *
  * @param data The elements, last axis fastest.
  * @param shape Extent of each axis; their product is the length of `data`.
+ * @param dtype How elements are stored; needed for a `Uint16Array` alone.
  * @returns The tensor; `data` is kept, not copied.
- * @throws {TypeError} When `data` is not a `Float32Array` or `shape` not an array of whole numbers.
+ * @throws {TypeError} When an argument is of a wrong kind, or `dtype` does not fit `data`.
  * @throws {RangeError} When the shape names another number of elements than `data` has.
  */
-export function tensor(data: Float32Array, shape: readonly number[]): Tensor {
-  if (!(data instanceof Float32Array)) {
-    throw new TypeError("Cannot make a tensor: `data` must be a Float32Array");
+export function tensor<Data extends TensorData>(
+  data: Data,
+  shape: readonly number[],
+  dtype?: DType,
+): Tensor<Data> {
+  const cannot = "Cannot make a tensor";
+  if (!isTensorData(data)) {
+    throw new TypeError(`${cannot}: \`data\` must be a Float32Array, Float16Array or Uint16Array`);
   }
-  if (!Array.isArray(shape) || !shape.every((n) => Number.isSafeInteger(n) && n >= 0)) {
-    throw new TypeError("Cannot make a tensor: `shape` must be an array of whole numbers >= 0");
+  const stored = inherentDType(data) ?? dtype;
+  if (stored === undefined || (stored === "f32" && data instanceof Uint16Array)) {
+    throw new TypeError(`${cannot}: a Uint16Array needs the dtype "f16" or "bf16"`);
   }
+  if (dtype !== undefined && dtype !== stored) {
+    throw new TypeError(`${cannot}: \`data\` holds ${stored}, \`dtype\` says ${dtype}`);
+  }
+  checkExtents(shape);
   if (sizeOf(shape) !== data.length) {
     throw new RangeError(
-      `Cannot make a tensor: shape [${shape}] names ${
-        sizeOf(shape)
-      } elements, \`data\` has ${data.length}`,
+      `${cannot}: shape [${shape}] names ${sizeOf(shape)} elements, \`data\` has ${data.length}`,
     );
   }
-  return { data, shape: [...shape], dtype: "f32" };
+  return { data, shape: [...shape], dtype: stored };
+}
+
+/** Checks a shape by itself. */
+export function checkExtents(shape: readonly number[]): void {
+  if (Array.isArray(shape) && shape.every((n) => Number.isSafeInteger(n) && n >= 0)) return;
+  throw new TypeError("Cannot make a tensor: `shape` must be an array of whole numbers >= 0");
 }
 
 /** A tensor of rank 4 in the order `[B, H, N, D]`, whatever the caller's rank and layout. */
 export interface View {
-  readonly data: Float32Array;
+  /** f32, or the bits of 16-bit elements. */
+  readonly data: Float32Array | Uint16Array;
+  readonly dtype: DType;
   readonly offset: number;
   readonly shape: Extents;
   readonly strides: Extents;
@@ -85,7 +112,7 @@ export interface View {
 export type Extents = readonly [batch: number, heads: number, rows: number, columns: number];
 
 /** Axes of a checked tensor in the order `[B, H, N, D]`; missing ones have extent 1, stride 0. */
-export function viewOf(tensor: Tensor, layout: "bhnd" | "bnhd"): View {
+export function viewOf(tensor: AnyTensor, layout: "bhnd" | "bnhd"): View {
   const { data, shape, offset = 0, strides = contiguousStrides(shape) } = tensor;
   const arrange = (axes: readonly number[], missing: number): Extents => {
     const padded = [...new Array<number>(4 - axes.length).fill(missing), ...axes];
@@ -93,7 +120,13 @@ export function viewOf(tensor: Tensor, layout: "bhnd" | "bnhd"): View {
     if (layout === "bnhd" && axes.length > 2) [padded[1], padded[2]] = [padded[2], padded[1]];
     return padded as unknown as Extents;
   };
-  return { data, offset, shape: arrange(shape, 1), strides: arrange(strides, 0) };
+  return {
+    data: bitsOf(data),
+    dtype: inherentDType(data) ?? tensor.dtype ?? "f16",
+    offset,
+    shape: arrange(shape, 1),
+    strides: arrange(strides, 0),
+  };
 }
 
 /** First and last element of `data` that a tensor reaches; `undefined` when it is empty. */
@@ -107,14 +140,22 @@ export function reach(
 
 /** Whether two views may share an element: their reaches in the same buffer intersect. */
 export function mayOverlap(a: View, b: View): boolean {
-  if (a.data.buffer !== b.data.buffer) return false;
+  // A shared memory has a new buffer each time it grows, and the old ones reach the same bytes.
+  const shared = isShared(a.data.buffer) && isShared(b.data.buffer);
+  if (a.data.buffer !== b.data.buffer) return shared;
   const ours = reach(a), theirs = reach(b);
   if (!ours || !theirs) return false;
-  const at = (view: View, element: number) => view.data.byteOffset + element * 4;
-  return at(a, ours[0]) <= at(b, theirs[1]) && at(b, theirs[0]) <= at(a, ours[1]);
+  const begin = (view: View, element: number) =>
+    view.data.byteOffset + element * bytesPerElement(view.dtype);
+  const end = (view: View, element: number) => begin(view, element + 1);
+  return begin(a, ours[0]) < end(b, theirs[1]) && begin(b, theirs[0]) < end(a, ours[1]);
 }
 
-/** Copies every element from one view to another of the same shape. */
+function isShared(buffer: ArrayBufferLike): boolean {
+  return typeof SharedArrayBuffer !== "undefined" && buffer instanceof SharedArrayBuffer;
+}
+
+/** Copies every element from one view to another of the same shape and element type. */
 export function copyView(from: View, to: View): void {
   const [batch, heads, rows, columns] = from.shape;
   for (let b = 0; b < batch; b++) {

@@ -5,9 +5,10 @@
  * @module
  */
 
-import { type DType, dtypes, executedDtypes } from "./dtype.ts";
+import { type DType, dtypes, inherentDType, isTensorData, type TensorData } from "./dtype.ts";
 import { type AttentionOptions, executedOptions, type Layout, pendingOptions } from "./options.ts";
 import {
+  type AnyTensor,
   contiguousStrides,
   type Extents,
   reach,
@@ -46,7 +47,7 @@ export function checkKeys(value: object, known: readonly string[], doing: string
 }
 
 /** Checks one tensor by itself: kinds, rank, extents, and that every element lies within `data`. */
-export function checkTensor(name: string, value: unknown): asserts value is Tensor {
+export function checkTensor(name: string, value: unknown): asserts value is AnyTensor {
   if (ArrayBuffer.isView(value)) {
     throw new TypeError(
       `${cannot}: \`${name}\` is a bare ${kindOf(value)}, ` +
@@ -78,27 +79,30 @@ export function checkTensor(name: string, value: unknown): asserts value is Tens
       `${cannot}: \`${name}.offset\` must be a whole number >= 0, got ${kindOf(offset)}`,
     );
   }
-  checkReach(name, storage, value as Tensor);
+  checkReach(name, storage, value as AnyTensor);
 }
 
-function checkData(name: string, data: unknown, dtype: unknown): Float32Array {
+function checkData(name: string, data: unknown, dtype: unknown): TensorData {
   if (dtype !== undefined && !dtypes.includes(dtype as DType)) {
     throw new TypeError(
       `${cannot}: \`${name}.dtype\` must be one of ${dtypes.join(", ")}, got ${kindOf(dtype)}`,
     );
   }
-  const stored: Record<string, DType> = { Float32Array: "f32", Float16Array: "f16" };
-  const held = stored[kindOf(data)] ?? (data instanceof Uint16Array ? dtype as DType : undefined);
-  if (held !== undefined && held !== "f32" && (dtype === undefined || dtype === held)) {
-    if (!executedDtypes.has(held)) {
-      throw new Error(`${cannot}: dtype ${held} of \`${name}\` is not supported yet, use f32`);
-    }
+  if (!isTensorData(data)) {
+    throw new TypeError(
+      `${cannot}: \`${name}.data\` must be a Float32Array, Float16Array or Uint16Array, ` +
+        `got ${kindOf(data)}`,
+    );
   }
-  if (!(data instanceof Float32Array)) {
-    throw new TypeError(`${cannot}: \`${name}.data\` must be a Float32Array, got ${kindOf(data)}`);
+  const inherent = inherentDType(data);
+  if (inherent === undefined && dtype !== "f16" && dtype !== "bf16") {
+    throw new TypeError(
+      `${cannot}: \`${name}.data\` is a Uint16Array, so \`${name}.dtype\` must be "f16" or ` +
+        `"bf16", got ${kindOf(dtype)}`,
+    );
   }
-  if (dtype !== undefined && dtype !== "f32") {
-    throw new TypeError(`${cannot}: \`${name}\` has dtype ${dtype}, its data is a Float32Array`);
+  if (inherent !== undefined && dtype !== undefined && dtype !== inherent) {
+    throw new TypeError(`${cannot}: \`${name}\` has dtype ${dtype}, its data is a ${kindOf(data)}`);
   }
   return data;
 }
@@ -119,7 +123,7 @@ function checkShape(name: string, shape: unknown): asserts shape is readonly num
   }
 }
 
-function checkReach(name: string, data: Float32Array, tensor: Tensor): void {
+function checkReach(name: string, data: TensorData, tensor: AnyTensor): void {
   const { shape, offset = 0, strides = contiguousStrides(shape) } = tensor;
   const needed = sizeOf(shape) === 0
     ? 0
@@ -205,8 +209,9 @@ export function checkOptions(options: unknown): asserts options is AttentionOpti
     if (typeof given.scale !== "number") {
       throw new TypeError(`${cannot}: \`scale\` must be a number, got ${kindOf(given.scale)}`);
     }
-    if (!Number.isFinite(given.scale)) {
-      throw new RangeError(`${cannot}: \`scale\` must be finite, got ${given.scale}`);
+    // As the kernels use it: in f32, with the exponential's log2(e) in it.
+    if (!Number.isFinite(Math.fround(given.scale * Math.LOG2E))) {
+      throw new RangeError(`${cannot}: \`scale\` must be finite in f32, got ${given.scale}`);
     }
   }
   if (given.onProgress !== undefined && typeof given.onProgress !== "function") {
@@ -263,8 +268,8 @@ export function checkOut(value: unknown, shape: readonly number[], layout: Layou
   const view = viewOf(value, layout);
   if (sharesElements(view)) {
     throw new RangeError(
-      `${cannot}: \`out\` with strides [${value.strides}] writes an element twice, ` +
-        "every element needs its own place",
+      `${cannot}: \`out\` with strides [${value.strides}] may write an element twice, ` +
+        "each stride must step past all that the smaller ones reach",
     );
   }
   return view;

@@ -88,6 +88,9 @@ ${rows.join("\n")}
 ], 16);
 
 // 2^x of four lanes.
+
+// @ts-ignore: decorator
+@inline
 export function exp2(x: v128): v128 {
 ${indent(exp2Lines(["x"]), 1)}
   return p0;

@@ -3,108 +3,154 @@
  * AssemblyScript never unrolls and has no arrays of registers, so each accumulator is a local with
  * a name of its own.
  *
- * Both products of attention are the same loop: per step one vector of four A elements, whose lanes
- * are splat one by one, and one or two vectors of B. That is three loads for eight multiply-adds.
- * Engines that check the bounds of each load (Deno's V8) run this shape a third faster than one
- * `load_splat` per A element.
+ * Both products of attention are the same loop: per step some elements of A, each multiplied with
+ * one or more vectors of B. `deno task bench:search` races shapes of it.
  *
  * @module
  */
 
-/** A tile of A lanes by B columns, and the loop around it. */
-interface Kernel {
-  name: string;
-  comment: string;
-  parameters: string;
-  columns: number;
-  /** The B operand's pointer, whose end stops the loop: `columns` floats a step. */
-  b: string;
-  steps: string;
-  a: string;
-  aStride: string;
-  target: string;
-  first: (row: number, vector: number) => string;
-  setup: string[];
+/** A register tile. */
+export interface Shape {
+  /** Elements of A per step: rows of the tile, a multiple of 4. */
+  readonly rows: number;
+  /** Elements of B per step: columns of the tile, a multiple of 4. */
+  readonly columns: number;
+  /**
+   * How many of four elements of A are loaded and splat by one instruction each. The others come from
+   * one load of all four, whose lanes are shuffled: 0 needs few loads, 4 no shuffles.
+   */
+  readonly splats: number;
+  /** Steps of the inner dimension a turn of the loop. */
+  readonly steps: number;
 }
 
-const rows = 4;
+/** A tile and the loop around it. */
+interface Kernel {
+  readonly name: string;
+  readonly comment: string;
+  readonly parameters: string;
+  readonly shape: Shape;
+  /** The operands' pointers; B's end stops the loop. */
+  readonly a: string;
+  readonly b: string;
+  readonly depth: string;
+  /** Bytes from one step of A to the next. */
+  readonly aStride: string;
+  readonly target: string;
+  readonly setup: readonly string[];
+  first(row: number, vector: number): string;
+}
 
 function times<T>(count: number, make: (index: number) => T): T[] {
   return Array.from({ length: count }, (_, index) => make(index));
 }
 
+/** Brings one element of A into all lanes. */
+function loadLines({ shape, a }: Kernel, row: number): string[] {
+  const group = row >> 2, lane = row & 3;
+  if (lane >= 4 - shape.splats) return [`const a${row} = v128.load_splat<f32>(${a}, ${row * 4});`];
+  const load = lane === 0 ? [`const v${group} = v128.load(${a}, ${group * 16});`] : [];
+  const lanes = new Array(4).fill(lane).join(", ");
+  return [...load, `const a${row} = v128.shuffle<f32>(v${group}, v${group}, ${lanes});`];
+}
+
+/** One step of the inner dimension. */
+function stepLines(kernel: Kernel): string[] {
+  const { a, b, aStride, shape } = kernel;
+  const vectors = shape.columns / 4;
+  return [
+    ...times(vectors, (vector) => `const b${vector} = v128.load(${b}, ${vector * 16});`),
+    ...times(shape.rows, (row) => [
+      ...loadLines(kernel, row),
+      ...times(
+        vectors,
+        (vector) => `c${row}_${vector} = fma(a${row}, b${vector}, c${row}_${vector});`,
+      ),
+    ]).flat(),
+    `${a} += ${aStride};`,
+    `${b} += ${shape.columns * 4};`,
+  ];
+}
+
+function indent(lines: readonly string[]): string[] {
+  return lines.map((line) => `  ${line}`);
+}
+
 function writeKernel(kernel: Kernel): string {
-  const { a, b, target } = kernel;
-  const vectors = kernel.columns / 4;
+  const { b, target, depth, shape } = kernel;
   const each = (make: (row: number, vector: number) => string) =>
-    times(rows, (row) => times(vectors, (vector) => make(row, vector))).flat();
+    times(shape.rows, (row) => times(shape.columns / 4, (vector) => make(row, vector))).flat();
+  const step = stepLines(kernel);
+  // Steps in blocks of their own: each has its own names.
+  const turn = shape.steps === 1
+    ? step
+    : times(shape.steps, () => ["{", ...indent(step), "}"]).flat();
   const lines = [
     ...kernel.setup,
-    ...each((row, vector) => `let c${row}${vector} = ${kernel.first(row, vector)};`),
-    `const end = ${b} + ${kernel.steps} * ${kernel.columns * 4};`,
+    ...each((row, vector) => `let c${row}_${vector} = ${kernel.first(row, vector)};`),
+    `const end = ${b} + ${depth} * ${shape.columns * 4};`,
     `do {`,
-    ...[
-      `const a = v128.load(${a});`,
-      ...times(vectors, (vector) => `const b${vector} = v128.load(${b}, ${vector * 16});`),
-      ...times(rows, (row) => [
-        `const a${row} = v128.shuffle<f32>(a, a, ${row}, ${row}, ${row}, ${row});`,
-        ...times(
-          vectors,
-          (vector) => `c${row}${vector} = fma(a${row}, b${vector}, c${row}${vector});`,
-        ),
-      ]).flat(),
-      `${a} += ${kernel.aStride};`,
-      `${b} += ${kernel.columns * 4};`,
-    ].map((line) => `  ${line}`),
+    ...indent(turn),
     `} while (${b} < end);`,
     ...each((row, vector) =>
-      `v128.store(${target}, c${row}${vector}, ${row * kernel.columns * 4 + vector * 16});`
+      `v128.store(${target}, c${row}_${vector}, ${row * shape.columns * 4 + vector * 16});`
     ),
   ];
   return [
     `// ${kernel.comment}`,
     `export function ${kernel.name}(${kernel.parameters}): void {`,
-    ...lines.map((line) => `  ${line}`),
+    ...indent(lines),
     `}`,
   ].join("\n");
 }
 
-function dot(columns: number): Kernel {
+/** `<op>_<dtype>_<rows>x<columns>`, and how many of four elements of A are splat by loads. */
+function nameOf(op: string, { rows, columns, splats }: Shape): string {
+  return `${op}_f32_${rows}x${columns}${splats > 0 ? `_splat${splats}` : ""}`;
+}
+
+function dot(shape: Shape): Kernel {
+  const { rows, columns } = shape;
   return {
-    name: `dot_f32_${rows}x${columns}`,
-    comment: `s[4 keys][${columns} queries] = k[depth][4]^T q[depth][${columns}]; depth >= 1.`,
+    name: nameOf("dot", shape),
+    comment: `s[${rows} keys][${columns} queries] = k[depth][${rows}]^T q[depth][${columns}]; ` +
+      "depth >= 1.",
     parameters: "k: usize, q: usize, s: usize, depth: usize",
-    columns,
-    b: "q",
-    steps: "depth",
+    shape,
     a: "k",
-    aStride: "16",
+    b: "q",
+    depth: "depth",
+    aStride: `${rows * 4}`,
     target: "s",
-    first: () => "f32x4.splat(0)",
     setup: [],
+    first: () => "f32x4.splat(0)",
   };
 }
 
-function accumulate(columns: number): Kernel {
-  const vectors = columns / 4;
+function accumulate(shape: Shape): Kernel {
+  const { rows, columns } = shape;
   return {
-    name: `accumulate_f32_${rows}x${columns}`,
-    comment: `o[4][${columns} queries] = o * alpha + v[keys][4]^T p[keys][${columns}]; ` +
-      `keys >= 1, rows of v \`stride\` bytes apart.`,
+    name: nameOf("accumulate", shape),
+    comment:
+      `o[${rows}][${columns} queries] = o * alpha + v[keys][${rows}]^T p[keys][${columns}]; ` +
+      `keys >= 1,\n// rows of v \`stride\` bytes apart.`,
     parameters: "v: usize, stride: usize, p: usize, o: usize, alpha: usize, keys: usize",
-    columns,
-    b: "p",
-    steps: "keys",
+    shape,
     a: "v",
+    b: "p",
+    depth: "keys",
     aStride: "stride",
     target: "o",
+    setup: times(
+      columns / 4,
+      (vector) => `const alpha${vector} = v128.load(alpha, ${vector * 16});`,
+    ),
     first: (row, vector) =>
       `f32x4.mul(alpha${vector}, v128.load(o, ${row * columns * 4 + vector * 16}))`,
-    setup: times(vectors, (vector) => `const alpha${vector} = v128.load(alpha, ${vector * 16});`),
   };
 }
 
-function writeFile(kernels: Kernel[]): string {
+function writeFile(kernels: readonly Kernel[]): string {
   return [
     "// Generated by tools/microkernels.ts, do not edit.",
     "",
@@ -115,10 +161,39 @@ function writeFile(kernels: Kernel[]): string {
   ].join("\n");
 }
 
+/** The first product's kernel of any shape, as a source file. */
+export function dotFile(...shapes: readonly Shape[]): string {
+  return writeFile(shapes.map(dot));
+}
+
+/** What a shape's kernel of the first product is called. */
+export function dotName(shape: Shape): string {
+  return nameOf("dot", shape);
+}
+
+/**
+ * The shapes that the library is built with, one for each way that engines load. GFLOPS of the tile
+ * alone (relaxed; simd for JavaScriptCore), by how many of four elements are splat while loading:
+ *
+ * |                                                     | 0  | 1  | 4  |
+ * | --------------------------------------------------- | -- | -- | -- |
+ * | V8 that checks the bounds of each load (Deno)       | 43 | 47 | 34 |
+ * | V8 that relies on guard pages (Node, Chromium)      | 44 | 48 | 50 |
+ * | JavaScriptCore, which splats slowly                 | 34 | 29 | 23 |
+ *
+ * `chooseSplats()` picks one while loading; the bits are the same.
+ */
+export const shapes: readonly Shape[] = [0, 1, 4].map((splats) => ({
+  rows: 4,
+  columns: 8,
+  splats,
+  steps: 1,
+}));
+
 /** The generated files by path from the project's root. */
 export function microkernelFiles(): Record<string, string> {
   return {
-    "asm/dot.gen.ts": writeFile([dot(8), dot(4)]),
-    "asm/accumulate.gen.ts": writeFile([accumulate(8), accumulate(4)]),
+    "asm/dot.gen.ts": dotFile(...shapes),
+    "asm/accumulate.gen.ts": writeFile(shapes.map(accumulate)),
   };
 }

@@ -32,13 +32,24 @@ export class Arena {
   readonly memory: WebAssembly.Memory;
   readonly #maximumBytes: number;
   readonly #blocks = new Map<number, number>();
+  /** Every buffer that the memory has had: old ones of a shared memory still reach its bytes. */
+  readonly #buffers = new WeakSet<ArrayBufferLike>();
   #free: Span[];
+  /** Up to here bytes may have been written; above, fresh memory is zero. */
+  #touched: number;
 
   constructor(memory: WebAssembly.Memory, base: number, maximumBytes: number) {
     this.memory = memory;
     this.#maximumBytes = maximumBytes;
     const at = roundUp(base, alignment);
     this.#free = [{ at, bytes: memory.buffer.byteLength - at }];
+    this.#touched = at;
+    this.#buffers.add(memory.buffer);
+  }
+
+  /** Whether a buffer is, or was, this memory's. */
+  owns(buffer: ArrayBufferLike): boolean {
+    return this.#buffers.has(buffer);
   }
 
   /** Bytes reserved from the system. */
@@ -66,6 +77,16 @@ export class Arena {
     span.bytes -= size;
     if (span.bytes === 0) this.#free.splice(this.#free.indexOf(span), 1);
     this.#blocks.set(at, size);
+    this.#touched = Math.max(this.#touched, at + size);
+    return at;
+  }
+
+  /** The same, with every byte 0; only memory that was used before is written. */
+  allocateZeroed(bytes: number): number {
+    const touched = this.#touched;
+    const at = this.allocate(bytes);
+    const used = Math.min(bytes, touched - at);
+    if (used > 0) new Uint8Array(this.memory.buffer, at, used).fill(0);
     return at;
   }
 
@@ -115,6 +136,7 @@ export class Arena {
     for (const count of pages === needed ? [needed] : [pages, needed]) {
       try {
         this.memory.grow(count);
+        this.#buffers.add(this.memory.buffer);
         return true;
       } catch {
         // The system refused; a smaller step may still go.

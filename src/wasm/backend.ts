@@ -5,13 +5,20 @@
  */
 
 import type { Backend, Control, EngineTensor, Target } from "../backend.ts";
+import type { DType, TensorData } from "../dtype.ts";
+import { BackendUnavailableError } from "../errors.ts";
 import type { AttentionPlan } from "../plan.ts";
+import type { View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
-import { forward } from "./forward.ts";
-import { chooseBinary, compileBinary, instantiate, type Kernels } from "./module.ts";
+import { forward, type Machine, type Step } from "./forward.ts";
+import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
 import { finish, finishInTurns } from "./slices.ts";
+import { follow } from "./staging.ts";
+import { Solo, type Team } from "./team.ts";
 import { allocateTensor } from "./tensor.ts";
+import { hardwareThreads, threadsUnavailable } from "./threads/spawn.ts";
+import { WorkerTeam } from "./threads/team.ts";
 
 /** Bytes that a Wasm memory has at least, and can have at most. */
 export const memoryLimits = {
@@ -19,69 +26,113 @@ export const memoryLimits = {
   most: maximumPages * pageBytes,
 } as const;
 
+/** Threads that `"auto"` takes at most: more than that, and memory is what they wait for. */
+const mostAutomaticThreads = 16;
+
 /** Options of the Wasm backend. */
 export interface WasmOptions {
   /** A compiled binary of this library, where compiling is not allowed. */
   readonly module?: WebAssembly.Module;
   /** Most bytes that linear memory may grow to. */
   readonly maxMemoryBytes?: number;
+  /** Threads, the calling one included. */
+  readonly threads?: "auto" | number;
+}
+
+/** What the backend is made of. */
+interface Parts {
+  readonly machine: Machine;
+  readonly team: Team;
 }
 
 /** Makes the backend: picks and compiles a binary unless one is given. */
 export async function createWasmBackend(options: WasmOptions = {}): Promise<Backend> {
-  const { module, maxMemoryBytes = memoryLimits.most } = options;
-  if (module !== undefined) return new WasmBackend(module, "the module passed in", maxMemoryBytes);
+  const { module, maxMemoryBytes = memoryLimits.most, threads = "auto" } = options;
+  if (module !== undefined) {
+    return new WasmBackend(assemble(module, maxMemoryBytes, 1), "the module passed in");
+  }
   const choice = chooseBinary();
-  const compiled = await compileBinary(choice.name);
-  return new WasmBackend(compiled, `${choice.name} binary: ${choice.reason}`, maxMemoryBytes);
+  const count = countThreads(threads);
+  const compiled = await compileBinary(choice.name, count > 1);
+  const words = count === 1 ? "one thread" : `${count} threads`;
+  const parts = assemble(compiled, maxMemoryBytes, count);
+  return new WasmBackend(parts, `${choice.name} binary, ${words}: ${choice.reason}`);
+}
+
+/** Threads to run on. A number that was asked for is taken or refused. */
+export function countThreads(threads: "auto" | number): number {
+  const reason = threadsUnavailable();
+  if (threads === "auto") {
+    return reason === undefined ? Math.min(hardwareThreads(), mostAutomaticThreads) : 1;
+  }
+  if (threads > 1 && reason !== undefined) {
+    throw new BackendUnavailableError("wasm", `it cannot have ${threads} threads: ${reason}`);
+  }
+  return threads;
+}
+
+function assemble(module: WebAssembly.Module, maxMemoryBytes: number, threads: number): Parts {
+  const memory = new WebAssembly.Memory({
+    initial: initialPages,
+    maximum: Math.floor(maxMemoryBytes / pageBytes),
+    shared: threads > 1,
+  });
+  const kernels = instantiate(module, memory);
+  const arena = new Arena(memory, kernels.heapBase() >>> 0, maxMemoryBytes);
+  const team = threads === 1
+    ? new Solo(kernels)
+    : new WorkerTeam({ kernels, module, memory, threads });
+  return { machine: { kernels, arena, threads, splats: chooseSplats() }, team };
 }
 
 class WasmBackend implements Backend {
   readonly name = "wasm";
   readonly reason: string;
-  #machine: { readonly kernels: Kernels; readonly arena: Arena } | undefined;
+  #parts: Parts | undefined;
 
-  constructor(module: WebAssembly.Module, reason: string, maxMemoryBytes: number) {
-    const memory = new WebAssembly.Memory({
-      initial: initialPages,
-      maximum: Math.floor(maxMemoryBytes / pageBytes),
-    });
-    const kernels = instantiate(module, memory);
+  constructor(parts: Parts, reason: string) {
+    this.#parts = parts;
     this.reason = reason;
-    this.#machine = { kernels, arena: new Arena(memory, kernels.heapBase() >>> 0, maxMemoryBytes) };
   }
 
   get memoryBytes(): number {
-    return this.#machine?.arena.reservedBytes ?? 0;
+    return this.#parts?.machine.arena.reservedBytes ?? 0;
   }
 
   async run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
-    await finishInTurns(this.#forward(plan, target), rowsOf(plan), control);
+    const { machine, team } = this.#open();
+    await finishInTurns(this.#steps(machine, plan, target), team, rowsOf(plan), control);
   }
 
   runSync(plan: AttentionPlan, target: Target, control: Control): void {
-    finish(this.#forward(plan, target), rowsOf(plan), control);
+    const { machine, team } = this.#open();
+    finish(this.#steps(machine, plan, target), team, rowsOf(plan), control);
   }
 
-  tensor(shape: readonly number[]): EngineTensor {
-    return allocateTensor(this.#open().arena, shape);
+  follow(view: View): () => View {
+    return follow(view, this.#open().machine.arena);
   }
 
-  close(): void {
-    this.#machine = undefined;
+  tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData> {
+    return allocateTensor(this.#open().machine.arena, shape, dtype);
   }
 
-  *#forward(plan: AttentionPlan, target: Target): Generator<number> {
-    const { kernels, arena } = this.#open();
-    for (const rows of forward(kernels, arena, plan, target)) {
-      yield rows;
+  async close(): Promise<void> {
+    const parts = this.#parts;
+    this.#parts = undefined;
+    await parts?.team.close();
+  }
+
+  *#steps(machine: Machine, plan: AttentionPlan, target: Target): Generator<Step> {
+    for (const step of forward(machine, plan, target)) {
+      yield step;
       this.#open(); // Closed while this call waited for its turn: stop here.
     }
   }
 
-  #open(): { readonly kernels: Kernels; readonly arena: Arena } {
-    if (this.#machine === undefined) throw new Error("Cannot use an engine after `close()`");
-    return this.#machine;
+  #open(): Parts {
+    if (this.#parts === undefined) throw new Error("Cannot use an engine after `close()`");
+    return this.#parts;
   }
 }
 

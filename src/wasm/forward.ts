@@ -1,24 +1,65 @@
 /**
- * Forward on Wasm: packs each key/value head once, then runs its jobs one after the other.
+ * Forward on Wasm: for each wave packs heads and stages queries, leaves the jobs to a team, and
+ * hands out what they wrote.
  *
  * @module
  */
 
 import type { Target } from "../backend.ts";
+import { bytesPerElement, zerosLike } from "../dtype.ts";
 import type { AttentionPlan } from "../plan.ts";
 import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
-import { type Job, open, writeJob } from "./job_record.ts";
-import { chooseTiles, type Head, headsOf, type Run, runsOf } from "./jobs.ts";
+import {
+  emptyJob,
+  encodeJob,
+  type Job,
+  jobBytes,
+  jobWords,
+  open,
+  patchJob,
+  storageOf,
+  type Words,
+} from "./job_record.ts";
+import {
+  type Cut,
+  cutPlan,
+  cutWave,
+  keysPerPart,
+  type Piece,
+  type Run,
+  type Wave,
+  wavesOf,
+} from "./jobs.ts";
 import type { Kernels } from "./module.ts";
-import { copyRowsIn, copyRowsOut, locate, type Resident } from "./staging.ts";
+import {
+  copyRowsIn,
+  copyRowsOut,
+  type Elements,
+  elementsOver,
+  locate,
+  type Resident,
+} from "./staging.ts";
+import type { Batch } from "./team.ts";
 import { takeWorkspace, type Workspace } from "./workspace.ts";
+
+/** What forward runs on. */
+export interface Machine {
+  readonly kernels: Kernels;
+  readonly arena: Arena;
+  /** Threads that may take part. */
+  readonly threads: number;
+  /** Which micro-kernels: how many of four elements they splat while loading. */
+  readonly splats: 0 | 1 | 4;
+}
 
 /** Tensors of a plan that live in linear memory. */
 interface Residents {
   readonly q?: Resident;
   readonly k?: Resident;
   readonly v?: Resident;
+  /** Whether the kernel can read the values where they are, without packing them. */
+  readonly inPlace: boolean;
   readonly out?: Resident;
 }
 
@@ -27,59 +68,59 @@ interface Call {
   readonly kernels: Kernels;
   readonly arena: Arena;
   readonly plan: AttentionPlan;
+  readonly cut: Cut;
   readonly target: Target;
   readonly residents: Residents;
   readonly space: Workspace;
   /** What all jobs of the call have in common. */
-  readonly job: Job;
+  readonly job: Words;
+}
+
+/** Jobs to be run before the next step, and the query rows that are finished then. */
+export interface Step {
+  readonly batch: Batch;
+  readonly rows: number;
 }
 
 /**
- * Runs a plan, job by job; yields the query rows finished after each.
+ * Runs a plan in steps; whoever iterates runs the jobs of each before asking for the next.
  *
  * Whatever ends the iteration, the call's memory is free again.
  */
-export function* forward(
-  kernels: Kernels,
-  arena: Arena,
-  plan: AttentionPlan,
-  target: Target,
-): Generator<number> {
+export function* forward(machine: Machine, plan: AttentionPlan, target: Target): Generator<Step> {
   const rows = plan.batch * plan.queryHeads * plan.queries;
   if (rows === 0) return;
-  if (plan.keys === 0) {
-    fillUnseen(target);
-    yield rows;
-    return;
-  }
+  if (plan.keys === 0) return fillUnseen(target);
+  const { kernels, arena } = machine;
   // Found before the workspace is taken: growing the memory detaches the callers' views of it.
-  const residents = findResidents(plan, target, arena.memory);
-  const tiles = chooseTiles(plan);
-  const space = takeWorkspace(arena, plan, tiles, {
+  const residents = findResidents(plan, target, arena);
+  const cut = cutPlan(plan, machine.threads);
+  const space = takeWorkspace(arena, plan, cut, {
     q: residents.q !== undefined,
-    values: residents.v !== undefined,
+    values: residents.inPlace,
     out: residents.out !== undefined,
   });
   try {
-    const job = commonJob(plan, target, space, tiles);
-    const call = { kernels, arena, plan, target, residents, space, job };
-    for (const head of headsOf(plan)) {
-      const values = packHead(call, head);
-      for (const run of runsOf(plan)) {
-        runJob(call, head, run, values);
-        yield (run.to - run.from) * plan.group;
-      }
+    const job = encodeJob(commonJob(machine, plan, target, cut));
+    const call = { kernels, arena, plan, cut, target, residents, space, job };
+    for (const wave of wavesOf(plan, cut)) {
+      yield { batch: stageWave(call, wave), rows: rowsOf(wave, plan) };
+      collectWave(call, wave);
     }
   } finally {
     space.free();
   }
 }
 
+function rowsOf({ runs }: Wave, { group }: AttentionPlan): number {
+  return runs.reduce((sum, { from, to }) => sum + (to - from) * group, 0);
+}
+
 /** No key at all: every row gives 0 and -inf. */
 function fillUnseen(target: Target): void {
   const fill = (view: View, value: number) => {
     const [batch, heads, rows, columns] = view.shape;
-    const row = new Float32Array(rows * columns).fill(value);
+    const row = zerosLike(view.data, rows * columns).fill(value) as Elements;
     for (let b = 0; b < batch; b++) {
       for (let h = 0; h < heads; h++) copyRowsOut(row, view, b, h, 0, rows);
     }
@@ -88,96 +129,123 @@ function fillUnseen(target: Target): void {
   if (target.lse) fill(target.lse, -Infinity);
 }
 
-function findResidents(
-  plan: AttentionPlan,
-  target: Target,
-  memory: WebAssembly.Memory,
-): Residents {
-  const v = locate(plan.v, memory);
+function findResidents(plan: AttentionPlan, target: Target, arena: Arena): Residents {
+  const v = locate(plan.v, arena);
   return {
-    q: locate(plan.q, memory),
-    k: locate(plan.k, memory),
-    // Values are read four columns at a time, so these must be neighbours.
-    v: v?.strides[3] === 4 || plan.valueDim === 1 ? v : undefined,
-    out: locate(target.out, memory),
+    q: locate(plan.q, arena),
+    k: locate(plan.k, arena),
+    // Values are read four columns at a time, so these must be neighbours, and f32.
+    v,
+    inPlace: v !== undefined && plan.v.dtype === "f32" &&
+      (v.strides[3] === 4 || plan.valueDim === 1),
+    out: locate(target.out, arena),
   };
 }
 
 function commonJob(
+  { splats }: Machine,
   plan: AttentionPlan,
   target: Target,
-  space: Workspace,
-  tiles: { rows: number; keys: number },
+  { tiles }: Cut,
 ): Job {
   const { dim, valueDim, group, keys, band } = plan;
   return {
-    q: space.q,
-    qPosition: dim * 4,
-    qHead: 0,
-    qElement: 4,
-    k: space.keys,
-    v: space.values,
-    vKey: 16,
-    vColumns: keys * 16,
-    out: space.out,
-    outPosition: valueDim * 4,
-    outHead: 0,
-    outElement: 4,
-    lse: target.lse ? space.lse : 0,
+    ...emptyJob,
+    qStorage: storageOf[plan.q.dtype],
+    outStorage: storageOf[target.out.dtype],
     lsePosition: 4,
-    lseHead: 0,
     group,
-    positions: 0,
     keys,
     dim,
     valueDim,
     tileRows: tiles.rows,
     tileKeys: tiles.keys,
-    scratch: space.scratch,
+    splats,
     scale: plan.scale * Math.LOG2E,
-    diagonal: 0,
     bandLeft: band.left === Infinity ? open : band.left,
     bandRight: band.right === Infinity ? open : band.right,
-    softcap: 0,
-    slopes: 0,
-    sinks: 0,
-    bias: 0,
-    biasPosition: 0,
-    biasHead: 0,
-    biasKey: 0,
-    mask: 0,
-    maskPosition: 0,
-    maskHead: 0,
-    maskKey: 0,
-    blockMask: 0,
   };
 }
 
-/** Where the values of a head are read. */
-type Values = Pick<Job, "v" | "vKey" | "vColumns">;
+/** Packs and stages what a wave needs, and writes its job records. */
+function stageWave(call: Call, wave: Wave): Batch {
+  const { arena, plan, cut, space } = call;
+  const runs = wave.runs.map((run, slot) => {
+    if (wave.packs) packHead(call, run, slot);
+    return stageRun(call, run, slot);
+  });
+  const memory = new Int32Array(arena.memory.buffer, space.records);
+  const pieces = cutWave(wave, plan.group, cut);
+  for (let index = 0; index < pieces.length; index++) {
+    const { slot } = pieces[index];
+    memory.set(recordOf(call, wave.runs[slot], runs[slot], pieces[index]), index * jobWords);
+  }
+  return {
+    threads: cut.threads,
+    records: space.records,
+    count: pieces.length,
+    scratch: space.scratch,
+    scratchStride: space.scratchStride,
+  };
+}
+
+/** What the jobs of a run have in common: where its keys and values, queries and results are. */
+interface StagedRun {
+  readonly record: Words;
+  readonly heads: Heads;
+  readonly queries: Queries;
+  readonly results: Results;
+}
+
+function stageRun(call: Call, run: Run, slot: number): StagedRun {
+  const heads = headOf(call, run, slot);
+  const queries = stageQueries(call, run, slot);
+  const results = resultsOf(call, run, slot);
+  const record = patchJob(patchJob(patchJob(call.job.slice(), heads), queries), results);
+  return { record, heads, queries, results };
+}
 
 /** Packs the keys of a head, and its values unless they are read in place. */
-function packHead(call: Call, { batch, keyHead }: Head): Values {
+function packHead(call: Call, { batch, keyHead }: Run, slot: number): void {
   const { kernels, plan, residents, space } = call;
   const { keys, dim, valueDim } = plan;
+  const kStorage = storageOf[plan.k.dtype], vStorage = storageOf[plan.v.dtype];
+  const packedKeys = space.keys + slot * space.keysStride;
   if (residents.k) {
     const { strides } = residents.k;
     const at = headAt(residents.k, batch, keyHead);
-    kernels.packKeys(at, strides[2], strides[3], space.keys, dim, keys);
+    kernels.packKeys(kStorage, at, strides[2], strides[3], packedKeys, dim, keys);
   } else {
-    stageRows(call, plan.k, batch, keyHead, (from, count) => {
-      kernels.packKeys(space.staging, dim * 4, 4, space.keys + from * dim * 4, dim, count);
+    stageRows(call, plan.k, batch, keyHead, (from, count, bytes) => {
+      const target = packedKeys + from * dim * 4;
+      kernels.packKeys(kStorage, space.staging, dim * bytes, bytes, target, dim, count);
     });
   }
+  if (residents.inPlace) return;
+  const packedValues = space.values + slot * space.valuesStride, columns = keys * 16;
   if (residents.v) {
-    const v = headAt(residents.v, batch, keyHead);
-    return { v, vKey: residents.v.strides[2], vColumns: 16 };
+    const [, , row, element] = residents.v.strides;
+    const at = headAt(residents.v, batch, keyHead);
+    kernels.packValues(vStorage, at, row, element, packedValues, columns, valueDim, keys);
+  } else {
+    stageRows(call, plan.v, batch, keyHead, (from, count, bytes) => {
+      const target = packedValues + from * 16, row = valueDim * bytes;
+      kernels.packValues(vStorage, space.staging, row, bytes, target, columns, valueDim, count);
+    });
   }
-  stageRows(call, plan.v, batch, keyHead, (from, count) => {
-    const target = space.values + from * 16;
-    kernels.packValues(space.staging, valueDim * 4, 4, target, keys * 16, valueDim, count);
-  });
-  return { v: space.values, vKey: 16, vColumns: keys * 16 };
+}
+
+type Heads = Pick<Job, "k" | "v" | "vKey" | "vColumns">;
+
+/** Where the keys and values of a head are read. */
+function headOf(call: Call, { batch, keyHead }: Run, slot: number): Heads {
+  const { plan, residents, space } = call;
+  const k = space.keys + slot * space.keysStride;
+  if (!residents.v || !residents.inPlace) {
+    return { k, v: space.values + slot * space.valuesStride, vKey: 16, vColumns: plan.keys * 16 };
+  }
+  const v = headAt(residents.v, batch, keyHead);
+  return { k, v, vKey: residents.v.strides[2], vColumns: 16 };
 }
 
 function headAt({ at, strides }: Resident, batch: number, head: number): number {
@@ -190,87 +258,94 @@ function stageRows(
   view: View,
   batch: number,
   head: number,
-  pack: (from: number, count: number) => void,
+  pack: (from: number, count: number, bytes: number) => void,
 ): void {
   const [, , rows, width] = view.shape;
+  const bytes = bytesPerElement(view.dtype);
   for (let from = 0; from < rows; from += space.stagingRows) {
     const to = Math.min(from + space.stagingRows, rows);
-    const staging = floats(arena, space.staging, (to - from) * width);
+    const staging = elementsOver(arena, space.staging, (to - from) * width, view.dtype);
     copyRowsIn(view, batch, head, from, to, staging);
-    pack(from, to - from);
+    pack(from, to - from, bytes);
   }
 }
 
-/** A fresh array over linear memory: none may be kept where the memory could grow. */
-function floats(arena: Arena, at: number, length: number): Float32Array {
-  return new Float32Array(arena.memory.buffer, at, length);
-}
+type Queries = Pick<Job, "q" | "qHead" | "qPosition" | "qElement">;
 
-/** Runs one job: queries in, kernel, results out. */
-function runJob(call: Call, head: Head, run: Run, values: Values): void {
-  const { kernels, arena, plan, space } = call;
-  const job: Job = {
-    ...call.job,
-    ...values,
-    ...queriesOf(call, head, run),
-    ...resultsOf(call, head, run),
-    positions: run.to - run.from,
-    diagonal: clampOffset(run.from + plan.offsets[head.batch]),
-  };
-  writeJob(new DataView(arena.memory.buffer), space.record, job);
-  kernels.forward(space.record);
-  collectResults(call, head, run);
-}
-
-/** Brings the queries of a job into linear memory unless they live there. */
-function queriesOf(
-  { arena, plan, residents, space }: Call,
-  { batch, keyHead }: Head,
-  { from, to }: Run,
-): Partial<Job> {
-  const firstHead = keyHead * plan.group;
+/** Brings the queries of a run into linear memory unless they live there; says where they are. */
+function stageQueries(call: Call, run: Run, slot: number): Queries {
+  const { arena, plan, residents, space } = call;
+  const firstHead = run.keyHead * plan.group;
   if (residents.q) {
     const [, qHead, qPosition, qElement] = residents.q.strides;
-    const q = headAt(residents.q, batch, firstHead) + from * qPosition;
+    const q = headAt(residents.q, run.batch, firstHead) + run.from * qPosition;
     return { q, qHead, qPosition, qElement };
   }
-  const length = (to - from) * plan.dim;
+  const length = (run.to - run.from) * plan.dim;
+  const qElement = bytesPerElement(plan.q.dtype), qHead = length * qElement;
+  const q = space.q + slot * plan.group * qHead;
   for (let g = 0; g < plan.group; g++) {
-    const rows = floats(arena, space.q + g * length * 4, length);
-    copyRowsIn(plan.q, batch, firstHead + g, from, to, rows);
+    const rows = elementsOver(arena, q + g * qHead, length, plan.q.dtype);
+    copyRowsIn(plan.q, run.batch, firstHead + g, run.from, run.to, rows);
   }
-  return { qHead: length * 4 };
+  return { q, qHead, qPosition: plan.dim * qElement, qElement };
 }
 
-/** Where the kernel puts the results of a job. */
-function resultsOf(
-  { plan, residents }: Call,
-  { batch, keyHead }: Head,
-  { from, to }: Run,
-): Partial<Job> {
-  const lseHead = (to - from) * 4;
-  if (!residents.out) return { outHead: (to - from) * plan.valueDim * 4, lseHead };
+/** The record of one job: a piece of a staged run, against one part of the keys. */
+function recordOf(call: Call, run: Run, staged: StagedRun, piece: Piece): Words {
+  const { plan, cut, space } = call;
+  const { record, heads, queries, results } = staged;
+  const skipped = piece.from - run.from;
+  const firstKey = piece.part * keysPerPart;
+  patchJob(record, {
+    q: queries.q + skipped * queries.qPosition,
+    out: results.out + skipped * results.outPosition,
+    lse: results.lse && results.lse + skipped * 4,
+    positions: piece.to - piece.from,
+    diagonal: clampOffset(piece.from + plan.offsets[run.batch] - firstKey),
+  });
+  if (cut.parts === 1) return record;
+  return patchJob(record, {
+    k: heads.k + firstKey * plan.dim * 4,
+    v: heads.v + firstKey * heads.vKey,
+    keys: Math.min(keysPerPart, plan.keys - firstKey),
+    panels: space.panels + (piece.slot * cut.parts + piece.part) * space.panelsStride,
+  });
+}
+
+type Results = Pick<Job, "out" | "outHead" | "outPosition" | "outElement" | "lse" | "lseHead">;
+
+/** Where the kernel puts the results of a run. */
+function resultsOf(call: Call, run: Run, slot: number): Results {
+  const { plan, target, residents, space } = call;
+  const positions = run.to - run.from;
+  const first = slot * plan.group * positions;
+  const lse = target.lse ? space.lse + first * 4 : 0, lseHead = positions * 4;
+  if (!residents.out) {
+    const outElement = bytesPerElement(target.out.dtype), outPosition = plan.valueDim * outElement;
+    const out = space.out + first * outPosition;
+    return { out, outHead: positions * outPosition, outPosition, outElement, lse, lseHead };
+  }
   const [, outHead, outPosition, outElement] = residents.out.strides;
-  const out = headAt(residents.out, batch, keyHead * plan.group) + from * outPosition;
-  return { out, outHead, outPosition, outElement, lseHead };
+  const out = headAt(residents.out, run.batch, run.keyHead * plan.group) + run.from * outPosition;
+  return { out, outHead, outPosition, outElement, lse, lseHead };
 }
 
-/** Hands the results of a job to the caller's tensors outside linear memory. */
-function collectResults(
-  { arena, plan, target, residents, space }: Call,
-  { batch, keyHead }: Head,
-  { from, to }: Run,
-): void {
-  const positions = to - from, length = positions * plan.valueDim;
-  for (let g = 0; g < plan.group; g++) {
-    const head = keyHead * plan.group + g;
-    if (!residents.out) {
-      const rows = floats(arena, space.out + g * length * 4, length);
-      copyRowsOut(rows, target.out, batch, head, from, to);
-    }
-    if (target.lse) {
-      const rows = floats(arena, space.lse + g * positions * 4, positions);
-      copyRowsOut(rows, target.lse, batch, head, from, to);
+/** Merges what was split, and hands the results to the caller's tensors outside linear memory. */
+function collectWave(call: Call, wave: Wave): void {
+  const { kernels, arena, plan, cut, target, residents, space } = call;
+  for (const [slot, { batch, keyHead, from, to }] of wave.runs.entries()) {
+    if (cut.parts > 1) kernels.merge(space.records + slot * cut.parts * jobBytes, cut.parts);
+    for (let g = 0; g < plan.group; g++) {
+      const head = keyHead * plan.group + g;
+      const first = (slot * plan.group + g) * (to - from);
+      const collect = (view: View, at: number) => {
+        const width = view.shape[3], skipped = first * width * bytesPerElement(view.dtype);
+        const rows = elementsOver(arena, at + skipped, (to - from) * width, view.dtype);
+        copyRowsOut(rows, view, batch, head, from, to);
+      };
+      if (!residents.out) collect(target.out, space.out);
+      if (target.lse) collect(target.lse, space.lse);
     }
   }
 }

@@ -8,8 +8,13 @@
  * @module
  */
 
+import type { DType } from "../dtype.ts";
+
 /** How a field's four bytes are read. */
 export type FieldType = "u32" | "i32" | "f32";
+
+/** Numbers that stand for the element types in records; `asm/storage.ts` has the same. */
+export const storageOf: Record<DType, number> = { f32: 0, f16: 1, bf16: 2 };
 
 /** Every field in order, each four bytes. */
 export const jobFields = {
@@ -18,6 +23,7 @@ export const jobFields = {
   qPosition: "i32",
   qHead: "i32",
   qElement: "i32",
+  qStorage: "i32",
   // Keys, packed in panels [ceil(keys / 4)][dim][4].
   k: "u32",
   // Values: four columns from 4c on of key j begin at v + j * vKey + c * vColumns.
@@ -29,6 +35,7 @@ export const jobFields = {
   outPosition: "i32",
   outHead: "i32",
   outElement: "i32",
+  outStorage: "i32",
   // Log-sum-exp per row; 0 where it is not asked for.
   lse: "u32",
   lsePosition: "i32",
@@ -42,7 +49,10 @@ export const jobFields = {
   // Tiles: query rows (a multiple of 8), keys (a multiple of 4).
   tileRows: "u32",
   tileKeys: "u32",
-  scratch: "u32",
+  // Which micro-kernels: how many of four elements they splat while loading, 0, 1 or 4.
+  splats: "u32",
+  // Where the panels are kept for merging; 0 where the job sees all keys and ends by itself.
+  panels: "u32",
   // Scores: factor with log2(e) in it; the key that the job's first position is aligned with; how
   // many keys are seen left and right of the aligned one (`open` for all of them).
   scale: "f32",
@@ -67,19 +77,42 @@ export const jobFields = {
 /** A job as named numbers. */
 export type Job = { readonly [Field in keyof typeof jobFields]: number };
 
+/** Words of four bytes of a record. */
+export const jobWords = Object.keys(jobFields).length;
+
 /** Bytes of a record. */
-export const jobBytes = Object.keys(jobFields).length * 4;
+export const jobBytes = jobWords * 4;
 
 /** What `bandLeft` and `bandRight` hold where the band is open on that side. */
 export const open = 0x7fffffff;
 
-const entries = Object.entries(jobFields) as [keyof Job, FieldType][];
+const names = Object.keys(jobFields) as (keyof Job)[];
 
-/** Writes a job into linear memory, at `at`. */
-export function writeJob(memory: DataView, at: number, job: Job): void {
-  for (const [field, type] of entries) {
-    if (type === "f32") memory.setFloat32(at, job[field], true);
-    else memory.setInt32(at, job[field], true);
-    at += 4;
+/** Place of each field, in words of four bytes. */
+const wordOf = Object.fromEntries(names.map((name, word) => [name, word])) as Job;
+
+/** A record's words, before they are put into linear memory. */
+export type Words = Int32Array<ArrayBuffer>;
+
+/** A job with nothing set; fields of options that are not executed yet stay as they are here. */
+export const emptyJob = Object.fromEntries(names.map((name) => [name, 0])) as Job;
+
+/** Writes a whole job: what all jobs of a call have in common. */
+export function encodeJob(job: Job): Words {
+  const words = new Int32Array(names.length);
+  const floats = new Float32Array(words.buffer);
+  for (const name of names) {
+    if (jobFields[name] === "f32") floats[wordOf[name]] = job[name];
+    else words[wordOf[name]] = job[name];
   }
+  return words;
+}
+
+/**
+ * Writes some integer fields of a record. Small calls spend more time on records than on kernels
+ * when each is made as a whole object.
+ */
+export function patchJob(words: Words, fields: Partial<Job>): Words {
+  for (const name in fields) words[wordOf[name as keyof Job]] = fields[name as keyof Job]!;
+  return words;
 }

@@ -1,6 +1,7 @@
 /**
- * Jobs: how a plan is cut. A job is one batch, one key/value head and a run of query positions; any
- * of them can be done by anyone, in any order, with the same bits.
+ * Jobs: how a plan is cut. A **job** is one batch, one key/value head and a run of query positions;
+ * any of them can be done by any thread, in any order, with the same bits. A **wave** is as many
+ * jobs as are staged in linear memory at once: several whole heads, or a run of one head.
  *
  * @module
  */
@@ -16,17 +17,37 @@ export interface Tiles {
   readonly keys: number;
 }
 
-/** One head's keys and values, packed once for all of its query positions. */
-export interface Head {
+/** Query positions `from` to `to` of one key/value head. */
+export interface Run {
   readonly batch: number;
   readonly keyHead: number;
-}
-
-/** Query positions `from` to `to`. */
-export interface Run {
   readonly from: number;
   readonly to: number;
 }
+
+/** Runs that are staged together, and the jobs that they are cut into. */
+export interface Wave {
+  /** One run per slot of the workspace. */
+  readonly runs: readonly Run[];
+  /** Whether the runs' heads have to be packed first; else the last wave left them packed. */
+  readonly packs: boolean;
+}
+
+/** How much of a plan is done at a time. */
+export interface Cut {
+  readonly tiles: Tiles;
+  /** Threads that take part. */
+  readonly threads: number;
+  /** Heads of a wave; above 1 only where a wave takes all positions. */
+  readonly heads: number;
+  /** Query positions of a wave. */
+  readonly positions: number;
+  /** Parts of a head's keys that are seen apart and merged; 1 where a job sees them all. */
+  readonly parts: number;
+}
+
+/** Most jobs of a wave: one record each. */
+export const jobsPerWave = 256;
 
 /** Query rows of a tile: enough that packing and tile state do not show. */
 const tileRows = 64;
@@ -34,11 +55,32 @@ const tileRows = 64;
 /** Bytes of keys and values of a tile: they stay in L2 while the tile's query panels pass. */
 const tileBytes = 96 * 1024;
 
-/** Bytes of queries, or of results, that one job stages. */
-const runBytes = 256 * 1024;
+/** Bytes of queries, or of results, that a wave stages for each thread. */
+const stagedBytes = 512 * 1024;
 
-/** Multiply-adds of a job: some 15 ms of work, so that the event loop gets its turn. */
-const runWork = 250e6;
+/** Bytes of packed heads that a wave holds for each thread, where that is more than one head. */
+const packedBytes = 1024 * 1024;
+
+/** Multiply-adds of a wave for each thread: some 15 ms, so that the event loop gets its turn. */
+const waveWork = 250e6;
+
+/**
+ * Multiply-adds of a call below which waking threads costs more than they save: 0.3 ms of work, two
+ * or three times what a sleeping worker takes to begin.
+ */
+const threadedWork = 6e6;
+
+/** Query rows of a head, at most, whose keys are split: two panels. */
+const splitRows = 16;
+
+/** Keys of a part. The same whatever the number of threads, so that the bits are the same too. */
+export const keysPerPart = 2048;
+
+/** Multiply-adds of all rows, causal or not. */
+function workOf(plan: AttentionPlan): number {
+  const { batch, queryHeads, queries, keys, dim, valueDim } = plan;
+  return batch * queryHeads * queries * keys * (dim + valueDim);
+}
 
 /** Picks the tiles of a plan. */
 export function chooseTiles(plan: AttentionPlan): Tiles {
@@ -48,28 +90,82 @@ export function chooseTiles(plan: AttentionPlan): Tiles {
   return { rows, keys: Math.min(keys, roundUp(Math.max(1, plan.keys), 4)) };
 }
 
-/** Query positions of one job. */
-export function positionsPerJob(plan: AttentionPlan): number {
-  const { dim, valueDim, group, keys, queries } = plan;
-  const byBytes = runBytes / (Math.max(dim, valueDim) * 4 * group);
-  const byWork = runWork / (Math.max(1, keys) * (dim + valueDim) * group);
-  // Whole tiles where there is room for one.
-  const tile = Math.max(1, Math.floor(tileRows / group));
-  const positions = Math.floor(Math.min(byBytes, Math.max(byWork, tile)) / tile) * tile;
-  return Math.min(queries, Math.max(1, positions || Math.floor(byBytes)));
+/** Decides how a plan is cut for so many threads. */
+export function cutPlan(plan: AttentionPlan, available: number): Cut {
+  const { dim, valueDim, group, keys, queries, keyHeads, batch } = plan;
+  const threads = workOf(plan) < threadedWork ? 1 : available;
+  const byBytes = threads * stagedBytes / (Math.max(dim, valueDim) * 4);
+  const byWork = threads * waveWork / (Math.max(1, keys) * (dim + valueDim));
+  const positions = Math.min(queries, positionsOf(Math.min(byBytes, byWork), group));
+  const perHead = keys * (dim + valueDim) * 4;
+  const heads = threads === 1 || positions < queries ? 1 : Math.min(
+    batch * keyHeads,
+    Math.floor(threads * packedBytes / perHead),
+    Math.floor(Math.min(byBytes, byWork) / (queries * group)),
+    Math.floor(jobsPerWave / 4 / Math.ceil(keys / keysPerPart)),
+  );
+  const parts = queries * group <= splitRows ? Math.ceil(keys / keysPerPart) : 1;
+  return { tiles: chooseTiles(plan), threads, positions, heads: Math.max(1, heads), parts };
 }
 
-/** Every head of a plan. */
-export function* headsOf(plan: AttentionPlan): Generator<Head> {
+/** Positions whose rows fill whole tiles, or at least whole panels of eight rows. */
+function positionsOf(rows: number, group: number): number {
+  const unit = rows < tileRows ? 8 : tileRows;
+  return Math.max(1, Math.floor(Math.floor(rows / unit) * unit / group));
+}
+
+/** Every wave of a plan. */
+export function* wavesOf(plan: AttentionPlan, cut: Cut): Generator<Wave> {
+  const heads: Run[] = [];
   for (let batch = 0; batch < plan.batch; batch++) {
-    for (let keyHead = 0; keyHead < plan.keyHeads; keyHead++) yield { batch, keyHead };
+    for (let keyHead = 0; keyHead < plan.keyHeads; keyHead++) {
+      heads.push({ batch, keyHead, from: 0, to: plan.queries });
+    }
+  }
+  for (let first = 0; first < heads.length; first += cut.heads) {
+    const runs = heads.slice(first, first + cut.heads);
+    for (let from = 0; from < plan.queries; from += cut.positions) {
+      const to = Math.min(from + cut.positions, plan.queries);
+      yield { runs: runs.map((run) => ({ ...run, from, to })), packs: from === 0 };
+    }
   }
 }
 
-/** Every run of a head's query positions. */
-export function* runsOf(plan: AttentionPlan): Generator<Run> {
-  const positions = positionsPerJob(plan);
-  for (let from = 0; from < plan.queries; from += positions) {
-    yield { from, to: Math.min(from + positions, plan.queries) };
+/** A job of a wave: positions of the run in a slot, against one part of the keys. */
+export interface Piece {
+  readonly slot: number;
+  readonly from: number;
+  readonly to: number;
+  readonly part: number;
+}
+
+/** Cuts a wave into jobs; the parts of a slot follow one another. */
+export function cutWave(wave: Wave, group: number, { threads, parts }: Cut): Piece[] {
+  if (parts === 1 && threads > 1) return cutPositions(wave, group, threads);
+  const pieces: Piece[] = [];
+  for (const [slot, { from, to }] of wave.runs.entries()) {
+    for (let part = 0; part < parts; part++) pieces.push({ slot, from, to, part });
   }
+  return pieces;
+}
+
+/**
+ * Cuts a wave's positions for several threads, which take jobs as they come: jobs become smaller
+ * towards the end of the wave, down to a panel of rows, so that all threads finish at nearly the same
+ * time. Positions come last first, since causal rows have most work at the end.
+ */
+function cutPositions(wave: Wave, group: number, threads: number): Piece[] {
+  let left = wave.runs.reduce((sum, { from, to }) => sum + (to - from), 0) * group;
+  const most = Math.max(tileRows, roundUp(Math.ceil(left / (jobsPerWave / 4)), tileRows));
+  const pieces: Piece[] = [];
+  for (const [slot, { from, to }] of wave.runs.entries()) {
+    for (let end = to; end > from;) {
+      const rows = Math.min(most, roundUp(Math.ceil(left / (3 * threads)), 8));
+      const begin = Math.max(from, end - Math.max(1, Math.floor(rows / group)));
+      pieces.push({ slot, from: begin, to: end, part: 0 });
+      left -= (end - begin) * group;
+      end = begin;
+    }
+  }
+  return pieces;
 }

@@ -20,8 +20,10 @@ export interface BinaryChoice {
 export interface Kernels {
   heapBase(): number;
   scratchBytes(record: number): number;
-  forward(record: number): void;
+  forward(record: number, scratch: number): void;
+  merge(record: number, parts: number): void;
   packKeys(
+    storage: number,
     source: number,
     row: number,
     element: number,
@@ -30,6 +32,7 @@ export interface Kernels {
     count: number,
   ): void;
   packValues(
+    storage: number,
     source: number,
     row: number,
     element: number,
@@ -40,7 +43,14 @@ export interface Kernels {
   ): void;
 }
 
-const exportNames = ["heapBase", "scratchBytes", "forward", "packKeys", "packValues"] as const;
+const exportNames = [
+  "heapBase",
+  "scratchBytes",
+  "forward",
+  "merge",
+  "packKeys",
+  "packValues",
+] as const;
 
 function decode(base64: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -84,15 +94,69 @@ export function chooseBinary(): BinaryChoice {
   return { name: "relaxed", reason: "this engine fuses relaxed multiply-add" };
 }
 
-const compiled = new Map<BinaryName, Promise<WebAssembly.Module>>();
+/**
+ * The same binary over a shared memory. The code has no atomic instruction, so that the two differ
+ * in one flag of the memory's import alone; which one is needed is known only while loading.
+ */
+export function overSharedMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const shared = bytes.slice();
+  shared[memoryFlags(bytes)] |= 2;
+  return shared;
+}
+
+/** Index of the flags of the imported memory. */
+function memoryFlags(bytes: Uint8Array): number {
+  let at = 8; // Behind the magic number and the version.
+  const leb = () => {
+    let value = 0;
+    for (let shift = 0;; shift += 7) {
+      const byte = bytes[at++];
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+  };
+  const importSection = 2, memoryKind = 2;
+  for (let id = bytes[at++], size = leb(); id !== importSection; id = bytes[at++], size = leb()) {
+    at += size;
+  }
+  leb(); // One import.
+  for (let name = 0; name < 2; name++) {
+    const length = leb(); // Moves `at` too, so not in one statement with the sum.
+    at += length;
+  }
+  if (bytes[at++] !== memoryKind) {
+    throw new Error("Cannot share memory: the first import is no memory");
+  }
+  return at;
+}
+
+/**
+ * How many of four elements micro-kernels should splat while loading, for this engine: see the table
+ * of `tools/microkernels.ts`.
+ */
+export function chooseSplats(): 0 | 1 | 4 {
+  const { Deno, process, navigator } = globalThis as {
+    Deno?: unknown;
+    process?: { versions?: { v8?: string; bun?: string } };
+    navigator?: { userAgent?: string };
+  };
+  if (Deno !== undefined) return relaxedFuses() ? 1 : 0;
+  const { v8, bun } = process?.versions ?? {};
+  const guarded = v8 !== undefined && bun === undefined;
+  return guarded || /Chrom/.test(navigator?.userAgent ?? "") ? 4 : 0;
+}
+
+const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
 /** Compiles a binary once per process. */
-export function compileBinary(name: BinaryName): Promise<WebAssembly.Module> {
-  let module = compiled.get(name);
+export function compileBinary(name: BinaryName, shared = false): Promise<WebAssembly.Module> {
+  const key = shared ? `${name}, shared` : name;
+  let module = compiled.get(key);
   if (module === undefined) {
-    module = WebAssembly.compile(binaryBytes(name));
-    compiled.set(name, module);
-    module.catch(() => compiled.delete(name)); // A failure is not kept: the next call tries again.
+    const bytes = binaryBytes(name);
+    module = WebAssembly.compile(shared ? overSharedMemory(bytes) : bytes);
+    compiled.set(key, module);
+    module.catch(() => compiled.delete(key)); // A failure is not kept: the next call tries again.
   }
   return module;
 }

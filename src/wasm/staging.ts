@@ -5,7 +5,12 @@
  * @module
  */
 
-import { reach, type View } from "../tensor.ts";
+import { bytesPerElement, type DType } from "../dtype.ts";
+import type { View } from "../tensor.ts";
+import type { Arena } from "./arena.ts";
+
+/** Elements as they are copied: f32, or the bits of 16-bit ones. */
+export type Elements = View["data"];
 
 /** Where a tensor lives in linear memory, and its strides in bytes. */
 export interface Resident {
@@ -14,13 +19,30 @@ export interface Resident {
 }
 
 /** Finds a tensor in linear memory; `undefined` when it lives elsewhere. */
-export function locate(view: View, memory: WebAssembly.Memory): Resident | undefined {
-  if (view.data.buffer !== memory.buffer) return undefined;
-  const last = reach(view)?.[1] ?? 0;
-  const at = view.data.byteOffset + view.offset * 4;
-  // Kernels read four columns at a time: a view that ends with the memory itself is copied.
-  if (view.data.byteOffset + (last + 4) * 4 > memory.buffer.byteLength) return undefined;
-  return { at, strides: view.strides.map((n) => n * 4) as unknown as View["strides"] };
+export function locate(view: View, arena: Arena): Resident | undefined {
+  if (!arena.owns(view.data.buffer)) return undefined;
+  const bytes = bytesPerElement(view.dtype);
+  return {
+    at: view.data.byteOffset + view.offset * bytes,
+    strides: view.strides.map((n) => n * bytes) as unknown as View["strides"],
+  };
+}
+
+/**
+ * A view as it is whenever it is asked for: where the memory under it grows, its array is made anew.
+ */
+export function follow(view: View, arena: Arena): () => View {
+  const { byteOffset, buffer, length } = view.data;
+  if (!arena.owns(buffer)) return () => view;
+  return () => ({ ...view, data: elementsOver(arena, byteOffset, length, view.dtype) });
+}
+
+/** A fresh array over linear memory: none may be kept where the memory could grow. */
+export function elementsOver(arena: Arena, at: number, length: number, dtype: DType): Elements {
+  const { buffer } = arena.memory;
+  return dtype === "f32"
+    ? new Float32Array(buffer, at, length)
+    : new Uint16Array(buffer, at, length);
 }
 
 /** Element of `data` at which row `n` of head `h` of batch `b` begins. */
@@ -36,9 +58,12 @@ export function copyRowsIn(
   h: number,
   from: number,
   to: number,
-  target: Float32Array,
+  target: Elements,
 ): void {
   const { data, shape, strides } = view;
+  if (data.length === 0) {
+    throw new TypeError("Cannot attend: an input's buffer was detached while the call ran");
+  }
   const width = shape[3];
   const start = rowAt(view, b, h, from);
   if (strides[3] === 1 && (strides[2] === width || to - from === 1)) {
@@ -54,7 +79,7 @@ export function copyRowsIn(
 
 /** Copies contiguous rows from `source` to the rows `from` to `to` of one head. */
 export function copyRowsOut(
-  source: Float32Array,
+  source: Elements,
   view: View,
   b: number,
   h: number,

@@ -5,30 +5,41 @@
  */
 
 import type { EngineTensor } from "../backend.ts";
+import { bytesPerElement, type DType, type TensorData } from "../dtype.ts";
 import { sizeOf } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 
-/** Allocates a contiguous f32 tensor of zeros in an arena. */
-export function allocateTensor(arena: Arena, extents: readonly number[]): EngineTensor {
+/** An array over linear memory; f16 is a `Float16Array` where the runtime has it. */
+function arrayOver(arena: Arena, at: number, size: number, dtype: DType): TensorData {
+  const { buffer } = arena.memory;
+  if (dtype === "f32") return new Float32Array(buffer, at, size);
+  const half = dtype === "f16" && typeof Float16Array !== "undefined";
+  return half ? new Float16Array(buffer, at, size) : new Uint16Array(buffer, at, size);
+}
+
+/** Allocates a contiguous tensor of zeros in an arena. */
+export function allocateTensor(
+  arena: Arena,
+  extents: readonly number[],
+  dtype: DType,
+): EngineTensor<TensorData> {
   const shape = Object.freeze([...extents]);
   const size = sizeOf(shape);
-  let at: number | undefined = arena.allocate(size * 4);
-  let view = new Float32Array(arena.memory.buffer, at, size).fill(0); // It may have been used.
+  let at: number | undefined = arena.allocateZeroed(size * bytesPerElement(dtype));
+  let view = arrayOver(arena, at, size, dtype);
   const free = () => {
     if (at !== undefined) arena.free(at);
     at = undefined;
   };
   return {
     shape,
-    dtype: "f32",
+    dtype,
     // A property of its own, so that `{ ...tensor, shape, strides }` is a view of it.
-    get data(): Float32Array {
+    get data(): TensorData {
       if (at === undefined) {
         throw new TypeError(`Cannot use a tensor of shape [${shape}] after \`free()\``);
       }
-      if (view.buffer !== arena.memory.buffer) {
-        view = new Float32Array(arena.memory.buffer, at, size);
-      }
+      if (view.buffer !== arena.memory.buffer) view = arrayOver(arena, at, size, dtype);
       return view;
     },
     free,

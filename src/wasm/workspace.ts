@@ -8,22 +8,29 @@
 import type { AttentionPlan } from "../plan.ts";
 import { type Arena, roundUp } from "./arena.ts";
 import { jobBytes } from "./job_record.ts";
-import { positionsPerJob, type Tiles } from "./jobs.ts";
+import { type Cut, jobsPerWave } from "./jobs.ts";
 
 /** Rows of keys or values that are staged at once before they are packed: at most this many bytes. */
 const stagingBytes = 256 * 1024;
 
-/** Addresses in linear memory. */
+/** Addresses in linear memory; what a wave holds once per head has a stride from slot to slot. */
 export interface Workspace {
-  readonly record: number;
+  readonly records: number;
   readonly keys: number;
+  readonly keysStride: number;
   readonly values: number;
+  readonly valuesStride: number;
   readonly staging: number;
   readonly stagingRows: number;
   readonly q: number;
   readonly out: number;
   readonly lse: number;
+  /** Panels of jobs that are split over keys, once per slot and part. */
+  readonly panels: number;
+  readonly panelsStride: number;
+  /** Tile memory, once per thread. */
   readonly scratch: number;
+  readonly scratchStride: number;
   free(): void;
 }
 
@@ -34,47 +41,64 @@ export interface Elsewhere {
   readonly out: boolean;
 }
 
+/** Bytes of a tile's panels. */
+function panelBytes(plan: AttentionPlan, { tiles }: Cut): number {
+  return tiles.rows * (4 * (plan.dim + roundUp(plan.valueDim, 4)) + 24);
+}
+
+/** Bytes of tile memory: what `scratchBytes` of the binary says. */
+export function scratchBytes(plan: AttentionPlan, cut: Cut): number {
+  return panelBytes(plan, cut) + cut.tiles.keys * 32;
+}
+
 /** Takes the workspace of a plan. */
 export function takeWorkspace(
   arena: Arena,
   plan: AttentionPlan,
-  tiles: Tiles,
+  cut: Cut,
   elsewhere: Elsewhere,
 ): Workspace {
   const { dim, valueDim, group } = plan;
-  const rows = positionsPerJob(plan) * group;
-  const keys = roundUp(plan.keys, 4);
+  const rows = cut.positions * cut.heads * group;
   const width = Math.max(dim, valueDim);
+  const keys = roundUp(plan.keys, 4);
   const stagingRows = Math.min(keys, Math.max(4, Math.floor(stagingBytes / (width * 16)) * 4));
-  const scratchPerRow = 4 * (dim + roundUp(valueDim, 4)) + 24;
-  const sizes = {
-    record: jobBytes,
-    keys: keys * dim * 4,
-    values: elsewhere.values ? 0 : plan.keys * roundUp(valueDim, 4) * 4,
-    staging: stagingRows * width * 4,
-    q: elsewhere.q ? 0 : rows * dim * 4,
-    out: elsewhere.out ? 0 : rows * valueDim * 4,
-    lse: rows * 4,
-    scratch: tiles.rows * scratchPerRow + tiles.keys * 32,
-  };
-  const total = Object.values(sizes).reduce((sum, bytes) => sum + roundUp(bytes, 64), 0);
-  const block = arena.allocate(total);
+  const keysStride = roundUp(keys * dim * 4, 64);
+  const valuesStride = elsewhere.values ? 0 : roundUp(plan.keys * roundUp(valueDim, 4) * 4, 64);
+  const panelsStride = cut.parts === 1 ? 0 : panelBytes(plan, cut);
+  const scratchStride = roundUp(scratchBytes(plan, cut), 64);
+  const sizes = [
+    Math.max(jobsPerWave, cut.heads * cut.parts) * jobBytes,
+    cut.heads * keysStride,
+    cut.heads * valuesStride,
+    stagingRows * width * 4,
+    elsewhere.q ? 0 : rows * dim * 4,
+    elsewhere.out ? 0 : rows * valueDim * 4,
+    rows * 4,
+    cut.heads * cut.parts * panelsStride,
+    cut.threads * scratchStride,
+  ].map((bytes) => roundUp(bytes, 64));
+  const block = arena.allocate(sizes.reduce((sum, bytes) => sum + bytes, 0));
   let at = block;
-  const place = (bytes: number) => {
-    const here = at;
-    at += roundUp(bytes, 64);
-    return here;
-  };
+  const [records, keysAt, values, staging, q, out, lse, panels, scratch] = sizes.map((bytes) => {
+    at += bytes;
+    return at - bytes;
+  });
   return {
-    record: place(sizes.record),
-    keys: place(sizes.keys),
-    values: place(sizes.values),
-    staging: place(sizes.staging),
+    records,
+    keys: keysAt,
+    keysStride,
+    values,
+    valuesStride,
+    staging,
     stagingRows,
-    q: place(sizes.q),
-    out: place(sizes.out),
-    lse: place(sizes.lse),
-    scratch: place(sizes.scratch),
+    q,
+    out,
+    lse,
+    panels,
+    panelsStride,
+    scratch,
+    scratchStride,
     free: () => arena.free(block),
   };
 }

@@ -1,0 +1,110 @@
+// Storage: how four elements are read as f32 and written. Products and sums are always f32; f16 and
+// bf16 are only ways to keep a number.
+//
+// A storage is a type parameter: f32, and two integers of 16 bits that stand for the others.
+
+export type half = i16; // f16, IEEE binary16
+export type brain = u16; // bf16, the upper half of an f32
+
+// The numbers that stand for them in job records.
+export const F32: i32 = 0;
+export const F16: i32 = 1;
+export const BF16: i32 = 2;
+
+// f16 to f32, bits in the lower halves of four lanes. Exponent and mantissa are put in the place
+// that f32 has them; the exponents' biases differ by 112, and multiplying by 2^112 mends that for
+// numbers below the normal ones too. What was infinite or NaN comes out as 2^16 or more, where the
+// exponent's bits are all set.
+
+// @ts-ignore: decorator
+@inline
+function decodeHalf(bits: v128): v128 {
+  const magnitude = i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13);
+  const scaled = f32x4.mul(magnitude, f32x4.splat(reinterpret<f32>(0x77800000)));
+  const special = v128.and(f32x4.ge(scaled, f32x4.splat(65536)), i32x4.splat(0x7f800000));
+  const sign = i32x4.shl(v128.and(bits, i32x4.splat(0x8000)), 16);
+  return v128.or(v128.or(scaled, special), sign);
+}
+
+// f32 to f16, to nearest, ties to even; the bits end up in the lower halves of four lanes.
+
+// @ts-ignore: decorator
+@inline
+function encodeHalf(x: v128): v128 {
+  const sign = v128.and(x, i32x4.splat(<i32>0x80000000));
+  const bits = v128.xor(x, sign);
+  // Normal: shift the bias, round at bit 13. A tie goes to the even neighbour.
+  const odd = v128.and(i32x4.shr_u(bits, 13), i32x4.splat(1));
+  const rounding = i32x4.add(i32x4.splat(((15 - 127) << 23) + 0xfff), odd);
+  const normal = i32x4.shr_u(i32x4.add(bits, rounding), 13);
+  // Below 2^-14: adding 2^-1 lets the hardware round at the place that f16 has its last bit.
+  const magic = i32x4.splat(126 << 23);
+  const tiny = i32x4.sub(f32x4.add(bits, magic), magic);
+  // From 2^16 on: infinite, and NaN stays NaN.
+  const nan = v128.and(f32x4.ne(x, x), i32x4.splat(0x200));
+  const special = v128.or(i32x4.splat(0x7c00), nan);
+  let result = v128.bitselect(tiny, normal, i32x4.lt_s(bits, i32x4.splat(113 << 23)));
+  result = v128.bitselect(special, result, i32x4.ge_s(bits, i32x4.splat(143 << 23)));
+  return v128.or(result, i32x4.shr_u(sign, 16));
+}
+
+// f32 to bf16, to nearest, ties to even; NaN stays a quiet NaN.
+
+// @ts-ignore: decorator
+@inline
+function encodeBrain(x: v128): v128 {
+  const odd = v128.and(i32x4.shr_u(x, 16), i32x4.splat(1));
+  const rounded = i32x4.shr_u(i32x4.add(x, i32x4.add(i32x4.splat(0x7fff), odd)), 16);
+  const nan = v128.or(i32x4.shr_u(x, 16), i32x4.splat(0x40));
+  return v128.bitselect(nan, rounded, f32x4.ne(x, x));
+}
+
+// Four neighbouring elements as f32.
+
+// @ts-ignore: decorator
+@inline
+export function loadFour<T>(at: usize): v128 {
+  if (isFloat<T>()) return v128.load(at);
+  const bits = v128.load_ext<u16>(at);
+  return isSigned<T>() ? decodeHalf(bits) : i32x4.shl(bits, 16);
+}
+
+// One element as f32.
+
+// @ts-ignore: decorator
+@inline
+export function loadOne<T>(at: usize): f32 {
+  if (isFloat<T>()) return load<f32>(at);
+  const bits = i32x4.splat(<i32>load<u16>(at));
+  return f32x4.extract_lane(isSigned<T>() ? decodeHalf(bits) : i32x4.shl(bits, 16), 0);
+}
+
+// f32 as four lanes whose lower halves hold the element's bits.
+
+// @ts-ignore: decorator
+@inline
+function encode<T>(x: v128): v128 {
+  return isSigned<T>() ? encodeHalf(x) : encodeBrain(x);
+}
+
+// Writes one element.
+
+// @ts-ignore: decorator
+@inline
+export function storeOne<T>(at: usize, x: f32): void {
+  if (isFloat<T>()) store<f32>(at, x);
+  else store<u16>(at, <u16>i32x4.extract_lane(encode<T>(f32x4.splat(x)), 0));
+}
+
+// Writes four f32 as neighbouring elements.
+
+// @ts-ignore: decorator
+@inline
+export function storeFour<T>(at: usize, x: v128): void {
+  if (isFloat<T>()) {
+    v128.store(at, x);
+  } else {
+    const bits = encode<T>(x);
+    v128.store_lane<u64>(at, i16x8.narrow_i32x4_u(bits, bits), 0);
+  }
+}

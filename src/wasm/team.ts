@@ -1,0 +1,55 @@
+/**
+ * Teams: who runs the jobs of a batch.
+ *
+ * @module
+ */
+
+import { jobBytes } from "./job_record.ts";
+import type { Kernels } from "./module.ts";
+
+/** Job records in linear memory, one after the other, and tile memory for each thread. */
+export interface Batch {
+  /** Threads that the batch was cut for. */
+  readonly threads: number;
+  readonly records: number;
+  readonly count: number;
+  readonly scratch: number;
+  readonly scratchStride: number;
+}
+
+/** Runs batches. */
+export interface Team {
+  /** Threads at most, the calling one included. */
+  readonly threads: number;
+  /** Runs every job of a batch. When it settles, nobody touches the batch's memory any more. */
+  run(batch: Batch): Promise<void>;
+  /** The same, without the event loop. */
+  runSync(batch: Batch): void;
+  /** Ends the team once the batch under way is finished. */
+  close(): Promise<void>;
+}
+
+/** The calling thread alone. */
+export class Solo implements Team {
+  readonly threads = 1;
+  readonly #kernels: Kernels;
+
+  constructor(kernels: Kernels) {
+    this.#kernels = kernels;
+  }
+
+  // deno-lint-ignore require-await
+  async run(batch: Batch): Promise<void> {
+    this.runSync(batch);
+  }
+
+  runSync({ records, count, scratch }: Batch): void {
+    for (let index = 0; index < count; index++) {
+      this.#kernels.forward(records + index * jobBytes, scratch);
+    }
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}

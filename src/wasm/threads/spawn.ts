@@ -1,0 +1,97 @@
+/**
+ * Starting a worker on any runtime.
+ *
+ * @module
+ */
+
+import { workerSource } from "./worker_source.ts";
+
+/** What a worker is started with. */
+export interface WorkerData {
+  readonly module: WebAssembly.Module;
+  /** Shared. */
+  readonly memory: WebAssembly.Memory;
+  /** The control block. */
+  readonly control: Int32Array;
+  /** Its number, from 1 on; the calling thread is 0. */
+  readonly index: number;
+}
+
+/** A running worker. */
+export interface WorkerHandle {
+  /** Ends it at once. */
+  terminate(): Promise<void>;
+}
+
+/** The part of node:worker_threads that is used. */
+interface NodeWorkers {
+  Worker: new (source: string, options: { eval: true; workerData: WorkerData }) => {
+    on(event: "error" | "exit", listener: () => void): void;
+    unref(): void;
+    terminate(): Promise<number>;
+  };
+}
+
+interface NodeProcess {
+  getBuiltinModule?(name: string): unknown;
+}
+
+/** node:worker_threads where it exists: Node, Deno, Bun. */
+function nodeWorkers(): NodeWorkers | undefined {
+  const { process } = globalThis as { process?: NodeProcess };
+  return process?.getBuiltinModule?.("node:worker_threads") as NodeWorkers | undefined;
+}
+
+/** How many threads run at the same time here. */
+export function hardwareThreads(): number {
+  const known = globalThis.navigator?.hardwareConcurrency;
+  if (known !== undefined) return known;
+  const { process } = globalThis as { process?: NodeProcess };
+  const os = process?.getBuiltinModule?.("node:os") as
+    | { availableParallelism(): number }
+    | undefined;
+  return os?.availableParallelism() ?? 1;
+}
+
+/** Why workers over shared memory cannot be used here; `undefined` when they can. */
+export function threadsUnavailable(): string | undefined {
+  if (typeof SharedArrayBuffer === "undefined") {
+    return "there is no shared memory (pages need the headers COOP and COEP)";
+  }
+  if ((globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === false) {
+    if (nodeWorkers() === undefined) {
+      return "this page is not cross-origin isolated (it needs the headers COOP and COEP)";
+    }
+  }
+  if (nodeWorkers() === undefined && typeof Worker === "undefined") {
+    return "this runtime has no workers";
+  }
+  return undefined;
+}
+
+/**
+ * Starts a worker that neither keeps the process alive nor needs a permission.
+ *
+ * @param onEnd Called when it ends, by itself or not.
+ */
+export function spawn(data: WorkerData, onEnd: () => void): WorkerHandle {
+  const workers = nodeWorkers();
+  if (workers !== undefined) {
+    const worker = new workers.Worker(workerSource, { eval: true, workerData: data });
+    worker.on("error", onEnd);
+    worker.on("exit", onEnd);
+    worker.unref();
+    return { terminate: async () => void await worker.terminate() };
+  }
+  const url = URL.createObjectURL(new Blob([workerSource], { type: "text/javascript" }));
+  const worker = new Worker(url);
+  worker.onerror = onEnd;
+  worker.postMessage(data);
+  return {
+    terminate: () => {
+      worker.terminate();
+      URL.revokeObjectURL(url);
+      return Promise.resolve();
+    },
+  };
+}

@@ -1,0 +1,189 @@
+/**
+ * A team of workers around the calling thread, which works too. Workers take jobs as they come; one
+ * that is still starting is not waited for.
+ *
+ * @module
+ */
+
+import { jobBytes } from "../job_record.ts";
+import type { Kernels } from "../module.ts";
+import { type Batch, Solo, type Team } from "../team.ts";
+import { turn } from "../turn.ts";
+import { cellCount, cells } from "./control.ts";
+import { spawn, type WorkerHandle } from "./spawn.ts";
+
+/** Looks this often whether the last jobs are finished before the event loop gets a turn: 0.2 ms. */
+const spins = 20_000;
+
+/** A worker with its place in the team. */
+interface Member {
+  readonly handle: WorkerHandle;
+  alive: boolean;
+}
+
+/** What a team is made of. */
+export interface TeamParts {
+  readonly kernels: Kernels;
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly threads: number;
+  /** How workers are started; tests pass their own. */
+  readonly spawn?: typeof spawn;
+  /** A blocking call gives a worker up that finishes nothing for so long; 10 s by default. */
+  readonly patienceMilliseconds?: number;
+}
+
+/** The calling thread and its workers. */
+export class WorkerTeam implements Team {
+  readonly threads: number;
+  readonly #parts: TeamParts;
+  readonly #solo: Solo;
+  readonly #control = new Int32Array(new SharedArrayBuffer(cellCount * 4));
+  readonly #members = new Map<number, Member>();
+  /** Settles when the batch under way is finished; batches run one at a time. */
+  #busy: Promise<void> | undefined;
+
+  constructor(parts: TeamParts) {
+    this.threads = parts.threads;
+    this.#parts = parts;
+    this.#solo = new Solo(parts.kernels);
+  }
+
+  async run(batch: Batch): Promise<void> {
+    if (batch.threads === 1 || batch.count === 1) return this.#solo.runSync(batch);
+    while (this.#busy !== undefined) await this.#busy;
+    const running = this.#runTogether(batch);
+    const settled = running.catch(() => {}).then(() => {
+      this.#busy = undefined;
+    });
+    this.#busy = settled;
+    await running;
+  }
+
+  runSync(batch: Batch): void {
+    // Where an asynchronous call has the workers, this thread does it alone.
+    if (batch.threads === 1 || batch.count === 1 || this.#busy !== undefined) {
+      return this.#solo.runSync(batch);
+    }
+    this.#begin(batch);
+    this.#help(batch);
+    const { patienceMilliseconds = 10_000 } = this.#parts;
+    let finished = this.#cell("done");
+    let since = performance.now();
+    while (!this.#isFinished()) {
+      const done = this.#cell("done");
+      if (done !== finished) [finished, since] = [done, performance.now()];
+      if (performance.now() - since > patienceMilliseconds) {
+        // Until the workers are gone, calls are left to the calling thread.
+        this.#busy = this.#disband().finally(() => this.#busy = undefined);
+        throw lostWorker();
+      }
+      this.#wait(done);
+    }
+    this.#checkFailures();
+  }
+
+  async close(): Promise<void> {
+    while (this.#busy !== undefined) await this.#busy;
+    Atomics.store(this.#control, cells.closed, 1);
+    // A sleeping worker waits for `limit` to change; it looks at `closed` before it takes a job.
+    Atomics.notify(this.#control, cells.limit);
+    await this.#disband();
+  }
+
+  async #runTogether(batch: Batch): Promise<void> {
+    this.#begin(batch);
+    this.#help(batch);
+    for (let spin = 0; spin < spins && !this.#isFinished(); spin++);
+    while (!this.#isFinished()) {
+      await turn();
+      if (this.#isLost()) {
+        await this.#disband();
+        throw lostWorker();
+      }
+    }
+    this.#checkFailures();
+  }
+
+  #cell(name: keyof typeof cells): number {
+    return Atomics.load(this.#control, cells[name]);
+  }
+
+  /** Publishes a batch and wakes the workers. */
+  #begin({ records, count, scratch, scratchStride }: Batch): void {
+    for (let index = 1; index < this.threads; index++) {
+      if (!this.#members.get(index)?.alive) this.#enlist(index);
+    }
+    const first = this.#cell("limit");
+    Atomics.store(this.#control, cells.first, first);
+    Atomics.store(this.#control, cells.records, records);
+    Atomics.store(this.#control, cells.scratch, scratch);
+    Atomics.store(this.#control, cells.scratchStride, scratchStride);
+    Atomics.store(this.#control, cells.failed, 0);
+    Atomics.store(this.#control, cells.limit, first + count | 0);
+    Atomics.notify(this.#control, cells.limit);
+  }
+
+  #enlist(index: number): void {
+    const { module, memory } = this.#parts;
+    const data = { module, memory, control: this.#control, index };
+    const member: Member = {
+      handle: (this.#parts.spawn ?? spawn)(data, () => member.alive = false),
+      alive: true,
+    };
+    this.#members.set(index, member);
+  }
+
+  /** Takes jobs until none is left to take. */
+  #help({ records, scratch }: Batch): void {
+    const first = this.#cell("first");
+    for (;;) {
+      const job = this.#cell("next");
+      if (job === this.#cell("limit")) return;
+      if (Atomics.compareExchange(this.#control, cells.next, job, job + 1 | 0) !== job) continue;
+      try {
+        this.#parts.kernels.forward(records + (job - first | 0) * jobBytes, scratch);
+      } catch {
+        Atomics.add(this.#control, cells.failed, 1);
+      }
+      Atomics.add(this.#control, cells.done, 1);
+    }
+  }
+
+  #isFinished(): boolean {
+    return this.#cell("done") === this.#cell("limit");
+  }
+
+  /** Whether only workers that ended could finish what is left. */
+  #isLost(): boolean {
+    const left = this.#cell("limit") - this.#cell("done") | 0;
+    const ended = [...this.#members.values()].filter(({ alive }) => !alive).length;
+    return left > 0 && left <= ended;
+  }
+
+  /** Sleeps until a job is finished; where this thread must not, returns at once. */
+  #wait(done: number): void {
+    try {
+      Atomics.wait(this.#control, cells.done, done, 1);
+    } catch {
+      // A page's main thread: spin.
+    }
+  }
+
+  /** Ends every worker and forgets the jobs that they had; the next batch starts new ones. */
+  async #disband(): Promise<void> {
+    const members = [...this.#members.values()];
+    this.#members.clear();
+    await Promise.all(members.map(({ handle }) => handle.terminate()));
+    Atomics.store(this.#control, cells.next, this.#cell("limit"));
+    Atomics.store(this.#control, cells.done, this.#cell("limit"));
+  }
+
+  #checkFailures(): void {
+    if (this.#cell("failed") > 0) throw new Error("Cannot attend: a kernel trapped");
+  }
+}
+
+function lostWorker(): Error {
+  return new Error("Cannot attend: a worker thread ended while the call ran; call again");
+}

@@ -1,0 +1,60 @@
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import { relaxed, simd } from "../asm/exp2.gen.ts";
+
+/** What the test binary exports. */
+interface Exports {
+  worstError(from: number, to: number): number;
+  exp2Of(x: number): number;
+}
+
+function load(base64: string): Exports | undefined {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  if (!WebAssembly.validate(bytes)) return undefined;
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: {} });
+  return exports as unknown as Exports;
+}
+
+function bitsOf(x: number): number {
+  return new Uint32Array(Float32Array.of(x).buffer)[0];
+}
+
+/** What a kernel may be off by, in units of the last place of f32. */
+const allowed = 2;
+
+/** Past it, 2^x is a number below the normal ones. */
+const lowest = bitsOf(126);
+
+for (const [name, base64] of Object.entries({ simd, relaxed })) {
+  const exports = load(base64);
+  const skip = exports === undefined && "this engine has no relaxed SIMD";
+
+  test(
+    `exp2() is off by at most ${allowed} ULP for every f32 from -126 to -0 (${name})`,
+    { skip },
+    () => {
+      // Below 2^-26 the result is 1 to the last bit whatever the polynomial; above, all are computed.
+      const worst = exports!.worstError(bitsOf(2 ** -26), lowest);
+      assert(worst <= allowed, `worst error is ${worst} ULP`);
+      for (let exponent = -149; exponent <= -26; exponent++) {
+        assertEquals(exports!.exp2Of(-(2 ** exponent)), 1);
+      }
+      assertEquals(exports!.exp2Of(-0), 1);
+    },
+  );
+
+  test(`exp2() is exactly 0 from -127 down, and tiny above (${name})`, { skip }, () => {
+    for (const x of [-127, -127.5, -128, -1e4, -3e38, -Infinity]) {
+      assertEquals(exports!.exp2Of(x), 0);
+    }
+    for (const x of [-126.01, -126.5, -126.9]) {
+      const y = exports!.exp2Of(x);
+      assert(y >= 0 && y < 2 ** -126, `2^${x} gave ${y}`);
+    }
+    assertEquals(exports!.exp2Of(-126), 2 ** -126);
+  });
+
+  test(`exp2() passes NaN on (${name})`, { skip }, () => {
+    assertEquals(exports!.exp2Of(NaN), NaN);
+  });
+}

@@ -1,0 +1,57 @@
+/**
+ * Runtimes and packages that are not the project's own: installed once, each into a folder of its own
+ * in the system's temporary directory, never into the tree.
+ *
+ * @module
+ */
+
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+
+/** What the tests and benches run on beside Deno, and what bundles for it. */
+export const versions = {
+  bun: "1.4.5",
+  node20: "20.20.2",
+  node26: "26.10.0",
+  esbuild: "0.28.2",
+} as const;
+
+/** Installs packages, unless they are there; returns their `node_modules`. */
+export function install(name: string, packages: readonly string[], flags: string[] = []): string {
+  const label = packages.join("_").replace(/[^\w.@-]/g, "+");
+  const folder = join(tmpdir(), `flashtile-${name}-${label}`);
+  const modules = join(folder, "node_modules"), complete = join(modules, ".complete");
+  if (existsSync(complete)) return modules;
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  const { status } = spawnSync("npm", [
+    ...["install", "--no-save", "--no-audit", "--no-fund", ...flags, "--prefix", folder],
+    ...packages,
+  ], { stdio: ["ignore", "ignore", "inherit"] });
+  if (status !== 0) throw new Error(`Cannot install ${packages.join(", ")}`);
+  mkdirSync(complete);
+  return modules;
+}
+
+/** A runtime's name, and the program with its flags that runs a script. */
+export interface RuntimeCommand {
+  readonly name: string;
+  readonly command: readonly string[];
+}
+
+/** The program of an installed runtime. */
+export function runtimeProgram(name: "bun" | "node", version: string): string {
+  return join(install(name, [`${name}@${version}`]), ".bin", name);
+}
+
+/** Every runtime that scripts are raced on. */
+export function runtimeCommands(): RuntimeCommand[] {
+  return [
+    { name: "Deno", command: [process.execPath, "run", "-A", "--no-check"] },
+    { name: "Node 26", command: [runtimeProgram("node", versions.node26)] },
+    { name: "Bun", command: [runtimeProgram("bun", versions.bun), "run"] },
+  ];
+}
