@@ -1,15 +1,19 @@
 /**
- * `deno task bench [--json FILE]`: forward against the naive loop and against the micro-kernel's
- * ceiling, after a check against the oracle.
+ * `deno task bench [--json FILE] [--on node|bun]`: forward against the naive loop and against the
+ * micro-kernel's ceiling, after a check against the oracle.
  *
  * @module
  */
 
 import { writeFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import process from "node:process";
 import { parseArgs } from "node:util";
 import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
 import { referenceAttention } from "../src/reference.ts";
+import { runtimeProgram, versions } from "../tools/install.ts";
 import { type Ceiling, loadCeiling } from "./ceiling.ts";
+import { runElsewhere } from "./elsewhere.ts";
 import { machine } from "./machine.ts";
 import { naiveAttention } from "./naive.ts";
 import { race, type Speed, type Subject } from "./race.ts";
@@ -140,10 +144,22 @@ function causalRatios(rows: readonly Row[]): { dim: number; length: number; rati
   });
 }
 
+/** The program of a runtime by the name that `--on` takes. */
+function programOf(name: string): string {
+  if (name === "bun") return runtimeProgram("bun", versions.bun);
+  if (name === "node") return runtimeProgram("node", versions.node26);
+  throw new Error(`--on takes node or bun, got ${name}`);
+}
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { json: { type: "string" } } });
+  const { values } = parseArgs({ options: { json: { type: "string" }, on: { type: "string" } } });
+  if (values.on) {
+    const json = values.json ? ["--json", resolve(values.json)] : [];
+    process.exitCode = runElsewhere(programOf(values.on), "bench/forward.ts", json);
+    return;
+  }
   const ceilingAt = await loadCeiling();
-  const engine = await createEngine({ backend: "wasm" });
+  const engine = await createEngine({ backend: "wasm", threads: 1 });
   const here = machine();
   console.log(`${here.cpu}, ${here.cores} cores, ${here.runtime}; ${engine.reason}`);
   console.log("One thread. GFLOPS of the keys that are seen, median of 15 rounds in turn.\n");

@@ -126,13 +126,13 @@ async function libraryFile(sources: Files): Promise<string> {
   ].join("\n");
 }
 
-/** What measures the exponential in a test, once for each of the library's binaries. */
-async function exponentialTestFile(sources: Files): Promise<string> {
-  const build = (enabled: string) => compile("tests/asm/exp2.ts", sources, ["--enable", enabled]);
+/** A small program that measures the library's sources from outside, with either binary's features. */
+async function measuringFile(sources: Files, entry: string, what: string): Promise<string> {
+  const build = (enabled: string) => compile(entry, sources, ["--enable", enabled]);
   return [
     notice,
-    constant("simd", "exp2() as it is in the binary `simd`.", await build(features.simd)),
-    constant("relaxed", "exp2() as it is in the binary `relaxed`.", await build(features.relaxed)),
+    constant("simd", `${what} as in the binary \`simd\`.`, await build(features.simd)),
+    constant("relaxed", `${what} as in the binary \`relaxed\`.`, await build(features.relaxed)),
   ].join("\n");
 }
 
@@ -142,7 +142,12 @@ export async function generate(): Promise<Files> {
   return {
     ...sources,
     "src/wasm/binaries.gen.ts": await libraryFile(sources),
-    "tests/asm/exp2.gen.ts": await exponentialTestFile(sources),
+    "tests/asm/exp2.gen.ts": await measuringFile(sources, "tests/asm/exp2.ts", "exp2()"),
+    "bench/asm/ceiling.gen.ts": await measuringFile(
+      sources,
+      "bench/asm/ceiling.ts",
+      "The micro-kernel",
+    ),
   };
 }
 

@@ -6,6 +6,7 @@
  */
 
 import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,18 +21,32 @@ export const versions = {
 } as const;
 
 /** Installs packages, unless they are there; returns their `node_modules`. */
-export function install(name: string, packages: readonly string[], flags: string[] = []): string {
-  const label = packages.join("_").replace(/[^\w.@-]/g, "+");
-  const folder = join(tmpdir(), `flashtile-${name}-${label}`);
+export function install(
+  name: string,
+  packages: readonly string[],
+  flags: readonly string[] = [],
+): string {
+  const key = createHash("sha256").update([...packages, ...flags].join(" ")).digest("hex");
+  const folder = join(tmpdir(), `flashtile-${name}-${key.slice(0, 12)}`);
   const modules = join(folder, "node_modules"), complete = join(modules, ".complete");
   if (existsSync(complete)) return modules;
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const { status } = spawnSync("npm", [
-    ...["install", "--no-save", "--no-audit", "--no-fund", ...flags, "--prefix", folder],
-    ...packages,
-  ], { stdio: ["ignore", "ignore", "inherit"] });
-  if (status !== 0) throw new Error(`Cannot install ${packages.join(", ")}`);
+  const { status, error } = spawnSync("npm", [
+    ...[
+      "install",
+      "--no-save",
+      "--no-package-lock",
+      "--no-audit",
+      "--no-fund",
+      "--loglevel=error",
+      ...flags,
+    ],
+    ...["--prefix", folder, ...packages],
+  ], { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
+  if (status !== 0) {
+    throw new Error(`Cannot install ${packages.join(", ")}: npm ended with ${error ?? status}`);
+  }
   mkdirSync(complete);
   return modules;
 }

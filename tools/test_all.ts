@@ -1,29 +1,33 @@
 /**
  * Runs the tests on every runtime: Deno as they are, Bun, Node 20 and Node 26 bundled (Node 20 does
- * not read TypeScript, and only Deno reads the import map). The runtimes are installed once, into a
- * folder of the system's temporary directory. The last line is `N passed, N failed`, counted from the
- * runners' own JUnit reports; a runtime that does not report counts as a failure.
+ * not read TypeScript, and only Deno reads the import map). The last line is
+ * `N passed, N failed, N skipped`, counted from the runners' own JUnit reports; a runtime that does
+ * not report counts as a failure, and so does a script of `tests/runtime/` that does not end well.
  *
  * @module
  */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { basename, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { install, runtimeProgram, versions } from "./install.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-/** What is installed beside the project: the other runtimes, and what bundling needs. */
-const versions = { bun: "1.4.5", node20: "20.20.2", node26: "26.10.0", esbuild: "0.28.2" } as const;
+/** Milliseconds after which a script that does not end by itself has failed. */
+const scriptPatience = 30_000;
 
-/** A runtime, and how it runs the tests and writes a report. */
+/** A runtime: how it runs the tests and writes a report, and how it runs a script. */
 interface Runtime {
   readonly name: string;
-  readonly command: string;
-  arguments(report: string): string[];
+  readonly program: string;
+  testArguments(report: string): string[];
+  readonly scriptArguments: readonly string[];
+  /** Scripts that it runs: sources, or bundles. */
+  readonly scripts: readonly string[];
 }
 
 interface Counts {
@@ -32,33 +36,9 @@ interface Counts {
   skipped: number;
 }
 
-/** Installs packages into a folder of their own, unless they are there. */
-function install(name: string, packages: readonly string[]): string {
-  const folder = join(
-    tmpdir(),
-    `flashtile-${name}-${packages.join("_").replace(/[^\w.@-]/g, "+")}`,
-  );
-  if (existsSync(join(folder, "node_modules", ".complete"))) return folder;
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  run("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--prefix", folder, ...packages]);
-  mkdirSync(join(folder, "node_modules", ".complete"));
-  return folder;
-}
-
-function run(command: string, args: readonly string[], env: Record<string, string> = {}): number {
-  const { status, error } = spawnSync(command, args, {
-    cwd: root,
-    stdio: "inherit",
-    env: { ...process.env, ...env },
-  });
-  if (error) console.error(`error: ${command}: ${error.message}`);
-  return status ?? 1;
-}
-
-function testFiles(folder: string): string[] {
-  return readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".test.ts"))
+function filesOf(folder: string, suffix: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(suffix))
     .map((file) => join(folder, file))
     .sort();
 }
@@ -81,58 +61,52 @@ function importMap(): { packages: string[]; aliases: string[] } {
   return { packages: [...packages], aliases };
 }
 
-/** Bundles every test file by itself; returns the folder that they are in. */
-function bundleTests(): string {
+/** Bundles every test file and script by itself into `folder`. */
+function bundle(folder: string): void {
   const { packages, aliases } = importMap();
-  const tools = install("bundling", [`esbuild@${versions.esbuild}`, ...packages]);
-  const folder = mkdtempSync(join(tmpdir(), "flashtile-tests-"));
-  const status = run(join(tools, "node_modules", ".bin", "esbuild"), [
-    ...testFiles("tests"),
+  const modules = install("bundling", [`esbuild@${versions.esbuild}`, ...packages]);
+  const { status } = spawnSync(join(modules, ".bin", "esbuild"), [
+    ...[...filesOf("tests", ".test.ts"), ...filesOf("tests/runtime", ".ts")],
     ...["--bundle", "--format=esm", "--platform=node", "--target=node20", "--log-level=warning"],
     ...["--sourcemap=inline", "--sources-content=false", "--out-extension:.js=.mjs"],
-    `--outdir=${folder}`,
-    ...aliases,
-  ], {
-    NODE_PATH: [join(tools, "node_modules"), process.env.NODE_PATH].filter(Boolean).join(delimiter),
-  });
+    ...["--outbase=tests", `--outdir=${folder}`, ...aliases],
+  ], { cwd: root, stdio: "inherit", env: { ...process.env, NODE_PATH: modules } });
   if (status !== 0) throw new Error("Cannot bundle the tests");
-  return folder;
 }
 
-function bundles(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".mjs"))
-    .map((file) => join(folder, file));
-}
-
-function runtimes(bundled: string): Runtime[] {
-  const binary = (name: string, spec: string) =>
-    join(install(name, [spec]), "node_modules", ".bin", name);
+function runtimes(folder: string): Runtime[] {
+  const tests = filesOf(folder, ".test.mjs"), scripts = filesOf(join(folder, "runtime"), ".mjs");
   const node = (version: string): Runtime => ({
     name: `Node ${version}`,
-    command: binary("node", `node@${version}`),
-    arguments: (report) => [
+    program: runtimeProgram("node", version),
+    testArguments: (report) => [
       ...["--test", "--test-reporter=junit", `--test-reporter-destination=${report}`],
-      ...["--test-reporter=dot", "--test-reporter-destination=stdout"],
-      ...bundles(bundled),
+      ...["--test-reporter=dot", "--test-reporter-destination=stdout", ...tests],
     ],
+    scriptArguments: [],
+    scripts,
   });
   return [
     {
       name: "Deno",
-      command: process.execPath,
-      arguments: (report) => [
+      program: process.execPath,
+      testArguments: (report) => [
         ...["test", "--allow-read", "--no-check", "--parallel", "--reporter=dot"],
         ...[`--junit-path=${report}`, "tests/"],
       ],
+      // With no permission at all.
+      scriptArguments: ["run", "--no-prompt", "--no-check"],
+      scripts: filesOf(join(root, "tests", "runtime"), ".ts"),
     },
     {
       name: `Bun ${versions.bun}`,
-      command: binary("bun", `bun@${versions.bun}`),
-      arguments: (report) => [
-        ...["test", "--timeout=120000", "--reporter=junit", `--reporter-outfile=${report}`],
-        ...bundles(bundled),
+      program: runtimeProgram("bun", versions.bun),
+      testArguments: (report) => [
+        ...["test", "--only-failures", "--timeout=120000"],
+        ...["--reporter=junit", `--reporter-outfile=${report}`, ...tests],
       ],
+      scriptArguments: ["run"],
+      scripts,
     },
     node(versions.node20),
     node(versions.node26),
@@ -153,32 +127,62 @@ function countCases(report: string): Counts {
   return counts;
 }
 
-function testOn(runtime: Runtime, folder: string): Counts {
-  console.log(`\n${runtime.name}`);
-  const report = join(folder, `${runtime.name.replace(/\W+/g, "-")}.xml`);
-  const status = run(runtime.command, runtime.arguments(report));
+function testOn({ name, program, testArguments }: Runtime, folder: string): Counts {
+  const report = join(folder, `${name.replace(/\W+/g, "-")}.xml`);
+  const { status, error } = spawnSync(program, testArguments(report), {
+    cwd: root,
+    stdio: "inherit",
+  });
   const counts = existsSync(report) ? countCases(report) : { passed: 0, failed: 0, skipped: 0 };
   const broke = counts.passed === 0 || (status !== 0 && counts.failed === 0);
   if (broke) {
-    console.error(`error: ${runtime.name} ended with ${status} after ${counts.passed} tests`);
+    console.error(`error: ${name} ended with ${error ?? status} after ${counts.passed} tests`);
     counts.failed++;
   }
   return counts;
+}
+
+/** Runs the scripts, each of which must end by itself and well. */
+function runScripts({ program, scriptArguments, scripts }: Runtime): Counts {
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const script of scripts) {
+    const { status, signal, error } = spawnSync(program, [...scriptArguments, script], {
+      cwd: root,
+      stdio: ["ignore", "inherit", "inherit"],
+      timeout: scriptPatience,
+      killSignal: "SIGKILL",
+    });
+    if (status === 0) counts.passed++;
+    else {
+      console.error(`error: ${basename(script)} ended with ${signal ?? error ?? status}`);
+      counts.failed++;
+    }
+  }
+  return counts;
+}
+
+function add(a: Counts, b: Counts): Counts {
+  return {
+    passed: a.passed + b.passed,
+    failed: a.failed + b.failed,
+    skipped: a.skipped + b.skipped,
+  };
 }
 
 function line({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`;
 }
 
-const folder = bundleTests();
+const folder = mkdtempSync(join(tmpdir(), "flashtile-tests-"));
 try {
-  const results = runtimes(folder).map((runtime) =>
-    [runtime.name, testOn(runtime, folder)] as const
-  );
+  bundle(folder);
+  const results = runtimes(folder).map((runtime): [string, Counts] => {
+    console.log(`\n${runtime.name}`);
+    return [runtime.name, add(testOn(runtime, folder), runScripts(runtime))];
+  });
   console.log("");
   for (const [name, counts] of results) console.log(`${name.padEnd(14)} ${line(counts)}`);
-  const sum = (key: keyof Counts) => results.reduce((total, [, counts]) => total + counts[key], 0);
-  const total = { passed: sum("passed"), failed: sum("failed"), skipped: sum("skipped") };
+  const total = results.map(([, counts]) => counts).reduce(add);
   console.log(line(total));
   if (total.failed > 0) process.exitCode = 1;
 } finally {

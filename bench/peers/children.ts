@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { runtimeProgram, versions } from "../../tools/install.ts";
 import type { Answer, Order } from "./orders.ts";
 
 /** Milliseconds after which a child is ended. */
@@ -21,17 +22,11 @@ export type RuntimeName = "deno" | "node";
 const script = fileURLToPath(new URL("child.ts", import.meta.url));
 
 function commandOf(runtime: RuntimeName): [command: string, ...args: string[]] {
-  if (runtime === "node") return ["node", "--no-warnings", "--expose-gc", script];
+  if (runtime === "node") {
+    return [runtimeProgram("node", versions.node26), "--no-warnings", "--expose-gc", script];
+  }
   const flags = ["-A", "--quiet", "--no-check", "--v8-flags=--expose-gc"];
   return [process.execPath, "run", ...flags, script];
-}
-
-/** Whether this machine has a Node that runs TypeScript. */
-export function hasNode(): boolean {
-  const { status, stdout } = spawnSync("node", ["--print", "process.features.typescript"], {
-    encoding: "utf8",
-  });
-  return status === 0 && /strip|transform/.test(stdout);
 }
 
 /** Carries out one order; a crash becomes a failure of the peer at work. */

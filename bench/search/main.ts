@@ -9,9 +9,9 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import { compile, generatedSources } from "../../tools/build_wasm.ts";
 import { runtimeCommands } from "../../tools/install.ts";
+import { bundleInto } from "../elsewhere.ts";
 import { dotFile, dotName, type Shape } from "../../tools/microkernels.ts";
 
 const shapes: Shape[] = [
@@ -74,17 +74,6 @@ async function build(folder: string, relaxed: boolean): Promise<string> {
   return list;
 }
 
-/** The script that races, as one file that every runtime can run. */
-function bundleChild(folder: string): string {
-  const child = join(folder, "child.mjs");
-  const { status, stderr } = spawnSync(process.execPath, [
-    ...["bundle", "--quiet", "--platform", "deno", "bench/search/child.ts", "-o", child],
-    ...["--external", "bun:*", "--external", "@mitata/*"], // Imported where they exist.
-  ], { encoding: "utf8" });
-  if (status !== 0) throw new Error(`Cannot bundle the racing script:\n${stderr}`);
-  return child;
-}
-
 type Speeds = Record<string, string>;
 
 function raceOn(command: readonly string[], child: string, list: string): Speeds {
@@ -99,7 +88,7 @@ function raceOn(command: readonly string[], child: string, list: string): Speeds
 const folder = mkdtempSync(join(tmpdir(), "flashtile-search-"));
 try {
   const lists = { simd: await build(folder, false), relaxed: await build(folder, true) };
-  const child = bundleChild(folder);
+  const child = bundleInto(folder, "bench/search/child.ts");
   const columns: [string, Speeds][] = [];
   for (const { name, command } of runtimeCommands()) {
     for (const [binary, list] of Object.entries(lists)) {
