@@ -11,7 +11,6 @@ import type { AttentionPlan } from "../plan.ts";
 import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import {
-  emptyJob,
   encodeJob,
   type Job,
   jobBytes,
@@ -101,7 +100,7 @@ export function* forward(machine: Machine, plan: AttentionPlan, target: Target):
     out: residents.out !== undefined,
   });
   try {
-    const job = encodeJob(commonJob(machine, plan, target, cut));
+    const job = encodeJob(commonJob(machine, plan, target, cut), plan.scale * Math.LOG2E);
     const call = { kernels, arena, plan, cut, target, residents, space, job };
     for (const wave of wavesOf(plan, cut)) {
       yield { batch: stageWave(call, wave), rows: rowsOf(wave, plan) };
@@ -147,10 +146,9 @@ function commonJob(
   plan: AttentionPlan,
   target: Target,
   { tiles }: Cut,
-): Job {
+): Partial<Job> {
   const { dim, valueDim, group, keys, band } = plan;
   return {
-    ...emptyJob,
     qStorage: storageOf[plan.q.dtype],
     outStorage: storageOf[target.out.dtype],
     lsePosition: 4,
@@ -161,7 +159,6 @@ function commonJob(
     tileRows: tiles.rows,
     tileKeys: tiles.keys,
     splats,
-    scale: plan.scale * Math.LOG2E,
     bandLeft: band.left === Infinity ? open : band.left,
     bandRight: band.right === Infinity ? open : band.right,
   };
@@ -170,15 +167,19 @@ function commonJob(
 /** Packs and stages what a wave needs, and writes its job records. */
 function stageWave(call: Call, wave: Wave): Batch {
   const { arena, plan, cut, space } = call;
-  const runs = wave.runs.map((run, slot) => {
+  const runs = wave.runs.map((run, slot): StagedRun => {
     if (wave.packs) packHead(call, run, slot);
-    return stageRun(call, run, slot);
+    return {
+      heads: headOf(call, run, slot),
+      queries: stageQueries(call, run, slot),
+      results: resultsOf(call, run, slot),
+    };
   });
   const memory = new Int32Array(arena.memory.buffer, space.records);
   const pieces = cutWave(wave, plan.group, cut);
   for (let index = 0; index < pieces.length; index++) {
     const { slot } = pieces[index];
-    memory.set(recordOf(call, wave.runs[slot], runs[slot], pieces[index]), index * jobWords);
+    writeRecord(call, memory, index * jobWords, wave.runs[slot], runs[slot], pieces[index]);
   }
   return {
     threads: cut.threads,
@@ -189,20 +190,11 @@ function stageWave(call: Call, wave: Wave): Batch {
   };
 }
 
-/** What the jobs of a run have in common: where its keys and values, queries and results are. */
+/** Where the keys and values, the queries and the results of a run are. */
 interface StagedRun {
-  readonly record: Words;
   readonly heads: Heads;
   readonly queries: Queries;
   readonly results: Results;
-}
-
-function stageRun(call: Call, run: Run, slot: number): StagedRun {
-  const heads = headOf(call, run, slot);
-  const queries = stageQueries(call, run, slot);
-  const results = resultsOf(call, run, slot);
-  const record = patchJob(patchJob(patchJob(call.job.slice(), heads), queries), results);
-  return { record, heads, queries, results };
 }
 
 /** Packs the keys of a head, and its values unless they are read in place. */
@@ -291,21 +283,30 @@ function stageQueries(call: Call, run: Run, slot: number): Queries {
   return { q, qHead, qPosition: plan.dim * qElement, qElement };
 }
 
-/** The record of one job: a piece of a staged run, against one part of the keys. */
-function recordOf(call: Call, run: Run, staged: StagedRun, piece: Piece): Words {
-  const { plan, cut, space } = call;
-  const { record, heads, queries, results } = staged;
+/** Writes the record of one job: a piece of a staged run, against one part of the keys. */
+function writeRecord(
+  { plan, cut, space, job }: Call,
+  memory: Int32Array,
+  at: number,
+  run: Run,
+  { heads, queries, results }: StagedRun,
+  piece: Piece,
+): void {
   const skipped = piece.from - run.from;
   const firstKey = piece.part * keysPerPart;
-  patchJob(record, {
+  memory.set(job, at);
+  patchJob(memory, at, heads);
+  patchJob(memory, at, queries);
+  patchJob(memory, at, results);
+  patchJob(memory, at, {
     q: queries.q + skipped * queries.qPosition,
     out: results.out + skipped * results.outPosition,
     lse: results.lse && results.lse + skipped * 4,
     positions: piece.to - piece.from,
     diagonal: clampOffset(piece.from + plan.offsets[run.batch] - firstKey),
   });
-  if (cut.parts === 1) return record;
-  return patchJob(record, {
+  if (cut.parts === 1) return;
+  patchJob(memory, at, {
     k: heads.k + firstKey * plan.dim * 4,
     v: heads.v + firstKey * heads.vKey,
     keys: Math.min(keysPerPart, plan.keys - firstKey),

@@ -94,25 +94,21 @@ const wordOf = Object.fromEntries(names.map((name, word) => [name, word])) as Jo
 /** A record's words, before they are put into linear memory. */
 export type Words = Int32Array<ArrayBuffer>;
 
-/** A job with nothing set; fields of options that are not executed yet stay as they are here. */
-export const emptyJob = Object.fromEntries(names.map((name) => [name, 0])) as Job;
-
-/** Writes a whole job: what all jobs of a call have in common. */
-export function encodeJob(job: Job): Words {
-  const words = new Int32Array(names.length);
-  const floats = new Float32Array(words.buffer);
-  for (const name of names) {
-    if (jobFields[name] === "f32") floats[wordOf[name]] = job[name];
-    else words[wordOf[name]] = job[name];
-  }
+/**
+ * What all jobs of a call have in common, as a record's words. Fields that are not given are 0, among
+ * them those of options that are not executed yet.
+ */
+export function encodeJob(fields: Partial<Job>, scale: number): Words {
+  const words = new Int32Array(jobWords);
+  new Float32Array(words.buffer)[wordOf.scale] = scale;
+  patchJob(words, 0, fields);
   return words;
 }
 
 /**
- * Writes some integer fields of a record. Small calls spend more time on records than on kernels
- * when each is made as a whole object.
+ * Writes some integer fields of the record that begins at word `at`. Small calls spend more time on
+ * records than on kernels when each is made as a whole object.
  */
-export function patchJob(words: Words, fields: Partial<Job>): Words {
-  for (const name in fields) words[wordOf[name as keyof Job]] = fields[name as keyof Job]!;
-  return words;
+export function patchJob(words: Int32Array, at: number, fields: Partial<Job>): void {
+  for (const name in fields) words[at + wordOf[name as keyof Job]] = fields[name as keyof Job]!;
 }

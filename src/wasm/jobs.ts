@@ -61,8 +61,8 @@ const stagedBytes = 512 * 1024;
 /** Bytes of packed heads that a wave holds for each thread, where that is more than one head. */
 const packedBytes = 1024 * 1024;
 
-/** Multiply-adds of a wave for each thread: some 15 ms, so that the event loop gets its turn. */
-const waveWork = 250e6;
+/** Multiply-adds of a wave for each thread: some 25 ms, then the event loop gets its turn. */
+const waveWork = 500e6;
 
 /**
  * Multiply-adds of a call below which waking threads costs more than they save: 0.3 ms of work, two

@@ -53,6 +53,9 @@ const exportNames = [
 ] as const;
 
 function decode(base64: string): Uint8Array<ArrayBuffer> {
+  // Ten times as fast where it exists, which shows in the time to a first result.
+  const { fromBase64 } = Uint8Array as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> };
+  if (fromBase64 !== undefined) return fromBase64.call(Uint8Array, base64);
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
@@ -80,18 +83,15 @@ export function chooseBinary(): BinaryChoice {
   if (typeof WebAssembly === "undefined") {
     throw new BackendUnavailableError("wasm", "this runtime has no WebAssembly");
   }
+  const fuses = relaxedFuses();
+  if (fuses) return { name: "relaxed", reason: "this engine fuses relaxed multiply-add" };
   if (!WebAssembly.validate(binaryBytes("simd"))) {
     throw new BackendUnavailableError("wasm", "this engine has no 128-bit SIMD (simd128)");
   }
-  const fuses = relaxedFuses();
-  if (fuses === null) return { name: "simd", reason: "this engine has no relaxed SIMD" };
-  if (!fuses) {
-    return {
-      name: "simd",
-      reason: "this engine's relaxed multiply-add is not fused, so no faster",
-    };
-  }
-  return { name: "relaxed", reason: "this engine fuses relaxed multiply-add" };
+  const reason = fuses === null
+    ? "this engine has no relaxed SIMD"
+    : "this engine's relaxed multiply-add is not fused, so no faster";
+  return { name: "simd", reason };
 }
 
 /**
@@ -135,12 +135,12 @@ function memoryFlags(bytes: Uint8Array): number {
  * of `tools/microkernels.ts`.
  */
 export function chooseSplats(): 0 | 1 | 4 {
-  const { Deno, process, navigator } = globalThis as {
-    Deno?: unknown;
+  // Deno first: there, touching `process` loads what stands behind it, 20 ms.
+  if ("Deno" in globalThis) return relaxedFuses() ? 1 : 0;
+  const { process, navigator } = globalThis as {
     process?: { versions?: { v8?: string; bun?: string } };
     navigator?: { userAgent?: string };
   };
-  if (Deno !== undefined) return relaxedFuses() ? 1 : 0;
   const { v8, bun } = process?.versions ?? {};
   const guarded = v8 !== undefined && bun === undefined;
   return guarded || /Chrom/.test(navigator?.userAgent ?? "") ? 4 : 0;

@@ -1,0 +1,201 @@
+/**
+ * `deno task bench:engine`: what is around the kernels. Small calls, two threads against one, a very
+ * long sequence with its memory, how soon an abort comes through, and the cold start.
+ *
+ * @module
+ */
+
+import { spawnSync } from "node:child_process";
+import process from "node:process";
+import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
+import { planAttention } from "../src/plan.ts";
+import { contiguousStrides, type View } from "../src/tensor.ts";
+import { Arena } from "../src/wasm/arena.ts";
+import { initialPages, maximumPages } from "../src/wasm/binaries.gen.ts";
+import { forward } from "../src/wasm/forward.ts";
+import {
+  chooseBinary,
+  chooseSplats,
+  compileBinary,
+  instantiate,
+  type Kernels,
+} from "../src/wasm/module.ts";
+import { Solo } from "../src/wasm/team.ts";
+import { machine } from "./machine.ts";
+import { race } from "./race.ts";
+
+/** Numbers from -1 to 1, the same in every run. */
+function numbers(length: number): Float32Array {
+  let state = 1;
+  return Float32Array.from({ length }, () => {
+    state = state * 48271 % 2147483647;
+    return state / 1073741823.5 - 1;
+  });
+}
+
+function random(heads: number, length: number, dim: number): Tensor {
+  return tensor(numbers(heads * length * dim), [heads, length, dim]);
+}
+
+/** Kernels that add up the time spent in them. */
+function timed(kernels: Kernels): { kernels: Kernels; spent(): number } {
+  let total = 0;
+  const wrap = <F extends (...args: number[]) => void>(kernel: F) => (...args: number[]): void => {
+    const start = performance.now();
+    kernel(...args);
+    total += performance.now() - start;
+  };
+  const { packKeys, packValues, merge } = kernels;
+  return {
+    kernels: {
+      ...kernels,
+      forward: wrap(kernels.forward),
+      merge: wrap(merge),
+      packKeys: wrap(packKeys),
+      packValues: wrap(packValues),
+    },
+    spent: () => total,
+  };
+}
+
+function lseView(shape: readonly number[]): View {
+  const strides = contiguousStrides(shape) as unknown as View["strides"];
+  const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+  return { data, dtype: "f32", offset: 0, shape: shape as View["shape"], strides };
+}
+
+/** Microseconds per call that the kernels themselves take. */
+async function kernelTime(q: Tensor, k: Tensor, v: Tensor, calls: number): Promise<number> {
+  const memory = new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages });
+  const bare = instantiate(await compileBinary(chooseBinary().name), memory);
+  const { kernels, spent } = timed(bare);
+  const arena = new Arena(memory, bare.heapBase() >>> 0, maximumPages * 65536);
+  const parts = { kernels, arena, threads: 1, splats: chooseSplats() };
+  const plan = planAttention(q, k, v);
+  const target = { out: lseView([1, ...q.shape]), lse: null };
+  const solo = new Solo(kernels);
+  const once = () => {
+    for (const { batch } of forward(parts, plan, target)) solo.runSync(batch);
+  };
+  for (let call = 0; call < calls; call++) once();
+  const before = spent();
+  for (let call = 0; call < calls; call++) once();
+  return (spent() - before) / calls * 1000;
+}
+
+async function smallCalls(): Promise<void> {
+  const engine = await createEngine({ backend: "wasm" });
+  const [q, k, v] = [random(8, 16, 64), random(8, 16, 64), random(8, 16, 64)];
+  const calls = 5000;
+  const samples: number[] = [];
+  for (let round = 0; round < 8; round++) {
+    const start = performance.now();
+    for (let call = 0; call < calls; call++) engine.attentionSync(q, k, v);
+    samples.push((performance.now() - start) / calls * 1000);
+  }
+  const whole = samples.sort((a, b) => a - b)[samples.length >> 1];
+  const own = await kernelTime(q, k, v, calls);
+  console.log(
+    `small call, N=16 H=8 D=64: ${whole.toFixed(1)} us, of which ${own.toFixed(1)} in kernels: ` +
+      `${(whole - own).toFixed(1)} us beside them`,
+  );
+  await engine.close();
+}
+
+async function twoThreads(): Promise<void> {
+  const engines = [
+    await createEngine({ backend: "wasm", threads: 1 }),
+    await createEngine({ backend: "wasm", threads: 2 }),
+  ];
+  for (
+    const [heads, length, causal] of [[8, 2048, false], [8, 2048, true], [1, 4096, false]] as const
+  ) {
+    const [q, k, v] = [
+      random(heads, length, 64),
+      random(heads, length, 64),
+      random(heads, length, 64),
+    ];
+    const out = tensor(new Float32Array(q.data.length), q.shape);
+    const run = (engine: Engine) => () => engine.attention(q, k, v, { causal, out });
+    const work = 4 * heads * length * length * 64 / (causal ? 2 : 1);
+    const [one, two] = await race(
+      engines.map((engine, index) => ({ name: `${index + 1}`, work, run: run(engine) })),
+      9,
+      1,
+    );
+    console.log(
+      `two threads, N=${length} H=${heads} D=64 ${causal ? "causal" : "dense"}: ` +
+        `${two.milliseconds.toFixed(0)} ms against ${one.milliseconds.toFixed(0)}: ` +
+        `${(one.milliseconds / two.milliseconds).toFixed(2)}x, ${two.median.toFixed(1)} GFLOPS`,
+    );
+  }
+  for (const engine of engines) await engine.close();
+}
+
+async function longSequence(): Promise<void> {
+  const engine = await createEngine({ backend: "wasm", threads: 2 });
+  const length = 65536, packed = 2 * length * 64 * 4;
+  const q = random(1, length, 64);
+  const start = performance.now();
+  await engine.attention(q, q, q);
+  const seconds = (performance.now() - start) / 1000;
+  const beside = (engine.memoryBytes - packed) / 2 ** 20;
+  console.log(
+    `N=65,536 H=1 D=64 dense, two threads: ${seconds.toFixed(1)} s, linear memory ` +
+      `${(engine.memoryBytes / 2 ** 20).toFixed(1)} MiB: one packed head and ${
+        beside.toFixed(1)
+      } MiB; ` +
+      `process ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB resident`,
+  );
+  await engine.close();
+}
+
+async function abortLatency(): Promise<void> {
+  const engine = await createEngine({ backend: "wasm" });
+  const q = random(1, 65536, 64);
+  const latencies: number[] = [];
+  for (let round = 0; round < 7; round++) {
+    const controller = new AbortController();
+    let aborted = 0;
+    setTimeout(() => {
+      aborted = performance.now();
+      controller.abort();
+    }, 150 + 7 * round);
+    await engine.attention(q, q, q, { signal: controller.signal }).catch(() => {});
+    latencies.push(performance.now() - aborted);
+  }
+  console.log(`abort at N=65,536: rejected after at most ${Math.max(...latencies).toFixed(1)} ms`);
+  await engine.close();
+}
+
+/** Milliseconds of a whole process, median of some runs. */
+function processTime(source: string): number {
+  const runs = Array.from({ length: 9 }, () => {
+    const start = performance.now();
+    spawnSync(process.execPath, ["run", "--no-check", "-A", "-"], { input: source });
+    return performance.now() - start;
+  });
+  return runs.sort((a, b) => a - b)[runs.length >> 1];
+}
+
+function coldStart(): void {
+  const module = new URL("../mod.ts", import.meta.url).href;
+  const first = `import { attention } from ${JSON.stringify(module)};
+    const q = { data: new Float32Array(1024), shape: [16, 64] };
+    await attention(q, q, q);`;
+  const empty = processTime(""), whole = processTime(first);
+  console.log(
+    `cold start: ${whole.toFixed(0)} ms from start to first result, ` +
+      `${(whole - empty).toFixed(0)} over an empty program`,
+  );
+}
+
+if (import.meta.main) {
+  const { cpu, cores, runtime } = machine();
+  console.log(`${cpu}, ${cores} cores, ${runtime}`);
+  await smallCalls();
+  await twoThreads();
+  await abortLatency();
+  await longSequence();
+  coldStart();
+}
