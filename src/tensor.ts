@@ -8,6 +8,7 @@ import {
   bitsOf,
   bytesPerElement,
   type DType,
+  dtypes,
   inherentDType,
   isTensorData,
   type TensorData,
@@ -75,6 +76,9 @@ export function tensor<Data extends TensorData>(
   const cannot = "Cannot make a tensor";
   if (!isTensorData(data)) {
     throw new TypeError(`${cannot}: \`data\` must be a Float32Array, Float16Array or Uint16Array`);
+  }
+  if (dtype !== undefined && !dtypes.includes(dtype)) {
+    throw new TypeError(`${cannot}: \`dtype\` must be one of ${dtypes.join(", ")}, got ${dtype}`);
   }
   const stored = inherentDType(data) ?? dtype;
   if (stored === undefined || (stored === "f32" && data instanceof Uint16Array)) {

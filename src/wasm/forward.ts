@@ -12,6 +12,7 @@ import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import {
   encodeJob,
+  type IntegerFields,
   type Job,
   jobBytes,
   jobWords,
@@ -154,7 +155,7 @@ function commonJob(
   plan: AttentionPlan,
   target: Target,
   { tiles }: Cut,
-): Partial<Job> {
+): IntegerFields {
   const { dim, valueDim, group, keys, band } = plan;
   return {
     qStorage: storageOf[plan.q.dtype],

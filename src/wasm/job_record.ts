@@ -91,6 +91,9 @@ const names = Object.keys(jobFields) as (keyof Job)[];
 /** Place of each field, in words of four bytes. */
 const wordOf = Object.fromEntries(names.map((name, word) => [name, word])) as Job;
 
+/** Some of the fields that are whole numbers. */
+export type IntegerFields = Partial<Omit<Job, "scale" | "softcap">>;
+
 /** A record's words, before they are put into linear memory. */
 export type Words = Int32Array<ArrayBuffer>;
 
@@ -98,7 +101,7 @@ export type Words = Int32Array<ArrayBuffer>;
  * What all jobs of a call have in common, as a record's words. Fields that are not given are 0, among
  * them those of options that are not executed yet.
  */
-export function encodeJob(fields: Partial<Job>, scale: number): Words {
+export function encodeJob(fields: IntegerFields, scale: number): Words {
   const words = new Int32Array(jobWords);
   new Float32Array(words.buffer)[wordOf.scale] = scale;
   patchJob(words, 0, fields);
@@ -109,6 +112,8 @@ export function encodeJob(fields: Partial<Job>, scale: number): Words {
  * Writes some integer fields of the record that begins at word `at`. Small calls spend more time on
  * records than on kernels when each is made as a whole object.
  */
-export function patchJob(words: Int32Array, at: number, fields: Partial<Job>): void {
-  for (const name in fields) words[at + wordOf[name as keyof Job]] = fields[name as keyof Job]!;
+export function patchJob(words: Int32Array, at: number, fields: IntegerFields): void {
+  for (const name in fields) {
+    words[at + wordOf[name as keyof Job]] = fields[name as keyof IntegerFields]!;
+  }
 }

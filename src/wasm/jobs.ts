@@ -154,16 +154,18 @@ export function cutWave(wave: Wave, group: number, { threads, parts }: Cut): Pie
  * towards the end of the wave, down to a panel of rows, so that all threads finish at nearly the same
  * time. Positions come last first, since causal rows have most work at the end.
  */
-function cutPositions(wave: Wave, group: number, threads: number): Piece[] {
-  let left = wave.runs.reduce((sum, { from, to }) => sum + (to - from), 0) * group;
-  const most = Math.max(tileRows, roundUp(Math.ceil(left / (jobsPerWave / 4)), tileRows));
+function cutPositions({ runs }: Wave, group: number, threads: number): Piece[] {
   const pieces: Piece[] = [];
-  for (const [slot, { from, to }] of wave.runs.entries()) {
+  let left = runs.reduce((sum, { from, to }) => sum + (to - from), 0);
+  for (const [slot, { from, to }] of runs.entries()) {
     for (let end = to; end > from;) {
-      const rows = Math.min(most, roundUp(Math.ceil(left / (3 * threads)), 8));
-      const begin = Math.max(from, end - Math.max(1, Math.floor(rows / group)));
+      // At least so many that a record is left for every job; each run may end with a smaller one.
+      const records = jobsPerWave - pieces.length - (runs.length - slot);
+      const least = Math.ceil(left / records);
+      const rows = Math.min(tileRows, roundUp(Math.ceil(left * group / (3 * threads)), 8));
+      const begin = Math.max(from, end - Math.max(least, Math.floor(rows / group)));
       pieces.push({ slot, from: begin, to: end, part: 0 });
-      left -= (end - begin) * group;
+      left -= end - begin;
       end = begin;
     }
   }

@@ -51,6 +51,12 @@ function rowAt(view: View, b: number, h: number, n: number): number {
   return offset + b * strides[0] + h * strides[1] + n * strides[2];
 }
 
+/** A buffer that another engine's memory outgrew holds nothing, and would be read as NaN. */
+function checkAttached(data: Elements, whose: string): void {
+  if (data.length > 0) return;
+  throw new TypeError(`Cannot attend: ${whose} buffer was detached while the call ran`);
+}
+
 /** Copies the rows `from` to `to` of one head, contiguous, to `target`. */
 export function copyRowsIn(
   view: View,
@@ -61,9 +67,7 @@ export function copyRowsIn(
   target: Elements,
 ): void {
   const { data, shape, strides } = view;
-  if (data.length === 0) {
-    throw new TypeError("Cannot attend: an input's buffer was detached while the call ran");
-  }
+  checkAttached(data, "an input's");
   const width = shape[3];
   const start = rowAt(view, b, h, from);
   if (strides[3] === 1 && (strides[2] === width || to - from === 1)) {
@@ -87,6 +91,7 @@ export function copyRowsOut(
   to: number,
 ): void {
   const { data, shape, strides } = view;
+  checkAttached(data, "`out`'s");
   const width = shape[3];
   const start = rowAt(view, b, h, from);
   if (strides[3] === 1 && (strides[2] === width || to - from === 1)) {

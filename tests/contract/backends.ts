@@ -6,6 +6,7 @@
 
 import { test } from "node:test";
 import { createEngine, type Engine, type EngineOptions } from "@flashtile/attention";
+import { countThreads } from "../../src/wasm/backend.ts";
 import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
 
 /** What a backend may have or lack. */
@@ -14,6 +15,8 @@ export type Feature = "attentionSync" | "maxMemoryBytes";
 /** A backend under test. */
 export interface BackendUnderTest {
   readonly name: string;
+  /** Threads that it has. */
+  readonly threads: number;
   /** Makes an engine on it. */
   make(options?: EngineOptions): Promise<Engine>;
   /** Why it cannot run here, in words. */
@@ -27,6 +30,7 @@ const modules = new Map<BinaryName, Promise<WebAssembly.Module>>();
 function wasm(binary: BinaryName): BackendUnderTest {
   return {
     name: `wasm ${binary}`,
+    threads: 1,
     async make(options) {
       if (!modules.has(binary)) modules.set(binary, WebAssembly.compile(binaryBytes(binary)));
       return await createEngine({ backend: "wasm", module: await modules.get(binary), ...options });
@@ -37,11 +41,25 @@ function wasm(binary: BinaryName): BackendUnderTest {
   };
 }
 
+/**
+ * The binary that is chosen here, on several threads. Where these cannot be had its tests fail: the
+ * threaded path must not be left out unseen.
+ */
+function threaded(threads: number): BackendUnderTest {
+  return {
+    name: `wasm, ${threads} threads`,
+    threads,
+    make: (options) => createEngine({ backend: "wasm", threads, ...options }),
+  };
+}
+
 /** The list. */
 export const backends: readonly BackendUnderTest[] = [
   wasm("simd"),
   wasm("relaxed"),
-  { name: "auto", make: (options) => createEngine(options) },
+  threaded(2),
+  threaded(3),
+  { name: "auto", threads: countThreads("auto"), make: (options) => createEngine(options) },
 ];
 
 /** Makes an engine, lends it, and closes it whatever happens. */

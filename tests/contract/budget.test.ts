@@ -1,6 +1,7 @@
 import { referenceAttention } from "@flashtile/attention/reference";
 import { assertWithinBudget, largestOf, measure, rootMeanSquare } from "../support/budget.ts";
 import { naiveAttention } from "../support/naive.ts";
+import { once } from "../support/once.ts";
 import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { contract } from "./backends.ts";
 
@@ -38,12 +39,16 @@ const cases: readonly Case[] = [
 ];
 
 for (const { name, sizes, meaning = {}, spread = 1, norm = largestOf } of cases) {
-  contract(`attention() stays within the error budget for ${name}`, async (engine) => {
+  const prepare = once(() => {
     const problem = randomProblem(sizesOf(sizes), 1, spread);
     const { q, k, v } = inputsOf(problem);
-    const ours = await engine.attention(q, k, v, { ...meaning, lse: true });
     const exact = referenceAttention(q, k, v, meaning);
-    const naive = naiveAttention(problem, meaning);
+    return { q, k, v, exact, naive: naiveAttention(problem, meaning) };
+  });
+
+  contract(`attention() stays within the error budget for ${name}`, async (engine) => {
+    const { q, k, v, exact, naive } = prepare();
+    const ours = await engine.attention(q, k, v, { ...meaning, lse: true });
     assertWithinBudget("out", measure(ours.out.data, naive.out, exact.out.data, norm));
     assertWithinBudget("lse", measure(ours.lse.data, naive.lse, exact.lse.data, norm));
   });

@@ -29,32 +29,41 @@ function run(engine: Engine, { q, k, v }: Inputs, options = {}) {
 }
 
 contract(
-  "memoryBytes is one packed head and at most 4 MiB, however many keys",
+  "memoryBytes is one packed head and at most 4 MiB a thread, however many keys",
   async (_, backend) => {
     for (const [Nk, D, Dv] of [[1000, 64, 64], [65536, 64, 64], [20000, 128, 40], [9000, 7, 250]]) {
       await withEngine(backend, async (engine) => {
         await run(engine, zeros(sizesOf({ Nq: 8, Nk, D, Dv })));
         const packed = Nk * (D + Math.ceil(Dv / 4) * 4) * 4;
-        assert(engine.memoryBytes - packed <= 4 * MiB, `${engine.memoryBytes} bytes for ${packed}`);
+        assert(
+          engine.memoryBytes - packed <= 4 * MiB * backend.threads,
+          `${engine.memoryBytes} bytes for ${packed}`,
+        );
       });
     }
   },
 );
 
-contract("memoryBytes does not depend on the number of queries", async (engine) => {
-  await run(engine, zeros(sizesOf({ Nq: 4096, Nk: 16, D: 64 })));
+contract("memoryBytes does not depend on the number of queries", async (engine, { threads }) => {
+  // Each thread has 2048 rows at once.
+  await run(engine, zeros(sizesOf({ Nq: 2100 * threads, Nk: 16, D: 64 })));
   const bytes = engine.memoryBytes;
-  await run(engine, zeros(sizesOf({ Nq: 65536, Nk: 16, D: 64 })));
+  await run(engine, zeros(sizesOf({ Nq: 30_000 * threads, Nk: 16, D: 64 })));
   assertEquals(engine.memoryBytes, bytes);
-  assert(bytes <= 4 * MiB, `${bytes} bytes`);
+  assert(bytes <= 4 * MiB * threads, `${bytes} bytes`);
 });
 
-contract("memoryBytes does not depend on the number of heads and batches", async (engine) => {
-  await run(engine, zeros(sizesOf({ Nq: 100, Nk: 500, D: 64 })));
-  const bytes = engine.memoryBytes;
-  await run(engine, zeros(sizesOf({ B: 4, Hq: 8, Nq: 100, Nk: 500, D: 64 })));
-  assertEquals(engine.memoryBytes, bytes);
-});
+contract(
+  "memoryBytes does not depend on the number of heads and batches",
+  async (engine, { threads }) => {
+    // Each thread has 1 MiB of packed heads at once, or one head.
+    const Hq = threads === 1 ? 1 : 4 * threads;
+    await run(engine, zeros(sizesOf({ Hq, Nq: 20, Nk: 500, D: 64 })));
+    const bytes = engine.memoryBytes;
+    await run(engine, zeros(sizesOf({ B: 3, Hq, Nq: 20, Nk: 500, D: 64 })));
+    assertEquals(engine.memoryBytes, bytes);
+  },
+);
 
 /** Fifty shapes, drawn once. */
 const mixed = (() => {
@@ -257,7 +266,7 @@ contract("attention() is right where its own need makes memory grow", async (eng
 });
 
 contract("attention() is right where another call makes memory grow", async (engine) => {
-  const inputs = inputsOf(randomProblem(sizesOf({ Hq: 3, Nq: 200, Nk: 700, D: 32 }), 4));
+  const inputs = inputsOf(randomProblem(sizesOf({ Hq: 3, Nq: 1500, Nk: 24, D: 512 }), 4));
   const expected = await run(engine, inputs);
   const v = transposedValues(engine, inputs);
   let times = 0;

@@ -67,9 +67,12 @@ export function measure(
   };
 }
 
-/** Throws when the budget is exceeded, and says both errors. */
-export function assertWithinBudget(what: string, { ours, naive, largest }: Errors): void {
-  const band = halfUlp(largest);
+/** Throws when the budget is exceeded, and says both errors; `band` is one rounding of a result. */
+export function assertWithinBudget(
+  what: string,
+  { ours, naive, largest }: Errors,
+  band = halfUlp(largest),
+): void {
   if (ours <= 2 * naive + band) return;
   throw new AssertionError(
     `${what}: error ${ours} is above twice the plain formula's ${naive} and a rounding of ${band}`,

@@ -27,17 +27,34 @@ function tensor(...shape: number[]) {
 /** The tensors of a right call: 2 batches, 4 query heads, 2 key/value heads. */
 export const right = { q: tensor(2, 4, 3, 8), k: tensor(2, 2, 5, 8), v: tensor(2, 2, 5, 6) };
 
-/** Half-precision arrays as newer runtimes have them, told by their class's name. */
-const Half = class Float16Array extends Uint16Array {};
+/** What only looks like the half-precision arrays of newer runtimes. */
+const { Float16Array: Half } = { Float16Array: class extends Int16Array {} };
 
 const { q, k, v } = right;
+
+/** Refusals of `Float16Array`, where there is one. */
+const halfKinds: Refusal[] = typeof Float16Array === "undefined" ? [] : [
+  {
+    what: "half-precision numbers as bf16",
+    q: { data: new Float16Array(192), shape: q.shape, dtype: "bf16" },
+    error: TypeError,
+    message: "Cannot attend: `q` has dtype bf16, its data is a Float16Array",
+  },
+  {
+    what: "half-precision numbers as f32",
+    v: { data: new Float16Array(120), shape: v.shape, dtype: "f32" },
+    error: TypeError,
+    message: "Cannot attend: `v` has dtype f32, its data is a Float16Array",
+  },
+];
 
 const kinds: Refusal[] = [
   {
     what: "q without data",
     q: {},
     error: TypeError,
-    message: "Cannot attend: `q.data` must be a Float32Array, got undefined",
+    message: "Cannot attend: `q.data` must be a Float32Array, Float16Array or Uint16Array, " +
+      "got undefined",
   },
   {
     what: "a missing tensor",
@@ -81,19 +98,29 @@ const kinds: Refusal[] = [
     what: "float64 data",
     k: { data: new Float64Array(160), shape: [2, 2, 5, 8] },
     error: TypeError,
-    message: "Cannot attend: `k.data` must be a Float32Array, got Float64Array",
+    message: "Cannot attend: `k.data` must be a Float32Array, Float16Array or Uint16Array, " +
+      "got Float64Array",
   },
   {
     what: "data in a plain array",
     k: { data: [1, 2], shape: [1, 2] },
     error: TypeError,
-    message: "Cannot attend: `k.data` must be a Float32Array, got Array",
+    message: "Cannot attend: `k.data` must be a Float32Array, Float16Array or Uint16Array, " +
+      "got Array",
+  },
+  {
+    what: "an array of another kind that only bears the name",
+    q: { data: new Half(192), shape: [2, 4, 3, 8] },
+    error: TypeError,
+    message: "Cannot attend: `q.data` must be a Float32Array, Float16Array or Uint16Array, " +
+      "got Float16Array",
   },
   {
     what: "whole numbers of 16 bits without a dtype",
     k: { data: new Uint16Array(160), shape: [2, 2, 5, 8] },
     error: TypeError,
-    message: "Cannot attend: `k.data` must be a Float32Array, got Uint16Array",
+    message: 'Cannot attend: `k.data` is a Uint16Array, so `k.dtype` must be "f16" or ' +
+      '"bf16", got undefined',
   },
   {
     what: "an unknown dtype",
@@ -108,29 +135,32 @@ const kinds: Refusal[] = [
     message: "Cannot attend: `q` has dtype f16, its data is a Float32Array",
   },
   {
+    what: "f32 as bf16",
+    v: { ...v, dtype: "bf16" },
+    error: TypeError,
+    message: "Cannot attend: `v` has dtype bf16, its data is a Float32Array",
+  },
+  {
     what: "whole numbers of 16 bits as f32",
     q: { data: new Uint16Array(192), shape: q.shape, dtype: "f32" },
     error: TypeError,
-    message: "Cannot attend: `q.data` must be a Float32Array, got Uint16Array",
+    message: 'Cannot attend: `q.data` is a Uint16Array, so `q.dtype` must be "f16" or "bf16", ' +
+      'got "f32"',
   },
   {
-    what: "half-precision arrays, by name, until they are supported",
-    q: { data: new Half(192), shape: q.shape },
-    error: Error,
-    message: "Cannot attend: dtype f16 of `q` is not supported yet, use f32",
+    what: "null as dtype",
+    q: { ...q, dtype: null },
+    error: TypeError,
+    message: "Cannot attend: `q.dtype` must be one of f32, f16, bf16, got null",
   },
   {
-    what: "f16 as bits, by name, until it is supported",
-    k: { data: new Uint16Array(160), shape: k.shape, dtype: "f16" },
-    error: Error,
-    message: "Cannot attend: dtype f16 of `k` is not supported yet, use f32",
+    what: "16-bit data that is too short",
+    k: { data: new Uint16Array(159), shape: k.shape, dtype: "bf16" },
+    error: RangeError,
+    message: "Cannot attend: `k` with shape [2,2,5,8], strides [80,40,8,1] and offset 0 " +
+      "needs 160 elements, `data` has 159",
   },
-  {
-    what: "bf16, by name, until it is supported",
-    v: { data: new Uint16Array(120), shape: v.shape, dtype: "bf16" },
-    error: Error,
-    message: "Cannot attend: dtype bf16 of `v` is not supported yet, use f32",
-  },
+  ...halfKinds,
   {
     what: "a shape that is no array",
     q: { data: q.data, shape: 8 },
@@ -375,13 +405,25 @@ const options: Refusal[] = [
     what: "NaN as scale",
     options: { scale: NaN },
     error: RangeError,
-    message: "Cannot attend: `scale` must be finite, got NaN",
+    message: "Cannot attend: `scale` must be finite in f32, got NaN",
   },
   {
     what: "an infinite scale",
     options: { scale: -Infinity },
     error: RangeError,
-    message: "Cannot attend: `scale` must be finite, got -Infinity",
+    message: "Cannot attend: `scale` must be finite in f32, got -Infinity",
+  },
+  {
+    what: "a scale beyond f32",
+    options: { scale: 1e39 },
+    error: RangeError,
+    message: "Cannot attend: `scale` must be finite in f32, got 1e+39",
+  },
+  {
+    what: "a scale beyond f32 once log2(e) is in it",
+    options: { scale: 3e38 },
+    error: RangeError,
+    message: "Cannot attend: `scale` must be finite in f32, got 3e+38",
   },
   {
     what: "a string as offset",
@@ -424,6 +466,12 @@ const options: Refusal[] = [
     options: { onProgress: "log" },
     error: TypeError,
     message: 'Cannot attend: `onProgress` must be a function, got "log"',
+  },
+  {
+    what: "an object without `aborted` as signal",
+    options: { signal: { throwIfAborted: () => {} } },
+    error: TypeError,
+    message: "Cannot attend: `signal` must be an AbortSignal, got Object",
   },
   {
     what: "an AbortController as signal",
@@ -473,18 +521,25 @@ const results: Refusal[] = [
       "needs 145 elements, `data` has 144",
   },
   {
+    what: "16-bit numbers without a dtype as out",
+    options: { out: { data: new Uint16Array(144), shape: [2, 4, 3, 6] } },
+    error: TypeError,
+    message: 'Cannot attend: `out.data` is a Uint16Array, so `out.dtype` must be "f16" or ' +
+      '"bf16", got undefined',
+  },
+  {
     what: "out with a stride of 0",
     options: { out: { ...tensor(2, 4, 3, 6), strides: [0, 18, 6, 1] } },
     error: RangeError,
-    message: "Cannot attend: `out` with strides [0,18,6,1] writes an element twice, " +
-      "every element needs its own place",
+    message: "Cannot attend: `out` with strides [0,18,6,1] may write an element twice, " +
+      "each stride must step past all that the smaller ones reach",
   },
   {
     what: "out whose rows overlap",
     options: { out: { ...tensor(2, 4, 3, 6), strides: [72, 18, 5, 1] } },
     error: RangeError,
-    message: "Cannot attend: `out` with strides [72,18,5,1] writes an element twice, " +
-      "every element needs its own place",
+    message: "Cannot attend: `out` with strides [72,18,5,1] may write an element twice, " +
+      "each stride must step past all that the smaller ones reach",
   },
 ];
 

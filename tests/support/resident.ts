@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Engine, Tensor } from "@flashtile/attention";
+import type { AnyTensor, Engine, Tensor, TensorData } from "@flashtile/attention";
 
 /** A tensor in an engine's memory. */
 export interface ResidentTensor extends Tensor {
@@ -22,4 +22,21 @@ export function resident(engine: Engine, tensor: Tensor): ResidentTensor {
     },
     free: () => memory.free(),
   };
+}
+
+/** The same for a tensor of any element type: its bits are copied. */
+export function residentOf(engine: Engine, tensor: AnyTensor): AnyTensor & { free(): void } {
+  const memory = engine.tensor([tensor.data.length], tensor.dtype ?? "f32");
+  bytesOf(memory.data).set(bytesOf(tensor.data));
+  return {
+    ...tensor,
+    get data() {
+      return memory.data;
+    },
+    free: () => memory.free(),
+  };
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: TensorData): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }

@@ -11,12 +11,28 @@ export async function withStub<T extends object, K extends keyof T>(
   value: unknown,
   use: () => void | Promise<void>,
 ): Promise<void> {
-  const old = Object.getOwnPropertyDescriptor(object, key)!;
-  Object.defineProperty(object, key, { ...old, value });
+  const old = Object.getOwnPropertyDescriptor(object, key);
+  Object.defineProperty(object, key, { configurable: true, writable: true, value });
   try {
     await use();
   } finally {
-    Object.defineProperty(object, key, old);
+    if (old === undefined) delete object[key];
+    else Object.defineProperty(object, key, old);
+  }
+}
+
+/** Takes `object[key]` away, runs `use`, and puts it back whatever happens. */
+export async function without<T extends object>(
+  object: T,
+  key: keyof T,
+  use: () => void | Promise<void>,
+): Promise<void> {
+  const old = Object.getOwnPropertyDescriptor(object, key);
+  delete object[key];
+  try {
+    await use();
+  } finally {
+    if (old !== undefined) Object.defineProperty(object, key, old);
   }
 }
 

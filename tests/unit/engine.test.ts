@@ -1,12 +1,14 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { BackendUnavailableError, capabilities, createEngine } from "@flashtile/attention";
-import { memoryLimits } from "../../src/wasm/backend.ts";
+import { countThreads, memoryLimits } from "../../src/wasm/backend.ts";
 import { binaryBytes, compileBinary } from "../../src/wasm/module.ts";
 import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
-import { withoutSimd } from "../support/stub.ts";
+import { withoutSimd, withStub } from "../support/stub.ts";
 
-const refused: [what: string, options: unknown, error: ErrorClass, message: string][] = [
+type Refused = [what: string, options: unknown, error: ErrorClass, message: string];
+
+const refused: Refused[] = [
   ["null", null, TypeError, "options must be an object, got null"],
   ["a string", "wasm", TypeError, "options must be an object, got wasm"],
   [
@@ -35,7 +37,15 @@ const refused: [what: string, options: unknown, error: ErrorClass, message: stri
     RangeError,
     '`threads` must be "auto" or at least 1, got 4',
   ],
-  ["several threads, yet", { threads: 2 }, Error, "`threads` above 1 is not supported yet"],
+  [
+    "several threads for a module passed in",
+    { threads: 2, module: new WebAssembly.Module(binaryBytes("simd")) },
+    RangeError,
+    "`threads` above 1 needs the library's own binary, not `module`",
+  ],
+  ...["device", "gpu"].map((name) =>
+    [`${name}, yet`, { [name]: {} }, Error, `option \`${name}\` is not supported yet`] as Refused
+  ),
   [
     "bytes as module",
     { module: new Uint8Array(8) },
@@ -54,7 +64,7 @@ const refused: [what: string, options: unknown, error: ErrorClass, message: stri
       { maxMemoryBytes: bytes },
       RangeError,
       "`maxMemoryBytes` must be a whole number from 1048576 to 4294901760, " + `got ${bytes}`,
-    ] as [string, unknown, ErrorClass, string]
+    ] as Refused
   ),
 ];
 
@@ -126,12 +136,16 @@ test("createEngine() runs a module that is passed in, without choosing", async (
 });
 
 test("createEngine() tells its backend and why it was taken", async () => {
-  const engine = await createEngine();
-  const { wasm } = await capabilities();
-  assertEquals(engine.backend, "wasm");
-  assertEquals(engine.reason, `${wasm.binary} binary: ${wasm.reason}`);
-  assertEquals(engine.capabilities, await capabilities());
-  await engine.close();
+  const { wasm, threads } = await capabilities();
+  const automatic = threads.available ? Math.min(16, threads.count) : 1;
+  for (const [given, count] of [[1, 1], [3, 3], ["auto", automatic], [undefined, automatic]]) {
+    const engine = await createEngine({ threads: given as "auto" });
+    const words = count === 1 ? "one thread" : `${count} threads`;
+    assertEquals(engine.backend, "wasm");
+    assertEquals(engine.reason, `${wasm.binary} binary, ${words}: ${wasm.reason}`);
+    assertEquals(engine.capabilities, await capabilities());
+    await engine.close();
+  }
 });
 
 test("capabilities() tells what runs and why", async () => {
@@ -141,7 +155,9 @@ test("capabilities() tells what runs and why", async () => {
   assert(wasm.available);
   assert(wasm.binary === "simd" || wasm.binary === "relaxed");
   assertEquals(webgpu.available, false);
-  assertEquals(threads.available, false);
+  // Every runtime that the tests run on has workers and shared memory.
+  assertEquals(threads.available, true);
+  assert(Number.isSafeInteger(threads.count) && threads.count >= 1);
   for (const words of [wasm.reason, webgpu.reason, threads.reason]) assertMatch(words, /\w+ \w+/);
 });
 
@@ -159,4 +175,30 @@ test("capabilities() tells why nothing runs without SIMD", async () => {
 
 test("engines share one compiled binary", () => {
   assert(compileBinary("simd") === compileBinary("simd"));
+});
+
+test("countThreads() takes or refuses a number, and takes one thread where workers lack", async () => {
+  assertEquals([countThreads(1), countThreads(5)], [1, 5]);
+  await withStub(globalThis, "SharedArrayBuffer", undefined, async () => {
+    assertEquals([countThreads("auto"), countThreads(1)], [1, 1]);
+    const reason = "there is no shared memory (pages need the headers COOP and COEP)";
+    await assertRefused(
+      () => countThreads(2),
+      BackendUnavailableError,
+      `Cannot use the wasm backend: it cannot have 2 threads: ${reason}`,
+    );
+    const { threads } = await capabilities();
+    assertEquals([threads.available, threads.reason], [false, reason]);
+  });
+});
+
+test("createEngine() refuses threads where there are none, and runs without", async () => {
+  const one = { data: Float32Array.of(1, 2), shape: [1, 2] };
+  await withStub(globalThis, "SharedArrayBuffer", undefined, async () => {
+    assertInstanceOf(await errorOf(() => createEngine({ threads: 2 })), BackendUnavailableError);
+    const engine = await createEngine();
+    assertMatch(engine.reason, / binary, one thread: /);
+    assertEquals(Array.from((await engine.attention(one, one, one)).out.data), [1, 2]);
+    await engine.close();
+  });
 });

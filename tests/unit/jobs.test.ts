@@ -1,7 +1,16 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { chooseTiles, headsOf, positionsPerJob, runsOf } from "../../src/wasm/jobs.ts";
+import {
+  chooseTiles,
+  type Cut,
+  cutPlan,
+  cutWave,
+  keysPerPart,
+  type Piece,
+  type Wave,
+  wavesOf,
+} from "../../src/wasm/jobs.ts";
 import { runs } from "../support/arbitrary.ts";
 import { planOf } from "../support/plan.ts";
 
@@ -52,53 +61,169 @@ test("chooseTiles() cuts the keys of a head alike whatever queries there are", (
   }
 });
 
-test("runsOf() covers every query position once, in order", () => {
+const threads = fc.constantFrom(1, 1, 2, 3, 4, 8, 16);
+
+/** Plans whose waves are few enough to look at each. */
+const smallPlans = fc.record({
+  B: fc.integer({ min: 0, max: 4 }),
+  Hkv: fc.integer({ min: 1, max: 8 }),
+  group: fc.oneof(fc.integer({ min: 1, max: 12 }), fc.constantFrom(16, 17, 64, 65, 200)),
+  Nq: fc.oneof(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 0, max: 4000 })),
+  Nk: fc.oneof(fc.integer({ min: 1, max: 400 }), fc.integer({ min: 1, max: 20_000 })),
+  D: fc.oneof(fc.integer({ min: 1, max: 200 }), fc.constantFrom(512, 3000)),
+  Dv: fc.oneof(fc.integer({ min: 1, max: 200 }), fc.constantFrom(512, 3000)),
+}).map(({ group, ...sizes }) => planOf({ ...sizes, Hq: sizes.Hkv * group }));
+
+test("wavesOf() covers every query position of every head once, in order", () => {
   fc.assert(
-    fc.property(plans, (plan) => {
-      let next = 0;
-      for (const { from, to } of runsOf(plan)) {
-        assertEquals(from, next);
-        assert(to > from && to - from <= positionsPerJob(plan));
-        next = to;
+    fc.property(smallPlans, threads, (plan, threads) => {
+      const cut = cutPlan(plan, threads);
+      const next = new Map<string, number>();
+      for (const { runs } of wavesOf(plan, cut)) {
+        assert(runs.length >= 1 && runs.length <= cut.heads);
+        for (const { batch, keyHead, from, to } of runs) {
+          const head = `${batch}, ${keyHead}`;
+          assertEquals(from, next.get(head) ?? 0);
+          assert(to > from && to - from <= cut.positions);
+          assert(batch < plan.batch && keyHead < plan.keyHeads);
+          next.set(head, to);
+        }
       }
-      assertEquals(next, plan.queries);
+      assertEquals(next.size, plan.queries === 0 ? 0 : plan.batch * plan.keyHeads);
+      assert([...next.values()].every((end) => end === plan.queries));
     }),
     runs(200),
   );
 });
 
-test("positionsPerJob() bounds the bytes and the work of a job", () => {
+test("wavesOf() packs a head with its first wave, and keeps it for those that follow", () => {
   fc.assert(
-    fc.property(plans, (plan) => {
-      const { dim, valueDim, group, keys, queries } = plan;
-      const positions = positionsPerJob(plan);
-      assert(Number.isSafeInteger(positions));
-      assert(positions >= Math.min(1, queries) && positions <= queries);
-      const tile = Math.max(1, Math.floor(64 / group));
-      const bytes = positions * group * Math.max(dim, valueDim) * 4;
-      assert(positions <= 1 || bytes <= 256 * 1024, `${bytes} bytes`);
-      const work = positions * group * keys * (dim + valueDim);
-      assert(positions <= tile || work <= 250e6, `${work} multiply-adds`);
+    fc.property(smallPlans, threads, (plan, threads) => {
+      let packed = "";
+      for (const { runs, packs } of wavesOf(plan, cutPlan(plan, threads))) {
+        const heads = JSON.stringify(runs.map(({ batch, keyHead }) => [batch, keyHead]));
+        if (packs) packed = heads;
+        assertEquals(packs, runs[0].from === 0);
+        assertEquals(heads, packed);
+      }
     }),
-    runs(300),
+    runs(200),
   );
 });
 
-test("positionsPerJob() fills whole tiles where a job has room for one", () => {
-  for (const [Nq, Nk, D, Hq] of [[5000, 5000, 64, 1], [5000, 5000, 64, 8], [900, 100, 128, 3]]) {
-    const positions = positionsPerJob(planOf({ Nq, Nk, D, Hq, Hkv: 1 }));
-    assertEquals(positions % Math.floor(64 / Hq), 0);
+test("cutPlan() bounds the bytes and the work of a wave", () => {
+  fc.assert(
+    fc.property(plans, threads, (plan, threads) => {
+      const { dim, valueDim, group, keys, queries } = plan;
+      const { positions, heads, ...cut } = cutPlan(plan, threads);
+      assert(Number.isSafeInteger(positions) && Number.isSafeInteger(heads));
+      assert(positions >= Math.min(1, queries) && positions <= queries);
+      assert(heads >= 1 && (heads === 1 || positions === queries));
+      const rows = positions * group * heads;
+      const panel = Math.max(1, Math.floor(8 / group)), least = positions <= panel && heads === 1;
+      const bytes = rows * Math.max(dim, valueDim) * 4;
+      assert(least || bytes <= cut.threads * 512 * 1024, `${bytes} bytes`);
+      const work = rows * keys * (dim + valueDim);
+      assert(least || work <= cut.threads * 500e6, `${work} multiply-adds`);
+      const packed = heads * keys * (dim + valueDim) * 4;
+      assert(heads === 1 || packed <= cut.threads * 1024 * 1024, `${packed} bytes packed`);
+    }),
+    runs(500),
+  );
+});
+
+test("cutPlan() fills whole tiles where a wave has room for one", () => {
+  for (const [Nq, Nk, D, Hq] of [[5000, 5000, 64, 1], [5000, 5000, 64, 8], [9000, 100, 128, 3]]) {
+    const rows = cutPlan(planOf({ Nq, Nk, D, Hq, Hkv: 1 }), 1).positions * Hq;
+    assert(Math.ceil(rows / 64) * 64 - rows < Hq, `${rows} rows`);
   }
 });
 
-test("headsOf() visits every key/value head of every batch once", () => {
-  const heads = [...headsOf(planOf({ B: 2, Hq: 6, Hkv: 3, Nq: 1, D: 1 }))];
-  assertEquals(heads.map(({ batch, keyHead }) => [batch, keyHead]), [
-    [0, 0],
-    [0, 1],
-    [0, 2],
-    [1, 0],
-    [1, 1],
-    [1, 2],
-  ]);
+test("cutPlan() leaves small work to one thread, and large work to all", () => {
+  assertEquals(cutPlan(planOf({ Hq: 2, Nq: 16, Nk: 100, D: 64 }), 4).threads, 1);
+  assertEquals(cutPlan(planOf({ Hq: 4, Nq: 300, D: 64 }), 4).threads, 4);
+  assertEquals(cutPlan(planOf({ Hq: 4, Nq: 300, D: 64 }), 1).threads, 1);
+});
+
+test("cutPlan() takes several heads in a wave for several threads alone", () => {
+  const plan = planOf({ B: 2, Hq: 8, Nq: 100, D: 64 });
+  assertEquals(cutPlan(plan, 1).heads, 1);
+  assert(cutPlan(plan, 4).heads > 1);
+});
+
+test("cutPlan() splits the keys of heads of at most 16 rows, for any threads alike", () => {
+  const cases: [Hq: number, Nq: number, Nk: number, parts: number][] = [
+    [1, 16, 2048, 1],
+    [1, 16, 2049, 2],
+    [1, 1, 10_000, 5],
+    [16, 1, 4096, 2],
+    [4, 4, 4097, 3],
+    [1, 17, 10_000, 1],
+    [17, 1, 10_000, 1],
+    [8, 3, 10_000, 1],
+  ];
+  for (const [Hq, Nq, Nk, parts] of cases) {
+    for (const threads of [1, 2, 3, 16]) {
+      const plan = planOf({ B: 3, Hq, Hkv: 1, Nq, Nk, D: 64 });
+      assertEquals(cutPlan(plan, threads).parts, parts, `${Hq}, ${Nq}, ${Nk}, ${threads}`);
+    }
+  }
+  // Panels are packed four keys at a time, so a part begins with one.
+  assertEquals(keysPerPart % 4, 0);
+});
+
+/** Every row of a wave as `slot, position, part`, as its jobs have them. */
+function rowsOf(pieces: readonly Piece[]): string[] {
+  return pieces.flatMap(({ slot, from, to, part }) =>
+    Array.from({ length: to - from }, (_, at) => `${slot}, ${from + at}, ${part}`)
+  );
+}
+
+function expectedRows({ runs }: Wave, { parts }: Cut): string[] {
+  return runs.flatMap(({ from, to }, slot) =>
+    Array.from({ length: parts }, (_, part) => rowsOf([{ slot, from, to, part }])).flat()
+  );
+}
+
+test("cutWave() gives every position and part of a wave to one job", () => {
+  fc.assert(
+    fc.property(smallPlans, threads, (plan, threads) => {
+      const cut = cutPlan(plan, threads);
+      for (const wave of wavesOf(plan, cut)) {
+        const pieces = cutWave(wave, plan.group, cut);
+        assert(pieces.every(({ from, to }) => to > from));
+        assertEquals(rowsOf(pieces).sort(), expectedRows(wave, cut).sort());
+        break; // The first: the others differ in their heads alone, but for the last.
+      }
+    }),
+    runs(150),
+  );
+});
+
+test("cutWave() puts the parts of a slot behind one another, as they are merged", () => {
+  const plan = planOf({ B: 2, Hq: 8, Nq: 3, Nk: 10_000, D: 32 });
+  for (const threads of [1, 3]) {
+    const cut = cutPlan(plan, threads);
+    for (const wave of wavesOf(plan, cut)) {
+      const places = cutWave(wave, plan.group, cut).map(({ slot, part }) => slot * 5 + part);
+      assertEquals(places, places.map((_, at) => at));
+    }
+  }
+});
+
+test("cutWave() leaves a wave in one job per head for one thread", () => {
+  const plan = planOf({ Hq: 3, Nq: 500, D: 64 });
+  const cut = cutPlan(plan, 1);
+  for (const wave of wavesOf(plan, cut)) assertEquals(cutWave(wave, plan.group, cut).length, 1);
+});
+
+test("cutWave() makes jobs smaller towards the end, so that threads finish together", () => {
+  for (const threads of [2, 3, 8]) {
+    const plan = planOf({ Nq: 4096, Nk: 512, D: 64 });
+    const cut = cutPlan(plan, threads);
+    const [wave] = wavesOf(plan, cut);
+    const rows = cutWave(wave, plan.group, cut).map(({ from, to }) => to - from);
+    rows.forEach((count, at) => assert(at === 0 || count <= rows[at - 1]));
+    assert(rows.length >= 2 * threads && rows.at(-1)! <= 8, `${rows}`);
+  }
 });

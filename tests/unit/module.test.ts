@@ -4,12 +4,14 @@ import { BackendUnavailableError } from "@flashtile/attention";
 import {
   binaryBytes,
   chooseBinary,
+  chooseSplats,
   compileBinary,
   instantiate,
+  overSharedMemory,
   relaxedFuses,
 } from "../../src/wasm/module.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
-import { withStub } from "../support/stub.ts";
+import { without, withStub } from "../support/stub.ts";
 
 const validate = WebAssembly.validate;
 
@@ -115,4 +117,80 @@ test("instantiate() refuses a module of someone else", async () => {
     TypeError,
     "Cannot create an engine: `module` is not a FlashTile binary, it lacks `heapBase`",
   );
+});
+
+test("overSharedMemory() changes the flags of the imported memory alone", () => {
+  for (const name of ["simd", "relaxed"] as const) {
+    const bytes = binaryBytes(name), shared = overSharedMemory(bytes);
+    const differs = shared.map((byte, at) => byte ^ bytes[at]).filter((bits) => bits !== 0);
+    assertEquals(Array.from(differs), [2]);
+    assertEquals(shared.length, bytes.length);
+    if (!validate(bytes)) continue;
+    const [memory] = WebAssembly.Module.imports(new WebAssembly.Module(shared));
+    assertEquals(memory, { module: "env", name: "memory", kind: "memory" });
+  }
+});
+
+test("overSharedMemory() gives a binary that runs over shared memory, and over no other", async () => {
+  const module = await WebAssembly.compile(overSharedMemory(binaryBytes("simd")));
+  const limits = { initial: 16, maximum: 65535 };
+  const memory = new WebAssembly.Memory({ ...limits, shared: true });
+  assert(instantiate(module, memory).heapBase() > 0);
+  const error = await errorOf(() => instantiate(module, new WebAssembly.Memory(limits)));
+  assertInstanceOf(error, WebAssembly.LinkError);
+});
+
+test("overSharedMemory() refuses what does not begin with a memory", async () => {
+  // One import, the function env.memory of the first type.
+  const bytes = Uint8Array.of(
+    ...[0, 97, 115, 109, 1, 0, 0, 0],
+    ...[1, 4, 1, 0x60, 0, 0],
+    ...[2, 14, 1, 3, 101, 110, 118, 6, 109, 101, 109, 111, 114, 121, 0, 0],
+  );
+  await assertRefused(
+    () => overSharedMemory(bytes),
+    Error,
+    "Cannot share memory: the first import is no memory",
+  );
+});
+
+test("compileBinary() keeps the shared binary apart from the other", async () => {
+  assert(compileBinary("simd", true) === compileBinary("simd", true));
+  assert(await compileBinary("simd", true) !== await compileBinary("simd"));
+});
+
+/** What chooses the micro-kernels: runtimes as their globals tell them. */
+const splats: [what: string, globals: Record<string, unknown>, expected: number][] = [
+  ["Node", { process: { versions: { node: "24", v8: "13" } } }, 4],
+  ["Bun", { process: { versions: { node: "24", v8: "13", bun: "1.3" } } }, 0],
+  ["Chrome", { process: undefined, navigator: { userAgent: "Mozilla/5.0 Chrome/140" } }, 4],
+  ["Firefox", { process: undefined, navigator: { userAgent: "Mozilla/5.0 Gecko Firefox/1" } }, 0],
+  ["a bare runtime", { process: undefined, navigator: undefined }, 0],
+];
+
+/** Runs with other globals. */
+async function withGlobals(globals: Record<string, unknown>, use: () => void): Promise<void> {
+  const [first, ...rest] = Object.entries(globals);
+  if (first === undefined) return use();
+  const [name, value] = first;
+  await withStub(
+    globalThis,
+    name as never,
+    value,
+    () => withGlobals(Object.fromEntries(rest), use),
+  );
+}
+
+for (const [what, globals, expected] of splats) {
+  test(`chooseSplats() takes the micro-kernels of ${what}`, async () => {
+    await without(globalThis, "Deno" as never, async () => {
+      await withGlobals(globals, () => assertEquals(chooseSplats(), expected));
+    });
+  });
+}
+
+test("chooseSplats() takes the micro-kernels of Deno", async () => {
+  if (!("Deno" in globalThis)) return assert([0, 4].includes(chooseSplats()));
+  assertEquals(chooseSplats(), relaxedFuses() ? 1 : 0);
+  await withStub(WebAssembly, "validate", onlySimd, () => assertEquals(chooseSplats(), 0));
 });

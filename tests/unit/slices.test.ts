@@ -1,19 +1,31 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import type { Progress } from "@flashtile/attention";
+import type { Control } from "../../src/backend.ts";
+import type { Step } from "../../src/wasm/forward.ts";
 import { finish, finishInTurns } from "../../src/wasm/slices.ts";
+import type { Batch, Team } from "../../src/wasm/team.ts";
+import { turn } from "../../src/wasm/turn.ts";
 import { errorOf } from "../support/errors.ts";
+
+const batch: Batch = { threads: 1, records: 0, count: 1, scratch: 0, scratchStride: 0 };
+
+/** A team that only counts the batches that it ran. */
+function countingTeam(count = { run: 0 }): Team & { readonly count: { run: number } } {
+  const runSync = () => void count.run++;
+  return { count, threads: 1, runSync, run: async () => await runSync(), close: async () => {} };
+}
 
 /** Slices that take this long, and tell when they were ended. */
 function slices(rows: readonly number[], milliseconds = 0) {
   const state = { begun: 0, ended: false };
-  function* work() {
+  function* work(): Generator<Step> {
     try {
       for (const n of rows) {
         state.begun++;
         const start = performance.now();
         while (performance.now() - start < milliseconds);
-        yield n;
+        yield { batch, rows: n };
       }
     } finally {
       state.ended = true;
@@ -23,9 +35,10 @@ function slices(rows: readonly number[], milliseconds = 0) {
 }
 
 type Finish = (
-  work: Iterable<number>,
+  work: Iterable<Step>,
+  team: Team,
   total: number,
-  control: Parameters<typeof finish>[2],
+  control: Control,
 ) => void | Promise<void>;
 
 const both: [string, Finish][] = [["finish()", finish], ["finishInTurns()", finishInTurns]];
@@ -34,7 +47,7 @@ for (const [name, run] of both) {
   test(`${name} runs every slice and tells each but the last, then the end`, async () => {
     const { work, state } = slices([3, 4, 5]);
     const seen: Progress[] = [];
-    await run(work, 12, { onProgress: (progress) => seen.push(progress) });
+    await run(work, countingTeam(), 12, { onProgress: (progress) => seen.push(progress) });
     assertEquals(seen.map(({ done }) => done), [3, 7, 12]);
     assert(seen.every(({ total }) => total === 12));
     assertEquals(state, { begun: 3, ended: true });
@@ -42,7 +55,9 @@ for (const [name, run] of both) {
 
   test(`${name} tells the end of no work at all`, async () => {
     const seen: Progress[] = [];
-    await run(slices([]).work, 0, { onProgress: (progress) => seen.push(progress) });
+    await run(slices([]).work, countingTeam(), 0, {
+      onProgress: (progress) => seen.push(progress),
+    });
     assertEquals(seen, [{ done: 0, total: 0 }]);
   });
 
@@ -52,7 +67,9 @@ for (const [name, run] of both) {
     const onProgress = ({ done }: Progress) => {
       if (done === 2) controller.abort(reason);
     };
-    const error = await errorOf(() => run(work, 4, { signal: controller.signal, onProgress }));
+    const error = await errorOf(() =>
+      run(work, countingTeam(), 4, { signal: controller.signal, onProgress })
+    );
     assert(error === reason);
     assertEquals(state, { begun: 3, ended: true });
   });
@@ -63,39 +80,73 @@ for (const [name, run] of both) {
     const onProgress = () => {
       throw mistake;
     };
-    assert(await errorOf(() => run(work, 3, { onProgress })) === mistake);
+    assert(await errorOf(() => run(work, countingTeam(), 3, { onProgress })) === mistake);
     assertEquals(state, { begun: 1, ended: true });
   });
 
   test(`${name} passes on what the work throws`, async () => {
     const mistake = new Error("its own");
-    function* work(): Generator<number> {
-      yield 1;
+    function* work(): Generator<Step> {
+      yield { batch, rows: 1 };
       throw mistake;
     }
-    assert(await errorOf(() => run(work(), 2, {})) === mistake);
+    assert(await errorOf(() => run(work(), countingTeam(), 2, {})) === mistake);
+  });
+
+  test(`${name} runs the batch of a step before it asks for the next`, async () => {
+    const team = countingTeam();
+    const seen: number[] = [];
+    function* work(): Generator<Step> {
+      for (let step = 0; step < 3; step++) {
+        seen.push(team.count.run);
+        yield { batch, rows: 1 };
+      }
+    }
+    await run(work(), team, 3, {});
+    assertEquals([seen, team.count.run], [[0, 1, 2], 3]);
+  });
+
+  test(`${name} passes on what the team throws and ends the work`, async () => {
+    const { work, state } = slices([1, 1]), mistake = new Error("a worker ended");
+    const runSync = () => {
+      throw mistake;
+    };
+    const team = { ...countingTeam(), runSync, run: () => Promise.reject(mistake) };
+    assert(await errorOf(() => run(work, team, 2, {})) === mistake);
+    assertEquals(state, { begun: 1, ended: true });
   });
 }
 
 test("finishInTurns() lets timers have their turn once a frame has passed", async () => {
   let turns = 0;
   const timer = setInterval(() => turns++, 1);
-  await finishInTurns(slices([1, 1, 1, 1, 1, 1, 1, 1], 10).work, 8, {});
+  const { work } = slices([1, 1, 1, 1, 1, 1, 1, 1], 10);
+  await finishInTurns(work, countingTeam(), 8, {});
   clearInterval(timer);
   assert(turns >= 2, `${turns} turns in 80 ms`);
 });
 
 test("finishInTurns() begins at once, before its promise is waited for", async () => {
-  const { work, state } = slices([1, 1]);
-  const promise = finishInTurns(work, 2, {});
-  assertEquals(state.begun, 2);
+  const { work, state } = slices([1, 1]), team = countingTeam();
+  const promise = finishInTurns(work, team, 2, {});
+  assertEquals([state.begun, team.count.run], [1, 1]);
   await promise;
+  assertEquals([state.begun, team.count.run], [2, 2]);
 });
 
 test("finish() gives nobody a turn", () => {
   let turns = 0;
   const timer = setTimeout(() => turns++, 0);
-  finish(slices([1, 1, 1], 10).work, 3, {});
+  finish(slices([1, 1, 1], 10).work, countingTeam(), 3, {});
   assertEquals(turns, 0);
   clearTimeout(timer);
+});
+
+test("turn() lets a timer have its turn, however many turns are taken at once", async () => {
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  const start = performance.now();
+  while (turns === 0 && performance.now() - start < 2000) await turn();
+  clearInterval(timer);
+  assert(turns > 0, "no timer in two seconds of turns");
 });

@@ -1,11 +1,14 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { copyRowsIn, copyRowsOut, locate } from "../../src/wasm/staging.ts";
+import type { DType } from "@flashtile/attention";
+import { Arena, pageBytes } from "../../src/wasm/arena.ts";
+import { copyRowsIn, copyRowsOut, elementsOver, follow, locate } from "../../src/wasm/staging.ts";
 import { viewOf } from "../../src/tensor.ts";
 import { arrangement, runs } from "../support/arbitrary.ts";
 import { present } from "../support/arrangement.ts";
 import { assertSameBits } from "../support/bits.ts";
+import { assertRefused } from "../support/errors.ts";
 import { count, type Extents, placesOf } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
 
@@ -75,29 +78,75 @@ test("copyRowsOut() copies rows to any strides, and nothing beside them", () => 
   );
 });
 
+/** An arena over a memory of one page, which may grow to two. */
+function makeArena(shared = false): Arena {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 2, shared });
+  return new Arena(memory, 1024, 2 * pageBytes);
+}
+
 test("locate() finds what lives in the memory, with strides in bytes", () => {
-  const memory = new WebAssembly.Memory({ initial: 1 });
-  const data = new Float32Array(memory.buffer, 256, 100);
-  const view = viewOf({ data, shape: [2, 3, 4], strides: [40, 10, 2], offset: 5 }, "bhnd");
-  assertEquals(locate(view, memory), { at: 276, strides: [0, 160, 40, 8] });
+  const arena = makeArena(), { buffer } = arena.memory;
+  const place = { shape: [2, 3, 4], strides: [40, 10, 2], offset: 5 };
+  const floats = viewOf({ data: new Float32Array(buffer, 256, 100), ...place }, "bhnd");
+  assertEquals(locate(floats, arena), { at: 276, strides: [0, 160, 40, 8] });
+  for (const dtype of ["f16", "bf16"] as const) {
+    const bits = viewOf({ data: new Uint16Array(buffer, 256, 100), dtype, ...place }, "bhnd");
+    assertEquals(locate(bits, arena), { at: 266, strides: [0, 80, 20, 4] });
+  }
 });
 
 test("locate() leaves alone what lives elsewhere", () => {
-  const memory = new WebAssembly.Memory({ initial: 1 }),
-    other = new WebAssembly.Memory({
-      initial: 1,
-    });
-  for (const data of [new Float32Array(12), new Float32Array(other.buffer, 0, 12)]) {
-    assertEquals(locate(viewOf({ data, shape: [3, 4] }, "bhnd"), memory), undefined);
+  const arena = makeArena(), other = makeArena();
+  for (const data of [new Float32Array(12), new Float32Array(other.memory.buffer, 0, 12)]) {
+    assertEquals(locate(viewOf({ data, shape: [3, 4] }, "bhnd"), arena), undefined);
   }
 });
 
-test("locate() leaves alone what ends with the memory: kernels read four columns", () => {
-  const memory = new WebAssembly.Memory({ initial: 1 });
-  const last = 65536 - 12 * 4;
-  for (const [at, found] of [[last, false], [last - 8, false], [last - 12, true]] as const) {
-    const data = new Float32Array(memory.buffer, at, 12);
-    const resident = locate(viewOf({ data, shape: [3, 4] }, "bhnd"), memory);
-    assertEquals(resident !== undefined, found);
+test("locate() finds what lies over a shared memory's buffer of before it grew", () => {
+  const arena = makeArena(true);
+  const data = new Float32Array(arena.memory.buffer, 256, 12);
+  arena.allocate(pageBytes);
+  assert(data.buffer !== arena.memory.buffer);
+  assertEquals(locate(viewOf({ data, shape: [3, 4] }, "bhnd"), arena)?.at, 256);
+});
+
+test("follow() gives a view over the memory as it is by now", () => {
+  for (const shared of [false, true]) {
+    const arena = makeArena(shared);
+    const data = new Float32Array(arena.memory.buffer, 256, 12).fill(7);
+    const place = follow(viewOf({ data, shape: [3, 4], strides: [1, 3] }, "bhnd"), arena);
+    arena.allocate(pageBytes);
+    const view = place();
+    assert(view.data.buffer === arena.memory.buffer);
+    assertEquals([view.data.byteOffset, view.strides], [256, [0, 0, 1, 3]]);
+    assertSameBits(view.data, new Float32Array(12).fill(7));
   }
+});
+
+test("follow() gives a view that lives elsewhere as it is", () => {
+  const view = viewOf({ data: new Float32Array(4), shape: [2, 2] }, "bhnd");
+  assert(follow(view, makeArena())() === view);
+});
+
+test("elementsOver() gives f32, or the bits of 16-bit elements", () => {
+  const arena = makeArena();
+  for (
+    const [dtype, kind] of [["f32", Float32Array], ["f16", Uint16Array], ["bf16", Uint16Array]]
+  ) {
+    const elements = elementsOver(arena, 512, 5, dtype as DType);
+    assert(elements.constructor === kind);
+    assertEquals([elements.byteOffset, elements.length], [512, 5]);
+    assert(elements.buffer === arena.memory.buffer);
+  }
+});
+
+test("copyRowsIn() tells of data that was detached meanwhile", async () => {
+  const data = new Float32Array(12);
+  const view = viewOf({ data, shape: [3, 4] }, "bhnd");
+  structuredClone(data.buffer, { transfer: [data.buffer] });
+  await assertRefused(
+    () => copyRowsIn(view, 0, 0, 0, 3, new Float32Array(12)),
+    TypeError,
+    "Cannot attend: an input's buffer was detached while the call ran",
+  );
 });

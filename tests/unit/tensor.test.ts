@@ -1,5 +1,5 @@
 import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
 import { tensor } from "@flashtile/attention";
 import {
@@ -14,7 +14,7 @@ import {
 } from "../../src/tensor.ts";
 import { runs } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
-import { assertRefused } from "../support/errors.ts";
+import { assertRefused, errorOf } from "../support/errors.ts";
 import { gather, placesOf } from "../support/problem.ts";
 
 test("tensor() names the shape of an array and keeps the array", () => {
@@ -26,13 +26,72 @@ test("tensor() names the shape of an array and keeps the array", () => {
   assertEquals(made.shape, [2, 3]);
 });
 
-test("tensor() refuses data that is no Float32Array", async () => {
-  for (const data of [[1, 2], new Float64Array(2), null, undefined]) {
+test("tensor() refuses data of another kind", async () => {
+  for (const data of [[1, 2], new Float64Array(2), new Int16Array(2), null, undefined]) {
     await assertRefused(
       () => tensor(data as never, [2]),
       TypeError,
-      "Cannot make a tensor: `data` must be a Float32Array",
+      "Cannot make a tensor: `data` must be a Float32Array, Float16Array or Uint16Array",
     );
+  }
+});
+
+test("tensor() names the storage of 16-bit numbers", () => {
+  for (const dtype of ["f16", "bf16"] as const) {
+    const data = new Uint16Array(6);
+    assertEquals(tensor(data, [2, 3], dtype), { data, shape: [2, 3], dtype });
+  }
+  if (typeof Float16Array === "undefined") return;
+  const data = new Float16Array(6);
+  for (const given of [undefined, "f16"] as const) {
+    assertEquals(tensor(data, [6, 1], given), { data, shape: [6, 1], dtype: "f16" });
+  }
+});
+
+test("tensor() refuses a dtype that is missing, unknown or not what data holds", async () => {
+  const bits = new Uint16Array(2), floats = new Float32Array(2);
+  const needed = 'a Uint16Array needs the dtype "f16" or "bf16"';
+  const cases: [Float32Array | Float16Array | Uint16Array, unknown, string][] = [
+    [bits, undefined, needed],
+    [bits, "f32", needed],
+    [floats, "f16", "`data` holds f32, `dtype` says f16"],
+  ];
+  if (typeof Float16Array !== "undefined") {
+    cases.push([new Float16Array(2), "bf16", "`data` holds f16, `dtype` says bf16"]);
+  }
+  for (const [data, dtype, message] of cases) {
+    await assertRefused(
+      () => tensor(data, [2], dtype as never),
+      TypeError,
+      `Cannot make a tensor: ${message}`,
+    );
+  }
+});
+
+test("tensor() refuses a dtype that nobody knows, also for 16-bit data", async () => {
+  for (const dtype of ["f64", "u16", "", null]) {
+    for (const data of [new Uint16Array(2), new Float32Array(2)]) {
+      const error = await errorOf(() => tensor(data, [2], dtype as never));
+      assertInstanceOf(error, TypeError, `dtype ${dtype}`);
+    }
+  }
+});
+
+test("viewOf() gives the bits of half-precision arrays, over the same memory", () => {
+  if (typeof Float16Array === "undefined") return;
+  const data = new Float16Array([0, 1, -2, 65504]).subarray(1);
+  const view = viewOf({ data, shape: [3, 1] }, "bhnd");
+  assertEquals(view.dtype, "f16");
+  assertEquals(Array.from(view.data), [0x3c00, 0xc000, 0x7bff]);
+  assert(view.data.buffer === data.buffer && view.data.byteOffset === data.byteOffset);
+});
+
+test("viewOf() takes a storage as it is written", () => {
+  for (const dtype of ["f16", "bf16"] as const) {
+    const data = new Uint16Array(4);
+    const view = viewOf({ data, shape: [2, 2], dtype }, "bhnd");
+    assertEquals(view.dtype, dtype);
+    assert(view.data === data);
   }
 });
 
@@ -89,13 +148,16 @@ test("viewOf() takes strides and offset as they are written", () => {
 const buffers = [new ArrayBuffer(4096), new ArrayBuffer(4096)];
 const views: fc.Arbitrary<View> = fc.record({
   buffer: fc.constantFrom(buffers[0], buffers[0], buffers[0], buffers[1]),
+  dtype: fc.constantFrom("f32", "f16", "bf16"),
   begin: fc.nat({ max: 10 }),
   offset: fc.nat({ max: 10 }),
   shape: fc.tuple(...Array.from({ length: 4 }, () => fc.constantFrom(0, 1, 1, 2, 2, 3, 3))),
   strides: fc.tuple(...Array.from({ length: 4 }, () => fc.constantFrom(0, 1, 2, 5, 9))),
 }).map(({ buffer, begin, ...view }) => ({
   ...view,
-  data: new Float32Array(buffer, begin * 4),
+  data: view.dtype === "f32"
+    ? new Float32Array(buffer, begin * 4)
+    : new Uint16Array(buffer, begin * 2),
 } as unknown as View));
 
 test("reach() is the first and the last element of a view", () => {
@@ -109,10 +171,16 @@ test("reach() is the first and the last element of a view", () => {
   );
 });
 
-/** Addresses of a view's elements, by buffer. */
+/** Addresses of the bytes of a view's elements, in pairs, by buffer. */
 function addresses(view: View): Set<string> {
   const buffer = buffers.indexOf(view.data.buffer as ArrayBuffer);
-  return new Set(placesOf(view).map((at) => `${buffer}:${view.data.byteOffset + at * 4}`));
+  const { byteOffset, BYTES_PER_ELEMENT: bytes } = view.data;
+  const pairs = bytes === 4 ? [0, 2] : [0];
+  return new Set(
+    placesOf(view).flatMap((at) =>
+      pairs.map((pair) => `${buffer}:${byteOffset + at * bytes + pair}`)
+    ),
+  );
 }
 
 test("mayOverlap() is true wherever two views share an element", () => {
@@ -133,20 +201,42 @@ test("mayOverlap() is true wherever two views share an element", () => {
 
 test("mayOverlap() tells neighbours apart", () => {
   const data = new Float32Array(20);
-  const one = { data, shape: [1, 1, 1, 4], strides: [0, 0, 0, 1] } as const;
+  const one = { data, dtype: "f32", shape: [1, 1, 1, 4], strides: [0, 0, 0, 1] } as const;
   assertEquals(mayOverlap({ ...one, offset: 0 }, { ...one, offset: 4 }), false);
   assertEquals(mayOverlap({ ...one, offset: 0 }, { ...one, offset: 3 }), true);
+  const half = { ...one, data: new Uint16Array(data.buffer), dtype: "f16" } as const;
+  assertEquals(mayOverlap({ ...one, offset: 0 }, { ...half, offset: 8 }), false);
+  assertEquals(mayOverlap({ ...one, offset: 0 }, { ...half, offset: 7 }), true);
+  assertEquals(mayOverlap({ ...one, offset: 2 }, { ...half, offset: 0 }), false);
+  assertEquals(mayOverlap({ ...one, offset: 2 }, { ...half, offset: 1 }), true);
+});
+
+test("mayOverlap() takes shared buffers as one: old ones of a grown memory reach it too", () => {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 2, shared: true });
+  const view = (): View => ({
+    data: new Float32Array(memory.buffer, 0, 4),
+    dtype: "f32",
+    offset: 0,
+    shape: [1, 1, 1, 4],
+    strides: [0, 0, 0, 1],
+  });
+  const before = view();
+  memory.grow(1);
+  assertEquals(mayOverlap(before, view()), true);
+  const data = new Float32Array(4);
+  assertEquals(mayOverlap(before, { ...before, data }), false);
 });
 
 test("copyView() copies element by element between any strides", () => {
   const data = Float32Array.from({ length: 200 }, (_, at) => at);
   const shape: Extents = [2, 3, 2, 4];
-  const from: View = { data, offset: 3, shape, strides: [48, 16, 4, 1] };
-  const to: View = {
+  const from = { data, dtype: "f32" as const, offset: 3, shape, strides: [48, 16, 4, 1] as const };
+  const to = {
     data: new Float32Array(200).fill(-1),
+    dtype: "f32" as const,
     offset: 1,
     shape,
-    strides: [1, 2, 6, 12],
+    strides: [1, 2, 6, 12] as const,
   };
   copyView(from, to);
   assertSameBits(gather(to), gather(from));

@@ -2,10 +2,10 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Arena } from "../../src/wasm/arena.ts";
-import { type Job, jobBytes, jobFields, writeJob } from "../../src/wasm/job_record.ts";
-import { chooseTiles, positionsPerJob } from "../../src/wasm/jobs.ts";
+import { encodeJob, type Job, jobBytes } from "../../src/wasm/job_record.ts";
+import { cutPlan, cutWave, wavesOf } from "../../src/wasm/jobs.ts";
 import { binaryBytes, instantiate } from "../../src/wasm/module.ts";
-import { takeWorkspace, type Workspace } from "../../src/wasm/workspace.ts";
+import { scratchBytes, takeWorkspace, type Workspace } from "../../src/wasm/workspace.ts";
 import { runs } from "../support/arbitrary.ts";
 import { planOf } from "../support/plan.ts";
 
@@ -13,81 +13,122 @@ const memory = new WebAssembly.Memory({ initial: 16, maximum: 65535 });
 const kernels = instantiate(new WebAssembly.Module(binaryBytes("simd")), memory);
 const arena = new Arena(memory, kernels.heapBase() >>> 0, 65535 * 65536);
 
-const plans = fc.record({
-  Hkv: fc.constant(1),
-  Hq: fc.oneof(fc.integer({ min: 1, max: 12 }), fc.constantFrom(64, 65, 200)),
+/** Plans, and how they are cut for some threads. */
+const cases = fc.record({
+  Hkv: fc.integer({ min: 1, max: 9 }),
+  group: fc.oneof(fc.integer({ min: 1, max: 12 }), fc.constantFrom(64, 65, 200)),
   Nq: fc.oneof(fc.integer({ min: 1, max: 80 }), fc.integer({ min: 1, max: 20_000 })),
-  Nk: fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 5000 })),
+  Nk: fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 9000 })),
   D: fc.oneof(fc.integer({ min: 1, max: 130 }), fc.constantFrom(256, 700, 3000)),
   Dv: fc.oneof(fc.integer({ min: 1, max: 130 }), fc.constantFrom(256, 700, 3000)),
-}).map((sizes) => planOf(sizes));
+  threads: fc.constantFrom(1, 1, 2, 3, 8),
+}).map(({ threads, group, ...sizes }) => {
+  const plan = planOf({ ...sizes, Hq: sizes.Hkv * group });
+  return { plan, cut: cutPlan(plan, threads) };
+});
 
 const elsewhere = fc.record({ q: fc.boolean(), values: fc.boolean(), out: fc.boolean() });
 
-const zero = Object.fromEntries(Object.keys(jobFields).map((name) => [name, 0])) as Job;
-
 /** Bytes that the kernel says its tile memory takes. */
-function scratchBytes(job: Partial<Job>, at: number): number {
-  writeJob(new DataView(memory.buffer), at, { ...zero, ...job });
+function kernelScratchBytes(job: Partial<Job>, at: number): number {
+  new Int32Array(memory.buffer, at).set(encodeJob(job, 1));
   return kernels.scratchBytes(at) >>> 0;
 }
 
 /** The end of the block that a workspace lies in, without the bytes that the arena adds. */
 function endOf(space: Workspace): number {
-  return space.record + arena.usedBytes - 64;
+  return space.records + arena.usedBytes - 64;
 }
 
-test("takeWorkspace() has room for the kernel's tile memory", () => {
+test("scratchBytes() is what the kernel says its tile memory takes", () => {
+  const at = arena.allocate(jobBytes);
   fc.assert(
-    fc.property(plans, elsewhere, (plan, where) => {
-      const tiles = chooseTiles(plan);
-      const space = takeWorkspace(arena, plan, tiles, where);
-      const { dim, valueDim } = plan;
+    fc.property(cases, ({ plan, cut }) => {
+      const { dim, valueDim } = plan, { tiles } = cut;
       const job = { dim, valueDim, tileRows: tiles.rows, tileKeys: tiles.keys };
-      const needed = scratchBytes(job, space.record);
-      assert(needed > 0);
-      assert(space.scratch + needed <= endOf(space), `${needed} bytes`);
-      assertEquals(space.scratch % 16, 0);
-      space.free();
+      assertEquals(scratchBytes(plan, cut), kernelScratchBytes(job, at));
     }),
     runs(400),
   );
+  arena.free(at);
 });
 
-test("takeWorkspace() has room for all that a job reads and writes", () => {
+test("takeWorkspace() has room for all that jobs read and write", () => {
   fc.assert(
-    fc.property(plans, elsewhere, (plan, where) => {
-      const space = takeWorkspace(arena, plan, chooseTiles(plan), where);
-      const { keys, dim, valueDim, group } = plan;
-      const rows = positionsPerJob(plan) * group;
+    fc.property(cases, elsewhere, ({ plan, cut }, where) => {
+      const space = takeWorkspace(arena, plan, cut, where);
+      const { keys, dim, valueDim, group } = plan, { heads, parts, threads } = cut;
+      const rows = cut.positions * heads * group;
       const stagedAtOnce = Math.min(space.stagingRows, keys);
+      const packedValues = Math.ceil(valueDim / 4) * keys * 16;
+      const tile = scratchBytes(plan, cut), panels = tile - cut.tiles.keys * 32;
+      const last = (stride: number, count: number, bytes: number) => stride * (count - 1) + bytes;
       const places: [at: number, bytes: number][] = [
-        [space.record, jobBytes],
-        [space.keys, Math.ceil(keys / 4) * dim * 16],
-        [space.values, where.values ? 0 : Math.ceil(valueDim / 4) * keys * 16],
+        [space.records, heads * parts * jobBytes],
+        [space.keys, last(space.keysStride, heads, Math.ceil(keys / 4) * dim * 16)],
+        [space.values, where.values ? 0 : last(space.valuesStride, heads, packedValues)],
         [space.staging, stagedAtOnce * Math.max(dim, valueDim) * 4],
         [space.q, where.q ? 0 : rows * dim * 4],
         [space.out, where.out ? 0 : rows * valueDim * 4],
         [space.lse, rows * 4],
-        [space.scratch, 0],
+        [space.panels, parts === 1 ? 0 : last(space.panelsStride, heads * parts, panels)],
+        [space.scratch, last(space.scratchStride, threads, tile)],
       ];
-      places.reduce((end, [at, bytes]) => {
+      const end = places.reduce((end, [at, bytes]) => {
         assert(at >= end && at % 16 === 0);
         return at + bytes;
       }, 0);
+      assert(end <= endOf(space), `${end - endOf(space)} bytes too few`);
       // Keys are packed four at a time.
       assert(stagedAtOnce === keys || space.stagingRows % 4 === 0);
+      for (
+        const [stride, bytes, count] of [
+          [space.keysStride, Math.ceil(keys / 4) * dim * 16, heads],
+          [space.valuesStride, where.values ? 0 : packedValues, heads],
+          [space.panelsStride, panels, parts === 1 ? 1 : heads * parts],
+          [space.scratchStride, tile, threads],
+        ]
+      ) {
+        assert(count === 1 || stride >= bytes && stride % 16 === 0);
+      }
       space.free();
     }),
     runs(400),
   );
 });
+
+/** Most jobs of a wave: all of its records lie in linear memory at once. */
+const sizes = [
+  { Nq: 262_144, Nk: 1000, D: 8 },
+  { Nq: 32_768, Nk: 1000, D: 64 },
+  { Hq: 32, Nq: 300, D: 64 },
+  { Hq: 16, Nq: 4096, D: 64 },
+  { Hq: 200, Hkv: 1, Nq: 3000, Nk: 100, D: 16 },
+  { B: 8, Hq: 64, Nq: 16, Nk: 10_000, D: 64 },
+  { B: 64, Hq: 64, Nq: 4, Nk: 400, D: 8 },
+];
+
+for (const threads of [1, 2, 3, 8, 16, 64, 200]) {
+  test(`takeWorkspace() has a record for every job of a wave, ${threads} threads`, () => {
+    for (const given of sizes) {
+      const plan = planOf(given), cut = cutPlan(plan, threads);
+      const space = takeWorkspace(arena, plan, cut, { q: true, values: true, out: true });
+      const capacity = Math.floor((space.keys - space.records) / jobBytes);
+      let most = 0;
+      for (const wave of wavesOf(plan, cut)) {
+        most = Math.max(most, cutWave(wave, plan.group, cut).length);
+      }
+      space.free();
+      assert(most <= capacity, `${most} jobs, ${capacity} records: ${JSON.stringify(given)}`);
+    }
+  });
+}
 
 test("takeWorkspace() gives everything back", () => {
   const before = arena.usedBytes;
   const plan = planOf({ Nq: 100, Nk: 1000, D: 64 });
   const where = { q: false, values: false, out: false };
-  const space = takeWorkspace(arena, plan, chooseTiles(plan), where);
+  const space = takeWorkspace(arena, plan, cutPlan(plan, 2), where);
   assert(arena.usedBytes > before);
   space.free();
   space.free();
@@ -97,7 +138,7 @@ test("takeWorkspace() gives everything back", () => {
 test("takeWorkspace() takes no more for what is read and written in place", () => {
   const plan = planOf({ Nq: 1000, Nk: 1000, D: 64 });
   const used = (where: { q: boolean; values: boolean; out: boolean }) => {
-    const space = takeWorkspace(arena, plan, chooseTiles(plan), where);
+    const space = takeWorkspace(arena, plan, cutPlan(plan, 1), where);
     const bytes = arena.usedBytes;
     space.free();
     return bytes;

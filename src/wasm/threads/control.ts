@@ -26,5 +26,10 @@ export const cells = {
   scratchStride: 8,
 } as const;
 
-/** Number of cells. */
-export const cellCount = 16;
+/** The first of the cells that say which job a thread has: its number plus 1, or 0 for none. */
+export const firstHolding = 16;
+
+/** A new control block for so many threads. */
+export function createControl(threads: number): Int32Array {
+  return new Int32Array(new SharedArrayBuffer((firstHolding + threads) * 4));
+}

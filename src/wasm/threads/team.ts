@@ -9,7 +9,7 @@ import { jobBytes } from "../job_record.ts";
 import type { Kernels } from "../module.ts";
 import { type Batch, Solo, type Team } from "../team.ts";
 import { turn } from "../turn.ts";
-import { cellCount, cells } from "./control.ts";
+import { cells, createControl, firstHolding } from "./control.ts";
 import { spawn, type WorkerHandle } from "./spawn.ts";
 
 /** Looks this often whether the last jobs are finished before the event loop gets a turn: 0.2 ms. */
@@ -29,7 +29,7 @@ export interface TeamParts {
   readonly threads: number;
   /** How workers are started; tests pass their own. */
   readonly spawn?: typeof spawn;
-  /** A blocking call gives a worker up that finishes nothing for so long; 10 s by default. */
+  /** A call gives its workers up when nobody finishes a job for so long; 10 s by default. */
   readonly patienceMilliseconds?: number;
 }
 
@@ -38,7 +38,9 @@ export class WorkerTeam implements Team {
   readonly threads: number;
   readonly #parts: TeamParts;
   readonly #solo: Solo;
-  readonly #control = new Int32Array(new SharedArrayBuffer(cellCount * 4));
+  /** Made anew with the workers, so that one that was given up disturbs nobody. */
+  #control: Int32Array;
+  #closed = false;
   readonly #members = new Map<number, Member>();
   /** Settles when the batch under way is finished; batches run one at a time. */
   #busy: Promise<void> | undefined;
@@ -47,11 +49,13 @@ export class WorkerTeam implements Team {
     this.threads = parts.threads;
     this.#parts = parts;
     this.#solo = new Solo(parts.kernels);
+    this.#control = createControl(parts.threads);
   }
 
   async run(batch: Batch): Promise<void> {
     if (batch.threads === 1 || batch.count === 1) return this.#solo.runSync(batch);
     while (this.#busy !== undefined) await this.#busy;
+    if (this.#closed) return this.#solo.runSync(batch);
     const running = this.#runTogether(batch);
     const settled = running.catch(() => {}).then(() => {
       this.#busy = undefined;
@@ -62,32 +66,25 @@ export class WorkerTeam implements Team {
 
   runSync(batch: Batch): void {
     // Where an asynchronous call has the workers, this thread does it alone.
-    if (batch.threads === 1 || batch.count === 1 || this.#busy !== undefined) {
-      return this.#solo.runSync(batch);
-    }
+    const alone = batch.threads === 1 || batch.count === 1;
+    if (alone || this.#busy !== undefined || this.#closed) return this.#solo.runSync(batch);
     this.#begin(batch);
     this.#help(batch);
-    const { patienceMilliseconds = 10_000 } = this.#parts;
-    let finished = this.#cell("done");
-    let since = performance.now();
+    const patience = this.#patience();
     while (!this.#isFinished()) {
-      const done = this.#cell("done");
-      if (done !== finished) [finished, since] = [done, performance.now()];
-      if (performance.now() - since > patienceMilliseconds) {
+      if (patience.isExhausted()) {
         // Until the workers are gone, calls are left to the calling thread.
         this.#busy = this.#disband().finally(() => this.#busy = undefined);
         throw lostWorker();
       }
-      this.#wait(done);
+      this.#wait();
     }
     this.#checkFailures();
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     while (this.#busy !== undefined) await this.#busy;
-    Atomics.store(this.#control, cells.closed, 1);
-    // A sleeping worker waits for `limit` to change; it looks at `closed` before it takes a job.
-    Atomics.notify(this.#control, cells.limit);
     await this.#disband();
   }
 
@@ -95,14 +92,28 @@ export class WorkerTeam implements Team {
     this.#begin(batch);
     this.#help(batch);
     for (let spin = 0; spin < spins && !this.#isFinished(); spin++);
+    const patience = this.#patience();
     while (!this.#isFinished()) {
       await turn();
-      if (this.#isLost()) {
+      if (this.#isLost() || patience.isExhausted()) {
         await this.#disband();
         throw lostWorker();
       }
     }
     this.#checkFailures();
+  }
+
+  /** Runs out when no job is finished for so long. */
+  #patience(): { isExhausted(): boolean } {
+    const { patienceMilliseconds = 10_000 } = this.#parts;
+    let finished = this.#cell("done"), since = performance.now();
+    return {
+      isExhausted: () => {
+        const done = this.#cell("done");
+        if (done !== finished) [finished, since] = [done, performance.now()];
+        return performance.now() - since > patienceMilliseconds;
+      },
+    };
   }
 
   #cell(name: keyof typeof cells): number {
@@ -154,15 +165,20 @@ export class WorkerTeam implements Team {
     return this.#cell("done") === this.#cell("limit");
   }
 
-  /** Whether only workers that ended could finish what is left. */
+  /** Whether all that is left are jobs of workers that ended: nobody alive has one any more. */
   #isLost(): boolean {
     const left = this.#cell("limit") - this.#cell("done") | 0;
-    const ended = [...this.#members.values()].filter(({ alive }) => !alive).length;
-    return left > 0 && left <= ended;
+    let lost = 0;
+    for (const [index, { alive }] of this.#members) {
+      if (!alive && Atomics.load(this.#control, firstHolding + index) !== 0) lost++;
+    }
+    return lost > 0 && left === lost;
   }
 
   /** Sleeps until a job is finished; where this thread must not, returns at once. */
-  #wait(done: number): void {
+  #wait(): void {
+    const done = this.#cell("done");
+    if (done === this.#cell("limit")) return;
     try {
       Atomics.wait(this.#control, cells.done, done, 1);
     } catch {
@@ -170,13 +186,18 @@ export class WorkerTeam implements Team {
     }
   }
 
-  /** Ends every worker and forgets the jobs that they had; the next batch starts new ones. */
+  /**
+   * Ends every worker; the next batch starts new ones with a control block of their own. The old one
+   * offers no job any more: a thread may run on for a while after `terminate()`, Deno's do.
+   */
   async #disband(): Promise<void> {
-    const members = [...this.#members.values()];
+    const members = [...this.#members.values()], control = this.#control;
     this.#members.clear();
+    this.#control = createControl(this.threads);
+    Atomics.store(control, cells.closed, 1);
+    Atomics.store(control, cells.next, Atomics.load(control, cells.limit));
+    Atomics.notify(control, cells.limit);
     await Promise.all(members.map(({ handle }) => handle.terminate()));
-    Atomics.store(this.#control, cells.next, this.#cell("limit"));
-    Atomics.store(this.#control, cells.done, this.#cell("limit"));
   }
 
   #checkFailures(): void {

@@ -5,7 +5,7 @@
  */
 
 import { jobBytes } from "../job_record.ts";
-import { cells } from "./control.ts";
+import { cells, firstHolding } from "./control.ts";
 
 /**
  * Looks at `limit` this often before it sleeps, some 0.2 ms: the next wave of a call comes sooner,
@@ -29,6 +29,7 @@ function work({ module, memory, control, index }) {
     if (Atomics.load(control, ${cells.closed}) === 1) return;
     if (job === limit) idle(limit);
     else if (Atomics.compareExchange(control, ${cells.next}, job, job + 1 | 0) === job) {
+      Atomics.store(control, ${firstHolding} + index, job + 1 | 0);
       const at = job - Atomics.load(control, ${cells.first}) | 0;
       const record = Atomics.load(control, ${cells.records}) + at * ${jobBytes};
       const scratch = Atomics.load(control, ${cells.scratch}) +
@@ -39,6 +40,7 @@ function work({ module, memory, control, index }) {
       } catch {
         Atomics.add(control, ${cells.failed}, 1);
       }
+      Atomics.store(control, ${firstHolding} + index, 0);
       Atomics.add(control, ${cells.done}, 1);
       Atomics.notify(control, ${cells.done});
     }

@@ -1,0 +1,375 @@
+import { test } from "node:test";
+import { assert, assertEquals } from "@std/assert";
+import { Arena } from "../../src/wasm/arena.ts";
+import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
+import { forward } from "../../src/wasm/forward.ts";
+import { compileBinary, instantiate } from "../../src/wasm/module.ts";
+import { planAttention } from "../../src/plan.ts";
+import { cells } from "../../src/wasm/threads/control.ts";
+import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/threads/spawn.ts";
+import { type TeamParts, WorkerTeam } from "../../src/wasm/threads/team.ts";
+import { viewOf } from "../../src/tensor.ts";
+import { assertSameBits } from "../support/bits.ts";
+import { assertRefused } from "../support/errors.ts";
+import { inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
+
+const lost = "Cannot attend: a worker thread ended while the call ran; call again";
+
+const inputs = inputsOf(randomProblem(sizesOf({ Hq: 4, Nq: 300, D: 64 }), 1));
+const plan = planAttention(inputs.q, inputs.k, inputs.v);
+
+/** A team, and a call whose batches it runs. */
+interface Fixture {
+  readonly team: WorkerTeam;
+  readonly arena: Arena;
+  run(): Promise<Float32Array>;
+  runSync(): Float32Array;
+}
+
+type Forward = TeamParts["kernels"]["forward"];
+
+/** Makes a team; `around` stands between it and the kernel of the calling thread. */
+async function makeTeam(
+  parts: Partial<TeamParts> = {},
+  around: (forward: Forward) => Forward = (forward) => forward,
+): Promise<Fixture> {
+  const module = await compileBinary("simd", true);
+  const memory = new WebAssembly.Memory({
+    initial: initialPages,
+    maximum: maximumPages,
+    shared: true,
+  });
+  const kernels = instantiate(module, memory);
+  const arena = new Arena(memory, kernels.heapBase() >>> 0, maximumPages * 65536);
+  const watched = { ...kernels, forward: around(kernels.forward) };
+  const team = new WorkerTeam({ kernels: watched, module, memory, threads: 2, ...parts });
+  const machine = { kernels, arena, threads: team.threads, splats: 0 } as const;
+  const target = () => {
+    const out = { data: new Float32Array(inputs.q.data.length), shape: inputs.q.shape };
+    return { out: viewOf(out, "bhnd"), lse: null };
+  };
+  return {
+    team,
+    arena,
+    async run() {
+      const { out, lse } = target();
+      for (const { batch } of forward(machine, plan, { out, lse })) await team.run(batch);
+      return out.data as Float32Array;
+    },
+    runSync() {
+      const { out, lse } = target();
+      for (const { batch } of forward(machine, plan, { out, lse })) team.runSync(batch);
+      return out.data as Float32Array;
+    },
+  };
+}
+
+/** What every run must give. */
+const expected = await (async () => {
+  const { team, runSync } = await makeTeam({ threads: 1 });
+  const out = runSync();
+  await team.close();
+  return out;
+})();
+
+/** Waits until something holds. */
+async function until(holds: () => boolean, what: string): Promise<void> {
+  const start = performance.now();
+  while (!holds()) {
+    assert(performance.now() - start < 10_000, `10 s without ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** Blocks this thread until something holds, 0.2 s at most. */
+function blockUntil(holds: () => boolean): void {
+  const start = performance.now();
+  while (!holds() && performance.now() - start < 200);
+}
+
+/** A `spawn` that starts real workers and keeps what it did. */
+function watchedSpawn() {
+  const seen = { handles: [] as WorkerHandle[], ended: 0 };
+  const start: typeof spawn = (data, onEnd) => {
+    const handle = spawn(data, () => {
+      seen.ended++;
+      onEnd();
+    });
+    seen.handles.push(handle);
+    return handle;
+  };
+  return { seen, start };
+}
+
+interface WorkerThreads {
+  Worker: new (source: string, options: object) => {
+    on(event: string, listener: () => void): void;
+    terminate(): Promise<number>;
+  };
+}
+
+interface Modules {
+  getBuiltinModule(name: string): WorkerThreads;
+}
+
+test("WorkerTeam shares jobs with its workers, and gives the bits of one thread", async () => {
+  let ours = 0, all = 0;
+  const slow = (forward: Forward): Forward => (record, scratch) => {
+    ours++;
+    const start = performance.now();
+    while (performance.now() - start < 3);
+    forward(record, scratch);
+  };
+  const nobody: typeof spawn = () => ({ terminate: () => Promise.resolve() });
+  const alone = await makeTeam({ threads: 3, spawn: nobody }, (forward) => (...given) => {
+    all++;
+    forward(...given);
+  });
+  assertSameBits(await alone.run(), expected);
+  const { team, run, runSync } = await makeTeam({ threads: 3 }, slow);
+  for (const way of [run, runSync]) {
+    let shared = false;
+    for (let time = 0; time < 200 && !shared; time++) {
+      ours = 0;
+      assertSameBits(await way(), expected);
+      shared = ours < all;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    assert(shared, `${ours} of ${all} jobs were done by the calling thread`);
+  }
+  await alone.team.close();
+  await team.close();
+});
+
+test("WorkerTeam starts its workers once, and none for a batch of one thread", async () => {
+  const { seen, start } = watchedSpawn();
+  const { team, run, runSync } = await makeTeam({ threads: 3, spawn: start });
+  await team.run({ threads: 1, records: 0, count: 0, scratch: 0, scratchStride: 0 });
+  assertEquals(seen.handles.length, 0);
+  for (let time = 0; time < 5; time++) {
+    assertSameBits(await run(), expected);
+    assertSameBits(runSync(), expected);
+  }
+  assertEquals(seen.handles.length, 2);
+  await team.close();
+});
+
+test("WorkerTeam.close() ends the workers", async () => {
+  const { seen, start } = watchedSpawn();
+  const { team, run } = await makeTeam({ threads: 3, spawn: start });
+  await run();
+  await team.close();
+  await until(() => seen.ended >= 2, "ended workers");
+});
+
+test("WorkerTeam.close() waits for the batch under way", async () => {
+  const { team, run } = await makeTeam({ threads: 3 });
+  await run();
+  const order: string[] = [];
+  const running = run().then((out) => {
+    order.push("run");
+    return out;
+  });
+  const closing = team.close().then(() => order.push("close"));
+  assertSameBits(await running, expected);
+  await closing;
+  assertEquals(order, ["run", "close"]);
+});
+
+test("WorkerTeam does without workers that fail at their start", async () => {
+  let started = 0;
+  const broken: typeof spawn = (_, onEnd) => {
+    started++;
+    const { process } = globalThis as unknown as { process: Modules };
+    const { Worker } = process.getBuiltinModule("node:worker_threads");
+    const worker = new Worker("process.exit(1)", { eval: true });
+    worker.on("exit", onEnd);
+    return { terminate: async () => void await worker.terminate() };
+  };
+  const { team, run, runSync } = await makeTeam({ spawn: broken });
+  for (let time = 0; time < 3; time++) {
+    assertSameBits(await run(), expected);
+    assertSameBits(runSync(), expected);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert(started > 0);
+  await team.close();
+});
+
+/** Ends without a job, or takes one and ends without doing it. `gate` is ready, orders, taken. */
+const orders = { wait: 0, desert: 1, leave: 2 } as const;
+const deserter = `
+const { control, gate } = process.getBuiltinModule("node:worker_threads").workerData;
+Atomics.store(gate, 0, 1);
+Atomics.wait(gate, 1, ${orders.wait});
+while (Atomics.load(gate, 1) === ${orders.desert}) {
+  const job = Atomics.load(control, ${cells.next}), limit = Atomics.load(control, ${cells.limit});
+  if (Atomics.load(control, ${cells.closed}) === 1) break;
+  if (job === limit) Atomics.wait(control, ${cells.limit}, limit, 10);
+  else if (Atomics.compareExchange(control, ${cells.next}, job, job + 1 | 0) === job) break;
+}
+Atomics.store(gate, 2, 1);
+`;
+
+/** A team whose first worker does as it is ordered; the others, and later ones, are real. */
+async function teamWithDeserter(patienceMilliseconds: number, threads = 2) {
+  const gate = new Int32Array(new SharedArrayBuffer(12));
+  let started = 0, ended = 0;
+  const start: typeof spawn = (data: WorkerData, onEnd) => {
+    if (started++ > 0) return spawn(data, onEnd);
+    const { process } = globalThis as unknown as { process: Modules };
+    const { Worker } = process.getBuiltinModule("node:worker_threads");
+    const { control } = data;
+    const worker = new Worker(deserter, { eval: true, workerData: { control, gate } });
+    worker.on("exit", () => {
+      ended++;
+      onEnd();
+    });
+    return { terminate: async () => void await worker.terminate() };
+  };
+  // While it is armed, this thread waits until the worker has a job.
+  const patient = (forward: Forward): Forward => (record, scratch) => {
+    if (Atomics.load(gate, 1) === orders.desert) blockUntil(() => Atomics.load(gate, 2) === 1);
+    forward(record, scratch);
+  };
+  const fixture = await makeTeam({ spawn: start, patienceMilliseconds, threads }, patient);
+  const order = async (what: keyof typeof orders) => {
+    assertSameBits(await fixture.run(), expected);
+    await until(() => Atomics.load(gate, 0) === 1, "a worker that is ready");
+    Atomics.store(gate, 1, orders[what]);
+    Atomics.notify(gate, 1);
+  };
+  const taken = () => Atomics.load(gate, 2) === 1;
+  return { ...fixture, order, taken, started: () => started, ended: () => ended };
+}
+
+test("WorkerTeam.run() rejects when a worker ends with a job, and works again", async () => {
+  const { team, arena, run, runSync, order, taken, started } = await teamWithDeserter(10_000);
+  await order("desert");
+  await assertRefused(run, Error, lost);
+  assert(taken());
+  assertEquals(arena.usedBytes, 0);
+  for (let time = 0; time < 3; time++) {
+    assertSameBits(await run(), expected);
+    assertSameBits(runSync(), expected);
+  }
+  assertEquals(started(), 2);
+  await team.close();
+});
+
+test("WorkerTeam gives right answers after it has given up live workers too", async () => {
+  const { team, run, runSync, order, taken, started } = await teamWithDeserter(10_000, 4);
+  await order("desert");
+  let error: unknown;
+  for (let time = 0; time < 30 && !taken(); time++) {
+    // The others may have taken all jobs before it comes to one.
+    await run().catch((reason: unknown) => error = reason);
+  }
+  assertEquals((error as Error).message, lost);
+  for (let time = 0; time < 10; time++) {
+    assertSameBits(await run(), expected);
+    assertSameBits(runSync(), expected);
+  }
+  assertEquals(started(), 6);
+  await team.close();
+});
+
+test("WorkerTeam replaces a worker that ended while idle, unseen", async () => {
+  for (const name of ["run", "runSync"] as const) {
+    const { order, started, ended, team, ...ways } = await teamWithDeserter(10_000);
+    await order("leave");
+    await until(() => ended() === 1, "the worker's end");
+    for (let time = 0; time < 3; time++) assertSameBits(await ways[name](), expected);
+    assertEquals(started(), 2);
+    await team.close();
+  }
+});
+
+test("WorkerTeam.runSync() throws when a worker ends with a job, and works again", async () => {
+  const { team, arena, run, runSync, order, taken, started } = await teamWithDeserter(50);
+  await order("desert");
+  await assertRefused(runSync, Error, lost);
+  assert(taken());
+  assertEquals(arena.usedBytes, 0);
+  assertSameBits(runSync(), expected); // Its workers are not gone yet: on this thread alone.
+  assertSameBits(await run(), expected);
+  assertSameBits(runSync(), expected);
+  assertEquals(started(), 2);
+  await team.close();
+});
+
+test("WorkerTeam is not disturbed by a worker that finishes after it was given up", async () => {
+  // Some runtimes say that a worker has ended while it still runs: the job it had is done later.
+  let control: Int32Array = new Int32Array(), late = false;
+  const start: typeof spawn = (data) => {
+    control = data.control;
+    return { terminate: () => Promise.resolve() };
+  };
+  const taking = (forward: Forward): Forward => (record, scratch) => {
+    if (!late) Atomics.add(control, cells.next, 1); // As if a worker took the job behind this one.
+    late = true;
+    forward(record, scratch);
+  };
+  const { team, run, runSync } = await makeTeam({ spawn: start, patienceMilliseconds: 50 }, taking);
+  await assertRefused(runSync, Error, lost);
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  Atomics.add(control, cells.done, 1); // It is done now.
+  let over = false;
+  const running = run().then((out) => {
+    over = true;
+    return out;
+  });
+  const since = performance.now();
+  while (!over && performance.now() - since < 2000) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const hung = !over;
+  if (hung) Atomics.store(control, cells.done, Atomics.load(control, cells.limit)); // Let it end.
+  const out = await running;
+  assert(!hung, "the next call did not end within 2 s");
+  assertSameBits(out, expected);
+  await team.close();
+});
+
+test("WorkerTeam tells of a kernel that traps, and works again", async () => {
+  let broken = true;
+  const trapping = (forward: Forward): Forward => (record, scratch) => {
+    if (broken) throw new WebAssembly.RuntimeError("unreachable");
+    forward(record, scratch);
+  };
+  const { team, run, runSync } = await makeTeam({}, trapping);
+  const message = "Cannot attend: a kernel trapped";
+  await assertRefused(run, Error, message);
+  await assertRefused(runSync, Error, message);
+  broken = false;
+  assertSameBits(await run(), expected);
+  assertSameBits(runSync(), expected);
+  await team.close();
+});
+
+test("WorkerTeam runs batches of several calls one at a time", async () => {
+  const { team, run, runSync } = await makeTeam({ threads: 3 });
+  const runs = Array.from({ length: 8 }, () => run());
+  assertSameBits(runSync(), expected);
+  for (const out of await Promise.all(runs)) assertSameBits(out, expected);
+  await team.close();
+});
+
+test("WorkerTeam goes on where the numbers of its jobs leave 32 bits", async () => {
+  let control: Int32Array = new Int32Array();
+  const start: typeof spawn = (data, onEnd) => {
+    control = data.control;
+    // As after two thousand million jobs: before anyone looks at them.
+    for (const cell of [cells.next, cells.limit, cells.done]) {
+      Atomics.store(control, cell, 2 ** 31 - 3);
+    }
+    return spawn(data, onEnd);
+  };
+  const { team, run, runSync } = await makeTeam({ spawn: start });
+  for (let time = 0; time < 4; time++) {
+    assertSameBits(await run(), expected);
+    assertSameBits(runSync(), expected);
+  }
+  assert(Atomics.load(control, cells.limit) < 0);
+  await team.close();
+});
