@@ -5,7 +5,7 @@ import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
 import { forward } from "../../src/wasm/forward.ts";
 import { compileBinary, instantiate } from "../../src/wasm/module.ts";
 import { planAttention } from "../../src/plan.ts";
-import { cells } from "../../src/wasm/threads/control.ts";
+import { cells, firstHolding } from "../../src/wasm/threads/control.ts";
 import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/threads/spawn.ts";
 import { type TeamParts, WorkerTeam } from "../../src/wasm/threads/team.ts";
 import { viewOf } from "../../src/tensor.ts";
@@ -199,14 +199,17 @@ test("WorkerTeam does without workers that fail at their start", async () => {
 /** Ends without a job, or takes one and ends without doing it. `gate` is ready, orders, taken. */
 const orders = { wait: 0, desert: 1, leave: 2 } as const;
 const deserter = `
-const { control, gate } = process.getBuiltinModule("node:worker_threads").workerData;
+const { control, gate, index } = process.getBuiltinModule("node:worker_threads").workerData;
 Atomics.store(gate, 0, 1);
 Atomics.wait(gate, 1, ${orders.wait});
 while (Atomics.load(gate, 1) === ${orders.desert}) {
   const job = Atomics.load(control, ${cells.next}), limit = Atomics.load(control, ${cells.limit});
   if (Atomics.load(control, ${cells.closed}) === 1) break;
   if (job === limit) Atomics.wait(control, ${cells.limit}, limit, 10);
-  else if (Atomics.compareExchange(control, ${cells.next}, job, job + 1 | 0) === job) break;
+  else if (Atomics.compareExchange(control, ${cells.next}, job, job + 1 | 0) === job) {
+    Atomics.store(control, ${firstHolding} + index, 1);
+    break;
+  }
 }
 Atomics.store(gate, 2, 1);
 `;
@@ -219,8 +222,8 @@ async function teamWithDeserter(patienceMilliseconds: number, threads = 2) {
     if (started++ > 0) return spawn(data, onEnd);
     const { process } = globalThis as unknown as { process: Modules };
     const { Worker } = process.getBuiltinModule("node:worker_threads");
-    const { control } = data;
-    const worker = new Worker(deserter, { eval: true, workerData: { control, gate } });
+    const { control, index } = data;
+    const worker = new Worker(deserter, { eval: true, workerData: { control, gate, index } });
     worker.on("exit", () => {
       ended++;
       onEnd();

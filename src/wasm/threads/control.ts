@@ -26,7 +26,7 @@ export const cells = {
   scratchStride: 8,
 } as const;
 
-/** The first of the cells that say which job a thread has: its number plus 1, or 0 for none. */
+/** The first of the cells, one per thread, that are 1 while it has a job. */
 export const firstHolding = 16;
 
 /** A new control block for so many threads. */

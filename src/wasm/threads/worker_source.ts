@@ -29,7 +29,7 @@ function work({ module, memory, control, index }) {
     if (Atomics.load(control, ${cells.closed}) === 1) return;
     if (job === limit) idle(limit);
     else if (Atomics.compareExchange(control, ${cells.next}, job, job + 1 | 0) === job) {
-      Atomics.store(control, ${firstHolding} + index, job + 1 | 0);
+      Atomics.store(control, ${firstHolding} + index, 1);
       const at = job - Atomics.load(control, ${cells.first}) | 0;
       const record = Atomics.load(control, ${cells.records}) + at * ${jobBytes};
       const scratch = Atomics.load(control, ${cells.scratch}) +
