@@ -20,24 +20,26 @@ export interface Ceiling {
   run(): void;
 }
 
+type Run = (base: number, depth: number, rounds: number) => void;
+
+interface Exports extends Record<"splat0" | "splat1" | "splat4", Run> {
+  readonly memory: WebAssembly.Memory;
+  base(): number;
+}
+
 /** Loads the kernel with the features of the binary that runs here. */
 export async function loadCeiling(): Promise<(depth: number) => Ceiling> {
   const base64 = chooseBinary().name === "relaxed" ? relaxed : simd;
   const binary = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   const { instance } = await WebAssembly.instantiate(binary);
-  const { memory, base, ceiling } = instance.exports as {
-    memory: WebAssembly.Memory;
-    base(): number;
-    ceiling(base: number, depth: number, rounds: number, splats: number): void;
-  };
-  const pages = 4; // Operands of depth 512 and their results.
-  memory.grow(pages);
+  const { memory, base, ...kernels } = instance.exports as unknown as Exports;
+  const run = kernels[`splat${chooseSplats()}`];
   new Float32Array(memory.buffer, base()).fill(0.01);
   return (depth) => {
     const rounds = Math.ceil(workPerCall / (2 * perDepth * depth));
     return {
       work: 2 * perDepth * depth * rounds,
-      run: () => ceiling(base(), depth, rounds, chooseSplats()),
+      run: () => run(base(), depth, rounds),
     };
   };
 }
