@@ -22,16 +22,8 @@ import {
 } from "../src/wasm/module.ts";
 import { Solo } from "../src/wasm/team.ts";
 import { machine } from "./machine.ts";
+import { numbers } from "./numbers.ts";
 import { race } from "./race.ts";
-
-/** Numbers from -1 to 1, the same in every run. */
-function numbers(length: number): Float32Array {
-  let state = 1;
-  return Float32Array.from({ length }, () => {
-    state = state * 48271 % 2147483647;
-    return state / 1073741823.5 - 1;
-  });
-}
 
 function random(heads: number, length: number, dim: number): Tensor {
   return tensor(numbers(heads * length * dim), [heads, length, dim]);

@@ -16,6 +16,7 @@ import { type Ceiling, loadCeiling } from "./ceiling.ts";
 import { runElsewhere } from "./elsewhere.ts";
 import { machine } from "./machine.ts";
 import { naiveAttention } from "./naive.ts";
+import { numbers } from "./numbers.ts";
 import { race, type Speed, type Subject } from "./race.ts";
 
 interface Shape {
@@ -45,15 +46,6 @@ function shapes(): Shape[] {
   return [64, 128].flatMap((dim) =>
     lengths.flatMap((size) => [false, true].map((causal) => ({ dim, ...size, causal })))
   );
-}
-
-/** Numbers from -1 to 1, the same in every run: a multiplicative congruential generator. */
-function numbers(length: number, seed: number): Float32Array {
-  let state = seed;
-  return Float32Array.from({ length }, () => {
-    state = state * 48271 % 2147483647;
-    return state / 1073741823.5 - 1;
-  });
 }
 
 function inputs({ heads, length, dim }: Shape): [Tensor, Tensor, Tensor] {

@@ -12,10 +12,10 @@ import {
 } from "./attention.ts";
 import type { Backend, BackendName, EngineTensor } from "./backend.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
-import { type DType, dtypes, type TensorData } from "./dtype.ts";
+import type { DType, TensorData } from "./dtype.ts";
 import { BackendUnavailableError } from "./errors.ts";
 import type { AttentionOptions } from "./options.ts";
-import { type AnyTensor, checkExtents, type Tensor } from "./tensor.ts";
+import { type AnyTensor, checkDType, checkExtents, type Tensor } from "./tensor.ts";
 import { checkKeys } from "./validate.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
 
@@ -190,11 +190,7 @@ class BackendEngine implements Engine {
   tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
   tensor(shape: readonly number[], dtype: DType = "f32"): EngineTensor<TensorData> {
     checkExtents(shape);
-    if (!dtypes.includes(dtype)) {
-      throw new TypeError(
-        `Cannot make a tensor: \`dtype\` must be one of ${dtypes.join(", ")}, got ${dtype}`,
-      );
-    }
+    checkDType(dtype);
     return this.#backend.tensor(shape, dtype);
   }
 

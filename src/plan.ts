@@ -51,6 +51,11 @@ export interface AttentionPlan {
   readonly blockMask: unknown;
 }
 
+/** Query rows over all batches and heads: what progress is counted in. */
+export function countRows({ batch, queryHeads, queries }: AttentionPlan): number {
+  return batch * queryHeads * queries;
+}
+
 const open: Band = { left: Infinity, right: Infinity };
 const causalBand: Band = { left: Infinity, right: 0 };
 

@@ -77,9 +77,7 @@ export function tensor<Data extends TensorData>(
   if (!isTensorData(data)) {
     throw new TypeError(`${cannot}: \`data\` must be a Float32Array, Float16Array or Uint16Array`);
   }
-  if (dtype !== undefined && !dtypes.includes(dtype)) {
-    throw new TypeError(`${cannot}: \`dtype\` must be one of ${dtypes.join(", ")}, got ${dtype}`);
-  }
+  if (dtype !== undefined) checkDType(dtype);
   const stored = inherentDType(data) ?? dtype;
   if (stored === undefined || (stored === "f32" && data instanceof Uint16Array)) {
     throw new TypeError(`${cannot}: a Uint16Array needs the dtype "f16" or "bf16"`);
@@ -100,6 +98,14 @@ export function tensor<Data extends TensorData>(
 export function checkExtents(shape: readonly number[]): void {
   if (Array.isArray(shape) && shape.every((n) => Number.isSafeInteger(n) && n >= 0)) return;
   throw new TypeError("Cannot make a tensor: `shape` must be an array of whole numbers >= 0");
+}
+
+/** Checks an element type by itself. */
+export function checkDType(dtype: DType): void {
+  if (dtypes.includes(dtype)) return;
+  throw new TypeError(
+    `Cannot make a tensor: \`dtype\` must be one of ${dtypes.join(", ")}, got ${dtype}`,
+  );
 }
 
 /** A tensor of rank 4 in the order `[B, H, N, D]`, whatever the caller's rank and layout. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { numbers } from "../numbers.ts";
 import { referenceAttention } from "../../src/reference.ts";
 
 /** One call of attention, batch 1. */
@@ -30,15 +31,6 @@ export type Layout = "heads first" | "heads last";
  * here; peers may approximate the exponential, but not be wrong.
  */
 const tolerance = 1e-4;
-
-/** Numbers from -1 to 1, the same in every run: a multiplicative congruential generator. */
-function numbers(length: number, seed: number): Float32Array {
-  let state = seed;
-  return Float32Array.from({ length }, () => {
-    state = state * 48271 % 2147483647;
-    return state / 1073741823.5 - 1;
-  });
-}
 
 /** The numbers of a shape. */
 export function problemOf(shape: Shape): Problem {

@@ -7,7 +7,7 @@
 import type { Backend, Control, EngineTensor, Target } from "../backend.ts";
 import type { DType, TensorData } from "../dtype.ts";
 import { BackendUnavailableError } from "../errors.ts";
-import type { AttentionPlan } from "../plan.ts";
+import { type AttentionPlan, countRows } from "../plan.ts";
 import type { View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
@@ -101,12 +101,12 @@ class WasmBackend implements Backend {
 
   async run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
     const { machine, team } = this.#open();
-    await finishInTurns(this.#steps(machine, plan, target), team, rowsOf(plan), control);
+    await finishInTurns(this.#steps(machine, plan, target), team, countRows(plan), control);
   }
 
   runSync(plan: AttentionPlan, target: Target, control: Control): void {
     const { machine, team } = this.#open();
-    finish(this.#steps(machine, plan, target), team, rowsOf(plan), control);
+    finish(this.#steps(machine, plan, target), team, countRows(plan), control);
   }
 
   follow(view: View): () => View {
@@ -134,8 +134,4 @@ class WasmBackend implements Backend {
     if (this.#parts === undefined) throw new Error("Cannot use an engine after `close()`");
     return this.#parts;
   }
-}
-
-function rowsOf(plan: AttentionPlan): number {
-  return plan.batch * plan.queryHeads * plan.queries;
 }

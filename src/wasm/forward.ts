@@ -7,7 +7,7 @@
 
 import type { Target } from "../backend.ts";
 import { bytesPerElement, zerosLike } from "../dtype.ts";
-import type { AttentionPlan } from "../plan.ts";
+import { type AttentionPlan, countRows } from "../plan.ts";
 import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import {
@@ -88,8 +88,7 @@ export interface Step {
  * Whatever ends the iteration, the call's memory is free again.
  */
 export function* forward(machine: Machine, plan: AttentionPlan, target: Target): Generator<Step> {
-  const rows = plan.batch * plan.queryHeads * plan.queries;
-  if (rows === 0) return;
+  if (countRows(plan) === 0) return;
   if (plan.keys === 0) return fillUnseen(target);
   const { kernels, arena } = machine;
   // Found before the workspace is taken: growing the memory detaches the callers' views of it.
