@@ -41,7 +41,7 @@ import {
   type Resident,
 } from "./staging.ts";
 import type { Batch } from "./team.ts";
-import { takeWorkspace, type Workspace } from "./workspace.ts";
+import { type PackedHeads, type StagedRows, takeWorkspace, type Workspace } from "./workspace.ts";
 
 /** What forward runs on. */
 export interface Machine {
@@ -63,7 +63,7 @@ interface Residents {
   readonly out?: Resident;
 }
 
-/** A call under way. */
+/** What the waves of a call have in common. */
 interface Call {
   readonly kernels: Kernels;
   readonly arena: Arena;
@@ -72,8 +72,14 @@ interface Call {
   readonly target: Target;
   readonly residents: Residents;
   readonly space: Workspace;
-  /** What all jobs of the call have in common. */
+  /** What all jobs have in common. */
   readonly job: Words;
+}
+
+/** A wave, and its places in the workspace. */
+interface PlacedWave extends Wave {
+  readonly packed: PackedHeads;
+  readonly staged: StagedRows;
 }
 
 /** Jobs to be run before the next step, and the query rows that are finished then. */
@@ -101,13 +107,47 @@ export function* forward(machine: Machine, plan: AttentionPlan, target: Target):
   });
   try {
     const job = encodeJob(commonJob(machine, plan, target, cut), plan.scale * Math.LOG2E);
-    const call = { kernels, arena, plan, cut, target, residents, space, job };
-    for (const wave of wavesOf(plan, cut)) {
-      yield { batch: stageWave(call, wave), rows: rowsOf(wave, plan) };
-      collectWave(call, wave);
-    }
+    yield* runWaves({ kernels, arena, plan, cut, target, residents, space, job });
   } finally {
     space.free();
+  }
+}
+
+/** Every wave of a call; waves that follow one another have different places if there are two. */
+function* placeWaves({ plan, cut, space }: Call): Generator<PlacedWave> {
+  const { packed, staged } = space;
+  let wavesStaged = 0, wavesPacked = 0;
+  for (const wave of wavesOf(plan, cut)) {
+    if (wave.packs) wavesPacked++;
+    yield {
+      ...wave,
+      packed: packed[wavesPacked % packed.length],
+      staged: staged[wavesStaged++ % staged.length],
+    };
+  }
+}
+
+/**
+ * Stages each wave, lets it run, and collects it. Where the workspace has two places, one is staged,
+ * and the one before collected, while another runs: only the calling thread can do that, and the
+ * others would wait for it.
+ */
+function* runWaves(call: Call): Generator<Step> {
+  const waves = placeWaves(call), ahead = call.space.staged.length > 1;
+  const staged: { wave: PlacedWave; batch: Batch }[] = [], finished: PlacedWave[] = [];
+  const prepare = () => {
+    for (const wave of finished.splice(0)) collectWave(call, wave);
+    const { value: wave, done } = waves.next();
+    if (!done) staged.push({ wave, batch: stageWave(call, wave) });
+  };
+  for (prepare(); staged.length > 0;) {
+    const { wave, batch } = staged.shift()!;
+    yield {
+      batch: ahead ? { ...batch, meanwhile: prepare } : batch,
+      rows: rowsOf(wave, call.plan),
+    };
+    finished.push(wave);
+    if (staged.length === 0) prepare();
   }
 }
 
@@ -173,25 +213,32 @@ function commonJob(
 }
 
 /** Packs and stages what a wave needs, and writes its job records. */
-function stageWave(call: Call, wave: Wave): Batch {
+function stageWave(call: Call, wave: PlacedWave): Batch {
   const { arena, plan, cut, space } = call;
+  const { packed, staged } = wave;
   const runs = wave.runs.map((run, slot): StagedRun => {
-    if (wave.packs) packHead(call, run, slot);
+    const head = {
+      keys: packed.keys + slot * space.keysStride,
+      values: packed.values + slot * space.valuesStride,
+    };
+    if (wave.packs) packHead(call, run, head);
     return {
-      heads: headOf(call, run, slot),
-      queries: stageQueries(call, run, slot),
-      results: resultsOf(call, run, slot),
+      heads: headOf(call, run, head),
+      queries: stageQueries(call, run, slot, staged),
+      results: resultsOf(call, run, slot, staged),
     };
   });
-  const memory = new Int32Array(arena.memory.buffer, space.records);
+  const memory = new Int32Array(arena.memory.buffer, staged.records);
   const pieces = cutWave(wave, plan.group, cut);
   for (let index = 0; index < pieces.length; index++) {
-    const { slot } = pieces[index];
-    writeRecord(call, memory, index * jobWords, wave.runs[slot], runs[slot], pieces[index]);
+    const { slot, part } = pieces[index];
+    const panels = staged.panels + (slot * cut.parts + part) * space.panelsStride;
+    const record = { at: index * jobWords, panels };
+    writeRecord(call, memory, record, wave.runs[slot], runs[slot], pieces[index]);
   }
   return {
     threads: cut.threads,
-    records: space.records,
+    records: staged.records,
     count: pieces.length,
     scratch: space.scratch,
     scratchStride: space.scratchStride,
@@ -206,30 +253,29 @@ interface StagedRun {
 }
 
 /** Packs the keys of a head, and its values unless they are read in place. */
-function packHead(call: Call, { batch, keyHead }: Run, slot: number): void {
+function packHead(call: Call, { batch, keyHead }: Run, head: PackedHeads): void {
   const { kernels, plan, residents, space } = call;
   const { keys, dim, valueDim } = plan;
   const kStorage = storageOf[plan.k.dtype], vStorage = storageOf[plan.v.dtype];
-  const packedKeys = space.keys + slot * space.keysStride;
   if (residents.k) {
     const { strides } = residents.k;
     const at = headAt(residents.k, batch, keyHead);
-    kernels.packKeys(kStorage, at, strides[2], strides[3], packedKeys, dim, keys);
+    kernels.packKeys(kStorage, at, strides[2], strides[3], head.keys, dim, keys);
   } else {
     stageRows(call, plan.k, batch, keyHead, (from, count, bytes) => {
-      const target = packedKeys + from * dim * 4;
+      const target = head.keys + from * dim * 4;
       kernels.packKeys(kStorage, space.staging, dim * bytes, bytes, target, dim, count);
     });
   }
   if (residents.inPlace) return;
-  const packedValues = space.values + slot * space.valuesStride, columns = keys * 16;
+  const columns = keys * 16;
   if (residents.v) {
     const [, , row, element] = residents.v.strides;
     const at = headAt(residents.v, batch, keyHead);
-    kernels.packValues(vStorage, at, row, element, packedValues, columns, valueDim, keys);
+    kernels.packValues(vStorage, at, row, element, head.values, columns, valueDim, keys);
   } else {
     stageRows(call, plan.v, batch, keyHead, (from, count, bytes) => {
-      const target = packedValues + from * 16, row = valueDim * bytes;
+      const target = head.values + from * 16, row = valueDim * bytes;
       kernels.packValues(vStorage, space.staging, row, bytes, target, columns, valueDim, count);
     });
   }
@@ -238,11 +284,10 @@ function packHead(call: Call, { batch, keyHead }: Run, slot: number): void {
 type Heads = Pick<Job, "k" | "v" | "vKey" | "vColumns">;
 
 /** Where the keys and values of a head are read. */
-function headOf(call: Call, { batch, keyHead }: Run, slot: number): Heads {
-  const { plan, residents, space } = call;
-  const k = space.keys + slot * space.keysStride;
+function headOf({ plan, residents }: Call, { batch, keyHead }: Run, head: PackedHeads): Heads {
+  const k = head.keys;
   if (!residents.v || !residents.inPlace) {
-    return { k, v: space.values + slot * space.valuesStride, vKey: 16, vColumns: plan.keys * 16 };
+    return { k, v: head.values, vKey: 16, vColumns: plan.keys * 16 };
   }
   const v = headAt(residents.v, batch, keyHead);
   return { k, v, vKey: residents.v.strides[2], vColumns: 16 };
@@ -273,8 +318,8 @@ function stageRows(
 type Queries = Pick<Job, "q" | "qHead" | "qPosition" | "qElement">;
 
 /** Brings the queries of a run into linear memory unless they live there; says where they are. */
-function stageQueries(call: Call, run: Run, slot: number): Queries {
-  const { arena, plan, residents, space } = call;
+function stageQueries(call: Call, run: Run, slot: number, staged: StagedRows): Queries {
+  const { arena, plan, residents } = call;
   const firstHead = run.keyHead * plan.group;
   if (residents.q) {
     const [, qHead, qPosition, qElement] = residents.q.strides;
@@ -283,7 +328,7 @@ function stageQueries(call: Call, run: Run, slot: number): Queries {
   }
   const length = (run.to - run.from) * plan.dim;
   const qElement = bytesPerElement(plan.q.dtype), qHead = length * qElement;
-  const q = space.q + slot * plan.group * qHead;
+  const q = staged.q + slot * plan.group * qHead;
   for (let g = 0; g < plan.group; g++) {
     const rows = elementsOver(arena, q + g * qHead, length, plan.q.dtype);
     copyRowsIn(plan.q, run.batch, firstHead + g, run.from, run.to, rows);
@@ -293,9 +338,9 @@ function stageQueries(call: Call, run: Run, slot: number): Queries {
 
 /** Writes the record of one job: a piece of a staged run, against one part of the keys. */
 function writeRecord(
-  { plan, cut, space, job }: Call,
+  { plan, cut, job }: Call,
   memory: Int32Array,
-  at: number,
+  { at, panels }: { readonly at: number; readonly panels: number },
   run: Run,
   { heads, queries, results }: StagedRun,
   piece: Piece,
@@ -318,21 +363,21 @@ function writeRecord(
     k: heads.k + firstKey * plan.dim * 4,
     v: heads.v + firstKey * heads.vKey,
     keys: Math.min(keysPerPart, plan.keys - firstKey),
-    panels: space.panels + (piece.slot * cut.parts + piece.part) * space.panelsStride,
+    panels,
   });
 }
 
 type Results = Pick<Job, "out" | "outHead" | "outPosition" | "outElement" | "lse" | "lseHead">;
 
 /** Where the kernel puts the results of a run. */
-function resultsOf(call: Call, run: Run, slot: number): Results {
-  const { plan, target, residents, space } = call;
+function resultsOf(call: Call, run: Run, slot: number, staged: StagedRows): Results {
+  const { plan, target, residents } = call;
   const positions = run.to - run.from;
   const first = slot * plan.group * positions;
-  const lse = target.lse ? space.lse + first * 4 : 0, lseHead = positions * 4;
+  const lse = target.lse ? staged.lse + first * 4 : 0, lseHead = positions * 4;
   if (!residents.out) {
     const outElement = bytesPerElement(target.out.dtype), outPosition = plan.valueDim * outElement;
-    const out = space.out + first * outPosition;
+    const out = staged.out + first * outPosition;
     return { out, outHead: positions * outPosition, outPosition, outElement, lse, lseHead };
   }
   const [, outHead, outPosition, outElement] = residents.out.strides;
@@ -341,10 +386,10 @@ function resultsOf(call: Call, run: Run, slot: number): Results {
 }
 
 /** Merges what was split, and hands the results to the caller's tensors outside linear memory. */
-function collectWave(call: Call, wave: Wave): void {
-  const { kernels, arena, plan, cut, target, residents, space } = call;
-  for (const [slot, { batch, keyHead, from, to }] of wave.runs.entries()) {
-    if (cut.parts > 1) kernels.merge(space.records + slot * cut.parts * jobBytes, cut.parts);
+function collectWave(call: Call, { runs, staged }: PlacedWave): void {
+  const { kernels, arena, plan, cut, target, residents } = call;
+  for (const [slot, { batch, keyHead, from, to }] of runs.entries()) {
+    if (cut.parts > 1) kernels.merge(staged.records + slot * cut.parts * jobBytes, cut.parts);
     for (let g = 0; g < plan.group; g++) {
       const head = keyHead * plan.group + g;
       const first = (slot * plan.group + g) * (to - from);
@@ -353,8 +398,8 @@ function collectWave(call: Call, wave: Wave): void {
         const rows = elementsOver(arena, at + skipped, (to - from) * width, view.dtype);
         copyRowsOut(rows, view, batch, head, from, to);
       };
-      if (!residents.out) collect(target.out, space.out);
-      if (target.lse) collect(target.lse, space.lse);
+      if (!residents.out) collect(target.out, staged.out);
+      if (target.lse) collect(target.lse, staged.lse);
     }
   }
 }

@@ -15,6 +15,11 @@ export interface Batch {
   readonly count: number;
   readonly scratch: number;
   readonly scratchStride: number;
+  /**
+   * What the calling thread may do while the others have begun, at most once: to prepare the next
+   * batch. A team that has no others leaves it.
+   */
+  readonly meanwhile?: () => void;
 }
 
 /** Runs batches. */

@@ -13,21 +13,40 @@ import { type Cut, jobsPerWave } from "./jobs.ts";
 /** Rows of keys or values that are staged at once before they are packed: at most this many bytes. */
 const stagingBytes = 256 * 1024;
 
-/** Addresses in linear memory; what a wave holds once per head has a stride from slot to slot. */
-export interface Workspace {
-  readonly records: number;
+/**
+ * Packed heads of at most this many bytes are held twice, so that the next are packed while the last
+ * are read. Of larger ones packing is too small a part to pay for the memory.
+ */
+const packedAheadBytes = 8 * 1024 * 1024;
+
+/** Where the heads of a wave are packed. */
+export interface PackedHeads {
   readonly keys: number;
-  readonly keysStride: number;
   readonly values: number;
-  readonly valuesStride: number;
-  readonly staging: number;
-  readonly stagingRows: number;
+}
+
+/** Where the rows of a wave are staged, and the records of its jobs. */
+export interface StagedRows {
+  readonly records: number;
   readonly q: number;
   readonly out: number;
   readonly lse: number;
   /** Panels of jobs that are split over keys, once per slot and part. */
   readonly panels: number;
+}
+
+/** Addresses in linear memory; what a wave holds once per head has a stride from slot to slot. */
+export interface Workspace {
+  /** Two where the next heads are packed while the last are read. */
+  readonly packed: readonly PackedHeads[];
+  readonly keysStride: number;
+  readonly valuesStride: number;
+  /** Two where the next wave is staged while the last runs. */
+  readonly staged: readonly StagedRows[];
   readonly panelsStride: number;
+  /** Rows on their way to be packed. */
+  readonly staging: number;
+  readonly stagingRows: number;
   /** Tile memory, once per thread. */
   readonly scratch: number;
   readonly scratchStride: number;
@@ -67,38 +86,52 @@ export function takeWorkspace(
   const valuesStride = elsewhere.values ? 0 : roundUp(plan.keys * roundUp(valueDim, 4) * 4, 64);
   const panelsStride = cut.parts === 1 ? 0 : panelBytes(plan, cut);
   const scratchStride = roundUp(scratchBytes(plan, cut), 64);
-  const sizes = [
-    Math.max(jobsPerWave, cut.heads * cut.parts) * jobBytes,
-    cut.heads * keysStride,
-    cut.heads * valuesStride,
-    stagingRows * width * 4,
-    elsewhere.q ? 0 : rows * dim * 4,
-    elsewhere.out ? 0 : rows * valueDim * 4,
-    rows * 4,
-    cut.heads * cut.parts * panelsStride,
-    cut.threads * scratchStride,
-  ].map((bytes) => roundUp(bytes, 64));
-  const block = arena.allocate(sizes.reduce((sum, bytes) => sum + bytes, 0));
-  let at = block;
-  const [records, keysAt, values, staging, q, out, lse, panels, scratch] = sizes.map((bytes) => {
-    at += bytes;
-    return at - bytes;
+  const copies = copiesOf(plan, cut, cut.heads * (keysStride + valuesStride));
+  const strides = { keysStride, valuesStride, panelsStride, stagingRows, scratchStride };
+  const layOut = (place: Place) => ({
+    ...strides,
+    staging: place(stagingRows * width * 4),
+    scratch: place(cut.threads * scratchStride),
+    packed: twice(copies.packed, () => ({
+      keys: place(cut.heads * keysStride),
+      values: place(cut.heads * valuesStride),
+    })),
+    staged: twice(copies.staged, () => ({
+      records: place(Math.max(jobsPerWave, cut.heads * cut.parts) * jobBytes),
+      q: place(elsewhere.q ? 0 : rows * dim * 4),
+      out: place(elsewhere.out ? 0 : rows * valueDim * 4),
+      lse: place(rows * 4),
+      panels: place(cut.heads * cut.parts * panelsStride),
+    })),
   });
-  return {
-    records,
-    keys: keysAt,
-    keysStride,
-    values,
-    valuesStride,
-    staging,
-    stagingRows,
-    q,
-    out,
-    lse,
-    panels,
-    panelsStride,
-    scratch,
-    scratchStride,
-    free: () => arena.free(block),
+  const measured = placer(0);
+  layOut(measured.place);
+  const block = arena.allocate(measured.end());
+  return { ...layOut(placer(block).place), free: () => arena.free(block) };
+}
+
+/** Which of a call's places there are twice. */
+function copiesOf(plan: AttentionPlan, cut: Cut, packedBytes: number) {
+  const groups = Math.ceil(plan.batch * plan.keyHeads / cut.heads);
+  const waves = groups * Math.ceil(plan.queries / cut.positions);
+  const ahead = cut.threads > 1 && waves > 1 && (groups === 1 || packedBytes <= packedAheadBytes);
+  return { staged: ahead, packed: ahead && groups > 1 };
+}
+
+function twice<T>(needed: boolean, make: () => T): T[] {
+  return needed ? [make(), make()] : [make()];
+}
+
+/** Gives so many bytes a place and returns its address. */
+type Place = (bytes: number) => number;
+
+/** Places one behind the other, each on cache lines of its own. */
+function placer(from: number): { place: Place; end(): number } {
+  let end = from;
+  const place = (bytes: number) => {
+    const at = end;
+    end += roundUp(bytes, 64);
+    return at;
   };
+  return { place, end: () => end };
 }

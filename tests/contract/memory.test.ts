@@ -56,8 +56,8 @@ contract("memoryBytes does not depend on the number of queries", async (engine, 
 contract(
   "memoryBytes does not depend on the number of heads and batches",
   async (engine, { threads }) => {
-    // Each thread has 1 MiB of packed heads at once, or one head.
-    const Hq = threads === 1 ? 1 : 4 * threads;
+    // Each thread has 1 MiB of packed heads at once, or one head; the next are packed ahead.
+    const Hq = threads === 1 ? 1 : 8 * threads;
     await run(engine, zeros(sizesOf({ Hq, Nq: 20, Nk: 500, D: 64 })));
     const bytes = engine.memoryBytes;
     await run(engine, zeros(sizesOf({ B: 3, Hq, Nq: 20, Nk: 500, D: 64 })));

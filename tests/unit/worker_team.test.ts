@@ -5,12 +5,13 @@ import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
 import { forward } from "../../src/wasm/forward.ts";
 import { compileBinary, instantiate } from "../../src/wasm/module.ts";
 import { planAttention } from "../../src/plan.ts";
+import type { Batch } from "../../src/wasm/team.ts";
 import { cells, firstHolding } from "../../src/wasm/threads/control.ts";
 import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/threads/spawn.ts";
 import { type TeamParts, WorkerTeam } from "../../src/wasm/threads/team.ts";
 import { viewOf } from "../../src/tensor.ts";
 import { assertSameBits } from "../support/bits.ts";
-import { assertRefused } from "../support/errors.ts";
+import { assertRefused, errorOf } from "../support/errors.ts";
 import { inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
 
 const lost = "Cannot attend: a worker thread ended while the call ran; call again";
@@ -22,9 +23,12 @@ const plan = planAttention(inputs.q, inputs.k, inputs.v);
 interface Fixture {
   readonly team: WorkerTeam;
   readonly arena: Arena;
-  run(): Promise<Float32Array>;
-  runSync(): Float32Array;
+  /** Runs the call; `change` stands between it and the team. */
+  run(change?: (batch: Batch) => Batch): Promise<Float32Array>;
+  runSync(change?: (batch: Batch) => Batch): Float32Array;
 }
+
+const same = (batch: Batch): Batch => batch;
 
 type Forward = TeamParts["kernels"]["forward"];
 
@@ -51,14 +55,14 @@ async function makeTeam(
   return {
     team,
     arena,
-    async run() {
+    async run(change = same) {
       const { out, lse } = target();
-      for (const { batch } of forward(machine, plan, { out, lse })) await team.run(batch);
+      for (const { batch } of forward(machine, plan, { out, lse })) await team.run(change(batch));
       return out.data as Float32Array;
     },
-    runSync() {
+    runSync(change = same) {
       const { out, lse } = target();
-      for (const { batch } of forward(machine, plan, { out, lse })) team.runSync(batch);
+      for (const { batch } of forward(machine, plan, { out, lse })) team.runSync(change(batch));
       return out.data as Float32Array;
     },
   };
@@ -331,6 +335,41 @@ test("WorkerTeam is not disturbed by a worker that finishes after it was given u
   const out = await running;
   assert(!hung, "the next call did not end within 2 s");
   assertSameBits(out, expected);
+  await team.close();
+});
+
+test("WorkerTeam does once what is to be done while a batch runs", async () => {
+  const { team, run, runSync } = await makeTeam();
+  for (const way of [run, runSync]) {
+    let batches = 0, begun = 0;
+    const change = (batch: Batch): Batch => {
+      batches++;
+      return { ...batch, meanwhile: () => begun++ };
+    };
+    assertSameBits(await way(change), expected);
+    assert(begun > 0);
+    assertEquals(begun, batches);
+  }
+  await team.close();
+});
+
+test("WorkerTeam finishes a batch before it tells what went wrong meanwhile", async () => {
+  let control: Int32Array = new Int32Array();
+  const start: typeof spawn = (data, onEnd) => {
+    control = data.control;
+    return spawn(data, onEnd);
+  };
+  const { team, arena, run, runSync } = await makeTeam({ spawn: start });
+  const mistake = new Error("mine");
+  const meanwhile = () => {
+    throw mistake;
+  };
+  for (const way of [run, runSync]) {
+    assert(await errorOf(() => way((batch) => ({ ...batch, meanwhile }))) === mistake);
+    assertEquals(Atomics.load(control, cells.done), Atomics.load(control, cells.limit));
+    assertEquals(arena.usedBytes, 0);
+    assertSameBits(await way(), expected);
+  }
   await team.close();
 });
 

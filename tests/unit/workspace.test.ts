@@ -1,11 +1,17 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import type { AttentionPlan } from "../../src/plan.ts";
 import { Arena } from "../../src/wasm/arena.ts";
 import { encodeJob, type Job, jobBytes } from "../../src/wasm/job_record.ts";
-import { cutPlan, cutWave, wavesOf } from "../../src/wasm/jobs.ts";
+import { type Cut, cutPlan, cutWave, wavesOf } from "../../src/wasm/jobs.ts";
 import { binaryBytes, instantiate } from "../../src/wasm/module.ts";
-import { scratchBytes, takeWorkspace, type Workspace } from "../../src/wasm/workspace.ts";
+import {
+  type Elsewhere,
+  scratchBytes,
+  takeWorkspace,
+  type Workspace,
+} from "../../src/wasm/workspace.ts";
 import { runs } from "../support/arbitrary.ts";
 import { planOf } from "../support/plan.ts";
 
@@ -37,7 +43,7 @@ function kernelScratchBytes(job: Partial<Job>, at: number): number {
 
 /** The end of the block that a workspace lies in, without the bytes that the arena adds. */
 function endOf(space: Workspace): number {
-  return space.records + arena.usedBytes - 64;
+  return space.staging + arena.usedBytes - 64;
 }
 
 test("scratchBytes() is what the kernel says its tile memory takes", () => {
@@ -53,48 +59,73 @@ test("scratchBytes() is what the kernel says its tile memory takes", () => {
   arena.free(at);
 });
 
+/** The places that a wave has: where each begins and how many bytes it needs. */
+function placesOf(
+  { packed, staged, ...space }: Workspace,
+  copy: 0 | 1,
+  plan: AttentionPlan,
+  cut: Cut,
+  where: Elsewhere,
+): [at: number, bytes: number][] {
+  const { keys, dim, valueDim, group } = plan, { heads, parts, threads } = cut;
+  const rows = cut.positions * heads * group;
+  const { keys: keysAt, values } = packed[copy % packed.length];
+  const { records, q, out, lse, panels: panelsAt } = staged[copy % staged.length];
+  const packedKeys = Math.ceil(keys / 4) * dim * 16;
+  const packedValues = where.values ? 0 : Math.ceil(valueDim / 4) * keys * 16;
+  const tile = scratchBytes(plan, cut), panels = tile - cut.tiles.keys * 32;
+  const all = (stride: number, count: number, bytes: number) => {
+    assert(count === 1 || stride >= bytes && stride % 16 === 0);
+    return stride * (count - 1) + bytes;
+  };
+  return [
+    [records, heads * parts * jobBytes],
+    [keysAt, all(space.keysStride, heads, packedKeys)],
+    [values, all(space.valuesStride, heads, packedValues)],
+    [space.staging, Math.min(space.stagingRows, keys) * Math.max(dim, valueDim) * 4],
+    [q, where.q ? 0 : rows * dim * 4],
+    [out, where.out ? 0 : rows * valueDim * 4],
+    [lse, rows * 4],
+    [panelsAt, parts === 1 ? 0 : all(space.panelsStride, heads * parts, panels)],
+    [space.scratch, all(space.scratchStride, threads, tile)],
+  ];
+}
+
 test("takeWorkspace() has room for all that jobs read and write", () => {
   fc.assert(
     fc.property(cases, elsewhere, ({ plan, cut }, where) => {
       const space = takeWorkspace(arena, plan, cut, where);
-      const { keys, dim, valueDim, group } = plan, { heads, parts, threads } = cut;
-      const rows = cut.positions * heads * group;
-      const stagedAtOnce = Math.min(space.stagingRows, keys);
-      const packedValues = Math.ceil(valueDim / 4) * keys * 16;
-      const tile = scratchBytes(plan, cut), panels = tile - cut.tiles.keys * 32;
-      const last = (stride: number, count: number, bytes: number) => stride * (count - 1) + bytes;
-      const places: [at: number, bytes: number][] = [
-        [space.records, heads * parts * jobBytes],
-        [space.keys, last(space.keysStride, heads, Math.ceil(keys / 4) * dim * 16)],
-        [space.values, where.values ? 0 : last(space.valuesStride, heads, packedValues)],
-        [space.staging, stagedAtOnce * Math.max(dim, valueDim) * 4],
-        [space.q, where.q ? 0 : rows * dim * 4],
-        [space.out, where.out ? 0 : rows * valueDim * 4],
-        [space.lse, rows * 4],
-        [space.panels, parts === 1 ? 0 : last(space.panelsStride, heads * parts, panels)],
-        [space.scratch, last(space.scratchStride, threads, tile)],
-      ];
-      const end = places.reduce((end, [at, bytes]) => {
+      const copies = ([0, 1] as const).flatMap((copy) => placesOf(space, copy, plan, cut, where));
+      const places = new Map(copies.filter(([, bytes]) => bytes > 0));
+      let end = 0;
+      for (const [at, bytes] of [...places].sort(([a], [b]) => a - b)) {
         assert(at >= end && at % 16 === 0);
-        return at + bytes;
-      }, 0);
+        end = at + bytes;
+      }
       assert(end <= endOf(space), `${end - endOf(space)} bytes too few`);
       // Keys are packed four at a time.
-      assert(stagedAtOnce === keys || space.stagingRows % 4 === 0);
-      for (
-        const [stride, bytes, count] of [
-          [space.keysStride, Math.ceil(keys / 4) * dim * 16, heads],
-          [space.valuesStride, where.values ? 0 : packedValues, heads],
-          [space.panelsStride, panels, parts === 1 ? 1 : heads * parts],
-          [space.scratchStride, tile, threads],
-        ]
-      ) {
-        assert(count === 1 || stride >= bytes && stride % 16 === 0);
-      }
+      assert(space.stagingRows >= plan.keys || space.stagingRows % 4 === 0);
       space.free();
     }),
     runs(400),
   );
+});
+
+test("takeWorkspace() has a second place only for what is staged ahead", () => {
+  const where = { q: false, values: false, out: false };
+  const second = (sizes: Parameters<typeof planOf>[0], threads: number) => {
+    const plan = planOf(sizes), space = takeWorkspace(arena, plan, cutPlan(plan, threads), where);
+    space.free();
+    return { staged: space.staged.length === 2, packed: space.packed.length === 2 };
+  };
+  const heads = { Hq: 4, Nq: 2048, Nk: 2048, D: 64 };
+  assertEquals(second(heads, 2), { staged: true, packed: true });
+  assertEquals(second(heads, 1), { staged: false, packed: false });
+  assertEquals(second({ Nq: 9000, Nk: 9000, D: 64 }, 2), { staged: true, packed: false });
+  assertEquals(second({ Nq: 64, Nk: 64, D: 64 }, 2), { staged: false, packed: false });
+  // Two heads of 32 MiB: the second is not worth as much again.
+  const large = { Hq: 2, Nq: 64, Nk: 65_536, D: 64 };
+  assertEquals(second(large, 2), { staged: false, packed: false });
 });
 
 /** Most jobs of a wave: all of its records lie in linear memory at once. */
@@ -113,7 +144,8 @@ for (const threads of [1, 2, 3, 8, 16, 64, 200]) {
     for (const given of sizes) {
       const plan = planOf(given), cut = cutPlan(plan, threads);
       const space = takeWorkspace(arena, plan, cut, { q: true, values: true, out: true });
-      const capacity = Math.floor((space.keys - space.records) / jobBytes);
+      const { records, q } = space.staged[0];
+      const capacity = Math.floor((q - records) / jobBytes);
       let most = 0;
       for (const wave of wavesOf(plan, cut)) {
         most = Math.max(most, cutWave(wave, plan.group, cut).length);

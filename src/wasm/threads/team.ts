@@ -12,7 +12,8 @@ import { turn } from "../turn.ts";
 import { cells, createControl, firstHolding } from "./control.ts";
 import { spawn, type WorkerHandle } from "./spawn.ts";
 
-/** Looks this often whether the last jobs are finished before the event loop gets a turn: 0.2 ms. */
+/** Looks this often whether the last jobs are finished before it sleeps or leaves the event loop its turn:
+ * 0.2 ms. */
 const spins = 20_000;
 
 /** A worker with its place in the team. */
@@ -68,8 +69,8 @@ export class WorkerTeam implements Team {
     // Where an asynchronous call has the workers, this thread does it alone.
     const alone = batch.threads === 1 || batch.count === 1;
     if (alone || this.#busy !== undefined || this.#closed) return this.#solo.runSync(batch);
-    this.#begin(batch);
-    this.#help(batch);
+    const meanwhile = this.#begin(batch);
+    for (let spin = 0; spin < spins && !this.#isFinished(); spin++);
     const patience = this.#patience();
     while (!this.#isFinished()) {
       if (patience.isExhausted()) {
@@ -80,6 +81,7 @@ export class WorkerTeam implements Team {
       this.#wait();
     }
     this.#checkFailures();
+    meanwhile.check();
   }
 
   async close(): Promise<void> {
@@ -89,8 +91,7 @@ export class WorkerTeam implements Team {
   }
 
   async #runTogether(batch: Batch): Promise<void> {
-    this.#begin(batch);
-    this.#help(batch);
+    const meanwhile = this.#begin(batch);
     for (let spin = 0; spin < spins && !this.#isFinished(); spin++);
     const patience = this.#patience();
     while (!this.#isFinished()) {
@@ -101,6 +102,7 @@ export class WorkerTeam implements Team {
       }
     }
     this.#checkFailures();
+    meanwhile.check();
   }
 
   /** Runs out when no job is finished for so long. */
@@ -120,8 +122,28 @@ export class WorkerTeam implements Team {
     return Atomics.load(this.#control, cells[name]);
   }
 
+  /**
+   * Publishes a batch, does what is to be done meanwhile, and helps until no job is left to take.
+   * What went wrong meanwhile is told once the batch is finished: the workers are in its memory.
+   */
+  #begin(batch: Batch): { check(): void } {
+    this.#publish(batch);
+    let failure: { reason: unknown } | undefined;
+    try {
+      batch.meanwhile?.();
+    } catch (reason) {
+      failure = { reason };
+    }
+    this.#help(batch);
+    return {
+      check() {
+        if (failure) throw failure.reason;
+      },
+    };
+  }
+
   /** Publishes a batch and wakes the workers. */
-  #begin({ records, count, scratch, scratchStride }: Batch): void {
+  #publish({ records, count, scratch, scratchStride }: Batch): void {
     for (let index = 1; index < this.threads; index++) {
       if (!this.#members.get(index)?.alive) this.#enlist(index);
     }
