@@ -13,13 +13,18 @@
  * @module
  */
 
-export type { AttentionResult, AttentionResultWithLse } from "./src/attention.ts";
+export type { AttentionResult, AttentionResultWithLse, LseData } from "./src/attention.ts";
 export type { BackendName, EngineTensor } from "./src/backend.ts";
-export { type Availability, type Capabilities, capabilities } from "./src/capabilities.ts";
+export {
+  type Availability,
+  type Capabilities,
+  capabilities,
+  type CapabilityOptions,
+} from "./src/capabilities.ts";
 export { attention } from "./src/default_engine.ts";
-export type { DType, TensorData } from "./src/dtype.ts";
+export type { DType, HostData, TensorData } from "./src/dtype.ts";
 export { createEngine, type Engine, type EngineOptions } from "./src/engine.ts";
 export { BackendUnavailableError, DeviceLostError } from "./src/errors.ts";
 export type { AttentionOptions, BooleanTensor, Causal, Layout, Progress } from "./src/options.ts";
-export { type AnyTensor, type Tensor, tensor } from "./src/tensor.ts";
+export { type AnyTensor, type HostTensor, type Tensor, tensor } from "./src/tensor.ts";
 export type { BinaryName } from "./src/wasm/module.ts";

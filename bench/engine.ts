@@ -8,7 +8,7 @@
 import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
-import { planAttention } from "../src/plan.ts";
+import { type HostPlan, planAttention } from "../src/plan.ts";
 import { contiguousStrides, type View } from "../src/tensor.ts";
 import { Arena } from "../src/wasm/arena.ts";
 import { initialPages, maximumPages } from "../src/wasm/binaries.gen.ts";
@@ -63,7 +63,7 @@ async function kernelTime(q: Tensor, k: Tensor, v: Tensor, calls: number): Promi
   const { kernels, spent } = timed(bare);
   const arena = new Arena(memory, bare.heapBase() >>> 0, maximumPages * 65536);
   const parts = { kernels, arena, threads: 1, splats: chooseSplats() };
-  const plan = planAttention(q, k, v);
+  const plan = planAttention(q, k, v) as HostPlan;
   const target = { out: lseView([1, ...q.shape]), lse: null };
   const solo = new Solo(kernels);
   const once = () => {

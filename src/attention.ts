@@ -5,14 +5,23 @@
  */
 
 import type { Backend, Target } from "./backend.ts";
-import { bytesPerElement, type DType, type TensorData, zerosLike } from "./dtype.ts";
-import type { AttentionOptions } from "./options.ts";
+import {
+  bytesPerElement,
+  type DType,
+  type HostData,
+  isGpuBuffer,
+  type TensorData,
+  zerosLike,
+} from "./dtype.ts";
+import type { AttentionOptions, Layout } from "./options.ts";
 import { throwIfAborted } from "./signal.ts";
 import { type AttentionPlan, planAttention } from "./plan.ts";
 import {
   type AnyTensor,
+  type AnyView,
   contiguousStrides,
   copyView,
+  isOnHost,
   mayOverlap,
   sizeOf,
   type Tensor,
@@ -24,12 +33,18 @@ import {
 export interface AttentionResult<Data extends TensorData = Float32Array> {
   /**
    * `[B, Hq, Nq, Dv]` in the rank and layout of `q`, stored as `q` is; the tensor passed as `out`,
-   * if one was.
+   * if one was. On the GPU where `q` is: the buffer is the caller's to destroy.
    */
   readonly out: Tensor<Data>;
-  /** Natural log-sum-exp of each row's scores, f32, `[B, Hq, Nq]`; with `lse: true` only. */
-  readonly lse?: Tensor<Float32Array>;
+  /**
+   * Natural log-sum-exp of each row's scores, f32, `[B, Hq, Nq]`, on the GPU where `out` is; with
+   * `lse: true` only.
+   */
+  readonly lse?: Tensor<LseData<Data>>;
 }
+
+/** What holds `lse`: a buffer where the result is one. */
+export type LseData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffer : Float32Array;
 
 /** Result of `attention()` with `lse: true`. */
 export type AttentionResultWithLse<Data extends TensorData = Float32Array> = Required<
@@ -38,17 +53,23 @@ export type AttentionResultWithLse<Data extends TensorData = Float32Array> = Req
 
 /** Runs a call on a backend. */
 export async function runAttention<Data extends TensorData>(
-  backend: Backend,
+  chosen: Backend,
   q: Tensor<Data>,
   k: AnyTensor,
   v: AnyTensor,
   options: AttentionOptions = {},
 ): Promise<AttentionResult<Data>> {
   const plan = planAttention(q, k, v, options);
+  const backend = chosen.choose === undefined ? chosen : await chosen.choose(plan, options);
+  backend.check(plan, options);
   throwIfAborted(options.signal);
-  const call = beginCall(backend, plan, q.data, options);
+  // The data of `out` decides, and of `q` without one, so that it is `Data`.
+  const { data } = options.out ?? q;
+  const call = isGpuBuffer(data)
+    ? await beginGpuCall(backend, plan, options)
+    : beginCall(backend, plan, data, options);
   await backend.run(plan, call.target, options);
-  return call.finish();
+  return call.finish() as AttentionResult<Data>;
 }
 
 /** Runs a call on a backend to its end. */
@@ -59,55 +80,87 @@ export function runAttentionSync<Data extends TensorData>(
   v: AnyTensor,
   options: AttentionOptions = {},
 ): AttentionResult<Data> {
+  if (backend.runSync === undefined) {
+    throw new Error(
+      `Cannot attend: the ${backend.name} backend has no \`attentionSync()\`, use \`attention()\``,
+    );
+  }
   const plan = planAttention(q, k, v, options);
+  backend.check(plan, options);
   throwIfAborted(options.signal);
-  const call = beginCall(backend, plan, q.data, options);
+  const call = beginCall(backend, plan, q.data as HostData, options);
   backend.runSync(plan, call.target, options);
-  return call.finish();
+  return call.finish() as AttentionResult<Data>;
 }
 
-interface Call<Data extends TensorData> {
+interface Call {
   readonly target: Target;
-  finish(): AttentionResult<Data>;
+  finish(): { out: AnyTensor; lse?: AnyTensor };
 }
 
-/** Finds a place for the results: arrays of the kind that the queries are in. */
-function beginCall<Data extends TensorData>(
+/** Finds a place for the results: arrays of the kind that `like` is. */
+function beginCall(
   backend: Backend,
   plan: AttentionPlan,
-  like: Data,
+  like: HostData,
   options: AttentionOptions,
-): Call<Data> {
+): Call {
   const layout = options.layout ?? "bhnd";
-  const lse = plan.lseShape === null ? undefined : makeLse(plan.lseShape);
+  const lse = plan.lseShape === null
+    ? undefined
+    : makeTensor(new Float32Array(0), "f32", plan.lseShape);
   const lseView = lse === undefined ? null : viewOfLse(lse, plan);
   const given = plan.out;
-  if (given === null) {
+  if (given === null || !isOnHost(given)) {
     const out = makeTensor(like, plan.q.dtype, plan.outShape);
-    const target = { out: viewOf(out, layout), lse: lseView };
-    return { target, finish: () => ({ out, ...(lse && { lse }) }) };
+    return resultCall(out, lse, { out: viewOf(out, layout), lse: lseView });
   }
-  const result = { out: options.out as Tensor<Data>, ...(lse && { lse }) };
+  const result = options.out!;
   if (![plan.q, plan.k, plan.v].some((input) => mayOverlap(input, given))) {
-    return { target: { out: given, lse: lseView }, finish: () => result };
+    return resultCall(result, lse, { out: given, lse: lseView });
   }
   // Written in place, a tile could overwrite what a later one still reads.
-  const apart = viewOf(makeTensor(options.out!.data, given.dtype, plan.outShape), layout);
+  const apart = viewOf(makeTensor(like, given.dtype, plan.outShape), layout);
   const place = backend.follow(given);
+  const call = resultCall(result, lse, { out: apart, lse: lseView });
   return {
-    target: { out: apart, lse: lseView },
+    target: call.target,
     finish: () => {
       copyView(apart, place());
-      return result;
+      return call.finish();
     },
   };
 }
 
-function makeLse(shape: readonly number[]): Tensor<Float32Array> {
-  return makeTensor(new Float32Array(0), "f32", shape);
+/** The same on the GPU. */
+async function beginGpuCall(
+  backend: Backend,
+  plan: AttentionPlan,
+  options: AttentionOptions,
+): Promise<Call> {
+  const layout: Layout = options.layout ?? "bhnd";
+  const make = async (shape: readonly number[], dtype: DType): Promise<Tensor<GPUBuffer>> => ({
+    data: await backend.createBuffer!(shape, dtype),
+    shape,
+    dtype,
+  });
+  const lse = plan.lseShape === null ? undefined : await make(plan.lseShape, "f32");
+  const out = options.out ?? await make(plan.outShape, plan.q.dtype);
+  return resultCall(out, lse, {
+    out: plan.out ?? viewOf(out, layout),
+    lse: lse === undefined ? null : viewOfLse(lse, plan),
+  });
 }
 
-function makeTensor<Data extends TensorData>(
+function resultCall(
+  out: AnyTensor,
+  lse: AnyTensor | undefined,
+  target: { out: AnyView; lse: AnyView | null },
+): Call {
+  return { target: target as Target, finish: () => ({ out, ...(lse && { lse }) }) };
+}
+
+function makeTensor<Data extends HostData>(
   like: Data,
   dtype: DType,
   shape: readonly number[],
@@ -122,8 +175,8 @@ function makeTensor<Data extends TensorData>(
   }
 }
 
-function viewOfLse(lse: Tensor<Float32Array>, plan: AttentionPlan): View {
+function viewOfLse(lse: Tensor<Float32Array | GPUBuffer>, plan: AttentionPlan): AnyView {
   const shape = [plan.batch, plan.queryHeads, plan.queries, 1] as const;
   const strides = contiguousStrides(shape) as unknown as View["strides"];
-  return { data: lse.data, dtype: "f32", offset: 0, shape, strides };
+  return { data: lse.data, dtype: "f32", offset: 0, shape, strides } as AnyView;
 }

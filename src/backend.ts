@@ -7,22 +7,26 @@
 import type { DType, TensorData } from "./dtype.ts";
 import type { Progress } from "./options.ts";
 import type { AttentionPlan } from "./plan.ts";
-import type { Tensor, View } from "./tensor.ts";
+import type { AnyView, Tensor, View } from "./tensor.ts";
 
 /** Backends by name. */
 export type BackendName = "wasm" | "webgpu";
 
 /** Where a plan's results go. */
-export interface Target {
+export interface Target<V extends AnyView = AnyView> {
   /** `[B, Hq, Nq, Dv]`; shares no element with an input. */
-  readonly out: View;
-  /** `[B, Hq, Nq]` with a last axis of 1, or `null`. */
-  readonly lse: View | null;
+  readonly out: V;
+  /** `[B, Hq, Nq]` with a last axis of 1, f32, where `out` is; or `null`. */
+  readonly lse: V | null;
 }
+
+/** Results in arrays. */
+export type HostTarget = Target<View>;
 
 /** What a caller can do to a running call. */
 export interface Control {
   readonly signal?: AbortSignal;
+  readonly encoder?: GPUCommandEncoder;
   readonly onProgress?: (progress: Progress) => void;
 }
 
@@ -30,8 +34,8 @@ export interface Control {
 export interface EngineTensor<Data extends TensorData = Float32Array>
   extends Tensor<Data>, Disposable {
   /**
-   * The elements, zero at first. The array is made anew when the memory has grown, so read
-   * `tensor.data` again after each call instead of keeping it.
+   * The elements, zero at first. An array in linear memory is made anew when the memory has grown,
+   * so read `tensor.data` again after each call instead of keeping it.
    */
   readonly data: Data;
   /** Gives the memory back. Not while a call that uses the tensor runs. */
@@ -45,12 +49,18 @@ export interface Backend {
   readonly reason: string;
   /** Bytes of memory reserved beyond the caller's own arrays. */
   readonly memoryBytes: number;
+  /** The backend that runs a plan, where that depends on the plan. */
+  choose?(plan: AttentionPlan, control: Control): Promise<Backend>;
+  /** Throws when it cannot run such a plan, before anything is allocated. */
+  check(plan: AttentionPlan, control: Control): void;
   /** Runs a plan; other work of the event loop gets its turn while it runs. */
   run(plan: AttentionPlan, target: Target, control: Control): Promise<void>;
-  /** Runs a plan to its end. */
-  runSync(plan: AttentionPlan, target: Target, control: Control): void;
+  /** Runs a plan to its end; absent where nobody can wait for that. */
+  runSync?(plan: AttentionPlan, target: Target, control: Control): void;
   /** A view as it is whenever it is asked for, also after the backend's memory has grown. */
   follow(view: View): () => View;
+  /** A buffer of the caller's own for a result on the GPU; absent where there is none. */
+  createBuffer?(shape: readonly number[], dtype: DType): Promise<GPUBuffer>;
   /** A tensor in this backend's memory. */
   tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
   /** Frees everything; later calls throw. */

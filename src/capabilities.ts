@@ -6,6 +6,8 @@
 
 import type { BackendName } from "./backend.ts";
 import { type BinaryName, chooseBinary } from "./wasm/module.ts";
+import { describeAdapter, findAdapter, isSoftware } from "./webgpu/device.ts";
+import { findGpu } from "./webgpu/find.ts";
 import { hardwareThreads, threadsUnavailable } from "./wasm/threads/spawn.ts";
 
 /** Whether something can be used here, and why or why not, in words. */
@@ -22,8 +24,8 @@ export interface Capabilities {
   readonly reason: string;
   /** The Wasm backend, and which of its two binaries runs. */
   readonly wasm: Availability & { readonly binary: BinaryName | null };
-  /** The WebGPU backend. */
-  readonly webgpu: Availability;
+  /** The WebGPU backend. `software` adapters compute on the CPU: `auto` never takes one. */
+  readonly webgpu: Availability & { readonly software: boolean };
   /** Threads for the Wasm backend, and how many run at the same time here. */
   readonly threads: Availability & { readonly count: number };
 }
@@ -44,6 +46,26 @@ function probeThreads(): Capabilities["threads"] {
   return { available: true, count, reason: "workers over shared memory can be used" };
 }
 
+/** Where to look. */
+export interface CapabilityOptions {
+  /** A device that is there already. */
+  readonly device?: GPUDevice;
+  /** Where adapters come from; by default `navigator.gpu`, or the package `webgpu` if it is there. */
+  readonly gpu?: GPU;
+}
+
+async function probeWebGpu({ device, gpu }: CapabilityOptions): Promise<Capabilities["webgpu"]> {
+  if (device !== undefined) {
+    const reason = `the device passed in, ${describeAdapter(device)}`;
+    return { available: true, software: isSoftware(device), reason };
+  }
+  const adapter = await findAdapter(gpu ?? await findGpu());
+  if (typeof adapter === "string") return { available: false, software: false, reason: adapter };
+  const software = isSoftware(adapter), name = describeAdapter(adapter);
+  const reason = software ? `${name}, which computes on the CPU` : name;
+  return { available: true, software, reason };
+}
+
 /**
  * Tells what this machine offers, which backend `auto` takes, and why.
  *
@@ -56,15 +78,19 @@ function probeThreads(): Capabilities["threads"] {
  *
  * @returns Each backend's availability with a reason in words.
  */
-// Asynchronous because asking for a GPU adapter is.
-// deno-lint-ignore require-await
-export async function capabilities(): Promise<Capabilities> {
-  const wasm = probeWasm();
-  return {
-    backend: wasm.available ? "wasm" : null,
-    reason: wasm.available ? `${wasm.binary} binary: ${wasm.reason}` : wasm.reason,
-    wasm,
-    webgpu: { available: false, reason: "the WebGPU backend is not supported yet" },
-    threads: probeThreads(),
-  };
+export async function capabilities(options: CapabilityOptions = {}): Promise<Capabilities> {
+  const wasm = probeWasm(), webgpu = await probeWebGpu(options);
+  return { ...chooseBackend(wasm, webgpu), wasm, webgpu, threads: probeThreads() };
+}
+
+/** What `auto` takes: a GPU that is one; the CPU where there is none. */
+function chooseBackend(
+  wasm: Capabilities["wasm"],
+  webgpu: Capabilities["webgpu"],
+): Pick<Capabilities, "backend" | "reason"> {
+  if (webgpu.available && !webgpu.software) {
+    return { backend: "webgpu", reason: `${webgpu.reason}; small calls run on wasm` };
+  }
+  if (wasm.available) return { backend: "wasm", reason: `${wasm.binary} binary: ${wasm.reason}` };
+  return { backend: null, reason: wasm.reason };
 }

@@ -9,7 +9,13 @@
 export type DType = "f32" | "f16" | "bf16";
 
 /** Arrays that hold elements: a `Uint16Array` holds the bits of f16 or bf16. */
-export type TensorData = Float32Array | Float16Array | Uint16Array;
+export type HostData = Float32Array | Float16Array | Uint16Array;
+
+/** What holds the elements of a tensor: an array, or a buffer on the GPU. */
+export type TensorData = HostData | GPUBuffer;
+
+/** Elements as they are copied: f32, or the bits of 16-bit ones. */
+export type Elements = Float32Array | Uint16Array;
 
 /** Every element type, as messages list them. */
 export const dtypes: readonly DType[] = ["f32", "f16", "bf16"];
@@ -25,24 +31,29 @@ export function isFloat16Array(data: unknown): data is Float16Array {
 }
 
 /** Whether an array can hold elements of some type. */
-export function isTensorData(data: unknown): data is TensorData {
+export function isHostData(data: unknown): data is HostData {
   return data instanceof Float32Array || data instanceof Uint16Array || isFloat16Array(data);
 }
 
-/** Element type of an array by itself; a `Uint16Array` does not say. */
+/** Whether data is on the GPU. By shape: outside browsers and Deno the class has no global name. */
+export function isGpuBuffer(data: unknown): data is GPUBuffer {
+  return typeof data === "object" && data !== null && "mapAsync" in data && "usage" in data;
+}
+
+/** Element type of data by itself; a `Uint16Array` and a buffer do not say. */
 export function inherentDType(data: TensorData): DType | undefined {
   if (data instanceof Float32Array) return "f32";
-  return data instanceof Uint16Array ? undefined : "f16";
+  return isFloat16Array(data) ? "f16" : undefined;
 }
 
 /** The elements as f32, or as the bits of 16-bit ones: what kernels and copies work on. */
-export function bitsOf(data: TensorData): Float32Array | Uint16Array {
+export function bitsOf(data: HostData): Elements {
   if (!isFloat16Array(data)) return data;
   return new Uint16Array(data.buffer, data.byteOffset, data.length);
 }
 
 /** A new array of zeros of the same kind as another. */
-export function zerosLike(data: TensorData, length: number): TensorData {
+export function zerosLike(data: HostData, length: number): HostData {
   if (data instanceof Float32Array) return new Float32Array(length);
   return isFloat16Array(data) ? new Float16Array(length) : new Uint16Array(length);
 }

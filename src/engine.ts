@@ -12,12 +12,15 @@ import {
 } from "./attention.ts";
 import type { Backend, BackendName, EngineTensor } from "./backend.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
-import type { DType, TensorData } from "./dtype.ts";
+import type { DType, HostData, TensorData } from "./dtype.ts";
 import { BackendUnavailableError } from "./errors.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type AnyTensor, checkDType, checkExtents, type Tensor } from "./tensor.ts";
 import { checkKeys } from "./validate.ts";
+import { AutoBackend } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
+import { createWebGpuBackend } from "./webgpu/backend.ts";
+import { findGpu } from "./webgpu/find.ts";
 
 /** Options of `createEngine()`. */
 export interface EngineOptions {
@@ -33,16 +36,26 @@ export interface EngineOptions {
   readonly module?: WebAssembly.Module;
   /** Most bytes that the Wasm backend's memory may grow to; default 4 GiB less one page. */
   readonly maxMemoryBytes?: number;
+  /**
+   * The caller's own GPU device: tensors may then be buffers of it. It stays the caller's, and is not
+   * destroyed with the engine.
+   */
+  readonly device?: GPUDevice;
+  /** Where GPU adapters come from; by default `navigator.gpu`, or the package `webgpu` if it is there. */
+  readonly gpu?: GPU;
 }
 
-/** Runs attention on one backend. Made by `createEngine()`. */
-export interface Engine extends AsyncDisposable {
-  /** The backend that runs. */
+/**
+ * Runs attention on one backend. Made by `createEngine()`. `Memory` holds the tensors of its own:
+ * arrays in linear memory, or buffers on the GPU.
+ */
+export interface Engine<Memory extends TensorData = HostData> extends AsyncDisposable {
+  /** The backend that runs; with `"auto"`, the GPU once a call was worth it and one was found. */
   readonly backend: BackendName;
   /** Why it was taken, in words. */
   readonly reason: string;
-  /** What the machine offered when the engine was made. */
-  readonly capabilities: Capabilities;
+  /** What the machine offers. */
+  capabilities(): Promise<Capabilities>;
   /** Bytes of memory reserved beyond the caller's own arrays. */
   readonly memoryBytes: number;
   /** As the function `attention()`. */
@@ -72,8 +85,11 @@ export interface Engine extends AsyncDisposable {
     options?: AttentionOptions,
   ): AttentionResult<Data>;
   /** A tensor of zeros in the backend's own memory: calls read and write it without a copy. */
-  tensor(shape: readonly number[], dtype?: "f32"): EngineTensor;
-  tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
+  tensor(
+    shape: readonly number[],
+    dtype?: "f32",
+  ): EngineTensor<Memory extends GPUBuffer ? GPUBuffer : Float32Array>;
+  tensor(shape: readonly number[], dtype: DType): EngineTensor<Memory>;
   /** Gets ready, so that the first call is as fast as the next. */
   warmup(): Promise<void>;
   /** Frees everything and ends the threads. Running calls reject, later ones throw. */
@@ -81,19 +97,14 @@ export interface Engine extends AsyncDisposable {
 }
 
 const cannot = "Cannot create an engine";
-const known = ["backend", "threads", "module", "maxMemoryBytes"];
-const pending = ["device", "gpu"];
+const known = ["backend", "threads", "module", "maxMemoryBytes", "device", "gpu"];
 
 function checkEngineOptions(options: EngineOptions): void {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(`${cannot}: options must be an object, got ${options}`);
   }
-  checkKeys(options, [...known, ...pending], cannot);
-  for (const name of pending) {
-    if ((options as Record<string, unknown>)[name] === undefined) continue;
-    throw new Error(`${cannot}: option \`${name}\` is not supported yet`);
-  }
-  const { backend = "auto", threads = "auto", module, maxMemoryBytes } = options;
+  checkKeys(options, known, cannot);
+  const { backend = "auto", threads = "auto", module, maxMemoryBytes, device, gpu } = options;
   if (!["auto", "wasm", "webgpu"].includes(backend)) {
     throw new TypeError(
       `${cannot}: \`backend\` must be "auto", "wasm" or "webgpu", got ${JSON.stringify(backend)}`,
@@ -111,6 +122,13 @@ function checkEngineOptions(options: EngineOptions): void {
     throw new TypeError(`${cannot}: \`module\` must be a WebAssembly.Module`);
   }
   if (maxMemoryBytes !== undefined) checkMemory(maxMemoryBytes);
+  // By shape: outside browsers and Deno the classes have no global names.
+  if (device !== undefined && typeof (device as GPUDevice | null)?.createBuffer !== "function") {
+    throw new TypeError(`${cannot}: \`device\` must be a GPUDevice`);
+  }
+  if (gpu !== undefined && typeof (gpu as GPU | null)?.requestAdapter !== "function") {
+    throw new TypeError(`${cannot}: \`gpu\` must be a GPU, as \`navigator.gpu\` is`);
+  }
 }
 
 function checkMemory(bytes: number): void {
@@ -141,26 +159,58 @@ function checkMemory(bytes: number): void {
  * @throws {TypeError} On an unknown option or one of a wrong kind.
  * @throws {RangeError} On `maxMemoryBytes` below 1 MiB or above 4 GiB less a page.
  */
-export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
+export async function createEngine(
+  options: EngineOptions & { readonly backend: "webgpu" },
+): Promise<Engine<GPUBuffer>>;
+export async function createEngine(options?: EngineOptions): Promise<Engine>;
+export async function createEngine(
+  options: EngineOptions = {},
+): Promise<Engine | Engine<GPUBuffer>> {
   checkEngineOptions(options);
-  const offered = await capabilities();
-  if (options.backend === "webgpu") {
-    throw new BackendUnavailableError("webgpu", offered.webgpu.reason);
+  return new BackendEngine(await createBackend(options), options);
+}
+
+/** Makes the backend that was asked for. */
+async function createBackend(options: EngineOptions): Promise<Backend> {
+  const { backend = "auto", device } = options;
+  const openGpu = async () => {
+    const gpu = options.gpu ?? await findGpu();
+    return await createWebGpuBackend({ device, gpu });
+  };
+  if (backend === "webgpu") return await openGpu();
+  if (backend === "wasm") return await createWasmBackend(options);
+  const findGpuFor = async () => {
+    const offered = await capabilities(options);
+    return offered.backend === "webgpu" ? await openGpu() : undefined;
+  };
+  try {
+    return new AutoBackend(await createWasmBackend(options), findGpuFor);
+  } catch (reason) {
+    const only = reason instanceof BackendUnavailableError ? await findGpuFor() : undefined;
+    if (only === undefined) throw reason;
+    return only;
   }
-  return new BackendEngine(await createWasmBackend(options), offered);
 }
 
 class BackendEngine implements Engine {
-  readonly backend: BackendName;
-  readonly reason: string;
-  readonly capabilities: Capabilities;
   readonly #backend: Backend;
+  readonly #options: EngineOptions;
 
-  constructor(backend: Backend, offered: Capabilities) {
-    this.backend = backend.name;
-    this.reason = backend.reason;
-    this.capabilities = offered;
+  constructor(backend: Backend, options: EngineOptions) {
     this.#backend = backend;
+    this.#options = options;
+  }
+
+  get backend(): BackendName {
+    return this.#backend.name;
+  }
+
+  get reason(): string {
+    return this.#backend.reason;
+  }
+
+  capabilities(): Promise<Capabilities> {
+    return capabilities(this.#options);
   }
 
   get memoryBytes(): number {
@@ -187,11 +237,12 @@ class BackendEngine implements Engine {
   }
 
   tensor(shape: readonly number[], dtype?: "f32"): EngineTensor;
-  tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
-  tensor(shape: readonly number[], dtype: DType = "f32"): EngineTensor<TensorData> {
+  tensor(shape: readonly number[], dtype: DType): EngineTensor<HostData>;
+  tensor(shape: readonly number[], dtype: DType = "f32"): EngineTensor<HostData> {
     checkExtents(shape);
     checkDType(dtype);
-    return this.#backend.tensor(shape, dtype);
+    // Arrays or buffers, as the engine's type says.
+    return this.#backend.tensor(shape, dtype) as EngineTensor<HostData>;
   }
 
   async warmup(): Promise<void> {

@@ -51,6 +51,11 @@ export interface AttentionOptions {
   readonly out?: AnyTensor;
   /** Stops the call; it rejects with `signal.reason`, and what `out` holds then is undefined. */
   readonly signal?: AbortSignal;
+  /**
+   * Records the call into this encoder instead of submitting it; every tensor must then be on the
+   * GPU, and nothing is awaited but pipelines. Backend `"webgpu"` alone.
+   */
+  readonly encoder?: GPUCommandEncoder;
   /** Called now and then while the call runs, and once at its end. */
   readonly onProgress?: (progress: Progress) => void;
 
@@ -95,6 +100,7 @@ export const executedOptions = [
   "lse",
   "out",
   "signal",
+  "encoder",
   "onProgress",
 ] as const satisfies readonly (keyof AttentionOptions)[];
 

@@ -6,7 +6,7 @@
 
 import type { AttentionOptions } from "./options.ts";
 import type { BooleanTensor } from "./options.ts";
-import type { AnyTensor, Tensor, View } from "./tensor.ts";
+import { type AnyTensor, type AnyView, isOnHost, type Tensor, type View } from "./tensor.ts";
 import { checkInputs, checkOffsets, checkOptions, checkOut } from "./validate.ts";
 
 /** Keys `aligned - left <= j <= aligned + right` are seen; `Infinity` is open. */
@@ -16,7 +16,7 @@ export interface Band {
 }
 
 /** A checked call of `attention()`, with every default filled in. */
-export interface AttentionPlan {
+export interface AttentionPlan<V extends AnyView = AnyView> {
   readonly batch: number;
   readonly queryHeads: number;
   readonly keyHeads: number;
@@ -26,11 +26,11 @@ export interface AttentionPlan {
   readonly keys: number;
   readonly dim: number;
   readonly valueDim: number;
-  readonly q: View;
-  readonly k: View;
-  readonly v: View;
+  readonly q: V;
+  readonly k: V;
+  readonly v: V;
   /** Where the caller wants the result; `null` for a tensor of its own, stored as `q` is. */
-  readonly out: View | null;
+  readonly out: V | null;
   /** Shape of the result as the caller sees it. */
   readonly outShape: readonly number[];
   /** Shape of `lse` as the caller sees it; `null` when it is not asked for. */
@@ -49,6 +49,24 @@ export interface AttentionPlan {
   readonly keyLengths: readonly number[] | null;
   readonly sequences: { readonly q: Int32Array; readonly k: Int32Array } | null;
   readonly blockMask: unknown;
+}
+
+/** A plan whose tensors are all in arrays. */
+export type HostPlan = AttentionPlan<View>;
+
+/** The tensors of a plan by name. */
+export function tensorsOf({ q, k, v, out }: AttentionPlan): [name: string, view: AnyView][] {
+  return [
+    ["q", q],
+    ["k", k],
+    ["v", v],
+    ...(out === null ? [] : [["out", out] as [string, AnyView]]),
+  ];
+}
+
+/** Whether all tensors of a plan are in arrays. */
+export function isHostPlan(plan: AttentionPlan): plan is HostPlan {
+  return tensorsOf(plan).every(([, view]) => isOnHost(view));
 }
 
 /** Query rows over all batches and heads: what progress is counted in. */

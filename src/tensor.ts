@@ -9,8 +9,11 @@ import {
   bytesPerElement,
   type DType,
   dtypes,
+  type Elements,
+  type HostData,
   inherentDType,
-  isTensorData,
+  isGpuBuffer,
+  isHostData,
   type TensorData,
 } from "./dtype.ts";
 
@@ -21,7 +24,10 @@ import {
  * sequence axes change places.
  */
 export interface Tensor<Data extends TensorData = Float32Array> {
-  /** The elements. A `Uint16Array` holds the bits of f16 or bf16, which `dtype` tells apart. */
+  /**
+   * The elements. A `Uint16Array` holds the bits of f16 or bf16, which `dtype` tells apart; a
+   * `GPUBuffer` (usage `STORAGE`) needs `dtype` always.
+   */
   readonly data: Data;
   /** Extent of each axis. */
   readonly shape: readonly number[];
@@ -33,8 +39,11 @@ export interface Tensor<Data extends TensorData = Float32Array> {
   readonly offset?: number;
 }
 
-/** A tensor of any element type. */
+/** A tensor of any element type, wherever it is. */
 export type AnyTensor = Tensor<TensorData>;
+
+/** A tensor of any element type in an array. */
+export type HostTensor = Tensor<HostData>;
 
 /** Number of elements of a shape. */
 export function sizeOf(shape: readonly number[]): number {
@@ -68,13 +77,13 @@ export function contiguousStrides(shape: readonly number[]): number[] {
  * @throws {TypeError} When an argument is of a wrong kind, or `dtype` does not fit `data`.
  * @throws {RangeError} When the shape names another number of elements than `data` has.
  */
-export function tensor<Data extends TensorData>(
+export function tensor<Data extends HostData>(
   data: Data,
   shape: readonly number[],
   dtype?: DType,
 ): Tensor<Data> {
   const cannot = "Cannot make a tensor";
-  if (!isTensorData(data)) {
+  if (!isHostData(data)) {
     throw new TypeError(`${cannot}: \`data\` must be a Float32Array, Float16Array or Uint16Array`);
   }
   if (dtype !== undefined) checkDType(dtype);
@@ -109,20 +118,28 @@ export function checkDType(dtype: DType): void {
 }
 
 /** A tensor of rank 4 in the order `[B, H, N, D]`, whatever the caller's rank and layout. */
-export interface View {
-  /** f32, or the bits of 16-bit elements. */
-  readonly data: Float32Array | Uint16Array;
+export interface View<Data extends Elements | GPUBuffer = Elements> {
+  /** f32, or the bits of 16-bit elements; or a buffer of either. */
+  readonly data: Data;
   readonly dtype: DType;
   readonly offset: number;
   readonly shape: Extents;
   readonly strides: Extents;
 }
 
+/** A view of elements wherever they are. */
+export type AnyView = View<Elements> | View<GPUBuffer>;
+
 /** One number per axis of `[B, H, N, D]`. */
 export type Extents = readonly [batch: number, heads: number, rows: number, columns: number];
 
+/** Order of the axes as callers write them. */
+type Layout = "bhnd" | "bnhd";
+
 /** Axes of a checked tensor in the order `[B, H, N, D]`; missing ones have extent 1, stride 0. */
-export function viewOf(tensor: AnyTensor, layout: "bhnd" | "bnhd"): View {
+export function viewOf(tensor: Tensor<HostData>, layout: Layout): View;
+export function viewOf(tensor: AnyTensor, layout: Layout): AnyView;
+export function viewOf(tensor: AnyTensor, layout: Layout): AnyView {
   const { data, shape, offset = 0, strides = contiguousStrides(shape) } = tensor;
   const arrange = (axes: readonly number[], missing: number): Extents => {
     const padded = [...new Array<number>(4 - axes.length).fill(missing), ...axes];
@@ -131,12 +148,17 @@ export function viewOf(tensor: AnyTensor, layout: "bhnd" | "bnhd"): View {
     return padded as unknown as Extents;
   };
   return {
-    data: bitsOf(data),
+    data: isGpuBuffer(data) ? data : bitsOf(data),
     dtype: inherentDType(data) ?? tensor.dtype ?? "f16",
     offset,
     shape: arrange(shape, 1),
     strides: arrange(strides, 0),
-  };
+  } as AnyView;
+}
+
+/** Whether a view's elements are in an array. */
+export function isOnHost(view: AnyView): view is View {
+  return !isGpuBuffer(view.data);
 }
 
 /** First and last element of `data` that a tensor reaches; `undefined` when it is empty. */
@@ -149,7 +171,8 @@ export function reach(
 }
 
 /** Whether two views may share an element: their reaches in the same buffer intersect. */
-export function mayOverlap(a: View, b: View): boolean {
+export function mayOverlap(a: AnyView, b: AnyView): boolean {
+  if (!isOnHost(a) || !isOnHost(b)) return a.data === b.data;
   // A shared memory has a new buffer each time it grows, and the old ones reach the same bytes.
   const shared = isShared(a.data.buffer) && isShared(b.data.buffer);
   if (a.data.buffer !== b.data.buffer) return shared;

@@ -5,16 +5,24 @@
  * @module
  */
 
-import { type DType, dtypes, inherentDType, isTensorData, type TensorData } from "./dtype.ts";
+import {
+  bytesPerElement,
+  type DType,
+  dtypes,
+  inherentDType,
+  isGpuBuffer,
+  isHostData,
+  type TensorData,
+} from "./dtype.ts";
 import { type AttentionOptions, executedOptions, type Layout, pendingOptions } from "./options.ts";
 import {
   type AnyTensor,
+  type AnyView,
   contiguousStrides,
   type Extents,
   reach,
   sizeOf,
   type Tensor,
-  type View,
   viewOf,
 } from "./tensor.ts";
 
@@ -88,10 +96,11 @@ function checkData(name: string, data: unknown, dtype: unknown): TensorData {
       `${cannot}: \`${name}.dtype\` must be one of ${dtypes.join(", ")}, got ${kindOf(dtype)}`,
     );
   }
-  if (!isTensorData(data)) {
+  if (isGpuBuffer(data)) return checkBuffer(name, data, dtype);
+  if (!isHostData(data)) {
     throw new TypeError(
-      `${cannot}: \`${name}.data\` must be a Float32Array, Float16Array or Uint16Array, ` +
-        `got ${kindOf(data)}`,
+      `${cannot}: \`${name}.data\` must be a Float32Array, Float16Array, Uint16Array or ` +
+        `GPUBuffer, got ${kindOf(data)}`,
     );
   }
   const inherent = inherentDType(data);
@@ -105,6 +114,30 @@ function checkData(name: string, data: unknown, dtype: unknown): TensorData {
     throw new TypeError(`${cannot}: \`${name}\` has dtype ${dtype}, its data is a ${kindOf(data)}`);
   }
   return data;
+}
+
+/** `GPUBufferUsage.STORAGE`, which is no name where the GPU comes from a package. */
+const storageUsage = 0x80;
+
+function checkBuffer(name: string, buffer: GPUBuffer, dtype: unknown): GPUBuffer {
+  if (dtype === undefined) {
+    throw new TypeError(
+      `${cannot}: \`${name}.data\` is a GPUBuffer, so \`${name}.dtype\` must be one of ${
+        dtypes.join(", ")
+      }`,
+    );
+  }
+  if ((buffer.usage & storageUsage) === 0) {
+    throw new TypeError(
+      `${cannot}: \`${name}.data\` must be a GPUBuffer made with GPUBufferUsage.STORAGE`,
+    );
+  }
+  return buffer;
+}
+
+/** Elements that data can hold. */
+function lengthOf(data: TensorData, dtype: DType): number {
+  return isGpuBuffer(data) ? Math.floor(data.size / bytesPerElement(dtype)) : data.length;
 }
 
 function checkShape(name: string, shape: unknown): asserts shape is readonly number[] {
@@ -128,19 +161,22 @@ function checkReach(name: string, data: TensorData, tensor: AnyTensor): void {
   const needed = sizeOf(shape) === 0
     ? 0
     : 1 + offset + shape.reduce((sum, extent, axis) => sum + (extent - 1) * strides[axis], 0);
-  if (needed <= data.length) return;
+  const length = lengthOf(data, tensor.dtype ?? "f32");
+  if (needed <= length) return;
   throw new RangeError(
     `${cannot}: \`${name}\` with shape [${shape}], strides [${strides}] and offset ${offset} ` +
-      `needs ${needed} elements, \`data\` has ${data.length}` +
-      (data.buffer.byteLength === 0 ? ": its buffer is detached, read `tensor.data` again" : ""),
+      `needs ${needed} elements, \`data\` has ${length}` +
+      (!isGpuBuffer(data) && data.buffer.byteLength === 0
+        ? ": its buffer is detached, read `tensor.data` again"
+        : ""),
   );
 }
 
 /** The three inputs as views, and what their shapes agree on. */
 export interface Inputs {
-  readonly q: View;
-  readonly k: View;
-  readonly v: View;
+  readonly q: AnyView;
+  readonly k: AnyView;
+  readonly v: AnyView;
   /** Rank of `q` as the caller wrote it; the result has the same. */
   readonly rank: number;
 }
@@ -220,6 +256,15 @@ export function checkOptions(options: unknown): asserts options is AttentionOpti
     );
   }
   checkSignal(given.signal);
+  const { encoder } = given;
+  if (
+    encoder !== undefined &&
+    typeof (encoder as GPUCommandEncoder | null)?.beginComputePass !== "function"
+  ) {
+    throw new TypeError(
+      `${cannot}: \`encoder\` must be a GPUCommandEncoder, got ${kindOf(encoder)}`,
+    );
+  }
 }
 
 function checkOneOf(name: string, value: unknown, allowed: readonly unknown[]): void {
@@ -258,7 +303,7 @@ export function checkOffsets(offset: unknown, batch: number, fallback: number): 
 }
 
 /** Checks the tensor to write into: its shape, and that no two of its elements are one. */
-export function checkOut(value: unknown, shape: readonly number[], layout: Layout): View {
+export function checkOut(value: unknown, shape: readonly number[], layout: Layout): AnyView {
   checkTensor("out", value);
   if (value.shape.length !== shape.length || value.shape.some((n, axis) => n !== shape[axis])) {
     throw new RangeError(
@@ -279,7 +324,7 @@ export function checkOut(value: unknown, shape: readonly number[], layout: Layou
  * Whether two indices name one element. Axes ordered by stride, each must step past all that the
  * smaller ones reach: every slice and transpose of a dense array passes.
  */
-function sharesElements(view: View): boolean {
+function sharesElements(view: AnyView): boolean {
   if (reach(view) === undefined) return false;
   const axes = view.shape
     .map((extent, axis) => ({ extent, stride: view.strides[axis] }))

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import asc from "assemblyscript/asc";
 import { type FieldType, jobFields } from "../src/wasm/job_record.ts";
 import { exponentialFile } from "./exponential.ts";
@@ -138,8 +138,8 @@ async function measuringFile(sources: Files, entry: string, what: string): Promi
   ].join("\n");
 }
 
-/** Every generated file, made anew in memory. */
-export async function generate(): Promise<Files> {
+/** Every file that has to do with Wasm, made anew in memory. */
+export async function generateWasm(): Promise<Files> {
   const sources = generatedSources();
   return {
     ...sources,
@@ -151,11 +151,4 @@ export async function generate(): Promise<Files> {
       "The micro-kernel",
     ),
   };
-}
-
-if (import.meta.main) {
-  for (const [path, text] of Object.entries(await generate())) {
-    await writeFile(new URL(path, root), text);
-    console.log(`${path}: ${text.length} characters`);
-  }
 }

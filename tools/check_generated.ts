@@ -6,7 +6,7 @@
 
 import { readFile } from "node:fs/promises";
 import process from "node:process";
-import { generate } from "./build_wasm.ts";
+import { generate } from "./build.ts";
 
 const root = new URL("..", import.meta.url);
 

@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Backend, Control, EngineTensor, Target } from "../backend.ts";
-import type { DType, TensorData } from "../dtype.ts";
+import type { Backend, Control, EngineTensor, HostTarget, Target } from "../backend.ts";
+import type { DType, HostData } from "../dtype.ts";
 import { BackendUnavailableError } from "../errors.ts";
-import { type AttentionPlan, countRows } from "../plan.ts";
-import type { View } from "../tensor.ts";
+import { type AttentionPlan, countRows, type HostPlan, tensorsOf } from "../plan.ts";
+import { isOnHost, type View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
 import { forward, type Machine, type Step } from "./forward.ts";
@@ -99,21 +99,37 @@ class WasmBackend implements Backend {
     return this.#parts?.machine.arena.reservedBytes ?? 0;
   }
 
+  check(plan: AttentionPlan, { encoder }: Control): void {
+    const doing = "Cannot attend";
+    for (const [name, view] of tensorsOf(plan)) {
+      if (isOnHost(view)) continue;
+      throw new TypeError(
+        `${doing}: \`${name}\` is a GPUBuffer, which the wasm backend cannot read; ` +
+          'make the engine with { backend: "webgpu", device }',
+      );
+    }
+    if (encoder !== undefined) {
+      throw new TypeError(`${doing}: \`encoder\` is for the webgpu backend, this one is wasm`);
+    }
+  }
+
   async run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
     const { machine, team } = this.#open();
-    await finishInTurns(this.#steps(machine, plan, target), team, countRows(plan), control);
+    const steps = this.#steps(machine, plan as HostPlan, target as HostTarget);
+    await finishInTurns(steps, team, countRows(plan), control);
   }
 
   runSync(plan: AttentionPlan, target: Target, control: Control): void {
     const { machine, team } = this.#open();
-    finish(this.#steps(machine, plan, target), team, countRows(plan), control);
+    const steps = this.#steps(machine, plan as HostPlan, target as HostTarget);
+    finish(steps, team, countRows(plan), control);
   }
 
   follow(view: View): () => View {
     return follow(view, this.#open().machine.arena);
   }
 
-  tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData> {
+  tensor(shape: readonly number[], dtype: DType): EngineTensor<HostData> {
     return allocateTensor(this.#open().machine.arena, shape, dtype);
   }
 
@@ -123,7 +139,7 @@ class WasmBackend implements Backend {
     await parts?.team.close();
   }
 
-  *#steps(machine: Machine, plan: AttentionPlan, target: Target): Generator<Step> {
+  *#steps(machine: Machine, plan: HostPlan, target: HostTarget): Generator<Step> {
     for (const step of forward(machine, plan, target)) {
       yield step;
       this.#open(); // Closed while this call waited for its turn: stop here.

@@ -5,9 +5,10 @@
  * @module
  */
 
-import type { Target } from "../backend.ts";
-import { bytesPerElement, zerosLike } from "../dtype.ts";
-import { type AttentionPlan, countRows } from "../plan.ts";
+import type { HostTarget } from "../backend.ts";
+import { bytesPerElement, type Elements, zerosLike } from "../dtype.ts";
+import { countRows, type HostPlan } from "../plan.ts";
+import { copyRowsIn, copyRowsOut } from "../rows.ts";
 import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import {
@@ -32,14 +33,7 @@ import {
   wavesOf,
 } from "./jobs.ts";
 import type { Kernels } from "./module.ts";
-import {
-  copyRowsIn,
-  copyRowsOut,
-  type Elements,
-  elementsOver,
-  locate,
-  type Resident,
-} from "./staging.ts";
+import { elementsOver, locate, type Resident } from "./staging.ts";
 import type { Batch } from "./team.ts";
 import { type PackedHeads, type StagedRows, takeWorkspace, type Workspace } from "./workspace.ts";
 
@@ -67,9 +61,9 @@ interface Residents {
 interface Call {
   readonly kernels: Kernels;
   readonly arena: Arena;
-  readonly plan: AttentionPlan;
+  readonly plan: HostPlan;
   readonly cut: Cut;
-  readonly target: Target;
+  readonly target: HostTarget;
   readonly residents: Residents;
   readonly space: Workspace;
   /** What all jobs have in common. */
@@ -93,7 +87,7 @@ export interface Step {
  *
  * Whatever ends the iteration, the call's memory is free again.
  */
-export function* forward(machine: Machine, plan: AttentionPlan, target: Target): Generator<Step> {
+export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): Generator<Step> {
   if (countRows(plan) === 0) return;
   if (plan.keys === 0) return fillUnseen(target);
   const { kernels, arena } = machine;
@@ -151,12 +145,12 @@ function* runWaves(call: Call): Generator<Step> {
   }
 }
 
-function rowsOf({ runs }: Wave, { group }: AttentionPlan): number {
+function rowsOf({ runs }: Wave, { group }: HostPlan): number {
   return runs.reduce((sum, { from, to }) => sum + (to - from) * group, 0);
 }
 
 /** No key at all: every row gives 0 and -inf. */
-function fillUnseen(target: Target): void {
+function fillUnseen(target: HostTarget): void {
   const fill = (view: View, value: number) => {
     const [batch, heads, rows, columns] = view.shape;
     const row = zerosLike(view.data, rows * columns).fill(value) as Elements;
@@ -168,7 +162,7 @@ function fillUnseen(target: Target): void {
   if (target.lse) fill(target.lse, -Infinity);
 }
 
-function findResidents(plan: AttentionPlan, target: Target, arena: Arena): Residents {
+function findResidents(plan: HostPlan, target: HostTarget, arena: Arena): Residents {
   const v = locate(plan.v, arena);
   return {
     q: locate(plan.q, arena),
@@ -184,15 +178,15 @@ function findResidents(plan: AttentionPlan, target: Target, arena: Arena): Resid
  * so these must be neighbours, and f32. Rows a multiple of 512 bytes apart fall into few sets of the
  * first cache: at D = 128 that costs 12 %, and packing them pays from some rows of queries on.
  */
-function canStay({ v, valueDim, queries, group }: AttentionPlan, { strides }: Resident): boolean {
+function canStay({ v, valueDim, queries, group }: HostPlan, { strides }: Resident): boolean {
   const readable = v.dtype === "f32" && (strides[3] === 4 || valueDim === 1);
   return readable && (strides[2] % 512 !== 0 || queries * group <= 64);
 }
 
 function commonJob(
   { splats }: Machine,
-  plan: AttentionPlan,
-  target: Target,
+  plan: HostPlan,
+  target: HostTarget,
   { tiles }: Cut,
 ): IntegerFields {
   const { dim, valueDim, group, keys, band } = plan;

@@ -1,16 +1,12 @@
 /**
- * Staging: rows of the caller's tensors on their way into linear memory and back. A tensor that
- * lives in linear memory already is read where it is.
+ * Staging: tensors that live in linear memory already are read where they are.
  *
  * @module
  */
 
-import { bytesPerElement, type DType } from "../dtype.ts";
+import { bytesPerElement, type DType, type Elements } from "../dtype.ts";
 import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
-
-/** Elements as they are copied: f32, or the bits of 16-bit ones. */
-export type Elements = View["data"];
 
 /** Where a tensor lives in linear memory, and its strides in bytes. */
 export interface Resident {
@@ -43,64 +39,4 @@ export function elementsOver(arena: Arena, at: number, length: number, dtype: DT
   return dtype === "f32"
     ? new Float32Array(buffer, at, length)
     : new Uint16Array(buffer, at, length);
-}
-
-/** Element of `data` at which row `n` of head `h` of batch `b` begins. */
-function rowAt(view: View, b: number, h: number, n: number): number {
-  const { offset, strides } = view;
-  return offset + b * strides[0] + h * strides[1] + n * strides[2];
-}
-
-/** A buffer that another engine's memory outgrew holds nothing, and would be read as NaN. */
-function checkAttached(data: Elements, whose: string): void {
-  if (data.length > 0) return;
-  throw new TypeError(`Cannot attend: ${whose} buffer was detached while the call ran`);
-}
-
-/** Copies the rows `from` to `to` of one head, contiguous, to `target`. */
-export function copyRowsIn(
-  view: View,
-  b: number,
-  h: number,
-  from: number,
-  to: number,
-  target: Elements,
-): void {
-  const { data, shape, strides } = view;
-  checkAttached(data, "an input's");
-  const width = shape[3];
-  const start = rowAt(view, b, h, from);
-  if (strides[3] === 1 && (strides[2] === width || to - from === 1)) {
-    target.set(data.subarray(start, start + (to - from) * width));
-    return;
-  }
-  for (let n = from, at = 0; n < to; n++, at += width) {
-    const row = rowAt(view, b, h, n);
-    if (strides[3] === 1) target.set(data.subarray(row, row + width), at);
-    else for (let d = 0; d < width; d++) target[at + d] = data[row + d * strides[3]];
-  }
-}
-
-/** Copies contiguous rows from `source` to the rows `from` to `to` of one head. */
-export function copyRowsOut(
-  source: Elements,
-  view: View,
-  b: number,
-  h: number,
-  from: number,
-  to: number,
-): void {
-  const { data, shape, strides } = view;
-  checkAttached(data, "`out`'s");
-  const width = shape[3];
-  const start = rowAt(view, b, h, from);
-  if (strides[3] === 1 && (strides[2] === width || to - from === 1)) {
-    data.set(source.subarray(0, (to - from) * width), start);
-    return;
-  }
-  for (let n = from, at = 0; n < to; n++, at += width) {
-    const row = rowAt(view, b, h, n);
-    if (strides[3] === 1) data.set(source.subarray(at, at + width), row);
-    else for (let d = 0; d < width; d++) data[row + d * strides[3]] = source[at + d];
-  }
 }

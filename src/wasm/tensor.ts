@@ -5,12 +5,12 @@
  */
 
 import type { EngineTensor } from "../backend.ts";
-import { bytesPerElement, type DType, type TensorData } from "../dtype.ts";
+import { bytesPerElement, type DType, type HostData } from "../dtype.ts";
 import { sizeOf } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 
 /** An array over linear memory; f16 is a `Float16Array` where the runtime has it. */
-function arrayOver(arena: Arena, at: number, size: number, dtype: DType): TensorData {
+function arrayOver(arena: Arena, at: number, size: number, dtype: DType): HostData {
   const { buffer } = arena.memory;
   if (dtype === "f32") return new Float32Array(buffer, at, size);
   const half = dtype === "f16" && typeof Float16Array !== "undefined";
@@ -22,7 +22,7 @@ export function allocateTensor(
   arena: Arena,
   extents: readonly number[],
   dtype: DType,
-): EngineTensor<TensorData> {
+): EngineTensor<HostData> {
   const shape = Object.freeze([...extents]);
   const size = sizeOf(shape);
   let at: number | undefined = arena.allocateZeroed(size * bytesPerElement(dtype));
@@ -35,7 +35,7 @@ export function allocateTensor(
     shape,
     dtype,
     // A property of its own, so that `{ ...tensor, shape, strides }` is a view of it.
-    get data(): TensorData {
+    get data(): HostData {
       if (at === undefined) {
         throw new TypeError(`Cannot use a tensor of shape [${shape}] after \`free()\``);
       }

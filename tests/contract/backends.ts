@@ -5,18 +5,32 @@
  */
 
 import { test } from "node:test";
+import { assert, assertEquals } from "@std/assert";
 import { createEngine, type Engine, type EngineOptions } from "@flashtile/attention";
 import { countThreads } from "../../src/wasm/backend.ts";
 import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
+import { noGpu, sharedDevice } from "../support/device.ts";
 
-/** What a backend may have or lack. */
-export type Feature = "attentionSync" | "maxMemoryBytes";
+/**
+ * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
+ * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
+ * while the call runs, rows whose bits do not depend on how many others there are.
+ */
+export type Feature =
+  | "attentionSync"
+  | "maxMemoryBytes"
+  | "hostTensors"
+  | "linearMemory"
+  | "readsWhileRunning"
+  | "sameBitsForFewRows";
 
 /** A backend under test. */
 export interface BackendUnderTest {
   readonly name: string;
   /** Threads that it has. */
   readonly threads: number;
+  /** Bytes that it keeps for later calls at most; without it, what a call had stays. */
+  readonly idleBytes?: number;
   /** Makes an engine on it. */
   make(options?: EngineOptions): Promise<Engine>;
   /** Why it cannot run here, in words. */
@@ -53,6 +67,29 @@ function threaded(threads: number): BackendUnderTest {
   };
 }
 
+const webgpu: BackendUnderTest = {
+  name: "webgpu",
+  threads: 1,
+  idleBytes: 64 * 2 ** 20, // Buffers that wait to be used again.
+  async make(options) {
+    const engine = await createEngine({
+      backend: "webgpu",
+      device: await sharedDevice(),
+      ...options,
+    });
+    return engine as unknown as Engine; // Tests of its own tensors are left out below.
+  },
+  ...(noGpu !== undefined && { unavailable: noGpu }),
+  lacks: {
+    attentionSync: "nobody can wait for a GPU without a promise",
+    maxMemoryBytes: "the GPU's memory has no bound that an engine could set",
+    hostTensors: "its own tensors are buffers: tests/webgpu",
+    linearMemory: "its memory is a pool of buffers: tests/webgpu",
+    readsWhileRunning: "arrays are uploaded before the call runs",
+    sameBitsForFewRows: "keys are split where a head has few rows",
+  },
+};
+
 /** The list. */
 export const backends: readonly BackendUnderTest[] = [
   wasm("simd"),
@@ -60,7 +97,15 @@ export const backends: readonly BackendUnderTest[] = [
   threaded(2),
   threaded(3),
   { name: "auto", threads: countThreads("auto"), make: (options) => createEngine(options) },
+  webgpu,
 ];
+
+/** Asserts that an engine has no more memory than `bytes`, or than its backend keeps for later. */
+export function assertGivenBack(engine: Engine, bytes: number, backend: BackendUnderTest): void {
+  const { idleBytes } = backend;
+  if (idleBytes === undefined) assertEquals(engine.memoryBytes, bytes);
+  else assert(engine.memoryBytes <= idleBytes, `${engine.memoryBytes} bytes`);
+}
 
 /** Makes an engine, lends it, and closes it whatever happens. */
 export async function withEngine(

@@ -12,7 +12,7 @@ import {
   sizesOf,
 } from "../support/problem.ts";
 import { seeded, whole } from "../support/random.ts";
-import { contract, withEngine } from "./backends.ts";
+import { assertGivenBack, contract, withEngine } from "./backends.ts";
 
 /** Bytes of a mebibyte. */
 const MiB = 2 ** 20;
@@ -42,6 +42,7 @@ contract(
       });
     }
   },
+  { needs: "linearMemory" },
 );
 
 contract("memoryBytes does not depend on the number of queries", async (engine, { threads }) => {
@@ -51,7 +52,7 @@ contract("memoryBytes does not depend on the number of queries", async (engine, 
   await run(engine, zeros(sizesOf({ Nq: 30_000 * threads, Nk: 16, D: 64 })));
   assertEquals(engine.memoryBytes, bytes);
   assert(bytes <= 4 * MiB * threads, `${bytes} bytes`);
-});
+}, { needs: "linearMemory" });
 
 contract(
   "memoryBytes does not depend on the number of heads and batches",
@@ -63,6 +64,7 @@ contract(
     await run(engine, zeros(sizesOf({ B: 3, Hq, Nq: 20, Nk: 500, D: 64 })));
     assertEquals(engine.memoryBytes, bytes);
   },
+  { needs: "linearMemory" },
 );
 
 /** Fifty shapes, drawn once. */
@@ -78,7 +80,7 @@ const mixed = (() => {
   });
 })();
 
-contract("memoryBytes stays the same over 1,000 mixed calls", async (engine) => {
+contract("memoryBytes stays the same over 1,000 mixed calls", async (engine, backend) => {
   const step = async (inputs: Inputs, time: number) => {
     const held = engine.tensor([whole(seeded(time % 50), 1, 2000)]);
     await run(engine, inputs, { lse: time % 2 === 0 });
@@ -88,11 +90,11 @@ contract("memoryBytes stays the same over 1,000 mixed calls", async (engine) => 
   const bytes = engine.memoryBytes;
   for (let time = mixed.length; time < 1000; time++) {
     await step(mixed[time % mixed.length], time);
-    assertEquals(engine.memoryBytes, bytes, `call ${time}`);
+    assertGivenBack(engine, bytes, backend);
   }
 });
 
-contract("memoryBytes stays the same over calls that fail", async (engine) => {
+contract("memoryBytes stays the same over calls that fail", async (engine, backend) => {
   const call = zeros(sizesOf({ Hq: 4, Nq: 300, Nk: 300, D: 32 }));
   await run(engine, call);
   const bytes = engine.memoryBytes;
@@ -103,7 +105,7 @@ contract("memoryBytes stays the same over calls that fail", async (engine) => {
     await errorOf(() => run(engine, call, { onProgress }));
   }
   await run(engine, call);
-  assertEquals(engine.memoryBytes, bytes);
+  assertGivenBack(engine, bytes, backend);
 });
 
 contract(
@@ -185,7 +187,7 @@ contract("engine.tensor() is zero, also where memory was used before", async (en
     tensor.free();
     await run(engine, mixed[time]);
   }
-});
+}, { needs: "hostTensors" });
 
 contract("engine.tensor() has the shape and dtype that were asked for", (engine) => {
   for (const shape of [[2, 3, 4, 5], [7], [0, 4], []]) {
@@ -194,7 +196,7 @@ contract("engine.tensor() has the shape and dtype that were asked for", (engine)
     assertEquals(tensor.dtype, "f32");
     assertEquals(tensor.data.length, count(shape));
   }
-});
+}, { needs: "hostTensors" });
 
 contract("engine.tensor() keeps its elements while memory grows", async (engine) => {
   const tensor = engine.tensor([4, 4]);
@@ -203,7 +205,7 @@ contract("engine.tensor() keeps its elements while memory grows", async (engine)
   await run(engine, zeros(sizesOf({ Nq: 1, Nk: 20_000, D: 64 })));
   assert(engine.memoryBytes > bytes);
   assertSameBits(tensor.data, Array.from({ length: 16 }, (_, at) => at));
-});
+}, { needs: "hostTensors" });
 
 contract("engine.tensor() gives its memory back, once", (engine) => {
   const shape = [100_000];
@@ -219,7 +221,7 @@ contract("engine.tensor() gives its memory back, once", (engine) => {
   const bytes = engine.memoryBytes;
   for (let time = 0; time < 100; time++) engine.tensor(shape)[Symbol.dispose]();
   assertEquals(engine.memoryBytes, bytes);
-});
+}, { needs: "hostTensors" });
 
 contract("engine.tensor() cannot be used after free()", async (engine) => {
   const q = engine.tensor([2, 3]), k = engine.tensor([2, 3]);
@@ -233,7 +235,7 @@ contract("engine.tensor() cannot be used after free()", async (engine) => {
     assertEquals(error.message, message);
   }
   assertEquals(engine.memoryBytes, bytes);
-});
+}, { needs: "hostTensors" });
 
 /** Values `[H, Nk, Dv]` stored as `[H, Dv, Nk]` in an engine's memory, as some write them. */
 function transposedValues(engine: Engine, { k, v }: Inputs) {
@@ -263,7 +265,7 @@ contract("attention() is right where its own need makes memory grow", async (eng
   const bytes = engine.memoryBytes;
   assertSameBits((await run(engine, { ...inputs, v })).out.data, expected);
   assert(engine.memoryBytes > bytes);
-});
+}, { needs: "hostTensors" });
 
 contract("attention() is right where another call makes memory grow", async (engine) => {
   const inputs = inputsOf(randomProblem(sizesOf({ Hq: 3, Nq: 1500, Nk: 24, D: 512 }), 4));
@@ -278,7 +280,7 @@ contract("attention() is right where another call makes memory grow", async (eng
   const { out } = await run(engine, { ...inputs, v }, { onProgress });
   assert(times > 1);
   assertSameBits(out.data, expected.out.data);
-});
+}, { needs: "hostTensors" });
 
 contract("attention() writes in place where its own need makes memory grow", async (engine) => {
   const inputs = inputsOf(randomProblem(sizesOf({ Hq: 2, Nq: 40, Nk: 4000, D: 64 }), 5));
@@ -289,4 +291,4 @@ contract("attention() writes in place where its own need makes memory grow", asy
   await run(engine, { ...inputs, q: view }, { out: view });
   assert(engine.memoryBytes > bytes);
   assertSameBits(memory.data, (await run(engine, inputs)).out.data);
-});
+}, { needs: "hostTensors" });

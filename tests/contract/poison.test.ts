@@ -64,6 +64,7 @@ const masked = [
 ];
 
 for (const [place, put] of Object.entries(places)) {
+  const needs = place === "its own memory" ? "hostTensors" : undefined;
   contract(
     `attention() lets no poison out of keys that no row sees, in ${place}`,
     async (engine) => {
@@ -84,6 +85,7 @@ for (const [place, put] of Object.entries(places)) {
         c.free();
       }
     },
+    { needs },
   );
 
   contract(`attention() keeps a NaN to the rows that see it, in ${place}`, async (engine) => {
@@ -113,7 +115,7 @@ for (const [place, put] of Object.entries(places)) {
       }
       c.free();
     }
-  });
+  }, { needs });
 }
 
 contract("attention() keeps a NaN in one value to its column", async (engine) => {
@@ -202,6 +204,7 @@ const repeats = [0, 1, 2, 3, 4, 5, 6, 7].map((bits) =>
 );
 
 for (const [place, put] of Object.entries(places)) {
+  const needs = place === "its own memory" ? "hostTensors" : undefined;
   contract(
     `attention() gives zero for rows that see no key of repeated values, in ${place}`,
     async (
@@ -220,5 +223,6 @@ for (const [place, put] of Object.entries(places)) {
         p.free();
       }
     },
+    { needs },
   );
 }

@@ -46,7 +46,7 @@ contract("attention() keeps resident values of stride 0 with NaN to seen rows", 
     assertSameBits(out.data, out.data.map((_, at) => at < 16 ? 0 : NaN), `strides ${strides}`);
     memory.free();
   }
-});
+}, { needs: "hostTensors" });
 
 /** Makes an engine's memory grow. */
 function grow(engine: Engine): void {
@@ -74,7 +74,7 @@ contract("attention() writes in place into a strided view while memory grows", a
   };
   await engine.attention(view, inputs.k, inputs.v, { out: view, onProgress });
   rows((row, at) => assertSameBits(row, expected.subarray(at, at + 512)));
-});
+}, { needs: "hostTensors" });
 
 contract("attention() says that an input was detached while the call ran", async (engine) => {
   const inputs = inputsOf(randomProblem(sizesOf({ Hq: 3, Nq: 1500, Nk: 24, D: 512 }), 4));
@@ -99,7 +99,7 @@ contract("attention() says that an input was detached while the call ran", async
   }
   const { out } = await engine.attention(inputs.q, inputs.k, inputs.v);
   assertEquals(out.shape, inputs.q.shape);
-});
+}, { needs: "readsWhileRunning" });
 
 contract("attention() says that out was detached while the call ran", async (engine) => {
   const { q, k, v } = inputsOf(randomProblem(sizesOf({ Hq: 3, Nq: 1500, Nk: 24, D: 512 }), 5));
@@ -137,4 +137,5 @@ contract(
       );
     });
   },
+  { needs: "hostTensors" },
 );

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { AnyTensor, DType, Engine, Tensor, TensorData } from "@flashtile/attention";
+import type { DType, Engine, HostData, HostTensor, Tensor } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
 import {
   type Call,
@@ -118,13 +118,13 @@ contract("attention() rounds its f32 result once where it is stored in 16 bits",
     const out = { data: new Uint16Array(numbers.length), shape, dtype };
     const result = await engine.attention(q, k, v, { out });
     assertEquals(Array.from(out.data), Array.from(bitsIn(numbers, dtype)));
-    assert(result.out as AnyTensor === out);
+    assert(result.out as HostTensor === out);
   }
 });
 
 contract("attention() stores its result as q is stored", async (engine) => {
   const problem = inputsOf(randomProblem(sizesOf({ Nq: 5, D: 4 }), 4));
-  const kinds: [AnyTensor, DType, new (length: number) => TensorData][] = [
+  const kinds: [HostTensor, DType, new (length: number) => HostData][] = [
     [problem.q, "f32", Float32Array],
     [stored(problem.q, "f16"), "f16", Uint16Array],
     [stored(problem.q, "bf16"), "bf16", Uint16Array],
@@ -221,7 +221,7 @@ contract("engine.tensor() keeps 16-bit numbers, zero at first", (engine) => {
       tensor.free();
     }
   }
-});
+}, { needs: "hostTensors" });
 
 /** Element types for the tensors of a random call, and which of them live in the engine's memory. */
 const storedCalls = fc.record({
@@ -245,7 +245,7 @@ contract("attention() gives the same bits for 16-bit tensors anywhere", async (e
   await fc.assert(
     fc.asyncProperty(storedCalls, async ({ call, out, floats, which, ...kinds }) => {
       const held: { free(): void }[] = [];
-      const place = (tensor: Tensor, dtype: DType, bit: number): AnyTensor => {
+      const place = (tensor: Tensor, dtype: DType, bit: number): HostTensor => {
         const one = stored(tensor, dtype, floats);
         if ((which & bit) === 0) return one;
         const there = residentOf(engine, one);
@@ -265,7 +265,7 @@ contract("attention() gives the same bits for 16-bit tensors anywhere", async (e
     }),
     runs(80),
   );
-});
+}, { needs: "hostTensors" });
 
 contract("attentionSync() gives the bits of attention() in 16 bits", async (engine) => {
   const problem = problemOf(sizesOf({ Hq: 4, Hkv: 2, Nq: 65, Nk: 130, D: 31 }), 9);

@@ -1,6 +1,6 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { type AnyTensor, createEngine, type Engine, type TensorData } from "@flashtile/attention";
+import { createEngine, type Engine, type HostData, type HostTensor } from "@flashtile/attention";
 import { cutPlan } from "../../src/wasm/jobs.ts";
 import { threadsUnavailable } from "../../src/wasm/threads/spawn.ts";
 import { assertSameBits } from "../support/bits.ts";
@@ -50,13 +50,13 @@ const cases: readonly Case[] = [
   { name: "keys in parts, many heads", sizes: { B: 3, Hq: 8, Nq: 2, Nk: 5000, D: 16, Dv: 20 } },
 ];
 
-function bytesOf({ data: { buffer, byteOffset, byteLength } }: AnyTensor): Uint8Array {
+function bytesOf({ data: { buffer, byteOffset, byteLength } }: HostTensor): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 interface Results {
-  readonly out: AnyTensor;
-  readonly lse: AnyTensor;
+  readonly out: HostTensor;
+  readonly lse: HostTensor;
 }
 
 function assertSame(actual: Results, expected: Results, what: string): void {
@@ -210,7 +210,7 @@ test("an engine's tensors of before its shared memory grew still name its memory
   await withTeam(async (engine, expected) => {
     const q = engine.tensor(large.q.shape);
     q.data.set(large.q.data);
-    const old: TensorData = q.data;
+    const old: HostData = q.data;
     const bytes = engine.memoryBytes;
     const held = engine.tensor([2 ** 22]);
     assert(engine.memoryBytes > bytes);

@@ -150,7 +150,7 @@ contract("attention() gives the same bits for tensors in its own memory", async 
     }),
     runs(120),
   );
-});
+}, { needs: "hostTensors" });
 
 contract("attention() gives the same bits in place in its own memory", async (engine) => {
   await fc.assert(
@@ -165,4 +165,4 @@ contract("attention() gives the same bits in place in its own memory", async (en
     }),
     runs(150),
   );
-});
+}, { needs: "hostTensors" });

@@ -61,7 +61,7 @@ contract("attention() gives the same bits for rows in two calls", async (engine)
       assertSameBits(lse.data, slice(whole.lse.data, whole.lse.shape, 2, from, to), "lse");
     }
   });
-});
+}, { needs: "sameBitsForFewRows" });
 
 contract("attention() gives the same bits for one query head alone", async (engine) => {
   await everyProblem(50, async ({ problem, meaning, part: share }) => {

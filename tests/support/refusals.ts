@@ -53,7 +53,8 @@ const kinds: Refusal[] = [
     what: "q without data",
     q: {},
     error: TypeError,
-    message: "Cannot attend: `q.data` must be a Float32Array, Float16Array or Uint16Array, " +
+    message:
+      "Cannot attend: `q.data` must be a Float32Array, Float16Array, Uint16Array or GPUBuffer, " +
       "got undefined",
   },
   {
@@ -98,21 +99,24 @@ const kinds: Refusal[] = [
     what: "float64 data",
     k: { data: new Float64Array(160), shape: [2, 2, 5, 8] },
     error: TypeError,
-    message: "Cannot attend: `k.data` must be a Float32Array, Float16Array or Uint16Array, " +
+    message:
+      "Cannot attend: `k.data` must be a Float32Array, Float16Array, Uint16Array or GPUBuffer, " +
       "got Float64Array",
   },
   {
     what: "data in a plain array",
     k: { data: [1, 2], shape: [1, 2] },
     error: TypeError,
-    message: "Cannot attend: `k.data` must be a Float32Array, Float16Array or Uint16Array, " +
+    message:
+      "Cannot attend: `k.data` must be a Float32Array, Float16Array, Uint16Array or GPUBuffer, " +
       "got Array",
   },
   {
     what: "an array of another kind that only bears the name",
     q: { data: new Half(192), shape: [2, 4, 3, 8] },
     error: TypeError,
-    message: "Cannot attend: `q.data` must be a Float32Array, Float16Array or Uint16Array, " +
+    message:
+      "Cannot attend: `q.data` must be a Float32Array, Float16Array, Uint16Array or GPUBuffer, " +
       "got Float16Array",
   },
   {
@@ -366,7 +370,7 @@ const options: Refusal[] = [
     options: { casual: true },
     error: TypeError,
     message: "Cannot attend: unknown option `casual`, known are causal, offset, scale, layout, " +
-      "lse, out, signal, onProgress, window, softcap, alibi, bias, mask, sinks, kvLengths, " +
+      "lse, out, signal, encoder, onProgress, window, softcap, alibi, bias, mask, sinks, kvLengths, " +
       "cuSeqlens, blockMask",
   },
   {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { AnyTensor, Engine, Tensor, TensorData } from "@flashtile/attention";
+import type { Engine, HostData, HostTensor, Tensor } from "@flashtile/attention";
 
 /** A tensor in an engine's memory. */
 export interface ResidentTensor extends Tensor {
@@ -25,7 +25,7 @@ export function resident(engine: Engine, tensor: Tensor): ResidentTensor {
 }
 
 /** The same for a tensor of any element type: its bits are copied. */
-export function residentOf(engine: Engine, tensor: AnyTensor): AnyTensor & { free(): void } {
+export function residentOf(engine: Engine, tensor: HostTensor): HostTensor & { free(): void } {
   const memory = engine.tensor([tensor.data.length], tensor.dtype ?? "f32");
   bytesOf(memory.data).set(bytesOf(tensor.data));
   return {
@@ -37,6 +37,6 @@ export function residentOf(engine: Engine, tensor: AnyTensor): AnyTensor & { fre
   };
 }
 
-function bytesOf({ buffer, byteOffset, byteLength }: TensorData): Uint8Array {
+function bytesOf({ buffer, byteOffset, byteLength }: HostData): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DType, Tensor, TensorData } from "@flashtile/attention";
+import type { DType, HostData, Tensor } from "@flashtile/attention";
 
 /** The element types of 16 bits. */
 export type Storage = Exclude<DType, "f32">;
@@ -80,7 +80,7 @@ export function bitsIn(data: ArrayLike<number>, storage: Storage): Uint16Array<A
 }
 
 /** A tensor as it is stored in another element type; f16 also as a `Float16Array` where it exists. */
-export function stored(tensor: Tensor, dtype: DType, asFloats = false): Tensor<TensorData> {
+export function stored(tensor: Tensor, dtype: DType, asFloats = false): Tensor<HostData> {
   if (dtype === "f32") return tensor;
   const bits = bitsIn(tensor.data, dtype);
   const floats = asFloats && dtype === "f16" && typeof Float16Array !== "undefined";
@@ -88,7 +88,7 @@ export function stored(tensor: Tensor, dtype: DType, asFloats = false): Tensor<T
 }
 
 /** The elements of a tensor's data as numbers. */
-export function numbersIn(data: TensorData, dtype: DType | undefined): Float32Array {
+export function numbersIn(data: HostData, dtype: DType | undefined): Float32Array {
   if (!(data instanceof Uint16Array)) return Float32Array.from(data);
   return Float32Array.from(data, (bits) => decode(bits, dtype as Storage));
 }

@@ -43,9 +43,13 @@ const refused: Refused[] = [
     RangeError,
     "`threads` above 1 needs the library's own binary, not `module`",
   ],
-  ...["device", "gpu"].map((name) =>
-    [`${name}, yet`, { [name]: {} }, Error, `option \`${name}\` is not supported yet`] as Refused
-  ),
+  ["no device as device", { device: {} }, TypeError, "`device` must be a GPUDevice"],
+  [
+    "no GPU as gpu",
+    { gpu: {} },
+    TypeError,
+    "`gpu` must be a GPU, as `navigator.gpu` is",
+  ],
   [
     "bytes as module",
     { module: new Uint8Array(8) },
@@ -103,12 +107,21 @@ test("createEngine() accepts one thread and options of undefined", async () => {
   }
 });
 
-test("createEngine() refuses webgpu by name and says why", async () => {
-  const error = await errorOf(() => createEngine({ backend: "webgpu" }));
-  assertInstanceOf(error, BackendUnavailableError);
-  const { message, backend, name } = error as BackendUnavailableError;
-  assertEquals(message, "Cannot use the webgpu backend: the WebGPU backend is not supported yet");
-  assertEquals([backend, name], ["webgpu", "BackendUnavailableError"]);
+test("createEngine() refuses webgpu by name where it cannot be had, and says why", async () => {
+  const broken = [
+    [() => Promise.resolve(null), "no adapter was found: there is no GPU, or no driver for it"],
+    [() => Promise.reject(new Error("no")), "asking for an adapter failed: no"],
+  ] as const;
+  for (const [requestAdapter, reason] of broken) {
+    const gpu = { requestAdapter } as unknown as GPU;
+    const error = await errorOf(() => createEngine({ backend: "webgpu", gpu }));
+    assertInstanceOf(error, BackendUnavailableError);
+    const { message, backend, name } = error as BackendUnavailableError;
+    assertEquals(message, `Cannot use the webgpu backend: ${reason}`);
+    assertEquals([backend, name], ["webgpu", "BackendUnavailableError"]);
+    const offered = await capabilities({ gpu });
+    assertEquals(offered.webgpu, { available: false, software: false, reason });
+  }
 });
 
 test("createEngine() refuses to run without SIMD and says why", async () => {
@@ -143,18 +156,17 @@ test("createEngine() tells its backend and why it was taken", async () => {
     const words = count === 1 ? "one thread" : `${count} threads`;
     assertEquals(engine.backend, "wasm");
     assertEquals(engine.reason, `${wasm.binary} binary, ${words}: ${wasm.reason}`);
-    assertEquals(engine.capabilities, await capabilities());
+    assertEquals(await engine.capabilities(), await capabilities());
     await engine.close();
   }
 });
 
 test("capabilities() tells what runs and why", async () => {
   const { backend, reason, wasm, webgpu, threads } = await capabilities();
-  assertEquals(backend, "wasm");
-  assertEquals(reason, `${wasm.binary} binary: ${wasm.reason}`);
+  assertEquals(backend, webgpu.available && !webgpu.software ? "webgpu" : "wasm");
+  if (backend === "wasm") assertEquals(reason, `${wasm.binary} binary: ${wasm.reason}`);
   assert(wasm.available);
   assert(wasm.binary === "simd" || wasm.binary === "relaxed");
-  assertEquals(webgpu.available, false);
   // Every runtime that the tests run on has workers and shared memory.
   assertEquals(threads.available, true);
   assert(Number.isSafeInteger(threads.count) && threads.count >= 1);

@@ -4,7 +4,7 @@ import { Arena } from "../../src/wasm/arena.ts";
 import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
 import { forward } from "../../src/wasm/forward.ts";
 import { compileBinary, instantiate } from "../../src/wasm/module.ts";
-import { planAttention } from "../../src/plan.ts";
+import { type HostPlan, planAttention } from "../../src/plan.ts";
 import type { Batch } from "../../src/wasm/team.ts";
 import { cells, firstHolding } from "../../src/wasm/threads/control.ts";
 import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/threads/spawn.ts";
@@ -17,7 +17,7 @@ import { inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
 const lost = "Cannot attend: a worker thread ended while the call ran; call again";
 
 const inputs = inputsOf(randomProblem(sizesOf({ Hq: 4, Nq: 300, D: 64 }), 1));
-const plan = planAttention(inputs.q, inputs.k, inputs.v);
+const plan = planAttention(inputs.q, inputs.k, inputs.v) as HostPlan;
 
 /** A team, and a call whose batches it runs. */
 interface Fixture {

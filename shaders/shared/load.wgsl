@@ -1,0 +1,59 @@
+// load_$TENSOR(at, index, extent): four neighbouring elements of a row that begins at element `at`,
+// widened to f32. `index` counts vectors of four; elements from `extent` on are 0.
+
+#if $TENSOR_f32
+#if $TENSOR_vec
+@group(0) @binding($BINDING) var<storage, read> $TENSOR: array<vec4f>;
+
+fn load_$TENSOR(at: u32, index: u32, extent: u32) -> vec4f {
+  if (4 * index >= extent) {
+    return vec4f(0);
+  }
+  return $TENSOR[at / 4 + index];
+}
+#else
+@group(0) @binding($BINDING) var<storage, read> $TENSOR: array<f32>;
+
+fn load_$TENSOR(at: u32, index: u32, extent: u32) -> vec4f {
+  var four = vec4f(0);
+  for (var i = 0u; i < min(4, extent - min(extent, 4 * index)); i++) {
+    four[i] = $TENSOR[at + (4 * index + i) * p.$TENSOR_column];
+  }
+  return four;
+}
+#end
+#else
+#if $TENSOR_vec
+@group(0) @binding($BINDING) var<storage, read> $TENSOR: array<vec2u>;
+
+fn load_$TENSOR(at: u32, index: u32, extent: u32) -> vec4f {
+  if (4 * index >= extent) {
+    return vec4f(0);
+  }
+  let words = $TENSOR[at / 4 + index];
+#if $TENSOR_f16
+  return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
+#else
+  return bitcast<vec4f>(
+    vec4u(words.x << 16, words.x & 0xffff0000, words.y << 16, words.y & 0xffff0000),
+  );
+#end
+}
+#else
+@group(0) @binding($BINDING) var<storage, read> $TENSOR: array<u32>;
+
+fn load_$TENSOR(at: u32, index: u32, extent: u32) -> vec4f {
+  var four = vec4f(0);
+  for (var i = 0u; i < min(4, extent - min(extent, 4 * index)); i++) {
+    let element = at + (4 * index + i) * p.$TENSOR_column;
+    let bits = ($TENSOR[element / 2] >> (element % 2 * 16)) & 0xffff;
+#if $TENSOR_f16
+    four[i] = unpack2x16float(bits).x;
+#else
+    four[i] = bitcast<f32>(bits << 16);
+#end
+  }
+  return four;
+}
+#end
+#end

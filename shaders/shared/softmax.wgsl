@@ -1,0 +1,55 @@
+// Online softmax: m is the running maximum and l the running sum, in powers of two.
+
+/// Stands for minus infinity, which WGSL may take as never happening.
+const LOWEST: f32 = -3.0e38;
+const LN2: f32 = 0.6931471805599453;
+
+#if REDUCE
+#if SUBGROUPS
+// The TX threads of a row are neighbours in one subgroup.
+fn across_max(value: vec4f, tx: u32, ty: u32) -> vec4f {
+  var all = value;
+  for (var step = 1u; step < TX; step *= 2) {
+    all = max(all, subgroupShuffleXor(all, step));
+  }
+  return all;
+}
+
+fn across_sum(value: vec4f, tx: u32, ty: u32) -> vec4f {
+  var all = value;
+  for (var step = 1u; step < TX; step *= 2) {
+    all += subgroupShuffleXor(all, step);
+  }
+  return all;
+}
+#else
+var<workgroup> exchange: array<vec4f, TX * TY>;
+
+/// Largest over the TX threads of a row. Barriers of the loop around it keep its uses apart.
+fn across_max(value: vec4f, tx: u32, ty: u32) -> vec4f {
+  exchange[tx * TY + ty] = value;
+  workgroupBarrier();
+  var all = value;
+  for (var x = 0u; x < TX; x++) {
+    all = max(all, exchange[x * TY + ty]);
+  }
+  return all;
+}
+
+fn across_sum(value: vec4f, tx: u32, ty: u32) -> vec4f {
+  workgroupBarrier();
+  exchange[tx * TY + ty] = value;
+  workgroupBarrier();
+  var all = vec4f(0);
+  for (var x = 0u; x < TX; x++) {
+    all += exchange[x * TY + ty];
+  }
+  return all;
+}
+#end
+#end
+
+/// Natural logarithm of the sum of exponentials of a row; a row that saw nothing has l = 0.
+fn log_sum_exp(m: f32, l: f32) -> f32 {
+  return select(m * LN2 + log(l), p.minus_infinity, l == 0);
+}

@@ -1,0 +1,91 @@
+/**
+ * The backend that picks for each call: a GPU for work that is worth the way there, else Wasm.
+ *
+ * @module
+ */
+
+import type { Backend, BackendName, Control, EngineTensor, Target } from "./backend.ts";
+import type { DType, TensorData } from "./dtype.ts";
+import { type AttentionPlan, isHostPlan } from "./plan.ts";
+import type { View } from "./tensor.ts";
+
+/**
+ * Multiply-adds of a call in arrays from which on a GPU is taken: two threads need some 30 ms for
+ * them, an upload and a read-back 5 to 15.
+ */
+export const gpuWork = 1e9;
+
+/** Which backend serves a plan best, where there is a GPU. */
+export function chooseFor(plan: AttentionPlan, { encoder }: Control): BackendName {
+  if (!isHostPlan(plan) || encoder !== undefined) return "webgpu";
+  const { batch, queryHeads, queries, keys, dim, valueDim } = plan;
+  return batch * queryHeads * queries * keys * (dim + valueDim) >= gpuWork ? "webgpu" : "wasm";
+}
+
+/**
+ * Wasm, and a GPU behind it. Nobody looks for the GPU before the first call that is worth one: that
+ * takes up to a quarter of a second. Its own tensors are in linear memory.
+ */
+export class AutoBackend implements Backend {
+  readonly #wasm: Backend;
+  readonly #openGpu: () => Promise<Backend | undefined>;
+  #gpu: Promise<Backend | undefined> | undefined;
+  #opened: Backend | undefined;
+
+  /** `openGpu` finds a GPU that is one; `undefined` where there is none. */
+  constructor(wasm: Backend, openGpu: () => Promise<Backend | undefined>) {
+    this.#wasm = wasm;
+    this.#openGpu = openGpu;
+  }
+
+  get name(): BackendName {
+    return (this.#opened ?? this.#wasm).name;
+  }
+
+  get reason(): string {
+    if (this.#opened === undefined) return this.#wasm.reason;
+    return `${this.#opened.reason}; calls below ${gpuWork} multiply-adds: ${this.#wasm.reason}`;
+  }
+
+  get memoryBytes(): number {
+    return this.#wasm.memoryBytes + (this.#opened?.memoryBytes ?? 0);
+  }
+
+  async choose(plan: AttentionPlan, control: Control): Promise<Backend> {
+    if (chooseFor(plan, control) === "wasm") return this.#wasm;
+    this.#gpu ??= this.#open();
+    return await this.#gpu ?? this.#wasm;
+  }
+
+  check(plan: AttentionPlan, control: Control): void {
+    this.#wasm.check(plan, control);
+  }
+
+  run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
+    return this.#wasm.run(plan, target, control);
+  }
+
+  runSync(plan: AttentionPlan, target: Target, control: Control): void {
+    this.#wasm.runSync!(plan, target, control);
+  }
+
+  follow(view: View): () => View {
+    return this.#wasm.follow(view);
+  }
+
+  tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData> {
+    return this.#wasm.tensor(shape, dtype);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#wasm.close(), this.#gpu?.then((gpu) => gpu?.close())]);
+  }
+
+  async #open(): Promise<Backend | undefined> {
+    try {
+      return this.#opened = await this.#openGpu();
+    } catch {
+      return undefined; // A device that cannot be had: Wasm does it.
+    }
+  }
+}

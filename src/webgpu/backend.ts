@@ -1,0 +1,170 @@
+/**
+ * The WebGPU backend: FlashAttention in WGSL on whatever device there is.
+ *
+ * @module
+ */
+
+import type { Backend, Control, EngineTensor, Target } from "../backend.ts";
+import { bytesPerElement, type DType } from "../dtype.ts";
+import { DeviceLostError } from "../errors.ts";
+import { type AttentionPlan, tensorsOf } from "../plan.ts";
+import { isOnHost, sizeOf, type View } from "../tensor.ts";
+import { createBuffer, roles } from "./buffers.ts";
+import { type Gpu, requestGpu, watch } from "./device.ts";
+import { forward } from "./forward.ts";
+import { Session } from "./session.ts";
+
+/** Options of the WebGPU backend. */
+export interface WebGpuOptions {
+  /** The caller's device: buffers of it can be passed, and it is not destroyed with the engine. */
+  readonly device?: GPUDevice;
+  /** Where adapters come from; `navigator.gpu` by default. */
+  readonly gpu?: GPU;
+}
+
+/** Makes the backend. */
+export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<Backend> {
+  const { device, gpu = globalThis.navigator?.gpu } = options;
+  if (device !== undefined) return new WebGpuBackend(watch(device), undefined);
+  return new WebGpuBackend(await requestGpu(gpu), () => requestGpu(gpu));
+}
+
+/** A caller's buffer of the engine's; it counts as memory of the engine until it is freed. */
+class GpuTensor implements EngineTensor<GPUBuffer> {
+  readonly data: GPUBuffer;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly #freed: () => void;
+
+  constructor(data: GPUBuffer, shape: readonly number[], dtype: DType, freed: () => void) {
+    this.data = data;
+    this.shape = [...shape];
+    this.dtype = dtype;
+    this.#freed = freed;
+  }
+
+  free(): void {
+    this.data.destroy();
+    this.#freed();
+  }
+
+  [Symbol.dispose](): void {
+    this.free();
+  }
+}
+
+class WebGpuBackend implements Backend {
+  readonly name = "webgpu";
+  readonly reason: string;
+  readonly #renew: (() => Promise<Gpu>) | undefined;
+  #session: Session | undefined;
+  #renewal: Promise<Session> | undefined;
+  readonly #tensors = new Map<GpuTensor, number>();
+
+  constructor(gpu: Gpu, renew: (() => Promise<Gpu>) | undefined) {
+    this.#session = new Session(gpu);
+    this.#renew = renew;
+    this.reason = gpu.adapter;
+  }
+
+  get memoryBytes(): number {
+    let bytes = this.#session?.bytes ?? 0;
+    for (const one of this.#tensors.values()) bytes += one;
+    return bytes;
+  }
+
+  check(plan: AttentionPlan, { encoder }: Control): void {
+    const inputs = [plan.q, plan.k, plan.v];
+    if (
+      plan.out !== null && inputs.some((one) => one.data === plan.out!.data) && !isOnHost(plan.out)
+    ) {
+      throw new RangeError(
+        "Cannot attend: `out` must be another GPUBuffer than the inputs, " +
+          "a GPU cannot read and write one in one pass",
+      );
+    }
+    if (encoder === undefined) return;
+    for (const [name, view] of tensorsOf(plan)) {
+      if (!isOnHost(view)) continue;
+      throw new TypeError(
+        `Cannot attend: \`${name}\` must be a GPUBuffer where \`encoder\` is given`,
+      );
+    }
+  }
+
+  async run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
+    const session = await this.#ready();
+    await forward(session, plan, target, control, () => this.#open());
+  }
+
+  follow(view: View): () => View {
+    return () => view;
+  }
+
+  async createBuffer(shape: readonly number[], dtype: DType): Promise<GPUBuffer> {
+    const { gpu } = await this.#ready();
+    return await createBuffer(gpu, bufferBytes(shape, dtype), roles.storage, `[${shape}] ${dtype}`);
+  }
+
+  tensor(shape: readonly number[], dtype: DType): GpuTensor {
+    const { device } = this.#open().gpu;
+    const bytes = bufferBytes(shape, dtype), most = device.limits.maxBufferSize;
+    if (bytes > most) {
+      throw new RangeError(
+        `Cannot make a tensor of ${bytes} bytes: a buffer of this GPU may have ${most}`,
+      );
+    }
+    const label = `FlashTile tensor [${shape}] ${dtype}`;
+    const data = device.createBuffer({ label, size: bytes, usage: roles.storage });
+    const tensor = new GpuTensor(data, shape, dtype, () => this.#tensors.delete(tensor));
+    this.#tensors.set(tensor, bytes);
+    return tensor;
+  }
+
+  close(): Promise<void> {
+    const session = this.#session;
+    this.#session = undefined;
+    this.#renewal = undefined;
+    for (const tensor of [...this.#tensors.keys()]) tensor.free();
+    session?.close();
+    // The caller's device is the caller's.
+    if (this.#renew !== undefined) session?.gpu.device.destroy();
+    return Promise.resolve();
+  }
+
+  #open(): Session {
+    if (this.#session === undefined) throw new Error("Cannot use an engine after `close()`");
+    return this.#session;
+  }
+
+  /** The session; a new one where the device was lost. */
+  async #ready(): Promise<Session> {
+    const session = this.#open();
+    const reason = session.gpu.lost();
+    if (reason === undefined) return session;
+    if (this.#renew === undefined) {
+      throw new DeviceLostError(`${reason}; make a new engine with a new \`device\``);
+    }
+    this.#renewal ??= this.#replace(this.#renew);
+    return await this.#renewal;
+  }
+
+  async #replace(renew: () => Promise<Gpu>): Promise<Session> {
+    try {
+      const session = new Session(await renew());
+      if (this.#session === undefined) {
+        session.close();
+        session.gpu.device.destroy();
+      }
+      this.#open();
+      return this.#session = session;
+    } finally {
+      this.#renewal = undefined;
+    }
+  }
+}
+
+/** Bytes of a buffer for a tensor: buffers are made of words, and none is empty. */
+function bufferBytes(shape: readonly number[], dtype: DType): number {
+  return Math.max(16, Math.ceil(sizeOf(shape) * bytesPerElement(dtype) / 4) * 4);
+}

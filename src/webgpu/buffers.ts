@@ -1,0 +1,201 @@
+/**
+ * Buffers: a pool of them, so that a call finds what the one before it left, and a ring of uniforms.
+ *
+ * @module
+ */
+
+import type { Gpu } from "./device.ts";
+
+/** `GPUBufferUsage`, which has no name where the GPU comes from a package. */
+export const usages = {
+  mapRead: 0x1,
+  copySource: 0x4,
+  copyTarget: 0x8,
+  uniform: 0x40,
+  storage: 0x80,
+} as const;
+
+/** What buffers are for. */
+export const roles = {
+  /** Read and written by shaders, filled by uploads, copied to be read back. */
+  storage: usages.storage | usages.copySource | usages.copyTarget,
+  /** Read by the caller. */
+  readBack: usages.mapRead | usages.copyTarget,
+  uniform: usages.uniform | usages.copyTarget,
+} as const;
+
+/** Bytes of buffers that wait to be used again, at most. */
+const mostIdleBytes = 64 * 1024 * 1024;
+
+/** Bytes are rounded up to this, or to an eighth of their power of two. */
+const smallestBytes = 1024;
+
+/** Sizes that buffers are made in: some, so that one serves calls of nearly the same size. */
+export function sizeClass(bytes: number): number {
+  if (bytes <= smallestBytes) return smallestBytes;
+  const step = 2 ** Math.max(8, Math.floor(Math.log2(bytes)) - 3);
+  return Math.ceil(bytes / step) * step;
+}
+
+/** Makes a buffer; tells the caller where the device has no room for it. */
+export async function createBuffer(
+  { device, guard }: Gpu,
+  bytes: number,
+  usage: number,
+  label: string,
+): Promise<GPUBuffer> {
+  const most = device.limits.maxBufferSize;
+  if (bytes > most) {
+    throw new RangeError(
+      `Cannot attend: ${bytes} bytes for ${label}, a buffer of this GPU may have ${most}`,
+    );
+  }
+  device.pushErrorScope("out-of-memory");
+  device.pushErrorScope("validation");
+  const buffer = device.createBuffer({ label: `FlashTile ${label}`, size: bytes, usage });
+  const errors = Promise.all([device.popErrorScope(), device.popErrorScope()]);
+  const error = (await guard(errors)).find((found) => found !== null);
+  if (error === undefined) return buffer;
+  buffer.destroy();
+  throw new RangeError(`Cannot attend: no ${bytes} bytes for ${label}: ${error!.message}`);
+}
+
+/** Lends buffers and keeps those that come back, up to a bound. */
+export class BufferPool {
+  readonly #gpu: Gpu;
+  /** By usage and size, those not lent; the least recently used first. */
+  #idle: GPUBuffer[] = [];
+  #bytes = 0;
+  #closed = false;
+
+  constructor(gpu: Gpu) {
+    this.#gpu = gpu;
+  }
+
+  /** Bytes of all buffers, lent or not. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Lends a buffer of at least so many bytes. What it holds is undefined. */
+  async take(bytes: number, usage: number, label: string): Promise<GPUBuffer> {
+    const wanted = Math.min(sizeClass(bytes), this.#gpu.device.limits.maxBufferSize);
+    const size = Math.max(wanted, bytes);
+    const found = this.#idle.findLastIndex((one) => one.size === size && one.usage === usage);
+    if (found >= 0) return this.#idle.splice(found, 1)[0];
+    const buffer = await createBuffer(this.#gpu, size, usage, label);
+    this.#bytes += size;
+    return buffer;
+  }
+
+  /** Takes a buffer back. The queue keeps what is under way apart from what comes later. */
+  give(buffer: GPUBuffer): void {
+    this.#idle.push(buffer);
+    let idle = this.#idle.reduce((sum, { size }) => sum + size, 0);
+    while (this.#closed ? this.#idle.length > 0 : idle > mostIdleBytes) {
+      const oldest = this.#idle.shift()!;
+      idle -= oldest.size;
+      this.drop(oldest);
+    }
+  }
+
+  /** Ends a lent buffer. */
+  drop(buffer: GPUBuffer): void {
+    this.#bytes -= buffer.size;
+    buffer.destroy();
+  }
+
+  /** Stops counting a lent buffer, which lives on for as long as somebody needs it. */
+  forget(buffer: GPUBuffer): void {
+    this.#bytes -= buffer.size;
+  }
+
+  /** Ends all that are not lent, and the others when they come back. */
+  close(): void {
+    this.#closed = true;
+    for (const buffer of this.#idle.splice(0)) this.drop(buffer);
+  }
+}
+
+/** Buffers that one call has borrowed. */
+export class Loan {
+  readonly #pool: BufferPool;
+  readonly #buffers = new Set<GPUBuffer>();
+
+  constructor(pool: BufferPool) {
+    this.#pool = pool;
+  }
+
+  async take(bytes: number, usage: number, label: string): Promise<GPUBuffer> {
+    const buffer = await this.#pool.take(bytes, usage, label);
+    this.#buffers.add(buffer);
+    return buffer;
+  }
+
+  /** Gives one back. */
+  give(buffer: GPUBuffer): void {
+    if (this.#buffers.delete(buffer)) this.#pool.give(buffer);
+  }
+
+  /** Leaves all to the garbage collector. */
+  leave(): void {
+    for (const buffer of this.#buffers) this.#pool.forget(buffer);
+    this.#buffers.clear();
+  }
+
+  /** Gives all back; those that are mapped, or being mapped, are no use any more. */
+  end(): void {
+    for (const buffer of this.#buffers) {
+      if (buffer.mapState === "unmapped") this.#pool.give(buffer);
+      else this.#pool.drop(buffer);
+    }
+    this.#buffers.clear();
+  }
+}
+
+/** Where a dispatch's uniforms are. */
+export interface UniformSlot {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/**
+ * Places for uniforms, used in turn. A slot is written through the queue, after the work that was
+ * submitted before: it can be written again as soon as its reader is submitted.
+ */
+export class UniformRing {
+  readonly #device: GPUDevice;
+  readonly #buffer: GPUBuffer;
+  readonly #slotBytes: number;
+  #next = 0;
+
+  constructor({ device }: Gpu, bytes: number) {
+    const alignment = device.limits.minUniformBufferOffsetAlignment;
+    this.#device = device;
+    this.#slotBytes = Math.ceil(bytes / alignment) * alignment;
+    this.#buffer = device.createBuffer({
+      label: "FlashTile uniforms",
+      size: this.#slotBytes * UniformRing.slots,
+      usage: roles.uniform,
+    });
+  }
+
+  /** Slots: more than one submit ever has dispatches. */
+  static readonly slots = 256;
+
+  get bytes(): number {
+    return this.#buffer.size;
+  }
+
+  write(block: Uint8Array<ArrayBuffer>): UniformSlot {
+    const offset = this.#next * this.#slotBytes;
+    this.#next = (this.#next + 1) % UniformRing.slots;
+    this.#device.queue.writeBuffer(this.#buffer, offset, block);
+    return { buffer: this.#buffer, offset, size: block.byteLength };
+  }
+
+  close(): void {
+    this.#buffer.destroy();
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * Finding WebGPU: `navigator.gpu`, or in Node and Bun the package `webgpu` where it is installed.
+ *
+ * @module
+ */
+
+/** The part of a runtime that looks into the file system. */
+interface Builtins {
+  readonly fs: { existsSync(path: string): boolean };
+  readonly path: { join(...parts: string[]): string; dirname(path: string): string };
+  readonly url: { pathToFileURL(path: string): URL };
+}
+
+interface ProcessLike {
+  readonly versions?: { readonly node?: string };
+  cwd(): string;
+  getBuiltinModule?(name: string): unknown;
+}
+
+/** Made once: it must be referenced for as long as its adapters are used, or the process crashes. */
+let found: Promise<GPU | undefined> | undefined;
+
+/** WebGPU, if this runtime has it. Nothing is ever downloaded. */
+export function findGpu(): Promise<GPU | undefined> {
+  const gpu = globalThis.navigator?.gpu;
+  if (gpu !== undefined) return Promise.resolve(gpu);
+  return found ??= findPackage().catch(() => undefined);
+}
+
+async function findPackage(): Promise<GPU | undefined> {
+  // Touching `process` costs Deno 20 ms, and it has `navigator.gpu` or none.
+  if ("Deno" in globalThis) return undefined;
+  const { process } = globalThis as { process?: ProcessLike };
+  if (process?.versions?.node === undefined || !process.getBuiltinModule) return undefined;
+  const builtins = Object.fromEntries(
+    ["fs", "path", "url"].map((name) => [name, process.getBuiltinModule!(`node:${name}`)]),
+  ) as unknown as Builtins;
+  const entry = findEntry(builtins, process.cwd());
+  if (entry === undefined) return undefined;
+  // By its address: a bare name would make Bun, without a node_modules folder, fetch the package.
+  const { create } = await import(builtins.url.pathToFileURL(entry).href) as {
+    create(options: string[]): GPU;
+  };
+  return create([]);
+}
+
+/** The package's entry in the nearest `node_modules` that has it, from a folder upwards. */
+function findEntry({ fs, path }: Builtins, from: string): string | undefined {
+  for (let folder = from;; folder = path.dirname(folder)) {
+    const entry = path.join(folder, "node_modules", "webgpu", "index.js");
+    if (fs.existsSync(entry)) return entry;
+    if (path.dirname(folder) === folder) return undefined;
+  }
+}

@@ -1,0 +1,86 @@
+import { assert } from "@std/assert";
+import { referenceAttention } from "@flashtile/attention/reference";
+import { planAttention } from "../../src/plan.ts";
+import { viewOf } from "../../src/tensor.ts";
+import { forward } from "../../src/webgpu/forward.ts";
+import { type Bounds, Session } from "../../src/webgpu/session.ts";
+import { gpuTest, sharedGpu } from "../support/device.ts";
+import { assertWithinBudget, measure } from "../support/budget.ts";
+import { naiveAttention } from "../support/naive.ts";
+import { inputsOf, randomProblem, type Sizes, sizesOf } from "../support/problem.ts";
+import { watch } from "../../src/webgpu/device.ts";
+import { findGpu } from "../support/gpu.ts";
+import { createEngine } from "@flashtile/attention";
+
+/** Runs a call under bounds of a session; returns its results and how often it told its progress. */
+async function runBounded(session: Session, sizes: Sizes, options: object) {
+  const problem = randomProblem(sizes, 1);
+  const { q, k, v } = inputsOf(problem);
+  const plan = planAttention(q, k, v, options);
+  const shape = [sizes.B, sizes.Hq, sizes.Nq, sizes.Dv];
+  const out = { data: new Float32Array(shape.reduce((a, b) => a * b)), shape };
+  const rows = {
+    data: new Float32Array(out.data.length / sizes.Dv),
+    shape: [...shape.slice(0, 3), 1],
+  };
+  let steps = 0;
+  const target = { out: viewOf(out, "bhnd"), lse: viewOf(rows, "bhnd") };
+  await forward(session, plan, target, { onProgress: () => steps++ }, () => {});
+  const exact = referenceAttention(q, k, v, options);
+  const naive = naiveAttention(problem, options);
+  assertWithinBudget("out", measure(out.data, naive.out, exact.out.data));
+  assertWithinBudget("lse", measure(rows.data, naive.lse, exact.lse.data));
+  return steps;
+}
+
+const bounds: [name: string, bounds: Partial<Bounds>][] = [
+  ["bindings of 16 KiB over whole arrays", { bindingBytes: 16_384 }],
+  ["bindings of 16 KiB, arrays in parts", { bindingBytes: 16_384, wholeBytes: 20_000 }],
+  ["bindings of 8 KiB, nothing kept", { bindingBytes: 8192, wholeBytes: 100 }],
+];
+
+for (const [name, given] of bounds) {
+  gpuTest(`attention() is right with ${name}`, async () => {
+    const session = new Session(await sharedGpu(), given);
+    session.work = 1e5;
+    const steps = await runBounded(
+      session,
+      sizesOf({ B: 2, Hq: 4, Hkv: 2, Nq: 70, Nk: 300, D: 20 }),
+      { causal: true },
+    );
+    assert(steps > 8, `${steps} steps`);
+    await runBounded(session, sizesOf({ Hq: 2, Hkv: 1, Nq: 1, Nk: 900, D: 64, Dv: 32 }), {});
+    await runBounded(session, sizesOf({ B: 2, Hq: 2, Nq: 100, Nk: 50, D: 64 }), {
+      causal: true,
+      offset: [5, -3],
+    });
+    session.close();
+  });
+}
+
+gpuTest("attention() is right on a device at the default limits", async () => {
+  const adapter = await (await findGpu())!.requestAdapter();
+  const device = await adapter!.requestDevice();
+  const session = new Session(watch(device));
+  await runBounded(session, sizesOf({ Hq: 2, Nq: 70, Nk: 90, D: 64 }), { causal: true });
+  await runBounded(session, sizesOf({ Hq: 2, Nq: 40, Nk: 50, D: 300, Dv: 200 }), {});
+  session.close();
+  device.destroy();
+});
+
+gpuTest("attention() is right where a head is larger than a binding can be", async () => {
+  // 144 MiB of keys where the default is 128 MiB: one query is enough.
+  const adapter = await (await findGpu())!.requestAdapter();
+  const device = await adapter!.requestDevice();
+  const engine = await createEngine({ backend: "webgpu", device });
+  const Nk = 2 ** 19 + 2 ** 16, D = 64;
+  const k = { data: new Float32Array(Nk * D), shape: [Nk, D] };
+  const v = { data: new Float32Array(Nk * 4), shape: [Nk, 4] };
+  for (let j = 0; j < Nk; j++) v.data[j * 4] = j % 2;
+  const q = { data: new Float32Array(D).fill(1), shape: [1, D] };
+  k.data.fill(4, (Nk - 1) * D); // The last key takes all the weight.
+  const { out } = await engine.attention(q, k, v);
+  await engine.close();
+  device.destroy();
+  assert(Math.abs(out.data[0] - 1) < 1e-3, `${out.data}`);
+});

@@ -1,0 +1,93 @@
+import { test } from "node:test";
+import { assert, assertEquals } from "@std/assert";
+import type { DType } from "@flashtile/attention";
+import { encodeParameters, parameterBytes, parameterFields } from "../../src/webgpu/parameters.ts";
+import { pipelineOf } from "../../src/webgpu/pipelines.ts";
+import {
+  type Access,
+  chooseSlices,
+  chooseTile,
+  fits,
+  forwardCode,
+  keysOf,
+  mergeCode,
+  rowsOf,
+  tiles,
+  workgroupBytes,
+} from "../../src/webgpu/variants.ts";
+import { gpuTest, sharedGpu } from "../support/device.ts";
+import { errorOf } from "../support/errors.ts";
+
+/** What every device has. */
+const defaults = { maxComputeWorkgroupStorageSize: 16_384, maxComputeInvocationsPerWorkgroup: 256 };
+
+const access = (dtype: DType, vectors = true): Access => ({ dtype, vectors });
+
+test("every tile keeps the default limits and fills its staging loops", () => {
+  for (const [name, tile] of Object.entries(tiles)) {
+    assert(fits(tile, defaults), `${name}: ${workgroupBytes(tile)} bytes`);
+    const threads = tile.TX * tile.TY;
+    assertEquals(tile.SLICE % tile.TX, 0, name);
+    assertEquals(tile.SLICE * keysOf(tile) % threads, 0, name);
+    assertEquals(tile.SLICE * rowsOf(tile) % threads, 0, name);
+  }
+});
+
+test("chooseTile() takes flat tiles for few rows and shares queries only where they fit", () => {
+  const demand = { dim: 64, valueDim: 64, queries: 100, group: 1 };
+  assertEquals(chooseTile(demand), tiles.narrow);
+  assertEquals(chooseTile({ ...demand, queries: 2, group: 8 }), tiles.flat);
+  assertEquals(chooseTile({ ...demand, valueDim: 128 }), tiles.middle);
+  assertEquals(chooseTile({ ...demand, dim: 512 }), tiles.wide);
+  for (let dim = 1; dim < 600; dim++) {
+    const tile = chooseTile({ ...demand, dim });
+    assert(!tile.Q_SHARED || dim <= tile.SLICE * 4, `D = ${dim}`);
+    assert(chooseSlices(tile, dim) * tile.SLICE / tile.TX <= 4, `D = ${dim}`);
+  }
+});
+
+test("encodeParameters() writes each field at its place", () => {
+  const names = Object.keys(parameterFields);
+  assertEquals(parameterBytes % 16, 0);
+  assert(parameterBytes >= names.length * 4);
+  const bytes = new DataView(encodeParameters({ scale: 0.5, diagonal: -7, l_at: 9 }).buffer);
+  assertEquals(bytes.getFloat32(names.indexOf("scale") * 4, true), 0.5);
+  assertEquals(bytes.getInt32(names.indexOf("diagonal") * 4, true), -7);
+  assertEquals(bytes.getUint32(names.indexOf("l_at") * 4, true), 9);
+});
+
+gpuTest("every tile compiles for every way to store, split or not", async () => {
+  const gpu = await sharedGpu();
+  const ways: [Access, Access | null, boolean][] = [
+    [access("f32"), access("f32"), true],
+    [access("f16", false), access("bf16", false), false],
+    [access("bf16"), access("f16"), true],
+    [access("f32", false), null, false],
+  ];
+  for (const tile of Object.values(tiles)) {
+    for (const [input, out, lse] of ways) {
+      const [q, k, v] = [input, input, input];
+      const slices = chooseSlices(tile, 64);
+      const code = forwardCode({ tile, slices, q, k, v, out, lse, subgroups: false });
+      await pipelineOf(gpu, code, "forward");
+    }
+  }
+  for (const dtype of ["f32", "f16", "bf16"] as const) {
+    await pipelineOf(gpu, mergeCode({ out: access(dtype), lse: true }), "merge");
+  }
+});
+
+gpuTest("pipelineOf() compiles a source once, however many ask", async () => {
+  const gpu = await sharedGpu();
+  const code = "@compute @workgroup_size(1) fn main() {}";
+  const [one, two] = await Promise.all([pipelineOf(gpu, code, "a"), pipelineOf(gpu, code, "b")]);
+  assert(one === two);
+});
+
+gpuTest("pipelineOf() says what is wrong with a source, and in which line", async () => {
+  const gpu = await sharedGpu();
+  const code = "@compute @workgroup_size(1)\nfn main() {\n  let x = nobody;\n}";
+  const error = await errorOf(() => pipelineOf(gpu, code, "broken")) as Error;
+  assert(error.message.startsWith("Cannot compile the shader broken: "), error.message);
+  assert(error.message.includes("nobody"), error.message);
+});
