@@ -11,10 +11,14 @@ import { join } from "node:path";
 import process from "node:process";
 
 /** Bundles a script of this project into `folder`; returns the file. */
-export function bundleInto(folder: string, script: string): string {
+export function bundleInto(
+  folder: string,
+  script: string,
+  platform: "deno" | "browser" = "deno",
+): string {
   const file = join(folder, "bundle.mjs");
   const { status, stderr } = spawnSync(process.execPath, [
-    ...["bundle", "--quiet", "--platform", "deno", script, "-o", file],
+    ...["bundle", "--quiet", "--platform", platform, script, "-o", file],
     ...["--external", "bun:*", "--external", "@mitata/*"], // Imported where they exist.
   ], { encoding: "utf8" });
   if (status !== 0) throw new Error(`Cannot bundle ${script}:\n${stderr}`);

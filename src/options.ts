@@ -41,6 +41,16 @@ export interface AttentionOptions {
    * number, or one per batch.
    */
   readonly offset?: number | readonly number[];
+  /**
+   * Query `i` sees the keys `i + offset - left <= j <= i + offset + right`, with the offset that
+   * `causal` or `offset` gives; `null` and `Infinity` are open. Whole numbers of at least 0.
+   */
+  readonly window?: readonly [left: number | null, right: number | null];
+  /**
+   * How many keys of each batch count, from the first on: `[B]`, whole, from 0 to Nk. Does not move
+   * the alignment; give `offset: kvLengths[b] - Nq` where the queries are the last ones.
+   */
+  readonly kvLengths?: ArrayLike<number>;
   /** Factor of the scores; default `1 / sqrt(D)`. */
   readonly scale?: number;
   /** Order of the axes of `q`, `k`, `v` and `out`; default `"bhnd"`. */
@@ -59,8 +69,6 @@ export interface AttentionOptions {
   /** Called now and then while the call runs, and once at its end. */
   readonly onProgress?: (progress: Progress) => void;
 
-  /** Keys `i + offset - left <= j <= i + offset + right` are seen; `null` is open. */
-  readonly window?: readonly [left: number | null, right: number | null];
   /** Scores become `softcap * tanh(score / softcap)`. */
   readonly softcap?: number;
   /** Slopes of ALiBi, `[Hq]` or `[B, Hq]`. */
@@ -71,8 +79,6 @@ export interface AttentionOptions {
   readonly mask?: BooleanTensor;
   /** A score per query head, `[Hq]`, that takes weight in the softmax and has no value. */
   readonly sinks?: Tensor;
-  /** Keys of each batch that count, from the first on. */
-  readonly kvLengths?: ArrayLike<number>;
   /** Boundaries of sequences packed one after the other. */
   readonly cuSeqlens?: { readonly q: Int32Array; readonly k: Int32Array };
   /** Blocks of keys that each block of queries visits. */
@@ -102,17 +108,17 @@ export const executedOptions = [
   "signal",
   "encoder",
   "onProgress",
+  "window",
+  "kvLengths",
 ] as const satisfies readonly (keyof AttentionOptions)[];
 
 /** Options that have a meaning and a place in the plan, but no kernel yet. */
 export const pendingOptions = [
-  "window",
   "softcap",
   "alibi",
   "bias",
   "mask",
   "sinks",
-  "kvLengths",
   "cuSeqlens",
   "blockMask",
 ] as const satisfies readonly (keyof AttentionOptions)[];

@@ -7,7 +7,7 @@
 import type { AttentionOptions } from "./options.ts";
 import type { BooleanTensor } from "./options.ts";
 import { type AnyTensor, type AnyView, isOnHost, type Tensor, type View } from "./tensor.ts";
-import { checkInputs, checkOffsets, checkOptions, checkOut } from "./validate.ts";
+import { checkInputs, checkLengths, checkOffsets, checkOptions, checkOut } from "./validate.ts";
 
 /** Keys `aligned - left <= j <= aligned + right` are seen; `Infinity` is open. */
 export interface Band {
@@ -39,6 +39,8 @@ export interface AttentionPlan<V extends AnyView = AnyView> {
   /** Query `i` of batch `b` is aligned with key `i + offsets[b]`. */
   readonly offsets: readonly number[];
   readonly band: Band;
+  /** Keys of each batch that count; `null` where all do. */
+  readonly keyLengths: readonly number[] | null;
 
   // Decided here once they are executed; until then always null.
   readonly softcap: number | null;
@@ -46,7 +48,6 @@ export interface AttentionPlan<V extends AnyView = AnyView> {
   readonly bias: Tensor | null;
   readonly mask: BooleanTensor | null;
   readonly sinks: Tensor | null;
-  readonly keyLengths: readonly number[] | null;
   readonly sequences: { readonly q: Int32Array; readonly k: Int32Array } | null;
   readonly blockMask: unknown;
 }
@@ -74,8 +75,15 @@ export function countRows({ batch, queryHeads, queries }: AttentionPlan): number
   return batch * queryHeads * queries;
 }
 
-const open: Band = { left: Infinity, right: Infinity };
-const causalBand: Band = { left: Infinity, right: 0 };
+function bandOf(causal: boolean, window: AttentionOptions["window"]): Band {
+  const [left, right] = window ?? [null, null];
+  return { left: left ?? Infinity, right: Math.min(right ?? Infinity, causal ? 0 : Infinity) };
+}
+
+/** Keys of a batch that count. */
+export function keysOfBatch({ keyLengths, keys }: AttentionPlan, batch: number): number {
+  return keyLengths === null ? keys : keyLengths[batch];
+}
 
 /** Checks a call and decides what it means. */
 export function planAttention(
@@ -110,13 +118,13 @@ export function planAttention(
     lseShape: options.lse ? lseShape : null,
     scale: options.scale ?? 1 / Math.sqrt(dim),
     offsets: checkOffsets(options.offset, batch, aligned),
-    band: causal ? causalBand : open,
+    band: bandOf(causal !== false, options.window),
     softcap: null,
     slopes: null,
     bias: null,
     mask: null,
     sinks: null,
-    keyLengths: null,
+    keyLengths: checkLengths(options.kvLengths, batch, keys),
     sequences: null,
     blockMask: null,
   });

@@ -241,6 +241,7 @@ export function checkOptions(options: unknown): asserts options is AttentionOpti
   checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"]);
   checkOneOf("layout", given.layout, ["bhnd", "bnhd"]);
   checkOneOf("lse", given.lse, [true, false]);
+  checkWindow(given.window);
   if (given.scale !== undefined) {
     if (typeof given.scale !== "number") {
       throw new TypeError(`${cannot}: \`scale\` must be a number, got ${kindOf(given.scale)}`);
@@ -300,6 +301,46 @@ export function checkOffsets(offset: unknown, batch: number, fallback: number): 
     );
   }
   return offsets;
+}
+
+/** How many keys of each batch count, or `null` for all. */
+export function checkLengths(
+  lengths: unknown,
+  batch: number,
+  keys: number,
+): readonly number[] | null {
+  if (lengths === undefined) return null;
+  const { length } = Object(lengths) as ArrayLike<number>;
+  if (typeof lengths !== "object" || lengths === null || !isWhole(length)) {
+    throw new TypeError(
+      `${cannot}: \`kvLengths\` must be an array of one number per batch, got ${kindOf(lengths)}`,
+    );
+  }
+  if (length !== batch) {
+    throw new RangeError(
+      `${cannot}: \`kvLengths\` must have one number per batch, B = ${batch}, got ${length}`,
+    );
+  }
+  const given = Array.from(lengths as ArrayLike<number>);
+  const wrong = given.find((count) => !isExtent(count) || count > keys);
+  if (wrong === undefined) return given;
+  throw new RangeError(
+    `${cannot}: \`kvLengths\` must be whole numbers from 0 to Nk = ${keys}, got ${kindOf(wrong)}`,
+  );
+}
+
+function checkWindow(window: unknown): void {
+  if (window === undefined) return;
+  const isSide = (side: unknown) => side === null || side === Infinity || isWhole(side);
+  if (!Array.isArray(window) || window.length !== 2 || !window.every(isSide)) {
+    throw new TypeError(
+      `${cannot}: \`window\` must be [left, right] of whole numbers or null, got ${
+        Array.isArray(window) ? `[${window.map(kindOf)}]` : kindOf(window)
+      }`,
+    );
+  }
+  if (window.every((side) => side === null || side >= 0)) return;
+  throw new RangeError(`${cannot}: \`window\` must not be negative, got [${window.map(kindOf)}]`);
 }
 
 /** Checks the tensor to write into: its shape, and that no two of its elements are one. */

@@ -18,6 +18,7 @@ export const versions = {
   node20: "20.20.2",
   node26: "26.10.0",
   esbuild: "0.28.2",
+  webgpu: "0.6.2",
 } as const;
 
 /** Installs packages, unless they are there; returns their `node_modules`. */

@@ -1,34 +1,28 @@
 /**
- * Runs the tests on every runtime: Deno as they are, Bun, Node 20 and Node 26 bundled (Node 20 does
- * not read TypeScript, and only Deno reads the import map). The last line is
- * `N passed, N failed, N skipped`, counted from the runners' own JUnit reports; a runtime that does
- * not report counts as a failure, and so does a script of `tests/runtime/` that does not end well.
+ * Runs the tests everywhere: on Deno as they are, on Bun, Node 20 and Node 26 bundled, and those of
+ * WebGPU on four stacks. Words given as arguments choose the runs that have all of them in their
+ * names:
+ *
+ *     deno task test:all node 20
+ *
+ * The last line is `N passed, N failed, N skipped`, counted from the runners' own JUnit reports. A
+ * run that does not report or cannot be had counts as a failure, and so does a script of
+ * `tests/runtime/` that does not end well.
  *
  * @module
  */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
-import { install, runtimeProgram, versions } from "./install.ts";
+import { pageRun } from "./browser_page/run.ts";
+import { gpuRuns } from "./gpu_runs.ts";
+import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-
-/** Milliseconds after which a script that does not end by itself has failed. */
-const scriptPatience = 30_000;
-
-/** A runtime: how it runs the tests and writes a report, and how it runs a script. */
-interface Runtime {
-  readonly name: string;
-  readonly program: string;
-  testArguments(report: string): string[];
-  readonly scriptArguments: readonly string[];
-  /** Scripts that it runs: sources, or bundles. */
-  readonly scripts: readonly string[];
-}
+/** Seconds after which a script that does not end by itself has failed. */
+const scriptPatience = 30;
 
 interface Counts {
   passed: number;
@@ -36,129 +30,80 @@ interface Counts {
   skipped: number;
 }
 
-function filesOf(folder: string, suffix: string): string[] {
-  return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(suffix))
-    .map((file) => join(folder, file))
-    .sort();
-}
-
-/** Packages of the import map, as `npm install` and as a bundler's alias name them. */
-function importMap(): { packages: string[]; aliases: string[] } {
-  const { imports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8")) as {
-    imports: Record<string, string>;
-  };
-  const packages = new Set<string>(), aliases: string[] = [];
-  for (const [name, target] of Object.entries(imports)) {
-    const [, spec, path = ""] = target.match(/^npm:((?:@[^/]+\/)?[^/@]+@[^/]+)(\/.*)?$/) ?? [];
-    if (spec === undefined) {
-      aliases.push(`--alias:${name}=${join(root, target)}`);
-    } else {
-      packages.add(spec);
-      aliases.push(`--alias:${name}=${spec.replace(/@[^@]+$/, "")}${path}`);
-    }
-  }
-  return { packages: [...packages], aliases };
-}
-
-/** Bundles every test file and script by itself into `folder`. */
-function bundle(folder: string): void {
-  const { packages, aliases } = importMap();
-  const modules = install("bundling", [`esbuild@${versions.esbuild}`, ...packages]);
-  const { status } = spawnSync(join(modules, ".bin", "esbuild"), [
-    ...[...filesOf("tests", ".test.ts"), ...filesOf("tests/runtime", ".ts")],
-    ...["--bundle", "--format=esm", "--platform=node", "--target=node20", "--log-level=warning"],
-    ...["--sourcemap=inline", "--sources-content=false", "--out-extension:.js=.mjs"],
-    ...["--outbase=tests", `--outdir=${folder}`, ...aliases],
-  ], { cwd: root, stdio: "inherit", env: { ...process.env, NODE_PATH: modules } });
-  if (status !== 0) throw new Error("Cannot bundle the tests");
-}
-
-function runtimes(folder: string): Runtime[] {
-  const tests = filesOf(folder, ".test.mjs"), scripts = filesOf(join(folder, "runtime"), ".mjs");
-  const node = (version: string): Runtime => ({
-    name: `Node ${version}`,
-    program: runtimeProgram("node", version),
-    testArguments: (report) => [
-      ...["--test", "--test-reporter=junit", `--test-reporter-destination=${report}`],
-      ...["--test-reporter=dot", "--test-reporter-destination=stdout", ...tests],
-    ],
-    scriptArguments: [],
-    scripts,
+/** Runs a command to its end; returns what is wrong with that, if anything. */
+function run(command: Command, patience?: number): string | undefined {
+  const { status, signal, error } = spawnSync(...limited(command, patience), {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, ...command.environment },
   });
-  return [
-    {
-      name: "Deno",
-      program: process.execPath,
-      testArguments: (report) => [
-        ...["test", "--allow-read", "--no-check", "--parallel", "--reporter=dot"],
-        ...[`--junit-path=${report}`, "tests/"],
-      ],
-      // With no permission at all.
-      scriptArguments: ["run", "--no-prompt", "--no-check"],
-      scripts: filesOf(join(root, "tests", "runtime"), ".ts"),
-    },
-    {
-      name: `Bun ${versions.bun}`,
-      program: runtimeProgram("bun", versions.bun),
-      testArguments: (report) => [
-        ...["test", "--only-failures", "--timeout=120000"],
-        ...["--reporter=junit", `--reporter-outfile=${report}`, ...tests],
-      ],
-      scriptArguments: ["run"],
-      scripts,
-    },
-    node(versions.node20),
-    node(versions.node26),
-  ];
+  if (status === 0) return undefined;
+  const inTime = patience === undefined || (status !== 124 && status !== 137);
+  return inTime ? `ended with ${signal ?? error ?? status}` : `took longer than ${patience} s`;
 }
 
-/** Counts the test cases of a JUnit report. */
-function countCases(report: string): Counts {
+/** The same command under `timeout`, which ends the processes that it starts, too. */
+function limited({ program, arguments: given }: Command, patience?: number): [string, string[]] {
+  if (patience === undefined) return [program, [...given]];
+  return ["timeout", ["--kill-after=10", String(patience), program, ...given]];
+}
+
+/** Counts the test cases of a JUnit report; some runners list those that were not asked for. */
+function countCases(report: string, names = ""): Counts {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  const wanted = new RegExp(names);
   const cases = readFileSync(report, "utf8").matchAll(
-    /<testcase\b[^>]*?(?:\/>|>([^]*?)<\/testcase>)/g,
+    /<testcase\b[^>]*? ?\bname="([^"]*)"[^>]*?(?:\/>|>([^]*?)<\/testcase>)/g,
   );
-  for (const [, inside = ""] of cases) {
-    if (/<(failure|error)\b/.test(inside)) counts.failed++;
+  for (const [, name, inside = ""] of cases) {
+    const failed = /<(failure|error)\b/.test(inside);
+    // A failure counts under any name: it may be that of a whole file.
+    if (failed) counts.failed++;
+    else if (!wanted.test(name)) continue;
     else if (/<skipped\b/.test(inside)) counts.skipped++;
     else counts.passed++;
   }
   return counts;
 }
 
-function testOn({ name, program, testArguments }: Runtime, folder: string): Counts {
+function runTests({ name, names, patience, tests }: TestRun, folder: string): Counts {
   const report = join(folder, `${name.replace(/\W+/g, "-")}.xml`);
-  const { status, error } = spawnSync(program, testArguments(report), {
-    cwd: root,
-    stdio: "inherit",
-  });
-  const counts = existsSync(report) ? countCases(report) : { passed: 0, failed: 0, skipped: 0 };
-  const broke = counts.passed === 0 || (status !== 0 && counts.failed === 0);
-  if (broke) {
-    console.error(`error: ${name} ended with ${error ?? status} after ${counts.passed} tests`);
-    counts.failed++;
+  const wrong = run(tests(report), patience);
+  const counts = existsSync(report)
+    ? countCases(report, names)
+    : { passed: 0, failed: 0, skipped: 0 };
+  if (wrong !== undefined || counts.passed === 0) {
+    console.error(`error: ${name} ${wrong ?? "ended"}, after ${counts.passed} tests that passed`);
+    counts.failed ||= 1;
   }
   return counts;
 }
 
-/** Runs the scripts, each of which must end by itself and well. */
-function runScripts({ program, scriptArguments, scripts }: Runtime): Counts {
+function runScripts({ scripts }: TestRun): Counts {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
-  for (const script of scripts) {
-    const { status, signal, error } = spawnSync(program, [...scriptArguments, script], {
-      cwd: root,
-      stdio: ["ignore", "inherit", "inherit"],
-      timeout: scriptPatience,
-      killSignal: "SIGKILL",
-    });
-    if (status === 0) counts.passed++;
+  for (const command of scripts?.() ?? []) {
+    const wrong = run(command, scriptPatience);
+    if (wrong === undefined) counts.passed++;
     else {
-      console.error(`error: ${basename(script)} ended with ${signal ?? error ?? status}`);
+      console.error(`error: ${command.arguments.at(-1)} ${wrong}`);
       counts.failed++;
     }
   }
   return counts;
+}
+
+/** Runs everything of a run. One that cannot be had is a failure, and the others go on. */
+function count(run: TestRun, folder: string): Counts {
+  console.log(`\n${run.name}`);
+  const start = performance.now();
+  try {
+    return add(runTests(run, folder), runScripts(run));
+  } catch (error) {
+    console.error(`error: ${run.name}: ${(error as Error).message}`);
+    return { passed: 0, failed: 1, skipped: 0 };
+  } finally {
+    console.log(`${((performance.now() - start) / 1000).toFixed(1)} s`);
+  }
 }
 
 function add(a: Counts, b: Counts): Counts {
@@ -173,15 +118,26 @@ function line({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`;
 }
 
+/** The runs whose names have all the words in them. */
+function choose(runs: readonly TestRun[], words: readonly string[]): TestRun[] {
+  const chosen = runs.filter(({ name }) =>
+    words.every((word) => name.toLowerCase().includes(word.toLowerCase()))
+  );
+  if (chosen.length > 0) return chosen;
+  const all = runs.map(({ name }) => name).join("; ");
+  throw new Error(`Cannot find a run with ${words.join(" ")} in its name: there are ${all}`);
+}
+
 const folder = mkdtempSync(join(tmpdir(), "flashtile-tests-"));
 try {
-  bundle(folder);
-  const results = runtimes(folder).map((runtime): [string, Counts] => {
-    console.log(`\n${runtime.name}`);
-    return [runtime.name, add(testOn(runtime, folder), runScripts(runtime))];
-  });
+  const runs = choose(
+    [...runtimeRuns(folder), ...gpuRuns(folder), pageRun()],
+    process.argv.slice(2),
+  );
+  const results = runs.map((run): [string, Counts] => [run.name, count(run, folder)]);
+  const width = Math.max(...runs.map(({ name }) => name.length));
   console.log("");
-  for (const [name, counts] of results) console.log(`${name.padEnd(14)} ${line(counts)}`);
+  for (const [name, counts] of results) console.log(`${name.padEnd(width)}  ${line(counts)}`);
   const total = results.map(([, counts]) => counts).reduce(add);
   console.log(line(total));
   if (total.failed > 0) process.exitCode = 1;

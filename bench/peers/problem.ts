@@ -30,7 +30,7 @@ export type Layout = "heads first" | "heads last";
  * Largest error that still counts as a right result. f32 of the plain formula is off by some 1e-7
  * here; peers may approximate the exponential, but not be wrong.
  */
-const tolerance = 1e-4;
+const usualTolerance = 1e-4;
 
 /** The numbers of a shape. */
 export function problemOf(shape: Shape): Problem {
@@ -67,7 +67,12 @@ export function headsLast(data: Float32Array, heads: number, dim: number): Float
  *
  * @throws {Error} When the result is wrong.
  */
-export function check(problem: Problem, out: Float32Array, layout: Layout): number {
+export function check(
+  problem: Problem,
+  out: Float32Array,
+  layout: Layout,
+  tolerance = usualTolerance,
+): number {
   const { heads, queries, dim } = problem;
   if (out.length !== heads * queries * dim) {
     throw new Error(`wrong result: ${out.length} numbers instead of ${heads * queries * dim}`);

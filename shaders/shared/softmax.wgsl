@@ -51,5 +51,10 @@ fn across_sum(value: vec4f, tx: u32, ty: u32) -> vec4f {
 
 /// Natural logarithm of the sum of exponentials of a row; a row that saw nothing has l = 0.
 fn log_sum_exp(m: f32, l: f32) -> f32 {
+  // A sum of weights of at most 1 is finite, but where a score was NaN: of that, some devices' exp2
+  // makes infinity.
+  if ((bitcast<u32>(l) & 0x7fffffff) >= 0x7f800000) {
+    return p.not_a_number;
+  }
   return select(m * LN2 + log(l), p.minus_infinity, l == 0);
 }

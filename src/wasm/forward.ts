@@ -7,7 +7,7 @@
 
 import type { HostTarget } from "../backend.ts";
 import { bytesPerElement, type Elements, zerosLike } from "../dtype.ts";
-import { countRows, type HostPlan } from "../plan.ts";
+import { countRows, type HostPlan, keysOfBatch } from "../plan.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
 import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
@@ -351,12 +351,13 @@ function writeRecord(
     lse: results.lse && results.lse + skipped * 4,
     positions: piece.to - piece.from,
     diagonal: clampOffset(piece.from + plan.offsets[run.batch] - firstKey),
+    keys: keysOfBatch(plan, run.batch),
   });
   if (cut.parts === 1) return;
   patchJob(memory, at, {
     k: heads.k + firstKey * plan.dim * 4,
     v: heads.v + firstKey * heads.vKey,
-    keys: Math.min(keysPerPart, plan.keys - firstKey),
+    keys: Math.max(0, Math.min(keysPerPart, keysOfBatch(plan, run.batch) - firstKey)),
     panels,
   });
 }

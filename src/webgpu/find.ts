@@ -24,7 +24,11 @@ let found: Promise<GPU | undefined> | undefined;
 export function findGpu(): Promise<GPU | undefined> {
   const gpu = globalThis.navigator?.gpu;
   if (gpu !== undefined) return Promise.resolve(gpu);
-  return found ??= findPackage().catch(() => undefined);
+  found ??= findPackage().catch(() => undefined).then((package_) => {
+    if (package_ === undefined) found = undefined; // It may be installed later.
+    return package_;
+  });
+  return found;
 }
 
 async function findPackage(): Promise<GPU | undefined> {

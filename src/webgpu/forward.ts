@@ -6,7 +6,7 @@
  */
 
 import type { Control, Target } from "../backend.ts";
-import { type AttentionPlan, countRows } from "../plan.ts";
+import { type AttentionPlan, countRows, keysOfBatch } from "../plan.ts";
 import { throwIfAborted } from "../signal.ts";
 import { Loan, roles, type UniformSlot } from "./buffers.ts";
 import { encodeParameters, type Parameters } from "./parameters.ts";
@@ -180,7 +180,10 @@ function fitsDevice(call: Call, region: Region): boolean {
   const { session, plan, tile, windows, q, k, v, out, valueVectors } = call;
   const limit = session.bounds.bindingBytes;
   const { batch, heads, positions } = region;
-  const sameOffset = plan.offsets.slice(...batch).every((one) => one === plan.offsets[batch[0]]);
+  const isAlike = (b: number) =>
+    plan.offsets[b] === plan.offsets[batch[0]] &&
+    keysOfBatch(plan, b) === keysOfBatch(plan, batch[0]);
+  const batches = Array.from({ length: extent(batch) }, (_, index) => batch[0] + index);
   const parts = countParts(windows), rows = rowsOfRegion(call, region);
   const perHead = extent(positions) * plan.group;
   const grid = [
@@ -196,7 +199,8 @@ function fitsDevice(call: Call, region: Region): boolean {
     ...boxes.flatMap(({ columns }) => [k.bytes(columns), v.bytes(columns)]),
     parts === 1 ? 0 : rows * parts * valueVectors * 16,
   ];
-  return sameOffset && grid.every((n) => n <= mostWorkgroups) && bytes.every((n) => n <= limit);
+  return batches.every(isAlike) && grid.every((n) => n <= mostWorkgroups) &&
+    bytes.every((n) => n <= limit);
 }
 
 /** Cuts the whole of a call; `isSmall` may cut further than the device demands. */
@@ -405,6 +409,7 @@ function commonParameters(
   return {
     scale: plan.scale * Math.LOG2E,
     minus_infinity: -Infinity,
+    not_a_number: NaN,
     group: plan.group,
     first_row: 0,
     end_row: extent(region.positions) * plan.group,
@@ -438,7 +443,7 @@ function keyParameters(
   const strides = partialStrides(call, region);
   return {
     tiles: Math.ceil(rows / rowsOf(tile)),
-    keys: extent(keys),
+    keys: Math.max(0, Math.min(extent(keys), keysOfBatch(plan, region.batch[0]) - keys[0])),
     part_keys: partKeys,
     diagonal: clamp(plan.offsets[region.batch[0]] + region.positions[0] - keys[0], farOffset),
     ...tensorParameters("k", placed.keys[index].k),

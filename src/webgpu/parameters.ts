@@ -18,6 +18,7 @@ export const parameterFields = {
   /** Logarithms are to base two: log2(e) is in it. */
   scale: "f32",
   minus_infinity: "f32",
+  not_a_number: "f32",
   /** Query heads per key/value head. */
   group: "u32",
   /** Rows, `position * group + head in group`, from `first_row` to `end_row`. */
@@ -60,6 +61,7 @@ type TensorField<Name extends string> = `${Name}_${"at" | "batch" | "head" | "ro
 export type ParameterName =
   | "scale"
   | "minus_infinity"
+  | "not_a_number"
   | "group"
   | "first_row"
   | "end_row"

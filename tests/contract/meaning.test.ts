@@ -58,6 +58,28 @@ contract("attention() takes offsets beyond 32 bits as far ones", async (engine) 
   }
 });
 
+contract(
+  "attention() sees a window around the key that a query is aligned with",
+  async (engine) => {
+    assertEquals(await drawn(engine, 3, 5, { window: [1, 1], offset: 1 }), "11100 01110 00111");
+    assertEquals(await drawn(engine, 3, 5, { window: [1, 0] }), "01100 00110 00011");
+    assertEquals(await drawn(engine, 3, 3, { window: [null, 0] }), "100 110 111");
+    assertEquals(await drawn(engine, 3, 3, { window: [0, Infinity] }), "111 011 001");
+    assertEquals(
+      await drawn(engine, 4, 4, { causal: true, window: [1, 2] }),
+      "1000 1100 0110 0011",
+    );
+    assertEquals(await drawn(engine, 2, 4, { window: [0, 0], offset: 9 }), "0000 0000");
+  },
+);
+
+contract("attention() counts kvLengths keys of each batch, aligned as before", async (engine) => {
+  assertEquals(await drawn(engine, 2, 4, { kvLengths: [3] }), "1110 1110");
+  assertEquals(await drawn(engine, 2, 4, { kvLengths: Int32Array.of(0) }), "0000 0000");
+  assertEquals(await drawn(engine, 3, 4, { kvLengths: [3], causal: true }), "1100 1110 1110");
+  assertEquals(await drawn(engine, 2, 4, { kvLengths: [2], causal: true, offset: 0 }), "1000 1100");
+});
+
 contract("attention() aligns each batch by its own offset", async (engine) => {
   const { out } = await engine.attention(zeros(3, 1, 2, 1), zeros(3, 1, 3, 1), {
     data: new Float32Array(3 * 3 * 3).map((_, at) => at % 9 % 4 === 0 ? 1 : 0),

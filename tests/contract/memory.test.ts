@@ -80,7 +80,8 @@ const mixed = (() => {
   });
 })();
 
-contract("memoryBytes stays the same over 1,000 mixed calls", async (engine, backend) => {
+contract("memoryBytes stays the same over hundreds of mixed calls", async (engine, backend) => {
+  const calls = backend.idleBytes === undefined ? 1000 : 150; // tests/webgpu makes a thousand.
   const step = async (inputs: Inputs, time: number) => {
     const held = engine.tensor([whole(seeded(time % 50), 1, 2000)]);
     await run(engine, inputs, { lse: time % 2 === 0 });
@@ -88,7 +89,7 @@ contract("memoryBytes stays the same over 1,000 mixed calls", async (engine, bac
   };
   for (const [time, inputs] of mixed.entries()) await step(inputs, time);
   const bytes = engine.memoryBytes;
-  for (let time = mixed.length; time < 1000; time++) {
+  for (let time = mixed.length; time < calls; time++) {
     await step(mixed[time % mixed.length], time);
     assertGivenBack(engine, bytes, backend);
   }

@@ -27,7 +27,7 @@ const cases = enoughRows.chain((sizes) =>
   fc.record({
     seed: fc.nat(),
     spread: fc.constantFrom(1, 1, 2),
-    meaning: meaning(sizes.B),
+    meaning: meaning(sizes),
     scale: fc.constantFrom(undefined, 0.3, -0.5),
   }).map(({ seed, spread, meaning, scale }) => ({
     problem: problemOf(sizes, seed, spread),

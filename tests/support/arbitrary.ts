@@ -7,6 +7,7 @@
 
 import fc from "fast-check";
 import type { AttentionOptions, Layout, Tensor } from "@flashtile/attention";
+import { gpuRequired } from "./gpu.ts";
 import { broadcastElements, dense, present, type Presentation, retrieve } from "./arrangement.ts";
 import {
   type Inputs,
@@ -20,9 +21,12 @@ import {
 /** One seed for every property; fast-check prints it with the path of a failure. */
 export const seed = 2205_14135;
 
-/** Settings of a property that runs this many times. */
+/**
+ * Settings of a property that runs this many times; a third of it on the stacks of WebGPU, where a
+ * program stands in for the GPU.
+ */
 export function runs(numRuns: number): fc.Parameters<unknown> {
-  return { seed, numRuns };
+  return { seed, numRuns: gpuRequired ? Math.ceil(numRuns / 3) : numRuns };
 }
 
 /** A random problem. A failure prints its sizes and seed, not its numbers. */
@@ -82,12 +86,15 @@ export function sizes(rank = 4): fc.Arbitrary<Sizes> {
 export const fullSizes: fc.Arbitrary<Sizes> = sizes().filter(({ B, Nq, Nk }) => B * Nq * Nk > 0);
 
 /** Random options that change what comes out, for this many batches. */
-export function meaning(batch: number): fc.Arbitrary<Meaning> {
+export function meaning({ B: batch, Nk }: Pick<Sizes, "B" | "Nk">): fc.Arbitrary<Meaning> {
   const offset = fc.oneof(
     fc.integer({ min: -30, max: 60 }),
     fc.constantFrom(-(2 ** 40), 2 ** 40),
     fc.array(fc.integer({ min: -30, max: 60 }), { minLength: batch, maxLength: batch }),
   );
+  const side = fc.oneof(fc.constantFrom(null, Infinity), fc.integer({ min: 0, max: 50 }));
+  const length = fc.oneof(fc.integer({ min: 0, max: Nk }), fc.constant(Nk));
+  const lengths = fc.array(length, { minLength: batch, maxLength: batch });
   return fc.record({
     causal: fc.constantFrom<AttentionOptions["causal"]>(
       false,
@@ -98,6 +105,8 @@ export function meaning(batch: number): fc.Arbitrary<Meaning> {
     ),
     offset: fc.option(offset, { nil: undefined, freq: 2 }),
     scale: fc.option(fc.constantFrom(0.05, 0.37, 1, -0.5, 0), { nil: undefined, freq: 2 }),
+    window: fc.option(fc.tuple(side, side), { nil: undefined, freq: 2 }),
+    kvLengths: fc.option(lengths, { nil: undefined, freq: 2 }),
   });
 }
 
@@ -138,7 +147,7 @@ export const calls: fc.Arbitrary<Call> = fc.constantFrom(4, 4, 3, 2).chain((rank
   sizes(rank).chain((sizes) =>
     fc.record({
       seed: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
-      meaning: meaning(sizes.B),
+      meaning: meaning(sizes),
       layout: fc.constantFrom<Layout>("bhnd", "bnhd"),
       q: arrangement(),
       k: arrangement(),

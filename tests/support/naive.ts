@@ -21,15 +21,16 @@ interface Row {
   readonly k: Float32Array;
   readonly v: Float32Array;
   readonly scale: number;
-  /** Last key that the row sees. */
+  /** First and last key that the row sees. */
+  readonly first: number;
   readonly last: number;
 }
 
 /** Scores of a row; -Infinity where it does not see the key. */
-function scoresOf({ q, k, scale, last }: Row): Float32Array {
+function scoresOf({ q, k, scale, first, last }: Row): Float32Array {
   const D = q.length;
   return Float32Array.from({ length: k.length / D }, (_, j) => {
-    if (j > last) return -Infinity;
+    if (j < first || j > last) return -Infinity;
     let dot = 0;
     for (let d = 0; d < D; d++) dot = round(dot + round(q[d] * k[j * D + d]));
     return scale * dot;
@@ -56,17 +57,21 @@ export function naiveAttention(problem: Problem, meaning: Meaning = {}): Results
   const { B, Hq, Hkv, Nq, Nk, D, Dv } = problem.sizes;
   const scale = round(meaning.scale ?? 1 / Math.sqrt(D));
   const offsets = alignment(problem, meaning);
+  const [left, right] = meaning.window ?? [null, null];
   const out = new Float32Array(B * Hq * Nq * Dv);
   const lse = new Float32Array(B * Hq * Nq);
   for (let at = 0; at < lse.length; at++) {
     const head = Math.floor(at / Nq), i = at % Nq, b = Math.floor(head / Hq);
     const keyHead = b * Hkv + Math.floor((head % Hq) * Hkv / Hq);
+    const aligned = i + offsets[b];
+    const ends = [meaning.causal ? aligned : Infinity, aligned + (right ?? Infinity)];
     const row = {
       q: problem.q.subarray(at * D, (at + 1) * D),
       k: problem.k.subarray(keyHead * Nk * D, (keyHead + 1) * Nk * D),
       v: problem.v.subarray(keyHead * Nk * Dv, (keyHead + 1) * Nk * Dv),
       scale,
-      last: meaning.causal ? i + offsets[b] : Infinity,
+      first: aligned - (left ?? Infinity),
+      last: Math.min(...ends, (meaning.kvLengths?.[b] ?? Nk) - 1),
     };
     lse[at] = attendRow(row, out.subarray(at * Dv, (at + 1) * Dv));
   }

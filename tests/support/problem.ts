@@ -28,7 +28,10 @@ export interface Problem {
 }
 
 /** The options that change what comes out. */
-export type Meaning = Pick<AttentionOptions, "causal" | "offset" | "scale">;
+export type Meaning = Pick<
+  AttentionOptions,
+  "causal" | "offset" | "scale" | "window" | "kvLengths"
+>;
 
 /** One number per axis of `[B, H, N, D]`. */
 export type Extents = readonly [B: number, H: number, N: number, D: number];

@@ -370,7 +370,7 @@ const options: Refusal[] = [
     options: { casual: true },
     error: TypeError,
     message: "Cannot attend: unknown option `casual`, known are causal, offset, scale, layout, " +
-      "lse, out, signal, encoder, onProgress, window, softcap, alibi, bias, mask, sinks, kvLengths, " +
+      "lse, out, signal, encoder, onProgress, window, kvLengths, softcap, alibi, bias, mask, sinks, " +
       "cuSeqlens, blockMask",
   },
   {
@@ -488,6 +488,55 @@ const options: Refusal[] = [
     options: { signal: null },
     error: TypeError,
     message: "Cannot attend: `signal` must be an AbortSignal, got null",
+  },
+  {
+    what: "a window of one number",
+    options: { window: 5 },
+    error: TypeError,
+    message: "Cannot attend: `window` must be [left, right] of whole numbers or null, got 5",
+  },
+  {
+    what: "a window of one side",
+    options: { window: [5] },
+    error: TypeError,
+    message: "Cannot attend: `window` must be [left, right] of whole numbers or null, got [5]",
+  },
+  {
+    what: "a fractional window",
+    options: { window: [0.5, null] },
+    error: TypeError,
+    message:
+      "Cannot attend: `window` must be [left, right] of whole numbers or null, got [0.5,null]",
+  },
+  {
+    what: "a negative window",
+    options: { window: [4, -1] },
+    error: RangeError,
+    message: "Cannot attend: `window` must not be negative, got [4,-1]",
+  },
+  {
+    what: "one number as kvLengths",
+    options: { kvLengths: 4 },
+    error: TypeError,
+    message: "Cannot attend: `kvLengths` must be an array of one number per batch, got 4",
+  },
+  {
+    what: "kvLengths for another batch",
+    options: { kvLengths: [1, 1, 1] },
+    error: RangeError,
+    message: "Cannot attend: `kvLengths` must have one number per batch, B = 2, got 3",
+  },
+  {
+    what: "a negative length among kvLengths",
+    options: { kvLengths: [1, -1] },
+    error: RangeError,
+    message: "Cannot attend: `kvLengths` must be whole numbers from 0 to Nk = 5, got -1",
+  },
+  {
+    what: "more kvLengths than keys",
+    options: { kvLengths: Int32Array.of(1, 6) },
+    error: RangeError,
+    message: "Cannot attend: `kvLengths` must be whole numbers from 0 to Nk = 5, got 6",
   },
   ...pendingOptions.map((name) => ({
     what: `${name}, by name, until it is supported`,

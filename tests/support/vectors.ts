@@ -32,6 +32,8 @@ export interface VectorCase {
   readonly name: string;
   /** Options that it needs and no backend executes yet. */
   readonly waitsFor: readonly string[];
+  /** Names of all its options. */
+  readonly asks: readonly string[];
   /** Decodes its arrays. */
   read(): { problem: Problem; options: AttentionOptions; out: Float32Array; lse: Float32Array };
 }
@@ -76,6 +78,7 @@ function problemOf({ q, k, v }: RawCase): Problem {
 function caseOf(raw: RawCase): VectorCase {
   return {
     name: raw.name,
+    asks: Object.keys(raw.options),
     waitsFor: pendingOptions.filter((name) => name in raw.options),
     read: () => ({
       problem: problemOf(raw),

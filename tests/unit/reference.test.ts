@@ -42,8 +42,19 @@ for (const { name, read } of vectorCases) {
 }
 
 test("the vectors hold cases for every option but those about blocks and packing", () => {
-  const seen = new Set(vectorCases.flatMap(({ waitsFor }) => waitsFor));
-  const expected = ["window", "softcap", "alibi", "bias", "mask", "sinks", "kvLengths"];
+  const seen = new Set(vectorCases.flatMap(({ asks }) => asks));
+  const expected = [
+    "causal",
+    "offset",
+    "scale",
+    "window",
+    "softcap",
+    "alibi",
+    "bias",
+    "mask",
+    "sinks",
+    "kvLengths",
+  ];
   assertEquals([...seen].sort(), expected.sort());
   assertEquals(vectorCases.length, 39);
 });

@@ -4,6 +4,7 @@ import { planAttention } from "../../src/plan.ts";
 import { viewOf } from "../../src/tensor.ts";
 import { forward } from "../../src/webgpu/forward.ts";
 import { type Bounds, Session } from "../../src/webgpu/session.ts";
+import type { Tile } from "../../src/webgpu/variants.ts";
 import { gpuTest, sharedGpu } from "../support/device.ts";
 import { assertWithinBudget, measure } from "../support/budget.ts";
 import { naiveAttention } from "../support/naive.ts";
@@ -13,7 +14,7 @@ import { findGpu } from "../support/gpu.ts";
 import { createEngine } from "@flashtile/attention";
 
 /** Runs a call under bounds of a session; returns its results and how often it told its progress. */
-async function runBounded(session: Session, sizes: Sizes, options: object) {
+async function runBounded(session: Session, sizes: Sizes, options: object, tile?: Tile) {
   const problem = randomProblem(sizes, 1);
   const { q, k, v } = inputsOf(problem);
   const plan = planAttention(q, k, v, options);
@@ -25,7 +26,7 @@ async function runBounded(session: Session, sizes: Sizes, options: object) {
   };
   let steps = 0;
   const target = { out: viewOf(out, "bhnd"), lse: viewOf(rows, "bhnd") };
-  await forward(session, plan, target, { onProgress: () => steps++ }, () => {});
+  await forward(session, plan, target, { onProgress: () => steps++ }, () => {}, tile);
   const exact = referenceAttention(q, k, v, options);
   const naive = naiveAttention(problem, options);
   assertWithinBudget("out", measure(out.data, naive.out, exact.out.data));
@@ -57,6 +58,29 @@ for (const [name, given] of bounds) {
     session.close();
   });
 }
+
+/** Tiles beside those that are chosen; the first is so narrow that any subgroup holds its rows. */
+const otherTiles: Tile[] = [
+  { TX: 4, TY: 8, RK: 4, SLICE: 8, Q_SHARED: false },
+  { TX: 4, TY: 4, RK: 2, SLICE: 16, Q_SHARED: true },
+  { TX: 16, TY: 4, RK: 1, SLICE: 16, Q_SHARED: false },
+  { TX: 8, TY: 16, RK: 4, SLICE: 8, Q_SHARED: false },
+];
+
+gpuTest("attention() is right in any tile, with subgroups where there are some", async () => {
+  const session = new Session(await sharedGpu());
+  for (const tile of otherTiles) {
+    for (
+      const sizes of [
+        sizesOf({ Hq: 2, Nq: 70, Nk: 90, D: 64 }),
+        sizesOf({ Nq: 3, Nk: 1030, D: 24 }),
+      ]
+    ) {
+      await runBounded(session, sizes, { causal: true }, tile);
+    }
+  }
+  session.close();
+});
 
 gpuTest("attention() is right on a device at the default limits", async () => {
   const adapter = await (await findGpu())!.requestAdapter();

@@ -1,0 +1,22 @@
+/**
+ * The page's tests as a run of `deno task test:all`.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import type { TestRun } from "../test_runs.ts";
+
+/** Drives the page in Chromium. */
+export function pageRun(): TestRun {
+  const file = fileURLToPath(new URL("page.test.ts", import.meta.url));
+  return {
+    name: "Chromium, the page of examples/browser",
+    patience: 300,
+    tests: (report) => ({
+      program: process.execPath,
+      arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, file],
+    }),
+  };
+}

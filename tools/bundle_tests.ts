@@ -1,0 +1,75 @@
+/**
+ * Bundles the tests for what does not run them as they are: Node 20 does not read TypeScript, only
+ * Deno reads the import map, and a page has no `node:test`.
+ *
+ * @module
+ */
+
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { install, versions } from "./install.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** Files of a folder and of those in it. */
+export function filesOf(folder: string, suffix: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(suffix))
+    .map((file) => join(folder, file))
+    .sort();
+}
+
+/** Packages of the import map, as `npm install` and as a bundler's alias name them. */
+function importMap(): { packages: string[]; aliases: string[] } {
+  const { imports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8")) as {
+    imports: Record<string, string>;
+  };
+  const packages = new Set<string>(), aliases: string[] = [];
+  for (const [name, target] of Object.entries(imports)) {
+    const [, spec, path = ""] = target.match(/^npm:((?:@[^/]+\/)?[^/@]+@[^/]+)(\/.*)?$/) ?? [];
+    if (spec === undefined) {
+      aliases.push(`--alias:${name}=${join(root, target)}`);
+    } else {
+      packages.add(spec);
+      aliases.push(`--alias:${name}=${spec.replace(/@[^@]+$/, "")}${path}`);
+    }
+  }
+  return { packages: [...packages], aliases };
+}
+
+/** Bundles files into `folder`, unless that is there. */
+function bundle(folder: string, files: readonly string[], flags: readonly string[]): string {
+  if (existsSync(folder)) return folder;
+  const { packages, aliases } = importMap();
+  const modules = install("bundling", [`esbuild@${versions.esbuild}`, ...packages]);
+  const { status } = spawnSync(join(modules, ".bin", "esbuild"), [
+    ...files,
+    ...["--bundle", "--format=esm", "--log-level=warning", `--outdir=${folder}`, ...aliases],
+    ...["--sourcemap=inline", "--sources-content=false", ...flags],
+  ], { cwd: root, stdio: "inherit", env: { ...process.env, NODE_PATH: modules } });
+  if (status !== 0) throw new Error("Cannot bundle the tests");
+  return folder;
+}
+
+/** Bundles every test file and script of `tests/` by itself, for Node and Bun; returns where. */
+export function bundleForNode(folder: string): string {
+  return bundle(join(folder, "node"), [
+    ...filesOf("tests", ".test.ts"),
+    ...filesOf("tests/runtime", ".ts"),
+  ], ["--platform=node", "--target=node20", "--out-extension:.js=.mjs", "--outbase=tests"]);
+}
+
+/** Bundles test files of some folders, and the page's part of their runner; returns where. */
+export function bundleForBrowser(folder: string, suites: readonly string[]): string {
+  return bundle(join(folder, "browser"), [
+    ...suites.flatMap((suite) => filesOf(suite, ".test.ts")),
+    "tools/browser_tests/page.ts",
+  ], [
+    // Split, so that the tests register where the page looks for them.
+    ...["--platform=browser", "--target=es2023", "--splitting", "--outbase=."],
+    `--alias:node:test=${join(root, "tools/browser_tests/node_test.ts")}`,
+  ]);
+}

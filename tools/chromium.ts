@@ -1,0 +1,22 @@
+/**
+ * Chromium without a window, as the tests and the README's picture use it.
+ *
+ * @module
+ */
+
+import { existsSync } from "node:fs";
+import { type Browser, chromium } from "playwright-core";
+
+/** Debian's. */
+const executablePath = "/usr/bin/chromium";
+
+/** Beside what Playwright passes: it has no sandbox for root, and WebGPU no GPU. */
+const args = ["--no-sandbox", "--enable-unsafe-webgpu", "--disable-quic"];
+
+/** Starts the browser. */
+export async function launchChromium(): Promise<Browser> {
+  if (!existsSync(executablePath)) {
+    throw new Error(`Cannot find ${executablePath}: install it with \`apt-get install chromium\``);
+  }
+  return await chromium.launch({ executablePath, args });
+}

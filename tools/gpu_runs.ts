@@ -1,0 +1,108 @@
+/**
+ * The runs of the WebGPU tests, on four stacks. None needs a GPU: Mesa's lavapipe serves Deno, and
+ * SwiftShader, which comes with Chromium, serves Dawn in Node, Bun and Chromium itself. Debian's
+ * packages have both.
+ *
+ * @module
+ */
+
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { bundleForBrowser, bundleForNode, filesOf } from "./bundle_tests.ts";
+import { install, versions } from "./install.ts";
+import { bunTests, denoTests, nodeTests, root, type TestRun } from "./test_runs.ts";
+
+/** Names of the tests that need WebGPU end with it: `… (webgpu)`. */
+const names = String.raw`\(webgpu[^)]*\)$`;
+
+/** Folders of `tests/` that have such tests. */
+const suites = ["contract", "properties", "webgpu"];
+
+/** Seconds that a stack may take: shaders are compiled for the processor, slowly. */
+const patience = 600;
+
+/** Fails where something of a Debian package is not there, with what to do. */
+function expectFile(path: string | undefined, what: string, debianPackage: string): string {
+  if (path !== undefined && existsSync(path)) return path;
+  throw new Error(`Cannot find ${what}: install it with \`apt-get install ${debianPackage}\``);
+}
+
+/** Mesa's Vulkan driver for the processor. The name of its file has the processor's in it. */
+function lavapipe(): string {
+  const folder = "/usr/share/vulkan/icd.d";
+  const file = existsSync(folder) &&
+    readdirSync(folder).find((name) => name.startsWith("lvp_icd."));
+  return expectFile(file ? join(folder, file) : undefined, "lavapipe", "mesa-vulkan-drivers");
+}
+
+function swiftShader(): string {
+  return expectFile("/usr/lib/chromium/vk_swiftshader_icd.json", "SwiftShader", "chromium");
+}
+
+/** Demands a GPU of the tests, and names the one Vulkan driver to take, whatever else there is. */
+function environmentOf(driver: string, folder: string): Record<string, string> {
+  const XDG_RUNTIME_DIR = join(folder, "xdg"); // Mesa complains where there is none.
+  mkdirSync(XDG_RUNTIME_DIR, { recursive: true, mode: 0o700 });
+  return { FLASHTILE_REQUIRE_GPU: "1", VK_DRIVER_FILES: driver, XDG_RUNTIME_DIR };
+}
+
+/** The same for Node and Bun, which have WebGPU from a package. */
+function dawnEnvironment(folder: string): Record<string, string> {
+  const modules = install("webgpu", [`webgpu@${versions.webgpu}`]);
+  return {
+    ...environmentOf(swiftShader(), folder),
+    FLASHTILE_WEBGPU: join(modules, "webgpu", "index.js"),
+  };
+}
+
+/** Every stack. `folder` is for bundles. */
+export function gpuRuns(folder: string): TestRun[] {
+  const paths = suites.map((suite) => join("tests", suite));
+  const bundles = () =>
+    suites.flatMap((suite) => filesOf(join(bundleForNode(folder), suite), ".test.mjs"));
+  const pattern = [`--test-name-pattern=${names}`];
+  const runs: Pick<TestRun, "name" | "tests">[] = [
+    {
+      name: "Deno, WebGPU",
+      tests: (report) => ({
+        ...denoTests(report, paths, [
+          "--allow-env=FLASHTILE_REQUIRE_GPU",
+          `--filter=/${names}/`,
+        ]),
+        environment: {
+          ...environmentOf(lavapipe(), folder),
+          // Otherwise it takes OpenGL where Vulkan fails.
+          DENO_WEBGPU_BACKEND: "vulkan",
+        },
+      }),
+    },
+    {
+      name: `Bun ${versions.bun}, WebGPU`,
+      tests: (report) => ({
+        ...bunTests(report, bundles(), pattern),
+        environment: dawnEnvironment(folder),
+      }),
+    },
+    {
+      name: `Node ${versions.node26}, WebGPU`,
+      tests: (report) => ({
+        ...nodeTests(versions.node26, report, bundles(), pattern),
+        environment: dawnEnvironment(folder),
+      }),
+    },
+    {
+      name: "Chromium, WebGPU",
+      tests: (report) => ({
+        program: process.execPath,
+        arguments: [
+          ...["run", "-A", "--no-check", join(root, "tools/browser_tests/main.ts")],
+          ...[names, report, bundleForBrowser(folder, paths)],
+        ],
+        // A browser that is ended leaves its profile behind: here, that goes with the folder.
+        environment: { FLASHTILE_REQUIRE_GPU: "1", TMPDIR: folder },
+      }),
+    },
+  ];
+  return runs.map((run) => ({ ...run, patience, names }));
+}

@@ -1,0 +1,123 @@
+/**
+ * The runs that the tests consist of: what is run, how, and what it needs. Each is a process that
+ * writes a JUnit report.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { bundleForNode, filesOf } from "./bundle_tests.ts";
+import { runtimeProgram, versions } from "./install.ts";
+
+/** The repository. */
+export const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** A program, its arguments, and variables beyond those of the environment here. */
+export interface Command {
+  readonly program: string;
+  readonly arguments: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** A run of tests. */
+export interface TestRun {
+  readonly name: string;
+  /** Seconds after which it has failed; no end by default. */
+  readonly patience?: number;
+  /** Regular expression for the names of its tests; all tests by default. */
+  readonly names?: string;
+  /** How to run the tests. Installs what is missing, and throws where that is not to be had. */
+  tests(report: string): Command;
+  /** Scripts that must each end by themselves and well. */
+  scripts?(): Command[];
+}
+
+/** Runs tests of a folder with Deno. */
+export function denoTests(
+  report: string,
+  paths: readonly string[],
+  flags: readonly string[],
+): Command {
+  return {
+    program: process.execPath,
+    arguments: [
+      ...["test", "--allow-read", "--no-check", "--reporter=dot", `--junit-path=${report}`],
+      ...[...flags, ...paths],
+    ],
+  };
+}
+
+/** Runs bundled tests with Bun. */
+export function bunTests(
+  report: string,
+  files: readonly string[],
+  flags: readonly string[] = [],
+): Command {
+  return {
+    program: runtimeProgram("bun", versions.bun),
+    arguments: [
+      ...["test", "--only-failures", "--timeout=120000"],
+      ...["--reporter=junit", `--reporter-outfile=${report}`, ...flags, ...files],
+    ],
+  };
+}
+
+/** Runs bundled tests with Node. */
+export function nodeTests(
+  version: string,
+  report: string,
+  files: readonly string[],
+  flags: readonly string[] = [],
+): Command {
+  return {
+    program: runtimeProgram("node", version),
+    arguments: [
+      ...["--test", "--test-reporter=junit", `--test-reporter-destination=${report}`],
+      ...["--test-reporter=dot", "--test-reporter-destination=stdout", ...flags, ...files],
+    ],
+  };
+}
+
+/** Every runtime, without WebGPU. `folder` is for bundles. */
+export function runtimeRuns(folder: string): TestRun[] {
+  const tests = () => filesOf(bundleForNode(folder), ".test.mjs");
+  const scripts = () => filesOf(join(bundleForNode(folder), "runtime"), ".mjs");
+  const node = (version: string): TestRun => ({
+    name: `Node ${version}`,
+    tests: (report) => nodeTests(version, report, tests()),
+    scripts: () =>
+      scripts().map((script) => ({
+        program: runtimeProgram("node", version),
+        arguments: [script],
+      })),
+  });
+  return [
+    {
+      name: "Deno",
+      tests: (report) => ({
+        ...denoTests(report, ["tests/"], ["--parallel"]),
+        // WebGPU has a run of its own; here its tests are skipped, as where there is no GPU.
+        environment: { DENO_WEBGPU_BACKEND: "none" },
+      }),
+      scripts: () =>
+        filesOf(join(root, "tests", "runtime"), ".ts").map((script) => ({
+          program: process.execPath,
+          // With no permission at all.
+          arguments: ["run", "--no-prompt", "--no-check", script],
+        })),
+    },
+    {
+      name: `Bun ${versions.bun}`,
+      tests: (report) => bunTests(report, tests()),
+      scripts: () =>
+        scripts().map((script) => ({
+          program: runtimeProgram("bun", versions.bun),
+          arguments: ["run", script],
+        })),
+    },
+    node(versions.node20),
+    node(versions.node26),
+  ];
+}
