@@ -23,7 +23,7 @@ export {
 } from "./src/capabilities.ts";
 export { attention } from "./src/default_engine.ts";
 export type { DType, HostData, TensorData } from "./src/dtype.ts";
-export { createEngine, type Engine, type EngineOptions } from "./src/engine.ts";
+export { createEngine, type Engine, type EngineOptions, type WarmupOptions } from "./src/engine.ts";
 export { BackendUnavailableError, DeviceLostError } from "./src/errors.ts";
 export type { AttentionOptions, BooleanTensor, Causal, Layout, Progress } from "./src/options.ts";
 export { type AnyTensor, type HostTensor, type Tensor, tensor } from "./src/tensor.ts";

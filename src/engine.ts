@@ -15,7 +15,13 @@ import { type Capabilities, capabilities } from "./capabilities.ts";
 import type { DType, HostData, TensorData } from "./dtype.ts";
 import { BackendUnavailableError } from "./errors.ts";
 import type { AttentionOptions } from "./options.ts";
-import { type AnyTensor, checkDType, checkExtents, type Tensor } from "./tensor.ts";
+import {
+  type AnyTensor,
+  checkDType,
+  checkExtents,
+  type HostTensor,
+  type Tensor,
+} from "./tensor.ts";
 import { checkKeys } from "./validate.ts";
 import { AutoBackend } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
@@ -90,11 +96,24 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     dtype?: "f32",
   ): EngineTensor<Memory extends GPUBuffer ? GPUBuffer : Float32Array>;
   tensor(shape: readonly number[], dtype: DType): EngineTensor<Memory>;
-  /** Gets ready, so that the first call is as fast as the next. */
-  warmup(): Promise<void>;
+  /** Gets ready for calls of such tensors, so that the first is as fast as the next. */
+  warmup(options?: WarmupOptions): Promise<void>;
   /** Frees everything and ends the threads. Running calls reject, later ones throw. */
   close(): Promise<void>;
 }
+
+/** What an engine gets ready for. */
+export interface WarmupOptions {
+  /** D, 64 by default. */
+  readonly dim?: number;
+  /** Dv, as D by default. */
+  readonly valueDim?: number;
+  /** How elements are stored, f32 by default. */
+  readonly dtype?: DType;
+}
+
+/** Queries and keys of the calls that an engine gets ready with. */
+const warmupCalls = [[80, 16], [1, 1040]] as const;
 
 const cannot = "Cannot create an engine";
 const known = ["backend", "threads", "module", "maxMemoryBytes", "device", "gpu"];
@@ -245,9 +264,16 @@ class BackendEngine implements Engine {
     return this.#backend.tensor(shape, dtype) as EngineTensor<HostData>;
   }
 
-  async warmup(): Promise<void> {
-    const one = { data: new Float32Array(8 * 8), shape: [8, 8] };
-    await this.attention(one, one, one);
+  async warmup({ dim = 64, valueDim = dim, dtype = "f32" }: WarmupOptions = {}): Promise<void> {
+    const make = (rows: number, columns: number): HostTensor => {
+      const length = rows * columns;
+      const data = dtype === "f32" ? new Float32Array(length) : new Uint16Array(length);
+      return { data, shape: [rows, columns], dtype };
+    };
+    // Many rows, and few against many keys: a GPU has shaders of their own for these.
+    for (const [queries, keys] of warmupCalls) {
+      await this.attention(make(queries, dim), make(keys, dim), make(keys, valueDim));
+    }
   }
 
   close(): Promise<void> {

@@ -17,7 +17,10 @@ import { bunTests, denoTests, nodeTests, root, type TestRun } from "./test_runs.
 const names = String.raw`\(webgpu[^)]*\)$`;
 
 /** Folders of `tests/` that have such tests. */
-const suites = ["contract", "properties", "webgpu"];
+const suites = ["contract", "webgpu", "properties"];
+
+/** The same for the second and third stack on one Dawn and one SwiftShader: properties once. */
+const briefSuites = suites.slice(0, 2);
 
 /** Seconds that a stack may take: shaders are compiled for the processor, slowly. */
 const patience = 600;
@@ -58,15 +61,15 @@ function dawnEnvironment(folder: string): Record<string, string> {
 
 /** Every stack. `folder` is for bundles. */
 export function gpuRuns(folder: string): TestRun[] {
-  const paths = suites.map((suite) => join("tests", suite));
-  const bundles = () =>
-    suites.flatMap((suite) => filesOf(join(bundleForNode(folder), suite), ".test.mjs"));
+  const paths = (some: readonly string[]) => some.map((suite) => join("tests", suite));
+  const bundles = (some: readonly string[]) =>
+    some.flatMap((suite) => filesOf(join(bundleForNode(folder), suite), ".test.mjs"));
   const pattern = [`--test-name-pattern=${names}`];
   const runs: Pick<TestRun, "name" | "tests">[] = [
     {
       name: "Deno, WebGPU",
       tests: (report) => ({
-        ...denoTests(report, paths, [
+        ...denoTests(report, paths(suites), [
           "--allow-env=FLASHTILE_REQUIRE_GPU",
           `--filter=/${names}/`,
         ]),
@@ -80,14 +83,14 @@ export function gpuRuns(folder: string): TestRun[] {
     {
       name: `Bun ${versions.bun}, WebGPU`,
       tests: (report) => ({
-        ...bunTests(report, bundles(), pattern),
+        ...bunTests(report, bundles(suites), pattern),
         environment: dawnEnvironment(folder),
       }),
     },
     {
       name: `Node ${versions.node26}, WebGPU`,
       tests: (report) => ({
-        ...nodeTests(versions.node26, report, bundles(), pattern),
+        ...nodeTests(versions.node26, report, bundles(briefSuites), pattern),
         environment: dawnEnvironment(folder),
       }),
     },
@@ -97,7 +100,7 @@ export function gpuRuns(folder: string): TestRun[] {
         program: process.execPath,
         arguments: [
           ...["run", "-A", "--no-check", join(root, "tools/browser_tests/main.ts")],
-          ...[names, report, bundleForBrowser(folder, paths)],
+          ...[names, report, bundleForBrowser(folder, paths(briefSuites))],
         ],
         // A browser that is ended leaves its profile behind: here, that goes with the folder.
         environment: { FLASHTILE_REQUIRE_GPU: "1", TMPDIR: folder },
