@@ -45,7 +45,6 @@ test("the vectors hold cases for every option but those about blocks and packing
   const seen = new Set(vectorCases.flatMap(({ asks }) => asks));
   const expected = [
     "causal",
-    "offset",
     "scale",
     "window",
     "softcap",
