@@ -8,7 +8,7 @@
 import type { Control, Target } from "../backend.ts";
 import { type AttentionPlan, countRows, keysOfBatch } from "../plan.ts";
 import { throwIfAborted } from "../signal.ts";
-import { Loan, roles, type UniformSlot } from "./buffers.ts";
+import { Loan, roles, UniformRing, type UniformSlot } from "./buffers.ts";
 import { encodeParameters, type Parameters } from "./parameters.ts";
 import { pipelineOf } from "./pipelines.ts";
 import { cutRange, cutRegion, extent, type Range, type Region } from "./regions.ts";
@@ -253,7 +253,11 @@ function submitRegion(
   const { device } = session.gpu;
   device.pushErrorScope("validation");
   const encoder = device.createCommandEncoder({ label: "FlashTile attention" });
-  recordRegion(call, region, placed, encoder, (block) => session.uniforms.write(block));
+  // A slot of the ring must not come round again before it is submitted.
+  const write: WriteUniforms = countDispatches(call) <= UniformRing.slots
+    ? (block) => session.uniforms.write(block)
+    : (block) => ownUniforms(device, block);
+  recordRegion(call, region, placed, encoder, write);
   for (const window of [placed.out, placed.lse]) {
     if (!window?.readBack) continue;
     encoder.copyBufferToBuffer(window.buffer, 0, window.readBack, 0, window.size);
@@ -266,6 +270,11 @@ function submitRegion(
     loan.give(placed.partial.ml);
   }
   return device.popErrorScope();
+}
+
+function countDispatches({ plan, windows, valueVectors, merge }: Call): number {
+  const blocks = Math.ceil(plan.valueDim / 4 / valueVectors);
+  return blocks * (windows.length + (merge === null ? 0 : 1));
 }
 
 /** Records all regions into the caller's encoder. */

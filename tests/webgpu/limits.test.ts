@@ -82,6 +82,15 @@ gpuTest("attention() is right in any tile, with subgroups where there are some",
   session.close();
 });
 
+gpuTest(
+  "attention() is right where one submit has more dispatches than the ring has slots",
+  async () => {
+    const session = new Session(await sharedGpu());
+    await runBounded(session, sizesOf({ Nq: 2, Nk: 3, D: 4, Dv: 70_000 }), {});
+    session.close();
+  },
+);
+
 gpuTest("attention() is right on a device at the default limits", async () => {
   const adapter = await (await findGpu())!.requestAdapter();
   const device = await adapter!.requestDevice();
