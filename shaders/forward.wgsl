@@ -59,7 +59,6 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let row = first_row + 4 * ty;
   let rows = min(vec4u(row, row + 1, row + 2, row + 3), vec4u(p.end_row - 1));
   let positions = rows / p.group;
-  let aligned = vec4i(positions) + p.diagonal;
   let q_base = p.q_at + batch * p.q_batch;
   let q_rows = vec4u(q_base) + (head * p.group + rows % p.group) * p.q_head + positions * p.q_row;
   let k_base = p.k_at + batch * p.k_batch + head * p.k_head;
@@ -124,7 +123,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
     if (!whole) {
 #for j in RK
-      seen_$j = is_seen(first + tx + $j * TX, part_end, aligned);
+      seen_$j = is_seen(first + tx + $j * TX, part_end, vec4i(positions));
       s_$j = select(vec4f(LOWEST), s_$j, seen_$j);
 #end
     }
@@ -172,16 +171,18 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
       }
     } else {
-      // A key that a row does not see must leave no trace, and 0 * NaN would be one.
+      // A key that a row does not see must leave no trace, and 0 * NaN would be one. The same sums
+      // otherwise: which tiles are whole depends on the rows beside.
       for (var key = 0u; key < BC; key++) {
         let weight = probabilities[key * TY + ty];
+        let seen_row = is_seen(first + key, part_end, vec4i(positions));
 #for c in CPS
         {
           let value = slice[key * SLICE + tx + $c * TX];
-          acc_$(s*CPS+c)_0 += select(vec4f(0), weight.x * value, weight.x > 0);
-          acc_$(s*CPS+c)_1 += select(vec4f(0), weight.y * value, weight.y > 0);
-          acc_$(s*CPS+c)_2 += select(vec4f(0), weight.z * value, weight.z > 0);
-          acc_$(s*CPS+c)_3 += select(vec4f(0), weight.w * value, weight.w > 0);
+          acc_$(s*CPS+c)_0 += weight.x * select(vec4f(0), value, seen_row.x);
+          acc_$(s*CPS+c)_1 += weight.y * select(vec4f(0), value, seen_row.y);
+          acc_$(s*CPS+c)_2 += weight.z * select(vec4f(0), value, seen_row.z);
+          acc_$(s*CPS+c)_3 += weight.w * select(vec4f(0), value, seen_row.w);
         }
 #end
       }

@@ -65,10 +65,16 @@ export async function runAttention<Data extends TensorData>(
   throwIfAborted(options.signal);
   // The data of `out` decides, and of `q` without one, so that it is `Data`.
   const { data } = options.out ?? q;
+  // Arrays are followed by the one that was asked: they may be in its memory, whoever runs the plan.
   const call = isGpuBuffer(data)
     ? await beginGpuCall(backend, plan, options)
-    : beginCall(backend, plan, data, options);
-  await backend.run(plan, call.target, options);
+    : beginCall(chosen, plan, data, options);
+  try {
+    await backend.run(plan, call.target, options);
+  } catch (error) {
+    call.discard?.();
+    throw error;
+  }
   return call.finish() as AttentionResult<Data>;
 }
 
@@ -96,6 +102,8 @@ export function runAttentionSync<Data extends TensorData>(
 interface Call {
   readonly target: Target;
   finish(): { out: AnyTensor; lse?: AnyTensor };
+  /** Frees what was made for the results, where that does not happen by itself. */
+  discard?(): void;
 }
 
 /** Finds a place for the results: arrays of the kind that `like` is. */
@@ -139,17 +147,25 @@ async function beginGpuCall(
   options: AttentionOptions,
 ): Promise<Call> {
   const layout: Layout = options.layout ?? "bhnd";
-  const make = async (shape: readonly number[], dtype: DType): Promise<Tensor<GPUBuffer>> => ({
-    data: await backend.createBuffer!(shape, dtype),
-    shape,
-    dtype,
-  });
-  const lse = plan.lseShape === null ? undefined : await make(plan.lseShape, "f32");
-  const out = options.out ?? await make(plan.outShape, plan.q.dtype);
-  return resultCall(out, lse, {
-    out: plan.out ?? viewOf(out, layout),
-    lse: lse === undefined ? null : viewOfLse(lse, plan),
-  });
+  const made: GPUBuffer[] = [];
+  const make = async (shape: readonly number[], dtype: DType): Promise<Tensor<GPUBuffer>> => {
+    const data = await backend.createBuffer!(shape, dtype);
+    made.push(data);
+    return { data, shape, dtype };
+  };
+  const discard = () => made.forEach((buffer) => buffer.destroy());
+  try {
+    const lse = plan.lseShape === null ? undefined : await make(plan.lseShape, "f32");
+    const out = options.out ?? await make(plan.outShape, plan.q.dtype);
+    const call = resultCall(out, lse, {
+      out: plan.out ?? viewOf(out, layout),
+      lse: lse === undefined ? null : viewOfLse(lse, plan),
+    });
+    return { ...call, discard };
+  } catch (error) {
+    discard();
+    throw error;
+  }
 }
 
 function resultCall(

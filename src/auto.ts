@@ -31,6 +31,7 @@ export class AutoBackend implements Backend {
   readonly #openGpu: () => Promise<Backend | undefined>;
   #gpu: Promise<Backend | undefined> | undefined;
   #opened: Backend | undefined;
+  #closed = false;
 
   /** `openGpu` finds a GPU that is one; `undefined` where there is none. */
   constructor(wasm: Backend, openGpu: () => Promise<Backend | undefined>) {
@@ -52,7 +53,8 @@ export class AutoBackend implements Backend {
   }
 
   async choose(plan: AttentionPlan, control: Control): Promise<Backend> {
-    if (chooseFor(plan, control) === "wasm") return this.#wasm;
+    // A closed one says so.
+    if (this.#closed || chooseFor(plan, control) === "wasm") return this.#wasm;
     this.#gpu ??= this.#open();
     return await this.#gpu ?? this.#wasm;
   }
@@ -78,6 +80,7 @@ export class AutoBackend implements Backend {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([this.#wasm.close(), this.#gpu?.then((gpu) => gpu?.close())]);
   }
 

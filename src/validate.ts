@@ -137,7 +137,7 @@ function checkBuffer(name: string, buffer: GPUBuffer, dtype: unknown): GPUBuffer
 
 /** Elements that data can hold. */
 function lengthOf(data: TensorData, dtype: DType): number {
-  return isGpuBuffer(data) ? Math.floor(data.size / bytesPerElement(dtype)) : data.length;
+  return isGpuBuffer(data) ? Math.floor(data.size / 4) * (4 / bytesPerElement(dtype)) : data.length;
 }
 
 function checkShape(name: string, shape: unknown): asserts shape is readonly number[] {
@@ -322,10 +322,12 @@ export function checkLengths(
     );
   }
   const given = Array.from(lengths as ArrayLike<number>);
-  const wrong = given.find((count) => !isExtent(count) || count > keys);
-  if (wrong === undefined) return given;
+  const wrong = given.findIndex((count) => !isExtent(count) || count > keys);
+  if (wrong < 0) return given;
   throw new RangeError(
-    `${cannot}: \`kvLengths\` must be whole numbers from 0 to Nk = ${keys}, got ${kindOf(wrong)}`,
+    `${cannot}: \`kvLengths\` must be whole numbers from 0 to Nk = ${keys}, got ${
+      kindOf(given[wrong])
+    }`,
   );
 }
 

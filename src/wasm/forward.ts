@@ -201,8 +201,8 @@ function commonJob(
     tileRows: tiles.rows,
     tileKeys: tiles.keys,
     splats,
-    bandLeft: band.left === Infinity ? open : band.left,
-    bandRight: band.right === Infinity ? open : band.right,
+    bandLeft: Math.min(band.left, open),
+    bandRight: Math.min(band.right, open),
   };
 }
 

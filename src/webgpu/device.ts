@@ -99,11 +99,6 @@ export async function requestGpu(gpu: GPU | undefined): Promise<Gpu> {
   }
 }
 
-/** Long enough for a loss to be told. */
-function pause(): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(() => resolve(undefined), lossMilliseconds));
-}
-
 const watched = new WeakMap<GPUDevice, Gpu>();
 
 /** Watches a device; the same device is watched once. */
@@ -111,24 +106,30 @@ export function watch(device: GPUDevice, adapter: string = describeAdapter(devic
   const known = watched.get(device);
   if (known !== undefined) return known;
   let reason: string | undefined;
-  const lost = device.lost.then((info) => {
+  // Not a race against `device.lost`: each would be remembered there for as long as the device lives.
+  const waiting = new Set<() => void>();
+  device.lost.then((info) => {
     reason = info.message || info.reason || "no reason was given";
+    for (const lose of waiting) lose();
+    waiting.clear();
   });
-  const gpu: Gpu = {
-    device,
-    adapter,
-    lost: () => reason,
-    async guard(promise) {
-      const settled = promise.then((value) => ({ value }), (error) => ({ error }));
-      const first = await Promise.race([settled, lost]);
-      // A failure may be the first sign of a loss.
-      if (first !== undefined && "error" in first) await Promise.race([lost, pause()]);
-      // What resolved after a loss says nothing.
-      if (reason !== undefined || first === undefined) throw new DeviceLostError(reason!);
-      if ("error" in first) throw first.error;
-      return first.value;
-    },
-  };
+  const guard = <T>(promise: Promise<T>) =>
+    new Promise<T>((resolve, reject) => {
+      const lose = () => reject(new DeviceLostError(reason!));
+      waiting.add(lose);
+      const settle = (how: () => void) => {
+        waiting.delete(lose);
+        // What settled after a loss says nothing.
+        if (reason === undefined) how();
+        else lose();
+      };
+      promise.then(
+        (value) => settle(() => resolve(value)),
+        // A failure may be the first sign of a loss.
+        (error) => setTimeout(() => settle(() => reject(error)), lossMilliseconds),
+      );
+    });
+  const gpu: Gpu = { device, adapter, lost: () => reason, guard };
   watched.set(device, gpu);
   return gpu;
 }

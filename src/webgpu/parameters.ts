@@ -36,10 +36,9 @@ export const parameterFields = {
   value_from: "u32",
   value_vectors: "u32",
   partial_vectors: "u32",
-  /** Query `i` is aligned with key `i + diagonal`. */
-  diagonal: "i32",
-  band_left: "i32",
-  band_right: "i32",
+  /** Query `i` sees the keys from `i + band_first` to `i + band_last`. */
+  band_first: "i32",
+  band_last: "i32",
   ...tensor("q"),
   ...tensor("k"),
   ...tensor("v"),
@@ -75,9 +74,8 @@ export type ParameterName =
   | "value_from"
   | "value_vectors"
   | "partial_vectors"
-  | "diagonal"
-  | "band_left"
-  | "band_right"
+  | "band_first"
+  | "band_last"
   | TensorField<"q" | "k" | "v" | "o">
   | "l_at"
   | "l_batch"

@@ -47,9 +47,10 @@ export class Session {
   constructor(gpu: Gpu, bounds: Partial<Bounds> = {}) {
     const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
     this.gpu = gpu;
+    const bindingBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     this.bounds = {
-      bindingBytes: Math.min(maxBufferSize, maxStorageBufferBindingSize),
-      wholeBytes: Math.min(maxBufferSize, mostWholeBytes),
+      bindingBytes,
+      wholeBytes: Math.min(bindingBytes, mostWholeBytes),
       ...bounds,
     };
     this.pool = new BufferPool(gpu);

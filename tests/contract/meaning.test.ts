@@ -70,6 +70,10 @@ contract(
       "1000 1100 0110 0011",
     );
     assertEquals(await drawn(engine, 2, 4, { window: [0, 0], offset: 9 }), "0000 0000");
+    // A far window undoes a far offset.
+    assertEquals(await drawn(engine, 2, 3, { window: [1e9, 0], offset: 1e9 }), "111 011");
+    assertEquals(await drawn(engine, 2, 3, { window: [0, 1e9], offset: -1e9 }), "100 110");
+    assertEquals(await drawn(engine, 2, 3, { window: [1e12, 1e12] }), "111 111");
   },
 );
 

@@ -533,6 +533,12 @@ const options: Refusal[] = [
     message: "Cannot attend: `kvLengths` must be whole numbers from 0 to Nk = 5, got -1",
   },
   {
+    what: "kvLengths with a gap",
+    options: { kvLengths: [undefined, 1] },
+    error: RangeError,
+    message: "Cannot attend: `kvLengths` must be whole numbers from 0 to Nk = 5, got undefined",
+  },
+  {
     what: "more kvLengths than keys",
     options: { kvLengths: Int32Array.of(1, 6) },
     error: RangeError,

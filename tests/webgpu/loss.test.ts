@@ -107,6 +107,8 @@ gpuTest("auto takes a GPU for large calls alone, and never a software adapter", 
     assertEquals(engine.backend, expected);
     assertEquals((await engine.capabilities()).backend, expected);
     await engine.close();
+    const error = await errorOf(() => engine.attention(large, large, large)) as Error;
+    assertEquals(error.message, "Cannot use an engine after `close()`");
   }
   assertEquals((await attention(q, k, v)).out.shape, q.shape);
 });

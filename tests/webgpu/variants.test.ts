@@ -50,9 +50,9 @@ test("encodeParameters() writes each field at its place", () => {
   const names = Object.keys(parameterFields);
   assertEquals(parameterBytes % 16, 0);
   assert(parameterBytes >= names.length * 4);
-  const bytes = new DataView(encodeParameters({ scale: 0.5, diagonal: -7, l_at: 9 }).buffer);
+  const bytes = new DataView(encodeParameters({ scale: 0.5, band_first: -7, l_at: 9 }).buffer);
   assertEquals(bytes.getFloat32(names.indexOf("scale") * 4, true), 0.5);
-  assertEquals(bytes.getInt32(names.indexOf("diagonal") * 4, true), -7);
+  assertEquals(bytes.getInt32(names.indexOf("band_first") * 4, true), -7);
   assertEquals(bytes.getUint32(names.indexOf("l_at") * 4, true), 9);
 });
 
