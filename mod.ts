@@ -13,6 +13,7 @@
  * @module
  */
 
+export { alibiSlopes } from "./src/alibi.ts";
 export type { AttentionResult, AttentionResultWithLse, LseData } from "./src/attention.ts";
 export type { BackendName, EngineTensor } from "./src/backend.ts";
 export {
@@ -25,6 +26,16 @@ export { attention } from "./src/default_engine.ts";
 export type { DType, HostData, TensorData } from "./src/dtype.ts";
 export { createEngine, type Engine, type EngineOptions, type WarmupOptions } from "./src/engine.ts";
 export { BackendUnavailableError, DeviceLostError } from "./src/errors.ts";
-export type { AttentionOptions, BooleanTensor, Causal, Layout, Progress } from "./src/options.ts";
+export type { BlockMask } from "./src/block_mask.ts";
+export type {
+  AttentionOptions,
+  BooleanDType,
+  BooleanTensor,
+  Causal,
+  Layout,
+  Progress,
+} from "./src/options.ts";
+export * as blockMask from "./src/patterns/mod.ts";
+export type { BlockMaskSize } from "./src/patterns/size.ts";
 export { type AnyTensor, type HostTensor, type Tensor, tensor } from "./src/tensor.ts";
 export type { BinaryName } from "./src/wasm/module.ts";

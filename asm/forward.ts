@@ -15,28 +15,58 @@ import { dot_f32_4x8, dot_f32_4x8_splat1, dot_f32_4x8_splat4 } from "./dot.gen";
 import { fma } from "./fma";
 import * as job from "./job.gen";
 import { PANEL, packQueries, unpackRows } from "./layout";
-import { finiteValues, maskScores, visible } from "./mask";
+import * as mask from "./mask";
 import { mergePanel } from "./merge";
+import { addBias, subtractDistances } from "./scores";
 import { softmax } from "./softmax";
+import { cap_f32_2x8 } from "./tanh.gen";
 
 const LN_2: f64 = 0.6931471805599453;
+const LOG2_E: f64 = 1.4426950408889634;
 const OPEN: i32 = i32.MAX_VALUE;
 
 // Tile memory, per panel: queries [dim][8], o [valueDim up to a multiple of 4][8], and the rows'
-// state of 8 lanes each: m, l, alpha, first, end and the softmax's scratch. Before them, one panel's
-// scores [tileKeys][8].
+// state of 8 lanes each. Before the panels, what one panel and tile of keys need at a time: scores
+// [tileKeys][8], the rows' bounds within the tile, addresses of the rows of a visit's bits, whether the
+// tile's values are finite, and lanes.
 
-const STATE: usize = 6 * 32;
+const M: usize = 0;
+const L: usize = 32;
+const ALPHA: usize = 64;
+const BOUNDS: usize = 96; // first, end
+const SHIFT: usize = 160; // softmax's scratch
+const SLOPES: usize = 192;
+const ALIGNED: usize = 224;
+const BIAS_ROWS: usize = 256; // addresses
+const MASK_ROWS: usize = 288; // addresses
+const STATE: usize = 320;
+
+// @ts-ignore: decorator
+@inline
+function outputBytes(record: usize): usize {
+  return ((job.valueDim(record) + 3) & ~3) << 5;
+}
 
 // @ts-ignore: decorator
 @inline
 function panelBytes(record: usize): usize {
-  return (job.dim(record) << 5) + (((job.valueDim(record) + 3) & ~3) << 5) + STATE;
+  return (job.dim(record) << 5) + outputBytes(record) + STATE;
+}
+
+const TILE_BOUNDS: usize = 0;
+const TILE_ROWS: usize = 64;
+const TILE_VALUES: usize = 96;
+const TILE_LANES: usize = 112;
+
+// @ts-ignore: decorator
+@inline
+function tileBytes(keys: usize): usize {
+  return (keys << 5) + TILE_LANES + ((keys + mask.LANES_SLACK + 15) & ~15);
 }
 
 // Bytes of tile memory that the job needs, at 16-byte alignment.
 export function scratchBytes(record: usize): usize {
-  return (job.tileRows(record) / PANEL) * panelBytes(record) + (job.tileKeys(record) << 5);
+  return (job.tileRows(record) / PANEL) * panelBytes(record) + tileBytes(job.tileKeys(record));
 }
 
 // Address of a row in an array of [positions][group].
@@ -58,13 +88,35 @@ function setBounds(record: usize, bounds: usize, row: usize): void {
   store<i32>(bounds, <i32>max(first, end), 32);
 }
 
-// Queries of one panel: q[dim][8] times scale, and the rows' empty state. Rows past the last repeat
-// it, so that they neither widen the panel's bounds nor need a case of their own.
+// The state of one row that has seen nothing yet but its sink, which has weight and no value.
+function beginRow(record: usize, state: usize, row: usize): void {
+  const group = job.group(record), member = (row % group) << 2;
+  let m: f32 = -Infinity, l: f32 = 0;
+  if (job.sinks(record) != 0) {
+    const sink = load<f32>(job.sinks(record) + member);
+    m = <f32>(<f64>sink * LOG2_E);
+    // What rounding takes from m comes back in l: a row that sees nothing else has the sink as its lse.
+    if (m != -Infinity) l = <f32>NativeMath.exp(<f64>sink - <f64>m * LN_2);
+  }
+  store<f32>(state, m, M);
+  store<f32>(state, l, L);
+  setBounds(record, state + BOUNDS, row);
+  if (job.slopes(record) != 0) {
+    store<f32>(state, load<f32>(job.slopes(record) + member) * <f32>LOG2_E, SLOPES);
+    store<f32>(state, job.aligned(record) + <f32>(row / group), ALIGNED);
+  }
+  const biasRow = rowOf(job.bias(record), job.biasPosition(record), job.biasHead(record), row, group);
+  const maskRow = rowOf(job.mask(record), job.maskPosition(record), job.maskHead(record), row, group);
+  store<u32>(state, <u32>biasRow, BIAS_ROWS);
+  store<u32>(state, <u32>maskRow, MASK_ROWS);
+}
+
+// Queries of one panel: q[dim][8] times scale, and the rows' state. Rows past the last repeat it, so
+// that they neither widen the panel's bounds nor need a case of their own.
 function beginPanel(record: usize, panel: usize, firstRow: usize, rows: usize): void {
   const dim = job.dim(record), group = job.group(record);
   const base = job.q(record), position = job.qPosition(record), head = job.qHead(record);
-  const o = panel + (dim << 5), oBytes = ((job.valueDim(record) + 3) & ~3) << 5;
-  const state = o + oBytes, bounds = state + 96;
+  const o = panel + (dim << 5), oBytes = outputBytes(record), state = o + oBytes;
   for (let lane: usize = 0; lane < PANEL; lane += 4) {
     packQueries(
       job.qStorage(record),
@@ -76,28 +128,25 @@ function beginPanel(record: usize, panel: usize, firstRow: usize, rows: usize): 
     );
   }
   for (let lane: usize = 0; lane < PANEL; lane++) {
-    setBounds(record, bounds + (lane << 2), min(firstRow + lane, rows - 1));
+    beginRow(record, state + (lane << 2), min(firstRow + lane, rows - 1));
   }
   memory.fill(o, 0, oBytes);
-  v128.store(state, f32x4.splat(-Infinity));
-  v128.store(state, f32x4.splat(-Infinity), 16);
-  memory.fill(state + 32, 0, 32);
 }
 
 // o += v^T p for keys that some query of the panel must not see and whose values are not all
 // finite: 0 * NaN would leave a trace. The same sums as accumulate(), value by value.
-function accumulateVisible(
+function accumulateSeen(
   v: usize, row: usize, columns: usize, dim: usize, p: usize, o: usize, alpha: usize,
-  bounds: usize, from: usize, to: usize,
+  lanes: usize, count: usize,
 ): void {
   const alpha0 = v128.load(alpha), alpha1 = v128.load(alpha, 16);
   for (let column: usize = 0; column < dim; column++) {
     let c0 = f32x4.mul(alpha0, v128.load(o)), c1 = f32x4.mul(alpha1, v128.load(o, 16));
     const values = v + (column >> 2) * columns + ((column & 3) << 2);
-    for (let key = from; key < to; key++) {
-      const x = v128.load_splat<f32>(values + key * row), weights = p + ((key - from) << 5);
-      c0 = fma(v128.and(x, visible(bounds, <i32>key)), v128.load(weights), c0);
-      c1 = fma(v128.and(x, visible(bounds + 16, <i32>key)), v128.load(weights, 16), c1);
+    for (let key: usize = 0; key < count; key++) {
+      const x = v128.load_splat<f32>(values + key * row), weights = p + (key << 5);
+      c0 = fma(v128.and(x, mask.seenLow(lanes, key)), v128.load(weights), c0);
+      c1 = fma(v128.and(x, mask.seenHigh(lanes, key)), v128.load(weights, 16), c1);
     }
     v128.store(o, c0);
     v128.store(o, c1, 16);
@@ -121,19 +170,46 @@ function largest(lanes: usize): i32 {
   return x;
 }
 
-// One panel against the keys from..to of a tile, of which it visits those that some row sees.
-function attend(record: usize, panel: usize, s: usize, tileFrom: usize, tileTo: usize): void {
-  const dim = job.dim(record), valueDim = job.valueDim(record);
-  const o = panel + (dim << 5), state = o + (((valueDim + 3) & ~3) << 5);
-  const m = state, l = state + 32, alpha = state + 64, bounds = state + 96;
-  const splats = job.splats(record);
+// The rows' bounds within the keys from..to.
 
-  const from = max<usize>(tileFrom, smallest(bounds) & ~3);
-  const to = min<usize>(tileTo, largest(bounds + 32));
-  if (from >= to) return;
+// @ts-ignore: decorator
+@inline
+function clipBounds(bounds: usize, clipped: usize, from: usize, to: usize): void {
+  const least = i32x4.splat(<i32>from), most = i32x4.splat(<i32>to);
+  v128.store(clipped, i32x4.max_s(v128.load(bounds), least));
+  v128.store(clipped, i32x4.max_s(v128.load(bounds, 16), least), 16);
+  v128.store(clipped, i32x4.min_s(v128.load(bounds, 32), most), 32);
+  v128.store(clipped, i32x4.min_s(v128.load(bounds, 48), most), 48);
+}
 
-  // Scores, four keys at a time.
-  const groups = (to - from + 3) >> 2;
+// Which of the keys from..to the masks let the rows of a panel see, into `lanes`; byte 0 is key
+// `from` down to a multiple of 4.
+function readMasks(
+  record: usize, state: usize, tile: usize, firstRow: usize, rows: usize, visit: usize,
+  from: usize, to: usize,
+): i32 {
+  const lanes = tile + TILE_LANES, begin = from & ~3, count = to - from;
+  mask.seeAll(lanes, ((to + 3) & ~3) - begin + 16);
+  if (job.mask(record) != 0) {
+    const maskRows = state + MASK_ROWS;
+    if (job.maskIsBits(record) != 0) mask.seeBits(lanes + (from - begin), maskRows, from, count);
+    else mask.seeBytes(lanes + (from - begin), maskRows, from, count);
+  }
+  if (visit != 0 && job.visit_bits(visit) != 0) {
+    const bitRows = tile + TILE_ROWS, group = job.group(record);
+    for (let lane: usize = 0; lane < PANEL; lane++) {
+      const position = job.blockPhase(record) + min(firstRow + lane, rows - 1) / group;
+      const row = (position % job.blockRows(record)) * job.visit_rowBytes(visit);
+      store<u32>(bitRows + (lane << 2), <u32>(job.visit_bits(visit) + row));
+    }
+    mask.seeBits(lanes + (from - begin), bitRows, from - job.visit_origin(visit), count);
+  }
+  return mask.classOf(lanes + (from - begin), count);
+}
+
+// Scores of a panel and `groups` times four keys from `from` on.
+function dotScores(record: usize, panel: usize, s: usize, from: usize, groups: usize): void {
+  const dim = job.dim(record), splats = job.splats(record);
   let k = job.k(record) + (from >> 2) * (dim << 4), at = s;
   for (let group: usize = 0; group < groups; group++) {
     if (splats == 4) dot_f32_4x8_splat4(k, panel, at, dim);
@@ -142,31 +218,102 @@ function attend(record: usize, panel: usize, s: usize, tileFrom: usize, tileTo: 
     k += dim << 4;
     at += 128;
   }
+}
 
-  // Mask: every row sees the keys fullFrom..fullTo, the others are looked at one by one.
-  const padded = from + (groups << 2);
+// Caps and biases scores of the keys from..padded. Returns whether some bias masks.
+function changeScores(record: usize, state: usize, s: usize, from: usize, padded: usize): bool {
+  const cap = job.softcap(record);
+  if (cap != 0) cap_f32_2x8(s, padded - from, cap);
+  const masks = job.bias(record) != 0 && addBias(s, state + BIAS_ROWS, from, padded);
+  if (job.slopes(record) != 0) {
+    subtractDistances(s, state + SLOPES, state + ALIGNED, from, padded);
+  }
+  return masks;
+}
+
+const FINITE: i32 = 1;
+const NOT_FINITE: i32 = 2;
+
+// Whether all values of a tile are finite, looked up once for all of its panels.
+function tileIsFinite(record: usize, tile: usize, from: usize, to: usize): bool {
+  let known = load<i32>(tile, TILE_VALUES);
+  if (known == 0) {
+    const finite = mask.finiteValues(
+      job.v(record), job.vKey(record), job.vColumns(record), job.valueDim(record), from, to,
+    );
+    known = finite ? FINITE : NOT_FINITE;
+    store<i32>(tile, known, TILE_VALUES);
+  }
+  return known == FINITE;
+}
+
+// One panel, of the rows from firstRow on, against the keys from..to of a tile, of which it visits
+// those that some row sees.
+function attend(
+  record: usize, panel: usize, s: usize, firstRow: usize, rows: usize,
+  tileFrom: usize, tileTo: usize, visit: usize,
+): void {
+  const valueDim = job.valueDim(record);
+  const o = panel + (job.dim(record) << 5), state = o + outputBytes(record);
+  const tile = s + (job.tileKeys(record) << 5), bounds = tile + TILE_BOUNDS;
+  const lanes = tile + TILE_LANES;
+
+  clipBounds(state + BOUNDS, bounds, tileFrom, tileTo);
+  const first = smallest(bounds), to = <usize>largest(bounds + 32), from = <usize>(first & ~3);
+  if (<usize>first >= to) return;
+  const groups = (to - from + 3) >> 2, padded = from + (groups << 2);
+
+  let masked = job.mask(record) != 0 || (visit != 0 && job.visit_bits(visit) != 0);
+  if (masked) {
+    const kind = readMasks(record, state, tile, firstRow, rows, visit, <usize>first, to);
+    if (kind == mask.SKIP) return;
+    masked = kind == mask.MIXED;
+  }
+
+  dotScores(record, panel, s, from, groups);
+  if (changeScores(record, state, s, from, padded)) {
+    if (!masked) mask.seeAll(lanes, padded - from);
+    mask.seeFinite(lanes, state + BIAS_ROWS, from, padded);
+    masked = true;
+  }
+
+  // Mask: where only bounds mask, every row sees the keys fullFrom..fullTo; the others are looked at
+  // one by one.
   const fullFrom = min<usize>(max<usize>(from, largest(bounds)), to);
   const fullTo = max<usize>(min<usize>(to, smallest(bounds + 32)), fullFrom);
-  if (from < fullFrom) maskScores(s, bounds, <i32>from, <i32>fullFrom);
-  if (fullTo < padded) maskScores(s + ((fullTo - from) << 5), bounds, <i32>fullTo, <i32>padded);
+  const atEnd = fullTo - from;
+  if (from < fullFrom) {
+    if (!masked) mask.seeAll(lanes, fullFrom - from);
+    mask.seeWithin(lanes, bounds, <i32>from, <i32>fullFrom);
+    if (!masked) mask.maskScores(s, lanes, fullFrom - from);
+  }
+  if (fullTo < padded) {
+    if (!masked) mask.seeAll(lanes + atEnd, padded - fullTo);
+    mask.seeWithin(lanes + atEnd, bounds, <i32>fullTo, <i32>padded);
+    if (!masked) mask.maskScores(s + (atEnd << 5), lanes + atEnd, padded - fullTo);
+  }
+  if (masked) mask.maskScores(s, lanes, padded - from);
 
-  softmax(s, groups << 2, m, l, alpha, state + 160);
+  softmax(s, groups << 2, state + M, state + L, state + ALPHA, state + SHIFT);
 
   // Values, four columns at a time.
   let v = job.v(record);
   const row = job.vKey(record), columns = job.vColumns(record);
-  if (
-    (from < fullFrom && !finiteValues(v, row, columns, valueDim, from, fullFrom)) ||
-    (fullTo < to && !finiteValues(v, row, columns, valueDim, fullTo, to))
-  ) {
-    accumulateVisible(v, row, columns, valueDim, s, o, alpha, bounds, from, to);
+  const harmless = masked
+    ? tileIsFinite(record, tile, tileFrom & ~3, tileTo)
+    : (from >= fullFrom || mask.finiteValues(v, row, columns, valueDim, from, fullFrom)) &&
+      (fullTo >= to || mask.finiteValues(v, row, columns, valueDim, fullTo, to));
+  v += from * row;
+  if (!harmless) {
+    if (!masked) mask.seeAll(lanes + (fullFrom - from), fullTo - fullFrom);
+    accumulateSeen(v, row, columns, valueDim, s, o, state + ALPHA, lanes, to - from);
     return;
   }
-  v += from * row;
+  const splats = job.splats(record);
   for (let at = o; at < state; at += 128) {
-    if (splats == 4) accumulate_f32_4x8_splat4(v, row, s, at, alpha, to - from);
-    else if (splats == 1) accumulate_f32_4x8_splat1(v, row, s, at, alpha, to - from);
-    else accumulate_f32_4x8(v, row, s, at, alpha, to - from);
+    if (splats == 4) accumulate_f32_4x8_splat4(v, row, s, at, state + ALPHA, to - from);
+    else if (splats == 1) accumulate_f32_4x8_splat1(v, row, s, at, state + ALPHA, to - from);
+    else accumulate_f32_4x8(v, row, s, at, state + ALPHA, to - from);
     v += columns;
   }
 }
@@ -174,13 +321,13 @@ function attend(record: usize, panel: usize, s: usize, tileFrom: usize, tileTo: 
 // Epilogue: out = o / l, lse = ln(2) m + ln(l); a row that saw nothing gives 0 and -inf.
 function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): void {
   const valueDim = job.valueDim(record), group = job.group(record);
-  const o = panel + (job.dim(record) << 5), state = o + (((valueDim + 3) & ~3) << 5);
+  const o = panel + (job.dim(record) << 5), state = o + outputBytes(record);
   const base = job.out(record), position = job.outPosition(record), head = job.outHead(record);
   const last = rows - 1, one = f32x4.splat(1);
   for (let lane: usize = 0; lane < PANEL; lane += 4) {
     const row = firstRow + lane;
     if (row >= rows) break;
-    const l = v128.load(state + 32 + (lane << 2)), inverse = state + 64;
+    const l = v128.load(state + L + (lane << 2)), inverse = state + ALPHA;
     v128.store(inverse, v128.andnot(f32x4.div(one, l), f32x4.eq(l, f32x4.splat(0))));
     unpackRows(
       job.outStorage(record),
@@ -195,10 +342,47 @@ function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): vo
   const lse = job.lse(record);
   if (lse == 0) return;
   for (let lane: usize = 0; lane < min(PANEL, rows - firstRow); lane++) {
-    const m = <f64>load<f32>(state + (lane << 2)), l = <f64>load<f32>(state + 32 + (lane << 2));
+    const m = <f64>load<f32>(state + M + (lane << 2)), l = <f64>load<f32>(state + L + (lane << 2));
     const at = rowOf(lse, job.lsePosition(record), job.lseHead(record), firstRow + lane, group);
     store<f32>(at, <f32>(l == 0 ? -Infinity : m * LN_2 + NativeMath.log(l)));
   }
+}
+
+// The panels of the rows from..to against a run of keys, tile by tile.
+function attendRun(
+  record: usize, scratch: usize, panels: usize, firstRow: usize, rows: usize,
+  from: usize, to: usize, visit: usize,
+): void {
+  const stride = panelBytes(record), tileKeys = job.tileKeys(record);
+  while (from < to) {
+    const end = min(to, (from & ~3) + tileKeys);
+    store<i32>(scratch + (tileKeys << 5), 0, TILE_VALUES);
+    for (let row = firstRow, panel = panels; row < rows; row += PANEL, panel += stride) {
+      attend(record, panel, scratch, row, rows, from, end, visit);
+    }
+    from = end;
+  }
+}
+
+// Every run of keys that a tile of rows visits; all of its rows are in one block of queries.
+function attendVisits(record: usize, scratch: usize, panels: usize, firstRow: usize, rows: usize): void {
+  const position = job.blockPhase(record) + firstRow / job.group(record);
+  const block = job.visits(record) + ((position / job.blockRows(record)) << 2);
+  const end = <usize>load<u32>(block, 4);
+  for (let visit = <usize>load<u32>(block); visit < end; visit += job.VISIT_BYTES) {
+    const from = job.visit_from(visit), to = job.visit_to(visit);
+    attendRun(record, scratch, panels, firstRow, rows, from, to, visit);
+  }
+}
+
+// The end of the tile of rows that begins at `row`: no tile crosses a block of queries.
+function tileEnd(record: usize, row: usize, rows: usize): usize {
+  const end = min(row + job.tileRows(record), rows);
+  if (job.visits(record) == 0) return end;
+  const group = job.group(record), blockRows = job.blockRows(record);
+  const position = job.blockPhase(record) + row / group;
+  const blockEnd = (position / blockRows + 1) * blockRows - job.blockPhase(record);
+  return min(end, blockEnd * group);
 }
 
 // The job: every query row against every key that it sees. `scratch` is tile memory of the thread
@@ -206,22 +390,17 @@ function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): vo
 // and left as they are, for merge().
 export function forward(record: usize, scratch: usize): void {
   const rows = job.positions(record) * job.group(record);
-  const tileRows = job.tileRows(record), tileKeys = job.tileKeys(record), keys = job.keys(record);
   const stride = panelBytes(record), kept = job.panels(record);
-  const panels = kept == 0 ? scratch + (tileKeys << 5) : kept;
-  for (let tile: usize = 0; tile < rows; tile += tileRows) {
-    const end = min(tile + tileRows, rows);
-    for (let row = tile, panel = panels; row < end; row += PANEL, panel += stride) {
+  const panels = kept == 0 ? scratch + tileBytes(job.tileKeys(record)) : kept;
+  for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
+    end = tileEnd(record, first, rows);
+    for (let row = first, panel = panels; row < end; row += PANEL, panel += stride) {
       beginPanel(record, panel, row, end);
     }
-    for (let from: usize = 0; from < keys; from += tileKeys) {
-      const to = min(from + tileKeys, keys);
-      for (let row = tile, panel = panels; row < end; row += PANEL, panel += stride) {
-        attend(record, panel, scratch, from, to);
-      }
-    }
+    if (job.visits(record) != 0) attendVisits(record, scratch, panels, first, end);
+    else attendRun(record, scratch, panels, first, end, 0, job.keys(record), 0);
     if (kept != 0) continue;
-    for (let row = tile, panel = panels; row < end; row += PANEL, panel += stride) {
+    for (let row = first, panel = panels; row < end; row += PANEL, panel += stride) {
       endPanel(record, panel, row, end);
     }
   }

@@ -194,31 +194,31 @@ export function slopes(record: usize): usize {
 
 // @ts-ignore: decorator
 @inline
-export function sinks(record: usize): usize {
-  return load<usize>(record, 128);
+export function aligned(record: usize): f32 {
+  return load<f32>(record, 128);
 }
 
 // @ts-ignore: decorator
 @inline
-export function bias(record: usize): usize {
+export function sinks(record: usize): usize {
   return load<usize>(record, 132);
 }
 
 // @ts-ignore: decorator
 @inline
-export function biasPosition(record: usize): i32 {
-  return load<i32>(record, 136);
+export function bias(record: usize): usize {
+  return load<usize>(record, 136);
 }
 
 // @ts-ignore: decorator
 @inline
-export function biasHead(record: usize): i32 {
+export function biasPosition(record: usize): i32 {
   return load<i32>(record, 140);
 }
 
 // @ts-ignore: decorator
 @inline
-export function biasKey(record: usize): i32 {
+export function biasHead(record: usize): i32 {
   return load<i32>(record, 144);
 }
 
@@ -242,12 +242,56 @@ export function maskHead(record: usize): i32 {
 
 // @ts-ignore: decorator
 @inline
-export function maskKey(record: usize): i32 {
+export function maskIsBits(record: usize): i32 {
   return load<i32>(record, 160);
 }
 
 // @ts-ignore: decorator
 @inline
-export function blockMask(record: usize): usize {
+export function visits(record: usize): usize {
   return load<usize>(record, 164);
 }
+
+// @ts-ignore: decorator
+@inline
+export function blockRows(record: usize): usize {
+  return load<usize>(record, 168);
+}
+
+// @ts-ignore: decorator
+@inline
+export function blockPhase(record: usize): usize {
+  return load<usize>(record, 172);
+}
+
+// @ts-ignore: decorator
+@inline
+export function visit_from(visit: usize): usize {
+  return <usize>load<u32>(visit, 0);
+}
+
+// @ts-ignore: decorator
+@inline
+export function visit_to(visit: usize): usize {
+  return <usize>load<u32>(visit, 4);
+}
+
+// @ts-ignore: decorator
+@inline
+export function visit_bits(visit: usize): usize {
+  return <usize>load<u32>(visit, 8);
+}
+
+// @ts-ignore: decorator
+@inline
+export function visit_rowBytes(visit: usize): usize {
+  return <usize>load<u32>(visit, 12);
+}
+
+// @ts-ignore: decorator
+@inline
+export function visit_origin(visit: usize): usize {
+  return <usize>load<u32>(visit, 16);
+}
+
+export const VISIT_BYTES: usize = 20;

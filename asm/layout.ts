@@ -10,25 +10,25 @@ export const PANEL: usize = 8; // queries side by side: two vectors
 
 // @ts-ignore: decorator
 @inline
-function low(a: v128, b: v128): v128 {
+export function low(a: v128, b: v128): v128 {
   return v128.shuffle<f32>(a, b, 0, 4, 1, 5);
 }
 
 // @ts-ignore: decorator
 @inline
-function high(a: v128, b: v128): v128 {
+export function high(a: v128, b: v128): v128 {
   return v128.shuffle<f32>(a, b, 2, 6, 3, 7);
 }
 
 // @ts-ignore: decorator
 @inline
-function firstHalves(a: v128, b: v128): v128 {
+export function firstHalves(a: v128, b: v128): v128 {
   return v128.shuffle<f32>(a, b, 0, 1, 4, 5);
 }
 
 // @ts-ignore: decorator
 @inline
-function secondHalves(a: v128, b: v128): v128 {
+export function secondHalves(a: v128, b: v128): v128 {
   return v128.shuffle<f32>(a, b, 2, 3, 6, 7);
 }
 

@@ -4,10 +4,19 @@
 // A thread (tx, ty) owns 4 rows and RK columns of the scores, and 4 rows by NC vec4 of the output, in
 // registers. Rows are the positions of all query heads of the group, position by position: the tile
 // is full when there are few queries too, and keys and values are read once per group.
+//
+// Two kinds: the plain one has scaled products within one band, the same for all batches. With TERMS
+// each workgroup looks its segment up (a batch or a packed sequence), and scores are made of whatever
+// terms there are.
 
 #import shared/parameters.wgsl
 #import shared/softmax.wgsl
 #import shared/mask.wgsl
+#if TERMS
+#import shared/segment.wgsl
+#import shared/terms.wgsl
+#import shared/blocks.wgsl
+#end
 #import shared/load.wgsl TENSOR=q BINDING=1
 #import shared/load.wgsl TENSOR=k BINDING=2
 #import shared/load.wgsl TENSOR=v BINDING=3
@@ -52,22 +61,59 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let tx = lid % TX;
   let ty = lid / TX;
   let tile = group_id.x % p.tiles;
+  let part = group_id.x / p.tiles;
   let head = group_id.y;
+  // Rows, keys, and where all of it lies.
+#if TERMS
+  let segment = segment_at(group_id.z);
+  let batch = segment.batch;
+  let first_row = tile * BR;
+  let end_row = segment.queries * p.group;
+  if (first_row >= end_row || p.first_part + part >= segment.parts) {
+    return; // Others of the dispatch have more.
+  }
+  let part_begin = p.window_begin + part * segment.part_keys;
+  let part_end = min(min(segment.keys, p.window_end), part_begin + segment.part_keys);
+  let band = vec2i(segment.band_first, segment.band_last);
+  // Keys are counted from the segment's first, also where the binding begins elsewhere: the
+  // difference may be negative, and whole numbers wrap.
+  let key_shift = segment.key - p.window_begin;
+  let q_base = p.q_at + batch * p.q_batch + segment.row * p.q_row;
+  let k_base = p.k_at + batch * p.k_batch + head * p.k_head + key_shift * p.k_row;
+  let v_base = p.v_at + batch * p.v_batch + head * p.v_head + key_shift * p.v_row;
+  let o_base = p.o_at + batch * p.o_batch + segment.row * p.o_row;
+#if SPLIT
+  let l_head = segment.queries;
+  let l_base = segment.partials + (p.first_part + part) * p.query_heads * l_head;
+#else
+  let l_head = p.l_head;
+  let l_base = p.l_at + batch * p.l_batch + segment.row;
+#end
+#else
   let batch = group_id.z;
   let first_row = p.first_row + tile * BR;
-  let last_row = min(first_row + BR, p.end_row) - 1;
-  let row = first_row + 4 * ty;
-  let rows = min(vec4u(row, row + 1, row + 2, row + 3), vec4u(p.end_row - 1));
-  let positions = rows / p.group;
+  let end_row = p.end_row;
+  let part_begin = part * p.part_keys;
+  let part_end = min(p.keys, (part + 1) * p.part_keys);
+  let band = vec2i(p.band_first, p.band_last);
   let q_base = p.q_at + batch * p.q_batch;
-  let q_rows = vec4u(q_base) + (head * p.group + rows % p.group) * p.q_head + positions * p.q_row;
   let k_base = p.k_at + batch * p.k_batch + head * p.k_head;
   let v_base = p.v_at + batch * p.v_batch + head * p.v_head;
+  let o_base = p.o_at + batch * p.o_batch;
+  let l_head = p.l_head;
+  let l_base = p.l_at + part * p.l_part + batch * p.l_batch;
+#end
+  let last_row = min(first_row + BR, end_row) - 1;
+  let row = first_row + 4 * ty;
+  let rows = min(vec4u(row, row + 1, row + 2, row + 3), vec4u(end_row - 1));
+  let positions = rows / p.group;
+  let heads = head * p.group + rows % p.group;
+  let q_rows = vec4u(q_base) + heads * p.q_head + positions * p.q_row;
 
 #if Q_SHARED
   for (var t = 0u; t < SLICE * BR / THREADS; t++) {
     let i = lid + t * THREADS;
-    let r = min(first_row + i / SLICE, p.end_row - 1);
+    let r = min(first_row + i / SLICE, end_row - 1);
     let at = q_base + (head * p.group + r % p.group) * p.q_head + r / p.group * p.q_row;
     queries[(i % SLICE) * BR + i / SLICE] = load_q(at, i % SLICE, p.dim);
   }
@@ -82,10 +128,27 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   var acc_$c_3 = vec4f(0);
 #end
 
-  let part = group_id.x / p.tiles;
-  let part_end = min(p.keys, (part + 1) * p.part_keys);
-  let seen = seen_keys(first_row / p.group, last_row / p.group, part * p.part_keys, part_end);
+#if TERMS
+  let terms = terms_of(segment, group_id.z, key_shift, positions, heads);
+  let low = first_row / p.group;
+  let high = last_row / p.group;
+  let blocks = blocks_of(segment, head, key_shift, low, high);
+  let classes = classes_of(segment, head, key_shift, low, high);
+  if (p.sinks_at > 0 && p.first_part + part == 0) {
+    // A key with a weight and no value, seen once in all.
+    m = table_four(p.sinks_at + 2 * heads);
+    l = select(vec4f(0), table_four(p.sinks_at + 2 * heads + 1), tx == 0);
+  }
+#end
+
+  let seen = seen_keys(first_row / p.group, last_row / p.group, part_begin, part_end, band);
   for (var first = seen.begin; first < seen.end; first += BC) {
+#if TERMS
+    let kinds = kinds_of(blocks, classes, first, min(first + BC, part_end) - 1);
+    if (kinds.blocks == SKIPPED || kinds.dense == SKIPPED) {
+      continue;
+    }
+#end
     // Scores.
 #for j in RK
     var s_$j = vec4f(0);
@@ -113,8 +176,18 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
       }
     }
 
-    // Mask.
-    let whole = first >= seen.whole_begin && first + BC <= seen.whole_end;
+    // Terms and masks.
+    let in_band = first >= seen.whole_begin && first + BC <= seen.whole_end;
+#if TERMS
+    let whole = in_band && kinds.blocks == WHOLE && kinds.dense == WHOLE &&
+      (p.has_bias == 0 || p.bias_classed == 1);
+#for j in RK
+    let scored_$j = score(s_$j, first + tx + $j * TX, part_end, band, positions, terms, in_band, kinds);
+    s_$j = scored_$j.score;
+    let seen_$j = scored_$j.seen;
+#end
+#else
+    let whole = in_band;
 #for j in RK
     s_$j *= p.scale;
 #end
@@ -123,10 +196,11 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
     if (!whole) {
 #for j in RK
-      seen_$j = is_seen(first + tx + $j * TX, part_end, vec4i(positions));
+      seen_$j = is_seen(first + tx + $j * TX, part_end, vec4i(positions), band);
       s_$j = select(vec4f(LOWEST), s_$j, seen_$j);
 #end
     }
+#end
 
     // Online softmax.
     var tile_max = s_0;
@@ -134,15 +208,26 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     tile_max = max(tile_max, s_$j);
 #end
     let next_m = max(m, across_max(tile_max, tx, ty));
+#if TERMS
+    // Beyond the bound it is 0 in any case, and may not be made of infinity.
+    let alpha = exp2(max(m - next_m, vec4f(-1e4)) * p.to_base_two);
+#else
     let alpha = exp2(m - next_m);
+#end
     m = next_m;
     l *= alpha;
 #for j in RK
     {
       // Not by the score: in a row that sees nothing LOWEST is the maximum too.
+#if TERMS
+      let weight = select(vec4f(0), exp2((s_$j - m) * p.to_base_two), seen_$j);
+      l += weight;
+      probabilities[(tx + $j * TX) * TY + ty] = select(vec4f(UNSEEN), weight, seen_$j);
+#else
       let weight = select(vec4f(0), exp2(s_$j - m), seen_$j);
       l += weight;
       probabilities[(tx + $j * TX) * TY + ty] = weight;
+#end
     }
 #end
 
@@ -174,8 +259,27 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
       // A key that a row does not see must leave no trace, and 0 * NaN would be one. The same sums
       // otherwise: which tiles are whole depends on the rows beside.
       for (var key = 0u; key < BC; key++) {
+#if TERMS
+        let stored = probabilities[key * TY + ty];
+        let seen_row = bitcast<vec4u>(stored) != bitcast<vec4u>(vec4f(UNSEEN));
+        let weight = select(vec4f(0), stored, seen_row);
+        if (all(seen_row)) {
+          // Biases seldom hide keys, and masks are often in one piece.
+#for c in CPS
+          {
+            let value = slice[key * SLICE + tx + $c * TX];
+            acc_$(s*CPS+c)_0 += weight.x * value;
+            acc_$(s*CPS+c)_1 += weight.y * value;
+            acc_$(s*CPS+c)_2 += weight.z * value;
+            acc_$(s*CPS+c)_3 += weight.w * value;
+          }
+#end
+          continue;
+        }
+#else
         let weight = probabilities[key * TY + ty];
-        let seen_row = is_seen(first + key, part_end, vec4i(positions));
+        let seen_row = is_seen(first + key, part_end, vec4i(positions), band);
+#end
 #for c in CPS
         {
           let value = slice[key * SLICE + tx + $c * TX];
@@ -194,9 +298,8 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   l = across_sum(l, tx, ty);
 #if SPLIT
 #for i in 4
-  if (row + $i < p.end_row) {
-    let at = p.l_at + part * p.l_part + batch * p.l_batch +
-      (head * p.group + rows[$i] % p.group) * p.l_head + positions[$i];
+  if (row + $i < end_row) {
+    let at = l_base + heads[$i] * l_head + positions[$i];
     if (tx == 0) {
       partial_ml[at] = vec2f(m[$i], l[$i]);
     }
@@ -210,9 +313,8 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #else
   let inverse = select(1 / l, vec4f(0), l == vec4f(0));
 #for i in 4
-  if (row + $i < p.end_row) {
-    let query_head = head * p.group + rows[$i] % p.group;
-    let at = p.o_at + batch * p.o_batch + query_head * p.o_head + positions[$i] * p.o_row;
+  if (row + $i < end_row) {
+    let at = o_base + heads[$i] * p.o_head + positions[$i] * p.o_row;
 #for s in SLICES
 #for c in CPS
     store_out(at, p.value_from + $s * SLICE + tx + $c * TX, acc_$(s*CPS+c)_$i * inverse[$i]);
@@ -220,8 +322,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
 #if LSE
     if (tx == 0 && p.value_from == 0) {
-      lse[p.l_at + batch * p.l_batch + query_head * p.l_head + positions[$i]] =
-        log_sum_exp(m[$i], l[$i]);
+      lse[l_base + heads[$i] * l_head + positions[$i]] = log_sum_exp(m[$i], l[$i]);
     }
 #end
   }

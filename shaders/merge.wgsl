@@ -7,36 +7,60 @@
 @group(0) @binding(1) var<storage, read> partial_acc: array<vec4f>;
 @group(0) @binding(2) var<storage, read> partial_ml: array<vec2f>;
 #import shared/store.wgsl
+#if TERMS
+#import shared/segment.wgsl
+#end
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let index = id.x % p.value_vectors;
   let row = p.first_row + id.x / p.value_vectors;
-  if (row >= p.end_row) {
+  let position = row / p.group;
+  let query_head = id.y * p.group + row % p.group;
+#if TERMS
+  let segment = segment_at(id.z);
+  let batch = segment.batch;
+  let end_row = segment.queries * p.group;
+  let parts = segment.parts;
+  let l_part = p.query_heads * segment.queries;
+  let first = segment.partials + query_head * segment.queries + position;
+  let at_row = segment.row + position;
+#else
+  let batch = id.z;
+  let end_row = p.end_row;
+  let parts = p.parts;
+  let l_part = p.l_part;
+  let first = p.part_at + batch * p.part_batch + query_head * p.part_head + position;
+  let at_row = position;
+#end
+  if (row >= end_row) {
     return;
   }
-  let query_head = id.y * p.group + row % p.group;
-  let position = row / p.group;
-  let first = p.part_at + id.z * p.part_batch + query_head * p.part_head + position;
   var m = LOWEST;
-  for (var part = 0u; part < p.parts; part++) {
-    m = max(m, partial_ml[first + part * p.l_part].x);
+  for (var part = 0u; part < parts; part++) {
+    m = max(m, partial_ml[first + part * l_part].x);
   }
   var l = 0.0;
   var acc = vec4f(0);
-  for (var part = 0u; part < p.parts; part++) {
-    let at = first + part * p.l_part;
+  for (var part = 0u; part < parts; part++) {
+    let at = first + part * l_part;
     let ml = partial_ml[at];
-    let weight = exp2(ml.x - m);
+    let weight = exp2(max(ml.x - m, -1e4) * p.to_base_two);
     // A part that saw nothing has m = LOWEST and l = 0.
     l += select(ml.y * weight, 0.0, ml.y == 0);
     acc += select(partial_acc[at * p.partial_vectors + index] * weight, vec4f(0), ml.y == 0);
   }
-  let at = p.o_at + id.z * p.o_batch + query_head * p.o_head + position * p.o_row;
-  store_out(at, p.value_from + index, select(acc / l, vec4f(0), l == 0));
+#if TERMS
+  // As if it had not been in parts, where it was not: others of the call were.
+  let mean = select(acc * (1 / l), acc / l, segment.is_split != 0);
+#else
+  let mean = acc / l;
+#end
+  let at = p.o_at + batch * p.o_batch + query_head * p.o_head + at_row * p.o_row;
+  store_out(at, p.value_from + index, select(mean, vec4f(0), l == 0));
 #if LSE
   if (index == 0 && p.value_from == 0) {
-    lse[p.l_at + id.z * p.l_batch + query_head * p.l_head + position] = log_sum_exp(m, l);
+    lse[p.l_at + batch * p.l_batch + query_head * p.l_head + at_row] = log_sum_exp(m, l);
   }
 #end
 }

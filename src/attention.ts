@@ -15,14 +15,13 @@ import {
 } from "./dtype.ts";
 import type { AttentionOptions, Layout } from "./options.ts";
 import { throwIfAborted } from "./signal.ts";
-import { type AttentionPlan, planAttention } from "./plan.ts";
+import { type AttentionPlan, mayBeRead, planAttention } from "./plan.ts";
 import {
   type AnyTensor,
   type AnyView,
   contiguousStrides,
   copyView,
   isOnHost,
-  mayOverlap,
   sizeOf,
   type Tensor,
   type View,
@@ -124,7 +123,7 @@ function beginCall(
     return resultCall(out, lse, { out: viewOf(out, layout), lse: lseView });
   }
   const result = options.out!;
-  if (![plan.q, plan.k, plan.v].some((input) => mayOverlap(input, given))) {
+  if (!mayBeRead(plan, given)) {
     return resultCall(result, lse, { out: given, lse: lseView });
   }
   // Written in place, a tile could overwrite what a later one still reads.

@@ -6,7 +6,7 @@
 
 import type { Backend, BackendName, Control, EngineTensor, Target } from "./backend.ts";
 import type { DType, TensorData } from "./dtype.ts";
-import { type AttentionPlan, isHostPlan } from "./plan.ts";
+import { type AttentionPlan, countScores, isHostPlan } from "./plan.ts";
 import type { View } from "./tensor.ts";
 
 /**
@@ -18,8 +18,7 @@ export const gpuWork = 1e9;
 /** Which backend serves a plan best, where there is a GPU. */
 export function chooseFor(plan: AttentionPlan, { encoder }: Control): BackendName {
   if (!isHostPlan(plan) || encoder !== undefined) return "webgpu";
-  const { batch, queryHeads, queries, keys, dim, valueDim } = plan;
-  return batch * queryHeads * queries * keys * (dim + valueDim) >= gpuWork ? "webgpu" : "wasm";
+  return countScores(plan) * (plan.dim + plan.valueDim) >= gpuWork ? "webgpu" : "wasm";
 }
 
 /**

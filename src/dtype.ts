@@ -20,9 +20,20 @@ export type Elements = Float32Array | Uint16Array;
 /** Every element type, as messages list them. */
 export const dtypes: readonly DType[] = ["f32", "f16", "bf16"];
 
+/** How anything is stored: numbers, or booleans as bytes or as bits. */
+export type StorageType = DType | "u8" | "bit";
+
+const storageBytes: Readonly<Record<StorageType, number>> = {
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  u8: 1,
+  bit: 1 / 8,
+};
+
 /** Bytes of one element. */
-export function bytesPerElement(dtype: DType): number {
-  return dtype === "f32" ? 4 : 2;
+export function bytesPerElement(dtype: StorageType): number {
+  return storageBytes[dtype];
 }
 
 /** Whether an array is a `Float16Array`; runtimes before Node 24 have none. */

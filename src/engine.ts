@@ -22,7 +22,7 @@ import {
   type HostTensor,
   type Tensor,
 } from "./tensor.ts";
-import { checkKeys } from "./validate.ts";
+import { checkKeys } from "./validate/words.ts";
 import { AutoBackend } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
 import { createWebGpuBackend } from "./webgpu/backend.ts";

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { BlockMask } from "./block_mask.ts";
 import type { AnyTensor, Tensor } from "./tensor.ts";
 
 /** Order of a tensor's axes: `"bhnd"` as PyTorch's, `"bnhd"` as FlashAttention's. */
@@ -38,7 +39,7 @@ export interface AttentionOptions {
   readonly causal?: Causal;
   /**
    * Position of query 0 among the keys, replacing what `causal` aligns; may be negative. One
-   * number, or one per batch.
+   * number, or one per batch; with `cuSeqlens` one per sequence.
    */
   readonly offset?: number | readonly number[];
   /**
@@ -48,7 +49,8 @@ export interface AttentionOptions {
   readonly window?: readonly [left: number | null, right: number | null];
   /**
    * How many keys of each batch count, from the first on: `[B]`, whole, from 0 to Nk. Does not move
-   * the alignment; give `offset: kvLengths[b] - Nq` where the queries are the last ones.
+   * the alignment; give `offset: kvLengths[b] - Nq` where the queries are the last ones. One per
+   * sequence with `cuSeqlens`.
    */
   readonly kvLengths?: ArrayLike<number>;
   /** Factor of the scores; default `1 / sqrt(D)`. */
@@ -69,38 +71,72 @@ export interface AttentionOptions {
   /** Called now and then while the call runs, and once at its end. */
   readonly onProgress?: (progress: Progress) => void;
 
-  /** Scores become `softcap * tanh(score / softcap)`. */
+  /**
+   * Scores become `softcap * tanh(score / softcap)`, before bias and masks; above 0, and 0 for none.
+   */
   readonly softcap?: number;
-  /** Slopes of ALiBi, `[Hq]` or `[B, Hq]`. */
+  /**
+   * Slopes of ALiBi (arXiv 2108.12409): scores become `score - slope * |i + offset - j|`, with the
+   * offset that `causal` or `offset` gives. f32 in an array, `[Hq]`, or `[B, Hq]` for slopes of each
+   * batch; `alibiSlopes()` gives the usual ones.
+   */
   readonly alibi?: Tensor;
-  /** Added to the scores; each axis of `[B, Hq, Nq, Nk]` full or 1. */
-  readonly bias?: Tensor;
-  /** 1 = attend, 0 = do not; each axis of `[B, Hq, Nq, Nk]` full or 1. */
+  /**
+   * Added to the scores, f32: each axis of `[B, Hq, Nq, Nk]` full or 1, leading ones may be missing.
+   * Read by its strides, never expanded. `-Infinity` masks.
+   */
+  readonly bias?: Tensor<Float32Array | GPUBuffer>;
+  /**
+   * Which keys each query attends to, 1 = attend: each axis of `[B, Hq, Nq, Nk]` full or 1, leading
+   * ones may be missing.
+   */
   readonly mask?: BooleanTensor;
-  /** A score per query head, `[Hq]`, that takes weight in the softmax and has no value. */
+  /**
+   * A score per query head, f32 in an array, `[Hq]`, that takes weight in the softmax and has no
+   * value (arXiv 2309.17453).
+   */
   readonly sinks?: Tensor;
-  /** Boundaries of sequences packed one after the other. */
-  readonly cuSeqlens?: { readonly q: Int32Array; readonly k: Int32Array };
-  /** Blocks of keys that each block of queries visits. */
-  readonly blockMask?: unknown;
+  /**
+   * Sequences packed one after the other: sequence `s` has the queries from `q[s]` to before
+   * `q[s + 1]` and the keys from `k[s]` to before `k[s + 1]`, and is attended by itself. Both begin
+   * with 0, do not decrease and end with Nq and Nk; B is 1. `offset`, `kvLengths` and `alibi` are then
+   * per sequence where they are per batch otherwise; `bias`, `mask` and `blockMask` stay over
+   * `[Nq, Nk]`.
+   */
+  readonly cuSeqlens?: { readonly q: ArrayLike<number>; readonly k: ArrayLike<number> };
+  /** Which blocks of keys each block of queries visits: see `blockMask`. */
+  readonly blockMask?: BlockMask;
 }
 
-/** A tensor of 0 and 1. */
+/** How the booleans of a mask are stored: a byte each, or 32 in a word, the lowest bit first. */
+export type BooleanDType = "u8" | "bit";
+
+/**
+ * A tensor of booleans. Strides and offset are in elements, whatever the storage: bit-packed rows need
+ * not begin at a word.
+ */
 export interface BooleanTensor {
-  /** 1 = true. */
-  readonly data: Uint8Array;
+  /**
+   * A `Uint8Array` holds a byte for each element, where anything but 0 is true; a `Uint32Array` bits,
+   * element `e` being bit `e % 32` of word `floor(e / 32)`; a `GPUBuffer` either.
+   */
+  readonly data: Uint8Array | Uint32Array | GPUBuffer;
   /** Extent of each axis. */
   readonly shape: readonly number[];
-  /** Elements from one index to the next, per axis. */
+  /** How elements are stored; by default what the kind of `data` says, needed for a `GPUBuffer`. */
+  readonly dtype?: BooleanDType;
+  /** Elements from one index to the next, per axis; by default those of a contiguous tensor. */
   readonly strides?: readonly number[];
-  /** Element at which the tensor begins. */
+  /** Element at which the tensor begins; 0 by default. */
   readonly offset?: number;
 }
 
-/** Options that are executed, and how each one is checked is in `validate.ts`. */
-export const executedOptions = [
+/** Every option of `attention()`, by name. */
+export const optionNames = [
   "causal",
   "offset",
+  "window",
+  "kvLengths",
   "scale",
   "layout",
   "lse",
@@ -108,12 +144,6 @@ export const executedOptions = [
   "signal",
   "encoder",
   "onProgress",
-  "window",
-  "kvLengths",
-] as const satisfies readonly (keyof AttentionOptions)[];
-
-/** Options that have a meaning and a place in the plan, but no kernel yet. */
-export const pendingOptions = [
   "softcap",
   "alibi",
   "bias",

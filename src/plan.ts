@@ -4,16 +4,22 @@
  * @module
  */
 
+import type { BlockMask } from "./block_mask.ts";
+import { isGpuBuffer } from "./dtype.ts";
 import type { AttentionOptions } from "./options.ts";
-import type { BooleanTensor } from "./options.ts";
-import { type AnyTensor, type AnyView, isOnHost, type Tensor, type View } from "./tensor.ts";
-import { checkInputs, checkLengths, checkOffsets, checkOptions, checkOut } from "./validate.ts";
-
-/** Keys `aligned - left <= j <= aligned + right` are seen; `Infinity` is open. */
-export interface Band {
-  readonly left: number;
-  readonly right: number;
-}
+import type { BroadcastView, Extents, MaskView } from "./scores.ts";
+import { type Band, countSegments, scoresWithin, type Segment, segmentsOf } from "./segments.ts";
+import { type AnyTensor, type AnyView, mayOverlap, type View } from "./tensor.ts";
+import { checkOptions } from "./validate/options.ts";
+import {
+  checkBias,
+  checkBlockMask,
+  checkMask,
+  checkSinks,
+  checkSlopes,
+} from "./validate/scores.ts";
+import { checkBoundaries, checkLengths, checkOffsets, type Each } from "./validate/segments.ts";
+import { checkInputs, checkOut } from "./validate/tensors.ts";
 
 /** A checked call of `attention()`, with every default filled in. */
 export interface AttentionPlan<V extends AnyView = AnyView> {
@@ -36,38 +42,47 @@ export interface AttentionPlan<V extends AnyView = AnyView> {
   /** Shape of `lse` as the caller sees it; `null` when it is not asked for. */
   readonly lseShape: readonly number[] | null;
   readonly scale: number;
-  /** Query `i` of batch `b` is aligned with key `i + offsets[b]`. */
-  readonly offsets: readonly number[];
+  /** Queries that see keys together, in the order of their rows; all rows are in one of them. */
+  readonly segments: readonly Segment[];
+  /** Whether segments are packed in one batch; else each is a batch. */
+  readonly packed: boolean;
   readonly band: Band;
-  /** Keys of each batch that count; `null` where all do. */
-  readonly keyLengths: readonly number[] | null;
-
-  // Decided here once they are executed; until then always null.
+  /** Scores become `softcap * tanh(score / softcap)`; `null` for none. */
   readonly softcap: number | null;
-  readonly slopes: Tensor | null;
-  readonly bias: Tensor | null;
-  readonly mask: BooleanTensor | null;
-  readonly sinks: Tensor | null;
-  readonly sequences: { readonly q: Int32Array; readonly k: Int32Array } | null;
-  readonly blockMask: unknown;
+  /** ALiBi's slopes, `[segment][query head]`. */
+  readonly slopes: Float32Array | null;
+  readonly bias: BroadcastView | null;
+  readonly mask: MaskView | null;
+  /** By query head. */
+  readonly sinks: Float32Array | null;
+  readonly blockMask: BlockMask | null;
 }
 
 /** A plan whose tensors are all in arrays. */
 export type HostPlan = AttentionPlan<View>;
 
-/** The tensors of a plan by name. */
-export function tensorsOf({ q, k, v, out }: AttentionPlan): [name: string, view: AnyView][] {
-  return [
-    ["q", q],
-    ["k", k],
-    ["v", v],
-    ...(out === null ? [] : [["out", out] as [string, AnyView]]),
-  ];
+/** What a call reads and writes, by name. */
+export function tensorsOf(plan: AttentionPlan): [name: string, view: { readonly data: unknown }][] {
+  const { q, k, v, bias, mask, out } = plan;
+  return Object.entries({ q, k, v, bias, mask, out }).filter(
+    (entry): entry is [string, AnyView | BroadcastView | MaskView] => entry[1] !== null,
+  );
+}
+
+/** Whether a view may share an element with something that the call reads. */
+export function mayBeRead({ q, k, v, bias, mask }: AttentionPlan, view: AnyView): boolean {
+  return [q, k, v, bias, mask].some((input) => input !== null && mayOverlap(input, view));
 }
 
 /** Whether all tensors of a plan are in arrays. */
 export function isHostPlan(plan: AttentionPlan): plan is HostPlan {
-  return tensorsOf(plan).every(([, view]) => isOnHost(view));
+  return tensorsOf(plan).every(([, { data }]) => !isGpuBuffer(data));
+}
+
+/** Whether scores are anything but scaled products within one band. */
+export function hasTerms(plan: AttentionPlan): boolean {
+  const { softcap, slopes, bias, mask, sinks, blockMask } = plan;
+  return [softcap, slopes, bias, mask, sinks, blockMask].some((term) => term !== null);
 }
 
 /** Query rows over all batches and heads: what progress is counted in. */
@@ -80,9 +95,14 @@ function bandOf(causal: boolean, window: AttentionOptions["window"]): Band {
   return { left: left ?? Infinity, right: Math.min(right ?? Infinity, causal ? 0 : Infinity) };
 }
 
-/** Keys of a batch that count. */
-export function keysOfBatch({ keyLengths, keys }: AttentionPlan, batch: number): number {
-  return keyLengths === null ? keys : keyLengths[batch];
+/**
+ * Products of a query with a key that a call needs, over all batches and heads: those within bands,
+ * lengths and the blocks that are visited.
+ */
+export function countScores({ segments, band, queryHeads, blockMask }: AttentionPlan): number {
+  let scores = 0;
+  for (const segment of segments) scores += scoresWithin(segment, band);
+  return scores * queryHeads * (blockMask?.visited ?? 1);
 }
 
 /** Checks a call and decides what it means. */
@@ -100,7 +120,24 @@ export function planAttention(
   const valueDim = inputs.v.shape[3];
   const outShape = [...q.shape.slice(0, -1), valueDim];
   const lseShape = [batch, queryHeads, queries].slice(4 - inputs.rank);
-  const aligned = causal === "top-left" ? 0 : keys - queries;
+  const packed = checkBoundaries(options.cuSeqlens, batch, queries, keys);
+  const each: Each = {
+    count: countSegments({ batch, packed }),
+    name: packed === null ? "batch" : "sequence",
+  };
+  const segments = segmentsOf({
+    ...{ batch, queries, keys, packed, topLeft: causal === "top-left" },
+    offsets: checkOffsets(options.offset, each),
+    lengths: checkLengths(
+      options.kvLengths,
+      each,
+      (index) =>
+        packed === null
+          ? [keys, "Nk"]
+          : [packed.k[index + 1] - packed.k[index], `the keys of sequence ${index}`],
+    ),
+  });
+  const extents: Extents = [batch, queryHeads, queries, keys];
   return Object.freeze({
     batch,
     queryHeads,
@@ -117,15 +154,14 @@ export function planAttention(
     outShape,
     lseShape: options.lse ? lseShape : null,
     scale: options.scale ?? 1 / Math.sqrt(dim),
-    offsets: checkOffsets(options.offset, batch, aligned),
+    segments,
+    packed: packed !== null,
     band: bandOf(causal !== false, options.window),
-    softcap: null,
-    slopes: null,
-    bias: null,
-    mask: null,
-    sinks: null,
-    keyLengths: checkLengths(options.kvLengths, batch, keys),
-    sequences: null,
-    blockMask: null,
+    softcap: options.softcap || null,
+    slopes: checkSlopes(options.alibi, each, queryHeads),
+    bias: checkBias(options.bias, extents),
+    mask: checkMask(options.mask, extents),
+    sinks: checkSinks(options.sinks, queryHeads),
+    blockMask: checkBlockMask(options.blockMask, extents),
   });
 }

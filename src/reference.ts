@@ -52,11 +52,15 @@ function decodeBrain(bits: number): number {
   return new Float32Array(Uint32Array.of(bits << 16).buffer)[0];
 }
 
-/** The elements as numbers. */
+/** The elements as numbers; a `Uint32Array` holds bits. */
 function numbersOf(tensor: ReferenceTensor | BooleanTensor): ArrayLike<number> {
-  if (!(tensor.data instanceof Uint16Array)) return tensor.data;
+  const data = tensor.data as ArrayLike<number>;
+  if (data instanceof Uint32Array) {
+    return Uint8Array.from({ length: data.length * 32 }, (_, e) => data[e >> 5] >>> (e & 31) & 1);
+  }
+  if (!(data instanceof Uint16Array)) return data;
   const decode = (tensor as ReferenceTensor).dtype === "bf16" ? decodeBrain : decodeHalf;
-  return Float64Array.from(tensor.data, decode);
+  return Float64Array.from(data, decode);
 }
 
 /** Tensors with fewer than four axes have 1 in front; a broadcast axis has stride 0. */
@@ -85,15 +89,8 @@ function inBand(options: AttentionOptions, aligned: number, j: number): boolean 
     (right === null || j <= aligned + right);
 }
 
-/** Sequence of a packed row or key, and its place within the sequence. */
-function placeIn(boundaries: Int32Array, index: number): { sequence: number; at: number } {
-  let sequence = 0;
-  while (boundaries[sequence + 1] <= index) sequence++;
-  return { sequence, at: index - boundaries[sequence] };
-}
-
 /**
- * Attention by the direct formula in float64: every option of `attention()` but `blockMask`.
+ * Attention by the direct formula in float64: every option of `attention()`, tensors in arrays.
  *
  * ```ts
  * import { referenceAttention } from "@flashtile/attention/reference";
@@ -121,7 +118,8 @@ export function referenceAttention(
   const [B, Hq, Nq, D] = Q.extents;
   const [, Hkv, Nk, Dv] = V.extents;
   const scale = options.scale ?? 1 / Math.sqrt(D);
-  const bias = options.bias && axesOf(options.bias).read;
+  const bias = options.bias && axesOf(options.bias as ReferenceTensor).read;
+  const { blockMask } = options;
   const mask = options.mask && axesOf(options.mask).read;
   const slopes = options.alibi && axesOf(options.alibi).read;
   const sinks = options.sinks && axesOf(options.sinks).read;
@@ -144,12 +142,13 @@ export function referenceAttention(
           const at = j - row.firstKey;
           if (at < 0 || at >= row.keys || !inBand(options, row.aligned, at)) continue;
           if (mask && !mask(b, h, i, j)) continue;
+          if (blockMask && !blockMask.keeps(b, h, i, j)) continue;
           let s = 0;
           for (let d = 0; d < D; d++) s += Q.read(b, h, i, d) * K.read(b, g, j, d);
           s *= scale;
           if (options.softcap) s = options.softcap * Math.tanh(s / options.softcap);
           if (bias) s += bias(b, h, i, j);
-          if (slopes) s -= slopes(0, 0, b, h) * Math.abs(row.aligned - at);
+          if (slopes) s -= slopes(0, 0, row.segment, h) * Math.abs(row.aligned - at);
           scores[j] = s;
         }
 
@@ -181,6 +180,8 @@ export function referenceAttention(
 
 /** The keys that row `i` has: `keys` of them from `firstKey` on, and the one it is aligned with. */
 interface Row {
+  /** Its batch, or its packed sequence. */
+  readonly segment: number;
   readonly firstKey: number;
   readonly keys: number;
   readonly aligned: number;
@@ -188,15 +189,23 @@ interface Row {
 
 function rowOf(options: AttentionOptions, b: number, i: number, Nq: number, Nk: number): Row {
   const { causal, offset, cuSeqlens, kvLengths } = options;
-  const given = typeof offset === "object" ? offset[b] : offset;
-  const shift = (queries: number, keys: number) =>
-    given ?? (causal === "top-left" ? 0 : keys - queries);
-  if (!cuSeqlens) {
-    return { firstKey: 0, keys: kvLengths ? kvLengths[b] : Nk, aligned: i + shift(Nq, Nk) };
-  }
-  const { sequence, at } = placeIn(cuSeqlens.q, i);
-  const firstKey = cuSeqlens.k[sequence];
-  const keys = cuSeqlens.k[sequence + 1] - firstKey;
-  const queries = cuSeqlens.q[sequence + 1] - cuSeqlens.q[sequence];
-  return { firstKey, keys, aligned: at + shift(queries, keys) };
+  const place = cuSeqlens
+    ? placeInSequence(cuSeqlens, i)
+    : { segment: b, firstKey: 0, keys: Nk, queries: Nq, at: i };
+  const { segment, firstKey, keys, queries, at } = place;
+  const given = typeof offset === "object" ? offset[segment] : offset;
+  const shift = given ?? (causal === "top-left" ? 0 : keys - queries);
+  return { segment, firstKey, keys: kvLengths?.[segment] ?? keys, aligned: at + shift };
+}
+
+function placeInSequence({ q, k }: NonNullable<AttentionOptions["cuSeqlens"]>, i: number) {
+  let segment = 0;
+  while (q[segment + 1] <= i) segment++;
+  return {
+    segment,
+    firstKey: k[segment],
+    keys: k[segment + 1] - k[segment],
+    queries: q[segment + 1] - q[segment],
+    at: i - q[segment],
+  };
 }

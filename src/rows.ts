@@ -14,7 +14,7 @@ function rowAt(view: View, b: number, h: number, n: number): number {
 }
 
 /** A buffer that another engine's memory outgrew holds nothing, and would be read as NaN. */
-function checkAttached(data: Elements, whose: string): void {
+export function checkAttached(data: ArrayLike<unknown>, whose = "an input's"): void {
   if (data.length > 0) return;
   throw new TypeError(`Cannot attend: ${whose} buffer was detached while the call ran`);
 }
@@ -29,7 +29,7 @@ export function copyRowsIn(
   target: Elements,
 ): void {
   const { data, shape, strides } = view;
-  checkAttached(data, "an input's");
+  checkAttached(data);
   const width = shape[3];
   const start = rowAt(view, b, h, from);
   if (strides[3] === 1 && (strides[2] === width || to - from === 1)) {

@@ -14,6 +14,7 @@ import {
   inherentDType,
   isGpuBuffer,
   isHostData,
+  type StorageType,
   type TensorData,
 } from "./dtype.ts";
 
@@ -170,18 +171,28 @@ export function reach(
   return [view.offset, view.offset + span];
 }
 
+/** What a view must say so that one can tell whether it shares elements with another. */
+export interface Reaching extends Pick<View, "shape" | "strides" | "offset"> {
+  readonly data: ArrayBufferView | GPUBuffer;
+  readonly dtype: StorageType;
+}
+
 /** Whether two views may share an element: their reaches in the same buffer intersect. */
-export function mayOverlap(a: AnyView, b: AnyView): boolean {
-  if (!isOnHost(a) || !isOnHost(b)) return a.data === b.data;
+export function mayOverlap(a: Reaching, b: Reaching): boolean {
+  if (isGpuBuffer(a.data) || isGpuBuffer(b.data)) return a.data === b.data;
   // A shared memory has a new buffer each time it grows, and the old ones reach the same bytes.
   const shared = isShared(a.data.buffer) && isShared(b.data.buffer);
   if (a.data.buffer !== b.data.buffer) return shared;
-  const ours = reach(a), theirs = reach(b);
-  if (!ours || !theirs) return false;
-  const begin = (view: View, element: number) =>
-    view.data.byteOffset + element * bytesPerElement(view.dtype);
-  const end = (view: View, element: number) => begin(view, element + 1);
-  return begin(a, ours[0]) < end(b, theirs[1]) && begin(b, theirs[0]) < end(a, ours[1]);
+  const ours = bytesOf(a, a.data), theirs = bytesOf(b, b.data);
+  return ours !== undefined && theirs !== undefined && ours[0] < theirs[1] && theirs[0] < ours[1];
+}
+
+/** The bytes that a view reaches, from the first to before the last. */
+function bytesOf(view: Reaching, data: ArrayBufferView): [number, number] | undefined {
+  const elements = reach(view), bytes = bytesPerElement(view.dtype);
+  if (elements === undefined) return undefined;
+  const first = data.byteOffset + Math.floor(elements[0] * bytes);
+  return [first, data.byteOffset + Math.ceil((elements[1] + 1) * bytes)];
 }
 
 function isShared(buffer: ArrayBufferLike): boolean {

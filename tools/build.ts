@@ -1,5 +1,6 @@
 /**
- * Builds everything generated: the Wasm binaries and their parts, and the embedded shaders.
+ * Builds everything generated: the Wasm binaries and their parts, the embedded shaders, and the
+ * pictures of `docs/SEMANTICS.md`.
  *
  * @module
  */
@@ -7,10 +8,11 @@
 import { writeFile } from "node:fs/promises";
 import { generateShaders } from "./build_shaders.ts";
 import { type Files, generateWasm } from "./build_wasm.ts";
+import { generatePictures } from "./draw_masks.ts";
 
 /** Every generated file, made anew in memory. */
 export async function generate(): Promise<Files> {
-  return { ...await generateWasm(), ...await generateShaders() };
+  return { ...await generateWasm(), ...await generateShaders(), ...await generatePictures() };
 }
 
 if (import.meta.main) {

@@ -37,7 +37,7 @@ function print(name: string, bytes: Uint8Array): number {
 }
 
 for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
-  print(`Wasm, ${name}`, binaryBytes(name));
+  print(`Wasm, ${name}`, await binaryBytes(name));
 }
 const total = print("everything, one file", await bundle());
 if (total > mostBytes) {

@@ -1,7 +1,13 @@
-// Online softmax: m is the running maximum and l the running sum, in powers of two.
+// Online softmax: m is the running maximum and l the running sum. Scores are in powers of two where
+// they are scaled products (log2(e) is in the scale then, and `p.to_base_two` is 1), else in powers of
+// e, where biases and sinks stay as they are given.
 
-/// Stands for minus infinity, which WGSL may take as never happening.
-const LOWEST: f32 = -3.0e38;
+/// Stands for minus infinity, which WGSL may take as never happening. No score is below: people mask
+/// with the lowest number, which in powers of two would not be one.
+const LOWEST: f32 = -3.4028234663852886e38;
+/// In place of the weight of a key that a row does not see, which is not to be mistaken for one of 0:
+/// 0 * NaN leaves a trace.
+const UNSEEN: f32 = -1.0;
 const LN2: f32 = 0.6931471805599453;
 
 #if REDUCE
@@ -56,5 +62,11 @@ fn log_sum_exp(m: f32, l: f32) -> f32 {
   if ((bitcast<u32>(l) & 0x7fffffff) >= 0x7f800000) {
     return p.not_a_number;
   }
-  return select(m * LN2 + log(l), p.minus_infinity, l == 0);
+  var sum = m * LN2 + log(l);
+#if TERMS
+  if (p.to_base_two != 1) {
+    sum = m + log(l);
+  }
+#end
+  return select(sum, p.minus_infinity, l == 0);
 }

@@ -5,10 +5,10 @@
  */
 
 import type { Backend, Control, EngineTensor, HostTarget, Target } from "../backend.ts";
-import type { DType, HostData } from "../dtype.ts";
+import { type DType, type HostData, isGpuBuffer } from "../dtype.ts";
 import { BackendUnavailableError } from "../errors.ts";
 import { type AttentionPlan, countRows, type HostPlan, tensorsOf } from "../plan.ts";
-import { isOnHost, type View } from "../tensor.ts";
+import type { View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
 import { forward, type Machine, type Step } from "./forward.ts";
@@ -101,8 +101,8 @@ class WasmBackend implements Backend {
 
   check(plan: AttentionPlan, { encoder }: Control): void {
     const doing = "Cannot attend";
-    for (const [name, view] of tensorsOf(plan)) {
-      if (isOnHost(view)) continue;
+    for (const [name, { data }] of tensorsOf(plan)) {
+      if (!isGpuBuffer(data)) continue;
       throw new TypeError(
         `${doing}: \`${name}\` is a GPUBuffer, which the wasm backend cannot read; ` +
           'make the engine with { backend: "webgpu", device }',

@@ -6,18 +6,21 @@
  */
 
 import type { HostTarget } from "../backend.ts";
-import { bytesPerElement, type Elements, zerosLike } from "../dtype.ts";
-import { countRows, type HostPlan, keysOfBatch } from "../plan.ts";
+import { bytesPerElement } from "../dtype.ts";
+import { countRows, hasTerms, type HostPlan } from "../plan.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
+import type { Segment } from "../segments.ts";
 import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import {
   encodeJob,
+  type FloatFields,
   type IntegerFields,
   type Job,
   jobBytes,
   jobWords,
   open,
+  patchFloats,
   patchJob,
   storageOf,
   type Words,
@@ -27,15 +30,34 @@ import {
   cutPlan,
   cutWave,
   keysPerPart,
+  partsOf,
   type Piece,
   type Run,
   type Wave,
   wavesOf,
 } from "./jobs.ts";
 import type { Kernels } from "./module.ts";
-import { elementsOver, locate, type Resident } from "./staging.ts";
+import { elementsOver, locate, locateBias, type Resident } from "./staging.ts";
 import type { Batch } from "./team.ts";
-import { type PackedHeads, type StagedRows, takeWorkspace, type Workspace } from "./workspace.ts";
+import {
+  type BiasPlace,
+  followTerms,
+  type MaskPlace,
+  stageBias,
+  stageMask,
+  type Terms,
+} from "./terms.ts";
+import { stageVisits } from "./visits.ts";
+import {
+  type Elsewhere,
+  type PackedHeads,
+  panelBytes,
+  type Shares,
+  sharesOf,
+  type StagedRows,
+  takeWorkspace,
+  type Workspace,
+} from "./workspace.ts";
 
 /** What forward runs on. */
 export interface Machine {
@@ -55,6 +77,7 @@ interface Residents {
   /** Whether the kernel can read the values where they are, without packing them. */
   readonly inPlace: boolean;
   readonly out?: Resident;
+  readonly bias?: Resident;
 }
 
 /** What the waves of a call have in common. */
@@ -65,6 +88,8 @@ interface Call {
   readonly cut: Cut;
   readonly target: HostTarget;
   readonly residents: Residents;
+  readonly terms: Terms;
+  readonly where: Elsewhere;
   readonly space: Workspace;
   /** What all jobs have in common. */
   readonly job: Words;
@@ -89,19 +114,23 @@ export interface Step {
  */
 export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): Generator<Step> {
   if (countRows(plan) === 0) return;
-  if (plan.keys === 0) return fillUnseen(target);
   const { kernels, arena } = machine;
   // Found before the workspace is taken: growing the memory detaches the callers' views of it.
-  const residents = findResidents(plan, target, arena);
+  const residents = findResidents(plan, target, arena), terms = followTerms(plan, arena);
   const cut = cutPlan(plan, machine.threads);
-  const space = takeWorkspace(arena, plan, cut, {
+  const where = {
     q: residents.q !== undefined,
     values: residents.inPlace,
     out: residents.out !== undefined,
-  });
+    bias: residents.bias !== undefined,
+  };
+  const space = takeWorkspace(arena, plan, cut, where);
   try {
-    const job = encodeJob(commonJob(machine, plan, target, cut), plan.scale * Math.LOG2E);
-    yield* runWaves({ kernels, arena, plan, cut, target, residents, space, job });
+    const { slopes, sinks } = plan;
+    if (slopes) elementsOver(arena, space.slopes, slopes.length, "f32").set(slopes);
+    if (sinks) elementsOver(arena, space.sinks, sinks.length, "f32").set(sinks);
+    const job = encodeJob(commonJob(machine, plan, target, cut), commonFloats(plan));
+    yield* runWaves({ kernels, arena, plan, cut, target, residents, terms, where, space, job });
   } finally {
     space.free();
   }
@@ -149,19 +178,6 @@ function rowsOf({ runs }: Wave, { group }: HostPlan): number {
   return runs.reduce((sum, { from, to }) => sum + (to - from) * group, 0);
 }
 
-/** No key at all: every row gives 0 and -inf. */
-function fillUnseen(target: HostTarget): void {
-  const fill = (view: View, value: number) => {
-    const [batch, heads, rows, columns] = view.shape;
-    const row = zerosLike(view.data, rows * columns).fill(value) as Elements;
-    for (let b = 0; b < batch; b++) {
-      for (let h = 0; h < heads; h++) copyRowsOut(row, view, b, h, 0, rows);
-    }
-  };
-  fill(target.out, 0);
-  if (target.lse) fill(target.lse, -Infinity);
-}
-
 function findResidents(plan: HostPlan, target: HostTarget, arena: Arena): Residents {
   const v = locate(plan.v, arena);
   return {
@@ -170,6 +186,7 @@ function findResidents(plan: HostPlan, target: HostTarget, arena: Arena): Reside
     v,
     inPlace: v !== undefined && canStay(plan, v),
     out: locate(target.out, arena),
+    bias: plan.bias === null ? undefined : locateBias(plan.bias, arena),
   };
 }
 
@@ -187,15 +204,14 @@ function commonJob(
   { splats }: Machine,
   plan: HostPlan,
   target: HostTarget,
-  { tiles }: Cut,
+  { tiles, members }: Cut,
 ): IntegerFields {
-  const { dim, valueDim, group, keys, band } = plan;
+  const { dim, valueDim, group, band } = plan;
   return {
     qStorage: storageOf[plan.q.dtype],
     outStorage: storageOf[target.out.dtype],
     lsePosition: 4,
-    group,
-    keys,
+    group: group / members,
     dim,
     valueDim,
     tileRows: tiles.rows,
@@ -206,29 +222,23 @@ function commonJob(
   };
 }
 
+/** What is no whole number: a capped score has its factor where it is capped. */
+function commonFloats({ scale, softcap }: HostPlan): FloatFields {
+  if (softcap === null) return { scale: scale * Math.LOG2E };
+  return { scale: scale / softcap, softcap: softcap * Math.LOG2E };
+}
+
 /** Packs and stages what a wave needs, and writes its job records. */
 function stageWave(call: Call, wave: PlacedWave): Batch {
-  const { arena, plan, cut, space } = call;
-  const { packed, staged } = wave;
-  const runs = wave.runs.map((run, slot): StagedRun => {
-    const head = {
-      keys: packed.keys + slot * space.keysStride,
-      values: packed.values + slot * space.valuesStride,
-    };
-    if (wave.packs) packHead(call, run, head);
-    return {
-      heads: headOf(call, run, head),
-      queries: stageQueries(call, run, slot, staged),
-      results: resultsOf(call, run, slot, staged),
-    };
-  });
+  const { arena, plan, cut, space, where } = call;
+  const { staged } = wave;
+  const shares = sharesOf(plan, where, wave);
+  const runs = wave.runs.map((run, slot) => stageRun(call, wave, run, shares[slot]));
   const memory = new Int32Array(arena.memory.buffer, staged.records);
-  const pieces = cutWave(wave, plan.group, cut);
+  const pieces = cutWave(wave, plan, cut);
   for (let index = 0; index < pieces.length; index++) {
-    const { slot, part } = pieces[index];
-    const panels = staged.panels + (slot * cut.parts + part) * space.panelsStride;
-    const record = { at: index * jobWords, panels };
-    writeRecord(call, memory, record, wave.runs[slot], runs[slot], pieces[index]);
+    const { slot } = pieces[index];
+    writeRecord(call, memory, index * jobWords, wave.runs[slot], runs[slot], pieces[index]);
   }
   return {
     threads: cut.threads,
@@ -239,24 +249,56 @@ function stageWave(call: Call, wave: PlacedWave): Batch {
   };
 }
 
-/** Where the keys and values, the queries and the results of a run are. */
+/** Where everything that a run reads and writes is. */
 interface StagedRun {
+  readonly parts: number;
   readonly heads: Heads;
   readonly queries: Queries;
   readonly results: Results;
+  readonly panels: number;
+  readonly bias: BiasPlace | null;
+  readonly mask: MaskPlace | null;
+  /** For each query head that has its own. */
+  readonly visits: readonly number[] | null;
+}
+
+function stageRun(call: Call, wave: PlacedWave, run: Run, share: Shares): StagedRun {
+  const { arena, plan, terms } = call, { packed, staged } = wave;
+  const head = { keys: packed.keys + share.keys, values: packed.values + share.values };
+  if (wave.packs) packHead(call, run, head);
+  return {
+    parts: partsOf(plan, run),
+    heads: headOf(call, run, head),
+    queries: stageQueries(call, run, share, staged),
+    results: resultsOf(call, run, share, staged),
+    panels: staged.panels + share.panels,
+    bias: plan.bias && biasOf(call, run, staged.bias + share.bias),
+    mask: plan.mask && stageMask(arena, plan, terms, run, staged.mask + share.mask),
+    visits: plan.blockMask && stageVisits(arena, plan, run, staged.visits + share.visits),
+  };
+}
+
+/** Where the bias of a run is read. */
+function biasOf({ arena, plan, residents, terms }: Call, run: Run, at: number): BiasPlace {
+  if (residents.bias === undefined) return stageBias(arena, plan, terms, run, at);
+  const [, head, position, key] = residents.bias.strides;
+  const { batch, firstQuery, firstKey } = plan.segments[run.segment];
+  const bias = headAt(residents.bias, batch, run.keyHead * plan.group) +
+    (firstQuery + run.from) * position + firstKey * key;
+  return { bias, biasPosition: position, biasHead: head };
 }
 
 /** Packs the keys of a head, and its values unless they are read in place. */
-function packHead(call: Call, { batch, keyHead }: Run, head: PackedHeads): void {
+function packHead(call: Call, { segment, keyHead }: Run, head: PackedHeads): void {
   const { kernels, plan, residents, space } = call;
-  const { keys, dim, valueDim } = plan;
+  const { dim, valueDim } = plan, place = plan.segments[segment], { keys, batch, firstKey } = place;
   const kStorage = storageOf[plan.k.dtype], vStorage = storageOf[plan.v.dtype];
   if (residents.k) {
     const { strides } = residents.k;
-    const at = headAt(residents.k, batch, keyHead);
+    const at = headAt(residents.k, batch, keyHead) + firstKey * strides[2];
     kernels.packKeys(kStorage, at, strides[2], strides[3], head.keys, dim, keys);
   } else {
-    stageRows(call, plan.k, batch, keyHead, (from, count, bytes) => {
+    stageRows(call, plan.k, place, keyHead, (from, count, bytes) => {
       const target = head.keys + from * dim * 4;
       kernels.packKeys(kStorage, space.staging, dim * bytes, bytes, target, dim, count);
     });
@@ -265,10 +307,10 @@ function packHead(call: Call, { batch, keyHead }: Run, head: PackedHeads): void 
   const columns = keys * 16;
   if (residents.v) {
     const [, , row, element] = residents.v.strides;
-    const at = headAt(residents.v, batch, keyHead);
+    const at = headAt(residents.v, batch, keyHead) + firstKey * row;
     kernels.packValues(vStorage, at, row, element, head.values, columns, valueDim, keys);
   } else {
-    stageRows(call, plan.v, batch, keyHead, (from, count, bytes) => {
+    stageRows(call, plan.v, place, keyHead, (from, count, bytes) => {
       const target = head.values + from * 16, row = valueDim * bytes;
       kernels.packValues(vStorage, space.staging, row, bytes, target, columns, valueDim, count);
     });
@@ -278,33 +320,33 @@ function packHead(call: Call, { batch, keyHead }: Run, head: PackedHeads): void 
 type Heads = Pick<Job, "k" | "v" | "vKey" | "vColumns">;
 
 /** Where the keys and values of a head are read. */
-function headOf({ plan, residents }: Call, { batch, keyHead }: Run, head: PackedHeads): Heads {
-  const k = head.keys;
+function headOf({ plan, residents }: Call, { segment, keyHead }: Run, head: PackedHeads): Heads {
+  const k = head.keys, { batch, firstKey, keys } = plan.segments[segment];
   if (!residents.v || !residents.inPlace) {
-    return { k, v: head.values, vKey: 16, vColumns: plan.keys * 16 };
+    return { k, v: head.values, vKey: 16, vColumns: keys * 16 };
   }
-  const v = headAt(residents.v, batch, keyHead);
-  return { k, v, vKey: residents.v.strides[2], vColumns: 16 };
+  const vKey = residents.v.strides[2];
+  const v = headAt(residents.v, batch, keyHead) + firstKey * vKey;
+  return { k, v, vKey, vColumns: 16 };
 }
 
 function headAt({ at, strides }: Resident, batch: number, head: number): number {
   return at + batch * strides[0] + head * strides[1];
 }
 
-/** Brings the rows of a head into linear memory, some at a time. */
+/** Brings a segment's rows of a head into linear memory, some at a time. */
 function stageRows(
   { arena, space }: Call,
   view: View,
-  batch: number,
+  { batch, firstKey, keys }: Segment,
   head: number,
   pack: (from: number, count: number, bytes: number) => void,
 ): void {
-  const [, , rows, width] = view.shape;
-  const bytes = bytesPerElement(view.dtype);
-  for (let from = 0; from < rows; from += space.stagingRows) {
-    const to = Math.min(from + space.stagingRows, rows);
+  const width = view.shape[3], bytes = bytesPerElement(view.dtype);
+  for (let from = 0; from < keys; from += space.stagingRows) {
+    const to = Math.min(from + space.stagingRows, keys);
     const staging = elementsOver(arena, space.staging, (to - from) * width, view.dtype);
-    copyRowsIn(view, batch, head, from, to, staging);
+    copyRowsIn(view, batch, head, firstKey + from, firstKey + to, staging);
     pack(from, to - from, bytes);
   }
 }
@@ -312,82 +354,136 @@ function stageRows(
 type Queries = Pick<Job, "q" | "qHead" | "qPosition" | "qElement">;
 
 /** Brings the queries of a run into linear memory unless they live there; says where they are. */
-function stageQueries(call: Call, run: Run, slot: number, staged: StagedRows): Queries {
+function stageQueries(call: Call, run: Run, share: Shares, staged: StagedRows): Queries {
   const { arena, plan, residents } = call;
-  const firstHead = run.keyHead * plan.group;
+  const { batch, firstQuery } = plan.segments[run.segment];
+  const firstHead = run.keyHead * plan.group,
+    from = firstQuery + run.from,
+    to = firstQuery + run.to;
   if (residents.q) {
     const [, qHead, qPosition, qElement] = residents.q.strides;
-    const q = headAt(residents.q, run.batch, firstHead) + run.from * qPosition;
+    const q = headAt(residents.q, batch, firstHead) + from * qPosition;
     return { q, qHead, qPosition, qElement };
   }
-  const length = (run.to - run.from) * plan.dim;
+  const length = (to - from) * plan.dim;
   const qElement = bytesPerElement(plan.q.dtype), qHead = length * qElement;
-  const q = staged.q + slot * plan.group * qHead;
+  const q = staged.q + share.rows * plan.dim * qElement;
   for (let g = 0; g < plan.group; g++) {
     const rows = elementsOver(arena, q + g * qHead, length, plan.q.dtype);
-    copyRowsIn(plan.q, run.batch, firstHead + g, run.from, run.to, rows);
+    copyRowsIn(plan.q, batch, firstHead + g, from, to, rows);
   }
   return { q, qHead, qPosition: plan.dim * qElement, qElement };
 }
 
 /** Writes the record of one job: a piece of a staged run, against one part of the keys. */
 function writeRecord(
-  { plan, cut, job }: Call,
+  call: Call,
   memory: Int32Array,
-  { at, panels }: { readonly at: number; readonly panels: number },
+  at: number,
   run: Run,
-  { heads, queries, results }: StagedRun,
+  staged: StagedRun,
   piece: Piece,
 ): void {
-  const skipped = piece.from - run.from;
-  const firstKey = piece.part * keysPerPart;
+  const { plan, job } = call, { queries, results, heads } = staged;
+  const skipped = piece.from - run.from, firstKey = piece.part * keysPerPart;
+  const { keys, offset } = plan.segments[run.segment];
   memory.set(job, at);
   patchJob(memory, at, heads);
   patchJob(memory, at, queries);
   patchJob(memory, at, results);
   patchJob(memory, at, {
-    q: queries.q + skipped * queries.qPosition,
-    out: results.out + skipped * results.outPosition,
-    lse: results.lse && results.lse + skipped * 4,
+    q: queries.q + skipped * queries.qPosition + piece.member * queries.qHead,
+    out: results.out + skipped * results.outPosition + piece.member * results.outHead,
+    lse: results.lse && results.lse + skipped * 4 + piece.member * results.lseHead,
     positions: piece.to - piece.from,
-    diagonal: clampOffset(piece.from + plan.offsets[run.batch] - firstKey),
-    keys: keysOfBatch(plan, run.batch),
+    diagonal: clampOffset(piece.from + offset - firstKey),
+    keys,
   });
-  if (cut.parts === 1) return;
+  if (hasTerms(plan)) writeTerms(call, memory, at, run, staged, piece);
+  if (staged.parts === 1) return;
   patchJob(memory, at, {
     k: heads.k + firstKey * plan.dim * 4,
     v: heads.v + firstKey * heads.vKey,
-    keys: Math.max(0, Math.min(keysPerPart, keysOfBatch(plan, run.batch) - firstKey)),
-    panels,
+    keys: Math.max(0, Math.min(keysPerPart, keys - firstKey)),
+    panels: staged.panels + piece.part * panelBytes(plan, (run.to - run.from) * plan.group),
+  });
+}
+
+/** The fields of a record about softcap, ALiBi, sinks, bias, mask and block mask. */
+function writeTerms(
+  { plan, space }: Call,
+  memory: Int32Array,
+  at: number,
+  run: Run,
+  { bias, mask, visits }: StagedRun,
+  piece: Piece,
+): void {
+  const skipped = piece.from - run.from, firstKey = piece.part * keysPerPart;
+  const { firstQuery, offset } = plan.segments[run.segment];
+  const head = run.keyHead * plan.group + piece.member;
+  if (plan.slopes !== null) {
+    patchJob(memory, at, { slopes: space.slopes + (run.segment * plan.queryHeads + head) * 4 });
+    patchFloats(memory, at, { aligned: piece.from + offset - firstKey });
+  }
+  // A sink belongs to one part only.
+  if (plan.sinks !== null && piece.part === 0) {
+    patchJob(memory, at, { sinks: space.sinks + head * 4 });
+  }
+  if (bias !== null) {
+    patchJob(memory, at, bias);
+    patchJob(memory, at, {
+      bias: bias.bias + skipped * bias.biasPosition + piece.member * bias.biasHead + firstKey * 4,
+    });
+  }
+  if (mask !== null) {
+    patchJob(memory, at, mask);
+    const skippedKeys = mask.maskIsBits ? firstKey / 8 : firstKey;
+    patchJob(memory, at, {
+      mask: mask.mask + skipped * mask.maskPosition + piece.member * mask.maskHead + skippedKeys,
+    });
+  }
+  if (visits === null) return;
+  const [rows] = plan.blockMask!.block;
+  // The run's list begins with the block that its first position is in.
+  const phase = (firstQuery + run.from) % rows + skipped;
+  patchJob(memory, at, {
+    visits: visits[visits.length === 1 ? 0 : piece.member] + Math.floor(phase / rows) * 4,
+    blockRows: rows,
+    blockPhase: phase % rows,
   });
 }
 
 type Results = Pick<Job, "out" | "outHead" | "outPosition" | "outElement" | "lse" | "lseHead">;
 
 /** Where the kernel puts the results of a run. */
-function resultsOf(call: Call, run: Run, slot: number, staged: StagedRows): Results {
+function resultsOf(call: Call, run: Run, share: Shares, staged: StagedRows): Results {
   const { plan, target, residents } = call;
   const positions = run.to - run.from;
-  const first = slot * plan.group * positions;
-  const lse = target.lse ? staged.lse + first * 4 : 0, lseHead = positions * 4;
+  const lse = target.lse ? staged.lse + share.rows * 4 : 0, lseHead = positions * 4;
   if (!residents.out) {
     const outElement = bytesPerElement(target.out.dtype), outPosition = plan.valueDim * outElement;
-    const out = staged.out + first * outPosition;
+    const out = staged.out + share.rows * outPosition;
     return { out, outHead: positions * outPosition, outPosition, outElement, lse, lseHead };
   }
+  const { batch, firstQuery } = plan.segments[run.segment];
   const [, outHead, outPosition, outElement] = residents.out.strides;
-  const out = headAt(residents.out, run.batch, run.keyHead * plan.group) + run.from * outPosition;
+  const out = headAt(residents.out, batch, run.keyHead * plan.group) +
+    (firstQuery + run.from) * outPosition;
   return { out, outHead, outPosition, outElement, lse, lseHead };
 }
 
 /** Merges what was split, and hands the results to the caller's tensors outside linear memory. */
-function collectWave(call: Call, { runs, staged }: PlacedWave): void {
-  const { kernels, arena, plan, cut, target, residents } = call;
-  for (const [slot, { batch, keyHead, from, to }] of runs.entries()) {
-    if (cut.parts > 1) kernels.merge(staged.records + slot * cut.parts * jobBytes, cut.parts);
+function collectWave(call: Call, wave: PlacedWave): void {
+  const { kernels, arena, plan, target, residents, where } = call, { runs, staged } = wave;
+  const shares = sharesOf(plan, where, wave);
+  let record = staged.records;
+  for (const [slot, run] of runs.entries()) {
+    const { segment, keyHead } = run, { batch, firstQuery } = plan.segments[segment];
+    const from = firstQuery + run.from, to = firstQuery + run.to, parts = partsOf(plan, run);
+    if (parts > 1) kernels.merge(record, parts);
+    record += parts * call.cut.members * jobBytes;
     for (let g = 0; g < plan.group; g++) {
-      const head = keyHead * plan.group + g;
-      const first = (slot * plan.group + g) * (to - from);
+      const head = keyHead * plan.group + g, first = shares[slot].rows + g * (to - from);
       const collect = (view: View, at: number) => {
         const width = view.shape[3], skipped = first * width * bytesPerElement(view.dtype);
         const rows = elementsOver(arena, at + skipped, (to - from) * width, view.dtype);

@@ -53,25 +53,35 @@ export const jobFields = {
   splats: "u32",
   // Where the panels are kept for merging; 0 where the job sees all keys and ends by itself.
   panels: "u32",
-  // Scores: factor with log2(e) in it; the key that the job's first position is aligned with; how
-  // many keys are seen left and right of the aligned one (`open` for all of them).
+  // Scores: factor with log2(e) in it unless they are capped; the key that the job's first position is
+  // aligned with; how many keys are seen left and right of the aligned one (`open` for all of them).
   scale: "f32",
   diagonal: "i32",
   bandLeft: "i32",
   bandRight: "i32",
-  // Not executed yet: 0.
+  // Cap with log2(e) in it; 0 for none.
   softcap: "f32",
+  // ALiBi: a slope for each group member, 0 for none; the first position's aligned key once more, as
+  // distances are computed from it.
   slopes: "u32",
+  aligned: "f32",
+  // A sink for each group member; 0 for none.
   sinks: "u32",
+  // Bias, addressed like queries, keys side by side; 0 for none.
   bias: "u32",
   biasPosition: "i32",
   biasHead: "i32",
-  biasKey: "i32",
+  // Mask, likewise; its bytes, or its bits from the lowest of each byte on.
   mask: "u32",
   maskPosition: "i32",
   maskHead: "i32",
-  maskKey: "i32",
-  blockMask: "u32",
+  maskIsBits: "i32",
+  // Block mask: for each block of queries, from that of the first position on, the address of its
+  // first visit and, behind the last, where they end; 0 for none. Positions of a block, and which of
+  // them the first position is.
+  visits: "u32",
+  blockRows: "u32",
+  blockPhase: "u32",
 } as const satisfies Record<string, FieldType>;
 
 /** A job as named numbers. */
@@ -91,21 +101,47 @@ const names = Object.keys(jobFields) as (keyof Job)[];
 /** Place of each field, in words of four bytes. */
 const wordOf = Object.fromEntries(names.map((name, word) => [name, word])) as Job;
 
+/** A run of keys that a block of queries visits, as words of four bytes. */
+export const visitFields = {
+  /** First key, and the one behind the last. */
+  from: 0,
+  to: 1,
+  /** Address of the bits that say who sees what, row by row; 0 where all see all. */
+  bits: 2,
+  /** Bytes of a row of bits. */
+  rowBytes: 3,
+  /** Key that bit 0 is for. */
+  origin: 4,
+} as const;
+
+/** Words of a visit. */
+export const visitWords = 5;
+
+/** Fields that are not whole numbers. */
+export type FloatFields = Partial<Pick<Job, "scale" | "softcap" | "aligned">>;
+
 /** Some of the fields that are whole numbers. */
-export type IntegerFields = Partial<Omit<Job, "scale" | "softcap">>;
+export type IntegerFields = Partial<Omit<Job, keyof FloatFields>>;
 
 /** A record's words, before they are put into linear memory. */
 export type Words = Int32Array<ArrayBuffer>;
 
-/**
- * What all jobs of a call have in common, as a record's words. Fields that are not given are 0, among
- * them those of options that are not executed yet.
- */
-export function encodeJob(fields: IntegerFields, scale: number): Words {
+/** What all jobs of a call have in common, as a record's words. Fields that are not given are 0. */
+export function encodeJob(fields: IntegerFields, floats: FloatFields): Words {
   const words = new Int32Array(jobWords);
-  new Float32Array(words.buffer)[wordOf.scale] = scale;
   patchJob(words, 0, fields);
+  patchFloats(words, 0, floats);
   return words;
+}
+
+const float = new Float32Array(1), floatBits = new Int32Array(float.buffer);
+
+/** Writes some fields of the record that begins at word `at` that are not whole numbers. */
+export function patchFloats(words: Int32Array, at: number, fields: FloatFields): void {
+  for (const name in fields) {
+    float[0] = fields[name as keyof FloatFields]!;
+    words[at + wordOf[name as keyof Job]] = floatBits[0];
+  }
 }
 
 /**

@@ -1,13 +1,14 @@
 /**
- * Jobs: how a plan is cut. A **job** is one batch, one key/value head and a run of query positions;
- * any of them can be done by any thread, in any order, with the same bits. A **wave** is as many
- * jobs as are staged in linear memory at once: several whole heads, or a run of one head.
+ * Jobs: how a plan is cut. A **job** is a segment, a key/value head and a run of query positions; any
+ * of them can be done by any thread, in any order, with the same bits. A **wave** is as many runs as
+ * are staged in linear memory at once: several whole heads, or a run of one head.
  *
  * @module
  */
 
-import type { AttentionPlan } from "../plan.ts";
+import { type AttentionPlan, countScores } from "../plan.ts";
 import { roundUp } from "./arena.ts";
+import { termBytesPerPosition } from "./terms.ts";
 
 /** Sizes of the tiles that a job is computed in. */
 export interface Tiles {
@@ -17,9 +18,10 @@ export interface Tiles {
   readonly keys: number;
 }
 
-/** Query positions `from` to `to` of one key/value head. */
+/** Query positions `from` to `to` of a segment, for one key/value head. */
 export interface Run {
-  readonly batch: number;
+  /** Index among the plan's segments. */
+  readonly segment: number;
   readonly keyHead: number;
   readonly from: number;
   readonly to: number;
@@ -38,12 +40,26 @@ export interface Cut {
   readonly tiles: Tiles;
   /** Threads that take part. */
   readonly threads: number;
-  /** Heads of a wave; above 1 only where a wave takes all positions. */
-  readonly heads: number;
-  /** Query positions of a wave. */
+  /** Query positions of a run at most; longer segments have waves of their own. */
   readonly positions: number;
-  /** Parts of a head's keys that are seen apart and merged; 1 where a job sees them all. */
-  readonly parts: number;
+  /** What a wave of several runs may have of everything; none where each run is a wave. */
+  readonly wave: Load | null;
+  /** Jobs that a position is in: 1, or one for each query head where their masks differ. */
+  readonly members: number;
+}
+
+/** What a wave has to carry. */
+export interface Load {
+  readonly rows: number;
+  /** Bytes of packed heads. */
+  readonly packedBytes: number;
+  readonly jobs: number;
+}
+
+/** What a run carries. */
+interface RunLoad extends Load {
+  /** Whether its keys are split: such runs have waves of their own, whose positions are not cut. */
+  readonly splits: boolean;
 }
 
 /** Most jobs of a wave: one record each. */
@@ -57,6 +73,9 @@ const tileBytes = 96 * 1024;
 
 /** Bytes of queries, or of results, that a wave stages for each thread. */
 const stagedBytes = 512 * 1024;
+
+/** Bytes of bias and mask that a wave stages for each thread. */
+const termBytes = 2 * 1024 * 1024;
 
 /** Bytes of packed heads that a wave holds for each thread, where that is more than one head. */
 const packedBytes = 1024 * 1024;
@@ -76,36 +95,43 @@ const splitRows = 16;
 /** Keys of a part. The same whatever the number of threads, so that the bits are the same too. */
 export const keysPerPart = 2048;
 
-/** Multiply-adds of all rows, causal or not. */
-function workOf(plan: AttentionPlan): number {
-  const { batch, queryHeads, queries, keys, dim, valueDim } = plan;
-  return batch * queryHeads * queries * keys * (dim + valueDim);
+/** Largest extents of a plan's segments. */
+function largestOf({ segments }: AttentionPlan): { queries: number; keys: number } {
+  const largest = { queries: 0, keys: 0 };
+  for (const { queries, keys } of segments) {
+    largest.queries = Math.max(largest.queries, queries);
+    largest.keys = Math.max(largest.keys, keys);
+  }
+  return largest;
 }
 
 /** Picks the tiles of a plan. */
-export function chooseTiles(plan: AttentionPlan): Tiles {
+export function chooseTiles(plan: AttentionPlan, largest = largestOf(plan)): Tiles {
   const perKey = (plan.dim + plan.valueDim) * 4;
   const keys = Math.min(256, Math.max(16, Math.floor(tileBytes / perKey / 16) * 16));
-  const rows = Math.min(tileRows, roundUp(Math.max(1, plan.queries * plan.group), 8));
-  return { rows, keys: Math.min(keys, roundUp(Math.max(1, plan.keys), 4)) };
+  const rows = Math.min(tileRows, roundUp(Math.max(1, largest.queries * plan.group), 8));
+  return { rows, keys: Math.min(keys, roundUp(Math.max(1, largest.keys), 4)) };
 }
 
 /** Decides how a plan is cut for so many threads. */
 export function cutPlan(plan: AttentionPlan, available: number): Cut {
-  const { dim, valueDim, group, keys, queries, keyHeads, batch } = plan;
-  const threads = workOf(plan) < threadedWork ? 1 : available;
+  const { dim, valueDim, group, blockMask } = plan;
+  const largest = largestOf(plan);
+  const work = countScores(plan) * (dim + valueDim);
+  const threads = work < threadedWork ? 1 : available;
   const byBytes = threads * stagedBytes / (Math.max(dim, valueDim) * 4);
-  const byWork = threads * waveWork / (Math.max(1, keys) * (dim + valueDim));
-  const positions = Math.min(queries, positionsOf(Math.min(byBytes, byWork), group));
-  const perHead = keys * (dim + valueDim) * 4;
-  const heads = threads === 1 || positions < queries ? 1 : Math.min(
-    batch * keyHeads,
-    Math.floor(threads * packedBytes / perHead),
-    Math.floor(Math.min(byBytes, byWork) / (queries * group)),
-    Math.floor(jobsPerWave / 4 / Math.ceil(keys / keysPerPart)),
-  );
-  const parts = queries * group <= splitRows ? Math.ceil(keys / keysPerPart) : 1;
-  return { tiles: chooseTiles(plan), threads, positions, heads: Math.max(1, heads), parts };
+  const byWork = threads * waveWork / (Math.max(1, largest.keys) * (dim + valueDim));
+  const byTerms = threads * termBytes / Math.max(1, termBytesPerPosition(plan) / group);
+  const rows = Math.min(byBytes, byWork, byTerms);
+  return {
+    tiles: chooseTiles(plan, largest),
+    threads,
+    positions: Math.min(largest.queries, positionsOf(rows, group)),
+    wave: threads === 1
+      ? null
+      : { rows, packedBytes: threads * packedBytes, jobs: jobsPerWave / 4 },
+    members: blockMask !== null && blockMask.heads > 1 ? group : 1,
+  };
 }
 
 /** Positions whose rows fill whole tiles, or at least whole panels of eight rows. */
@@ -114,37 +140,105 @@ function positionsOf(rows: number, group: number): number {
   return Math.max(1, Math.floor(Math.floor(rows / unit) * unit / group));
 }
 
+/**
+ * Parts that the keys of a segment's heads are seen in, and merged. Depends on the segment alone, so
+ * that its rows have the same bits in any batch.
+ */
+export function partsOf(plan: AttentionPlan, { segment }: Pick<Run, "segment">): number {
+  const { queries, keys } = plan.segments[segment];
+  const splits = queries * plan.group <= splitRows && plan.blockMask === null;
+  return splits ? Math.max(1, Math.ceil(keys / keysPerPart)) : 1;
+}
+
 /** Every wave of a plan. */
 export function* wavesOf(plan: AttentionPlan, cut: Cut): Generator<Wave> {
-  const heads: Run[] = [];
-  for (let batch = 0; batch < plan.batch; batch++) {
+  let gathered = new Gathering(cut);
+  for (const [segment, { queries }] of plan.segments.entries()) {
+    if (queries === 0) continue;
     for (let keyHead = 0; keyHead < plan.keyHeads; keyHead++) {
-      heads.push({ batch, keyHead, from: 0, to: plan.queries });
+      const whole = { segment, keyHead, from: 0, to: queries };
+      const load = loadOf(plan, cut, whole);
+      if (!gathered.takes(load) && gathered.runs.length > 0) {
+        yield { runs: gathered.runs, packs: true };
+        gathered = new Gathering(cut);
+      }
+      if (queries <= cut.positions) gathered.add(whole, load);
+      else yield* cutRun(whole, cut.positions);
     }
   }
-  for (let first = 0; first < heads.length; first += cut.heads) {
-    const runs = heads.slice(first, first + cut.heads);
-    for (let from = 0; from < plan.queries; from += cut.positions) {
-      const to = Math.min(from + cut.positions, plan.queries);
-      yield { runs: runs.map((run) => ({ ...run, from, to })), packs: from === 0 };
-    }
+  if (gathered.runs.length > 0) yield { runs: gathered.runs, packs: true };
+}
+
+/** Waves of one head, whose first packs it. */
+function* cutRun(run: Run, positions: number): Generator<Wave> {
+  for (let from = run.from; from < run.to; from += positions) {
+    const to = Math.min(from + positions, run.to);
+    yield { runs: [{ ...run, from, to }], packs: from === run.from };
+  }
+}
+
+function loadOf(plan: AttentionPlan, cut: Cut, run: Run): RunLoad {
+  const { dim, valueDim, group, segments } = plan, parts = partsOf(plan, run);
+  return {
+    rows: (run.to - run.from) * group,
+    packedBytes: segments[run.segment].keys * (dim + valueDim) * 4,
+    jobs: parts * cut.members,
+    splits: parts > 1,
+  };
+}
+
+/** Runs that make one wave together. */
+class Gathering {
+  readonly runs: Run[] = [];
+  readonly #most: Load | null;
+  #rows = 0;
+  #packedBytes = 0;
+  #jobs = 0;
+  #splits = false;
+
+  constructor({ wave }: Cut) {
+    this.#most = wave;
+  }
+
+  takes({ rows, packedBytes, jobs, splits }: RunLoad): boolean {
+    const most = this.#most;
+    return most !== null && splits === this.#splits && this.#rows + rows <= most.rows &&
+      this.#packedBytes + packedBytes <= most.packedBytes && this.#jobs + jobs <= most.jobs;
+  }
+
+  add(run: Run, { rows, packedBytes, jobs, splits }: RunLoad): void {
+    this.runs.push(run);
+    this.#splits = splits;
+    this.#rows += rows;
+    this.#packedBytes += packedBytes;
+    this.#jobs += jobs;
   }
 }
 
 /** A job of a wave: positions of the run in a slot, against one part of the keys. */
 export interface Piece {
   readonly slot: number;
+  /** Which query head of the group, where each has jobs of its own. */
+  readonly member: number;
   readonly from: number;
   readonly to: number;
   readonly part: number;
 }
 
 /** Cuts a wave into jobs; the parts of a slot follow one another. */
-export function cutWave(wave: Wave, group: number, { threads, parts }: Cut): Piece[] {
-  if (parts === 1 && threads > 1) return cutPositions(wave, group, threads);
+export function cutWave(wave: Wave, plan: AttentionPlan, cut: Cut): Piece[] {
   const pieces: Piece[] = [];
-  for (const [slot, { from, to }] of wave.runs.entries()) {
-    for (let part = 0; part < parts; part++) pieces.push({ slot, from, to, part });
+  const { threads, members } = cut;
+  if (threads > 1 && wave.runs.every((run) => partsOf(plan, run) === 1)) {
+    return cutPositions(wave, plan.group / members, cut);
+  }
+  for (const [slot, run] of wave.runs.entries()) {
+    const { from, to } = run, parts = partsOf(plan, run);
+    for (let part = 0; part < parts; part++) {
+      for (let member = 0; member < members; member++) {
+        pieces.push({ slot, member, from, to, part });
+      }
+    }
   }
   return pieces;
 }
@@ -154,19 +248,22 @@ export function cutWave(wave: Wave, group: number, { threads, parts }: Cut): Pie
  * towards the end of the wave, down to a panel of rows, so that all threads finish at nearly the same
  * time. Positions come last first, since causal rows have most work at the end.
  */
-function cutPositions({ runs }: Wave, group: number, threads: number): Piece[] {
+function cutPositions({ runs }: Wave, group: number, { threads, members }: Cut): Piece[] {
   const pieces: Piece[] = [];
-  let left = runs.reduce((sum, { from, to }) => sum + (to - from), 0);
+  let left = runs.reduce((sum, { from, to }) => sum + (to - from), 0) * members;
+  let runsLeft = runs.length * members;
   for (const [slot, { from, to }] of runs.entries()) {
-    for (let end = to; end > from;) {
-      // At least so many that a record is left for every job; each run may end with a smaller one.
-      const records = jobsPerWave - pieces.length - (runs.length - slot);
-      const least = Math.ceil(left / records);
-      const rows = Math.min(tileRows, roundUp(Math.ceil(left * group / (3 * threads)), 8));
-      const begin = Math.max(from, end - Math.max(least, Math.floor(rows / group)));
-      pieces.push({ slot, from: begin, to: end, part: 0 });
-      left -= end - begin;
-      end = begin;
+    for (let member = 0; member < members; member++, runsLeft--) {
+      for (let end = to; end > from;) {
+        // At least so many that a record is left for every job; each run may end with a smaller one.
+        const records = Math.max(1, jobsPerWave - pieces.length - runsLeft);
+        const least = Math.ceil(left / records);
+        const rows = Math.min(tileRows, roundUp(Math.ceil(left * group / (3 * threads)), 8));
+        const begin = Math.max(from, end - Math.max(least, Math.floor(rows / group)));
+        pieces.push({ slot, member, from: begin, to: end, part: 0 });
+        left -= end - begin;
+        end = begin;
+      }
     }
   }
   return pieces;

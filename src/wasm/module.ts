@@ -5,7 +5,7 @@
  */
 
 import { BackendUnavailableError } from "../errors.ts";
-import { probe, relaxed, simd } from "./binaries.gen.ts";
+import { packed, pieceBytes, probe, simdProbe, sizes } from "./binaries.gen.ts";
 
 /** The two binaries built from one source. */
 export type BinaryName = "simd" | "relaxed";
@@ -59,9 +59,31 @@ function decode(base64: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
+let unpacked: Promise<Readonly<Record<BinaryName, Uint8Array<ArrayBuffer>>>> | undefined;
+
 /** The bytes of a binary, to be compiled where compiling is allowed. */
-export function binaryBytes(name: BinaryName): Uint8Array<ArrayBuffer> {
-  return decode(name === "relaxed" ? relaxed : simd);
+export async function binaryBytes(name: BinaryName): Promise<Uint8Array<ArrayBuffer>> {
+  unpacked ??= unpack();
+  return (await unpacked)[name];
+}
+
+async function unpack(): Promise<Record<BinaryName, Uint8Array<ArrayBuffer>>> {
+  const stream = new Blob([decode(packed)]).stream()
+    .pipeThrough(new DecompressionStream("deflate-raw"));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const simd = new Uint8Array(sizes.simd), relaxed = new Uint8Array(sizes.relaxed);
+  // Pieces of the two take turns: see tools/build_wasm.ts.
+  for (let at = 0, from = 0; from < bytes.length; at += pieceBytes) {
+    for (const binary of [simd, relaxed]) {
+      const piece = bytes.subarray(
+        from,
+        from + Math.min(pieceBytes, Math.max(0, binary.length - at)),
+      );
+      binary.set(piece, Math.min(at, binary.length));
+      from += piece.length;
+    }
+  }
+  return { simd, relaxed };
 }
 
 /** Whether relaxed multiply-add rounds once here; `null` where relaxed SIMD is unknown. */
@@ -85,7 +107,7 @@ export function chooseBinary(): BinaryChoice {
   }
   const fuses = relaxedFuses();
   if (fuses) return { name: "relaxed", reason: "this engine fuses relaxed multiply-add" };
-  if (!WebAssembly.validate(binaryBytes("simd"))) {
+  if (!WebAssembly.validate(decode(simdProbe))) {
     throw new BackendUnavailableError("wasm", "this engine has no 128-bit SIMD (simd128)");
   }
   const reason = fuses === null
@@ -148,13 +170,17 @@ export function chooseSplats(): 0 | 1 | 4 {
 
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
+async function compile(name: BinaryName, shared: boolean): Promise<WebAssembly.Module> {
+  const bytes = await binaryBytes(name);
+  return await WebAssembly.compile(shared ? overSharedMemory(bytes) : bytes);
+}
+
 /** Compiles a binary once per process. */
 export function compileBinary(name: BinaryName, shared = false): Promise<WebAssembly.Module> {
   const key = shared ? `${name}, shared` : name;
   let module = compiled.get(key);
   if (module === undefined) {
-    const bytes = binaryBytes(name);
-    module = WebAssembly.compile(shared ? overSharedMemory(bytes) : bytes);
+    module = compile(name, shared);
     compiled.set(key, module);
     module.catch(() => compiled.delete(key)); // A failure is not kept: the next call tries again.
   }

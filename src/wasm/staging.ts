@@ -5,7 +5,8 @@
  */
 
 import { bytesPerElement, type DType, type Elements } from "../dtype.ts";
-import type { View } from "../tensor.ts";
+import type { BroadcastView } from "../scores.ts";
+import { reach, type View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 
 /** Where a tensor lives in linear memory, and its strides in bytes. */
@@ -25,6 +26,18 @@ export function locate(view: View, arena: Arena): Resident | undefined {
 }
 
 /**
+ * Finds a bias in linear memory, where the kernel can read it: keys side by side, and three numbers
+ * behind the last that it may touch.
+ */
+export function locateBias(bias: BroadcastView, arena: Arena): Resident | undefined {
+  const data = bias.data as Float32Array, last = reach(bias)?.[1];
+  if (!arena.owns(data.buffer) || bias.strides[3] !== 1 || last === undefined) return undefined;
+  const at = data.byteOffset + bias.offset * 4, end = data.byteOffset + (last + 4) * 4;
+  if (at % 4 !== 0 || end > data.buffer.byteLength) return undefined;
+  return { at, strides: bias.strides.map((n) => n * 4) as unknown as View["strides"] };
+}
+
+/**
  * A view as it is whenever it is asked for: where the memory under it grows, its array is made anew.
  */
 export function follow(view: View, arena: Arena): () => View {
@@ -39,4 +52,15 @@ export function elementsOver(arena: Arena, at: number, length: number, dtype: DT
   return dtype === "f32"
     ? new Float32Array(buffer, at, length)
     : new Uint16Array(buffer, at, length);
+}
+
+/** An array of any kind as it is whenever it is asked for; `undefined` where there is none. */
+export function followArray<A extends Float32Array | Uint8Array | Uint32Array>(
+  data: A,
+  arena: Arena,
+): () => A {
+  if (data === undefined || !arena.owns(data.buffer)) return () => data;
+  const { byteOffset, length } = data;
+  const Kind = data.constructor as new (buffer: ArrayBuffer, at: number, length: number) => A;
+  return () => new Kind(arena.memory.buffer, byteOffset, length);
 }

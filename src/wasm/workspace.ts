@@ -8,7 +8,9 @@
 import type { AttentionPlan } from "../plan.ts";
 import { type Arena, roundUp } from "./arena.ts";
 import { jobBytes } from "./job_record.ts";
-import { type Cut, jobsPerWave } from "./jobs.ts";
+import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
+import { biasBytes, maskBytes } from "./terms.ts";
+import { visitBytes } from "./visits.ts";
 
 /** Rows of keys or values that are staged at once before they are packed: at most this many bytes. */
 const stagingBytes = 256 * 1024;
@@ -31,19 +33,34 @@ export interface StagedRows {
   readonly q: number;
   readonly out: number;
   readonly lse: number;
-  /** Panels of jobs that are split over keys, once per slot and part. */
+  /** Panels of jobs that are split over keys, once per part. */
   readonly panels: number;
+  readonly bias: number;
+  readonly mask: number;
+  readonly visits: number;
 }
 
-/** Addresses in linear memory; what a wave holds once per head has a stride from slot to slot. */
+/** What the runs of a wave have of a workspace: bytes, or rows. */
+export interface Shares {
+  /** Query rows: of each are queries, results and lse. */
+  readonly rows: number;
+  readonly keys: number;
+  readonly values: number;
+  readonly panels: number;
+  readonly bias: number;
+  readonly mask: number;
+  readonly visits: number;
+}
+
+/** Addresses in linear memory. */
 export interface Workspace {
   /** Two where the next heads are packed while the last are read. */
   readonly packed: readonly PackedHeads[];
-  readonly keysStride: number;
-  readonly valuesStride: number;
   /** Two where the next wave is staged while the last runs. */
   readonly staged: readonly StagedRows[];
-  readonly panelsStride: number;
+  /** ALiBi's slopes and sinks of the whole call. */
+  readonly slopes: number;
+  readonly sinks: number;
   /** Rows on their way to be packed. */
   readonly staging: number;
   readonly stagingRows: number;
@@ -58,16 +75,67 @@ export interface Elsewhere {
   readonly q: boolean;
   readonly values: boolean;
   readonly out: boolean;
+  readonly bias: boolean;
 }
 
-/** Bytes of a tile's panels. */
-function panelBytes(plan: AttentionPlan, { tiles }: Cut): number {
-  return tiles.rows * (4 * (plan.dim + roundUp(plan.valueDim, 4)) + 24);
+/** Bytes of a row in a tile's panels: its query, its o, and ten numbers of state. */
+function rowBytes({ dim, valueDim }: AttentionPlan): number {
+  return 4 * (dim + roundUp(valueDim, 4)) + 40;
 }
 
 /** Bytes of tile memory: what `scratchBytes` of the binary says. */
-export function scratchBytes(plan: AttentionPlan, cut: Cut): number {
-  return panelBytes(plan, cut) + cut.tiles.keys * 32;
+export function scratchBytes(plan: AttentionPlan, { tiles: { rows, keys } }: Cut): number {
+  return rows * rowBytes(plan) + keys * 32 + 112 + roundUp(keys + 32, 16);
+}
+
+const nothing: Shares = { rows: 0, keys: 0, values: 0, panels: 0, bias: 0, mask: 0, visits: 0 };
+
+/** Where the share of each run of a wave begins, and behind the last one what all have together. */
+export function sharesOf(plan: AttentionPlan, where: Elsewhere, { runs }: Wave): Shares[] {
+  const shares: Shares[] = [nothing];
+  let last = nothing;
+  for (const run of runs) {
+    const { keys } = plan.segments[run.segment];
+    const rows = (run.to - run.from) * plan.group, parts = partsOf(plan, run);
+    last = {
+      rows: last.rows + rows,
+      keys: last.keys + roundUp(roundUp(keys, 4) * plan.dim * 4, 64),
+      values: where.values ? 0 : last.values + roundUp(keys * roundUp(plan.valueDim, 4) * 4, 64),
+      panels: parts === 1 ? last.panels : last.panels + parts * panelBytes(plan, rows),
+      bias: where.bias ? 0 : last.bias + roundUp(biasBytes(plan, run), 64),
+      mask: last.mask + roundUp(maskBytes(plan, run), 64),
+      visits: last.visits + roundUp(visitBytes(plan, run), 64),
+    };
+    shares.push(last);
+  }
+  return shares;
+}
+
+/** Bytes of the panels of so many rows. */
+export function panelBytes(plan: AttentionPlan, rows: number): number {
+  return roundUp(rows, 8) * rowBytes(plan);
+}
+
+/** The largest shares of all waves, and how many there are. */
+function measureWaves(plan: AttentionPlan, cut: Cut, where: Elsewhere) {
+  let most = nothing, jobs = jobsPerWave, waves = 0, packings = 0;
+  for (const wave of wavesOf(plan, cut)) {
+    const all = sharesOf(plan, where, wave).at(-1)!;
+    most = {
+      rows: Math.max(most.rows, all.rows),
+      keys: Math.max(most.keys, all.keys),
+      values: Math.max(most.values, all.values),
+      panels: Math.max(most.panels, all.panels),
+      bias: Math.max(most.bias, all.bias),
+      mask: Math.max(most.mask, all.mask),
+      visits: Math.max(most.visits, all.visits),
+    };
+    const parts = wave.runs.reduce((sum, run) => sum + partsOf(plan, run), 0);
+    jobs = Math.max(jobs, parts * cut.members);
+    waves++;
+    if (wave.packs) packings++;
+  }
+  return { most, jobs, waves, packings };
 }
 
 /** Takes the workspace of a plan. */
@@ -77,45 +145,39 @@ export function takeWorkspace(
   cut: Cut,
   elsewhere: Elsewhere,
 ): Workspace {
-  const { dim, valueDim, group } = plan;
-  const rows = cut.positions * cut.heads * group;
+  const { dim, valueDim } = plan;
+  const { most, jobs, waves, packings } = measureWaves(plan, cut, elsewhere);
   const width = Math.max(dim, valueDim);
   const keys = roundUp(plan.keys, 4);
   const stagingRows = Math.min(keys, Math.max(4, Math.floor(stagingBytes / (width * 16)) * 4));
-  const keysStride = roundUp(keys * dim * 4, 64);
-  const valuesStride = elsewhere.values ? 0 : roundUp(plan.keys * roundUp(valueDim, 4) * 4, 64);
-  const panelsStride = cut.parts === 1 ? 0 : panelBytes(plan, cut);
   const scratchStride = roundUp(scratchBytes(plan, cut), 64);
-  const copies = copiesOf(plan, cut, cut.heads * (keysStride + valuesStride));
-  const strides = { keysStride, valuesStride, panelsStride, stagingRows, scratchStride };
+  const ahead = cut.threads > 1 && waves > 1 &&
+    (packings === 1 || most.keys + most.values <= packedAheadBytes);
   const layOut = (place: Place) => ({
-    ...strides,
+    ...{ stagingRows, scratchStride },
     staging: place(stagingRows * width * 4),
     scratch: place(cut.threads * scratchStride),
-    packed: twice(copies.packed, () => ({
-      keys: place(cut.heads * keysStride),
-      values: place(cut.heads * valuesStride),
+    slopes: place((plan.slopes?.length ?? 0) * 4),
+    sinks: place((plan.sinks?.length ?? 0) * 4),
+    packed: twice(ahead && packings > 1, () => ({
+      keys: place(most.keys),
+      values: place(most.values),
     })),
-    staged: twice(copies.staged, () => ({
-      records: place(Math.max(jobsPerWave, cut.heads * cut.parts) * jobBytes),
-      q: place(elsewhere.q ? 0 : rows * dim * 4),
-      out: place(elsewhere.out ? 0 : rows * valueDim * 4),
-      lse: place(rows * 4),
-      panels: place(cut.heads * cut.parts * panelsStride),
+    staged: twice(ahead, () => ({
+      records: place(jobs * jobBytes),
+      q: place(elsewhere.q ? 0 : most.rows * dim * 4),
+      out: place(elsewhere.out ? 0 : most.rows * valueDim * 4),
+      lse: place(most.rows * 4),
+      panels: place(most.panels),
+      bias: place(most.bias),
+      mask: place(most.mask),
+      visits: place(most.visits),
     })),
   });
   const measured = placer(0);
   layOut(measured.place);
   const block = arena.allocate(measured.end());
   return { ...layOut(placer(block).place), free: () => arena.free(block) };
-}
-
-/** Which of a call's places there are twice. */
-function copiesOf(plan: AttentionPlan, cut: Cut, packedBytes: number) {
-  const groups = Math.ceil(plan.batch * plan.keyHeads / cut.heads);
-  const waves = groups * Math.ceil(plan.queries / cut.positions);
-  const ahead = cut.threads > 1 && waves > 1 && (groups === 1 || packedBytes <= packedAheadBytes);
-  return { staged: ahead, packed: ahead && groups > 1 };
 }
 
 function twice<T>(needed: boolean, make: () => T): T[] {

@@ -5,10 +5,10 @@
  */
 
 import type { Backend, Control, EngineTensor, Target } from "../backend.ts";
-import { bytesPerElement, type DType } from "../dtype.ts";
+import { bytesPerElement, type DType, isGpuBuffer } from "../dtype.ts";
 import { DeviceLostError } from "../errors.ts";
 import { type AttentionPlan, tensorsOf } from "../plan.ts";
-import { isOnHost, sizeOf, type View } from "../tensor.ts";
+import { sizeOf, type View } from "../tensor.ts";
 import { createBuffer, roles } from "./buffers.ts";
 import { type Gpu, requestGpu, watch } from "./device.ts";
 import { forward } from "./forward.ts";
@@ -74,18 +74,17 @@ class WebGpuBackend implements Backend {
   }
 
   check(plan: AttentionPlan, { encoder }: Control): void {
-    const inputs = [plan.q, plan.k, plan.v];
-    if (
-      plan.out !== null && inputs.some((one) => one.data === plan.out!.data) && !isOnHost(plan.out)
-    ) {
+    const { q, k, v, bias, mask, out } = plan;
+    const shared = [q, k, v, bias, mask].some((one) => one?.data === out?.data);
+    if (isGpuBuffer(out?.data) && shared) {
       throw new RangeError(
         "Cannot attend: `out` must be another GPUBuffer than the inputs, " +
           "a GPU cannot read and write one in one pass",
       );
     }
     if (encoder === undefined) return;
-    for (const [name, view] of tensorsOf(plan)) {
-      if (!isOnHost(view)) continue;
+    for (const [name, { data }] of tensorsOf(plan)) {
+      if (isGpuBuffer(data)) continue;
       throw new TypeError(
         `Cannot attend: \`${name}\` must be a GPUBuffer where \`encoder\` is given`,
       );

@@ -6,15 +6,30 @@
  */
 
 import type { Target } from "../backend.ts";
-import { type AttentionPlan, keysOfBatch } from "../plan.ts";
+import { type AttentionPlan, hasTerms } from "../plan.ts";
+import type { Segment } from "../segments.ts";
+import { type ScoreBox, type ScoreSource, scoreSourceOf } from "./broadcasts.ts";
 import type { Loan } from "./buffers.ts";
+import { type Classed, classedOf, classThreads, squaresOf } from "./classes.ts";
 import { pipelineOf } from "./pipelines.ts";
-import { cutRange, cutRegion, extent, type Range, type Region } from "./regions.ts";
+import { cutRegion, extent, type Range, type Region } from "./regions.ts";
 import type { Session } from "./session.ts";
-import { chooseParts } from "./splits.ts";
+import {
+  batchesOf,
+  countRowsIn,
+  keysIn,
+  longestOf,
+  positionsIn,
+  queriesOf,
+  queryHeadsOf,
+  segmentsIn,
+} from "./spans.ts";
+import { splitRows } from "./splits.ts";
+import { countPartials, tableBytes } from "./tables.ts";
 import { type Box, type Sink, sinkOf, type Source, sourceOf } from "./transfer.ts";
 import {
   chooseSlices,
+  classifyCode,
   forwardCode,
   keysOf,
   mergeCode,
@@ -22,21 +37,13 @@ import {
   rowsOf,
   type Tile,
 } from "./variants.ts";
+import { countParts, type Cut, type KeyWindow, needsMerge, windowsOf } from "./windows.ts";
 
 /** Workgroups along an axis of a dispatch, at most, on any device. */
 const mostWorkgroups = 65_535;
 
-/** A window of a head's keys, and how it is cut into parts. */
-export interface KeyWindow {
-  readonly keys: Range;
-  readonly partKeys: number;
-  readonly parts: number;
-  /** Parts of the windows before it. */
-  readonly firstPart: number;
-}
-
 /** A call under way. */
-export interface Call {
+export interface Call extends Cut {
   readonly session: Session;
   readonly plan: AttentionPlan;
   readonly loan: Loan;
@@ -46,12 +53,16 @@ export interface Call {
   readonly q: Source;
   readonly k: Source;
   readonly v: Source;
+  readonly bias: ScoreSource | null;
+  readonly mask: ScoreSource | null;
   readonly out: Sink;
   readonly lse: Sink | null;
-  readonly windows: readonly KeyWindow[];
   readonly forward: GPUComputePipeline;
   /** `null` where the keys are seen at once. */
   readonly merge: GPUComputePipeline | null;
+  /** What is looked at of bias and mask before, and by which pipeline; or `null`. */
+  readonly classed: Classed | null;
+  readonly classify: GPUComputePipeline | null;
 }
 
 /** Finds where a plan's tensors are, cuts its keys and compiles what it needs. */
@@ -66,24 +77,49 @@ export async function prepareCall(
   const slices = chooseSlices(tile, plan.valueDim);
   const source = (name: "q" | "k" | "v") => sourceOf(plan[name], session, loan, name);
   const [q, k, v] = [source("q"), source("k"), source("v")];
+  const bias = plan.bias && scoreSourceOf(plan.bias, session, loan, "bias");
+  const mask = plan.mask && scoreSourceOf(plan.mask, session, loan, "mask");
   const out = sinkOf(target.out, session, loan, "out");
   const lse = target.lse && sinkOf(target.lse, session, loan, "lse");
-  const windows = keyWindows(session, plan, tile, k, v);
-  const merges = countParts(windows) > 1;
+  const terms = needsTerms(plan);
+  const mostKeys = countBoundKeys(session, plan, [k, v], [bias, mask]);
+  const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };
+  const merges = needsMerge(cut);
   const variant = {
-    ...{ tile, slices, q: q.access, k: k.access, v: v.access },
+    ...{ tile, slices, q: q.access, k: k.access, v: v.access, terms },
     out: merges ? null : out.access,
     lse: lse !== null && !merges,
     subgroups: usesSubgroups(session, tile),
   };
-  const [forward, merge] = await Promise.all([
+  const classed = classedOf(plan);
+  const [forward, merge, classify] = await Promise.all([
     pipelineOf(gpu, forwardCode(variant), "forward"),
     merges
-      ? pipelineOf(gpu, mergeCode({ out: out.access, lse: lse !== null }), "merge")
+      ? pipelineOf(gpu, mergeCode({ out: out.access, lse: lse !== null, terms }), "merge")
       : Promise.resolve(null),
+    classed && pipelineOf(gpu, classifyCode(classed), "classify"),
   ]);
   const valueVectors = slices * tile.SLICE;
-  return { session, plan, loan, tile, valueVectors, q, k, v, out, lse, windows, forward, merge };
+  return {
+    ...{ ...cut, session, plan, loan, tile, valueVectors },
+    ...{ q, k, v, bias, mask, out, lse, forward, merge, classed, classify },
+  };
+}
+
+/** Whether two segments can be served by one set of uniforms. */
+function areAlike(a: Segment, b: Segment): boolean {
+  return a.offset === b.offset && a.keys === b.keys;
+}
+
+/**
+ * Whether each workgroup looks its segment up: where the plain shader cannot do it, and where batches
+ * that are not alike have so few rows that one submit each would take longer than its work.
+ */
+function needsTerms(plan: AttentionPlan): boolean {
+  const { packed, segments, queries, group } = plan;
+  const isSmall = queries * group <= splitRows;
+  return hasTerms(plan) || packed ||
+    (isSmall && !segments.every((one) => areAlike(one, segments[0])));
 }
 
 /** Subgroups exchange maxima where the threads of a row are sure to be in one. */
@@ -92,79 +128,105 @@ function usesSubgroups({ gpu: { device } }: Session, { TX }: Tile): boolean {
   return device.features.has("subgroups") && (subgroupMinSize ?? 0) >= TX;
 }
 
-/** The keys of a head in windows that a binding holds, each in parts that keep the GPU busy. */
-function keyWindows(
-  { bounds }: Session,
-  plan: AttentionPlan,
-  tile: Tile,
-  k: Source,
-  v: Source,
-): KeyWindow[] {
-  const { keys, queries, group } = plan;
-  const limit = bounds.bindingBytes;
-  const bytes = (rows: Range) => {
-    const box: Box = { batch: [0, 1], heads: [0, 1], rows };
-    return Math.max(k.bytes(box), v.bytes(box));
-  };
-  const needed = bytes([0, keys]);
-  const most = needed <= limit ? keys : Math.floor(keys * (limit - 256) / needed);
-  let firstPart = 0;
-  return cutRange([0, keys], Math.max(1, most), keysOf(tile)).map((range) => {
-    const parts = chooseParts(extent(range), queries * group);
-    const window = { keys: range, ...parts, firstPart };
-    firstPart += parts.parts;
-    return window;
-  });
-}
-
-export function countParts(windows: readonly KeyWindow[]): number {
-  return windows.reduce((sum, { parts }) => sum + parts, 0);
+/** Keys of a head that a binding holds, of every tensor that has a column or a row for each. */
+function countBoundKeys(
+  { bounds: { bindingBytes } }: Session,
+  { keys }: AttentionPlan,
+  heads: readonly Source[],
+  scores: readonly (ScoreSource | null)[],
+): number {
+  const one: Range = [0, 1];
+  const box: ScoreBox = { batch: one, heads: one, rows: one, keys: [0, keys] };
+  const needed = Math.max(
+    ...heads.map((source) => source.bytes({ ...box, rows: box.keys })),
+    ...scores.map((source) => source?.bytes(box) ?? 0),
+  );
+  return needed <= bindingBytes ? keys : Math.floor(keys * (bindingBytes - 256) / needed);
 }
 
 /** Multiply-adds of a region, its whole band of keys counted. */
-export function workOf({ plan }: Call, { batch, heads, positions }: Region): number {
-  const perRow = plan.keys * (plan.dim + plan.valueDim);
-  return extent(batch) * extent(heads) * extent(positions) * plan.group * perRow;
+export function workOf({ plan }: Call, region: Region): number {
+  const pairs = segmentsIn(plan, region).reduce(
+    (sum, segment) => sum + positionsIn(region, segment) * segment.keys,
+    0,
+  );
+  return pairs * extent(region.heads) * plan.group * (plan.dim + plan.valueDim);
 }
 
-export function rowsOfRegion({ plan }: Call, { batch, heads, positions }: Region): number {
-  return extent(batch) * extent(heads) * extent(positions) * plan.group;
+export function rowsOfRegion({ plan }: Call, region: Region): number {
+  return countRowsIn(plan, region);
 }
 
 /** Boxes of the tensors that a region reads and writes. */
-export function boxesOf({ plan }: Call, { batch, heads, positions }: Region, keys: Range) {
-  const queryHeads: Range = [heads[0] * plan.group, heads[1] * plan.group];
-  const rows: Box = { batch, heads: queryHeads, rows: positions };
-  const columns: Box = { batch, heads, rows: keys };
-  return { rows, columns };
+export function boxesOf({ plan }: Call, region: Region, window: Range) {
+  const batch = batchesOf(plan, region), heads = queryHeadsOf(plan, region);
+  const positions = queriesOf(plan, region), keys = keysIn(plan, region, window);
+  const rows: Box = { batch, heads, rows: positions };
+  const columns: Box = { batch, heads: region.heads, rows: keys };
+  const scores: ScoreBox = { batch, heads, rows: positions, keys };
+  return { rows, columns, scores };
+}
+
+/** Rows of a region's partial results. */
+export function partialRows(call: Call, region: Region, windows: readonly KeyWindow[]): number {
+  if (call.merge === null) return 0;
+  if (call.terms) return countPartials(call, region, windows);
+  return rowsOfRegion(call, region) * countParts(windows);
+}
+
+/** Workgroups along the axes of a region's dispatches, at most. */
+function gridOf(call: Call, region: Region, windows: readonly KeyWindow[]): number[] {
+  const perHead = longestOf(call.plan, region) * call.plan.group;
+  const parts = Math.max(...windows.map((window) => window.parts));
+  return [
+    Math.ceil(perHead / rowsOf(call.tile)) * parts,
+    call.merge === null ? 0 : Math.ceil(perHead * call.valueVectors / mergeThreads),
+    extent(region.heads),
+    extent(region.batch),
+    ...windows.flatMap((window) => classGrid(call, region, window)),
+  ];
+}
+
+/** Workgroups of the dispatch that looks at bias and mask; none where there is nothing to look at. */
+export function classGrid(
+  { plan, classed }: Call,
+  region: Region,
+  window: KeyWindow,
+): [x: number, y: number, z: number] {
+  if (classed === null) return [0, 0, 0];
+  const { batch, heads, rows, columns } = squaresOf(plan, classed, region, window);
+  return [Math.ceil(rows * columns / classThreads), heads, batch];
+}
+
+/** Bytes of the bindings of a region's dispatches. */
+function bindingsOf(call: Call, region: Region, windows: readonly KeyWindow[]): number[] {
+  const { q, k, v, out, bias, mask, terms, valueVectors } = call;
+  const boxes = windows.map(({ keys }) => boxesOf(call, region, keys));
+  const [{ rows }] = boxes;
+  return [
+    q.bytes(rows),
+    out.bytes(rows),
+    ...boxes.flatMap(({ columns, scores }) => [
+      k.bytes(columns),
+      v.bytes(columns),
+      bias?.bytes(scores) ?? 0,
+      mask?.bytes(scores) ?? 0,
+    ]),
+    partialRows(call, region, windows) * valueVectors * 16,
+    terms ? tableBytes(call.plan, region, windows) : 0,
+  ];
 }
 
 /** Whether a region keeps every limit of the device. */
 function fitsDevice(call: Call, region: Region): boolean {
-  const { session, plan, tile, windows, q, k, v, out, valueVectors } = call;
-  const limit = session.bounds.bindingBytes;
-  const { batch, heads, positions } = region;
-  const isAlike = (b: number) =>
-    plan.offsets[b] === plan.offsets[batch[0]] &&
-    keysOfBatch(plan, b) === keysOfBatch(plan, batch[0]);
-  const batches = Array.from({ length: extent(batch) }, (_, index) => batch[0] + index);
-  const parts = countParts(windows), rows = rowsOfRegion(call, region);
-  const perHead = extent(positions) * plan.group;
-  const grid = [
-    Math.ceil(perHead / rowsOf(tile)) * Math.max(...windows.map((window) => window.parts)),
-    parts === 1 ? 0 : Math.ceil(perHead * valueVectors / mergeThreads),
-    extent(heads),
-    extent(batch),
-  ];
-  const boxes = windows.map(({ keys }) => boxesOf(call, region, keys));
-  const bytes = [
-    q.bytes(boxes[0].rows),
-    out.bytes(boxes[0].rows),
-    ...boxes.flatMap(({ columns }) => [k.bytes(columns), v.bytes(columns)]),
-    parts === 1 ? 0 : rows * parts * valueVectors * 16,
-  ];
-  return batches.every(isAlike) && grid.every((n) => n <= mostWorkgroups) &&
-    bytes.every((n) => n <= limit);
+  const { session, plan, terms, mostKeys } = call;
+  const segments = segmentsIn(plan, region), isOne = segments.length === 1;
+  if (!terms && !segments.every((one) => areAlike(one, segments[0]))) return false;
+  // Packed sequences share a window, so that one that needs more is alone.
+  if (plan.packed && !isOne && segments.some(({ keys }) => keys > mostKeys)) return false;
+  const windows = windowsOf(call, region);
+  return gridOf(call, region, windows).every((n) => n <= mostWorkgroups) &&
+    bindingsOf(call, region, windows).every((n) => n <= session.bounds.bindingBytes);
 }
 
 /** Cuts the whole of a call; `isSmall` may cut further than the device demands. */
@@ -172,10 +234,16 @@ export function* regionsOf(
   call: Call,
   isSmall: (region: Region) => boolean,
 ): Generator<Region> {
-  const { batch, keyHeads, queries } = call.plan;
-  const whole: Region = { batch: [0, batch], heads: [0, keyHeads], positions: [0, queries] };
+  const { segments, keyHeads } = call.plan;
+  const longest = segments.reduce((most, { queries }) => Math.max(most, queries), 0);
+  const whole: Region = {
+    batch: [0, segments.length],
+    heads: [0, keyHeads],
+    positions: [0, longest],
+  };
   const fits = (region: Region) => fitsDevice(call, region) && isSmall(region);
   for (const region of cutRegion(whole, fits)) {
+    if (rowsOfRegion(call, region) === 0) continue; // Sequences without a query.
     if (!fitsDevice(call, region)) {
       throw new RangeError(
         "Cannot attend: one query position of a key/value head needs more than the " +

@@ -9,16 +9,9 @@ import type { Control, Target } from "../backend.ts";
 import { type AttentionPlan, countRows } from "../plan.ts";
 import { throwIfAborted } from "../signal.ts";
 import { Loan, roles, UniformRing, type UniformSlot } from "./buffers.ts";
-import {
-  boxesOf,
-  type Call,
-  countParts,
-  prepareCall,
-  regionsOf,
-  rowsOfRegion,
-  workOf,
-} from "./call.ts";
-import { type Binding, type PlacedRegion, recordRegion, type WriteUniforms } from "./record.ts";
+import { boxesOf, type Call, prepareCall, regionsOf, rowsOfRegion, workOf } from "./call.ts";
+import { type PlacedRegion, placeRegion } from "./place.ts";
+import { recordRegion, type WriteUniforms } from "./record.ts";
 import type { Region } from "./regions.ts";
 import type { Session } from "./session.ts";
 import { chooseTile, type Tile } from "./variants.ts";
@@ -95,7 +88,7 @@ function submitRegion(
   device.pushErrorScope("validation");
   const encoder = device.createCommandEncoder({ label: "FlashTile attention" });
   // A slot of the ring must not come round again before it is submitted.
-  const write: WriteUniforms = countDispatches(call) <= UniformRing.slots
+  const write: WriteUniforms = countDispatches(call, placed) <= UniformRing.slots
     ? (block) => session.uniforms.write(block)
     : (block) => ownUniforms(device, block);
   recordRegion(call, region, placed, encoder, write);
@@ -105,17 +98,15 @@ function submitRegion(
     loan.give(window.buffer);
   }
   device.queue.submit([encoder.finish()]);
-  for (const source of [call.q, call.k, call.v]) source.settle();
-  if (placed.partial) {
-    loan.give(placed.partial.acc.buffer);
-    loan.give(placed.partial.ml.buffer);
-  }
+  for (const source of [call.q, call.k, call.v, call.bias, call.mask]) source?.settle();
+  const { partial, tables } = placed;
+  for (const used of [partial?.acc, partial?.ml, tables?.binding]) if (used) loan.give(used.buffer);
   return device.popErrorScope();
 }
 
-function countDispatches({ plan, windows, valueVectors, merge }: Call): number {
+function countDispatches({ plan, valueVectors, merge }: Call, { keys }: PlacedRegion): number {
   const blocks = Math.ceil(plan.valueDim / 4 / valueVectors);
-  return blocks * (windows.length + (merge === null ? 0 : 1));
+  return blocks * (keys.length + (merge === null ? 0 : 1));
 }
 
 /** Records all regions into the caller's encoder. */
@@ -143,25 +134,4 @@ function ownUniforms(device: GPUDevice, block: Uint8Array): UniformSlot {
   new Uint8Array(buffer.getMappedRange()).set(block);
   buffer.unmap();
   return { buffer, offset: 0, size: block.byteLength };
-}
-
-async function placeRegion(call: Call, region: Region): Promise<PlacedRegion> {
-  const { q, k, v, out, lse, loan, windows, valueVectors } = call;
-  const { rows } = boxesOf(call, region, [0, 0]);
-  const parts = countParts(windows), count = rowsOfRegion(call, region) * parts;
-  // Bound by what is needed: a buffer of the pool may be larger than a binding can be.
-  const take = async (size: number, label: string): Promise<Binding> => {
-    return { buffer: await loan.take(size, roles.storage, label), offset: 0, size };
-  };
-  const partial = parts === 1 ? null : {
-    acc: await take(count * valueVectors * 16, "partial results"),
-    ml: await take(count * 8, "partial maxima and sums"),
-  };
-  const keys = [];
-  for (const window of windows) {
-    const { columns } = boxesOf(call, region, window.keys);
-    keys.push({ k: await k.place(columns), v: await v.place(columns) });
-  }
-  const placedOut = await out.place(rows), placedLse = lse && await lse.place(rows);
-  return { q: await q.place(rows), keys, out: placedOut, lse: placedLse, partial };
 }

@@ -8,15 +8,17 @@
 export type FieldType = "u32" | "i32" | "f32";
 
 /** The strides of a tensor are in elements; `at` is the element of the binding where it begins. */
-const tensor = (name: string) =>
+const tensor = <Name extends string>(name: Name) =>
   Object.fromEntries(
     ["at", "batch", "head", "row", "column"].map((field) => [`${name}_${field}`, "u32"]),
-  );
+  ) as Record<`${Name}_${"at" | "batch" | "head" | "row" | "column"}`, "u32">;
 
 /** Every field, in order. */
-export const parameterFields = {
-  /** Logarithms are to base two: log2(e) is in it. */
+const fields = {
+  /** With log2(e) or 1 / softcap in it, or neither. */
   scale: "f32",
+  /** What makes powers of two of scores: log2(e), or 1 where it is in the scale. */
+  to_base_two: "f32",
   minus_infinity: "f32",
   not_a_number: "f32",
   /** Query heads per key/value head. */
@@ -52,38 +54,55 @@ export const parameterFields = {
   part_at: "u32",
   part_batch: "u32",
   part_head: "u32",
-} as Readonly<Record<ParameterName, FieldType>>;
-
-type TensorField<Name extends string> = `${Name}_${"at" | "batch" | "head" | "row" | "column"}`;
+  // What follows is for the shaders with terms alone.
+  /** Query heads of the region. */
+  query_heads: "u32",
+  /** The window of keys, counted from a segment's first, and the parts of the windows before. */
+  window_begin: "u32",
+  window_end: "u32",
+  first_part: "u32",
+  /** Rows of `q` and `k` that the bindings begin with. */
+  first_query: "u32",
+  first_key: "u32",
+  /** 0 for none. */
+  softcap: "f32",
+  has_bias: "u32",
+  ...tensor("bias"),
+  /** All bits of an element, 0 where there is no mask, and log2 of the elements of a word. */
+  mask_ones: "u32",
+  mask_shift: "u32",
+  ...tensor("mask"),
+  /** Words of `tables`; 0 where there are none. A sink is a maximum and a sum. */
+  slopes_at: "u32",
+  sinks_at: "u32",
+  /** Blocks of the block mask: strides in words, extents of a block, the first row of them. */
+  blocks_at: "u32",
+  block_batch: "u32",
+  block_head: "u32",
+  block_row: "u32",
+  block_queries: "u32",
+  block_keys: "u32",
+  first_block: "u32",
+  /** Bits of mixed blocks: word where they begin, bytes of a row and of a block. */
+  block_bits_at: "u32",
+  block_row_bytes: "u32",
+  block_bytes: "u32",
+  /** Squares of mask and bias: as blocks, and how many queries and keys there are. */
+  class_at: "u32",
+  class_batch: "u32",
+  class_head: "u32",
+  class_row: "u32",
+  class_queries: "u32",
+  class_keys: "u32",
+  /** Whether the bias was looked at, too. */
+  bias_classed: "u32",
+} as const satisfies Readonly<Record<string, FieldType>>;
 
 /** Names of the fields. */
-export type ParameterName =
-  | "scale"
-  | "minus_infinity"
-  | "not_a_number"
-  | "group"
-  | "first_row"
-  | "end_row"
-  | "tiles"
-  | "keys"
-  | "part_keys"
-  | "parts"
-  | "dim"
-  | "dim_vectors"
-  | "value_dim"
-  | "value_from"
-  | "value_vectors"
-  | "partial_vectors"
-  | "band_first"
-  | "band_last"
-  | TensorField<"q" | "k" | "v" | "o">
-  | "l_at"
-  | "l_batch"
-  | "l_head"
-  | "l_part"
-  | "part_at"
-  | "part_batch"
-  | "part_head";
+export type ParameterName = keyof typeof fields;
+
+/** Every field, in order. */
+export const parameterFields: Readonly<Record<ParameterName, FieldType>> = fields;
 
 /** Values of the fields; those that are absent are 0. */
 export type Parameters = Readonly<Partial<Record<ParameterName, number>>>;
@@ -91,22 +110,36 @@ export type Parameters = Readonly<Partial<Record<ParameterName, number>>>;
 /** Bytes of the block: uniform blocks are multiples of 16. */
 export const parameterBytes: number = Math.ceil(Object.keys(parameterFields).length / 4) * 16;
 
+/** Writes the fields of a table one after the other; those without a value are 0. */
+export function writeFields<Name extends string>(
+  view: DataView,
+  at: number,
+  fields: Readonly<Record<Name, FieldType>>,
+  values: Readonly<Partial<Record<Name, number>>>,
+): void {
+  for (const [index, name] of (Object.keys(fields) as Name[]).entries()) {
+    const value = values[name] ?? 0, type = fields[name], byte = at + index * 4;
+    if (type === "f32") view.setFloat32(byte, value, true);
+    else if (type === "i32") view.setInt32(byte, value, true);
+    else view.setUint32(byte, value, true);
+  }
+}
+
 /** The block as bytes. */
 export function encodeParameters(parameters: Parameters): Uint8Array<ArrayBuffer> {
-  const view = new DataView(new ArrayBuffer(parameterBytes));
-  for (const [index, [name, type]] of Object.entries(parameterFields).entries()) {
-    const value = parameters[name as ParameterName] ?? 0;
-    if (type === "f32") view.setFloat32(index * 4, value, true);
-    else if (type === "i32") view.setInt32(index * 4, value, true);
-    else view.setUint32(index * 4, value, true);
-  }
-  return new Uint8Array(view.buffer);
+  const bytes = new Uint8Array(parameterBytes);
+  writeFields(new DataView(bytes.buffer), 0, parameterFields, parameters);
+  return bytes;
+}
+
+/** A struct of WGSL. */
+export function structOf(name: string, fields: Readonly<Record<string, FieldType>>): string {
+  const lines = Object.entries(fields).map(([field, type]) => `  ${field}: ${type},`);
+  return `struct ${name} {\n${lines.join("\n")}\n}\n`;
 }
 
 /** The file that the shaders import as `shared/parameters.wgsl`. */
 export function parametersSource(): string {
-  const fields = Object.entries(parameterFields).map(([name, type]) => `  ${name}: ${type},`);
-  return `struct Parameters {\n${
-    fields.join("\n")
-  }\n}\n@group(0) @binding(0) var<uniform> p: Parameters;\n`;
+  return structOf("Parameters", parameterFields) +
+    "@group(0) @binding(0) var<uniform> p: Parameters;\n";
 }

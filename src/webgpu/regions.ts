@@ -53,8 +53,9 @@ export function* cutRegion(whole: Region, fits: (region: Region) => boolean): Ge
   }
 }
 
-/** Ranges of at most `most`, as even as multiples of `unit` can be. */
+/** Ranges of at most `most`; where that takes more than one, as even as multiples of `unit` can be. */
 export function cutRange([from, to]: Range, most: number, unit = 1): Range[] {
+  if (to - from <= most) return [[from, to]];
   const count = Math.max(
     1,
     Math.ceil((to - from) / Math.max(unit, Math.floor(most / unit) * unit)),

@@ -8,7 +8,7 @@
 const keysPerPart = 512;
 
 /** Rows of a head, at most, whose keys are split: they alone would leave most of a GPU idle. */
-const splitRows = 64;
+export const splitRows = 64;
 
 /**
  * How so many keys are cut for so many query rows of a head. By the head alone, whatever else is in

@@ -55,8 +55,8 @@ export interface Sink extends Source {
   collect(box: Box, readBack: GPUBuffer): Promise<void>;
 }
 
-/** Bytes of rows that are gathered at once before they are uploaded. */
-const gatherBytes = 4 * 1024 * 1024;
+/** Bytes that are gathered at once before they are uploaded. */
+export const gatherBytes = 4 * 1024 * 1024;
 
 /** Columns of a row as it is uploaded: whole vectors. */
 function paddedColumns(view: AnyView): number {
@@ -109,7 +109,7 @@ export function windowOf(view: View<GPUBuffer>, box: Box, alignment: number): Wi
 }
 
 /** An input or a result that a shader has nothing to read of or write to. */
-async function emptyWindow(loan: Loan): Promise<Window> {
+export async function emptyWindow(loan: Loan): Promise<Window> {
   const buffer = await loan.take(256, roles.storage, "nothing");
   return { buffer, offset: 0, size: 256, at: 0, strides: stridesOf([0, 0, 0, 0]) };
 }
@@ -143,6 +143,35 @@ class BufferSource implements Sink {
   }
 }
 
+/** What a call has uploaded of an array, by its boxes. */
+export class Uploads<Uploaded extends { readonly data: GPUBuffer }> {
+  readonly #session: Session;
+  readonly #loan: Loan;
+  readonly #known = new Map<string, Uploaded>();
+
+  constructor(session: Session, loan: Loan) {
+    this.#session = session;
+    this.#loan = loan;
+  }
+
+  /** A box that is uploaded already, or is now. */
+  async of(box: object, upload: () => Promise<Uploaded>): Promise<Uploaded> {
+    const key = JSON.stringify(box);
+    const known = this.#known.get(key) ?? await upload();
+    this.#known.set(key, known);
+    return known;
+  }
+
+  /** Keeps as many bytes as a whole array may have: the next region often reads the same keys. */
+  settle(): void {
+    let bytes = 0;
+    for (const { data } of this.#known.values()) bytes += data.size;
+    if (bytes <= this.#session.bounds.wholeBytes) return;
+    for (const { data } of this.#known.values()) this.#loan.give(data);
+    this.#known.clear();
+  }
+}
+
 class ArraySource implements Source {
   readonly access: Access;
   readonly #view: View;
@@ -150,8 +179,7 @@ class ArraySource implements Source {
   readonly #loan: Loan;
   readonly #name: string;
   readonly #bytes: number;
-  /** Boxes that are uploaded, by their ranges as text. */
-  readonly #uploads = new Map<string, View<GPUBuffer>>();
+  readonly #uploads: Uploads<View<GPUBuffer>>;
 
   constructor(view: View, session: Session, loan: Loan, name: string) {
     this.access = { dtype: view.dtype, vectors: true };
@@ -160,6 +188,7 @@ class ArraySource implements Source {
     this.#loan = loan;
     this.#name = name;
     this.#bytes = paddedColumns(view) * bytesPerElement(view.dtype);
+    this.#uploads = new Uploads(session, loan);
   }
 
   /** Whether the whole array is uploaded at once. */
@@ -180,38 +209,29 @@ class ArraySource implements Source {
     if (count(box) === 0) return await emptyWindow(this.#loan);
     const whole = this.#isWhole;
     const { device } = this.#session.gpu;
-    const view = await this.#upload(whole ? wholeOf(this.#view) : box);
+    const uploaded = whole ? wholeOf(this.#view) : box;
+    const view = await this.#uploads.of(uploaded, () => this.#upload(uploaded));
     const [batch, heads, rows] = view.shape;
     const all = { batch: [0, batch], heads: [0, heads], rows: [0, rows] } as const;
     return windowOf(view, whole ? box : all, device.limits.minStorageBufferOffsetAlignment);
   }
 
   async #upload(box: Box): Promise<View<GPUBuffer>> {
-    const key = JSON.stringify(box);
-    const known = this.#uploads.get(key);
-    if (known !== undefined) return known;
     const columns = paddedColumns(this.#view);
     const data = await this.#loan.take(count(box) * this.#bytes, roles.storage, this.#name);
     uploadRows(this.#session.gpu.device.queue, data, this.#view, box);
     const { batch, head, row, column } = denseStrides(box, columns);
-    const view: View<GPUBuffer> = {
+    return {
       data,
       dtype: this.#view.dtype,
       offset: 0,
       shape: [extent(box.batch), extent(box.heads), extent(box.rows), columns],
       strides: [batch, head, row, column],
     };
-    this.#uploads.set(key, view);
-    return view;
   }
 
-  /** Keeps as many bytes as a whole array may have: the next region often reads the same keys. */
   settle(): void {
-    let bytes = 0;
-    for (const { data } of this.#uploads.values()) bytes += data.size;
-    if (this.#isWhole || bytes <= this.#session.bounds.wholeBytes) return;
-    for (const { data } of this.#uploads.values()) this.#loan.give(data);
-    this.#uploads.clear();
+    if (!this.#isWhole) this.#uploads.settle();
   }
 }
 

@@ -5,8 +5,10 @@
  */
 
 import type { DType } from "../dtype.ts";
+import { type Classed, classExtent, classThreads } from "./classes.ts";
 import { shaders } from "./shaders.gen.ts";
 import { parametersSource } from "./parameters.ts";
+import { segmentSource } from "./tables.ts";
 import { type Constants, expand, type Sources } from "./template.ts";
 
 /** How work is laid out in a workgroup: the constants of `shaders/forward.wgsl`. */
@@ -71,11 +73,13 @@ export interface TileDemand {
   readonly valueDim: number;
   readonly queries: number;
   readonly group: number;
+  readonly packed?: boolean;
 }
 
 /** Picks a tile: every one in the table keeps the default limits. */
-export function chooseTile({ dim, valueDim, queries, group }: TileDemand): Tile {
-  if (queries * group <= rowsOf(tiles.flat)) return tiles.flat;
+export function chooseTile({ dim, valueDim, queries, group, packed }: TileDemand): Tile {
+  // A packed sequence should have the same bits, however long those beside it are.
+  if (!packed && queries * group <= rowsOf(tiles.flat)) return tiles.flat;
   const width = Math.max(dim, valueDim);
   if (width <= 64) return tiles.narrow;
   return width <= 128 ? tiles.middle : tiles.wide;
@@ -99,12 +103,15 @@ export interface ForwardVariant {
   readonly out: Access | null;
   readonly lse: boolean;
   readonly subgroups: boolean;
+  /** Whether segments are looked up and scores may have terms. */
+  readonly terms: boolean;
 }
 
 /** What tells one merge shader from another. */
 export interface MergeVariant {
   readonly out: Access;
   readonly lse: boolean;
+  readonly terms: boolean;
 }
 
 /** Slices of the values that a workgroup should have at once. */
@@ -116,7 +123,11 @@ export function chooseSlices({ TX, SLICE }: Tile, valueDim: number): number {
 /** Threads of the merge shader. */
 export const mergeThreads = 64;
 
-const sources: Sources = { ...shaders, "shared/parameters.wgsl": parametersSource() };
+const sources: Sources = {
+  ...shaders,
+  "shared/parameters.wgsl": parametersSource(),
+  "shared/segment.wgsl": segmentSource(),
+};
 
 function accessFlags(name: string, { dtype, vectors }: Access): Constants {
   return { [`${name}_${dtype}`]: 1, [`${name}_vec`]: Number(vectors) };
@@ -124,7 +135,7 @@ function accessFlags(name: string, { dtype, vectors }: Access): Constants {
 
 /** The WGSL of a forward shader. */
 export function forwardCode(variant: ForwardVariant): string {
-  const { tile, slices, q, k, v, out, lse, subgroups } = variant;
+  const { tile, slices, q, k, v, out, lse, subgroups, terms } = variant;
   const { TX, TY, RK, SLICE, Q_SHARED } = tile;
   const CPS = SLICE / TX;
   const constants: Record<string, number> = {
@@ -139,13 +150,23 @@ export function forwardCode(variant: ForwardVariant): string {
   if (out === null) constants.SPLIT = 1;
   else Object.assign(constants, accessFlags("o", out));
   if (lse) constants.LSE = 1;
+  if (terms) Object.assign(constants, { TERMS: 1, CLASS: classExtent });
   const enable = subgroups ? "enable subgroups;\n" : "";
   return enable + expand("forward.wgsl", sources, constants);
 }
 
 /** The WGSL of a merge shader. */
-export function mergeCode({ out, lse }: MergeVariant): string {
+export function mergeCode({ out, lse, terms }: MergeVariant): string {
   const constants: Record<string, number> = { THREADS: mergeThreads, ...accessFlags("o", out) };
   if (lse) constants.LSE = 1;
+  if (terms) constants.TERMS = 1;
   return expand("merge.wgsl", sources, constants);
+}
+
+/** The WGSL of the shader that looks at a mask and a bias. */
+export function classifyCode({ bias, mask }: Classed): string {
+  const constants: Record<string, number> = { THREADS: classThreads, CLASS: classExtent };
+  if (bias) constants.BIAS = 1;
+  if (mask) constants.MASK = 1;
+  return expand("classify.wgsl", sources, constants);
 }

@@ -8,7 +8,8 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { createEngine, type Engine, type EngineOptions } from "@flashtile/attention";
 import { countThreads } from "../../src/wasm/backend.ts";
-import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
+import type { BinaryName } from "../../src/wasm/module.ts";
+import { binaries } from "../support/binaries.ts";
 import { noGpu, sharedDevice } from "../support/device.ts";
 
 /**
@@ -46,10 +47,10 @@ function wasm(binary: BinaryName): BackendUnderTest {
     name: `wasm ${binary}`,
     threads: 1,
     async make(options) {
-      if (!modules.has(binary)) modules.set(binary, WebAssembly.compile(binaryBytes(binary)));
+      if (!modules.has(binary)) modules.set(binary, WebAssembly.compile(binaries[binary]));
       return await createEngine({ backend: "wasm", module: await modules.get(binary), ...options });
     },
-    ...(!WebAssembly.validate(binaryBytes(binary)) && {
+    ...(!WebAssembly.validate(binaries[binary]) && {
       unavailable: "this runtime has no relaxed SIMD",
     }),
   };

@@ -1,5 +1,6 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
-import type { AttentionOptions, Engine, Tensor } from "@flashtile/attention";
+import { type AttentionOptions, blockMask, type Engine, type Tensor } from "@flashtile/attention";
+import { optionNames } from "../../src/options.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
 import { contract } from "./backends.ts";
@@ -82,6 +83,62 @@ contract("attention() counts kvLengths keys of each batch, aligned as before", a
   assertEquals(await drawn(engine, 2, 4, { kvLengths: Int32Array.of(0) }), "0000 0000");
   assertEquals(await drawn(engine, 3, 4, { kvLengths: [3], causal: true }), "1100 1110 1110");
   assertEquals(await drawn(engine, 2, 4, { kvLengths: [2], causal: true, offset: 0 }), "1000 1100");
+});
+
+contract("attention() sees the keys that a mask keeps", async (engine) => {
+  const mask = (...kept: number[]) => ({ data: Uint8Array.from(kept), shape: [2, 3] });
+  assertEquals(await drawn(engine, 2, 3, { mask: mask(1, 0, 7, 0, 255, 0) }), "101 010");
+  assertEquals(await drawn(engine, 2, 3, { mask: mask(0, 0, 0, 0, 0, 1) }), "000 001");
+  assertEquals(
+    await drawn(engine, 2, 3, { mask: mask(1, 1, 1, 1, 0, 1), causal: true }),
+    "110 101",
+  );
+  const keys = { data: Uint8Array.of(0, 1, 1), shape: [3] };
+  assertEquals(await drawn(engine, 2, 3, { mask: keys }), "011 011");
+  const queries = { data: Uint8Array.of(0, 1), shape: [2, 1] };
+  assertEquals(await drawn(engine, 2, 3, { mask: queries }), "000 111");
+  const every = { data: Uint8Array.of(1), shape: [1] };
+  assertEquals(await drawn(engine, 2, 3, { mask: every }), "111 111");
+});
+
+contract("attention() reads a mask of bits from the lowest of each word on", async (engine) => {
+  const mask = { data: Uint32Array.of(0b110_001), shape: [2, 3] };
+  assertEquals(await drawn(engine, 2, 3, { mask }), "100 011");
+  const across = { data: Uint32Array.of(1 << 30, 0b1001), shape: [2, 3], offset: 30 };
+  assertEquals(await drawn(engine, 2, 3, { mask: across }), "101 001");
+});
+
+contract("attention() does not see keys whose bias is -Infinity", async (engine) => {
+  const no = -Infinity, bias = (...given: number[]) => Float32Array.from(given);
+  const each = { data: bias(0, no, 1, no, no, -2), shape: [2, 3] };
+  assertEquals(await drawn(engine, 2, 3, { bias: each }), "101 001");
+  assertEquals(await drawn(engine, 2, 3, { bias: { data: bias(no), shape: [1] } }), "000 000");
+  const keys = { data: bias(3, no, 3), shape: [3] };
+  assertEquals(await drawn(engine, 3, 3, { bias: keys, causal: true }), "100 100 101");
+});
+
+contract("attention() sees the keys that a block mask keeps", async (engine) => {
+  const size = { queries: 4, keys: 5, block: 2 };
+  const causal = blockMask.causal(size);
+  assertEquals(await drawn(engine, 4, 5, { blockMask: causal }), "11000 11100 11110 11111");
+  const window = blockMask.window([1, 0], { ...size, offset: 0 });
+  assertEquals(await drawn(engine, 4, 5, { blockMask: window }), "10000 11000 01100 00110");
+  // A mask has its own alignment, and counts with whatever else is given.
+  const options = { blockMask: window, causal: true, offset: -1 };
+  assertEquals(await drawn(engine, 4, 5, options), "00000 10000 01000 00100");
+});
+
+contract("attention() sees the keys of a query's own packed sequence", async (engine) => {
+  const cuSeqlens = { q: [0, 2, 2, 5], k: [0, 1, 2, 4] };
+  assertEquals(await drawn(engine, 5, 4, { cuSeqlens }), "1000 1000 0011 0011 0011");
+  const causal = { cuSeqlens, causal: true };
+  assertEquals(await drawn(engine, 5, 4, causal), "0000 1000 0000 0010 0011");
+  const topLeft = { cuSeqlens, causal: "top-left" } as const;
+  assertEquals(await drawn(engine, 5, 4, topLeft), "1000 1000 0010 0011 0011");
+  const each = { cuSeqlens, offset: [0, 0, -1], causal: true, kvLengths: [1, 0, 1] };
+  assertEquals(await drawn(engine, 5, 4, each), "1000 1000 0000 0010 0010");
+  const mask = { data: Uint8Array.of(1, 1, 0, 1), shape: [4] };
+  assertEquals(await drawn(engine, 5, 4, { cuSeqlens, mask }), "1000 1000 0001 0001 0001");
 });
 
 contract("attention() aligns each batch by its own offset", async (engine) => {
@@ -202,8 +259,7 @@ contract("attention() returns lse only where it is asked for", async (engine) =>
 contract("attention() takes an option of undefined as not given", async (engine) => {
   const { q, k, v } = inputsOf(randomProblem(sizesOf({ Nq: 5, D: 4 }), 5));
   const nothing = Object.fromEntries(
-    ["causal", "offset", "scale", "layout", "lse", "out", "signal", "onProgress", "window", "mask"]
-      .map((name) => [name, undefined]),
+    optionNames.map((name) => [name, undefined]),
   );
   const bare = await engine.attention(q, k, v);
   assertSameBits((await engine.attention(q, k, v, nothing)).out.data, bare.out.data);

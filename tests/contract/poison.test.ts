@@ -1,12 +1,14 @@
-import type { Engine } from "@flashtile/attention";
+import { blockMask, type Engine } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
 import { assertSameBits } from "../support/bits.ts";
 import {
   type Inputs,
   inputsOf,
+  type Meaning,
   type Problem,
   randomProblem,
   shapesOf,
+  type Sizes,
   sizesOf,
 } from "../support/problem.ts";
 import { resident, type ResidentTensor } from "../support/resident.ts";
@@ -55,6 +57,56 @@ const places: Record<string, (engine: Engine, inputs: Inputs) => Inputs & { free
   },
 };
 
+/** Whether a key is hidden from a row. */
+type Hides = (row: number, j: number) => boolean;
+const always: Hides = (_row, j) => j % 3 === 1, rowByRow: Hides = (row, j) => (row + j) % 3 === 1;
+
+/** `[Nq, Nk]` numbers: one where a key is hidden, another elsewhere. */
+function overScores<A extends Uint8Array | Float32Array>(
+  { Nq, Nk }: Sizes,
+  hidden: Hides,
+  into: (length: number) => A,
+  [yes, no]: readonly [number, number],
+) {
+  const data = into(Nq * Nk);
+  data.forEach((_, at) => data[at] = hidden(Math.floor(at / Nk), at % Nk) ? yes : no);
+  return { data, shape: [Nq, Nk] };
+}
+
+function bytesThat(sizes: Sizes, hidden: Hides) {
+  return overScores(sizes, hidden, (length) => new Uint8Array(length), [0, 1]);
+}
+
+function biasThat(sizes: Sizes, hidden: Hides) {
+  return overScores(sizes, hidden, (length) => new Float32Array(length), [-Infinity, 0.5]);
+}
+
+/** Ways to hide keys that are no bands. */
+const ways: Record<string, (sizes: Sizes, hidden: Hides) => Meaning> = {
+  "a mask": (sizes, hidden) => ({ mask: bytesThat(sizes, hidden) }),
+  "a mask of bits": (sizes, hidden) => {
+    const { data, shape } = bytesThat(sizes, hidden);
+    const words = new Uint32Array(Math.ceil(data.length / 32));
+    data.forEach((kept, at) => words[at >> 5] |= kept << (at & 31));
+    return { mask: { data: words, shape } };
+  },
+  "a bias": (sizes, hidden) => ({ bias: biasThat(sizes, hidden) }),
+  "a block mask": (sizes, hidden) => ({
+    blockMask: blockMask.fromFunction((_b, _h, query, key) => !hidden(query, key), {
+      queries: sizes.Nq,
+      keys: sizes.Nk,
+      block: [8, 16],
+    }),
+  }),
+  "a mask or a bias": (sizes, hidden) => ({
+    mask: bytesThat(sizes, (row, j) => hidden(row, j) && j % 2 === 0),
+    bias: biasThat(sizes, (row, j) => hidden(row, j) && j % 2 === 1),
+    alibi: { data: new Float32Array(sizes.Hq).fill(0.1), shape: [sizes.Hq] },
+    softcap: 5,
+    sinks: { data: new Float32Array(sizes.Hq).fill(0.1), shape: [sizes.Hq] },
+  }),
+};
+
 /** Sizes where keys of every tile are masked for some rows and seen by others. */
 const masked = [
   sizesOf({ Hq: 4, Hkv: 2, Nq: 9, Nk: 13, D: 5, Dv: 3 }),
@@ -87,6 +139,59 @@ for (const [place, put] of Object.entries(places)) {
     },
     { needs },
   );
+
+  for (const [way, hide] of Object.entries(ways)) {
+    contract(
+      `attention() lets no poison out of keys that ${way} hides, in ${place}`,
+      async (engine) => {
+        for (const sizes of masked) {
+          const clean = randomProblem(sizes, 1),
+            options = { ...hide(sizes, always), lse: true } as const;
+          const c = put(engine, inputsOf(clean));
+          const expected = await engine.attention(c.q, c.k, c.v, options);
+          for (const poison of poisons) {
+            const hidden = (_b: number, _head: number, j: number) => always(0, j);
+            const p = put(engine, inputsOf(poisoned(clean, ["k", "v"], hidden, poison)));
+            const { out, lse } = await engine.attention(p.q, p.k, p.v, options);
+            assertSameBits(out.data, expected.out.data, `out with ${poison}`);
+            assertSameBits(lse.data, expected.lse.data, `lse with ${poison}`);
+            p.free();
+          }
+          c.free();
+        }
+      },
+      { needs },
+    );
+
+    contract(
+      `attention() keeps a NaN to the rows from which ${way} does not hide it, in ${place}`,
+      async (engine) => {
+        for (const sizes of masked) {
+          const { Nq, Nk, Dv, Hq, Hkv, B } = sizes, clean = randomProblem(sizes, 2);
+          const options = { ...hide(sizes, rowByRow), lse: true } as const;
+          const c = put(engine, inputsOf(clean));
+          const expected = await engine.attention(c.q, c.k, c.v, options);
+          for (const j of [0, Nk >> 1, Nk - 1]) {
+            const there = (b: number, head: number, key: number) =>
+              b === B - 1 && head === Hkv - 1 && key === j;
+            const p = put(engine, inputsOf(poisoned(clean, ["k", "v"], there, NaN)));
+            const { out, lse } = await engine.attention(p.q, p.k, p.v, options);
+            const sees = (row: number) => {
+              const b = Math.floor(row / (Hq * Nq)), head = Math.floor(row / Nq) % Hq;
+              return there(b, Math.floor(head * Hkv / Hq), j) && !rowByRow(row % Nq, j);
+            };
+            const withNaN = expected.out.data.map((x, at) => sees(Math.floor(at / Dv)) ? NaN : x);
+            assertSameBits(out.data, withNaN, `out with NaN at key ${j}`);
+            const lseWithNaN = expected.lse.data.map((x, row) => sees(row) ? NaN : x);
+            assertSameBits(lse.data, lseWithNaN, `lse with NaN at key ${j}`);
+            p.free();
+          }
+          c.free();
+        }
+      },
+      { needs },
+    );
+  }
 
   contract(`attention() keeps a NaN to the rows that see it, in ${place}`, async (engine) => {
     for (const sizes of masked) {

@@ -5,13 +5,7 @@ import { inputsOf } from "../support/problem.ts";
 import { vectorCases } from "../support/vectors.ts";
 import { contract } from "./backends.ts";
 
-function reasonToWait(options: readonly string[]): string | undefined {
-  if (options.length === 0) return undefined;
-  const names = options.map((option) => `\`${option}\``).join(", ");
-  return `waits for option${options.length > 1 ? "s" : ""} ${names}`;
-}
-
-for (const { name, waitsFor, read } of vectorCases) {
+for (const { name, read } of vectorCases) {
   contract(`attention() agrees with PyTorch on ${name}`, async (engine) => {
     const { problem, options } = read();
     const { q, k, v } = inputsOf(problem);
@@ -21,5 +15,5 @@ for (const { name, waitsFor, read } of vectorCases) {
     const naive = naiveAttention(problem, options);
     assertWithinBudget("out", measure(out.data, naive.out, exact.out.data));
     assertWithinBudget("lse", measure(lse.data, naive.lse, exact.lse.data));
-  }, { skip: reasonToWait(waitsFor) });
+  });
 }

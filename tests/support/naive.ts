@@ -5,7 +5,8 @@
  * @module
  */
 
-import { alignment, type Meaning, type Problem } from "./problem.ts";
+import { meaningOf, type RowMeaning } from "./meaning.ts";
+import type { Meaning, Problem } from "./problem.ts";
 
 const round = Math.fround;
 
@@ -21,31 +22,34 @@ interface Row {
   readonly k: Float32Array;
   readonly v: Float32Array;
   readonly scale: number;
-  /** First and last key that the row sees. */
-  readonly first: number;
-  readonly last: number;
+  readonly softcap: number;
+  readonly meaning: RowMeaning;
 }
 
 /** Scores of a row; -Infinity where it does not see the key. */
-function scoresOf({ q, k, scale, first, last }: Row): Float32Array {
+function scoresOf({ q, k, scale, softcap, meaning }: Row): Float32Array {
   const D = q.length;
   return Float32Array.from({ length: k.length / D }, (_, j) => {
-    if (j < first || j > last) return -Infinity;
-    let dot = 0;
-    for (let d = 0; d < D; d++) dot = round(dot + round(q[d] * k[j * D + d]));
-    return scale * dot;
+    if (!meaning.sees(j)) return -Infinity;
+    let s = 0;
+    for (let d = 0; d < D; d++) s = round(s + round(q[d] * k[j * D + d]));
+    s = round(scale * s);
+    if (softcap) s = round(softcap * round(Math.tanh(round(s / softcap))));
+    s = round(s + meaning.bias(j));
+    return meaning.slope ? s - round(meaning.slope * round(meaning.distance(j))) : s;
   });
 }
 
 /** A row's weights from its scores, then the weighted mean of the values; gives the row's lse. */
 function attendRow(row: Row, out: Float32Array): number {
-  const Dv = out.length, scores = scoresOf(row);
-  const m = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+  const Dv = out.length, scores = scoresOf(row), { sees, sink } = row.meaning;
+  const m = scores.reduce((a, b) => Math.max(a, b), sink);
   if (m === -Infinity) return -Infinity;
   const weights = scores.map((s) => Math.exp(round(s - m)));
-  let l = 0;
+  let l = Math.exp(round(sink - m));
   for (const weight of weights) l = round(l + weight);
   weights.forEach((weight, j) => {
+    if (!sees(j)) return;
     const p = round(weight / l);
     for (let d = 0; d < Dv; d++) out[d] = round(out[d] + round(p * row.v[j * Dv + d]));
   });
@@ -55,23 +59,19 @@ function attendRow(row: Row, out: Float32Array): number {
 /** Attention by the plain formula in f32. */
 export function naiveAttention(problem: Problem, meaning: Meaning = {}): Results<Float32Array> {
   const { B, Hq, Hkv, Nq, Nk, D, Dv } = problem.sizes;
-  const scale = round(meaning.scale ?? 1 / Math.sqrt(D));
-  const offsets = alignment(problem, meaning);
-  const [left, right] = meaning.window ?? [null, null];
+  const rowMeaning = meaningOf(problem, meaning);
   const out = new Float32Array(B * Hq * Nq * Dv);
   const lse = new Float32Array(B * Hq * Nq);
   for (let at = 0; at < lse.length; at++) {
-    const head = Math.floor(at / Nq), i = at % Nq, b = Math.floor(head / Hq);
+    const head = Math.floor(at / Nq), b = Math.floor(head / Hq);
     const keyHead = b * Hkv + Math.floor((head % Hq) * Hkv / Hq);
-    const aligned = i + offsets[b];
-    const ends = [meaning.causal ? aligned : Infinity, aligned + (right ?? Infinity)];
     const row = {
       q: problem.q.subarray(at * D, (at + 1) * D),
       k: problem.k.subarray(keyHead * Nk * D, (keyHead + 1) * Nk * D),
       v: problem.v.subarray(keyHead * Nk * Dv, (keyHead + 1) * Nk * Dv),
-      scale,
-      first: aligned - (left ?? Infinity),
-      last: Math.min(...ends, (meaning.kvLengths?.[b] ?? Nk) - 1),
+      scale: round(meaning.scale ?? 1 / Math.sqrt(D)),
+      softcap: round(meaning.softcap ?? 0),
+      meaning: rowMeaning(b, head % Hq, at % Nq),
     };
     lse[at] = attendRow(row, out.subarray(at * Dv, (at + 1) * Dv));
   }

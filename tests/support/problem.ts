@@ -30,7 +30,18 @@ export interface Problem {
 /** The options that change what comes out. */
 export type Meaning = Pick<
   AttentionOptions,
-  "causal" | "offset" | "scale" | "window" | "kvLengths"
+  | "causal"
+  | "offset"
+  | "scale"
+  | "window"
+  | "kvLengths"
+  | "softcap"
+  | "alibi"
+  | "bias"
+  | "mask"
+  | "sinks"
+  | "cuSeqlens"
+  | "blockMask"
 >;
 
 /** One number per axis of `[B, H, N, D]`. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { pendingOptions } from "../../src/options.ts";
+import { blockMask } from "@flashtile/attention";
 import type { ErrorClass } from "./errors.ts";
 
 /** A refused call: the tensors of a right call, or others in their place. */
@@ -369,9 +369,9 @@ const options: Refusal[] = [
     what: "an unknown option",
     options: { casual: true },
     error: TypeError,
-    message: "Cannot attend: unknown option `casual`, known are causal, offset, scale, layout, " +
-      "lse, out, signal, encoder, onProgress, window, kvLengths, softcap, alibi, bias, mask, sinks, " +
-      "cuSeqlens, blockMask",
+    message: "Cannot attend: unknown option `casual`, known are causal, offset, window, " +
+      "kvLengths, scale, layout, lse, out, signal, encoder, onProgress, softcap, alibi, bias, mask, " +
+      "sinks, cuSeqlens, blockMask",
   },
   {
     what: "an unknown causal",
@@ -544,12 +544,491 @@ const options: Refusal[] = [
     error: RangeError,
     message: "Cannot attend: `kvLengths` must be whole numbers from 0 to Nk = 5, got 6",
   },
-  ...pendingOptions.map((name) => ({
-    what: `${name}, by name, until it is supported`,
-    options: { [name]: 1 },
-    error: Error,
-    message: `Cannot attend: option \`${name}\` is not supported yet`,
+  {
+    what: "a string as softcap",
+    options: { softcap: "30" },
+    error: TypeError,
+    message: 'Cannot attend: `softcap` must be a number, got "30"',
+  },
+  {
+    what: "null as softcap",
+    options: { softcap: null },
+    error: TypeError,
+    message: "Cannot attend: `softcap` must be a number, got null",
+  },
+  ...[-1, NaN, Infinity, 1e-31, 1e31].map((softcap) => ({
+    what: `${softcap} as softcap`,
+    options: { softcap },
+    error: RangeError,
+    message: `Cannot attend: \`softcap\` must be from 1e-30 to 1e30, or 0 for none, got ${softcap}`,
   })),
+];
+
+/** A tensor of numbers in an array, `{ data, shape }` and what else is given. */
+function floats(shape: readonly number[], rest = {}) {
+  return { data: new Float32Array(shape.reduce((a, b) => a * b, 1)), shape, ...rest };
+}
+
+/** What looks like a buffer on a GPU: calls are refused before anybody uses it. */
+function buffer(bytes: number, usage = 0x80) {
+  return { mapAsync() {}, usage, size: bytes };
+}
+
+const slopes: Refusal[] = [
+  {
+    what: "a bare typed array as alibi",
+    options: { alibi: new Float32Array(4) },
+    error: TypeError,
+    message: "Cannot attend: `alibi` must be { data: Float32Array, shape }, got Float32Array",
+  },
+  {
+    what: "null as alibi",
+    options: { alibi: null },
+    error: TypeError,
+    message: "Cannot attend: `alibi` must be { data: Float32Array, shape }, got null",
+  },
+  {
+    what: "slopes of another kind",
+    options: { alibi: { data: new Float64Array(4), shape: [4] } },
+    error: TypeError,
+    message: "Cannot attend: `alibi.data` must be a Float32Array, got Float64Array",
+  },
+  {
+    what: "slopes of another dtype",
+    options: { alibi: floats([4], { dtype: "f16" }) },
+    error: TypeError,
+    message: 'Cannot attend: `alibi.data` must be a Float32Array, got dtype "f16"',
+  },
+  {
+    what: "slopes without a shape",
+    options: { alibi: { data: new Float32Array(4) } },
+    error: TypeError,
+    message: "Cannot attend: `alibi.shape` must be an array, got undefined",
+  },
+  {
+    what: "a fractional number of slopes",
+    options: { alibi: { data: new Float32Array(4), shape: [3.5] } },
+    error: RangeError,
+    message: "Cannot attend: `alibi.shape` must hold whole numbers >= 0, got [3.5]",
+  },
+  {
+    what: "slopes with strides that are no array",
+    options: { alibi: floats([4], { strides: 1 }) },
+    error: TypeError,
+    message: "Cannot attend: `alibi.strides` must be an array of whole numbers >= 0, got 1",
+  },
+  {
+    what: "slopes with an offset beyond their data",
+    options: { alibi: floats([4], { offset: 1 }) },
+    error: RangeError,
+    message: "Cannot attend: `alibi` with shape [4], strides [1] and offset 1 " +
+      "needs 5 elements, `data` has 4",
+  },
+  ...[[2], [2, 2], [3, 4], [1, 2, 4], []].map((shape): Refusal => ({
+    what: `slopes of shape [${shape}]`,
+    options: { alibi: floats(shape) },
+    error: RangeError,
+    message: "Cannot attend: `alibi` must have shape [Hq] = [4] or [B, Hq] = [2, 4], " +
+      `got [${shape}]`,
+  })),
+];
+
+const sinks: Refusal[] = [
+  {
+    what: "a number as sinks",
+    options: { sinks: 0 },
+    error: TypeError,
+    message: "Cannot attend: `sinks` must be { data: Float32Array, shape }, got 0",
+  },
+  {
+    what: "sinks in a plain array",
+    options: { sinks: { data: [0, 0, 0, 0], shape: [4] } },
+    error: TypeError,
+    message: "Cannot attend: `sinks.data` must be a Float32Array, got Array",
+  },
+  {
+    what: "sinks of another dtype",
+    options: { sinks: floats([4], { dtype: "bf16" }) },
+    error: TypeError,
+    message: 'Cannot attend: `sinks.data` must be a Float32Array, got dtype "bf16"',
+  },
+  {
+    what: "sinks with a negative offset",
+    options: { sinks: floats([4], { offset: -1 }) },
+    error: RangeError,
+    message: "Cannot attend: `sinks.offset` must be a whole number >= 0, got -1",
+  },
+  ...[[2], [1], [2, 4], []].map((shape): Refusal => ({
+    what: `sinks of shape [${shape}]`,
+    options: { sinks: floats(shape) },
+    error: RangeError,
+    message: `Cannot attend: \`sinks\` must have shape [Hq] = [4], got [${shape}]`,
+  })),
+];
+
+const biases: Refusal[] = [
+  {
+    what: "a bare typed array as bias",
+    options: { bias: new Float32Array(15) },
+    error: TypeError,
+    message: "Cannot attend: `bias` must be { data: Float32Array or GPUBuffer, shape }, " +
+      "got Float32Array",
+  },
+  {
+    what: "a number as bias",
+    options: { bias: 1 },
+    error: TypeError,
+    message: "Cannot attend: `bias` must be { data: Float32Array or GPUBuffer, shape }, got 1",
+  },
+  {
+    what: "a bias of 16 bits",
+    options: { bias: { data: new Uint16Array(15), shape: [3, 5], dtype: "f16" } },
+    error: TypeError,
+    message: "Cannot attend: `bias.data` must be a Float32Array, got Uint16Array",
+  },
+  {
+    what: "a bias of another dtype",
+    options: { bias: floats([3, 5], { dtype: "f16" }) },
+    error: TypeError,
+    message: 'Cannot attend: `bias.data` must be a Float32Array, got dtype "f16"',
+  },
+  {
+    what: "a bias whose shape is no array",
+    options: { bias: { data: new Float32Array(15), shape: 15 } },
+    error: TypeError,
+    message: "Cannot attend: `bias.shape` must be an array, got 15",
+  },
+  {
+    what: "a bias with strides of another rank",
+    options: { bias: floats([3, 5], { strides: [1] }) },
+    error: RangeError,
+    message: "Cannot attend: `bias.strides` must have one number per axis of [3,5], got [1]",
+  },
+  {
+    what: "a bias that is too short",
+    options: { bias: { data: new Float32Array(14), shape: [3, 5] } },
+    error: RangeError,
+    message: "Cannot attend: `bias` with shape [3,5], strides [5,1] and offset 0 " +
+      "needs 15 elements, `data` has 14",
+  },
+  ...[[], [4], [2, 5], [3, 3, 5], [2, 2, 3, 5], [4, 4, 3, 5], [1, 1, 1, 3, 5]].map((
+    shape,
+  ): Refusal => ({
+    what: `a bias of shape [${shape}]`,
+    options: { bias: floats(shape) },
+    error: RangeError,
+    message:
+      "Cannot attend: `bias` must have each axis of [B, Hq, Nq, Nk] = [2,4,3,5] full or 1, " +
+      `leading ones may be missing, got [${shape}]`,
+  })),
+  {
+    what: "a bias in a buffer without a dtype",
+    options: { bias: { data: buffer(60), shape: [3, 5] } },
+    error: TypeError,
+    message: "Cannot attend: `bias.data` is a GPUBuffer, so `bias.dtype` must be one of f32",
+  },
+  {
+    what: "a bias in a buffer of 16 bits",
+    options: { bias: { data: buffer(60), shape: [3, 5], dtype: "f16" } },
+    error: TypeError,
+    message: 'Cannot attend: `bias.dtype` must be f32, got "f16"',
+  },
+  {
+    what: "a bias in a buffer that shaders cannot read",
+    options: { bias: { data: buffer(60, 0x08), shape: [3, 5], dtype: "f32" } },
+    error: TypeError,
+    message: "Cannot attend: `bias.data` must be a GPUBuffer made with GPUBufferUsage.STORAGE",
+  },
+  {
+    what: "a bias in a buffer that is too short",
+    options: { bias: { data: buffer(59), shape: [3, 5], dtype: "f32" } },
+    error: RangeError,
+    message: "Cannot attend: `bias` with shape [3,5], strides [5,1] and offset 0 " +
+      "needs 15 elements, `data` has 14",
+  },
+];
+
+const masks: Refusal[] = [
+  {
+    what: "a bare typed array as mask",
+    options: { mask: new Uint8Array(15) },
+    error: TypeError,
+    message: "Cannot attend: `mask` must be { data: Uint8Array, shape }, got Uint8Array",
+  },
+  {
+    what: "true as mask",
+    options: { mask: true },
+    error: TypeError,
+    message: "Cannot attend: `mask` must be { data: Uint8Array, shape }, got true",
+  },
+  {
+    what: "numbers as mask",
+    options: { mask: floats([3, 5]) },
+    error: TypeError,
+    message: "Cannot attend: `mask.data` must be a Uint8Array (a byte each), Uint32Array (bits) " +
+      "or GPUBuffer, got Float32Array",
+  },
+  {
+    what: "a mask of an unknown dtype",
+    options: { mask: { data: new Uint8Array(15), shape: [3, 5], dtype: "bool" } },
+    error: TypeError,
+    message: 'Cannot attend: `mask.dtype` must be one of u8, bit, got "bool"',
+  },
+  {
+    what: "bytes as bits",
+    options: { mask: { data: new Uint8Array(15), shape: [3, 5], dtype: "bit" } },
+    error: TypeError,
+    message: "Cannot attend: `mask` has dtype bit, its data is a Uint8Array",
+  },
+  {
+    what: "bits as bytes",
+    options: { mask: { data: new Uint32Array(1), shape: [3, 5], dtype: "u8" } },
+    error: TypeError,
+    message: "Cannot attend: `mask` has dtype u8, its data is a Uint32Array",
+  },
+  {
+    what: "a mask without a shape",
+    options: { mask: { data: new Uint8Array(15) } },
+    error: TypeError,
+    message: "Cannot attend: `mask.shape` must be an array, got undefined",
+  },
+  {
+    what: "a mask with negative strides",
+    options: { mask: { data: new Uint8Array(15), shape: [3, 5], strides: [-5, 1] } },
+    error: TypeError,
+    message: "Cannot attend: `mask.strides` must be an array of whole numbers >= 0, got [-5,1]",
+  },
+  {
+    what: "bytes that are too few",
+    options: { mask: { data: new Uint8Array(14), shape: [3, 5] } },
+    error: RangeError,
+    message: "Cannot attend: `mask` with shape [3,5], strides [5,1] and offset 0 " +
+      "needs 15 elements, `data` has 14",
+  },
+  {
+    what: "bits that are too few",
+    options: { mask: { data: new Uint32Array(1), shape: [3, 5], offset: 18 } },
+    error: RangeError,
+    message: "Cannot attend: `mask` with shape [3,5], strides [5,1] and offset 18 " +
+      "needs 33 elements, `data` has 32",
+  },
+  ...[[], [3], [5, 3], [2, 3, 5], [3, 1, 3, 5], [1, 1, 1, 3, 5]].map((shape): Refusal => ({
+    what: `a mask of shape [${shape}]`,
+    options: { mask: { data: new Uint8Array(99), shape } },
+    error: RangeError,
+    message:
+      "Cannot attend: `mask` must have each axis of [B, Hq, Nq, Nk] = [2,4,3,5] full or 1, " +
+      `leading ones may be missing, got [${shape}]`,
+  })),
+  {
+    what: "a mask in a buffer without a dtype",
+    options: { mask: { data: buffer(16), shape: [3, 5] } },
+    error: TypeError,
+    message: "Cannot attend: `mask.data` is a GPUBuffer, so `mask.dtype` must be one of u8, bit",
+  },
+  {
+    what: "a mask in a buffer that shaders cannot read",
+    options: { mask: { data: buffer(16, 0x08), shape: [3, 5], dtype: "u8" } },
+    error: TypeError,
+    message: "Cannot attend: `mask.data` must be a GPUBuffer made with GPUBufferUsage.STORAGE",
+  },
+  {
+    what: "bytes in a buffer without a whole last word",
+    options: { mask: { data: buffer(15), shape: [3, 5], dtype: "u8" } },
+    error: RangeError,
+    message: "Cannot attend: `mask` with shape [3,5], strides [5,1] and offset 0 " +
+      "needs 15 elements, `data` has 12",
+  },
+  {
+    what: "bits in a buffer that is too short",
+    options: { mask: { data: buffer(4), shape: [4, 3, 5], dtype: "bit" } },
+    error: RangeError,
+    message: "Cannot attend: `mask` with shape [4,3,5], strides [15,5,1] and offset 0 " +
+      "needs 60 elements, `data` has 32",
+  },
+];
+
+/** A block mask of these extents. */
+function blocks(queries: number, keys: number, batch = 1, heads = 1) {
+  return blockMask.causal({ queries, keys, batch, heads });
+}
+
+const blockMasks: Refusal[] = [
+  {
+    what: "a mask as blockMask",
+    options: { blockMask: { data: new Uint8Array(15), shape: [3, 5] } },
+    error: TypeError,
+    message: "Cannot attend: `blockMask` must be a BlockMask, as `blockMask.causal()` and its " +
+      "like make, got Object",
+  },
+  {
+    what: "null as blockMask",
+    options: { blockMask: null },
+    error: TypeError,
+    message: "Cannot attend: `blockMask` must be a BlockMask, as `blockMask.causal()` and its " +
+      "like make, got null",
+  },
+  ...[[5, 3], [3, 4], [4, 5]].map(([queries, keys]): Refusal => ({
+    what: `a block mask for ${queries} queries and ${keys} keys`,
+    options: { blockMask: blocks(queries, keys) },
+    error: RangeError,
+    message: "Cannot attend: `blockMask` must be for Nq = 3 and Nk = 5, " +
+      `got one for ${queries} and ${keys}`,
+  })),
+  ...[[3, 1], [1, 2], [4, 2]].map(([batch, heads]): Refusal => ({
+    what: `a block mask for ${batch} batches and ${heads} heads`,
+    options: { blockMask: blocks(3, 5, batch, heads) },
+    error: RangeError,
+    message: "Cannot attend: `blockMask` must have B = 2 or 1 and Hq = 4 or 1, " +
+      `got B = ${batch} and Hq = ${heads}`,
+  })),
+];
+
+/** The tensors of a right call in one batch, as packed sequences need them. */
+const one = { q: tensor(4, 3, 8), k: tensor(2, 5, 8), v: tensor(2, 5, 6) };
+
+/** A refusal of packed sequences: two of 2 and 1 queries, and of 1 and 4 keys, and what else is given. */
+function packed(what: string, options: object, error: ErrorClass, message: string): Refusal {
+  const cuSeqlens = { q: [0, 2, 3], k: [0, 1, 5] };
+  return { what, ...one, options: { cuSeqlens, ...options }, error, message };
+}
+
+/** A refusal of boundaries. */
+function boundaries(what: string, cuSeqlens: unknown, error: ErrorClass, message: string): Refusal {
+  return packed(what, { cuSeqlens }, error, `Cannot attend: ${message}`);
+}
+
+const sequences: Refusal[] = [
+  ...([[null, "null"], [3, "3"], ["0,3", '"0,3"']] as const).map(([given, named]) =>
+    boundaries(
+      `${named} as cuSeqlens`,
+      given,
+      TypeError,
+      "`cuSeqlens` must be { q, k } of Int32Array, got " + named,
+    )
+  ),
+  boundaries(
+    "one list as cuSeqlens",
+    Int32Array.of(0, 3),
+    TypeError,
+    "`cuSeqlens` must be { q, k } of Int32Array, got q: undefined, k: undefined",
+  ),
+  boundaries(
+    "cuSeqlens without k",
+    { q: Int32Array.of(0, 3) },
+    TypeError,
+    "`cuSeqlens` must be { q, k } of Int32Array, got q: Int32Array, k: undefined",
+  ),
+  boundaries(
+    "a number as cuSeqlens.q",
+    { q: 3, k: [0, 5] },
+    TypeError,
+    "`cuSeqlens` must be { q, k } of Int32Array, got q: 3, k: Array",
+  ),
+  {
+    what: "packed sequences in two batches",
+    options: { cuSeqlens: { q: [0, 3], k: [0, 5] } },
+    error: RangeError,
+    message: "Cannot attend: `cuSeqlens` needs B = 1, its sequences lie one after the other in " +
+      "one batch, got B = 2",
+  },
+  boundaries(
+    "boundaries of two lengths",
+    { q: [0, 3], k: [0, 2, 5] },
+    RangeError,
+    "`cuSeqlens.q` and `cuSeqlens.k` must have one length, got 2 and 3",
+  ),
+  boundaries(
+    "boundaries that do not begin with 0",
+    { q: [1, 3], k: [0, 5] },
+    RangeError,
+    "`cuSeqlens.q` must begin with 0 and not decrease, got 1 at index 0",
+  ),
+  boundaries(
+    "boundaries that decrease",
+    { q: [0, 3, 3], k: Int32Array.of(0, 6, 5) },
+    RangeError,
+    "`cuSeqlens.k` must begin with 0 and not decrease, got 5 at index 2",
+  ),
+  boundaries(
+    "a fractional boundary",
+    { q: [0, 1.5, 3], k: [0, 1, 5] },
+    RangeError,
+    "`cuSeqlens.q` must begin with 0 and not decrease, got 1.5 at index 1",
+  ),
+  boundaries(
+    "a boundary that is no number",
+    { q: [0, 1, 3], k: [0, "1", 5] },
+    RangeError,
+    '`cuSeqlens.k` must begin with 0 and not decrease, got "1" at index 1',
+  ),
+  boundaries(
+    "sequences that end before the queries do",
+    { q: [0, 2], k: [0, 5] },
+    RangeError,
+    "`cuSeqlens.q` must end with Nq = 3, got 2",
+  ),
+  boundaries(
+    "sequences that end past the keys",
+    { q: [0, 3], k: [0, 6] },
+    RangeError,
+    "`cuSeqlens.k` must end with Nk = 5, got 6",
+  ),
+  boundaries(
+    "no boundary at all",
+    { q: [], k: [] },
+    RangeError,
+    "`cuSeqlens.q` must end with Nq = 3, got undefined",
+  ),
+  packed(
+    "offsets that are no numbers, of sequences",
+    { offset: ["0", 1] },
+    TypeError,
+    "Cannot attend: `offset` must be a number or one per sequence, got Array",
+  ),
+  packed(
+    "offsets of other sequences",
+    { offset: [1] },
+    RangeError,
+    "Cannot attend: `offset` must have one number per sequence, 2 of them, got 1",
+  ),
+  packed(
+    "one number as kvLengths of sequences",
+    { kvLengths: 4 },
+    TypeError,
+    "Cannot attend: `kvLengths` must be an array of one number per sequence, got 4",
+  ),
+  packed(
+    "kvLengths of other sequences",
+    { kvLengths: [1, 1, 1] },
+    RangeError,
+    "Cannot attend: `kvLengths` must have one number per sequence, 2 of them, got 3",
+  ),
+  packed(
+    "more kvLengths than a sequence has keys",
+    { kvLengths: [2, 2] },
+    RangeError,
+    "Cannot attend: `kvLengths` must be whole numbers from 0 to the keys of sequence 0 = 1, got 2",
+  ),
+  packed(
+    "slopes of other sequences",
+    { alibi: floats([3, 4]) },
+    RangeError,
+    "Cannot attend: `alibi` must have shape [Hq] = [4] or [sequences, Hq] = [2, 4], got [3,4]",
+  ),
+  packed(
+    "a bias over one sequence of several",
+    { bias: floats([2, 1]) },
+    RangeError,
+    "Cannot attend: `bias` must have each axis of [B, Hq, Nq, Nk] = [1,4,3,5] full or 1, " +
+      "leading ones may be missing, got [2,1]",
+  ),
+  packed(
+    "a block mask over one sequence of several",
+    { blockMask: blocks(2, 1) },
+    RangeError,
+    "Cannot attend: `blockMask` must be for Nq = 3 and Nk = 5, got one for 2 and 1",
+  ),
 ];
 
 const results: Refusal[] = [
@@ -608,6 +1087,12 @@ export const refusals: readonly Refusal[] = [
   ...placement,
   ...agreement,
   ...options,
+  ...slopes,
+  ...sinks,
+  ...biases,
+  ...masks,
+  ...blockMasks,
+  ...sequences,
   ...results,
 ];
 

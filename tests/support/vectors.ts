@@ -5,7 +5,6 @@
  */
 
 import type { AttentionOptions } from "@flashtile/attention";
-import { pendingOptions } from "../../src/options.ts";
 import vectors from "../vectors/attention.json" with { type: "json" };
 import type { Problem } from "./problem.ts";
 
@@ -30,8 +29,6 @@ interface RawCase {
 /** A case of the file. */
 export interface VectorCase {
   readonly name: string;
-  /** Options that it needs and no backend executes yet. */
-  readonly waitsFor: readonly string[];
   /** Names of all its options. */
   readonly asks: readonly string[];
   /** Decodes its arrays. */
@@ -79,7 +76,6 @@ function caseOf(raw: RawCase): VectorCase {
   return {
     name: raw.name,
     asks: Object.keys(raw.options),
-    waitsFor: pendingOptions.filter((name) => name in raw.options),
     read: () => ({
       problem: problemOf(raw),
       options: optionsOf(raw.options),

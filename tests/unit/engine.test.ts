@@ -2,7 +2,8 @@ import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { BackendUnavailableError, capabilities, createEngine } from "@flashtile/attention";
 import { countThreads, memoryLimits } from "../../src/wasm/backend.ts";
-import { binaryBytes, compileBinary } from "../../src/wasm/module.ts";
+import { compileBinary } from "../../src/wasm/module.ts";
+import { binaries } from "../support/binaries.ts";
 import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
 import { withoutSimd, withStub } from "../support/stub.ts";
 
@@ -39,7 +40,7 @@ const refused: Refused[] = [
   ],
   [
     "several threads for a module passed in",
-    { threads: 2, module: new WebAssembly.Module(binaryBytes("simd")) },
+    { threads: 2, module: new WebAssembly.Module(binaries.simd) },
     RangeError,
     "`threads` above 1 needs the library's own binary, not `module`",
   ],
@@ -138,7 +139,7 @@ test("createEngine() refuses to run without SIMD and says why", async () => {
 });
 
 test("createEngine() runs a module that is passed in, without choosing", async () => {
-  const module = await WebAssembly.compile(binaryBytes("simd"));
+  const module = await WebAssembly.compile(binaries.simd);
   await withoutSimd(async () => {
     const engine = await createEngine({ module });
     assertEquals(engine.reason, "the module passed in");

@@ -1,16 +1,21 @@
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   encodeJob,
   type FieldType,
+  type FloatFields,
+  type IntegerFields,
   type Job,
   jobBytes,
   jobFields,
   jobWords,
   open,
+  patchFloats,
   patchJob,
   storageOf,
+  visitFields,
+  visitWords,
 } from "../../src/wasm/job_record.ts";
 
 const fields = Object.entries(jobFields) as [keyof Job, FieldType][];
@@ -27,6 +32,16 @@ test("the kernel reads every field of the job record where it is written, as its
   assertEquals(read, fields.map(([name, type], at) => [name, types[type], at * 4]));
 });
 
+test("the kernel reads every word of a visit where it is written", () => {
+  const source = readFileSync("asm/job.gen.ts", "utf8");
+  const getter =
+    /export function visit_(\w+)\(visit: usize\): usize \{\s*return <usize>load<u32>\(visit, (\d+)\);\s*\}/g;
+  const read = [...source.matchAll(getter)].map(([, name, at]) => [name, Number(at) / 4]);
+  assertEquals(Object.fromEntries(read), visitFields);
+  assertEquals(Object.values(visitFields), Array.from({ length: visitWords }, (_, word) => word));
+  assertMatch(source, new RegExp(`export const VISIT_BYTES: usize = ${visitWords * 4};`));
+});
+
 /** A record as the kernel reads it. */
 function read(words: Int32Array<ArrayBuffer>, name: keyof Job): number {
   const at = fields.findIndex(([field]) => field === name) * 4;
@@ -36,43 +51,57 @@ function read(words: Int32Array<ArrayBuffer>, name: keyof Job): number {
   return type === "u32" ? view.getUint32(at, true) : view.getInt32(at, true);
 }
 
-/** Every integer field, each with a number of its own. */
-const numbered: Partial<Job> = Object.fromEntries(
+/** Every integer field, and every other one, each with a number of its own. */
+const integers: IntegerFields = Object.fromEntries(
   fields.flatMap(([name, type], at) => type === "f32" ? [] : [[name, at + 1]]),
 );
+const floats: FloatFields = Object.fromEntries(
+  fields.flatMap(([name, type], at) => type === "f32" ? [[name, -0.375 * (at + 1)]] : []),
+);
+const numbered: Partial<Job> = { ...integers, ...floats };
 
-test("encodeJob() writes every integer field and the scale", () => {
-  const words = encodeJob(numbered, -0.375);
+test("encodeJob() writes every field as its type", () => {
+  const words = encodeJob(integers, floats);
   assertEquals([words.length, words.byteLength], [jobWords, jobBytes]);
-  fields.forEach(([name, type], at) => {
-    if (type !== "f32") assertEquals(read(words, name), at + 1, name);
-  });
-  assertEquals(read(encodeJob({}, -0.375), "scale"), -0.375);
+  assertEquals(Object.keys(floats), ["scale", "softcap", "aligned"]);
+  for (const [name] of fields) assertEquals(read(words, name), numbered[name], name);
 });
 
 test("encodeJob() keeps addresses of the upper half and negative numbers, and leaves the rest 0", () => {
   const given = { q: 0xfffffff0, diagonal: -(2 ** 30), bandLeft: open };
-  const words = encodeJob(given, 0.5), expected = { ...given, scale: 0.5 };
+  const words = encodeJob(given, { scale: 0.5 }), expected = { ...given, scale: 0.5 };
   for (const [name] of fields) {
     assertEquals(read(words, name), expected[name as keyof typeof expected] ?? 0, name);
   }
 });
 
+/** Asserts that a patch of the middle one of three records changes one field and nothing else. */
+function assertPatches(
+  name: keyof Job,
+  patch: (words: Int32Array, at: number) => void,
+  value: number,
+): void {
+  const zeros = new Int32Array(jobWords);
+  const words = Int32Array.from([...zeros, ...encodeJob(integers, floats), ...zeros]);
+  patch(words, jobWords);
+  const record = words.slice(jobWords, 2 * jobWords);
+  const expected = { ...numbered, [name]: value };
+  for (const [other] of fields) assertEquals(read(record, other), expected[other], other);
+  const beside = [...words.subarray(0, jobWords), ...words.subarray(2 * jobWords)];
+  assert(beside.every((word) => word === 0));
+}
+
 test("patchJob() writes the fields given and leaves the others and other records alone", () => {
-  const integers = fields.filter(([, type]) => type !== "f32").map(([name]) => name);
-  const before = encodeJob(numbered, 3), zeros = new Int32Array(jobWords);
-  for (const name of integers) {
-    const words = Int32Array.from([...zeros, ...before, ...zeros]);
-    patchJob(words, jobWords, { [name]: 0xfffffff0 });
-    const record = words.slice(jobWords, 2 * jobWords);
-    const expected: Partial<Job> = {
-      ...numbered,
-      scale: 3,
-      [name]: jobFields[name] === "u32" ? 0xfffffff0 : -16,
-    };
-    fields.forEach(([other]) => assertEquals(read(record, other), expected[other] ?? 0, other));
-    const beside = [...words.subarray(0, jobWords), ...words.subarray(2 * jobWords)];
-    assert(beside.every((word) => word === 0));
+  for (const name of Object.keys(integers) as (keyof IntegerFields)[]) {
+    const value = jobFields[name] === "u32" ? 0xfffffff0 : -16;
+    assertPatches(name, (words, at) => patchJob(words, at, { [name]: 0xfffffff0 }), value);
+  }
+});
+
+test("patchFloats() writes the fields given and leaves the others and other records alone", () => {
+  for (const name of Object.keys(floats) as (keyof FloatFields)[]) {
+    assertPatches(name, (words, at) => patchFloats(words, at, { [name]: -7.5 }), -7.5);
+    assertPatches(name, (words, at) => patchFloats(words, at, { [name]: 0.1 }), Math.fround(0.1));
   }
 });
 

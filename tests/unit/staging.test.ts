@@ -1,15 +1,16 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { DType } from "@flashtile/attention";
+import type { DType, Tensor } from "@flashtile/attention";
 import { Arena, pageBytes } from "../../src/wasm/arena.ts";
 import { copyRowsIn, copyRowsOut } from "../../src/rows.ts";
-import { elementsOver, follow, locate } from "../../src/wasm/staging.ts";
+import { elementsOver, follow, locate, locateBias } from "../../src/wasm/staging.ts";
 import { viewOf } from "../../src/tensor.ts";
 import { arrangement, runs } from "../support/arbitrary.ts";
 import { present } from "../support/arrangement.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused } from "../support/errors.ts";
+import { planOf } from "../support/plan.ts";
 import { count, type Extents, placesOf } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
 
@@ -109,6 +110,52 @@ test("locate() finds what lies over a shared memory's buffer of before it grew",
   arena.allocate(pageBytes);
   assert(data.buffer !== arena.memory.buffer);
   assertEquals(locate(viewOf({ data, shape: [3, 4] }, "bhnd"), arena)?.at, 256);
+});
+
+/** A bias over an arena's memory. */
+function biasOver(
+  { memory: { buffer } }: Arena,
+  length: number,
+  layout: Pick<Tensor, "shape" | "strides" | "offset">,
+  byteOffset = 256,
+) {
+  const data = new Float32Array(buffer, byteOffset, length);
+  const plan = planOf({ Nq: 3, Nk: 5, D: 4 }, { bias: { data, ...layout } });
+  return plan.bias!;
+}
+
+test("locateBias() finds a bias in the memory, with strides in bytes", () => {
+  const arena = makeArena();
+  const bias = biasOver(arena, 100, { shape: [3, 5], strides: [7, 1], offset: 2 });
+  assertEquals(locateBias(bias, arena), { at: 264, strides: [0, 0, 28, 4] });
+  const wide = biasOver(arena, 100, { shape: [1, 5], strides: [9, 1], offset: 0 });
+  assertEquals(locateBias(wide, arena), { at: 256, strides: [0, 0, 0, 4] });
+});
+
+test("locateBias() leaves alone what the kernel cannot read where it is", () => {
+  const arena = makeArena();
+  const elsewhere = planOf({ Nq: 3, Nk: 5, D: 4 }, {
+    bias: { data: new Float32Array(15), shape: [3, 5] },
+  });
+  assertEquals(locateBias(elsewhere.bias!, arena), undefined);
+  const turned = biasOver(arena, 100, { shape: [3, 5], strides: [1, 3], offset: 0 });
+  assertEquals(locateBias(turned, arena), undefined);
+  const alike = biasOver(arena, 100, { shape: [3, 1], strides: [1, 1], offset: 0 });
+  assertEquals(locateBias(alike, arena), undefined);
+});
+
+test("locateBias() finds what ends three numbers before the memory does, and no later", () => {
+  const arena = makeArena();
+  const layout = { shape: [3, 5], strides: [5, 1], offset: 0 };
+  const end = pageBytes;
+  const at = (numbers: number) =>
+    locateBias(biasOver(arena, 15, layout, end - numbers * 4), arena)?.at;
+  assertEquals([at(18), at(17), at(15)], [end - 72, undefined, undefined]);
+});
+
+test("locateBias() leaves alone what lives in another memory", () => {
+  const bias = biasOver(makeArena(), 100, { shape: [3, 5], strides: [5, 1], offset: 0 });
+  assertEquals(locateBias(bias, makeArena()), undefined);
 });
 
 test("follow() gives a view over the memory as it is by now", () => {

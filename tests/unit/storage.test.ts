@@ -3,7 +3,8 @@ import { assert, assertEquals } from "@std/assert";
 import { createEngine } from "@flashtile/attention";
 import { Arena } from "../../src/wasm/arena.ts";
 import { storageOf } from "../../src/wasm/job_record.ts";
-import { binaryBytes, type BinaryName, instantiate, type Kernels } from "../../src/wasm/module.ts";
+import { type BinaryName, instantiate, type Kernels } from "../../src/wasm/module.ts";
+import { binaries } from "../support/binaries.ts";
 import { assertSameBits } from "../support/bits.ts";
 import {
   decode,
@@ -16,7 +17,7 @@ import {
 } from "../support/storage.ts";
 
 const names = (["simd", "relaxed"] as const)
-  .filter((name) => WebAssembly.validate(binaryBytes(name)));
+  .filter((name) => WebAssembly.validate(binaries[name]));
 
 /** Every pattern of 16 bits. */
 const all = Uint16Array.from({ length: 65536 }, (_, bits) => bits);
@@ -28,7 +29,7 @@ interface Machine {
 
 function makeMachine(name: BinaryName): Machine {
   const memory = new WebAssembly.Memory({ initial: 64, maximum: 64 });
-  const kernels = instantiate(new WebAssembly.Module(binaryBytes(name)), memory);
+  const kernels = instantiate(new WebAssembly.Module(binaries[name]), memory);
   return { kernels, arena: new Arena(memory, kernels.heapBase() >>> 0, 64 * 65536) };
 }
 

@@ -8,6 +8,7 @@ import {
   type Extents,
   mayOverlap,
   reach,
+  type Reaching,
   sizeOf,
   type View,
   viewOf,
@@ -209,6 +210,19 @@ test("mayOverlap() tells neighbours apart", () => {
   assertEquals(mayOverlap({ ...one, offset: 0 }, { ...half, offset: 7 }), true);
   assertEquals(mayOverlap({ ...one, offset: 2 }, { ...half, offset: 0 }), false);
   assertEquals(mayOverlap({ ...one, offset: 2 }, { ...half, offset: 1 }), true);
+});
+
+test("mayOverlap() tells neighbours apart where one has bytes or bits", () => {
+  const buffer = new ArrayBuffer(64);
+  const floats = { data: new Float32Array(buffer), dtype: "f32", offset: 2 } as const;
+  const axes = { shape: [1, 1, 1, 4], strides: [0, 0, 0, 1] } as const;
+  const four = { ...floats, ...axes }; // Bytes 8 to 23.
+  const bytes = { data: new Uint8Array(buffer, 4), dtype: "u8", ...axes } as const;
+  const bits = { data: new Uint32Array(buffer, 4), dtype: "bit", ...axes } as const;
+  const over = (other: Omit<Reaching, "offset">, offset: number) =>
+    mayOverlap(four, { ...other, offset }) && mayOverlap({ ...other, offset }, four);
+  assertEquals([0, 1, 19, 20].map((at) => over(bytes, at)), [false, true, true, false]);
+  assertEquals([28, 29, 159, 160].map((at) => over(bits, at)), [false, true, true, false]);
 });
 
 test("mayOverlap() takes shared buffers as one: old ones of a grown memory reach it too", () => {

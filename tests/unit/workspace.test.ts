@@ -1,49 +1,58 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { alibiSlopes, blockMask } from "@flashtile/attention";
 import type { AttentionPlan } from "../../src/plan.ts";
+import type { Broadcast } from "../../src/scores.ts";
 import { Arena } from "../../src/wasm/arena.ts";
-import { encodeJob, type Job, jobBytes } from "../../src/wasm/job_record.ts";
-import { type Cut, cutPlan, cutWave, wavesOf } from "../../src/wasm/jobs.ts";
-import { binaryBytes, instantiate } from "../../src/wasm/module.ts";
+import { encodeJob, type IntegerFields, jobBytes } from "../../src/wasm/job_record.ts";
+import {
+  type Cut,
+  cutPlan,
+  cutWave,
+  partsOf,
+  type Run,
+  type Wave,
+  wavesOf,
+} from "../../src/wasm/jobs.ts";
+import { instantiate } from "../../src/wasm/module.ts";
+import { binaries } from "../support/binaries.ts";
+import { visitBytes } from "../../src/wasm/visits.ts";
 import {
   type Elsewhere,
+  type PackedHeads,
+  panelBytes,
   scratchBytes,
+  sharesOf,
+  type StagedRows,
   takeWorkspace,
   type Workspace,
 } from "../../src/wasm/workspace.ts";
 import { runs } from "../support/arbitrary.ts";
-import { planOf } from "../support/plan.ts";
+import { anyPlanWithTerms, anyThreads, packedPlanOf, planOf, withTerm } from "../support/plan.ts";
 
 const memory = new WebAssembly.Memory({ initial: 16, maximum: 65535 });
-const kernels = instantiate(new WebAssembly.Module(binaryBytes("simd")), memory);
+const kernels = instantiate(new WebAssembly.Module(binaries.simd), memory);
 const arena = new Arena(memory, kernels.heapBase() >>> 0, 65535 * 65536);
 
 /** Plans, and how they are cut for some threads. */
-const cases = fc.record({
-  Hkv: fc.integer({ min: 1, max: 9 }),
-  group: fc.oneof(fc.integer({ min: 1, max: 12 }), fc.constantFrom(64, 65, 200)),
-  Nq: fc.oneof(fc.integer({ min: 1, max: 80 }), fc.integer({ min: 1, max: 20_000 })),
-  Nk: fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 9000 })),
-  D: fc.oneof(fc.integer({ min: 1, max: 130 }), fc.constantFrom(256, 700, 3000)),
-  Dv: fc.oneof(fc.integer({ min: 1, max: 130 }), fc.constantFrom(256, 700, 3000)),
-  threads: fc.constantFrom(1, 1, 2, 3, 8),
-}).map(({ threads, group, ...sizes }) => {
-  const plan = planOf({ ...sizes, Hq: sizes.Hkv * group });
-  return { plan, cut: cutPlan(plan, threads) };
+const cases = fc.record({ plan: anyPlanWithTerms, threads: anyThreads })
+  .map(({ plan, threads }) => ({ plan, cut: cutPlan(plan, threads) }));
+
+const elsewhere = fc.record({
+  q: fc.boolean(),
+  values: fc.boolean(),
+  out: fc.boolean(),
+  bias: fc.boolean(),
 });
 
-const elsewhere = fc.record({ q: fc.boolean(), values: fc.boolean(), out: fc.boolean() });
+/** Where everything has to be brought into the workspace. */
+const nowhere: Elsewhere = { q: false, values: false, out: false, bias: false };
 
 /** Bytes that the kernel says its tile memory takes. */
-function kernelScratchBytes(job: Partial<Job>, at: number): number {
-  new Int32Array(memory.buffer, at).set(encodeJob(job, 1));
+function kernelScratchBytes(job: IntegerFields, at: number): number {
+  new Int32Array(memory.buffer, at).set(encodeJob(job, {}));
   return kernels.scratchBytes(at) >>> 0;
-}
-
-/** The end of the block that a workspace lies in, without the bytes that the arena adds. */
-function endOf(space: Workspace): number {
-  return space.staging + arena.usedBytes - 64;
 }
 
 test("scratchBytes() is what the kernel says its tile memory takes", () => {
@@ -59,62 +68,162 @@ test("scratchBytes() is what the kernel says its tile memory takes", () => {
   arena.free(at);
 });
 
-/** The places that a wave has: where each begins and how many bytes it needs. */
-function placesOf(
-  { packed, staged, ...space }: Workspace,
-  copy: 0 | 1,
+test("panelBytes() is what the kernel's tile memory grows by with each panel", () => {
+  const at = arena.allocate(jobBytes);
+  for (const [D, Dv] of [[64, 64], [1, 1], [33, 6], [300, 5]]) {
+    const bytes = (tileRows: number) =>
+      kernelScratchBytes({ dim: D, valueDim: Dv, tileRows, tileKeys: 16 }, at);
+    const plan = planOf({ Nq: 1, D, Dv });
+    for (const rows of [1, 8, 9, 64]) {
+      const panels = bytes(64 + Math.ceil(rows / 8) * 8) - bytes(64);
+      assertEquals(panelBytes(plan, rows), panels, `${rows} rows of ${D} and ${Dv}`);
+    }
+  }
+  arena.free(at);
+});
+
+/** A place of a workspace: where it begins and how many bytes are needed there. */
+type Place = readonly [at: number, bytes: number];
+
+/** Bytes of a term's rows: the kernel reads `rowBytes` of the last, the others lie one behind another. */
+function termBytes(
   plan: AttentionPlan,
-  cut: Cut,
+  view: Broadcast | null,
+  positions: number,
+  stride: number,
+  rowBytes: number,
+): number {
+  if (view === null) return 0;
+  const rows = (view.strides[1] === 0 ? 1 : plan.group) * (view.strides[2] === 0 ? 1 : positions);
+  return (rows - 1) * stride + rowBytes;
+}
+
+/** What the kernel reads of a bias: four keys at a time. */
+function biasNeeds(plan: AttentionPlan, { segment, from, to }: Run): number {
+  const row = Math.ceil(plan.segments[segment].keys / 4) * 16;
+  return termBytes(plan, plan.bias, to - from, row, row);
+}
+
+/** What it reads of a mask: sixteen bytes at a time from any key on, or a word from any byte on. */
+function maskNeeds(plan: AttentionPlan, { segment, from, to }: Run): number {
+  const { keys } = plan.segments[segment];
+  if (keys === 0) return 0;
+  return plan.mask?.dtype === "bit"
+    ? termBytes(plan, plan.mask, to - from, Math.ceil(keys / 8), Math.floor((keys - 1) / 8) + 4)
+    : termBytes(plan, plan.mask, to - from, keys, keys + 15);
+}
+
+/** The places that the runs of a wave have. */
+function placesOfRuns(
+  { packed, staged }: { packed: PackedHeads; staged: StagedRows },
+  wave: Wave,
+  plan: AttentionPlan,
   where: Elsewhere,
-): [at: number, bytes: number][] {
-  const { keys, dim, valueDim, group } = plan, { heads, parts, threads } = cut;
-  const rows = cut.positions * heads * group;
-  const { keys: keysAt, values } = packed[copy % packed.length];
-  const { records, q, out, lse, panels: panelsAt } = staged[copy % staged.length];
-  const packedKeys = Math.ceil(keys / 4) * dim * 16;
-  const packedValues = where.values ? 0 : Math.ceil(valueDim / 4) * keys * 16;
-  const tile = scratchBytes(plan, cut), panels = tile - cut.tiles.keys * 32;
-  const all = (stride: number, count: number, bytes: number) => {
-    assert(count === 1 || stride >= bytes && stride % 16 === 0);
-    return stride * (count - 1) + bytes;
-  };
+): Place[] {
+  const { dim, valueDim, group } = plan, shares = sharesOf(plan, where, wave);
+  return wave.runs.flatMap((run, slot): Place[] => {
+    const share = shares[slot], rows = (run.to - run.from) * group, parts = partsOf(plan, run);
+    const { keys } = plan.segments[run.segment];
+    return [
+      [packed.keys + share.keys, Math.ceil(keys / 4) * dim * 16],
+      [packed.values + share.values, where.values ? 0 : Math.ceil(valueDim / 4) * keys * 16],
+      [staged.q + share.rows * dim * 4, where.q ? 0 : rows * dim * 4],
+      [staged.out + share.rows * valueDim * 4, where.out ? 0 : rows * valueDim * 4],
+      [staged.lse + share.rows * 4, rows * 4],
+      [staged.panels + share.panels, parts === 1 ? 0 : parts * panelBytes(plan, rows)],
+      [staged.bias + share.bias, where.bias ? 0 : biasNeeds(plan, run)],
+      [staged.mask + share.mask, maskNeeds(plan, run)],
+      [staged.visits + share.visits, visitBytes(plan, run)],
+    ];
+  });
+}
+
+/** The places that all waves have together. */
+function commonPlaces(space: Workspace, plan: AttentionPlan, cut: Cut): Place[] {
+  const { dim, valueDim } = plan, tile = scratchBytes(plan, cut);
+  const keys = Math.max(0, ...plan.segments.map(({ keys }) => keys));
+  assert(space.scratchStride >= tile && space.scratchStride % 16 === 0);
   return [
-    [records, heads * parts * jobBytes],
-    [keysAt, all(space.keysStride, heads, packedKeys)],
-    [values, all(space.valuesStride, heads, packedValues)],
     [space.staging, Math.min(space.stagingRows, keys) * Math.max(dim, valueDim) * 4],
-    [q, where.q ? 0 : rows * dim * 4],
-    [out, where.out ? 0 : rows * valueDim * 4],
-    [lse, rows * 4],
-    [panelsAt, parts === 1 ? 0 : all(space.panelsStride, heads * parts, panels)],
-    [space.scratch, all(space.scratchStride, threads, tile)],
+    [space.scratch, space.scratchStride * (cut.threads - 1) + tile],
+    [space.slopes, (plan.slopes?.length ?? 0) * 4],
+    [space.sinks, (plan.sinks?.length ?? 0) * 4],
   ];
+}
+
+/** Asserts that places are within a workspace, and none over another. */
+function assertApart(places: readonly Place[], from: number, to: number): void {
+  let end = from;
+  for (const [at, bytes] of [...places].sort(([a], [b]) => a - b)) {
+    if (bytes === 0) continue;
+    assert(at >= end, `${end - at} bytes of one place over another`);
+    assertEquals(at % 4, 0);
+    end = at + bytes;
+  }
+  assert(end <= to, `${end - to} bytes too few`);
 }
 
 test("takeWorkspace() has room for all that jobs read and write", () => {
   fc.assert(
     fc.property(cases, elsewhere, ({ plan, cut }, where) => {
       const space = takeWorkspace(arena, plan, cut, where);
-      const copies = ([0, 1] as const).flatMap((copy) => placesOf(space, copy, plan, cut, where));
-      const places = new Map(copies.filter(([, bytes]) => bytes > 0));
-      let end = 0;
-      for (const [at, bytes] of [...places].sort(([a], [b]) => a - b)) {
-        assert(at >= end && at % 16 === 0);
-        end = at + bytes;
+      // What is taken first is the begin; the arena adds up to a cache line.
+      const from = space.staging, to = from + arena.usedBytes - 16;
+      const common = commonPlaces(space, plan, cut), { packed, staged } = space;
+      let waves = 0, packings = 0, before: Place[] = [];
+      for (const wave of wavesOf(plan, cut)) {
+        if (wave.packs) packings++;
+        const place = {
+          packed: packed[packings % packed.length],
+          staged: staged[waves++ % staged.length],
+        };
+        const records: Place = [place.staged.records, cutWave(wave, plan, cut).length * jobBytes];
+        const places = [records, ...placesOfRuns(place, wave, plan, where)];
+        // While a wave runs the next one is staged, if there is a place for it.
+        const others = staged.length === 1
+          ? []
+          : before.filter(([at]) =>
+            wave.packs || packed.every(({ keys, values }) => at !== keys && at !== values)
+          );
+        assertApart([...common, ...places, ...others], from, to);
+        before = places;
       }
-      assert(end <= endOf(space), `${end - endOf(space)} bytes too few`);
       // Keys are packed four at a time.
       assert(space.stagingRows >= plan.keys || space.stagingRows % 4 === 0);
       space.free();
     }),
-    runs(400),
+    runs(300),
   );
 });
 
+test("takeWorkspace() keeps slopes and sinks of all segments", () => {
+  const alibi = alibiSlopes(6), sinks = { data: new Float32Array(6), shape: [6] };
+  const plan = packedPlanOf([[3, 4], [5, 6], [0, 0]], { Hq: 6, D: 8 }, { alibi, sinks });
+  const space = takeWorkspace(arena, plan, cutPlan(plan, 1), nowhere);
+  const places = commonPlaces(space, plan, cutPlan(plan, 1));
+  assertEquals(places.slice(2).map(([, bytes]) => bytes), [3 * 6 * 4, 6 * 4]);
+  assertApart(places, space.staging, space.staging + arena.usedBytes - 16);
+  space.free();
+});
+
+test("sharesOf() begins with nothing, and has what all runs have at its end", () => {
+  const plan = packedPlanOf([[40, 30], [17, 9], [30, 50]], { Hq: 4, Hkv: 2, D: 16, Dv: 6 });
+  const [wave] = wavesOf(plan, {
+    ...cutPlan(plan, 1),
+    wave: { rows: 1e9, packedBytes: 1e9, jobs: 64 },
+  });
+  const shares = sharesOf(plan, nowhere, wave);
+  assertEquals([wave.runs.length, shares.length], [6, 7]);
+  assertEquals(Object.values(shares[0]), [0, 0, 0, 0, 0, 0, 0]);
+  assertEquals(shares.map(({ rows }) => rows), [0, 80, 160, 194, 228, 288, 348]);
+  const [{ keys, values }] = shares.slice(-1);
+  // 2 heads of 32, 12 and 52 keys of 16, and of 30, 9 and 50 values of 8, on cache lines of their own.
+  assertEquals([keys, values], [2 * (32 + 12 + 52) * 64, 2 * (960 + 320 + 1600)]);
+});
+
 test("takeWorkspace() has a second place only for what is staged ahead", () => {
-  const where = { q: false, values: false, out: false };
   const second = (sizes: Parameters<typeof planOf>[0], threads: number) => {
-    const plan = planOf(sizes), space = takeWorkspace(arena, plan, cutPlan(plan, threads), where);
+    const plan = planOf(sizes), space = takeWorkspace(arena, plan, cutPlan(plan, threads), nowhere);
     space.free();
     return { staged: space.staged.length === 2, packed: space.packed.length === 2 };
   };
@@ -129,7 +238,7 @@ test("takeWorkspace() has a second place only for what is staged ahead", () => {
 });
 
 /** Most jobs of a wave: all of its records lie in linear memory at once. */
-const sizes = [
+const some = [
   { Nq: 262_144, Nk: 1000, D: 8 },
   { Nq: 32_768, Nk: 1000, D: 64 },
   { Hq: 32, Nq: 300, D: 64 },
@@ -137,21 +246,40 @@ const sizes = [
   { Hq: 200, Hkv: 1, Nq: 3000, Nk: 100, D: 16 },
   { B: 8, Hq: 64, Nq: 16, Nk: 10_000, D: 64 },
   { B: 64, Hq: 64, Nq: 4, Nk: 400, D: 8 },
+].map((sizes) => ({ what: JSON.stringify(sizes), plan: planOf(sizes) }));
+
+/** The same where segments, or members of a group, are many. */
+const many = [
+  { what: "2000 short sequences", plan: packedPlanOf(new Array(2000).fill([9, 9]), { D: 64 }) },
+  {
+    what: "300 members with masks of their own",
+    plan: planOf({ Hq: 600, Hkv: 2, Nq: 40, D: 64 }, {
+      blockMask: blockMask.causal({ queries: 40, heads: 600 }),
+    }),
+  },
+  {
+    what: "members of many heads",
+    plan: planOf({ B: 4, Hq: 64, Hkv: 16, Nq: 100, D: 64 }, {
+      blockMask: blockMask.causal({ queries: 100, heads: 64 }),
+    }),
+  },
 ];
+const plans = [...some, ...many];
 
 for (const threads of [1, 2, 3, 8, 16, 64, 200]) {
   test(`takeWorkspace() has a record for every job of a wave, ${threads} threads`, () => {
-    for (const given of sizes) {
-      const plan = planOf(given), cut = cutPlan(plan, threads);
-      const space = takeWorkspace(arena, plan, cut, { q: true, values: true, out: true });
+    for (const given of plans) {
+      const { plan, what } = given, cut = cutPlan(plan, threads);
+      const all = { q: true, values: true, out: true, bias: true };
+      const space = takeWorkspace(arena, plan, cut, all);
       const { records, q } = space.staged[0];
       const capacity = Math.floor((q - records) / jobBytes);
       let most = 0;
       for (const wave of wavesOf(plan, cut)) {
-        most = Math.max(most, cutWave(wave, plan.group, cut).length);
+        most = Math.max(most, cutWave(wave, plan, cut).length);
       }
       space.free();
-      assert(most <= capacity, `${most} jobs, ${capacity} records: ${JSON.stringify(given)}`);
+      assert(most <= capacity, `${most} jobs, ${capacity} records: ${what}`);
     }
   });
 }
@@ -159,24 +287,26 @@ for (const threads of [1, 2, 3, 8, 16, 64, 200]) {
 test("takeWorkspace() gives everything back", () => {
   const before = arena.usedBytes;
   const plan = planOf({ Nq: 100, Nk: 1000, D: 64 });
-  const where = { q: false, values: false, out: false };
-  const space = takeWorkspace(arena, plan, cutPlan(plan, 2), where);
+  const space = takeWorkspace(arena, plan, cutPlan(plan, 2), nowhere);
   assert(arena.usedBytes > before);
   space.free();
   space.free();
   assertEquals(arena.usedBytes, before);
 });
 
+/** Bytes of a workspace for one thread. */
+function usedFor(plan: AttentionPlan, where: Elsewhere): number {
+  const space = takeWorkspace(arena, plan, cutPlan(plan, 1), where);
+  const bytes = arena.usedBytes;
+  space.free();
+  return bytes;
+}
+
 test("takeWorkspace() takes no more for what is read and written in place", () => {
-  const plan = planOf({ Nq: 1000, Nk: 1000, D: 64 });
-  const used = (where: { q: boolean; values: boolean; out: boolean }) => {
-    const space = takeWorkspace(arena, plan, cutPlan(plan, 1), where);
-    const bytes = arena.usedBytes;
-    space.free();
-    return bytes;
-  };
-  const all = used({ q: false, values: false, out: false });
-  assert(all - used({ q: true, values: false, out: false }) >= 200_000);
-  assert(all - used({ q: false, values: true, out: false }) >= 200_000);
-  assert(all - used({ q: false, values: false, out: true }) >= 200_000);
+  const plan = planOf({ Nq: 1000, Nk: 1000, D: 64 }), full = [true, true, true, true];
+  const biased = withTerm(plan, { full, dtype: "f32" });
+  const saved = (plan: AttentionPlan, name: keyof Elsewhere) =>
+    usedFor(plan, nowhere) - usedFor(plan, { ...nowhere, [name]: true });
+  for (const name of ["q", "values", "out"] as const) assert(saved(plan, name) >= 200_000, name);
+  assert(saved(biased, "bias") >= 2_000_000);
 });

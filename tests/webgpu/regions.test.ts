@@ -62,6 +62,7 @@ test("halve() cuts many positions at whole tiles", () => {
 
 test("cutRange() covers a range with pieces of whole units", () => {
   assertEquals(cutRange([0, 10], 100), [[0, 10]]);
+  assertEquals(cutRange([0, 300], 300, 16), [[0, 300]]);
   assertEquals(cutRange([0, 10], 4), [[0, 4], [4, 8], [8, 10]]);
   assertEquals(cutRange([0, 100], 48, 16), [[0, 48], [48, 96], [96, 100]]);
   assertEquals(cutRange([0, 0], 8), [[0, 0]]);

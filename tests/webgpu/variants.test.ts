@@ -7,6 +7,7 @@ import {
   type Access,
   chooseSlices,
   chooseTile,
+  classifyCode,
   fits,
   forwardCode,
   keysOf,
@@ -37,6 +38,7 @@ test("chooseTile() takes flat tiles for few rows and shares queries only where t
   const demand = { dim: 64, valueDim: 64, queries: 100, group: 1 };
   assertEquals(chooseTile(demand), tiles.narrow);
   assertEquals(chooseTile({ ...demand, queries: 2, group: 8 }), tiles.flat);
+  assertEquals(chooseTile({ ...demand, queries: 2, packed: true }), tiles.narrow);
   assertEquals(chooseTile({ ...demand, valueDim: 128 }), tiles.middle);
   assertEquals(chooseTile({ ...demand, dim: 512 }), tiles.wide);
   for (let dim = 1; dim < 600; dim++) {
@@ -68,12 +70,26 @@ gpuTest("every tile compiles for every way to store, split or not", async () => 
     for (const [input, out, lse] of ways) {
       const [q, k, v] = [input, input, input];
       const slices = chooseSlices(tile, 64);
-      const code = forwardCode({ tile, slices, q, k, v, out, lse, subgroups: false });
-      await pipelineOf(gpu, code, "forward");
+      for (const terms of [false, true]) {
+        const stored = { q, k, v, out, lse };
+        const code = forwardCode({ tile, slices, ...stored, subgroups: false, terms });
+        await pipelineOf(gpu, code, "forward");
+      }
     }
   }
   for (const dtype of ["f32", "f16", "bf16"] as const) {
-    await pipelineOf(gpu, mergeCode({ out: access(dtype), lse: true }), "merge");
+    for (const terms of [false, true]) {
+      await pipelineOf(gpu, mergeCode({ out: access(dtype), lse: true, terms }), "merge");
+    }
+  }
+});
+
+gpuTest("the shader that looks at bias and mask compiles for either and both", async () => {
+  const gpu = await sharedGpu();
+  for (const bias of [false, true]) {
+    for (const mask of [!bias, true]) {
+      await pipelineOf(gpu, classifyCode({ bias, mask }), "classify");
+    }
   }
 });
 

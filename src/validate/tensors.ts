@@ -1,6 +1,5 @@
 /**
- * Every check of what callers pass, and its message: the name, what is expected, what came. All of
- * them run before anything is allocated.
+ * Checks of tensors: each by itself, the inputs against each other, and the one to write into.
  *
  * @module
  */
@@ -13,8 +12,8 @@ import {
   isGpuBuffer,
   isHostData,
   type TensorData,
-} from "./dtype.ts";
-import { type AttentionOptions, executedOptions, type Layout, pendingOptions } from "./options.ts";
+} from "../dtype.ts";
+import type { Layout } from "../options.ts";
 import {
   type AnyTensor,
   type AnyView,
@@ -24,35 +23,8 @@ import {
   sizeOf,
   type Tensor,
   viewOf,
-} from "./tensor.ts";
-
-/** What the messages of a call begin with. */
-const cannot = "Cannot attend";
-
-/** What a value is, in a message. */
-function kindOf(value: unknown): string {
-  if (value === null) return "null";
-  if (typeof value === "object" || typeof value === "function") {
-    return value.constructor?.name ?? typeof value;
-  }
-  return typeof value === "string" ? JSON.stringify(value) : String(value);
-}
-
-function isWhole(value: unknown): value is number {
-  return Number.isSafeInteger(value);
-}
-
-function isExtent(value: unknown): value is number {
-  return isWhole(value) && value >= 0;
-}
-
-/** Checks that `value` is an object whose keys are all known. */
-export function checkKeys(value: object, known: readonly string[], doing: string): void {
-  for (const key of Object.keys(value)) {
-    if (known.includes(key)) continue;
-    throw new TypeError(`${doing}: unknown option \`${key}\`, known are ${known.join(", ")}`);
-  }
-}
+} from "../tensor.ts";
+import { cannot, isExtent, kindOf } from "./words.ts";
 
 /** Checks one tensor by itself: kinds, rank, extents, and that every element lies within `data`. */
 export function checkTensor(name: string, value: unknown): asserts value is AnyTensor {
@@ -65,9 +37,24 @@ export function checkTensor(name: string, value: unknown): asserts value is AnyT
   if (typeof value !== "object" || value === null) {
     throw new TypeError(`${cannot}: \`${name}\` must be { data, shape }, got ${kindOf(value)}`);
   }
-  const { data, shape, dtype, strides, offset } = value as Record<keyof Tensor, unknown>;
+  const { data, shape, dtype } = value as Record<keyof Tensor, unknown>;
   const storage = checkData(name, data, dtype);
   checkShape(name, shape);
+  checkLayout(name, value as AnyTensor, lengthOf(storage, (dtype ?? "f32") as DType), storage);
+}
+
+/** Checks strides and offset against a checked shape, and that `data` reaches so far. */
+export function checkLayout(
+  name: string,
+  tensor: Pick<Tensor, "shape" | "strides" | "offset">,
+  length: number,
+  data: ArrayBufferView | GPUBuffer,
+): void {
+  const { shape, strides, offset }: {
+    shape: readonly number[];
+    strides?: unknown;
+    offset?: unknown;
+  } = tensor;
   if (strides !== undefined) {
     if (!Array.isArray(strides) || !strides.every(isExtent)) {
       throw new TypeError(
@@ -87,7 +74,7 @@ export function checkTensor(name: string, value: unknown): asserts value is AnyT
       `${cannot}: \`${name}.offset\` must be a whole number >= 0, got ${kindOf(offset)}`,
     );
   }
-  checkReach(name, storage, value as AnyTensor);
+  checkReach(name, tensor, length, data);
 }
 
 function checkData(name: string, data: unknown, dtype: unknown): TensorData {
@@ -119,11 +106,17 @@ function checkData(name: string, data: unknown, dtype: unknown): TensorData {
 /** `GPUBufferUsage.STORAGE`, which is no name where the GPU comes from a package. */
 const storageUsage = 0x80;
 
-function checkBuffer(name: string, buffer: GPUBuffer, dtype: unknown): GPUBuffer {
+/** Checks a buffer, which does not say how its elements are stored. */
+export function checkBuffer(
+  name: string,
+  buffer: GPUBuffer,
+  dtype: unknown,
+  allowed: readonly string[] = dtypes,
+): GPUBuffer {
   if (dtype === undefined) {
     throw new TypeError(
       `${cannot}: \`${name}.data\` is a GPUBuffer, so \`${name}.dtype\` must be one of ${
-        dtypes.join(", ")
+        allowed.join(", ")
       }`,
     );
   }
@@ -141,13 +134,18 @@ function lengthOf(data: TensorData, dtype: DType): number {
 }
 
 function checkShape(name: string, shape: unknown): asserts shape is readonly number[] {
-  if (!Array.isArray(shape)) {
-    throw new TypeError(`${cannot}: \`${name}.shape\` must be an array, got ${kindOf(shape)}`);
-  }
+  checkExtentsOf(name, shape);
   if (shape.length < 2 || shape.length > 4) {
     throw new RangeError(
       `${cannot}: \`${name}\` must have rank 2 [N, D], 3 [H, N, D] or 4 [B, H, N, D], got [${shape}]`,
     );
+  }
+}
+
+/** Checks a shape by itself, of whatever rank. */
+export function checkExtentsOf(name: string, shape: unknown): asserts shape is readonly number[] {
+  if (!Array.isArray(shape)) {
+    throw new TypeError(`${cannot}: \`${name}.shape\` must be an array, got ${kindOf(shape)}`);
   }
   if (!shape.every(isExtent)) {
     throw new RangeError(
@@ -156,12 +154,16 @@ function checkShape(name: string, shape: unknown): asserts shape is readonly num
   }
 }
 
-function checkReach(name: string, data: TensorData, tensor: AnyTensor): void {
+function checkReach(
+  name: string,
+  tensor: Pick<Tensor, "shape" | "strides" | "offset">,
+  length: number,
+  data: ArrayBufferView | GPUBuffer,
+): void {
   const { shape, offset = 0, strides = contiguousStrides(shape) } = tensor;
   const needed = sizeOf(shape) === 0
     ? 0
     : 1 + offset + shape.reduce((sum, extent, axis) => sum + (extent - 1) * strides[axis], 0);
-  const length = lengthOf(data, tensor.dtype ?? "f32");
   if (needed <= length) return;
   throw new RangeError(
     `${cannot}: \`${name}\` with shape [${shape}], strides [${strides}] and offset ${offset} ` +
@@ -225,124 +227,6 @@ function checkAgreement(q: Extents, k: Extents, v: Extents): void {
   atLeastOne("q", "D", q[3]);
   same("k", "D", k[3], q[3], "q");
   atLeastOne("v", "Dv", v[3]);
-}
-
-/** Checks the options by themselves: names and kinds. */
-export function checkOptions(options: unknown): asserts options is AttentionOptions {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`${cannot}: options must be an object, got ${kindOf(options)}`);
-  }
-  checkKeys(options, [...executedOptions, ...pendingOptions], cannot);
-  const given = options as Record<keyof AttentionOptions, unknown>;
-  for (const name of pendingOptions) {
-    if (given[name] === undefined) continue;
-    throw new Error(`${cannot}: option \`${name}\` is not supported yet`);
-  }
-  checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"]);
-  checkOneOf("layout", given.layout, ["bhnd", "bnhd"]);
-  checkOneOf("lse", given.lse, [true, false]);
-  checkWindow(given.window);
-  if (given.scale !== undefined) {
-    if (typeof given.scale !== "number") {
-      throw new TypeError(`${cannot}: \`scale\` must be a number, got ${kindOf(given.scale)}`);
-    }
-    // As the kernels use it: in f32, with the exponential's log2(e) in it.
-    if (!Number.isFinite(Math.fround(given.scale * Math.LOG2E))) {
-      throw new RangeError(`${cannot}: \`scale\` must be finite in f32, got ${given.scale}`);
-    }
-  }
-  if (given.onProgress !== undefined && typeof given.onProgress !== "function") {
-    throw new TypeError(
-      `${cannot}: \`onProgress\` must be a function, got ${kindOf(given.onProgress)}`,
-    );
-  }
-  checkSignal(given.signal);
-  const { encoder } = given;
-  if (
-    encoder !== undefined &&
-    typeof (encoder as GPUCommandEncoder | null)?.beginComputePass !== "function"
-  ) {
-    throw new TypeError(
-      `${cannot}: \`encoder\` must be a GPUCommandEncoder, got ${kindOf(encoder)}`,
-    );
-  }
-}
-
-function checkOneOf(name: string, value: unknown, allowed: readonly unknown[]): void {
-  if (value === undefined || allowed.includes(value)) return;
-  throw new TypeError(
-    `${cannot}: \`${name}\` must be one of ${allowed.map(kindOf).join(", ")}, got ${kindOf(value)}`,
-  );
-}
-
-function checkSignal(signal: unknown): void {
-  // By shape, not by class: signals also come from polyfills and other realms.
-  if (signal === undefined) return;
-  if (typeof (signal as AbortSignal | null)?.aborted === "boolean") return;
-  throw new TypeError(`${cannot}: \`signal\` must be an AbortSignal, got ${kindOf(signal)}`);
-}
-
-/** One offset per batch: given ones checked, or `fallback` for all. */
-export function checkOffsets(offset: unknown, batch: number, fallback: number): readonly number[] {
-  if (offset === undefined) return new Array<number>(batch).fill(fallback);
-  const one = typeof offset === "number";
-  if (!one && !(Array.isArray(offset) && offset.every((value) => typeof value === "number"))) {
-    throw new TypeError(
-      `${cannot}: \`offset\` must be a number or one per batch, got ${kindOf(offset)}`,
-    );
-  }
-  const offsets = one ? new Array<number>(batch).fill(offset) : offset;
-  if (!offsets.every(isWhole)) {
-    throw new RangeError(`${cannot}: \`offset\` must be whole, got ${offset}`);
-  }
-  if (offsets.length !== batch) {
-    throw new RangeError(
-      `${cannot}: \`offset\` must have one number per batch, B = ${batch}, got ${offsets.length}`,
-    );
-  }
-  return offsets;
-}
-
-/** How many keys of each batch count, or `null` for all. */
-export function checkLengths(
-  lengths: unknown,
-  batch: number,
-  keys: number,
-): readonly number[] | null {
-  if (lengths === undefined) return null;
-  const { length } = Object(lengths) as ArrayLike<number>;
-  if (typeof lengths !== "object" || lengths === null || !isWhole(length)) {
-    throw new TypeError(
-      `${cannot}: \`kvLengths\` must be an array of one number per batch, got ${kindOf(lengths)}`,
-    );
-  }
-  if (length !== batch) {
-    throw new RangeError(
-      `${cannot}: \`kvLengths\` must have one number per batch, B = ${batch}, got ${length}`,
-    );
-  }
-  const given = Array.from(lengths as ArrayLike<number>);
-  const wrong = given.findIndex((count) => !isExtent(count) || count > keys);
-  if (wrong < 0) return given;
-  throw new RangeError(
-    `${cannot}: \`kvLengths\` must be whole numbers from 0 to Nk = ${keys}, got ${
-      kindOf(given[wrong])
-    }`,
-  );
-}
-
-function checkWindow(window: unknown): void {
-  if (window === undefined) return;
-  const isSide = (side: unknown) => side === null || side === Infinity || isWhole(side);
-  if (!Array.isArray(window) || window.length !== 2 || !window.every(isSide)) {
-    throw new TypeError(
-      `${cannot}: \`window\` must be [left, right] of whole numbers or null, got ${
-        Array.isArray(window) ? `[${window.map(kindOf)}]` : kindOf(window)
-      }`,
-    );
-  }
-  if (window.every((side) => side === null || side >= 0)) return;
-  throw new RangeError(`${cannot}: \`window\` must not be negative, got [${window.map(kindOf)}]`);
 }
 
 /** Checks the tensor to write into: its shape, and that no two of its elements are one. */

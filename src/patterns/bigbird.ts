@@ -1,0 +1,88 @@
+/**
+ * The pattern of BigBird.
+ *
+ * @module
+ */
+
+import { type BlockMask, blocksOf } from "../block_mask.ts";
+import { fromKeyBlocks } from "./own_block.ts";
+import { type BlockMaskSize, checkObject, checkSize, checkWhole } from "./size.ts";
+
+/** What a query block sees, counted in blocks of the mask. */
+export interface BigBirdPattern {
+  /** Block size, instead of that of the size. */
+  readonly block?: BlockMaskSize["block"];
+  /**
+   * Blocks of the window: `floor(window / 2)` on each side, and the query block's own. An even
+   * number is as the next odd one.
+   */
+  readonly window: number;
+  /** The first so many blocks see every key block, and every query block sees them. */
+  readonly global: number;
+  /**
+   * Blocks drawn at random for each query block, beside those of the window and the global ones.
+   */
+  readonly random: number;
+  /** Where the draws begin, from 0 to 2^32 - 1; 0 by default. The same seed gives the same mask. */
+  readonly seed?: number;
+}
+
+/**
+ * BigBird (arXiv 2007.14062, section 2 and appendix D): of whole blocks a sliding window, global
+ * ones and random ones, other random ones for every head and the same for every batch. A query
+ * block's own key block is the one in which its first query stands. Sees both ways; for a decoder,
+ * `.and(blockMask.causal(size))`.
+ *
+ * @param pattern Window, global and random blocks; of random ones there may be fewer left.
+ * @param size Extents and blocks.
+ * @throws {TypeError} When an argument is of a wrong kind.
+ * @throws {RangeError} When a number is out of range, or the blocks are too many.
+ */
+export function bigbird(pattern: BigBirdPattern, size: BlockMaskSize): BlockMask {
+  checkObject("pattern", pattern, ["block", "window", "global", "random", "seed"]);
+  const { window, global, random, seed = 0 } = pattern;
+  checkWhole("window", window, 1);
+  checkWhole("global", global);
+  checkWhole("random", random);
+  checkWhole("seed", seed, 0, 2 ** 32 - 1);
+  const checked = checkSize(pattern.block === undefined ? size : { ...size, block: pattern.block });
+  const [, keyBlocks] = blocksOf(checked);
+  const first = Math.min(global, keyBlocks), side = Math.floor(window / 2);
+  return fromKeyBlocks(checked, (own, h, queryBlock) => {
+    if (own >= 0 && own < first) return range(0, keyBlocks);
+    // The window past the global blocks, and what is left beside both.
+    const from = Math.min(keyBlocks, Math.max(first, own - side));
+    const to = Math.max(from, Math.min(keyBlocks, own + side + 1));
+    const rest = keyBlocks - first - (to - from);
+    const drawn = draw(random, rest, seeded(seed, h, queryBlock))
+      .map((index) => first + index < from ? first + index : index + first + to - from);
+    return [...range(0, first), ...range(from, to), ...drawn];
+  });
+}
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from }, (_, index) => from + index);
+}
+
+/** `count` numbers below `total`, none twice: Floyd's method, CACM 30 (1987), page 754. */
+function draw(count: number, total: number, random: () => number): number[] {
+  const drawn = new Set<number>();
+  for (let last = Math.max(0, total - count); last < total; last++) {
+    const number = Math.floor(random() * (last + 1));
+    drawn.add(drawn.has(number) ? last : number);
+  }
+  return [...drawn];
+}
+
+/** Numbers of `[0, 1)`, other ones for other seeds: Mulberry32, whose state takes in each seed. */
+function seeded(...seeds: number[]): () => number {
+  let state = 0;
+  const next = () => {
+    state = state + 0x6d2b79f5 | 0;
+    let t = Math.imul(state ^ state >>> 15, state | 1);
+    t ^= t + Math.imul(t ^ t >>> 7, t | 61);
+    return (t ^ t >>> 14) >>> 0;
+  };
+  for (const seed of seeds) state = next() ^ seed;
+  return () => next() / 2 ** 32;
+}

@@ -1,0 +1,127 @@
+/**
+ * Masks that are given element by element.
+ *
+ * @module
+ */
+
+import { type BlockMask, cannot, fromRuns, type Runs } from "../block_mask.ts";
+import type { BooleanTensor } from "../options.ts";
+import { contiguousStrides, sizeOf } from "../tensor.ts";
+import { isExtent, kindOf } from "../validate/words.ts";
+import { type BlockMaskSize, checkObject, checkSize } from "./size.ts";
+
+/** Whether a query sees a key. */
+export type Keeps = (b: number, h: number, query: number, key: number) => boolean;
+
+/**
+ * Asks a function about every element, `batch * heads * queries * keys` of them.
+ *
+ * @param keeps Whether query `q` of head `h` of batch `b` sees key `k`; asked in ascending order.
+ * @param size Extents and blocks.
+ * @throws {TypeError} When an argument is of a wrong kind.
+ * @throws {RangeError} When a number is out of range, or the blocks are too many.
+ */
+export function fromFunction(keeps: Keeps, size: Omit<BlockMaskSize, "offset">): BlockMask {
+  if (typeof keeps !== "function") {
+    throw new TypeError(`${cannot}: \`keeps\` must be a function, got ${kindOf(keeps)}`);
+  }
+  const checked = checkSize(size, ["offset"]);
+  return fromRuns(checked, runsWhere(keeps, checked.keys));
+}
+
+function runsWhere(keeps: Keeps, keys: number): Runs {
+  return (b, h, query, add) => {
+    let from = -1;
+    for (let key = 0; key < keys; key++) {
+      const kept = keeps(b, h, query, key);
+      if (kept && from < 0) from = key;
+      if (!kept && from >= 0) {
+        add(from, key);
+        from = -1;
+      }
+    }
+    if (from >= 0) add(from, keys);
+  };
+}
+
+/**
+ * Reads a mask of 0 and 1, as the option `mask` of `attention()` takes it.
+ *
+ * @param mask `[Nq, Nk]`, `[H, Nq, Nk]` or `[B, H, Nq, Nk]`, any strides; not 0 = sees. A
+ * `Uint32Array` holds 32 elements a word, lowest bit first.
+ * @param options `block`: queries and keys of a block, 64 by default.
+ * @throws {TypeError} When an argument is of a wrong kind.
+ * @throws {RangeError} When shape, strides and offset do not fit `data`, or the blocks are too
+ * many.
+ */
+export function fromDense(
+  mask: BooleanTensor,
+  options: Pick<BlockMaskSize, "block"> = {},
+): BlockMask {
+  const data = checkDense(mask);
+  checkObject("options", options, ["block"]);
+  const { shape, strides = contiguousStrides(shape), offset = 0 } = mask;
+  const missing = 4 - shape.length;
+  const [batch, heads, queries, keys] = [...new Array<number>(missing).fill(1), ...shape];
+  const [sb, sh, sq, sk] = [...new Array<number>(missing).fill(0), ...strides];
+  const size = checkSize({ ...options, batch, heads, queries, keys });
+  const packed = data instanceof Uint32Array;
+  const keeps: Keeps = (b, h, query, key) => {
+    const e = offset + b * sb + h * sh + query * sq + key * sk;
+    return (packed ? data[Math.floor(e / 32)] >> e % 32 & 1 : data[e]) !== 0;
+  };
+  return fromRuns(size, runsWhere(keeps, keys));
+}
+
+/** Checks a mask by itself; gives its data. */
+function checkDense(mask: unknown): Uint8Array | Uint32Array {
+  checkObject("mask", mask, ["data", "shape", "dtype", "strides", "offset"]);
+  const { data, shape, dtype, strides, offset = 0 } = mask;
+  if (!(data instanceof Uint8Array || data instanceof Uint32Array)) {
+    throw new TypeError(
+      `${cannot}: \`mask.data\` must be a Uint8Array or Uint32Array, got ${kindOf(data)}`,
+    );
+  }
+  const perElement = data instanceof Uint8Array ? 1 : 32;
+  const stored = perElement === 1 ? "u8" : "bit";
+  if (dtype !== undefined && dtype !== stored) {
+    throw new TypeError(
+      `${cannot}: \`mask.dtype\` must be ${stored} for a ${kindOf(data)}, got ${kindOf(dtype)}`,
+    );
+  }
+  checkExtents("shape", shape);
+  if (shape.length < 2 || shape.length > 4) {
+    throw new RangeError(
+      `${cannot}: \`mask\` must have rank 2 [Nq, Nk], 3 [H, Nq, Nk] or 4 [B, H, Nq, Nk], ` +
+        `got [${shape}]`,
+    );
+  }
+  const steps = strides ?? contiguousStrides(shape);
+  checkExtents("strides", steps);
+  checkExtents("offset", [offset]);
+  if (steps.length !== shape.length) {
+    throw new RangeError(
+      `${cannot}: \`mask.strides\` must have one number per axis of [${shape}], got [${steps}]`,
+    );
+  }
+  const last = shape.reduce(
+    (sum, extent, axis) => sum + (extent - 1) * steps[axis],
+    Number(offset),
+  );
+  const needed = sizeOf(shape) === 0 ? 0 : last + 1, length = data.length * perElement;
+  if (needed <= length) return data;
+  throw new RangeError(
+    `${cannot}: \`mask\` with shape [${shape}], strides [${steps}] and offset ${offset} ` +
+      `needs ${needed} elements, \`data\` has ${length}`,
+  );
+}
+
+function checkExtents(name: string, value: unknown): asserts value is readonly number[] {
+  if (!Array.isArray(value)) {
+    throw new TypeError(`${cannot}: \`mask.${name}\` must be an array, got ${kindOf(value)}`);
+  }
+  if (value.every(isExtent)) return;
+  throw new RangeError(
+    `${cannot}: \`mask.${name}\` must be whole numbers >= 0, got ${value.map(kindOf)}`,
+  );
+}

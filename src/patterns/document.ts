@@ -1,0 +1,42 @@
+/**
+ * Several documents in one sequence.
+ *
+ * @module
+ */
+
+import { type BlockMask, fromRuns } from "../block_mask.ts";
+import { type BlockMaskSize, checkNumbers, checkObject, checkSize, runsOf } from "./size.ts";
+
+/** The document of each position, or of each query and of each key. */
+export type DocumentIds =
+  | ArrayLike<number>
+  | { readonly queries: ArrayLike<number>; readonly keys: ArrayLike<number> };
+
+/**
+ * A query sees the keys of its own document; for a decoder, `.and(blockMask.causal(size))`.
+ *
+ * @param ids Document of each position, any numbers in any order; or `{ queries, keys }`.
+ * @param size Blocks, batches and heads; the extents are the lengths of `ids`.
+ * @throws {TypeError} When an argument is of a wrong kind.
+ * @throws {RangeError} When a number is out of range, or the blocks are too many.
+ */
+export function document(
+  ids: DocumentIds,
+  size: Pick<BlockMaskSize, "block" | "batch" | "heads"> = {},
+): BlockMask {
+  const isPair = typeof ids === "object" && ids !== null && "queries" in ids;
+  const queries = isPair ? checkNumbers("ids.queries", ids.queries) : checkNumbers("ids", ids);
+  const keys = isPair ? checkNumbers("ids.keys", ids.keys) : queries;
+  checkObject("size", size, ["batch", "heads", "block"]);
+  const positions = new Map<number, number[]>();
+  keys.forEach((id, key) => {
+    const list = positions.get(id);
+    if (list) list.push(key);
+    else positions.set(id, [key]);
+  });
+  const runs = new Map([...positions].map(([id, list]) => [id, runsOf(list)]));
+  const checked = checkSize({ ...size, queries: queries.length, keys: keys.length });
+  return fromRuns(checked, (_b, _h, query, add) => {
+    for (const [from, to] of runs.get(queries[query]) ?? []) add(from, to);
+  });
+}

@@ -1,0 +1,33 @@
+/**
+ * Patterns of block masks. All are made without a look at every element where the pattern is known;
+ * `.and()`, `.or()` and `.not()` combine them.
+ *
+ * ```ts
+ * import { blockMask } from "@flashtile/attention";
+ *
+ * const size = { queries: 512, block: 64 };
+ * const mask = blockMask.longformer({ window: 257, global: [0] }, size)
+ *   .and(blockMask.causal(size));
+ * console.log(String(mask));
+ * // BlockMask [1, 1, 512, 512], blocks of 64 x 64, density 0.222
+ * // +.......
+ * // #+......
+ * // +#+.....
+ * // ++#+....
+ * // +.+#+...
+ * // +..+#+..
+ * // +...+#+.
+ * // +....+#+
+ * ```
+ *
+ * @module
+ */
+
+export { bigbird, type BigBirdPattern } from "./bigbird.ts";
+export { butterfly } from "./butterfly.ts";
+export { causal, prefix } from "./causal.ts";
+export { fromDense, fromFunction, type Keeps } from "./dense.ts";
+export { document, type DocumentIds } from "./document.ts";
+export { longformer, type LongformerPattern } from "./longformer.ts";
+export type { BlockMaskSize } from "./size.ts";
+export { dilated, type DilatedPattern, type Window, window } from "./window.ts";

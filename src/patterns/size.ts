@@ -1,0 +1,123 @@
+/**
+ * How large a mask is to be, as callers say it, and the checks that all patterns share.
+ *
+ * @module
+ */
+
+import { cannot, type Grid } from "../block_mask.ts";
+import { checkKeys, isWhole, kindOf } from "../validate/words.ts";
+
+/** Extents of a mask, its blocks, and where its queries stand. */
+export interface BlockMaskSize {
+  /** Queries, Nq. */
+  readonly queries: number;
+  /** Keys, Nk; as many as queries by default. */
+  readonly keys?: number;
+  /** Batches; 1, the default, is shared by all. */
+  readonly batch?: number;
+  /** Query heads; 1, the default, is shared by all. */
+  readonly heads?: number;
+  /**
+   * Queries and keys of a block, or one number for both; 64 by default. Need not divide the
+   * extents.
+   */
+  readonly block?: number | readonly [queries: number, keys: number];
+  /**
+   * Position of query 0 among the keys, possibly negative: query `i` stands on key `i + offset`. By
+   * default `keys - queries`, as with `causal` of `attention()`: the last query stands on the last
+   * key.
+   */
+  readonly offset?: number;
+}
+
+/** A checked size. */
+export interface Size extends Grid {
+  readonly offset: number;
+}
+
+const sizeNames = ["queries", "keys", "batch", "heads", "block", "offset"];
+
+/** Checks a size, and fills in its defaults; `unused` has no meaning to the pattern. */
+export function checkSize(size: unknown, unused: readonly string[] = []): Size {
+  checkObject("size", size, sizeNames.filter((name) => !unused.includes(name)));
+  const { queries, keys = queries, batch = 1, heads = 1, block = 64, offset } = size;
+  checkWhole("queries", queries);
+  checkWhole("keys", keys);
+  checkWhole("batch", batch, 1);
+  checkWhole("heads", heads, 1);
+  const given: unknown = typeof block === "number" ? [block, block] : block;
+  const isPair = Array.isArray(given) && given.length === 2;
+  if (!isPair || !given.every((extent) => typeof extent === "number")) {
+    throw new TypeError(
+      `${cannot}: \`block\` must be a number or [queries, keys], got ${
+        Array.isArray(given) ? `[${given.map(kindOf)}]` : kindOf(given)
+      }`,
+    );
+  }
+  if (!given.every((extent) => isWhole(extent) && extent >= 1)) {
+    const got = typeof block === "number" ? block : `[${given.map(kindOf)}]`;
+    throw new RangeError(`${cannot}: \`block\` must be whole numbers >= 1, got ${got}`);
+  }
+  if (offset !== undefined) checkWhole("offset", offset, -Infinity);
+  return {
+    queries,
+    keys,
+    batch,
+    heads,
+    block: Object.freeze([given[0], given[1]] as const),
+    offset: offset ?? keys - queries,
+  };
+}
+
+/** Checks that `value` is an object of nothing but `known`. */
+export function checkObject(
+  name: string,
+  value: unknown,
+  known: readonly string[],
+): asserts value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) {
+    throw new TypeError(`${cannot}: \`${name}\` must be an object, got ${kindOf(value)}`);
+  }
+  checkKeys(value, known, cannot);
+}
+
+/** Checks a whole number from `least` to `most`. */
+export function checkWhole(
+  name: string,
+  value: unknown,
+  least = 0,
+  most = Infinity,
+): asserts value is number {
+  if (isWhole(value) && value >= least && value <= most) return;
+  const Kind = typeof value === "number" ? RangeError : TypeError;
+  const bounds = most < Infinity
+    ? ` from ${least} to ${most}`
+    : least > -Infinity
+    ? ` >= ${least}`
+    : "";
+  throw new Kind(`${cannot}: \`${name}\` must be a whole number${bounds}, got ${kindOf(value)}`);
+}
+
+/** Checks an array of numbers of any kind. */
+export function checkNumbers(name: string, value: unknown): readonly number[] {
+  const isList = typeof value === "object" && isWhole((value as ArrayLike<unknown> | null)?.length);
+  const numbers = isList ? Array.from(value as ArrayLike<unknown>) : [];
+  const wrong = numbers.findIndex((number) => typeof number !== "number");
+  if (isList && wrong < 0) return numbers as number[];
+  throw new TypeError(
+    `${cannot}: \`${name}\` must be an array of numbers, got ${
+      isList ? `${kindOf(numbers[wrong])} in it` : kindOf(value)
+    }`,
+  );
+}
+
+/** Runs `[from, to)` of ascending positions. */
+export function runsOf(positions: Iterable<number>): readonly [from: number, to: number][] {
+  const runs: [number, number][] = [];
+  for (const position of positions) {
+    const last = runs.at(-1);
+    if (last?.[1] === position) last[1]++;
+    else runs.push([position, position + 1]);
+  }
+  return runs;
+}

@@ -1,0 +1,73 @@
+/**
+ * Sliding windows, with and without gaps.
+ *
+ * @module
+ */
+
+import { type BlockMask, cannot, fromRuns } from "../block_mask.ts";
+import { isWhole, kindOf } from "../validate/words.ts";
+import { type BlockMaskSize, checkObject, checkSize, checkWhole } from "./size.ts";
+
+/** Keys to the left and to the right; `null` and `Infinity` are open. */
+export type Window = readonly [left: number | null, right: number | null];
+
+/** A window with gaps. */
+export interface DilatedPattern {
+  /** How far the window reaches, in keys. */
+  readonly window: Window;
+  /** Only keys at a distance that is a multiple of this are seen; 1 = all. */
+  readonly dilation: number;
+}
+
+/**
+ * Query `i` sees the keys `i + offset - left <= j <= i + offset + right`, as with the option
+ * `window` of `attention()`.
+ *
+ * @param window `[left, right]`, whole numbers of at least 0; `null` and `Infinity` are open.
+ * @param size Extents and blocks.
+ * @throws {TypeError} When an argument is of a wrong kind.
+ * @throws {RangeError} When a number is out of range, or the blocks are too many.
+ */
+export function window(window: Window, size: BlockMaskSize): BlockMask {
+  return dilated({ window, dilation: 1 }, size);
+}
+
+/**
+ * As `window`, but only keys at a distance from `i + offset` that is a multiple of `dilation`.
+ *
+ * @param pattern The window and its gaps.
+ * @param size Extents and blocks.
+ * @throws {TypeError} When an argument is of a wrong kind.
+ * @throws {RangeError} When a number is out of range, or the blocks are too many.
+ */
+export function dilated(pattern: DilatedPattern, size: BlockMaskSize): BlockMask {
+  checkObject("pattern", pattern, ["window", "dilation"]);
+  const { window, dilation } = pattern;
+  checkWindow(window);
+  checkWhole("dilation", dilation, 1);
+  const checked = checkSize(size);
+  const [left, right] = window.map((side) => side ?? Infinity);
+  return fromRuns(checked, (_b, _h, query, add) => {
+    const position = query + checked.offset;
+    const first = Math.max(0, position - left), end = Math.min(checked.keys, position + right + 1);
+    if (dilation === 1) return add(first, end);
+    // The first key of the window at a whole number of steps before or after the position.
+    const gap = (position - first) % dilation;
+    for (let key = first + (gap < 0 ? gap + dilation : gap); key < end; key += dilation) {
+      add(key, key + 1);
+    }
+  });
+}
+
+function checkWindow(window: unknown): asserts window is Window {
+  const isSide = (side: unknown) => side === null || typeof side === "number";
+  const expected = `${cannot}: \`window\` must be [left, right] of whole numbers >= 0 or null`;
+  if (!Array.isArray(window) || window.length !== 2 || !window.every(isSide)) {
+    const got = Array.isArray(window) ? `[${window.map(kindOf)}]` : kindOf(window);
+    throw new TypeError(`${expected}, got ${got}`);
+  }
+  if (window.every((side) => side === null || side === Infinity || (isWhole(side) && side >= 0))) {
+    return;
+  }
+  throw new RangeError(`${expected}, got [${window.map(kindOf)}]`);
+}

@@ -1,0 +1,87 @@
+/**
+ * Checks of options by themselves: names, kinds and ranges.
+ *
+ * @module
+ */
+
+import { type AttentionOptions, optionNames } from "../options.ts";
+import { cannot, checkKeys, isWhole, kindOf } from "./words.ts";
+
+/** Checks the options by themselves: names and kinds. */
+export function checkOptions(options: unknown): asserts options is AttentionOptions {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`${cannot}: options must be an object, got ${kindOf(options)}`);
+  }
+  checkKeys(options, optionNames, cannot);
+  const given = options as Record<keyof AttentionOptions, unknown>;
+  checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"]);
+  checkOneOf("layout", given.layout, ["bhnd", "bnhd"]);
+  checkOneOf("lse", given.lse, [true, false]);
+  checkWindow(given.window);
+  checkSoftcap(given.softcap);
+  if (given.scale !== undefined) {
+    if (typeof given.scale !== "number") {
+      throw new TypeError(`${cannot}: \`scale\` must be a number, got ${kindOf(given.scale)}`);
+    }
+    // As the kernels use it: in f32, with the exponential's log2(e) in it.
+    if (!Number.isFinite(Math.fround(given.scale * Math.LOG2E))) {
+      throw new RangeError(`${cannot}: \`scale\` must be finite in f32, got ${given.scale}`);
+    }
+  }
+  if (given.onProgress !== undefined && typeof given.onProgress !== "function") {
+    throw new TypeError(
+      `${cannot}: \`onProgress\` must be a function, got ${kindOf(given.onProgress)}`,
+    );
+  }
+  checkSignal(given.signal);
+  const { encoder } = given;
+  if (
+    encoder !== undefined &&
+    typeof (encoder as GPUCommandEncoder | null)?.beginComputePass !== "function"
+  ) {
+    throw new TypeError(
+      `${cannot}: \`encoder\` must be a GPUCommandEncoder, got ${kindOf(encoder)}`,
+    );
+  }
+}
+
+function checkSoftcap(softcap: unknown): void {
+  if (softcap === undefined) return;
+  if (typeof softcap !== "number") {
+    throw new TypeError(`${cannot}: \`softcap\` must be a number, got ${kindOf(softcap)}`);
+  }
+  // As the kernels use it: in f32, where its inverse must be a number too.
+  const rounded = Math.fround(softcap * Math.LOG2E);
+  if (softcap === 0 || (rounded >= 2 ** -100 && rounded <= 2 ** 100)) return;
+  throw new RangeError(
+    `${cannot}: \`softcap\` must be from 1e-30 to 1e30, or 0 for none, got ${softcap}`,
+  );
+}
+
+function checkOneOf(name: string, value: unknown, allowed: readonly unknown[]): void {
+  if (value === undefined || allowed.includes(value)) return;
+  throw new TypeError(
+    `${cannot}: \`${name}\` must be one of ${allowed.map(kindOf).join(", ")}, got ${kindOf(value)}`,
+  );
+}
+
+function checkSignal(signal: unknown): void {
+  // By shape, not by class: signals also come from polyfills and other realms.
+  if (signal === undefined) return;
+  if (typeof (signal as AbortSignal | null)?.aborted === "boolean") return;
+  throw new TypeError(`${cannot}: \`signal\` must be an AbortSignal, got ${kindOf(signal)}`);
+}
+
+function checkWindow(window: unknown): void {
+  if (window === undefined) return;
+  const isSide = (side: unknown) => side === null || side === Infinity || isWhole(side);
+  if (!Array.isArray(window) || window.length !== 2 || !window.every(isSide)) {
+    throw new TypeError(
+      `${cannot}: \`window\` must be [left, right] of whole numbers or null, got ${
+        Array.isArray(window) ? `[${window.map(kindOf)}]` : kindOf(window)
+      }`,
+    );
+  }
+  if (window.every((side) => side === null || side >= 0)) return;
+  throw new RangeError(`${cannot}: \`window\` must not be negative, got [${window.map(kindOf)}]`);
+}

@@ -1,0 +1,86 @@
+/**
+ * What the options of a call mean for each score, read by itself: the tests' own words for what
+ * `docs/SEMANTICS.md` says.
+ *
+ * @module
+ */
+
+import type { BooleanTensor, Tensor } from "@flashtile/attention";
+import type { Meaning, Problem } from "./problem.ts";
+
+/** Reads the element for a score. */
+type Read = (b: number, h: number, i: number, j: number) => number;
+
+/** Reads a tensor over `[B, Hq, Nq, Nk]` whose axes are full or 1 and may be missing. */
+export function broadcastReader(tensor: Tensor | BooleanTensor): Read {
+  const { shape, offset = 0 } = tensor, data = tensor.data as Float32Array | Uint32Array;
+  const strides = tensor.strides ??
+    shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
+  const missing = 4 - shape.length;
+  const step = (axis: number) => {
+    const at = axis - missing;
+    return at < 0 || shape[at] === 1 ? 0 : strides[at];
+  };
+  const steps = [step(0), step(1), step(2), step(3)];
+  const bits = data instanceof Uint32Array;
+  return (b, h, i, j) => {
+    const element = offset + b * steps[0] + h * steps[1] + i * steps[2] + j * steps[3];
+    return bits ? data[Math.floor(element / 32)] >>> (element % 32) & 1 : data[element];
+  };
+}
+
+/** What one row's scores are changed by, and which of its keys it sees. */
+export interface RowMeaning {
+  readonly sees: (j: number) => boolean;
+  /** Distance of a key from the one that the row is aligned with. */
+  readonly distance: (j: number) => number;
+  readonly bias: (j: number) => number;
+  readonly slope: number;
+  readonly sink: number;
+}
+
+/** Where a row is: in a batch, or in a packed sequence. */
+function placeOf({ sizes }: Problem, { cuSeqlens }: Meaning, b: number, i: number) {
+  const { Nq, Nk } = sizes;
+  if (!cuSeqlens) return { segment: b, first: 0, keys: Nk, queries: Nq, at: i };
+  const ends = Array.from(cuSeqlens.q).slice(1), segment = ends.findIndex((end) => i < end);
+  const begin = cuSeqlens.q[segment], first = cuSeqlens.k[segment];
+  return {
+    ...{ segment, first },
+    keys: cuSeqlens.k[segment + 1] - first,
+    queries: cuSeqlens.q[segment + 1] - begin,
+    at: i - begin,
+  };
+}
+
+/** What a call's options mean, row by row. */
+export function meaningOf(
+  problem: Problem,
+  meaning: Meaning,
+): (b: number, h: number, i: number) => RowMeaning {
+  const { causal, window, kvLengths, offset, blockMask } = meaning;
+  const biasAt = meaning.bias && broadcastReader(meaning.bias as Tensor);
+  const maskAt = meaning.mask && broadcastReader(meaning.mask);
+  const slopeAt = meaning.alibi && broadcastReader(meaning.alibi);
+  const sinkAt = meaning.sinks && broadcastReader(meaning.sinks);
+  const [left, right] = [window?.[0] ?? Infinity, window?.[1] ?? Infinity];
+  return (b, h, i) => {
+    const { segment, first, keys, queries, at } = placeOf(problem, meaning, b, i);
+    const given = typeof offset === "object" ? offset[segment] : offset;
+    const aligned = at + (given ?? (causal === "top-left" ? 0 : keys - queries));
+    const last = Math.min(aligned + right, causal ? aligned : Infinity);
+    const count = kvLengths?.[segment] ?? keys;
+    return {
+      sees: (j) => {
+        const local = j - first;
+        return local >= 0 && local < count && local >= aligned - left && local <= last &&
+          (!maskAt || maskAt(b, h, i, j) !== 0) && (!blockMask || blockMask.keeps(b, h, i, j)) &&
+          (!biasAt || biasAt(b, h, i, j) !== -Infinity);
+      },
+      distance: (j) => Math.abs(aligned - (j - first)),
+      bias: (j) => biasAt?.(b, h, i, j) ?? 0,
+      slope: slopeAt?.(0, 0, segment, h) ?? 0,
+      sink: sinkAt?.(0, 0, 0, h) ?? -Infinity,
+    };
+  };
+}
