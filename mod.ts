@@ -22,6 +22,14 @@ export {
   capabilities,
   type CapabilityOptions,
 } from "./src/capabilities.ts";
+export type {
+  AppendOptions,
+  CacheAttentionOptions,
+  Kept,
+  KvCache,
+  KvCacheOptions,
+} from "./src/cache/kv_cache.ts";
+export type { CacheDType } from "./src/cache/store.ts";
 export { attention } from "./src/default_engine.ts";
 export type { DType, HostData, TensorData } from "./src/dtype.ts";
 export { createEngine, type Engine, type EngineOptions, type WarmupOptions } from "./src/engine.ts";

@@ -17,8 +17,12 @@ import * as job from "./job.gen";
 import { PANEL, packQueries, unpackRows } from "./layout";
 import * as mask from "./mask";
 import { mergePanel } from "./merge";
+import { accumulateFour, accumulateOne, dotFour, dotOne } from "./few";
+import { INT8, elementBytes, widenTile } from "./pages";
+import { accumulateOneByte, dotOneByte, quantizeRow } from "./quantized";
 import { addBias, subtractDistances } from "./scores";
 import { softmax } from "./softmax";
+import { BF16, brain, F16, F32, half } from "./storage";
 import { cap_f32_2x8 } from "./tanh.gen";
 
 const LN_2: f64 = 0.6931471805599453;
@@ -55,8 +59,15 @@ function panelBytes(record: usize): usize {
 
 const TILE_BOUNDS: usize = 0;
 const TILE_ROWS: usize = 64;
-const TILE_VALUES: usize = 96;
-const TILE_LANES: usize = 112;
+const TILE_FINITE: usize = 96; // whether the tile's values are finite, once that is known
+const TILE_FIRST: usize = 100; // the tile's first key, a multiple of 4
+const TILE_K: usize = 104; // where the panels of its keys begin, and the columns of its values
+const TILE_V: usize = 108;
+const TILE_COLUMNS: usize = 112; // bytes from one group of columns to the next
+const TILE_KEYS: usize = 116; // keys of the tile, a multiple of 4
+const TILE_SCALES: usize = 120; // scales of its keys; pageKeys numbers behind those of its values
+const TILE_STORED: usize = 124; // 1 where it is in a page as it is stored there, and not f32
+const TILE_LANES: usize = 128;
 
 // @ts-ignore: decorator
 @inline
@@ -64,9 +75,42 @@ function tileBytes(keys: usize): usize {
   return (keys << 5) + TILE_LANES + ((keys + mask.LANES_SLACK + 15) & ~15);
 }
 
+// Bytes of a tile of a cache's keys and values in f32, where they are stored in another way.
+function wideBytes(record: usize): usize {
+  if (job.pages(record) == 0 || job.pageStorage(record) == F32) return 0;
+  return job.tileKeys(record) * ((job.dim(record) << 2) + (outputBytes(record) >> 3));
+}
+
+// Queries and weights that are rounded for eight-bit keys and values: of each query its pairs, then its
+// scale; then the pairs of one query's weights.
+
+// @ts-ignore: decorator
+@inline
+function roundedStride(record: usize): usize {
+  return (((job.dim(record) + 3) & ~3) << 1) + 8;
+}
+
+function roundedBytes(record: usize): usize {
+  if (job.pages(record) == 0 || job.pageStorage(record) != INT8) return 0;
+  return PANEL * roundedStride(record) + (job.tileKeys(record) << 1) + 8;
+}
+
+// Where the panels begin in tile memory.
+function panelsAt(record: usize): usize {
+  return tileBytes(job.tileKeys(record)) + ((wideBytes(record) + roundedBytes(record) + 15) & ~15);
+}
+
 // Bytes of tile memory that the job needs, at 16-byte alignment.
 export function scratchBytes(record: usize): usize {
-  return (job.tileRows(record) / PANEL) * panelBytes(record) + tileBytes(job.tileKeys(record));
+  return (job.tileRows(record) / PANEL) * panelBytes(record) + panelsAt(record);
+}
+
+// Query rows of a job.
+
+// @ts-ignore: decorator
+@inline
+function rowsOf(record: usize): usize {
+  return job.positions(record) * job.group(record);
 }
 
 // Address of a row in an array of [positions][group].
@@ -207,17 +251,102 @@ function readMasks(
   return mask.classOf(lanes + (from - begin), count);
 }
 
-// Scores of a panel and `groups` times four keys from `from` on.
-function dotScores(record: usize, panel: usize, s: usize, from: usize, groups: usize): void {
+// Scores of a panel and `groups` times four keys [groups][dim][4].
+function dotScores(record: usize, panel: usize, k: usize, s: usize, groups: usize): void {
   const dim = job.dim(record), splats = job.splats(record);
-  let k = job.k(record) + (from >> 2) * (dim << 4), at = s;
   for (let group: usize = 0; group < groups; group++) {
-    if (splats == 4) dot_f32_4x8_splat4(k, panel, at, dim);
-    else if (splats == 1) dot_f32_4x8_splat1(k, panel, at, dim);
-    else dot_f32_4x8(k, panel, at, dim);
+    if (splats == 4) dot_f32_4x8_splat4(k, panel, s, dim);
+    else if (splats == 1) dot_f32_4x8_splat1(k, panel, s, dim);
+    else dot_f32_4x8(k, panel, s, dim);
     k += dim << 4;
-    at += 128;
+    s += 128;
   }
+}
+
+// o = o * alpha + p v, four columns at a time.
+function accumulate(record: usize, v: usize, columns: usize, p: usize, o: usize, alpha: usize, keys: usize): void {
+  const splats = job.splats(record), row = job.pages(record) == 0 ? job.vKey(record) : 16;
+  for (const end = o + outputBytes(record); o < end; o += 128) {
+    if (splats == 4) accumulate_f32_4x8_splat4(v, row, p, o, alpha, keys);
+    else if (splats == 1) accumulate_f32_4x8_splat1(v, row, p, o, alpha, keys);
+    else accumulate_f32_4x8(v, row, p, o, alpha, keys);
+    v += columns;
+  }
+}
+
+// Scores of few queries and a tile of a page.
+function dotFew(record: usize, panel: usize, tile: usize, k: usize, s: usize, skipped: usize, groups: usize): void {
+  const dim = job.dim(record), storage = job.pageStorage(record);
+  if (storage == INT8) {
+    const padded = (dim + 3) & ~3, scales = <usize>load<u32>(tile, TILE_SCALES) + (skipped << 2);
+    let rounded = roundedAt(record, tile);
+    for (let row: usize = 0; row < rowsOf(record); row++, rounded += roundedStride(record)) {
+      const factor = f32.load(rounded + (padded << 1));
+      dotOneByte(k, rounded, 4, factor, scales, s + (row << 2), padded >> 1, groups);
+    }
+  } else if (job.few(record) == 1) {
+    if (storage == F16) dotOne<half>(k, panel, s, dim, groups);
+    else if (storage == BF16) dotOne<brain>(k, panel, s, dim, groups);
+    else dotOne<f32>(k, panel, s, dim, groups);
+  } else {
+    if (storage == F16) dotFour<half>(k, panel, s, dim, groups);
+    else if (storage == BF16) dotFour<brain>(k, panel, s, dim, groups);
+    else dotFour<f32>(k, panel, s, dim, groups);
+  }
+}
+
+// Where the pairs of the one query begin that eight-bit keys are multiplied with.
+function roundedAt(record: usize, tile: usize): usize {
+  return tile - (job.tileKeys(record) << 5) + tileBytes(job.tileKeys(record)) + ((wideBytes(record) + 15) & ~15);
+}
+
+// o of few queries takes in a tile of a page.
+function accumulateFew(
+  record: usize, tile: usize, v: usize, columns: usize, p: usize, o: usize, alpha: usize, skipped: usize,
+  keys: usize,
+): void {
+  const storage = job.pageStorage(record), end = o + outputBytes(record);
+  if (storage == INT8) {
+    const scales = <usize>load<u32>(tile, TILE_SCALES) + ((<usize>job.pageKeys(record) + skipped) << 2);
+    const weights = roundedAt(record, tile) + PANEL * roundedStride(record);
+    for (let row: usize = 0; row < rowsOf(record); row++) {
+      const lane = row << 2, first = p + lane;
+      for (let key: usize = 0; key < keys; key++) {
+        f32.store(first + (key << 5), f32.load(first + (key << 5)) * f32.load(scales + (key << 2)));
+      }
+      // Sums go in fours: what stands behind the last key is 0.
+      if (keys & 3) store<i64>(weights + ((keys & ~3) << 1), 0);
+      const factor = quantizeRow(first, 32, keys, weights, 4, 32767);
+      accumulateOneByte(
+        v, columns, weights, 4, factor, o + lane, end + lane, f32.load(alpha + lane), keys,
+      );
+    }
+  } else if (job.few(record) == 1) {
+    if (storage == F16) accumulateOne<half>(v, columns, p, o, end, alpha, keys);
+    else if (storage == BF16) accumulateOne<brain>(v, columns, p, o, end, alpha, keys);
+    else accumulateOne<f32>(v, columns, p, o, end, alpha, keys);
+  } else {
+    if (storage == F16) accumulateFour<half>(v, columns, p, o, end, alpha, keys);
+    else if (storage == BF16) accumulateFour<brain>(v, columns, p, o, end, alpha, keys);
+    else accumulateFour<f32>(v, columns, p, o, end, alpha, keys);
+  }
+}
+
+// A tile of a page becomes f32, where it is stored in another way: once for all panels.
+function widen(record: usize, tile: usize): void {
+  if (load<u32>(tile, TILE_STORED) == 0) return;
+  store<u32>(tile, 0, TILE_STORED);
+  const keys = <usize>load<u32>(tile, TILE_KEYS), scales = <usize>load<u32>(tile, TILE_SCALES);
+  const wideK = tile - (job.tileKeys(record) << 5) + tileBytes(job.tileKeys(record));
+  const wideV = wideK + (job.tileKeys(record) * job.dim(record) << 2);
+  widenTile(
+    job.pageStorage(record), <usize>load<u32>(tile, TILE_K), <usize>load<u32>(tile, TILE_V),
+    <usize>load<u32>(tile, TILE_COLUMNS), job.dim(record), job.valueDim(record), keys, scales,
+    scales + (job.pageKeys(record) << 2), wideK, wideV,
+  );
+  store<u32>(tile, <u32>wideK, TILE_K);
+  store<u32>(tile, <u32>wideV, TILE_V);
+  store<u32>(tile, <u32>(keys << 4), TILE_COLUMNS);
 }
 
 // Caps and biases scores of the keys from..padded. Returns whether some bias masks.
@@ -235,16 +364,24 @@ const FINITE: i32 = 1;
 const NOT_FINITE: i32 = 2;
 
 // Whether all values of a tile are finite, looked up once for all of its panels.
-function tileIsFinite(record: usize, tile: usize, from: usize, to: usize): bool {
-  let known = load<i32>(tile, TILE_VALUES);
+function tileIsFinite(record: usize, tile: usize): bool {
+  let known = load<i32>(tile, TILE_FINITE);
   if (known == 0) {
-    const finite = mask.finiteValues(
-      job.v(record), job.vKey(record), job.vColumns(record), job.valueDim(record), from, to,
-    );
-    known = finite ? FINITE : NOT_FINITE;
-    store<i32>(tile, known, TILE_VALUES);
+    widen(record, tile);
+    known = valuesAreFinite(record, tile, 0, <usize>load<u32>(tile, TILE_KEYS)) ? FINITE : NOT_FINITE;
+    store<i32>(tile, known, TILE_FINITE);
   }
   return known == FINITE;
+}
+
+// The same of some keys of a tile, counted from its first.
+function valuesAreFinite(record: usize, tile: usize, from: usize, to: usize): bool {
+  if (from >= to) return true;
+  widen(record, tile);
+  const row = job.pages(record) == 0 ? job.vKey(record) : 16;
+  return mask.finiteValues(
+    <usize>load<u32>(tile, TILE_V), row, <usize>load<u32>(tile, TILE_COLUMNS), job.valueDim(record), from, to,
+  );
 }
 
 // One panel, of the rows from firstRow on, against the keys from..to of a tile, of which it visits
@@ -270,7 +407,13 @@ function attend(
     masked = kind == mask.MIXED;
   }
 
-  dotScores(record, panel, s, from, groups);
+  const few = job.few(record), skipped = from - <usize>load<u32>(tile, TILE_FIRST);
+  if (few == 0) widen(record, tile);
+  const keyBytes: usize = few == 0 ? 4 : elementBytes(job.pageStorage(record));
+  const dim = few != 0 && keyBytes == 1 ? (job.dim(record) + 3) & ~3 : job.dim(record);
+  const k = <usize>load<u32>(tile, TILE_K) + skipped * dim * keyBytes;
+  if (few == 0) dotScores(record, panel, k, s, groups);
+  else dotFew(record, panel, tile, k, s, skipped, groups);
   if (changeScores(record, state, s, from, padded)) {
     if (!masked) mask.seeAll(lanes, padded - from);
     mask.seeFinite(lanes, state + BIAS_ROWS, from, padded);
@@ -296,25 +439,22 @@ function attend(
 
   softmax(s, groups << 2, state + M, state + L, state + ALPHA, state + SHIFT);
 
-  // Values, four columns at a time.
-  let v = job.v(record);
-  const row = job.vKey(record), columns = job.vColumns(record);
+  // Values. Those that some row must not see are looked at, since 0 * NaN would leave a trace.
   const harmless = masked
-    ? tileIsFinite(record, tile, tileFrom & ~3, tileTo)
-    : (from >= fullFrom || mask.finiteValues(v, row, columns, valueDim, from, fullFrom)) &&
-      (fullTo >= to || mask.finiteValues(v, row, columns, valueDim, fullTo, to));
-  v += from * row;
+    ? tileIsFinite(record, tile)
+    : valuesAreFinite(record, tile, skipped, skipped + (fullFrom - from)) &&
+      valuesAreFinite(record, tile, skipped + atEnd, skipped + (to - from));
+  const isStored = load<u32>(tile, TILE_STORED) != 0;
+  const columns = <usize>load<u32>(tile, TILE_COLUMNS), v = <usize>load<u32>(tile, TILE_V);
+  const row = job.pages(record) == 0 ? job.vKey(record) : 16;
   if (!harmless) {
     if (!masked) mask.seeAll(lanes + (fullFrom - from), fullTo - fullFrom);
-    accumulateSeen(v, row, columns, valueDim, s, o, state + ALPHA, lanes, to - from);
-    return;
-  }
-  const splats = job.splats(record);
-  for (let at = o; at < state; at += 128) {
-    if (splats == 4) accumulate_f32_4x8_splat4(v, row, s, at, state + ALPHA, to - from);
-    else if (splats == 1) accumulate_f32_4x8_splat1(v, row, s, at, state + ALPHA, to - from);
-    else accumulate_f32_4x8(v, row, s, at, state + ALPHA, to - from);
-    v += columns;
+    accumulateSeen(v + skipped * row, row, columns, valueDim, s, o, state + ALPHA, lanes, to - from);
+  } else if (few == 0 || !isStored && job.pageStorage(record) != F32) {
+    accumulate(record, v + skipped * row, columns, s, o, state + ALPHA, to - from);
+  } else {
+    const bytes = skipped * 4 * elementBytes(job.pageStorage(record));
+    accumulateFew(record, tile, v + bytes, columns, s, o, state + ALPHA, skipped, to - from);
   }
 }
 
@@ -348,19 +488,64 @@ function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): vo
   }
 }
 
-// The panels of the rows from..to against a run of keys, tile by tile.
+// Says where a tile of `keys` keys from `first` on, a multiple of 4, is: among packed keys and values, or
+// in a page that begins with key `pageFirst`.
+function setTile(record: usize, tile: usize, first: usize, keys: usize, page: usize, pageFirst: usize): void {
+  const dim = job.dim(record);
+  store<i32>(tile, 0, TILE_FINITE);
+  store<u32>(tile, <u32>first, TILE_FIRST);
+  store<u32>(tile, <u32>((keys + 3) & ~3), TILE_KEYS);
+  if (page == 0) {
+    store<u32>(tile, <u32>(job.k(record) + first * (dim << 2)), TILE_K);
+    store<u32>(tile, <u32>(job.v(record) + first * job.vKey(record)), TILE_V);
+    store<u32>(tile, job.vColumns(record), TILE_COLUMNS);
+    store<u32>(tile, 0, TILE_STORED);
+    return;
+  }
+  const storage = job.pageStorage(record), bytes = elementBytes(storage), skipped = first - pageFirst;
+  const depth = storage == INT8 ? (dim + 3) & ~3 : dim;
+  store<u32>(tile, <u32>(page + skipped * depth * bytes), TILE_K);
+  store<u32>(tile, <u32>(page + job.pageValues(record) + skipped * 4 * bytes), TILE_V);
+  store<u32>(tile, <u32>(job.pageKeys(record) * 4 * <i32>bytes), TILE_COLUMNS);
+  store<u32>(tile, <u32>(page + job.pageScales(record) + (skipped << 2)), TILE_SCALES);
+  store<u32>(tile, storage == F32 ? 0 : 1, TILE_STORED);
+}
+
+// The panels of the rows firstRow..rows against a run of keys, tile by tile; of a page, where there is one.
 function attendRun(
   record: usize, scratch: usize, panels: usize, firstRow: usize, rows: usize,
-  from: usize, to: usize, visit: usize,
+  from: usize, to: usize, visit: usize, page: usize, pageFirst: usize,
 ): void {
   const stride = panelBytes(record), tileKeys = job.tileKeys(record);
   while (from < to) {
-    const end = min(to, (from & ~3) + tileKeys);
-    store<i32>(scratch + (tileKeys << 5), 0, TILE_VALUES);
+    const first = from & ~3, end = min(to, first + tileKeys);
+    setTile(record, scratch + (tileKeys << 5), first, end - first, page, pageFirst);
     for (let row = firstRow, panel = panels; row < rows; row += PANEL, panel += stride) {
       attend(record, panel, scratch, row, rows, from, end, visit);
     }
     from = end;
+  }
+}
+
+// The pages of a cache, from the first key on.
+function attendPages(record: usize, scratch: usize, panels: usize, firstRow: usize, rows: usize): void {
+  const keys = job.keys(record), pageKeys = <usize>job.pageKeys(record);
+  let page = job.pages(record);
+  for (let first: usize = 0; first < keys; first += pageKeys, page += 4) {
+    attendRun(
+      record, scratch, panels, firstRow, rows, first, min(first + pageKeys, keys), 0, <usize>load<u32>(page), first,
+    );
+  }
+}
+
+// The few queries of a panel as pairs of whole numbers, for eight-bit keys.
+function roundQueries(record: usize, scratch: usize, panel: usize): void {
+  const dim = job.dim(record), padded = (dim + 3) & ~3;
+  let rounded = roundedAt(record, scratch + (job.tileKeys(record) << 5));
+  for (let row: usize = 0; row < rowsOf(record); row++, rounded += roundedStride(record)) {
+    memory.fill(rounded, 0, padded << 1);
+    const scale = quantizeRow(panel + (row << 2), 32, dim, rounded, 4, 32767);
+    f32.store(rounded + (padded << 1), scale);
   }
 }
 
@@ -371,7 +556,7 @@ function attendVisits(record: usize, scratch: usize, panels: usize, firstRow: us
   const end = <usize>load<u32>(block, 4);
   for (let visit = <usize>load<u32>(block); visit < end; visit += job.VISIT_BYTES) {
     const from = job.visit_from(visit), to = job.visit_to(visit);
-    attendRun(record, scratch, panels, firstRow, rows, from, to, visit);
+    attendRun(record, scratch, panels, firstRow, rows, from, to, visit, 0, 0);
   }
 }
 
@@ -389,16 +574,18 @@ function tileEnd(record: usize, row: usize, rows: usize): usize {
 // that runs it, of scratchBytes(). Where the record has a place for them, the panels are built there
 // and left as they are, for merge().
 export function forward(record: usize, scratch: usize): void {
-  const rows = job.positions(record) * job.group(record);
+  const rows = rowsOf(record);
   const stride = panelBytes(record), kept = job.panels(record);
-  const panels = kept == 0 ? scratch + tileBytes(job.tileKeys(record)) : kept;
+  const panels = kept == 0 ? scratch + panelsAt(record) : kept;
   for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
     end = tileEnd(record, first, rows);
     for (let row = first, panel = panels; row < end; row += PANEL, panel += stride) {
       beginPanel(record, panel, row, end);
     }
-    if (job.visits(record) != 0) attendVisits(record, scratch, panels, first, end);
-    else attendRun(record, scratch, panels, first, end, 0, job.keys(record), 0);
+    if (job.few(record) != 0 && job.pageStorage(record) == INT8) roundQueries(record, scratch, panels);
+    if (job.pages(record) != 0) attendPages(record, scratch, panels, first, end);
+    else if (job.visits(record) != 0) attendVisits(record, scratch, panels, first, end);
+    else attendRun(record, scratch, panels, first, end, 0, job.keys(record), 0, 0, 0);
     if (kept != 0) continue;
     for (let row = first, panel = panels; row < end; row += PANEL, panel += stride) {
       endPanel(record, panel, row, end);
@@ -409,7 +596,7 @@ export function forward(record: usize, scratch: usize): void {
 // The end of a job that was split over keys: `parts` times the panels of one tile, one part after
 // the other. They are merged in ascending order, whoever computed them.
 export function merge(record: usize, parts: usize): void {
-  const rows = job.positions(record) * job.group(record);
+  const rows = rowsOf(record);
   const stride = panelBytes(record), part = ((rows + PANEL - 1) / PANEL) * stride;
   for (let row: usize = 0, panel = job.panels(record); row < rows; row += PANEL, panel += stride) {
     const o = panel + (job.dim(record) << 5), state = panel + stride - STATE;

@@ -2,6 +2,7 @@
 
 export { forward, merge, scratchBytes } from "./forward";
 export { packKeys, packValues } from "./layout";
+export { copyToken, writeTokens } from "./pages";
 
 // Where memory begins that is nobody's yet.
 export function heapBase(): usize {

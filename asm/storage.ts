@@ -16,14 +16,24 @@ export const BF16: i32 = 2;
 // numbers below the normal ones too. What was infinite or NaN comes out as 2^16 or more, where the
 // exponent's bits are all set.
 
+// Constants come from a table: V8 rebuilds a constant vector at each use (see tools/exponential.ts),
+// which took longer than the arithmetic.
+const HALF: usize = memory.data<u32>([
+  0x8fffe000, 0x8fffe000, 0x8fffe000, 0x8fffe000, // sign, exponent and mantissa
+  0x77800000, 0x77800000, 0x77800000, 0x77800000, // 2^112
+  0x47800000, 0x47800000, 0x47800000, 0x47800000, // 2^16
+  0x7f800000, 0x7f800000, 0x7f800000, 0x7f800000, // all bits of an exponent
+], 16);
+
+// Bits are extended by their sign, which thereby comes to its place too.
+
 // @ts-ignore: decorator
 @inline
 function decodeHalf(bits: v128): v128 {
-  const magnitude = i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13);
-  const scaled = f32x4.mul(magnitude, f32x4.splat(reinterpret<f32>(0x77800000)));
-  const special = v128.and(f32x4.ge(scaled, f32x4.splat(65536)), i32x4.splat(0x7f800000));
-  const sign = i32x4.shl(v128.and(bits, i32x4.splat(0x8000)), 16);
-  return v128.or(v128.or(scaled, special), sign);
+  const shifted = v128.and(i32x4.shl(bits, 13), v128.load(HALF));
+  const scaled = f32x4.mul(shifted, v128.load(HALF, 16));
+  const isSpecial = f32x4.ge(f32x4.abs(scaled), v128.load(HALF, 32));
+  return v128.or(scaled, v128.and(isSpecial, v128.load(HALF, 48)));
 }
 
 // f32 to f16, to nearest, ties to even; the bits end up in the lower halves of four lanes.
@@ -65,8 +75,8 @@ function encodeBrain(x: v128): v128 {
 @inline
 export function loadFour<T>(at: usize): v128 {
   if (isFloat<T>()) return v128.load(at);
-  const bits = v128.load_ext<u16>(at);
-  return isSigned<T>() ? decodeHalf(bits) : i32x4.shl(bits, 16);
+  if (isSigned<T>()) return decodeHalf(v128.load_ext<i16>(at));
+  return i32x4.shl(v128.load_ext<u16>(at), 16);
 }
 
 // One element as f32.
@@ -75,8 +85,8 @@ export function loadFour<T>(at: usize): v128 {
 @inline
 export function loadOne<T>(at: usize): f32 {
   if (isFloat<T>()) return load<f32>(at);
-  const bits = i32x4.splat(<i32>load<u16>(at));
-  return f32x4.extract_lane(isSigned<T>() ? decodeHalf(bits) : i32x4.shl(bits, 16), 0);
+  if (isSigned<T>()) return f32x4.extract_lane(decodeHalf(i32x4.splat(<i32>load<i16>(at))), 0);
+  return reinterpret<f32>(<u32>load<u16>(at) << 16);
 }
 
 // f32 as four lanes whose lower halves hold the element's bits.

@@ -58,7 +58,16 @@ export async function runAttention<Data extends TensorData>(
   v: AnyTensor,
   options: AttentionOptions = {},
 ): Promise<AttentionResult<Data>> {
-  const plan = planAttention(q, k, v, options);
+  return await runPlan(chosen, planAttention(q, k, v, options), q, options);
+}
+
+/** Runs the plan of a call on a backend. */
+export async function runPlan<Data extends TensorData>(
+  chosen: Backend,
+  plan: AttentionPlan,
+  q: Tensor<Data>,
+  options: AttentionOptions,
+): Promise<AttentionResult<Data>> {
   const backend = chosen.choose === undefined ? chosen : await chosen.choose(plan, options);
   backend.check(plan, options);
   throwIfAborted(options.signal);
@@ -85,12 +94,27 @@ export function runAttentionSync<Data extends TensorData>(
   v: AnyTensor,
   options: AttentionOptions = {},
 ): AttentionResult<Data> {
-  if (backend.runSync === undefined) {
-    throw new Error(
-      `Cannot attend: the ${backend.name} backend has no \`attentionSync()\`, use \`attention()\``,
-    );
-  }
-  const plan = planAttention(q, k, v, options);
+  checkSync(backend);
+  return runPlanSync(backend, planAttention(q, k, v, options), q, options);
+}
+
+function checkSync(
+  backend: Backend,
+): asserts backend is Backend & Required<Pick<Backend, "runSync">> {
+  if (backend.runSync !== undefined) return;
+  throw new Error(
+    `Cannot attend: the ${backend.name} backend has no \`attentionSync()\`, use \`attention()\``,
+  );
+}
+
+/** Runs the plan of a call on a backend to its end. */
+export function runPlanSync<Data extends TensorData>(
+  backend: Backend,
+  plan: AttentionPlan,
+  q: Tensor<Data>,
+  options: AttentionOptions,
+): AttentionResult<Data> {
+  checkSync(backend);
   backend.check(plan, options);
   throwIfAborted(options.signal);
   const call = beginCall(backend, plan, q.data as HostData, options);

@@ -5,6 +5,7 @@
  */
 
 import type { Backend, BackendName, Control, EngineTensor, Target } from "./backend.ts";
+import type { PageLayout, PageStore } from "./cache/store.ts";
 import type { DType, TensorData } from "./dtype.ts";
 import { type AttentionPlan, countScores, isHostPlan } from "./plan.ts";
 import type { View } from "./tensor.ts";
@@ -17,6 +18,7 @@ export const gpuWork = 1e9;
 
 /** Which backend serves a plan best, where there is a GPU. */
 export function chooseFor(plan: AttentionPlan, { encoder }: Control): BackendName {
+  if (plan.paged !== null) return "wasm"; // Where its pages are.
   if (!isHostPlan(plan) || encoder !== undefined) return "webgpu";
   return countScores(plan) * (plan.dim + plan.valueDim) >= gpuWork ? "webgpu" : "wasm";
 }
@@ -76,6 +78,10 @@ export class AutoBackend implements Backend {
 
   tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData> {
     return this.#wasm.tensor(shape, dtype);
+  }
+
+  createPages(layout: PageLayout): PageStore {
+    return this.#wasm.createPages(layout);
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { PageLayout, PageStore } from "./cache/store.ts";
 import type { DType, TensorData } from "./dtype.ts";
 import type { Progress } from "./options.ts";
 import type { AttentionPlan } from "./plan.ts";
@@ -63,6 +64,8 @@ export interface Backend {
   createBuffer?(shape: readonly number[], dtype: DType): Promise<GPUBuffer>;
   /** A tensor in this backend's memory. */
   tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
+  /** Pages of a cache in this backend's memory. */
+  createPages(layout: PageLayout): PageStore;
   /** Frees everything; later calls throw. */
   close(): Promise<void>;
 }

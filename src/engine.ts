@@ -11,6 +11,7 @@ import {
   runAttentionSync,
 } from "./attention.ts";
 import type { Backend, BackendName, EngineTensor } from "./backend.ts";
+import { KvCache, type KvCacheOptions } from "./cache/kv_cache.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
 import type { DType, HostData, TensorData } from "./dtype.ts";
 import { BackendUnavailableError } from "./errors.ts";
@@ -96,6 +97,8 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     dtype?: "f32",
   ): EngineTensor<Memory extends GPUBuffer ? GPUBuffer : Float32Array>;
   tensor(shape: readonly number[], dtype: DType): EngineTensor<Memory>;
+  /** A KV cache in the backend's own memory. */
+  kvCache(options: KvCacheOptions): KvCache;
   /** Gets ready for calls of such tensors, so that the first is as fast as the next. */
   warmup(options?: WarmupOptions): Promise<void>;
   /** Frees everything and ends the threads. Running calls reject, later ones throw. */
@@ -262,6 +265,10 @@ class BackendEngine implements Engine {
     checkDType(dtype);
     // Arrays or buffers, as the engine's type says.
     return this.#backend.tensor(shape, dtype) as EngineTensor<HostData>;
+  }
+
+  kvCache(options: KvCacheOptions): KvCache {
+    return new KvCache(this.#backend, options);
   }
 
   async warmup({ dim = 64, valueDim = dim, dtype = "f32" }: WarmupOptions = {}): Promise<void> {

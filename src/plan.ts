@@ -5,12 +5,13 @@
  */
 
 import type { BlockMask } from "./block_mask.ts";
+import type { PagedKeys } from "./cache/store.ts";
 import { isGpuBuffer } from "./dtype.ts";
 import type { AttentionOptions } from "./options.ts";
 import type { BroadcastView, Extents, MaskView } from "./scores.ts";
 import { type Band, countSegments, scoresWithin, type Segment, segmentsOf } from "./segments.ts";
 import { type AnyTensor, type AnyView, mayOverlap, type View } from "./tensor.ts";
-import { checkOptions } from "./validate/options.ts";
+import { checkOptions, checkUncached } from "./validate/options.ts";
 import {
   checkBias,
   checkBlockMask,
@@ -19,7 +20,7 @@ import {
   checkSlopes,
 } from "./validate/scores.ts";
 import { checkBoundaries, checkLengths, checkOffsets, type Each } from "./validate/segments.ts";
-import { checkInputs, checkOut } from "./validate/tensors.ts";
+import { checkInputs, checkOut, checkQueries } from "./validate/tensors.ts";
 
 /** A checked call of `attention()`, with every default filled in. */
 export interface AttentionPlan<V extends AnyView = AnyView> {
@@ -56,6 +57,8 @@ export interface AttentionPlan<V extends AnyView = AnyView> {
   /** By query head. */
   readonly sinks: Float32Array | null;
   readonly blockMask: BlockMask | null;
+  /** Where keys and values are if in a cache: `k` and `v` then only say their sizes. */
+  readonly paged: PagedKeys | null;
 }
 
 /** A plan whose tensors are all in arrays. */
@@ -163,5 +166,61 @@ export function planAttention(
     mask: checkMask(options.mask, extents),
     sinks: checkSinks(options.sinks, queryHeads),
     blockMask: checkBlockMask(options.blockMask, extents),
+    paged: null,
+  });
+}
+
+/** Checks a call against a cache whose sequences have so many tokens, and decides what it means. */
+export function planCached(
+  q: AnyTensor,
+  paged: PagedKeys,
+  lengths: readonly number[],
+  options: AttentionOptions = {},
+): AttentionPlan {
+  checkOptions(options);
+  checkUncached(options);
+  const { causal = false, layout = "bhnd" } = options;
+  const { kvHeads, headDim, valueDim } = paged.store.layout;
+  const view = checkQueries(q, layout, [lengths.length, kvHeads, headDim]);
+  const [batch, queryHeads, queries] = view.shape;
+  const keys = Math.max(0, ...lengths);
+  const outShape = [...q.shape.slice(0, -1), valueDim];
+  const each: Each = { count: batch, name: "batch" };
+  const offsets = checkOffsets(options.offset, each);
+  const extents: Extents = [batch, queryHeads, queries, keys];
+  const sizes = (dim: number): View => ({
+    ...{ data: new Float32Array(0), dtype: "f32", offset: 0, strides: [0, 0, 0, 0] },
+    shape: [batch, kvHeads, keys, dim],
+  });
+  return Object.freeze({
+    batch,
+    queryHeads,
+    keyHeads: kvHeads,
+    group: queryHeads / kvHeads,
+    queries,
+    keys,
+    dim: headDim,
+    valueDim,
+    q: view,
+    k: sizes(headDim),
+    v: sizes(valueDim),
+    out: options.out === undefined ? null : checkOut(options.out, outShape, layout),
+    outShape,
+    lseShape: options.lse ? [batch, queryHeads, queries].slice(4 - q.shape.length) : null,
+    scale: options.scale ?? 1 / Math.sqrt(headDim),
+    // Each sequence by its own length: its last query stands on its last token.
+    segments: lengths.map((length, index) => ({
+      ...{ batch: index, firstQuery: 0, queries, firstKey: 0, keys: length },
+      offset: offsets?.[index] ?? (causal === "top-left" ? 0 : length - queries),
+    })),
+    packed: false,
+    band: bandOf(causal !== false, options.window),
+    softcap: options.softcap || null,
+    slopes: checkSlopes(options.alibi, each, queryHeads),
+    bias: checkBias(options.bias, extents),
+    mask: checkMask(options.mask, extents),
+    sinks: checkSinks(options.sinks, queryHeads),
+    blockMask: null,
+    paged,
   });
 }

@@ -85,3 +85,15 @@ function checkWindow(window: unknown): void {
   if (window.every((side) => side === null || side >= 0)) return;
   throw new RangeError(`${cannot}: \`window\` must not be negative, got [${window.map(kindOf)}]`);
 }
+
+/** Options that say where keys are, which a cache knows by itself. */
+const uncachedNames = ["kvLengths", "cuSeqlens", "blockMask", "encoder"] as const;
+
+/** Checks that nothing is asked that cannot be with a cache. */
+export function checkUncached(options: AttentionOptions): void {
+  const given = uncachedNames.find((name) => options[name] !== undefined);
+  if (given === undefined) return;
+  throw new TypeError(
+    `${cannot}: \`${given}\` cannot be given with a cache, whose sequences say which keys they have`,
+  );
+}

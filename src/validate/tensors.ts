@@ -27,20 +27,30 @@ import {
 import { cannot, isExtent, kindOf } from "./words.ts";
 
 /** Checks one tensor by itself: kinds, rank, extents, and that every element lies within `data`. */
-export function checkTensor(name: string, value: unknown): asserts value is AnyTensor {
+export function checkTensor(
+  name: string,
+  value: unknown,
+  doing = cannot,
+): asserts value is AnyTensor {
   if (ArrayBuffer.isView(value)) {
     throw new TypeError(
-      `${cannot}: \`${name}\` is a bare ${kindOf(value)}, ` +
+      `${doing}: \`${name}\` is a bare ${kindOf(value)}, ` +
         `write { data: ${name}, shape: [B, H, N, D] } with its own numbers`,
     );
   }
   if (typeof value !== "object" || value === null) {
-    throw new TypeError(`${cannot}: \`${name}\` must be { data, shape }, got ${kindOf(value)}`);
+    throw new TypeError(`${doing}: \`${name}\` must be { data, shape }, got ${kindOf(value)}`);
   }
   const { data, shape, dtype } = value as Record<keyof Tensor, unknown>;
-  const storage = checkData(name, data, dtype);
-  checkShape(name, shape);
-  checkLayout(name, value as AnyTensor, lengthOf(storage, (dtype ?? "f32") as DType), storage);
+  const storage = checkData(name, data, dtype, doing);
+  checkShape(name, shape, doing);
+  checkLayout(
+    name,
+    value as AnyTensor,
+    lengthOf(storage, (dtype ?? "f32") as DType),
+    storage,
+    doing,
+  );
 }
 
 /** Checks strides and offset against a checked shape, and that `data` reaches so far. */
@@ -49,6 +59,7 @@ export function checkLayout(
   tensor: Pick<Tensor, "shape" | "strides" | "offset">,
   length: number,
   data: ArrayBufferView | GPUBuffer,
+  doing = cannot,
 ): void {
   const { shape, strides, offset }: {
     shape: readonly number[];
@@ -58,47 +69,47 @@ export function checkLayout(
   if (strides !== undefined) {
     if (!Array.isArray(strides) || !strides.every(isExtent)) {
       throw new TypeError(
-        `${cannot}: \`${name}.strides\` must be an array of whole numbers >= 0, got ${
+        `${doing}: \`${name}.strides\` must be an array of whole numbers >= 0, got ${
           Array.isArray(strides) ? `[${strides}]` : kindOf(strides)
         }`,
       );
     }
     if (strides.length !== shape.length) {
       throw new RangeError(
-        `${cannot}: \`${name}.strides\` must have one number per axis of [${shape}], got [${strides}]`,
+        `${doing}: \`${name}.strides\` must have one number per axis of [${shape}], got [${strides}]`,
       );
     }
   }
   if (offset !== undefined && !isExtent(offset)) {
     throw new RangeError(
-      `${cannot}: \`${name}.offset\` must be a whole number >= 0, got ${kindOf(offset)}`,
+      `${doing}: \`${name}.offset\` must be a whole number >= 0, got ${kindOf(offset)}`,
     );
   }
-  checkReach(name, tensor, length, data);
+  checkReach(name, tensor, length, data, doing);
 }
 
-function checkData(name: string, data: unknown, dtype: unknown): TensorData {
+function checkData(name: string, data: unknown, dtype: unknown, doing: string): TensorData {
   if (dtype !== undefined && !dtypes.includes(dtype as DType)) {
     throw new TypeError(
-      `${cannot}: \`${name}.dtype\` must be one of ${dtypes.join(", ")}, got ${kindOf(dtype)}`,
+      `${doing}: \`${name}.dtype\` must be one of ${dtypes.join(", ")}, got ${kindOf(dtype)}`,
     );
   }
-  if (isGpuBuffer(data)) return checkBuffer(name, data, dtype);
+  if (isGpuBuffer(data)) return checkBuffer(name, data, dtype, dtypes, doing);
   if (!isHostData(data)) {
     throw new TypeError(
-      `${cannot}: \`${name}.data\` must be a Float32Array, Float16Array, Uint16Array or ` +
+      `${doing}: \`${name}.data\` must be a Float32Array, Float16Array, Uint16Array or ` +
         `GPUBuffer, got ${kindOf(data)}`,
     );
   }
   const inherent = inherentDType(data);
   if (inherent === undefined && dtype !== "f16" && dtype !== "bf16") {
     throw new TypeError(
-      `${cannot}: \`${name}.data\` is a Uint16Array, so \`${name}.dtype\` must be "f16" or ` +
+      `${doing}: \`${name}.data\` is a Uint16Array, so \`${name}.dtype\` must be "f16" or ` +
         `"bf16", got ${kindOf(dtype)}`,
     );
   }
   if (inherent !== undefined && dtype !== undefined && dtype !== inherent) {
-    throw new TypeError(`${cannot}: \`${name}\` has dtype ${dtype}, its data is a ${kindOf(data)}`);
+    throw new TypeError(`${doing}: \`${name}\` has dtype ${dtype}, its data is a ${kindOf(data)}`);
   }
   return data;
 }
@@ -112,17 +123,18 @@ export function checkBuffer(
   buffer: GPUBuffer,
   dtype: unknown,
   allowed: readonly string[] = dtypes,
+  doing = cannot,
 ): GPUBuffer {
   if (dtype === undefined) {
     throw new TypeError(
-      `${cannot}: \`${name}.data\` is a GPUBuffer, so \`${name}.dtype\` must be one of ${
+      `${doing}: \`${name}.data\` is a GPUBuffer, so \`${name}.dtype\` must be one of ${
         allowed.join(", ")
       }`,
     );
   }
   if ((buffer.usage & storageUsage) === 0) {
     throw new TypeError(
-      `${cannot}: \`${name}.data\` must be a GPUBuffer made with GPUBufferUsage.STORAGE`,
+      `${doing}: \`${name}.data\` must be a GPUBuffer made with GPUBufferUsage.STORAGE`,
     );
   }
   return buffer;
@@ -133,23 +145,31 @@ function lengthOf(data: TensorData, dtype: DType): number {
   return isGpuBuffer(data) ? Math.floor(data.size / 4) * (4 / bytesPerElement(dtype)) : data.length;
 }
 
-function checkShape(name: string, shape: unknown): asserts shape is readonly number[] {
-  checkExtentsOf(name, shape);
+function checkShape(
+  name: string,
+  shape: unknown,
+  doing: string,
+): asserts shape is readonly number[] {
+  checkExtentsOf(name, shape, doing);
   if (shape.length < 2 || shape.length > 4) {
     throw new RangeError(
-      `${cannot}: \`${name}\` must have rank 2 [N, D], 3 [H, N, D] or 4 [B, H, N, D], got [${shape}]`,
+      `${doing}: \`${name}\` must have rank 2 [N, D], 3 [H, N, D] or 4 [B, H, N, D], got [${shape}]`,
     );
   }
 }
 
 /** Checks a shape by itself, of whatever rank. */
-export function checkExtentsOf(name: string, shape: unknown): asserts shape is readonly number[] {
+export function checkExtentsOf(
+  name: string,
+  shape: unknown,
+  doing = cannot,
+): asserts shape is readonly number[] {
   if (!Array.isArray(shape)) {
-    throw new TypeError(`${cannot}: \`${name}.shape\` must be an array, got ${kindOf(shape)}`);
+    throw new TypeError(`${doing}: \`${name}.shape\` must be an array, got ${kindOf(shape)}`);
   }
   if (!shape.every(isExtent)) {
     throw new RangeError(
-      `${cannot}: \`${name}.shape\` must hold whole numbers >= 0, got [${shape}]`,
+      `${doing}: \`${name}.shape\` must hold whole numbers >= 0, got [${shape}]`,
     );
   }
 }
@@ -159,6 +179,7 @@ function checkReach(
   tensor: Pick<Tensor, "shape" | "strides" | "offset">,
   length: number,
   data: ArrayBufferView | GPUBuffer,
+  doing = cannot,
 ): void {
   const { shape, offset = 0, strides = contiguousStrides(shape) } = tensor;
   const needed = sizeOf(shape) === 0
@@ -166,7 +187,7 @@ function checkReach(
     : 1 + offset + shape.reduce((sum, extent, axis) => sum + (extent - 1) * strides[axis], 0);
   if (needed <= length) return;
   throw new RangeError(
-    `${cannot}: \`${name}\` with shape [${shape}], strides [${strides}] and offset ${offset} ` +
+    `${doing}: \`${name}\` with shape [${shape}], strides [${strides}] and offset ${offset} ` +
       `needs ${needed} elements, \`data\` has ${length}` +
       (!isGpuBuffer(data) && data.buffer.byteLength === 0
         ? ": its buffer is detached, read `tensor.data` again"
@@ -198,6 +219,31 @@ export function checkInputs(q: unknown, k: unknown, v: unknown, layout: Layout):
   const views = { q: viewOf(q, layout), k: viewOf(k, layout), v: viewOf(v, layout) };
   checkAgreement(views.q.shape, views.k.shape, views.v.shape);
   return { ...views, rank };
+}
+
+/** Checks the queries of a call against a cache of these sizes. */
+export function checkQueries(
+  q: unknown,
+  layout: Layout,
+  [batch, kvHeads, headDim]: readonly [number, number, number],
+): AnyView {
+  checkTensor("q", q);
+  const view = viewOf(q, layout), [ofBatch, heads, , dim] = view.shape;
+  const wanted = [["B", ofBatch, batch], ["D", dim, headDim]] as const;
+  const wrong = wanted.find(([, got, expected]) => got !== expected);
+  if (wrong !== undefined) {
+    const [axis, got, expected] = wrong;
+    throw new RangeError(
+      `${cannot}: \`q\` must have ${axis} = ${expected} as the cache has, got ${got}`,
+    );
+  }
+  if (heads === 0 || heads % kvHeads !== 0) {
+    throw new RangeError(
+      `${cannot}: Hq must be a multiple of Hkv, got Hq = ${heads} in \`q\` and Hkv = ${kvHeads} ` +
+        "in the cache",
+    );
+  }
+  return view;
 }
 
 function checkAgreement(q: Extents, k: Extents, v: Extents): void {

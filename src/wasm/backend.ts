@@ -5,6 +5,7 @@
  */
 
 import type { Backend, Control, EngineTensor, HostTarget, Target } from "../backend.ts";
+import type { PageLayout, PageStore } from "../cache/store.ts";
 import { type DType, type HostData, isGpuBuffer } from "../dtype.ts";
 import { BackendUnavailableError } from "../errors.ts";
 import { type AttentionPlan, countRows, type HostPlan, tensorsOf } from "../plan.ts";
@@ -13,6 +14,7 @@ import { Arena, pageBytes } from "./arena.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
 import { forward, type Machine, type Step } from "./forward.ts";
 import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
+import { WasmPages } from "./pages.ts";
 import { finish, finishInTurns } from "./slices.ts";
 import { follow } from "./staging.ts";
 import { Solo, type Team } from "./team.ts";
@@ -131,6 +133,10 @@ class WasmBackend implements Backend {
 
   tensor(shape: readonly number[], dtype: DType): EngineTensor<HostData> {
     return allocateTensor(this.#open().machine.arena, shape, dtype);
+  }
+
+  createPages(layout: PageLayout): PageStore {
+    return new WasmPages(this.#open().machine, layout);
   }
 
   async close(): Promise<void> {

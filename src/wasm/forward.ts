@@ -37,6 +37,7 @@ import {
   wavesOf,
 } from "./jobs.ts";
 import type { Kernels } from "./module.ts";
+import type { WasmPages } from "./pages.ts";
 import { elementsOver, locate, locateBias, type Resident } from "./staging.ts";
 import type { Batch } from "./team.ts";
 import {
@@ -184,7 +185,7 @@ function findResidents(plan: HostPlan, target: HostTarget, arena: Arena): Reside
     q: locate(plan.q, arena),
     k: locate(plan.k, arena),
     v,
-    inPlace: v !== undefined && canStay(plan, v),
+    inPlace: plan.paged !== null || (v !== undefined && canStay(plan, v)),
     out: locate(target.out, arena),
     bias: plan.bias === null ? undefined : locateBias(plan.bias, arena),
   };
@@ -206,8 +207,9 @@ function commonJob(
   target: HostTarget,
   { tiles, members }: Cut,
 ): IntegerFields {
-  const { dim, valueDim, group, band } = plan;
+  const { dim, valueDim, group, band, paged } = plan;
   return {
+    ...(paged && (paged.store as WasmPages).fields),
     qStorage: storageOf[plan.q.dtype],
     outStorage: storageOf[target.out.dtype],
     lsePosition: 4,
@@ -260,12 +262,14 @@ interface StagedRun {
   readonly mask: MaskPlace | null;
   /** For each query head that has its own. */
   readonly visits: readonly number[] | null;
+  /** Address of the list of its pages. */
+  readonly pages: number | null;
 }
 
 function stageRun(call: Call, wave: PlacedWave, run: Run, share: Shares): StagedRun {
   const { arena, plan, terms } = call, { packed, staged } = wave;
   const head = { keys: packed.keys + share.keys, values: packed.values + share.values };
-  if (wave.packs) packHead(call, run, head);
+  if (wave.packs && plan.paged === null) packHead(call, run, head);
   return {
     parts: partsOf(plan, run),
     heads: headOf(call, run, head),
@@ -275,7 +279,17 @@ function stageRun(call: Call, wave: PlacedWave, run: Run, share: Shares): Staged
     bias: plan.bias && biasOf(call, run, staged.bias + share.bias),
     mask: plan.mask && stageMask(arena, plan, terms, run, staged.mask + share.mask),
     visits: plan.blockMask && stageVisits(arena, plan, run, staged.visits + share.visits),
+    pages: plan.paged && stagePages(call, run, staged.pages + share.pages),
   };
+}
+
+/** Writes the list of a run's blocks: where its head's part of each is. */
+function stagePages({ arena, plan }: Call, { segment, keyHead }: Run, at: number): number {
+  const { store, pages } = plan.paged!, { keys } = plan.segments[segment];
+  const blocks = (store as WasmPages).countBlocks(keys);
+  const list = new Uint32Array(arena.memory.buffer, at, blocks);
+  (store as WasmPages).listBlocks(pages[segment], keyHead, list);
+  return at;
 }
 
 /** Where the bias of a run is read. */
@@ -399,6 +413,11 @@ function writeRecord(
     diagonal: clampOffset(piece.from + offset - firstKey),
     keys,
   });
+  if (staged.pages !== null) {
+    const skippedBlocks = firstKey / (plan.paged!.store as WasmPages).blockTokens;
+    const few = countFew(plan, run);
+    patchJob(memory, at, { pages: staged.pages + skippedBlocks * 4, few });
+  }
   if (hasTerms(plan)) writeTerms(call, memory, at, run, staged, piece);
   if (staged.parts === 1) return;
   patchJob(memory, at, {
@@ -407,6 +426,13 @@ function writeRecord(
     keys: Math.max(0, Math.min(keysPerPart, keys - firstKey)),
     panels: staged.panels + piece.part * panelBytes(plan, (run.to - run.from) * plan.group),
   });
+}
+
+/** How many queries are computed at a time by themselves: see `few` of the job record. */
+function countFew(plan: HostPlan, { segment }: Run): number {
+  const rows = plan.segments[segment].queries * plan.group;
+  if (plan.paged!.store.layout.dtype === "int8") return rows <= 8 ? 8 : 0;
+  return rows === 1 ? 1 : rows <= 4 ? 4 : 0;
 }
 
 /** The fields of a record about softcap, ALiBi, sinks, bias, mask and block mask. */

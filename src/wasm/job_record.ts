@@ -16,6 +16,9 @@ export type FieldType = "u32" | "i32" | "f32";
 /** Numbers that stand for the element types in records; `asm/storage.ts` has the same. */
 export const storageOf: Record<DType, number> = { f32: 0, f16: 1, bf16: 2 };
 
+/** The same for those that caches have beside them. */
+export const cacheStorageOf = { ...storageOf, int8: 3, int4: 4 } as const;
+
 /** Every field in order, each four bytes. */
 export const jobFields = {
   // Queries: position p of group member g begins at q + p * qPosition + g * qHead.
@@ -30,6 +33,16 @@ export const jobFields = {
   v: "u32",
   vKey: "i32",
   vColumns: "i32",
+  // Pages of a cache instead of keys and values: the address of a list with that of this head's part
+  // of each page, 0 for none; tokens of a page, its storage, and where in it values and scales begin.
+  pages: "u32",
+  pageKeys: "i32",
+  pageStorage: "i32",
+  pageValues: "i32",
+  pageScales: "i32",
+  // How many queries the micro-kernels for few queries take at a time; 0 where panels are filled. By
+  // all rows of the head, not of the job: how jobs are cut changes no bit.
+  few: "u32",
   // Output rows, addressed like queries.
   out: "u32",
   outPosition: "i32",

@@ -8,6 +8,7 @@
 
 import { type AttentionPlan, countScores } from "../plan.ts";
 import { roundUp } from "./arena.ts";
+import type { WasmPages } from "./pages.ts";
 import { termBytesPerPosition } from "./terms.ts";
 
 /** Sizes of the tiles that a job is computed in. */
@@ -110,7 +111,17 @@ export function chooseTiles(plan: AttentionPlan, largest = largestOf(plan)): Til
   const perKey = (plan.dim + plan.valueDim) * 4;
   const keys = Math.min(256, Math.max(16, Math.floor(tileBytes / perKey / 16) * 16));
   const rows = Math.min(tileRows, roundUp(Math.max(1, largest.queries * plan.group), 8));
-  return { rows, keys: Math.min(keys, roundUp(Math.max(1, largest.keys), 4)) };
+  // No tile crosses a block of a cache.
+  const most = Math.min(
+    roundUp(Math.max(1, largest.keys), 4),
+    blockOf(plan),
+  );
+  return { rows, keys: Math.min(keys, most) };
+}
+
+/** Tokens of a block of a cache. */
+function blockOf({ paged }: AttentionPlan): number {
+  return paged === null ? Infinity : (paged.store as WasmPages).blockTokens;
 }
 
 /** Decides how a plan is cut for so many threads. */

@@ -41,6 +41,33 @@ export interface Kernels {
     dim: number,
     count: number,
   ): void;
+  writeTokens(
+    from: number,
+    storage: number,
+    k: number,
+    v: number,
+    count: number,
+    row: number,
+    page: number,
+    values: number,
+    scales: number,
+    pageKeys: number,
+    dim: number,
+    valueDim: number,
+    slot: number,
+  ): void;
+  copyToken(
+    storage: number,
+    from: number,
+    source: number,
+    to: number,
+    target: number,
+    values: number,
+    scales: number,
+    pageKeys: number,
+    dim: number,
+    valueDim: number,
+  ): void;
 }
 
 const exportNames = [
@@ -50,6 +77,8 @@ const exportNames = [
   "merge",
   "packKeys",
   "packValues",
+  "writeTokens",
+  "copyToken",
 ] as const;
 
 function decode(base64: string): Uint8Array<ArrayBuffer> {

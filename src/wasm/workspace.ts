@@ -9,6 +9,7 @@ import type { AttentionPlan } from "../plan.ts";
 import { type Arena, roundUp } from "./arena.ts";
 import { jobBytes } from "./job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
+import type { WasmPages } from "./pages.ts";
 import { biasBytes, maskBytes } from "./terms.ts";
 import { visitBytes } from "./visits.ts";
 
@@ -38,6 +39,7 @@ export interface StagedRows {
   readonly bias: number;
   readonly mask: number;
   readonly visits: number;
+  readonly pages: number;
 }
 
 /** What the runs of a wave have of a workspace: bytes, or rows. */
@@ -50,6 +52,7 @@ export interface Shares {
   readonly bias: number;
   readonly mask: number;
   readonly visits: number;
+  readonly pages: number;
 }
 
 /** Addresses in linear memory. */
@@ -85,10 +88,21 @@ function rowBytes({ dim, valueDim }: AttentionPlan): number {
 
 /** Bytes of tile memory: what `scratchBytes` of the binary says. */
 export function scratchBytes(plan: AttentionPlan, { tiles: { rows, keys } }: Cut): number {
-  return rows * rowBytes(plan) + keys * 32 + 112 + roundUp(keys + 32, 16);
+  return rows * rowBytes(plan) + keys * 32 + 128 + roundUp(keys + 32, 16) +
+    roundUp(pagedBytes(plan, keys), 16);
 }
 
-const nothing: Shares = { rows: 0, keys: 0, values: 0, panels: 0, bias: 0, mask: 0, visits: 0 };
+/** Bytes of a tile of a cache's keys and values in f32, and of what is rounded for eight-bit ones. */
+function pagedBytes({ paged, dim, valueDim }: AttentionPlan, keys: number): number {
+  const dtype = paged?.store.layout.dtype ?? "f32";
+  const wide = dtype === "f32" ? 0 : keys * (dim + roundUp(valueDim, 4)) * 4;
+  return wide + (dtype === "int8" ? 8 * (roundUp(dim, 4) * 2 + 8) + keys * 2 + 8 : 0);
+}
+
+const nothing: Shares = {
+  ...{ rows: 0, keys: 0, values: 0, panels: 0 },
+  ...{ bias: 0, mask: 0, visits: 0, pages: 0 },
+};
 
 /** Where the share of each run of a wave begins, and behind the last one what all have together. */
 export function sharesOf(plan: AttentionPlan, where: Elsewhere, { runs }: Wave): Shares[] {
@@ -99,16 +113,22 @@ export function sharesOf(plan: AttentionPlan, where: Elsewhere, { runs }: Wave):
     const rows = (run.to - run.from) * plan.group, parts = partsOf(plan, run);
     last = {
       rows: last.rows + rows,
-      keys: last.keys + roundUp(roundUp(keys, 4) * plan.dim * 4, 64),
+      keys: plan.paged !== null ? 0 : last.keys + roundUp(roundUp(keys, 4) * plan.dim * 4, 64),
       values: where.values ? 0 : last.values + roundUp(keys * roundUp(plan.valueDim, 4) * 4, 64),
       panels: parts === 1 ? last.panels : last.panels + parts * panelBytes(plan, rows),
       bias: where.bias ? 0 : last.bias + roundUp(biasBytes(plan, run), 64),
       mask: last.mask + roundUp(maskBytes(plan, run), 64),
       visits: last.visits + roundUp(visitBytes(plan, run), 64),
+      pages: last.pages + roundUp(blockListBytes(plan, keys), 64),
     };
     shares.push(last);
   }
   return shares;
+}
+
+/** Bytes of the list of so many keys' blocks. */
+function blockListBytes({ paged }: AttentionPlan, keys: number): number {
+  return paged === null ? 0 : (paged.store as WasmPages).countBlocks(keys) * 4;
 }
 
 /** Bytes of the panels of so many rows. */
@@ -129,6 +149,7 @@ function measureWaves(plan: AttentionPlan, cut: Cut, where: Elsewhere) {
       bias: Math.max(most.bias, all.bias),
       mask: Math.max(most.mask, all.mask),
       visits: Math.max(most.visits, all.visits),
+      pages: Math.max(most.pages, all.pages),
     };
     const parts = wave.runs.reduce((sum, run) => sum + partsOf(plan, run), 0);
     jobs = Math.max(jobs, parts * cut.members);
@@ -148,7 +169,7 @@ export function takeWorkspace(
   const { dim, valueDim } = plan;
   const { most, jobs, waves, packings } = measureWaves(plan, cut, elsewhere);
   const width = Math.max(dim, valueDim);
-  const keys = roundUp(plan.keys, 4);
+  const keys = plan.paged !== null ? 0 : roundUp(plan.keys, 4);
   const stagingRows = Math.min(keys, Math.max(4, Math.floor(stagingBytes / (width * 16)) * 4));
   const scratchStride = roundUp(scratchBytes(plan, cut), 64);
   const ahead = cut.threads > 1 && waves > 1 &&
@@ -172,6 +193,7 @@ export function takeWorkspace(
       bias: place(most.bias),
       mask: place(most.mask),
       visits: place(most.visits),
+      pages: place(most.pages),
     })),
   });
   const measured = placer(0);

@@ -5,6 +5,7 @@
  */
 
 import type { Backend, Control, EngineTensor, Target } from "../backend.ts";
+import type { PageStore } from "../cache/store.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../dtype.ts";
 import { DeviceLostError } from "../errors.ts";
 import { type AttentionPlan, tensorsOf } from "../plan.ts";
@@ -118,6 +119,10 @@ class WebGpuBackend implements Backend {
     const tensor = new GpuTensor(data, shape, dtype, () => this.#tensors.delete(tensor));
     this.#tensors.set(tensor, bytes);
     return tensor;
+  }
+
+  createPages(): PageStore {
+    throw new Error("Cannot make a KV cache: the webgpu backend has none yet");
   }
 
   close(): Promise<void> {

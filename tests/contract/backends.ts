@@ -15,7 +15,7 @@ import { noGpu, sharedDevice } from "../support/device.ts";
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
- * while the call runs, rows whose bits do not depend on how many others there are.
+ * while the call runs, KV caches, rows whose bits do not depend on how many others there are.
  */
 export type Feature =
   | "attentionSync"
@@ -23,6 +23,7 @@ export type Feature =
   | "hostTensors"
   | "linearMemory"
   | "readsWhileRunning"
+  | "kvCache"
   | "sameBitsForFewRows";
 
 /** A backend under test. */
@@ -86,6 +87,7 @@ const webgpu: BackendUnderTest = {
     maxMemoryBytes: "the GPU's memory has no bound that an engine could set",
     hostTensors: "its own tensors are buffers: tests/webgpu",
     linearMemory: "its memory is a pool of buffers: tests/webgpu",
+    kvCache: "its caches are still to come",
     readsWhileRunning: "arrays are uploaded before the call runs",
     sameBitsForFewRows: "keys are split where a head has few rows",
   },

@@ -214,7 +214,7 @@ test("sharesOf() begins with nothing, and has what all runs have at its end", ()
   });
   const shares = sharesOf(plan, nowhere, wave);
   assertEquals([wave.runs.length, shares.length], [6, 7]);
-  assertEquals(Object.values(shares[0]), [0, 0, 0, 0, 0, 0, 0]);
+  assertEquals(Object.values(shares[0]), [0, 0, 0, 0, 0, 0, 0, 0]);
   assertEquals(shares.map(({ rows }) => rows), [0, 80, 160, 194, 228, 288, 348]);
   const [{ keys, values }] = shares.slice(-1);
   // 2 heads of 32, 12 and 52 keys of 16, and of 30, 9 and 50 values of 8, on cache lines of their own.

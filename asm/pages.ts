@@ -1,0 +1,200 @@
+// Pages of a cache: where a head's keys and values of some tokens are, how new ones are written, and how
+// a tile of them becomes f32.
+//
+// A page holds `pageKeys` tokens, a multiple of 16. Keys lie as [tokens / 4][dim][4], values as
+// [columns / 4][tokens][4], so that a page of f32 is read as packed heads are; bytes as
+// asm/quantized.ts says, with a scale for each token's key and one for its value behind them.
+
+import { BF16, brain, F16, half, loadFour, storeOne as storeElement } from "./storage";
+import { loadOne } from "./storage";
+
+export const INT8: i32 = 3;
+
+// Largest number that a byte holds.
+const MOST: f32 = 127;
+
+// @ts-ignore: decorator
+@inline
+function columnsOf(valueDim: usize): usize {
+  return (valueDim + 3) & ~3;
+}
+
+// Bytes of an element of a page.
+
+// @ts-ignore: decorator
+@inline
+export function elementBytes(storage: i32): usize {
+  return storage == INT8 ? 1 : storage == F16 || storage == BF16 ? 2 : 4;
+}
+
+// Four numbers side by side become f32.
+function widenFour<T>(source: usize, target: usize, count: usize): void {
+  for (const end = target + (count << 2); target < end; target += 16, source += 4 * sizeof<T>()) {
+    v128.store(target, loadFour<T>(source));
+  }
+}
+
+// A tile of keys [groups][dim][4] and of values [columns / 4][keys][4], `stride` bytes from one group of
+// columns to the next, becomes f32.
+function widenTileOf<T>(
+  k: usize, v: usize, stride: usize, dim: usize, columns: usize, keys: usize, wideK: usize, wideV: usize,
+): void {
+  widenFour<T>(k, wideK, keys * dim);
+  for (let column: usize = 0; column < columns; column += 4) {
+    widenFour<T>(v, wideV, keys << 2);
+    v += stride;
+    wideV += keys << 4;
+  }
+}
+
+// Eight bytes are four pairs: the first of each, and the second, as f32.
+
+// @ts-ignore: decorator
+@inline
+function firstOf(pairs: v128): v128 {
+  return f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(pairs, 16), 16));
+}
+
+// @ts-ignore: decorator
+@inline
+function secondOf(pairs: v128): v128 {
+  return f32x4.convert_i32x4_s(i32x4.shr_s(pairs, 16));
+}
+
+function widenTileOfBytes(
+  k: usize, v: usize, stride: usize, dim: usize, columns: usize, keys: usize,
+  kScales: usize, vScales: usize, wideK: usize, wideV: usize,
+): void {
+  const pairs = ((dim + 3) & ~3) >> 1;
+  for (let group: usize = 0; group < keys; group += 4, kScales += 16) {
+    const scales = v128.load(kScales);
+    for (let pair: usize = 0; pair < pairs; pair++, k += 8) {
+      if ((pair << 1) >= dim) continue;
+      const x = v128.load_ext<i8>(k);
+      v128.store(wideK, f32x4.mul(firstOf(x), scales));
+      wideK += 16;
+      if ((pair << 1) + 1 >= dim) continue;
+      v128.store(wideK, f32x4.mul(secondOf(x), scales));
+      wideK += 16;
+    }
+  }
+  for (let column: usize = 0; column < columns; column += 4, v += stride) {
+    for (let key: usize = 0, at = v; key < keys; key += 2, at += 8, wideV += 32) {
+      const x = v128.load_ext<i8>(at), scale = vScales + (key << 2);
+      v128.store(wideV, f32x4.mul(firstOf(x), v128.load_splat<f32>(scale)));
+      v128.store(wideV, f32x4.mul(secondOf(x), v128.load_splat<f32>(scale, 4)), 16);
+    }
+  }
+}
+
+// A tile of `keys` tokens, a multiple of 4, becomes f32.
+export function widenTile(
+  storage: i32, k: usize, v: usize, stride: usize, dim: usize, valueDim: usize, keys: usize,
+  kScales: usize, vScales: usize, wideK: usize, wideV: usize,
+): void {
+  const columns = columnsOf(valueDim);
+  if (storage == F16) widenTileOf<half>(k, v, stride, dim, columns, keys, wideK, wideV);
+  else if (storage == BF16) widenTileOf<brain>(k, v, stride, dim, columns, keys, wideK, wideV);
+  else if (storage == INT8) {
+    widenTileOfBytes(k, v, stride, dim, columns, keys, kScales, vScales, wideK, wideV);
+  }
+}
+
+// A row of another storage as f32.
+function widenRow(storage: i32, source: usize, target: usize, count: usize): void {
+  for (let at: usize = 0; at < count; at++) {
+    const x = storage == F16
+      ? loadOne<half>(source + (at << 1))
+      : storage == BF16 ? loadOne<brain>(source + (at << 1)) : loadOne<f32>(source + (at << 2));
+    f32.store(target + (at << 2), x);
+  }
+}
+
+function writeToken<T>(
+  k: usize, v: usize, page: usize, values: usize, pageKeys: usize, dim: usize, valueDim: usize, slot: usize,
+): void {
+  let to = page + ((slot & ~3) * dim + (slot & 3)) * sizeof<T>();
+  for (let d: usize = 0; d < dim; d++, to += 4 * sizeof<T>()) storeElement<T>(to, f32.load(k + (d << 2)));
+  for (let column: usize = 0; column < columnsOf(valueDim); column++) {
+    const x: f32 = column < valueDim ? f32.load(v + (column << 2)) : 0;
+    storeElement<T>(values + (((column >> 2) * pageKeys + slot) * 4 + (column & 3)) * sizeof<T>(), x);
+  }
+}
+
+// The factor that makes the largest of some numbers the largest byte; their scale is at `scale`.
+function byteFactor(x: usize, count: usize, scale: usize): f32 {
+  let largest: f32 = 0;
+  for (let at: usize = 0; at < count; at++) largest = max(largest, abs(f32.load(x + (at << 2))));
+  f32.store(scale, largest / MOST);
+  return largest > 0 ? MOST / largest : 0;
+}
+
+function writeTokenAsBytes(
+  k: usize, v: usize, page: usize, values: usize, scales: usize, pageKeys: usize, dim: usize,
+  valueDim: usize, slot: usize,
+): void {
+  const padded = (dim + 3) & ~3, kScale = scales + (slot << 2), vScale = kScale + (pageKeys << 2);
+  const kFactor = byteFactor(k, dim, kScale), vFactor = byteFactor(v, valueDim, vScale);
+  const to = page + (slot & ~3) * padded + ((slot & 3) << 1);
+  for (let d: usize = 0; d < padded; d++) {
+    const x: f32 = d < dim ? nearest(f32.load(k + (d << 2)) * kFactor) : 0;
+    store<i8>(to + (d >> 1) * 8 + (d & 1), <i8><i32>x);
+  }
+  for (let column: usize = 0; column < columnsOf(valueDim); column++) {
+    const x: f32 = column < valueDim ? nearest(f32.load(v + (column << 2)) * vFactor) : 0;
+    const at = (((column >> 2) * pageKeys + (slot & ~1)) << 2) + ((column & 3) << 1) + (slot & 1);
+    store<i8>(values + at, <i8><i32>x);
+  }
+}
+
+// Writes `count` tokens of one head, contiguous rows of storage `from` at k and v, into a page from slot
+// `slot` on. `row` is room for one key and one value in f32.
+export function writeTokens(
+  from: i32, storage: i32, k: usize, v: usize, count: usize, row: usize, page: usize, values: usize,
+  scales: usize, pageKeys: usize, dim: usize, valueDim: usize, slot: usize,
+): void {
+  const bytes = elementBytes(from), value = row + (dim << 2);
+  values += page;
+  scales += page;
+  for (const end = slot + count; slot < end; slot++) {
+    widenRow(from, k, row, dim);
+    widenRow(from, v, value, valueDim);
+    if (storage == INT8) writeTokenAsBytes(row, value, page, values, scales, pageKeys, dim, valueDim, slot);
+    else if (storage == F16) writeToken<half>(row, value, page, values, pageKeys, dim, valueDim, slot);
+    else if (storage == BF16) writeToken<brain>(row, value, page, values, pageKeys, dim, valueDim, slot);
+    else writeToken<f32>(row, value, page, values, pageKeys, dim, valueDim, slot);
+    k += dim * bytes;
+    v += valueDim * bytes;
+  }
+}
+
+// Units of `bytes` each, `apart` bytes from one to the next on both sides.
+function copyUnits(from: usize, to: usize, count: usize, bytes: usize, apart: usize): void {
+  for (; count > 0; count--, from += apart, to += apart) memory.copy(to, from, bytes);
+}
+
+// Copies one token of one head from a page to another, or to another slot of its own.
+export function copyToken(
+  storage: i32, from: usize, source: usize, to: usize, target: usize, values: usize, scales: usize,
+  pageKeys: usize, dim: usize, valueDim: usize,
+): void {
+  const bytes = elementBytes(storage), columns = columnsOf(valueDim);
+  if (storage != INT8) {
+    const k = from + ((source & ~3) * dim + (source & 3)) * bytes;
+    copyUnits(k, to + ((target & ~3) * dim + (target & 3)) * bytes, dim, bytes, 4 * bytes);
+    const v = from + values + source * 4 * bytes;
+    copyUnits(v, to + values + target * 4 * bytes, columns >> 2, 4 * bytes, pageKeys * 4 * bytes);
+    return;
+  }
+  const padded = (dim + 3) & ~3;
+  const k = from + (source & ~3) * padded + ((source & 3) << 1);
+  copyUnits(k, to + (target & ~3) * padded + ((target & 3) << 1), padded >> 1, 2, 8);
+  for (let lane: usize = 0; lane < 8; lane += 2) {
+    const v = from + values + ((source & ~1) << 2) + lane + (source & 1);
+    const into = to + values + ((target & ~1) << 2) + lane + (target & 1);
+    copyUnits(v, into, columns >> 2, 1, pageKeys << 2);
+  }
+  const kScale = source << 2, vScale = (pageKeys + source) << 2;
+  f32.store(to + scales + (target << 2), f32.load(from + scales + kScale));
+  f32.store(to + scales + ((pageKeys + target) << 2), f32.load(from + scales + vScale));
+}

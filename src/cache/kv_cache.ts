@@ -1,0 +1,280 @@
+/**
+ * The KV cache: keys and values of the tokens that a model has seen, in the backend's own memory, and
+ * attention to them.
+ *
+ * @module
+ */
+
+import {
+  type AttentionResult,
+  type AttentionResultWithLse,
+  runPlan,
+  runPlanSync,
+} from "../attention.ts";
+import type { Backend } from "../backend.ts";
+import type { TensorData } from "../dtype.ts";
+import type { AttentionOptions, Layout } from "../options.ts";
+import { type AttentionPlan, planCached } from "../plan.ts";
+import type { AnyTensor, Tensor } from "../tensor.ts";
+import { checkCacheOptions, checkCount, checkSequence, checkTokens } from "../validate/cache.ts";
+import { decodeCache, encodeCache } from "./format.ts";
+import { Sequences } from "./sequences.ts";
+import type { CacheDType, PagedKeys, PageStore } from "./store.ts";
+
+/** Options of `engine.kvCache()`. */
+export interface KvCacheOptions {
+  /** Sequences, B; 1 by default. */
+  readonly batch?: number;
+  /** Key/value heads, Hkv. */
+  readonly kvHeads: number;
+  /** Size of a key, D. */
+  readonly headDim: number;
+  /** Size of a value, Dv; as D by default. */
+  readonly valueDim?: number;
+  /** How keys and values are stored; f32 by default. */
+  readonly dtype?: CacheDType;
+  /** Most tokens of a sequence; as many as there is memory for by default. */
+  readonly capacity?: number;
+  /** Tokens of a page: a power of two from 16 to 2,048; 64 by default. */
+  readonly pageSize?: number;
+  /** Most pages of all sequences together; as many as there is memory for by default. */
+  readonly pages?: number;
+}
+
+/** Options of `cache.append()`. */
+export interface AppendOptions {
+  /** How many of the tokens count, from the first on, for each sequence; all by default. */
+  readonly lengths?: ArrayLike<number>;
+  /** Order of the axes of `k` and `v`; `"bhnd"` by default. */
+  readonly layout?: Layout;
+}
+
+/** What is kept of a sequence when it is evicted from. */
+export interface Kept {
+  /** Tokens at its beginning: attention sinks. */
+  readonly keepFirst: number;
+  /** Tokens at its end. */
+  readonly keepLast: number;
+}
+
+/** Options of attention to a cache: all but those that say where keys are. */
+export type CacheAttentionOptions = Omit<
+  AttentionOptions,
+  "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"
+>;
+
+/**
+ * Keys and values of `batch` sequences, each of its own length. Made by `engine.kvCache()`.
+ *
+ * Tokens lie in pages of one pool, and stay where they are: appending copies nothing but what is
+ * appended. Sequences may share pages; a shared page is copied before one of them writes to it.
+ */
+export class KvCache implements Disposable {
+  readonly options: Readonly<Required<Omit<KvCacheOptions, "capacity" | "pages">>>;
+  readonly #backend: Backend;
+  readonly #store: PageStore;
+  readonly #sequences: Sequences;
+  readonly #capacity: number;
+  #running = 0;
+  #freed = false;
+
+  /** For `engine.kvCache()`. */
+  constructor(backend: Backend, given: KvCacheOptions) {
+    const { batch, capacity, pages, ...layout } = checkCacheOptions(given);
+    this.#backend = backend;
+    this.#store = backend.createPages(layout);
+    this.#sequences = new Sequences(this.#store, batch, pages);
+    this.#capacity = capacity;
+    this.options = Object.freeze({ batch, ...layout });
+  }
+
+  /** Tokens of each sequence. */
+  get lengths(): readonly number[] {
+    return this.#sequences.lengths;
+  }
+
+  /** Bytes of the pages in use. */
+  get bytes(): number {
+    return this.#sequences.pageCount * this.#store.bytesPerPage;
+  }
+
+  /** Pages in use. */
+  get pages(): number {
+    return this.#sequences.pageCount;
+  }
+
+  /**
+   * Appends tokens to every sequence.
+   *
+   * @param k Keys, `[B, Hkv, n, D]`, f32, f16 or bf16.
+   * @param v Values, `[B, Hkv, n, Dv]`.
+   * @throws {RangeError} When shapes do not fit, or a sequence, the pool or the memory is full; the
+   * cache is as it was then.
+   */
+  append(k: AnyTensor, v: AnyTensor, options: AppendOptions = {}): void {
+    this.#beginChange("append");
+    const tokens = checkTokens(k, v, this.options, options);
+    this.#checkCapacity(tokens.counts);
+    this.#sequences.reserve(tokens.counts);
+    for (const [batch, to] of tokens.counts.entries()) {
+      this.#sequences.write(batch, { k: tokens.k, v: tokens.v, batch, from: 0, to });
+    }
+  }
+
+  /** Keeps the first `length` tokens of a sequence. */
+  truncate(sequence: number, length: number): void {
+    this.#beginChange("truncate");
+    this.#check(sequence);
+    checkCount("length", length, this.lengths[sequence]);
+    this.#sequences.truncate(sequence, length);
+  }
+
+  /** Forgets all tokens of a sequence. */
+  free(sequence: number): void;
+  /** Frees the cache: its pages go back to the engine. */
+  free(): void;
+  free(sequence?: number): void {
+    this.#beginChange("free");
+    if (sequence !== undefined) return this.truncate(sequence, 0);
+    this.#freed = true;
+    this.#sequences.clear();
+    this.#store.free();
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#freed) this.free();
+  }
+
+  /**
+   * Lets another sequence continue from the tokens of this one: both share their pages until one of
+   * them writes.
+   *
+   * @param from Sequence whose tokens are shared.
+   * @param to Sequence that gets them in place of its own; the first empty one by default.
+   * @returns `to`.
+   * @throws {RangeError} When no sequence is empty.
+   */
+  fork(from: number, to: number = this.lengths.indexOf(0)): number {
+    this.#beginChange("fork");
+    this.#check(from);
+    if (to < 0) {
+      throw new RangeError("Cannot fork: no sequence is empty, free one or say which is replaced");
+    }
+    this.#check(to);
+    if (from !== to) this.#sequences.fork(from, to);
+    return to;
+  }
+
+  /**
+   * Forgets the tokens between the first and the last ones (StreamingLLM, arXiv 2309.17453); those
+   * behind move up, so that positions count what is left.
+   *
+   * @param sequence Which; all by default.
+   */
+  evict({ keepFirst, keepLast }: Kept, sequence?: number): void {
+    this.#beginChange("evict");
+    checkCount("keepFirst", keepFirst);
+    checkCount("keepLast", keepLast);
+    if (sequence !== undefined) this.#check(sequence);
+    const all = sequence === undefined ? [...this.lengths.keys()] : [sequence];
+    for (const at of all) this.#sequences.evict(at, keepFirst, keepLast);
+  }
+
+  /** All sequences as bytes, with a header that says what they are, and a checksum. */
+  async save(): Promise<Uint8Array<ArrayBuffer>> {
+    this.#open("save");
+    return await encodeCache(this.#store, this.lengths, this.#sequences.pages);
+  }
+
+  /**
+   * Replaces all sequences by those that `save()` gave.
+   *
+   * @throws {RangeError} When the bytes are damaged, or of a cache of other sizes; nothing has changed.
+   */
+  load(bytes: Uint8Array): void {
+    this.#beginChange("load");
+    const saved = decodeCache(bytes, this.#store, this.options.batch);
+    this.#checkCapacity(saved.lengths.map((length, at) => length - this.lengths[at]));
+    for (const [at, length] of saved.lengths.entries()) {
+      const pages = this.#sequences.replace(at, length);
+      for (const [index, page] of pages.entries()) {
+        this.#store.restore(page, saved.pageOf(at, index));
+      }
+    }
+  }
+
+  /**
+   * Attention to the cache, as `attention()`: causal means against each sequence's own length, so that
+   * the last query sees its last token.
+   *
+   * @param q Queries, `[B, Hq, Nq, D]`; any Nq: one token, a few of speculative decoding, a chunk of a
+   * prompt. Append their keys first.
+   */
+  attend<Data extends TensorData>(
+    q: Tensor<Data>,
+    options: CacheAttentionOptions & { readonly lse: true },
+  ): Promise<AttentionResultWithLse<Data>>;
+  attend<Data extends TensorData>(
+    q: Tensor<Data>,
+    options?: CacheAttentionOptions,
+  ): Promise<AttentionResult<Data>>;
+  async attend<Data extends TensorData>(
+    q: Tensor<Data>,
+    options: CacheAttentionOptions = {},
+  ): Promise<AttentionResult<Data>> {
+    const plan = this.#plan(q, options);
+    this.#running++;
+    try {
+      return await runPlan(this.#backend, plan, q, options);
+    } finally {
+      this.#running--;
+    }
+  }
+
+  /** The same without a promise. Wasm only. */
+  attendSync<Data extends TensorData>(
+    q: Tensor<Data>,
+    options: CacheAttentionOptions & { readonly lse: true },
+  ): AttentionResultWithLse<Data>;
+  attendSync<Data extends TensorData>(
+    q: Tensor<Data>,
+    options?: CacheAttentionOptions,
+  ): AttentionResult<Data>;
+  attendSync<Data extends TensorData>(
+    q: Tensor<Data>,
+    options: CacheAttentionOptions = {},
+  ): AttentionResult<Data> {
+    return runPlanSync(this.#backend, this.#plan(q, options), q, options);
+  }
+
+  #plan(q: AnyTensor, options: CacheAttentionOptions): AttentionPlan {
+    this.#open("attend");
+    const paged: PagedKeys = { store: this.#store, pages: this.#sequences.pages };
+    return planCached(q, paged, this.lengths, options);
+  }
+
+  #checkCapacity(counts: readonly number[]): void {
+    const full = counts.findIndex((count, at) => this.lengths[at] + count > this.#capacity);
+    if (full < 0) return;
+    throw new RangeError(
+      `Cannot append: sequence ${full} has ${this.lengths[full]} tokens and would have ` +
+        `${this.lengths[full] + counts[full]}, \`capacity\` is ${this.#capacity}`,
+    );
+  }
+
+  #check(sequence: number): void {
+    checkSequence(sequence, this.options.batch);
+  }
+
+  #open(doing: string): void {
+    if (this.#freed) throw new Error(`Cannot ${doing}: the cache was freed`);
+  }
+
+  /** Nothing may change under a call that reads it. */
+  #beginChange(doing: string): void {
+    this.#open(doing);
+    if (this.#running > 0) {
+      throw new Error(`Cannot ${doing}: a call reads the cache, wait for it first`);
+    }
+  }
+}

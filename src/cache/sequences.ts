@@ -1,0 +1,203 @@
+/**
+ * Sequences: which pages hold whose tokens. Pages may be shared, and are copied before one of their
+ * owners writes to them.
+ *
+ * @module
+ */
+
+import type { Page, PageStore, Tokens } from "./store.ts";
+
+/** Tokens of one sequence. */
+interface Sequence {
+  readonly pages: Page[];
+  length: number;
+}
+
+/** The sequences of a cache. */
+export class Sequences {
+  readonly #store: PageStore;
+  readonly #sequences: readonly Sequence[];
+  /** How many sequences have each page. */
+  readonly #owners = new Map<Page, number>();
+  readonly #mostPages: number;
+
+  constructor(store: PageStore, count: number, mostPages: number) {
+    this.#store = store;
+    this.#mostPages = mostPages;
+    this.#sequences = Array.from({ length: count }, () => ({ pages: [], length: 0 }));
+  }
+
+  /** Tokens of each sequence. */
+  get lengths(): number[] {
+    return this.#sequences.map(({ length }) => length);
+  }
+
+  /** Pages in use. */
+  get pageCount(): number {
+    return this.#owners.size;
+  }
+
+  /** Pages of each sequence. */
+  get pages(): readonly (readonly Page[])[] {
+    return this.#sequences.map(({ pages }) => pages);
+  }
+
+  /**
+   * Makes room for so many more tokens of each sequence, or changes nothing: takes new pages, and
+   * copies a shared one that would be written to.
+   */
+  reserve(counts: readonly number[]): void {
+    const needed = counts.reduce((sum, count, at) => sum + this.#newPages(at, count), 0) +
+      this.#copies(counts);
+    if (this.pageCount + needed > this.#mostPages) {
+      throw new RangeError(
+        `Cannot append: ${needed} more pages are needed, ` +
+          `${this.#mostPages - this.pageCount} of ${this.#mostPages} are free`,
+      );
+    }
+    const taken: Page[] = [];
+    try {
+      for (let page = 0; page < needed; page++) taken.push(this.#store.take());
+    } catch (error) {
+      for (const page of taken) this.#store.give(page);
+      throw error;
+    }
+    for (const [at, count] of counts.entries()) this.#grow(this.#sequences[at], count, taken);
+  }
+
+  /** Writes tokens behind those of a sequence; there must be room. */
+  write(at: number, { from, to, ...tokens }: Tokens): void {
+    const sequence = this.#sequences[at], { pageSize } = this.#store.layout;
+    while (from < to) {
+      const slot = sequence.length % pageSize;
+      const end = Math.min(to, from + pageSize - slot);
+      const page = sequence.pages[Math.floor(sequence.length / pageSize)];
+      this.#store.write(page, slot, { ...tokens, from, to: end });
+      sequence.length += end - from;
+      from = end;
+    }
+  }
+
+  /** Keeps the first `length` tokens of a sequence. */
+  truncate(at: number, length: number): void {
+    const sequence = this.#sequences[at];
+    const kept = Math.ceil(length / this.#store.layout.pageSize);
+    for (const page of sequence.pages.splice(kept)) this.#release(page);
+    sequence.length = length;
+  }
+
+  /** A sequence becomes another one's twin: both have the same pages. */
+  fork(from: number, to: number): void {
+    const { pages, length } = this.#sequences[from], target = this.#sequences[to];
+    for (const page of pages) this.#owners.set(page, this.#owners.get(page)! + 1);
+    for (const page of target.pages.splice(0)) this.#release(page);
+    target.pages.push(...pages);
+    target.length = length;
+  }
+
+  /** Keeps the first and the last tokens of a sequence; those in between are forgotten. */
+  evict(at: number, keepFirst: number, keepLast: number): void {
+    const sequence = this.#sequences[at], { pageSize } = this.#store.layout;
+    const skipped = sequence.length - keepFirst - keepLast;
+    if (skipped <= 0) return;
+    // Whole pages between the two leave without a copy.
+    const firstFree = Math.ceil(keepFirst / pageSize);
+    const whole = Math.max(0, Math.floor((keepFirst + skipped) / pageSize) - firstFree);
+    const [gone, rest] = [whole, skipped - whole * pageSize];
+    for (const page of sequence.pages.splice(firstFree, gone)) this.#release(page);
+    sequence.length -= gone * pageSize;
+    if (rest > 0) this.#moveDown(sequence, keepFirst, rest);
+    this.truncate(at, keepFirst + keepLast);
+  }
+
+  /** Frees all pages. */
+  clear(): void {
+    for (const at of this.#sequences.keys()) this.truncate(at, 0);
+  }
+
+  /** Takes so many empty pages for a sequence of this length, in place of those that it has. */
+  replace(at: number, length: number): readonly Page[] {
+    this.truncate(at, 0);
+    this.reserve(this.#sequences.map((_, index) => index === at ? length : 0));
+    this.#sequences[at].length = length;
+    return this.#sequences[at].pages;
+  }
+
+  /** Pages that so many more tokens need. */
+  #newPages(at: number, count: number): number {
+    const { pages, length } = this.#sequences[at];
+    return Math.ceil((length + count) / this.#store.layout.pageSize) - pages.length;
+  }
+
+  /** Copies of shared pages that are written to: where all owners write, the last keeps its own. */
+  #copies(counts: readonly number[]): number {
+    const writers = new Map<Page, number>();
+    for (const [at, sequence] of this.#sequences.entries()) {
+      if (counts[at] === 0 || !this.#isSharedTail(sequence)) continue;
+      const page = sequence.pages.at(-1)!;
+      writers.set(page, (writers.get(page) ?? 0) + 1);
+    }
+    let copies = 0;
+    for (const [page, count] of writers) copies += Math.min(count, this.#owners.get(page)! - 1);
+    return copies;
+  }
+
+  /** Whether the next token would be written to a page that others have too. */
+  #isSharedTail({ pages, length }: Sequence): boolean {
+    const partial = length % this.#store.layout.pageSize !== 0;
+    return partial && this.#owners.get(pages.at(-1)!)! > 1;
+  }
+
+  #grow(sequence: Sequence, count: number, taken: Page[]): void {
+    if (count === 0) return;
+    if (this.#isSharedTail(sequence)) this.#own(sequence, sequence.pages.length - 1, taken);
+    const pages = Math.ceil((sequence.length + count) / this.#store.layout.pageSize);
+    while (sequence.pages.length < pages) {
+      const page = taken.pop()!;
+      this.#owners.set(page, 1);
+      sequence.pages.push(page);
+    }
+  }
+
+  /** Replaces a shared page by a copy. */
+  #own(sequence: Sequence, index: number, taken: Page[] = []): void {
+    const shared = sequence.pages[index];
+    if (this.#owners.get(shared) === 1) return;
+    const page = taken.pop() ?? this.#takeOne();
+    this.#store.copyPage(shared, page);
+    this.#owners.set(page, 1);
+    sequence.pages[index] = page;
+    this.#release(shared);
+  }
+
+  #takeOne(): Page {
+    if (this.pageCount < this.#mostPages) return this.#store.take();
+    throw new RangeError(
+      `Cannot evict: a shared page has to be copied, and all ${this.#mostPages} pages are taken`,
+    );
+  }
+
+  /** Moves the tokens from `to + by` on to `to` and behind. */
+  #moveDown(sequence: Sequence, to: number, by: number): void {
+    const { pageSize } = this.#store.layout;
+    const first = Math.floor(to / pageSize), last = Math.ceil((sequence.length - by) / pageSize);
+    // All copies are made before anything is moved: so that what cannot be had changes nothing.
+    for (let index = first; index < last; index++) this.#own(sequence, index);
+    for (let at = to; at + by < sequence.length;) {
+      const source = at + by, slot = at % pageSize, from = source % pageSize;
+      const count = Math.min(pageSize - slot, pageSize - from, sequence.length - source);
+      const [page, other] = [at, source].map((n) => sequence.pages[Math.floor(n / pageSize)]);
+      this.#store.copyTokens(other, from, page, slot, count);
+      at += count;
+    }
+  }
+
+  #release(page: Page): void {
+    const owners = this.#owners.get(page)! - 1;
+    if (owners > 0) this.#owners.set(page, owners);
+    else {
+      this.#owners.delete(page);
+      this.#store.give(page);
+    }
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * The contract of a cache's memory: pages of tokens, in a backend's own memory. Which page belongs to
+ * which sequence is not its business.
+ *
+ * @module
+ */
+
+import type { AnyView } from "../tensor.ts";
+
+/** How a cache stores keys and values. */
+export type CacheDType = "f32" | "f16" | "bf16" | "int8";
+
+/** Sizes of a page. */
+export interface PageLayout {
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly valueDim: number;
+  readonly dtype: CacheDType;
+  /** Tokens of a page: a power of two from 16 to 2,048. */
+  readonly pageSize: number;
+}
+
+/** A page of a backend, by whatever it finds it. */
+export type Page = number;
+
+/** Tokens of one batch of two tensors. */
+export interface Tokens {
+  readonly k: AnyView;
+  readonly v: AnyView;
+  readonly batch: number;
+  /** The first, and the one behind the last. */
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Pages of one cache. */
+export interface PageStore {
+  readonly layout: PageLayout;
+  readonly bytesPerPage: number;
+  /** How pages are laid out: bytes of one format cannot be read as another's. */
+  readonly format: number;
+  /**
+   * Takes a page; what it holds is undefined.
+   *
+   * @throws {RangeError} When there is no memory; nothing has changed then.
+   */
+  take(): Page;
+  /** Gives a page back. */
+  give(page: Page): void;
+  /** Writes tokens of all heads into a page, from a slot on. */
+  write(page: Page, slot: number, tokens: Tokens): void;
+  /** Copies a page. */
+  copyPage(from: Page, to: Page): void;
+  /** Copies tokens, in ascending order, within a page or from one to another. */
+  copyTokens(from: Page, source: number, to: Page, target: number, count: number): void;
+  /** The bytes of a page, to be kept elsewhere. */
+  read(page: Page): Promise<Uint8Array>;
+  /** Puts bytes that `read` gave into a page. */
+  restore(page: Page, bytes: Uint8Array): void;
+  /** Frees everything. */
+  free(): void;
+}
+
+/** The pages that a call reads: those of each sequence. */
+export interface PagedKeys {
+  readonly store: PageStore;
+  /** Of each segment, the pages of its tokens in order. */
+  readonly pages: readonly (readonly Page[])[];
+}

@@ -1,0 +1,148 @@
+/**
+ * Checks of what a cache is asked.
+ *
+ * @module
+ */
+
+import type { AppendOptions, KvCacheOptions } from "../cache/kv_cache.ts";
+import type { CacheDType, PageLayout } from "../cache/store.ts";
+import { type AnyTensor, type AnyView, viewOf } from "../tensor.ts";
+import { checkTensor } from "./tensors.ts";
+import { checkKeys, isExtent, kindOf } from "./words.ts";
+
+const cannotMake = "Cannot make a KV cache";
+const cannotAppend = "Cannot append";
+
+const optionNames = [
+  "batch",
+  "kvHeads",
+  "headDim",
+  "valueDim",
+  "dtype",
+  "capacity",
+  "pageSize",
+  "pages",
+];
+
+const cacheDTypes: readonly CacheDType[] = ["f32", "f16", "bf16", "int8"];
+
+/** Tokens of a page unless it is said. */
+const usualPageSize = 64;
+
+/** Options with their defaults filled in. */
+export interface CacheSizes extends PageLayout {
+  readonly batch: number;
+  readonly capacity: number;
+  readonly pages: number;
+}
+
+function checkSize(name: string, value: unknown): void {
+  if (isExtent(value) && value >= 1) return;
+  throw new RangeError(
+    `${cannotMake}: \`${name}\` must be a whole number >= 1, got ${kindOf(value)}`,
+  );
+}
+
+/** Checks the options of a cache. */
+export function checkCacheOptions(options: unknown): CacheSizes {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`${cannotMake}: options must be an object, got ${kindOf(options)}`);
+  }
+  checkKeys(options, optionNames, cannotMake);
+  const { batch = 1, kvHeads, headDim, valueDim = headDim, dtype = "f32", ...rest } =
+    options as KvCacheOptions;
+  const { capacity, pageSize = usualPageSize, pages } = rest;
+  for (const [name, value] of Object.entries({ batch, kvHeads, headDim, valueDim })) {
+    checkSize(name, value);
+  }
+  if (!cacheDTypes.includes(dtype)) {
+    throw new TypeError(
+      `${cannotMake}: \`dtype\` must be one of ${cacheDTypes.join(", ")}, got ${kindOf(dtype)}`,
+    );
+  }
+  const isPower = isExtent(pageSize) && (pageSize & (pageSize - 1)) === 0;
+  if (!isPower || pageSize < 16 || pageSize > 2048) {
+    throw new RangeError(
+      `${cannotMake}: \`pageSize\` must be a power of two from 16 to 2048, got ${kindOf(pageSize)}`,
+    );
+  }
+  if (capacity !== undefined) checkSize("capacity", capacity);
+  if (pages !== undefined) checkSize("pages", pages);
+  return {
+    ...{ batch, kvHeads, headDim, valueDim, dtype, pageSize },
+    capacity: capacity ?? Infinity,
+    pages: pages ?? Infinity,
+  };
+}
+
+/** Tokens to be appended: views, and how many count for each sequence. */
+export interface CheckedTokens {
+  readonly k: AnyView;
+  readonly v: AnyView;
+  readonly counts: readonly number[];
+}
+
+/** Checks tokens against the cache that they are for. */
+export function checkTokens(
+  k: AnyTensor,
+  v: AnyTensor,
+  { batch, kvHeads, headDim, valueDim }: PageLayout & { readonly batch: number },
+  options: AppendOptions,
+): CheckedTokens {
+  checkKeys(options, ["lengths", "layout"], cannotAppend);
+  const { lengths, layout = "bhnd" } = options;
+  if (layout !== "bhnd" && layout !== "bnhd") {
+    throw new TypeError(
+      `${cannotAppend}: \`layout\` must be one of "bhnd", "bnhd", got ${kindOf(layout)}`,
+    );
+  }
+  checkTensor("k", k, cannotAppend);
+  checkTensor("v", v, cannotAppend);
+  const [kView, vView] = [viewOf(k, layout), viewOf(v, layout)];
+  const tokens = kView.shape[2];
+  checkShape("k", kView, [batch, kvHeads, tokens, headDim]);
+  checkShape("v", vView, [batch, kvHeads, tokens, valueDim]);
+  return { k: kView, v: vView, counts: checkCounts(lengths, batch, tokens) };
+}
+
+function checkShape(name: string, { shape }: AnyView, expected: readonly number[]): void {
+  if (shape.every((extent, axis) => extent === expected[axis])) return;
+  throw new RangeError(
+    `${cannotAppend}: \`${name}\` must have shape [B, Hkv, n, ${name === "k" ? "D" : "Dv"}] = ` +
+      `[${expected}], got [${shape}]`,
+  );
+}
+
+function checkCounts(lengths: unknown, batch: number, tokens: number): readonly number[] {
+  if (lengths === undefined) return new Array<number>(batch).fill(tokens);
+  const given = Array.from(Object(lengths) as ArrayLike<unknown>);
+  if (given.length !== batch) {
+    throw new RangeError(
+      `${cannotAppend}: \`lengths\` must have one number per sequence, B = ${batch}, ` +
+        `got ${given.length}`,
+    );
+  }
+  const wrong = given.find((count) => !isExtent(count) || count > tokens);
+  if (wrong === undefined) return given as number[];
+  throw new RangeError(
+    `${cannotAppend}: \`lengths\` must be whole numbers from 0 to ${tokens}, got ${kindOf(wrong)}`,
+  );
+}
+
+/** Checks the number of a sequence. */
+export function checkSequence(sequence: unknown, batch: number): void {
+  if (isExtent(sequence) && sequence < batch) return;
+  throw new RangeError(
+    `Cannot find a sequence: it must be a whole number from 0 to ${batch - 1}, ` +
+      `got ${kindOf(sequence)}`,
+  );
+}
+
+/** Checks a number of tokens. */
+export function checkCount(name: string, count: unknown, most = Infinity): void {
+  if (isExtent(count) && count <= most) return;
+  const range = most === Infinity ? ">= 0" : `from 0 to ${most}`;
+  throw new RangeError(
+    `Cannot keep tokens: \`${name}\` must be a whole number ${range}, got ${kindOf(count)}`,
+  );
+}

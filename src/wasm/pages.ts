@@ -1,0 +1,186 @@
+/**
+ * Pages of a cache in linear memory. All heads of a page lie one after the other; of each, **blocks** of
+ * 64 tokens: keys, then values, then scales, as `asm/pages.ts` says. A kernel reads a block from its
+ * beginning to its end, however large pages are. A page is named by its address.
+ *
+ * @module
+ */
+
+import type { Page, PageLayout, PageStore, Tokens } from "../cache/store.ts";
+import { bytesPerElement } from "../dtype.ts";
+import { copyRowsIn } from "../rows.ts";
+import type { View } from "../tensor.ts";
+import { type Arena, roundUp } from "./arena.ts";
+import { cacheStorageOf, type Job, storageOf } from "./job_record.ts";
+import type { Kernels } from "./module.ts";
+import { elementsOver } from "./staging.ts";
+
+const elementBytes = { f32: 4, f16: 2, bf16: 2, int8: 1 } as const;
+
+/** Tokens of a block: as many as a tile of keys has. */
+const blockTokens = 64;
+
+/** Where the parts of a block are, in bytes. */
+interface BlockLayout {
+  readonly tokens: number;
+  readonly values: number;
+  readonly scales: number;
+  readonly bytes: number;
+}
+
+function blockLayout({ headDim, valueDim, dtype, pageSize }: PageLayout): BlockLayout {
+  const width = elementBytes[dtype], tokens = Math.min(blockTokens, pageSize);
+  // Bytes are multiplied in pairs, two of them at a time.
+  const depth = dtype === "int8" ? roundUp(headDim, 4) : headDim;
+  const values = roundUp(tokens * depth * width, 16);
+  const scales = values + roundUp(tokens * roundUp(valueDim, 4) * width, 16);
+  return { tokens, values, scales, bytes: scales + (dtype === "int8" ? tokens * 8 : 0) };
+}
+
+/** Pages in an arena. */
+export class WasmPages implements PageStore {
+  readonly layout: PageLayout;
+  readonly bytesPerPage: number;
+  readonly format = 1;
+  readonly #kernels: Kernels;
+  readonly #arena: Arena;
+  readonly #block: BlockLayout;
+  /** Pages that wait to be used again. */
+  readonly #idle: Page[] = [];
+  readonly #staging: number;
+
+  constructor({ kernels, arena }: { kernels: Kernels; arena: Arena }, layout: PageLayout) {
+    this.layout = layout;
+    this.#kernels = kernels;
+    this.#arena = arena;
+    this.#block = blockLayout(layout);
+    this.bytesPerPage = this.#headBytes * layout.kvHeads;
+    // A row of each in f32, and the tokens of a block of one head.
+    this.#staging = arena.allocate(
+      (this.#block.tokens + 1) * (layout.headDim + layout.valueDim) * 4,
+    );
+  }
+
+  get #headBytes(): number {
+    return this.layout.pageSize / this.#block.tokens * this.#block.bytes;
+  }
+
+  take(): Page {
+    return this.#idle.pop() ?? this.#arena.allocate(this.bytesPerPage);
+  }
+
+  give(page: Page): void {
+    this.#idle.push(page);
+  }
+
+  write(page: Page, slot: number, { k, v, batch, from, to }: Tokens): void {
+    const { kvHeads, headDim, valueDim, dtype } = this.layout;
+    const { tokens, values, scales } = this.#block;
+    const row = this.#staging, staged = row + (headDim + valueDim) * 4;
+    for (let first = from; first < to;) {
+      const inBlock = slot % tokens, count = Math.min(tokens - inBlock, to - first);
+      for (let head = 0; head < kvHeads; head++) {
+        const [kAt, vAt] = this.#stage([k, v] as View[], batch, head, first, count, staged);
+        this.#kernels.writeTokens(
+          storageOf[k.dtype],
+          cacheStorageOf[dtype],
+          ...[kAt, vAt, count, row, this.#blockAt(page, head, slot)] as const,
+          ...[values, scales, tokens, headDim, valueDim, inBlock] as const,
+        );
+      }
+      slot += count;
+      first += count;
+    }
+  }
+
+  copyPage(from: Page, to: Page): void {
+    new Uint8Array(this.#arena.memory.buffer).copyWithin(to, from, from + this.bytesPerPage);
+  }
+
+  copyTokens(from: Page, source: number, to: Page, target: number, count: number): void {
+    const { kvHeads, headDim, valueDim, dtype } = this.layout;
+    const { tokens, values, scales } = this.#block, storage = cacheStorageOf[dtype];
+    for (let head = 0; head < kvHeads; head++) {
+      for (let at = 0; at < count; at++) {
+        this.#kernels.copyToken(
+          storage,
+          ...[this.#blockAt(from, head, source + at), (source + at) % tokens] as const,
+          ...[this.#blockAt(to, head, target + at), (target + at) % tokens] as const,
+          ...[values, scales, tokens, headDim, valueDim] as const,
+        );
+      }
+    }
+  }
+
+  read(page: Page): Promise<Uint8Array> {
+    return Promise.resolve(this.#bytesOf(page).slice());
+  }
+
+  restore(page: Page, bytes: Uint8Array): void {
+    this.#bytesOf(page).set(bytes);
+  }
+
+  free(): void {
+    for (const page of this.#idle.splice(0)) this.#arena.free(page);
+    this.#arena.free(this.#staging);
+  }
+
+  /** What all jobs against these pages have in common. */
+  get fields(): Pick<Job, "pageKeys" | "pageStorage" | "pageValues" | "pageScales"> {
+    const { tokens, values, scales } = this.#block;
+    return {
+      pageKeys: tokens,
+      pageStorage: cacheStorageOf[this.layout.dtype],
+      pageValues: values,
+      pageScales: scales,
+    };
+  }
+
+  /** Tokens of a block. */
+  get blockTokens(): number {
+    return this.#block.tokens;
+  }
+
+  /** How many blocks so many tokens take. */
+  countBlocks(tokens: number): number {
+    return Math.ceil(tokens / this.#block.tokens);
+  }
+
+  /** Writes the addresses of a head's blocks. */
+  listBlocks(pages: readonly Page[], head: number, list: Uint32Array): void {
+    const { tokens } = this.#block, { pageSize } = this.layout, perPage = pageSize / tokens;
+    for (let block = 0; block < list.length; block++) {
+      const page = pages[Math.floor(block / perPage)];
+      list[block] = this.#blockAt(page, head, (block % perPage) * tokens);
+    }
+  }
+
+  /** Address of the block that a slot of a page is in. */
+  #blockAt(page: Page, head: number, slot: number): number {
+    const { tokens, bytes } = this.#block;
+    return page + head * this.#headBytes + Math.floor(slot / tokens) * bytes;
+  }
+
+  #bytesOf(page: Page): Uint8Array {
+    return new Uint8Array(this.#arena.memory.buffer, page, this.bytesPerPage);
+  }
+
+  /** Brings tokens of a head into linear memory; both tensors are stored alike there. */
+  #stage(
+    views: readonly View[],
+    batch: number,
+    head: number,
+    first: number,
+    count: number,
+    at: number,
+  ): number[] {
+    return views.map((view) => {
+      const width = view.shape[3], bytes = count * width * bytesPerElement(view.dtype);
+      const rows = elementsOver(this.#arena, at, count * width, view.dtype);
+      copyRowsIn(view, batch, head, first, first + count, rows);
+      const placed = at;
+      at += roundUp(bytes, 4);
+      return placed;
+    });
+  }
+}

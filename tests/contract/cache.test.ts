@@ -1,0 +1,247 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import type { Engine, KvCache, KvCacheOptions, Tensor } from "@flashtile/attention";
+import { assertSameBits } from "../support/bits.ts";
+import { assertRefused } from "../support/errors.ts";
+import { normals, seeded } from "../support/random.ts";
+import { backends, contract, withEngine } from "./backends.ts";
+
+const needs = "kvCache";
+
+const sizes = { batch: 2, kvHeads: 2, headDim: 8, valueDim: 4, pageSize: 16 } as const;
+
+/** Keys and values of so many tokens. */
+function tokens(count: number, seed: number, { batch, kvHeads, headDim, valueDim } = sizes) {
+  const random = seeded(seed);
+  const make = (width: number): Tensor => ({
+    data: normals(batch * kvHeads * count * width, random),
+    shape: [batch, kvHeads, count, width],
+  });
+  return { k: make(headDim), v: make(valueDim) };
+}
+
+function queries(count: number, heads: number, seed = 9): Tensor {
+  const { batch, headDim } = sizes;
+  return {
+    data: normals(batch * heads * count * headDim, seeded(seed)),
+    shape: [batch, heads, count, headDim],
+  };
+}
+
+function filled(engine: Engine, count: number, options: Partial<KvCacheOptions> = {}): KvCache {
+  const cache = engine.kvCache({ ...sizes, ...options });
+  const { k, v } = tokens(count, 1);
+  cache.append(k, v);
+  return cache;
+}
+
+/** What a cache answers, bit for bit. */
+function answers(cache: KvCache): Float32Array {
+  return cache.attendSync(queries(1, 2), { lse: true }).out.data;
+}
+
+contract("a KV cache is empty at first, and a row that sees nothing gives zero", (engine) => {
+  const cache = engine.kvCache(sizes);
+  assertEquals([cache.lengths, cache.pages, cache.bytes], [[0, 0], 0, 0]);
+  const { out, lse } = cache.attendSync(queries(1, 2), { lse: true });
+  assertSameBits(out.data, new Float32Array(16));
+  assertSameBits(lse.data, new Float32Array(4).fill(-Infinity));
+}, { needs });
+
+contract("appending token by token gives the bits of appending all at once", (engine) => {
+  const { k, v } = tokens(40, 1), one = engine.kvCache(sizes);
+  const token = (tensor: Tensor, at: number): Tensor => {
+    const [B, H, n, width] = tensor.shape;
+    return {
+      data: tensor.data,
+      shape: [B, H, 1, width],
+      strides: [H * n * width, n * width, width, 1],
+      offset: at * width,
+    };
+  };
+  for (let at = 0; at < 40; at++) one.append(token(k, at), token(v, at));
+  assertEquals(one.lengths, [40, 40]);
+  assertSameBits(answers(one), answers(filled(engine, 40)));
+}, { needs });
+
+contract("a KV cache shares pages on fork, and copies one before it is written to", (engine) => {
+  const cache = filled(engine, 20), before = cache.pages;
+  assertEquals(cache.fork(0, 1), 1);
+  assertEquals(cache.pages, 2); // Those of sequence 1 are free again.
+  assertEquals(before, 4);
+  const { k, v } = tokens(1, 2);
+  cache.append(k, v, { lengths: [0, 1] });
+  assertEquals([cache.lengths, cache.pages], [[20, 21], 3]);
+  const q = queries(1, 2), alone = filled(engine, 20).attendSync(q).out.data;
+  assertSameBits(cache.attendSync(q).out.data.subarray(0, 8), alone.subarray(0, 8));
+}, { needs });
+
+contract("fork() finds an empty sequence, or says that there is none", (engine) => {
+  const cache = filled(engine, 3);
+  assertThrows(() => cache.fork(0), RangeError, "Cannot fork: no sequence is empty");
+  cache.free(1);
+  assertEquals([cache.fork(0), cache.lengths], [1, [3, 3]]);
+}, { needs });
+
+contract("a full pool, sequence or memory refuses tokens and loses none", (engine) => {
+  const pool = filled(engine, 16, { pages: 3 }), { k, v } = tokens(1, 2);
+  const before = answers(pool);
+  assertThrows(
+    () => pool.append(k, v),
+    RangeError,
+    "Cannot append: 2 more pages are needed, 1 of 3 are free",
+  );
+  assertSameBits(answers(pool), before);
+  pool.append(k, v, { lengths: [1, 0] });
+  assertEquals(pool.lengths, [17, 16]);
+  const sequence = filled(engine, 16, { capacity: 16 });
+  assertThrows(
+    () => sequence.append(k, v),
+    RangeError,
+    "Cannot append: sequence 0 has 16 tokens and would have 17, `capacity` is 16",
+  );
+  assertEquals(sequence.lengths, [16, 16]);
+}, { needs });
+
+contract("a KV cache is loaded as it was saved, and damage is told", async (engine) => {
+  const cache = filled(engine, 37, { dtype: "int8" });
+  cache.truncate(1, 5);
+  const bytes = await cache.save(), other = engine.kvCache({ ...sizes, dtype: "int8" });
+  other.load(bytes);
+  assertEquals(other.lengths, [37, 5]);
+  assertSameBits(answers(other), answers(cache));
+  for (const at of [3, 5, 40, bytes.length >> 1, bytes.length - 1]) {
+    const damaged = bytes.slice();
+    damaged[at] ^= 4;
+    assertThrows(() => other.load(damaged), RangeError, "Cannot load a cache");
+  }
+  assertThrows(() => other.load(bytes.subarray(0, 64)), RangeError, "Cannot load a cache");
+  assertThrows(
+    () => engine.kvCache(sizes).load(bytes),
+    RangeError,
+    "Cannot load a cache: it was saved with dtype = 3, this one has 0",
+  );
+  assertSameBits(answers(other), answers(cache));
+}, { needs });
+
+contract("evict() keeps the first and the last tokens", (engine) => {
+  const { k, v } = tokens(50, 1), cache = engine.kvCache(sizes), kept = engine.kvCache(sizes);
+  cache.append(k, v);
+  cache.evict({ keepFirst: 5, keepLast: 12 });
+  const pick = (tensor: Tensor): Tensor => {
+    const [B, H, n, width] = tensor.shape, rows: number[] = [];
+    for (let head = 0; head < B * H; head++) {
+      for (let at = 0; at < n; at++) {
+        const from = (head * n + at) * width;
+        if (at < 5 || at >= 38) rows.push(...tensor.data.subarray(from, from + width));
+      }
+    }
+    return { data: Float32Array.from(rows), shape: [B, H, 17, width] };
+  };
+  kept.append(pick(k), pick(v));
+  assertEquals(cache.lengths, [17, 17]);
+  assertSameBits(answers(cache), answers(kept));
+}, { needs });
+
+contract("a KV cache refuses what does not fit, and is as it was", async (engine) => {
+  const cache = filled(engine, 4), { k, v } = tokens(2, 3), before = answers(cache);
+  const refused: [() => unknown, string][] = [
+    [
+      () => cache.append({ ...k, shape: [2, 2, 4, 4] }, v),
+      "Cannot append: `k` must have shape [B, Hkv, n, D] = [2,2,4,8], got [2,2,4,4]",
+    ],
+    [
+      () => cache.append(k, tokens(1, 3).v),
+      "Cannot append: `v` must have shape [B, Hkv, n, Dv] = [2,2,2,4], got [2,2,1,4]",
+    ],
+    [
+      () => cache.append(k, v, { lengths: [1] }),
+      "Cannot append: `lengths` must have one number per sequence, B = 2, got 1",
+    ],
+    [
+      () => cache.append(k, v, { lengths: [1, 3] }),
+      "Cannot append: `lengths` must be whole numbers from 0 to 2, got 3",
+    ],
+    [
+      () => cache.truncate(2, 0),
+      "Cannot find a sequence: it must be a whole number from 0 to 1, got 2",
+    ],
+    [
+      () => cache.truncate(0, 5),
+      "Cannot keep tokens: `length` must be a whole number from 0 to 4, got 5",
+    ],
+    [
+      () => cache.evict({ keepFirst: -1, keepLast: 2 }),
+      "Cannot keep tokens: `keepFirst` must be a whole number >= 0, got -1",
+    ],
+    [
+      () => engine.kvCache({ ...sizes, pageSize: 24 }),
+      "Cannot make a KV cache: `pageSize` must be a power of two from 16 to 2048, got 24",
+    ],
+    [
+      () => cache.attendSync(queries(1, 3)),
+      "Cannot attend: Hq must be a multiple of Hkv, got Hq = 3 in `q` and Hkv = 2 in the cache",
+    ],
+  ];
+  for (const [call, message] of refused) await assertRefused(call, RangeError, message);
+  await assertRefused(
+    () => cache.attendSync(queries(1, 2), { kvLengths: [1, 1] } as never),
+    TypeError,
+    "Cannot attend: `kvLengths` cannot be given with a cache, whose sequences say which keys they " +
+      "have",
+  );
+  assertSameBits(answers(cache), before);
+}, { needs });
+
+contract("a KV cache does not change under a call that reads it", async (engine) => {
+  const cache = filled(engine, 30), { k, v } = tokens(1, 4);
+  const running = cache.attend(queries(1, 2));
+  assertThrows(() => cache.append(k, v), Error, "Cannot append: a call reads the cache");
+  await running;
+  cache.append(k, v);
+  cache.free();
+  assertThrows(() => cache.append(k, v), Error, "Cannot append: the cache was freed");
+}, { needs });
+
+contract("a freed KV cache leaves no memory behind", (engine) => {
+  const use = () => {
+    const cache = filled(engine, 700);
+    answers(cache);
+    cache.free();
+  };
+  use();
+  const { memoryBytes } = engine;
+  for (let round = 0; round < 20; round++) use();
+  assertEquals(engine.memoryBytes, memoryBytes);
+}, { needs });
+
+contract("many queries see a cache as they see the same keys in arrays", async (engine) => {
+  const cache = engine.kvCache(sizes), { k, v } = tokens(300, 5), q = queries(40, 6);
+  cache.append(k, v);
+  const bias = { data: normals(40 * 300, seeded(6)), shape: [40, 300] };
+  const options = { causal: true, window: [200, 3], softcap: 4, bias, lse: true } as const;
+  const [ours, plain] = [await cache.attend(q, options), await engine.attention(q, k, v, options)];
+  ours.out.data.forEach((x, at) => assert(Math.abs(x - plain.out.data[at]) < 2e-6));
+  ours.lse.data.forEach((x, at) => assert(Math.abs(x - plain.lse.data[at]) < 4e-6));
+}, { needs });
+
+contract("a KV cache gives the same bits for any number of threads", async (engine, { name }) => {
+  if (name !== "wasm, 2 threads" && name !== "wasm, 3 threads") return;
+  const one = backends.find((backend) => backend.name === "auto")!;
+  const run = (engine: Engine, dtype: KvCacheOptions["dtype"], rows: number) => {
+    const cache = engine.kvCache({ ...sizes, dtype });
+    for (let part = 0; part < 5; part++) {
+      const { k, v } = tokens(1000, part);
+      cache.append(k, v);
+    }
+    return cache.attend(queries(rows, 8), { causal: true, lse: true });
+  };
+  await withEngine(one, async (single) => {
+    for (const dtype of ["f32", "bf16", "int8"] as const) {
+      for (const rows of [1, 40]) {
+        const [a, b] = [await run(engine, dtype, rows), await run(single, dtype, rows)];
+        assertSameBits(a.out.data, b.out.data, `${dtype}, ${rows} rows`);
+        assertSameBits(a.lse.data, b.lse.data, `${dtype}, ${rows} rows`);
+      }
+    }
+  }, { threads: 1 });
+}, { needs });

@@ -1,0 +1,96 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import type { CacheDType, Engine, KvCache } from "@flashtile/attention";
+import { referenceAttention } from "@flashtile/attention/reference";
+import { backends, contract } from "../contract/backends.ts";
+import { seed } from "../support/arbitrary.ts";
+import { CacheModel, cacheOptions, cacheSizes, type Step, steps } from "../support/cache_model.ts";
+import { gpuRequired } from "../support/gpu.ts";
+import { inputsOf } from "../support/problem.ts";
+
+/** Programs over all CPU backends together, and on a GPU. */
+const programs = 500;
+
+const cpuBackends =
+  backends.filter(({ name, unavailable }) => name !== "webgpu" && unavailable === undefined).length;
+
+const numRuns = gpuRequired ? programs : Math.ceil(programs / cpuBackends);
+
+/**
+ * How far results may be off: by the rounding of keys of some three to the storage, and with it of
+ * scores. What is held to the last bit is in tests/contract/cache.
+ */
+const tolerance: Readonly<Record<CacheDType, number>> = {
+  f32: 2e-6,
+  f16: 4e-3,
+  bf16: 4e-2,
+  int8: 8e-2,
+};
+
+function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let largest = 0;
+  for (let at = 0; at < a.length; at++) {
+    if (Object.is(a[at], b[at])) continue;
+    const difference = Math.abs(a[at] - b[at]);
+    largest = Math.max(largest, Number.isNaN(difference) ? Infinity : difference);
+  }
+  return largest;
+}
+
+async function assertAttends(
+  model: CacheModel,
+  cache: KvCache,
+  { queries, group }: Step & { do: "attend" },
+): Promise<void> {
+  const { problem, q } = model.problem(queries, group), { lengths } = model;
+  const ours = await cache.attend(q, { causal: true, lse: true });
+  const { k, v } = inputsOf(problem);
+  const exact = referenceAttention(q, k, v, {
+    causal: true,
+    kvLengths: lengths,
+    offset: lengths.map((length) => length - queries),
+  });
+  const limit = tolerance[model.sizes.dtype];
+  assert(largestDifference(ours.out.data, exact.out.data) <= limit, "out");
+  assert(largestDifference(ours.lse.data, exact.lse.data) <= limit, "lse");
+}
+
+async function runProgram(
+  engine: Engine,
+  model: CacheModel,
+  program: readonly Step[],
+): Promise<void> {
+  let cache = engine.kvCache(cacheOptions(model.sizes));
+  for (const step of program) {
+    if (step.do === "attend") await assertAttends(model, cache, step);
+    else if (step.do === "reload") {
+      const bytes = await cache.save();
+      cache.free();
+      cache = engine.kvCache(cacheOptions(model.sizes));
+      cache.load(bytes);
+    } else model.run(step, cache);
+    assertEquals(cache.lengths, model.lengths);
+    const { pageSize } = model.sizes;
+    const most = model.lengths.reduce((sum, length) => sum + Math.ceil(length / pageSize), 0);
+    assert(cache.pages <= most, `${cache.pages} pages`);
+  }
+  await assertAttends(model, cache, { do: "attend", queries: 1, group: 1 });
+  cache.free();
+}
+
+contract(
+  "a KV cache holds what a plain model of it holds, whatever is done to it",
+  async (engine) => {
+    const cases = cacheSizes(["f32", "f16", "bf16", "int8"]).chain((sizes) =>
+      fc.record({ sizes: fc.constant(sizes), seed: fc.nat(), program: steps(sizes.batch) })
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        cases,
+        ({ sizes, seed, program }) => runProgram(engine, new CacheModel(sizes, seed), program),
+      ),
+      { seed, numRuns },
+    );
+  },
+  { needs: "kvCache" },
+);

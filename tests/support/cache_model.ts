@@ -1,0 +1,192 @@
+/**
+ * A plain model of a KV cache: the tokens of every sequence as lists of rows, and programs that do the
+ * same to the model and to a cache.
+ *
+ * @module
+ */
+
+import fc from "fast-check";
+import type { CacheDType, KvCache, KvCacheOptions, Tensor } from "@flashtile/attention";
+import type { Problem } from "./problem.ts";
+import { normals, type Random, seeded } from "./random.ts";
+
+/** A token: its keys and values, head after head. */
+interface Token {
+  readonly k: Float32Array;
+  readonly v: Float32Array;
+}
+
+/** Sizes of a cache that is modelled. */
+export interface CacheSizes {
+  readonly batch: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly valueDim: number;
+  readonly pageSize: number;
+  readonly dtype: CacheDType;
+}
+
+/** One step of a program. */
+export type Step =
+  | { readonly do: "append"; readonly tokens: number; readonly lengths: readonly number[] }
+  | { readonly do: "truncate"; readonly sequence: number; readonly share: number }
+  | { readonly do: "fork"; readonly from: number; readonly to: number }
+  | { readonly do: "free"; readonly sequence: number }
+  | {
+    readonly do: "evict";
+    readonly sequence: number;
+    readonly first: number;
+    readonly last: number;
+  }
+  | { readonly do: "attend"; readonly queries: number; readonly group: number }
+  | { readonly do: "reload" };
+
+/** A cache's options from its sizes. */
+export function cacheOptions(sizes: CacheSizes): KvCacheOptions {
+  return { ...sizes };
+}
+
+/** Random sizes. */
+export function cacheSizes(dtypes: readonly CacheDType[]): fc.Arbitrary<CacheSizes> {
+  return fc.record({
+    batch: fc.integer({ min: 1, max: 3 }),
+    kvHeads: fc.integer({ min: 1, max: 2 }),
+    headDim: fc.integer({ min: 1, max: 20 }),
+    valueDim: fc.integer({ min: 1, max: 20 }),
+    pageSize: fc.constantFrom(16, 32, 128),
+    dtype: fc.constantFrom(...dtypes),
+  });
+}
+
+/** Random steps for so many sequences. */
+export function steps(batch: number): fc.Arbitrary<Step[]> {
+  const sequence = fc.integer({ min: 0, max: batch - 1 });
+  const count = fc.oneof(fc.integer({ min: 0, max: 5 }), fc.constantFrom(1, 15, 16, 17, 40, 70));
+  const step = fc.oneof(
+    {
+      weight: 5,
+      arbitrary: count.chain((tokens) =>
+        fc.record({
+          do: fc.constant("append" as const),
+          tokens: fc.constant(tokens),
+          lengths: fc.array(fc.integer({ min: 0, max: tokens }), {
+            minLength: batch,
+            maxLength: batch,
+          }),
+        })
+      ),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        do: fc.constant("truncate" as const),
+        sequence,
+        share: fc.double({ min: 0, max: 1, noNaN: true }),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({ do: fc.constant("fork" as const), from: sequence, to: sequence }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant("free" as const), sequence }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        do: fc.constant("evict" as const),
+        sequence,
+        first: fc.integer({ min: 0, max: 40 }),
+        last: fc.integer({ min: 0, max: 60 }),
+      }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        do: fc.constant("attend" as const),
+        queries: fc.constantFrom(1, 1, 2, 3, 5, 9),
+        group: fc.constantFrom(1, 1, 2, 3, 8),
+      }),
+    },
+    { weight: 1, arbitrary: fc.constant({ do: "reload" as const }) },
+  );
+  return fc.array(step, { minLength: 3, maxLength: 12 });
+}
+
+/** What a cache should hold. */
+export class CacheModel {
+  readonly sizes: CacheSizes;
+  readonly #sequences: Token[][];
+  readonly #random: Random;
+
+  constructor(sizes: CacheSizes, seed: number) {
+    this.sizes = sizes;
+    this.#sequences = Array.from({ length: sizes.batch }, () => []);
+    this.#random = seeded(seed);
+  }
+
+  get lengths(): number[] {
+    return this.#sequences.map((tokens) => tokens.length);
+  }
+
+  /** Does a step to the model and to the cache. */
+  run(step: Exclude<Step, { do: "attend" } | { do: "reload" }>, cache: KvCache): void {
+    if (step.do === "append") this.#append(step, cache);
+    else if (step.do === "truncate") {
+      const length = Math.floor(step.share * this.lengths[step.sequence]);
+      this.#sequences[step.sequence].splice(length);
+      cache.truncate(step.sequence, length);
+    } else if (step.do === "fork") {
+      this.#sequences[step.to] = [...this.#sequences[step.from]];
+      cache.fork(step.from, step.to);
+    } else if (step.do === "free") {
+      this.#sequences[step.sequence] = [];
+      cache.free(step.sequence);
+    } else {
+      const { sequence, first: keepFirst, last: keepLast } = step;
+      const tokens = this.#sequences[sequence], gone = tokens.length - keepFirst - keepLast;
+      if (gone > 0) tokens.splice(keepFirst, gone);
+      cache.evict({ keepFirst, keepLast }, sequence);
+    }
+  }
+
+  #append({ tokens, lengths }: Step & { do: "append" }, cache: KvCache): void {
+    const { batch, kvHeads, headDim, valueDim } = this.sizes;
+    const k = normals(batch * kvHeads * tokens * headDim, this.#random);
+    const v = normals(batch * kvHeads * tokens * valueDim, this.#random);
+    cache.append(
+      { data: k, shape: [batch, kvHeads, tokens, headDim] },
+      { data: v, shape: [batch, kvHeads, tokens, valueDim] },
+      { lengths },
+    );
+    for (const [b, length] of lengths.entries()) {
+      for (let token = 0; token < length; token++) {
+        const rows = (data: Float32Array, width: number) => {
+          const heads = Array.from({ length: kvHeads }, (_, head) => {
+            const at = ((b * kvHeads + head) * tokens + token) * width;
+            return [...data.subarray(at, at + width)];
+          });
+          return Float32Array.from(heads.flat());
+        };
+        this.#sequences[b].push({ k: rows(k, headDim), v: rows(v, valueDim) });
+      }
+    }
+  }
+
+  /** Queries, and all that the cache holds as dense tensors, shorter sequences padded with NaN. */
+  problem(queries: number, group: number): { problem: Problem; q: Tensor } {
+    const { batch: B, kvHeads: Hkv, headDim: D, valueDim: Dv } = this.sizes;
+    const sizes = { B, Hkv, D, Dv, Hq: Hkv * group, Nq: queries, Nk: Math.max(0, ...this.lengths) };
+    const k = new Float32Array(B * Hkv * sizes.Nk * D).fill(NaN);
+    const v = new Float32Array(B * Hkv * sizes.Nk * Dv).fill(NaN);
+    for (const [b, tokens] of this.#sequences.entries()) {
+      for (const [at, token] of tokens.entries()) {
+        for (let head = 0; head < Hkv; head++) {
+          const row = (b * Hkv + head) * sizes.Nk + at;
+          k.set(token.k.subarray(head * D, (head + 1) * D), row * D);
+          v.set(token.v.subarray(head * Dv, (head + 1) * Dv), row * Dv);
+        }
+      }
+    }
+    const q = normals(B * sizes.Hq * queries * D, this.#random);
+    return { problem: { sizes, q, k, v }, q: { data: q, shape: [B, sizes.Hq, queries, D] } };
+  }
+}
