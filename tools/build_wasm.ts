@@ -185,5 +185,6 @@ export async function generateWasm(): Promise<Files> {
       "bench/asm/ceiling.ts",
       "The micro-kernel",
     ),
+    "bench/asm/read.gen.ts": await measuringFile(sources, "bench/asm/read.ts", "The sum"),
   };
 }
