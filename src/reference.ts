@@ -143,6 +143,7 @@ export function referenceAttention(
           if (at < 0 || at >= row.keys || !inBand(options, row.aligned, at)) continue;
           if (mask && !mask(b, h, i, j)) continue;
           if (blockMask && !blockMask.keeps(b, h, i, j)) continue;
+          if (bias && bias(b, h, i, j) === -Infinity) continue;
           let s = 0;
           for (let d = 0; d < D; d++) s += Q.read(b, h, i, d) * K.read(b, g, j, d);
           s *= scale;

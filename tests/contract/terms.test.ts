@@ -6,6 +6,7 @@ import {
   type HostTensor,
   type Tensor,
 } from "@flashtile/attention";
+import { referenceAttention } from "@flashtile/attention/reference";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused } from "../support/errors.ts";
 import { emptyRows, expectation, resultsOf } from "../support/exact.ts";
@@ -607,3 +608,20 @@ contract(
   },
   { needs: "attentionSync" },
 );
+
+contract("attention() weighs keys alike that all have the lowest bias", async (engine) => {
+  const { q, k, v } = inputsOf(randomProblem(sizesOf({ Nq: 9, Nk: 20, D: 4, Dv: 3 }), 77));
+  const lowest = -3.4028234663852886e38;
+  const bias = { data: new Float32Array(9 * 20).fill(lowest), shape: [9, 20] };
+  bias.data.fill(0, 0, 10); // The first row sees ten keys more than the others.
+  const options = { bias, lse: true } as const;
+  const ours = await engine.attention(q, k, v, options);
+  const exact = referenceAttention(q, k, v, options).out.data;
+  const mean = [0, 1, 2].map((column) => {
+    return v.data.reduce((sum, x, at) => at % 3 === column ? sum + x : sum, 0) / 20;
+  });
+  ours.out.data.forEach((x, at) => {
+    const expected = at < 3 ? exact[at] : mean[at % 3];
+    assert(Math.abs(x - expected) < 1e-6, `element ${at} is ${x}, expected ${expected}`);
+  });
+});
