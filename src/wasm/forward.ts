@@ -90,6 +90,7 @@ interface Call {
   readonly target: HostTarget;
   readonly residents: Residents;
   readonly terms: Terms;
+  readonly hasTerms: boolean;
   readonly where: Elsewhere;
   readonly space: Workspace;
   /** What all jobs have in common. */
@@ -98,6 +99,8 @@ interface Call {
 
 /** A wave, and its places in the workspace. */
 interface PlacedWave extends Wave {
+  /** What its runs have of each. */
+  readonly shares: readonly Shares[];
   readonly packed: PackedHeads;
   readonly staged: StagedRows;
 }
@@ -131,20 +134,24 @@ export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): 
     if (slopes) elementsOver(arena, space.slopes, slopes.length, "f32").set(slopes);
     if (sinks) elementsOver(arena, space.sinks, sinks.length, "f32").set(sinks);
     const job = encodeJob(commonJob(machine, plan, target, cut), commonFloats(plan));
-    yield* runWaves({ kernels, arena, plan, cut, target, residents, terms, where, space, job });
+    yield* runWaves({
+      ...{ kernels, arena, plan, cut, target, residents, terms, where, space, job },
+      hasTerms: hasTerms(plan),
+    });
   } finally {
     space.free();
   }
 }
 
 /** Every wave of a call; waves that follow one another have different places if there are two. */
-function* placeWaves({ plan, cut, space }: Call): Generator<PlacedWave> {
+function* placeWaves({ plan, cut, space, where }: Call): Generator<PlacedWave> {
   const { packed, staged } = space;
   let wavesStaged = 0, wavesPacked = 0;
   for (const wave of wavesOf(plan, cut)) {
     if (wave.packs) wavesPacked++;
     yield {
       ...wave,
+      shares: sharesOf(plan, where, wave),
       packed: packed[wavesPacked % packed.length],
       staged: staged[wavesStaged++ % staged.length],
     };
@@ -232,9 +239,8 @@ function commonFloats({ scale, softcap }: HostPlan): FloatFields {
 
 /** Packs and stages what a wave needs, and writes its job records. */
 function stageWave(call: Call, wave: PlacedWave): Batch {
-  const { arena, plan, cut, space, where } = call;
-  const { staged } = wave;
-  const shares = sharesOf(plan, where, wave);
+  const { arena, plan, cut, space } = call;
+  const { staged, shares } = wave;
   const runs = wave.runs.map((run, slot) => stageRun(call, wave, run, shares[slot]));
   const memory = new Int32Array(arena.memory.buffer, staged.records);
   const pieces = cutWave(wave, plan, cut);
@@ -418,7 +424,7 @@ function writeRecord(
     const few = countFew(plan, run);
     patchJob(memory, at, { pages: staged.pages + skippedBlocks * 4, few });
   }
-  if (hasTerms(plan)) writeTerms(call, memory, at, run, staged, piece);
+  if (call.hasTerms) writeTerms(call, memory, at, run, staged, piece);
   if (staged.parts === 1) return;
   patchJob(memory, at, {
     k: heads.k + firstKey * plan.dim * 4,
@@ -500,8 +506,7 @@ function resultsOf(call: Call, run: Run, share: Shares, staged: StagedRows): Res
 
 /** Merges what was split, and hands the results to the caller's tensors outside linear memory. */
 function collectWave(call: Call, wave: PlacedWave): void {
-  const { kernels, arena, plan, target, residents, where } = call, { runs, staged } = wave;
-  const shares = sharesOf(plan, where, wave);
+  const { kernels, arena, plan, target, residents } = call, { runs, staged, shares } = wave;
   let record = staged.records;
   for (const [slot, run] of runs.entries()) {
     const { segment, keyHead } = run, { batch, firstQuery } = plan.segments[segment];

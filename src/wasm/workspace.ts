@@ -151,7 +151,8 @@ function measureWaves(plan: AttentionPlan, cut: Cut, where: Elsewhere) {
       visits: Math.max(most.visits, all.visits),
       pages: Math.max(most.pages, all.pages),
     };
-    const parts = wave.runs.reduce((sum, run) => sum + partsOf(plan, run), 0);
+    let parts = 0;
+    for (const run of wave.runs) parts += partsOf(plan, run);
     jobs = Math.max(jobs, parts * cut.members);
     waves++;
     if (wave.packs) packings++;
