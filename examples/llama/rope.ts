@@ -37,24 +37,22 @@ export function createRope(context: number, headDim: number, theta: number): Rop
 }
 
 /**
- * Turns the heads of consecutive positions, in place.
+ * Turns rows of heads, in place.
  *
  * @param rope The turns.
  * @param x Queries or keys, `[rows, heads * D]`.
- * @param rows Number of rows.
  * @param heads Number of heads in a row.
- * @param start Position of the first row.
+ * @param positions Position of each row.
  */
 export function rotate(
   rope: Rope,
   x: Float32Array,
-  rows: number,
   heads: number,
-  start: number,
+  positions: ArrayLike<number>,
 ): void {
-  for (let row = 0; row < rows; row++) {
+  for (let row = 0; row < positions.length; row++) {
     for (let head = 0; head < heads; head++) {
-      rotateHead(rope, x, (row * heads + head) * rope.headDim, start + row);
+      rotateHead(rope, x, (row * heads + head) * rope.headDim, positions[row]);
     }
   }
 }

@@ -8,7 +8,7 @@ function dot(a: Float32Array, b: Float32Array): number {
 
 function rotated(x: number[], position: number): Float32Array {
   const y = Float32Array.from(x);
-  rotate(createRope(64, x.length, 10000), y, 1, 1, position);
+  rotate(createRope(64, x.length, 10000), y, 1, [position]);
   return y;
 }
 
@@ -35,7 +35,7 @@ test("rotate() makes scores depend on the distance of positions alone", () => {
 test("rotate() gives every row its own position and every head the same", () => {
   const rope = createRope(64, 2, 10000);
   const x = Float32Array.of(1, 0, 1, 0, 1, 0, 1, 0);
-  rotate(rope, x, 2, 2, 5);
+  rotate(rope, x, 2, [5, 6]);
   assertEquals(x.subarray(0, 2), x.subarray(2, 4));
   assertEquals(x.subarray(4, 6), rotated([1, 0], 6));
 });
