@@ -121,6 +121,14 @@ class WebGpuBackend implements Backend {
     return tensor;
   }
 
+  merge(): Promise<void> {
+    throw new Error("Cannot merge: the webgpu backend has no kernel for it yet");
+  }
+
+  rotate(): Promise<void> {
+    throw new Error("Cannot rotate: the webgpu backend has no kernel for it yet");
+  }
+
   createPages(): PageStore {
     throw new Error("Cannot make a KV cache: the webgpu backend has none yet");
   }
