@@ -10,7 +10,6 @@ import type { LlamaConfig } from "./config.ts";
 import { addInto, gateSilu, rmsNorm } from "./layers.ts";
 import { linear } from "./linear.ts";
 import { Ragged } from "./ragged.ts";
-import { createRope, type Rope, rotate } from "./rope.ts";
 import type { LayerWeights, LlamaWeights } from "./weights.ts";
 
 /** Which of the tokens that a sequence reads logits are wanted for. */
@@ -56,7 +55,6 @@ export class Llama {
   readonly config: LlamaConfig;
   readonly #weights: LlamaWeights;
   readonly #engine: Engine;
-  readonly #rope: Rope;
   #activations: Activations;
   #attentionMs = 0;
 
@@ -69,7 +67,6 @@ export class Llama {
     this.config = config;
     this.#weights = weights;
     this.#engine = engine;
-    this.#rope = createRope(config.context, config.headDim, config.ropeTheta);
     this.#activations = createActivations(config, config.context);
   }
 
@@ -122,21 +119,30 @@ export class Llama {
   }
 
   async #attentionBlock(weights: LayerWeights, chunk: Chunk, cache: KvCache): Promise<void> {
-    const { hiddenSize, heads, kvHeads, normEpsilon } = this.config;
+    const { hiddenSize, normEpsilon } = this.config;
     const { stream, normed, change, queries, keys, values, attended } = this.#activations;
     const { total } = chunk.rows;
     rmsNorm(stream, total, weights.attentionNorm, normEpsilon, normed);
     linear(normed, total, weights.query, queries);
     linear(normed, total, weights.key, keys);
     linear(normed, total, weights.value, values);
-    rotate(this.#rope, queries, heads, chunk.positions);
-    rotate(this.#rope, keys, kvHeads, chunk.positions);
     const begin = performance.now();
+    await this.#rotate(chunk);
     this.#append(chunk, cache);
     await this.#attend(chunk, cache);
     this.#attentionMs += performance.now() - begin;
     linear(attended, total, weights.output, change);
     addInto(stream, change, total * hiddenSize);
+  }
+
+  /** Rows know their own positions, so that they are turned while they are packed. */
+  async #rotate({ rows, positions }: Chunk): Promise<void> {
+    const { queries, keys } = this.#activations;
+    const { heads, kvHeads, ropeTheta: theta } = this.config;
+    const packed = new Ragged([rows.total]);
+    const q = this.#headsOf(queries, packed, heads);
+    const k = this.#headsOf(keys, packed, kvHeads);
+    await this.#engine.rope(q, k, { positions, theta, style: "half", layout: "bnhd" });
   }
 
   /** `lengths` says how many rows of each sequence count: none of one that is finished. */
@@ -165,7 +171,7 @@ export class Llama {
     rows.pack(result, width, attended);
   }
 
-  /** Views padded rows of a projection as the `[B, N, H, D]` of attention. */
+  /** Views rows of a projection as the `[B, N, H, D]` of attention. */
   #headsOf(data: Float32Array, { counts, longest }: Ragged, heads: number): Tensor {
     return { data, shape: [counts.length, longest, heads, this.config.headDim] };
   }

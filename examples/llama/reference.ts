@@ -56,7 +56,7 @@ const LARGEST_LOGIT = 25;
  * A rounding changes a number by at most u = 2^-24 of its size. Roundings are as good as random, so
  * n of them grow like sqrt(n) u, not like n u (Higham & Mary 2019, "A new approach to probabilistic
  * rounding error analysis"). Twice that leaves room for what softmax amplifies. Measured on Wasm:
- * 3e-6. A wrong mask, head or position makes a difference of the order of 1.
+ * 5e-6. A wrong mask, head or position makes a difference of the order of 1.
  */
 export const TOLERANCE = 2 * Math.sqrt(ROUNDINGS) * 2 ** -24 * LARGEST_LOGIT;
 
