@@ -5,11 +5,12 @@
  * @module
  */
 
+import type { Storage } from "../examples/llama/caches.ts";
 import { createEngine, type Engine } from "../mod.ts";
 import { referenceAttention } from "../src/reference.ts";
 import { normals, seeded } from "../tests/support/random.ts";
 import { type Operands, recordLayers } from "./llama.ts";
-import { nameOf, type Storage, storages } from "./storages.ts";
+import { nameOf, storages } from "./storages.ts";
 
 /** Operands `[B, N, H, D]`, and what attention makes of them. */
 interface Case extends Operands {
@@ -35,31 +36,25 @@ function randomCase(D: number, tokens: number, queries: number): Case {
   return caseOf({ q, k, v }, false);
 }
 
-/** Errors of one case, so many queries of each sequence at a time. */
-function errorsOf(
-  engine: Engine,
-  { q, k, v, causal, exact }: Case,
-  storage: Storage,
-  rows: number,
-) {
+/** Every error of one case, so many queries of each sequence at a time. */
+function errorsOf(engine: Engine, each: Case, storage: Storage, rows: number): number[] {
+  const { q, k, v, causal, exact } = each;
   const [batch, queries, heads, headDim] = q.shape;
   using cache = engine.kvCache({ batch, kvHeads: k.shape[2], headDim, ...storage });
   cache.append(k, v, { layout: "bnhd" });
-  const row = heads * headDim, errors: number[] = [];
+  const width = heads * headDim, errors: number[] = [];
   for (let from = 0; from < queries; from += rows) {
     const part = {
       data: q.data,
       shape: [batch, rows, heads, headDim],
-      strides: [queries * row, row, headDim, 1],
-      offset: from * row,
+      strides: [queries * width, width, headDim, 1],
+      offset: from * width,
     };
-    const { data } = cache.attendSync(part, {
-      layout: "bnhd",
-      ...(causal && { causal, offset: from }),
-    }).out;
-    for (const [at, x] of data.entries()) {
-      const [sequence, rest] = [Math.floor(at / (rows * row)), at % (rows * row)];
-      errors.push(Math.abs(x - exact[(sequence * queries + from) * row + rest]));
+    const { data } = cache.attendSync(part, { layout: "bnhd", causal, offset: from }).out;
+    for (let sequence = 0; sequence < batch; sequence++) {
+      const begin = (sequence * queries + from) * width, size = rows * width;
+      const got = data.subarray(sequence * size, (sequence + 1) * size);
+      for (const [at, x] of got.entries()) errors.push(Math.abs(x - exact[begin + at]));
     }
   }
   return errors;

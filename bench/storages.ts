@@ -4,10 +4,7 @@
  * @module
  */
 
-import type { KvCacheOptions } from "../mod.ts";
-
-/** Options of a cache that say how keys and values are stored. */
-export type Storage = Pick<KvCacheOptions, "dtype">;
+import type { Storage } from "../examples/llama/caches.ts";
 
 /** In the order of the tables, the exact one first. */
 export const storages: readonly Storage[] = [

@@ -4,15 +4,16 @@
  * @module
  */
 
-import type { CacheDType, Engine, KvCache } from "@flashtile/attention";
+import type { Engine, KvCache, KvCacheOptions } from "@flashtile/attention";
 import type { LlamaConfig } from "./config.ts";
 
+/** How keys and values are stored; as the library has it by default. */
+export type Storage = Pick<KvCacheOptions, "dtype">;
+
 /** What sequences are remembered as. */
-export interface CachesOptions {
+export interface CachesOptions extends Storage {
   /** Number of sequences. */
   readonly sequences: number;
-  /** How keys and values are stored; f32 by default. */
-  readonly dtype?: CacheDType;
 }
 
 /** The caches of all layers. They are filled layer by layer, each by the same tokens. */
@@ -31,7 +32,10 @@ export class Caches implements Disposable {
     this.layers = Array.from({ length: config.layers }, () => engine.kvCache(sizes));
   }
 
-  /** Tokens of each sequence that every layer holds. */
+  /**
+   * Tokens of each sequence that every layer holds. A copy, because a chunk needs those before it
+   * until it has passed all layers.
+   */
   get lengths(): readonly number[] {
     return [...this.layers.at(-1)!.lengths];
   }

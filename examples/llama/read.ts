@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { CachesOptions } from "./caches.ts";
+import type { Storage } from "./caches.ts";
 import type { Llama } from "./model.ts";
 
 /** How texts are read. */
-export interface ReadOptions extends Omit<CachesOptions, "sequences"> {
+export interface ReadOptions extends Storage {
   /** Tokens of each that are read at once; the last chunk may be shorter. */
   readonly chunk: number;
 }
