@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Storage } from "../examples/llama/caches.ts";
+import type { StoredAs } from "../examples/llama/caches.ts";
 import { createEngine, type Engine } from "../mod.ts";
 import { referenceAttention } from "../src/reference.ts";
 import { normals, seeded } from "../tests/support/random.ts";
@@ -37,7 +37,7 @@ function randomCase(D: number, tokens: number, queries: number): Case {
 }
 
 /** Every error of one case, so many queries of each sequence at a time. */
-function errorsOf(engine: Engine, each: Case, storage: Storage, rows: number): number[] {
+function errorsOf(engine: Engine, each: Case, storage: StoredAs, rows: number): number[] {
   const { q, k, v, causal, exact } = each;
   const [batch, queries, heads, headDim] = q.shape;
   using cache = engine.kvCache({ batch, kvHeads: k.shape[2], headDim, ...storage });

@@ -4,18 +4,20 @@
  * @module
  */
 
-import type { Storage } from "../examples/llama/caches.ts";
+import type { StoredAs } from "../examples/llama/caches.ts";
 
 /** In the order of the tables, the exact one first. */
-export const storages: readonly Storage[] = [
+export const storages: readonly StoredAs[] = [
   { dtype: "f32" },
   { dtype: "f16" },
   { dtype: "bf16" },
   { dtype: "int8" },
+  { dtype: "int8", smoothKeys: true },
+  { dtype: "int4" },
+  { dtype: "int4", smoothKeys: true },
 ];
 
 /** What tables call a storage. */
-export function nameOf({ dtype, ...flags }: Storage): string {
-  const set = Object.entries(flags).filter(([, value]) => value === true).map(([name]) => name);
-  return [dtype, ...set].join(", ");
+export function nameOf({ dtype, smoothKeys }: StoredAs): string {
+  return smoothKeys ? `${dtype}, smooth keys` : `${dtype}`;
 }

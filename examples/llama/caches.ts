@@ -8,10 +8,10 @@ import type { Engine, KvCache, KvCacheOptions } from "@flashtile/attention";
 import type { LlamaConfig } from "./config.ts";
 
 /** How keys and values are stored; as the library has it by default. */
-export type Storage = Pick<KvCacheOptions, "dtype">;
+export type StoredAs = Pick<KvCacheOptions, "dtype" | "smoothKeys">;
 
 /** What sequences are remembered as. */
-export interface CachesOptions extends Storage {
+export interface CachesOptions extends StoredAs {
   /** Number of sequences. */
   readonly sequences: number;
 }

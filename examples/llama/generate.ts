@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Caches, Storage } from "./caches.ts";
+import type { Caches, StoredAs } from "./caches.ts";
 import type { Llama } from "./model.ts";
 import type { Sampler } from "./sample.ts";
 
@@ -14,7 +14,7 @@ export interface GenerateOptions {
   /** Tokens to choose for each prompt; fewer are chosen when the context is full before. */
   readonly count: number;
   /** How keys and values are stored; f32 by default. */
-  readonly kv?: Storage["dtype"];
+  readonly kv?: StoredAs["dtype"];
   /** Makes what chooses a prompt's tokens. */
   readonly sampler: () => Sampler;
 }

@@ -25,7 +25,7 @@ export interface Options extends SampleOptions {
 
 /** All storages that the library has: one that is missing here, or too many, does not compile. */
 const storages = Object.keys(
-  { f32: true, f16: true, bf16: true, int8: true } satisfies Record<CacheDType, true>,
+  { f32: true, f16: true, bf16: true, int8: true, int4: true } satisfies Record<CacheDType, true>,
 ) as CacheDType[];
 
 /** How the demo is used. */

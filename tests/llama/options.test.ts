@@ -33,11 +33,11 @@ test("parseOptions() takes several prompts and refuses an empty one", () => {
 });
 
 test("parseOptions() takes every storage of the library's KV caches", () => {
-  for (const kv of ["f32", "f16", "bf16", "int8"] as const) {
+  for (const kv of ["f32", "f16", "bf16", "int8", "int4"] as const) {
     assertEquals(parseOptions(["--kv", kv]).kv, kv);
     assertStringIncludes(usage, kv);
   }
-  refuses(["--kv=f8"], "Expected --kv to be one of f32, f16, bf16, int8");
+  refuses(["--kv=f8"], "Expected --kv to be one of f32, f16, bf16, int8, int4, got");
   refuses(["--kv=toString"], 'got "toString"');
 });
 
