@@ -92,17 +92,11 @@ export const HALF_WEIGHT: f32 = 1.2676506002282294e30; // 2^100
 
 // Scores of one query, splatted, and `groups` times four keys [groups][dim][4].
 export function dotOne<T>(k: usize, q: usize, row: usize, dim: usize, groups: usize): void {
-  const mask = maskOf<T>(), factor = f32x4.splat(isFloat<T>() || !isSigned<T>() ? 1 : backFrom<T>(HALF_QUERY));
+  const mask = maskOf<T>(), factor = f32x4.splat(HALF_BIAS / HALF_QUERY);
   for (const end = row + (groups << 4); row < end; row += 16, k += dim * bytesOf<T>() << 2) {
     const sum = sumOf<T>(k, q, dim, mask);
-    v128.store(row, isFloat<T>() || !isSigned<T>() ? sum : f32x4.mul(sum, factor));
+    v128.store(row, sizeof<T>() == 1 ? f32x4.mul(sum, factor) : sum);
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function backFrom<T>(factor: f32): f32 {
-  return sizeof<T>() == 1 ? HALF_BIAS / factor : 1 / factor;
 }
 
 // The same for four queries.
@@ -149,10 +143,10 @@ function addFourRows(o: usize, alpha: usize, a: v128, b: v128, c: v128, d: v128)
 export function accumulateOne<T>(
   v: usize, stride: usize, p: usize, o: usize, end: usize, alpha: f32, keys: usize,
 ): void {
-  const mask = maskOf<T>(), factor = f32x4.splat(isFloat<T>() || !isSigned<T>() ? 1 : backFrom<T>(HALF_WEIGHT));
+  const mask = maskOf<T>(), factor = f32x4.splat(HALF_BIAS / HALF_WEIGHT);
   for (; o < end; o += 128, v += stride) {
     const sum = sumOf<T>(v, p, keys, mask);
-    addOne(o, alpha, isFloat<T>() || !isSigned<T>() ? sum : f32x4.mul(sum, factor));
+    addOne(o, alpha, sizeof<T>() == 1 ? f32x4.mul(sum, factor) : sum);
   }
 }
 

@@ -24,7 +24,7 @@ import {
 } from "./quantized";
 import { addBias, subtractDistances } from "./scores";
 import { softmax, softmaxOne } from "./softmax";
-import { BF16, brain, F16, F32, finiteHalf, half } from "./storage";
+import { BF16, brain, F16, F32, finiteHalf } from "./storage";
 import { cap_f32_2x8 } from "./tanh.gen";
 
 const LN_2: f64 = 0.6931471805599453;
@@ -306,16 +306,6 @@ function accumulate(record: usize, v: usize, columns: usize, p: usize, o: usize,
   }
 }
 
-// Which kernels read a tile: those of its storage, of f32 once it is widened, or of f16 that is finite.
-const FINITE_F16: i32 = 5;
-
-function kernelOf(record: usize, tile: usize): i32 {
-  const storage = job.pageStorage(record);
-  if (load<u32>(tile, TILE_STORED) == 0) return F32;
-  if (storage == F16 && load<u32>(<usize>load<u32>(tile, TILE_SCALES)) == 0) return FINITE_F16;
-  return storage;
-}
-
 // Where the keys of a tile are from the key `skipped` on, and the values.
 
 // @ts-ignore: decorator
@@ -336,14 +326,13 @@ function valuesAt(record: usize, tile: usize, skipped: usize): usize {
 // Scores of one of few queries, side by side.
 function dotRow(record: usize, tile: usize, query: usize, skipped: usize, groups: usize): usize {
   const dim = job.dim(record), row = rowAt(record, tile), settings = queryAt(record, tile, query);
-  const k = keysAt(record, tile, skipped), kernel = kernelOf(record, tile), q = settings + 16;
+  const k = keysAt(record, tile, skipped), kernel = job.pageStorage(record), q = settings + 16;
   if (kernel == INT8 || kernel == INT4) {
     const scales = <usize>load<u32>(tile, TILE_SCALES) + (skipped << 2), depth = depthOf(kernel, dim);
     const factor = f32.load(settings), shift = f32.load(settings, 4);
     if (kernel == INT8) dotOneByte(k, q, factor, shift, scales, row, depth, groups);
     else dotOneNibble(k, q, factor, shift, scales, job.pageKeys(record) << 2, row, depth, groups);
-  } else if (kernel == FINITE_F16) dotOne<finiteHalf>(k, q, row, dim, groups);
-  else if (kernel == F16) dotOne<half>(k, q, row, dim, groups);
+  } else if (kernel == F16) dotOne<finiteHalf>(k, q, row, dim, groups);
   else if (kernel == BF16) dotOne<brain>(k, q, row, dim, groups);
   else dotOne<f32>(k, q, row, dim, groups);
   return row;
@@ -354,7 +343,7 @@ function accumulateRow(
   record: usize, tile: usize, query: usize, skipped: usize, keys: usize, row: usize, o: usize, alpha: f32,
 ): void {
   const end = o + outputBytes(record), columns = <usize>load<u32>(tile, TILE_COLUMNS);
-  const kernel = kernelOf(record, tile), weights = weightsAt(record, tile);
+  const kernel = job.pageStorage(record), weights = weightsAt(record, tile);
   const v = valuesAt(record, tile, skipped);
   o += query << 2;
   if (kernel == INT8 || kernel == INT4) {
@@ -368,9 +357,8 @@ function accumulateRow(
     }
     return;
   }
-  splat(row, 4, keys, kernel == F16 || kernel == FINITE_F16 ? HALF_WEIGHT : 1, kernel != F32, weights);
-  if (kernel == FINITE_F16) accumulateOne<finiteHalf>(v, columns, weights, o, end, alpha, keys);
-  else if (kernel == F16) accumulateOne<half>(v, columns, weights, o, end, alpha, keys);
+  splat(row, 4, keys, kernel == F16 ? HALF_WEIGHT : 1, kernel != F32, weights);
+  if (kernel == F16) accumulateOne<finiteHalf>(v, columns, weights, o, end, alpha, keys);
   else if (kernel == BF16) accumulateOne<brain>(v, columns, weights, o, end, alpha, keys);
   else accumulateOne<f32>(v, columns, weights, o, end, alpha, keys);
 }
@@ -386,9 +374,8 @@ function dotFew(record: usize, panel: usize, tile: usize, s: usize, skipped: usi
     }
     return;
   }
-  const dim = job.dim(record), k = keysAt(record, tile, skipped), kernel = kernelOf(record, tile);
-  if (kernel == FINITE_F16) dotFour<finiteHalf>(k, panel, s, dim, groups);
-  else if (kernel == F16) dotFour<half>(k, panel, s, dim, groups);
+  const dim = job.dim(record), k = keysAt(record, tile, skipped), kernel = job.pageStorage(record);
+  if (kernel == F16) dotFour<finiteHalf>(k, panel, s, dim, groups);
   else if (kernel == BF16) dotFour<brain>(k, panel, s, dim, groups);
   else dotFour<f32>(k, panel, s, dim, groups);
 }
@@ -410,9 +397,8 @@ function accumulateFew(
     return;
   }
   const columns = <usize>load<u32>(tile, TILE_COLUMNS), end = o + outputBytes(record);
-  const v = valuesAt(record, tile, skipped), kernel = kernelOf(record, tile);
-  if (kernel == FINITE_F16) accumulateFour<finiteHalf>(v, columns, p, o, end, alpha, keys);
-  else if (kernel == F16) accumulateFour<half>(v, columns, p, o, end, alpha, keys);
+  const v = valuesAt(record, tile, skipped), kernel = job.pageStorage(record);
+  if (kernel == F16) accumulateFour<finiteHalf>(v, columns, p, o, end, alpha, keys);
   else if (kernel == BF16) accumulateFour<brain>(v, columns, p, o, end, alpha, keys);
   else accumulateFour<f32>(v, columns, p, o, end, alpha, keys);
 }
@@ -501,7 +487,9 @@ function attend(
   if (<usize>first >= to) return;
   const groups = (to - from + 3) >> 2, padded = from + (groups << 2);
 
-  const few = job.few(record), skipped = from - <usize>load<u32>(tile, TILE_FIRST);
+  // The kernels for few queries know no f16 that is not finite.
+  const isSpecial = job.pageStorage(record) == F16 && load<u32>(<usize>load<u32>(tile, TILE_SCALES)) != 0;
+  const few: usize = isSpecial ? 0 : job.few(record), skipped = from - <usize>load<u32>(tile, TILE_FIRST);
   if (few == 0) widen(record, tile);
   if (few == 1 && isPlain(record) && largest(bounds) <= <i32>from && smallest(bounds + 32) >= <i32>to) {
     attendOne(record, panel, tile, skipped, to - from);
@@ -552,8 +540,9 @@ function attend(
   if (!harmless) {
     if (!masked) mask.seeAll(lanes + (fullFrom - from), fullTo - fullFrom);
     accumulateSeen(v + skipped * row, row, columns, valueDim, s, o, state + ALPHA, lanes, to - from);
-  } else if (few == 0) accumulate(record, v + skipped * row, columns, s, o, state + ALPHA, to - from);
-  else accumulateFew(record, tile, s, o, state + ALPHA, skipped, to - from);
+  } else if (few == 0 || load<u32>(tile, TILE_STORED) == 0 && job.pageStorage(record) != F32) {
+    accumulate(record, v + skipped * row, columns, s, o, state + ALPHA, to - from);
+  } else accumulateFew(record, tile, s, o, state + ALPHA, skipped, to - from);
 }
 
 // Epilogue: out = o / l, lse = ln(2) m + ln(l); a row that saw nothing gives 0 and -inf.

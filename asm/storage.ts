@@ -109,24 +109,20 @@ export function maskOf<T>(): v128 {
   return isSigned<T>() ? v128.load(HALF) : i32x4.splat(<i32>0xffff0000);
 }
 
-// Every second of eight elements of 16 bits as f32, from the first or from the second on; finite f16 less
-// its bias.
+// Every second of eight bf16 or finite f16, from the first or from the second on, as f32; of f16 less its
+// bias.
 
 // @ts-ignore: decorator
 @inline
 export function evenOf<T>(x: v128, mask: v128): v128 {
   const upper = i32x4.shl(x, 16);
-  if (!isSigned<T>()) return upper;
-  if (sizeof<T>() == 1) return v128.and(i32x4.shr_s(upper, 3), mask);
-  return decodeHalf(i32x4.shr_s(upper, 16));
+  return isSigned<T>() ? v128.and(i32x4.shr_s(upper, 3), mask) : upper;
 }
 
 // @ts-ignore: decorator
 @inline
 export function oddOf<T>(x: v128, mask: v128): v128 {
-  if (!isSigned<T>()) return v128.and(x, mask);
-  if (sizeof<T>() == 1) return v128.and(i32x4.shr_s(x, 3), mask);
-  return decodeHalf(i32x4.shr_s(x, 16));
+  return v128.and(isSigned<T>() ? i32x4.shr_s(x, 3) : x, mask);
 }
 
 // One element as f32.
