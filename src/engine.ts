@@ -29,7 +29,6 @@ import {
 import { checkKeys } from "./validate/words.ts";
 import { AutoBackend } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
-import { createWebGpuBackend } from "./webgpu/backend.ts";
 import { findGpu } from "./webgpu/find.ts";
 
 /** Options of `createEngine()`. */
@@ -267,6 +266,8 @@ export async function createEngine(
 async function createBackend(options: EngineOptions): Promise<Backend> {
   const { backend = "auto", device } = options;
   const openGpu = async () => {
+    // Loaded when it is asked for: whoever stays on the CPU pays for no shader.
+    const { createWebGpuBackend } = await import("./webgpu/backend.ts");
     const gpu = options.gpu ?? await findGpu();
     return await createWebGpuBackend({ device, gpu });
   };
