@@ -64,8 +64,8 @@ export interface Backend {
   createBuffer?(shape: readonly number[], dtype: DType): Promise<GPUBuffer>;
   /** A tensor in this backend's memory. */
   tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
-  /** Pages of a cache in this backend's memory. */
-  createPages(layout: PageLayout): PageStore;
+  /** Pages of a cache in this backend's memory, of which it never has more than `mostPages`. */
+  createPages(layout: PageLayout, mostPages?: number): PageStore;
   /** Frees everything; later calls throw. */
   close(): Promise<void>;
 }

@@ -11,6 +11,7 @@ import type { Segment } from "../segments.ts";
 import { type ScoreBox, type ScoreSource, scoreSourceOf } from "./broadcasts.ts";
 import type { Loan } from "./buffers.ts";
 import { type Classed, classedOf, classThreads, squaresOf } from "./classes.ts";
+import type { WebGpuPages } from "./pages.ts";
 import { pipelineOf } from "./pipelines.ts";
 import { cutRegion, extent, type Range, type Region } from "./regions.ts";
 import type { Session } from "./session.ts";
@@ -34,6 +35,7 @@ import {
   keysOf,
   mergeCode,
   mergeThreads,
+  type PageAccess,
   rowsOf,
   type Tile,
 } from "./variants.ts";
@@ -51,8 +53,8 @@ export interface Call extends Cut {
   /** Vectors of values that a workgroup has at once. */
   readonly valueVectors: number;
   readonly q: Source;
-  readonly k: Source;
-  readonly v: Source;
+  readonly k: Source<PageAccess>;
+  readonly v: Source<PageAccess>;
   readonly bias: ScoreSource | null;
   readonly mask: ScoreSource | null;
   readonly out: Sink;
@@ -75,8 +77,10 @@ export async function prepareCall(
 ): Promise<Call> {
   const { gpu } = session;
   const slices = chooseSlices(tile, plan.valueDim);
-  const source = (name: "q" | "k" | "v") => sourceOf(plan[name], session, loan, name);
-  const [q, k, v] = [source("q"), source("k"), source("v")];
+  const pages = plan.paged?.store as WebGpuPages | undefined;
+  const q = sourceOf(plan.q, session, loan, "q");
+  const k = pages?.keys.source(loan) ?? sourceOf(plan.k, session, loan, "k");
+  const v = pages?.values.source(loan) ?? sourceOf(plan.v, session, loan, "v");
   const bias = plan.bias && scoreSourceOf(plan.bias, session, loan, "bias");
   const mask = plan.mask && scoreSourceOf(plan.mask, session, loan, "mask");
   const out = sinkOf(target.out, session, loan, "out");
@@ -86,7 +90,7 @@ export async function prepareCall(
   const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };
   const merges = needsMerge(cut);
   const variant = {
-    ...{ tile, slices, q: q.access, k: k.access, v: v.access, terms },
+    ...{ tile, slices, q: q.access, k: k.access, v: v.access, terms, paged: pages !== undefined },
     out: merges ? null : out.access,
     lse: lse !== null && !merges,
     subgroups: usesSubgroups(session, tile),
@@ -118,7 +122,7 @@ function areAlike(a: Segment, b: Segment): boolean {
 function needsTerms(plan: AttentionPlan): boolean {
   const { packed, segments, queries, group } = plan;
   const isSmall = queries * group <= splitRows;
-  return hasTerms(plan) || packed ||
+  return hasTerms(plan) || packed || plan.paged !== null ||
     (isSmall && !segments.every((one) => areAlike(one, segments[0])));
 }
 
@@ -132,7 +136,7 @@ function usesSubgroups({ gpu: { device } }: Session, { TX }: Tile): boolean {
 function countBoundKeys(
   { bounds: { bindingBytes } }: Session,
   { keys }: AttentionPlan,
-  heads: readonly Source[],
+  heads: readonly Source<PageAccess>[],
   scores: readonly (ScoreSource | null)[],
 ): number {
   const one: Range = [0, 1];

@@ -87,7 +87,6 @@ const webgpu: BackendUnderTest = {
     maxMemoryBytes: "the GPU's memory has no bound that an engine could set",
     hostTensors: "its own tensors are buffers: tests/webgpu",
     linearMemory: "its memory is a pool of buffers: tests/webgpu",
-    kvCache: "its caches are still to come",
     readsWhileRunning: "arrays are uploaded before the call runs",
     sameBitsForFewRows: "keys are split where a head has few rows",
   },
