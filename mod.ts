@@ -30,11 +30,12 @@ export type {
   KvCacheOptions,
 } from "./src/cache/kv_cache.ts";
 export type { CacheDType } from "./src/cache/store.ts";
-export { attention } from "./src/default_engine.ts";
+export { attention, mergeAttention } from "./src/default_engine.ts";
 export type { DType, HostData, TensorData } from "./src/dtype.ts";
 export { createEngine, type Engine, type EngineOptions, type WarmupOptions } from "./src/engine.ts";
 export { BackendUnavailableError, DeviceLostError } from "./src/errors.ts";
 export type { BlockMask } from "./src/block_mask.ts";
+export type { AttentionPart, MergeOptions } from "./src/merge.ts";
 export type {
   AttentionOptions,
   BooleanDType,
@@ -45,5 +46,6 @@ export type {
 } from "./src/options.ts";
 export * as blockMask from "./src/patterns/mod.ts";
 export type { BlockMaskSize } from "./src/patterns/size.ts";
+export type { RopeOptions, RopeScaling } from "./src/rope.ts";
 export { type AnyTensor, type HostTensor, type Tensor, tensor } from "./src/tensor.ts";
 export type { BinaryName } from "./src/wasm/module.ts";

@@ -3,6 +3,7 @@
 export { forward, merge, scratchBytes } from "./forward";
 export { packKeys, packValues } from "./layout";
 export { copyToken, writeTokens } from "./pages";
+export { addRows, rotateRows, storeRow } from "./rows";
 
 // Where memory begins that is nobody's yet.
 export function heapBase(): usize {

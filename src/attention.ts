@@ -199,7 +199,12 @@ function resultCall(
   return { target: target as Target, finish: () => ({ out, ...(lse && { lse }) }) };
 }
 
-function makeTensor<Data extends HostData>(
+/**
+ * A tensor of zeros for a result.
+ *
+ * @throws {RangeError} When there is no memory for it.
+ */
+export function makeTensor<Data extends HostData>(
   like: Data,
   dtype: DType,
   shape: readonly number[],

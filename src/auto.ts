@@ -6,8 +6,9 @@
 
 import type { Backend, BackendName, Control, EngineTensor, Target } from "./backend.ts";
 import type { PageLayout, PageStore } from "./cache/store.ts";
-import type { DType, TensorData } from "./dtype.ts";
+import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
 import { type AttentionPlan, countScores, isHostPlan } from "./plan.ts";
+import type { Rotation } from "./rope.ts";
 import type { View } from "./tensor.ts";
 
 /**
@@ -54,10 +55,11 @@ export class AutoBackend implements Backend {
   }
 
   async choose(plan: AttentionPlan, control: Control): Promise<Backend> {
-    // A closed one says so.
-    if (this.#closed || chooseFor(plan, control) === "wasm") return this.#wasm;
-    this.#gpu ??= this.#open();
-    return await this.#gpu ?? this.#wasm;
+    return chooseFor(plan, control) === "wasm" ? this.#wasm : await this.#gpuOrWasm();
+  }
+
+  async serving(data: TensorData): Promise<Backend> {
+    return isGpuBuffer(data) ? await this.#gpuOrWasm() : this.#wasm;
   }
 
   check(plan: AttentionPlan, control: Control): void {
@@ -80,6 +82,14 @@ export class AutoBackend implements Backend {
     return this.#wasm.tensor(shape, dtype);
   }
 
+  merge(parts: readonly Target[], target: Target): Promise<void> {
+    return this.#wasm.merge(parts, target);
+  }
+
+  rotate(rotation: Rotation): Promise<void> {
+    return this.#wasm.rotate(rotation);
+  }
+
   createPages(layout: PageLayout): PageStore {
     return this.#wasm.createPages(layout);
   }
@@ -87,6 +97,12 @@ export class AutoBackend implements Backend {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([this.#wasm.close(), this.#gpu?.then((gpu) => gpu?.close())]);
+  }
+
+  async #gpuOrWasm(): Promise<Backend> {
+    if (this.#closed) return this.#wasm; // Which says so.
+    this.#gpu ??= this.#open();
+    return await this.#gpu ?? this.#wasm;
   }
 
   async #open(): Promise<Backend | undefined> {

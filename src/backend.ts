@@ -8,6 +8,7 @@ import type { PageLayout, PageStore } from "./cache/store.ts";
 import type { DType, TensorData } from "./dtype.ts";
 import type { Progress } from "./options.ts";
 import type { AttentionPlan } from "./plan.ts";
+import type { Rotation } from "./rope.ts";
 import type { AnyView, Tensor, View } from "./tensor.ts";
 
 /** Backends by name. */
@@ -52,6 +53,8 @@ export interface Backend {
   readonly memoryBytes: number;
   /** The backend that runs a plan, where that depends on the plan. */
   choose?(plan: AttentionPlan, control: Control): Promise<Backend>;
+  /** The backend for tensors of such data, where that depends on it. */
+  serving?(data: TensorData): Promise<Backend>;
   /** Throws when it cannot run such a plan, before anything is allocated. */
   check(plan: AttentionPlan, control: Control): void;
   /** Runs a plan; other work of the event loop gets its turn while it runs. */
@@ -64,6 +67,10 @@ export interface Backend {
   createBuffer?(shape: readonly number[], dtype: DType): Promise<GPUBuffer>;
   /** A tensor in this backend's memory. */
   tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
+  /** Merges results over disjoint keys; all are alike in shape and in where they are. */
+  merge(parts: readonly Target[], target: Target): Promise<void>;
+  /** Rotates rows in place. */
+  rotate(rotation: Rotation): Promise<void>;
   /** Pages of a cache in this backend's memory, of which it never has more than `mostPages`. */
   createPages(layout: PageLayout, mostPages?: number): PageStore;
   /** Frees everything; later calls throw. */

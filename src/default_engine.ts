@@ -7,6 +7,7 @@
 import type { AttentionResult, AttentionResultWithLse } from "./attention.ts";
 import type { TensorData } from "./dtype.ts";
 import { createEngine, type Engine } from "./engine.ts";
+import type { AttentionPart, MergeOptions } from "./merge.ts";
 import type { AttentionOptions } from "./options.ts";
 import { planAttention } from "./plan.ts";
 import type { AnyTensor, Tensor } from "./tensor.ts";
@@ -69,4 +70,34 @@ export async function attention<Data extends TensorData>(
 ): Promise<AttentionResult<Data>> {
   if (engine === undefined) planAttention(q, k, v, options); // Bad input needs no engine.
   return await (await defaultEngine()).attention(q, k, v, options);
+}
+
+/**
+ * Joins results of attention over disjoint sets of keys into that over all of them, exactly:
+ * `lse = log sum exp lse_p`, `out = sum exp(lse_p - lse) out_p` (FlashDecoding; Milakov and
+ * Gimelshein, arXiv 1805.02867). A part that saw nothing has `lse = -Infinity` and leaves no trace;
+ * where all are such, so is the result. A sink belongs to one of the parts.
+ *
+ * ```ts
+ * import { attention, mergeAttention, tensor } from "@flashtile/attention";
+ *
+ * const q = tensor(new Float32Array(8 * 64), [8, 1, 64]);
+ * const keys = (n: number) => tensor(new Float32Array(8 * n * 64), [8, n, 64]);
+ * const [near, far] = [keys(16), keys(100)];
+ * const parts = await Promise.all(
+ *   [near, far].map((kv) => attention(q, kv, kv, { lse: true })),
+ * );
+ * const { out } = await mergeAttention(parts); // as over all 116 keys
+ * console.log(out.shape); // [8, 1, 64]
+ * ```
+ *
+ * @param parts Results with `lse`, alike in shape; the first says how the result is stored.
+ * @throws {TypeError} When a part is of a wrong kind, or lacks `lse`.
+ * @throws {RangeError} When shapes differ.
+ */
+export async function mergeAttention<Data extends TensorData>(
+  parts: readonly AttentionPart<Data>[],
+  options?: MergeOptions,
+): Promise<AttentionResultWithLse<Data>> {
+  return await (await defaultEngine()).mergeAttention(parts, options);
 }

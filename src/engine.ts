@@ -15,7 +15,9 @@ import { KvCache, type KvCacheOptions } from "./cache/kv_cache.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
 import type { DType, HostData, TensorData } from "./dtype.ts";
 import { BackendUnavailableError } from "./errors.ts";
+import { type AttentionPart, type MergeOptions, runMerge } from "./merge.ts";
 import type { AttentionOptions } from "./options.ts";
+import { type RopeOptions, runRope } from "./rope.ts";
 import {
   type AnyTensor,
   checkDType,
@@ -97,6 +99,28 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     dtype?: "f32",
   ): EngineTensor<Memory extends GPUBuffer ? GPUBuffer : Float32Array>;
   tensor(shape: readonly number[], dtype: DType): EngineTensor<Memory>;
+  /** As the function `mergeAttention()`. */
+  mergeAttention<Data extends TensorData>(
+    parts: readonly AttentionPart<Data>[],
+    options?: MergeOptions,
+  ): Promise<AttentionResultWithLse<Data>>;
+  /**
+   * Rotary position embedding in place (Su et al., arXiv 2104.09864): every row of `q` and `k` is
+   * turned by its position. Angles are computed in double precision.
+   *
+   * ```ts
+   * import { createEngine } from "@flashtile/attention";
+   *
+   * await using engine = await createEngine({ backend: "wasm" });
+   * const q = engine.tensor([8, 16, 64]), k = engine.tensor([2, 16, 64]);
+   * await engine.rope(q, k, { positions: 100 }); // rows 100 to 115
+   * ```
+   *
+   * @param q Rows `[B, H, N, D]` of any rank and storage.
+   * @param k Others with the same B, N and D; `null` for none.
+   * @throws {RangeError} When shapes, positions or dims do not fit.
+   */
+  rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
   /** A KV cache in the backend's own memory. */
   kvCache(options: KvCacheOptions): KvCache;
   /** Gets ready for calls of such tensors, so that the first is as fast as the next. */
@@ -265,6 +289,17 @@ class BackendEngine implements Engine {
     checkDType(dtype);
     // Arrays or buffers, as the engine's type says.
     return this.#backend.tensor(shape, dtype) as EngineTensor<HostData>;
+  }
+
+  mergeAttention<Data extends TensorData>(
+    parts: readonly AttentionPart<Data>[],
+    options?: MergeOptions,
+  ): Promise<AttentionResultWithLse<Data>> {
+    return runMerge(this.#backend, parts, options);
+  }
+
+  rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void> {
+    return runRope(this.#backend, q, k, options);
   }
 
   kvCache(options: KvCacheOptions): KvCache {

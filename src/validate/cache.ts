@@ -8,7 +8,7 @@ import type { AppendOptions, KvCacheOptions } from "../cache/kv_cache.ts";
 import type { CacheDType, PageLayout } from "../cache/store.ts";
 import { type AnyTensor, type AnyView, viewOf } from "../tensor.ts";
 import { checkTensor } from "./tensors.ts";
-import { checkKeys, isExtent, kindOf } from "./words.ts";
+import { checkKeys, checkLayoutName, checkOneOf, isExtent, kindOf } from "./words.ts";
 
 const cannotMake = "Cannot make a KV cache";
 const cannotAppend = "Cannot append";
@@ -55,11 +55,7 @@ export function checkCacheOptions(options: unknown): CacheSizes {
   for (const [name, value] of Object.entries({ batch, kvHeads, headDim, valueDim })) {
     checkSize(name, value);
   }
-  if (!cacheDTypes.includes(dtype)) {
-    throw new TypeError(
-      `${cannotMake}: \`dtype\` must be one of ${cacheDTypes.join(", ")}, got ${kindOf(dtype)}`,
-    );
-  }
+  checkOneOf("dtype", dtype, cacheDTypes, cannotMake);
   const isPower = isExtent(pageSize) && (pageSize & (pageSize - 1)) === 0;
   if (!isPower || pageSize < 16 || pageSize > 2048) {
     throw new RangeError(
@@ -91,11 +87,7 @@ export function checkTokens(
 ): CheckedTokens {
   checkKeys(options, ["lengths", "layout"], cannotAppend);
   const { lengths, layout = "bhnd" } = options;
-  if (layout !== "bhnd" && layout !== "bnhd") {
-    throw new TypeError(
-      `${cannotAppend}: \`layout\` must be one of "bhnd", "bnhd", got ${kindOf(layout)}`,
-    );
-  }
+  checkLayoutName(layout, cannotAppend);
   checkTensor("k", k, cannotAppend);
   checkTensor("v", v, cannotAppend);
   const [kView, vView] = [viewOf(k, layout), viewOf(v, layout)];

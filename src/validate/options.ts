@@ -5,7 +5,7 @@
  */
 
 import { type AttentionOptions, optionNames } from "../options.ts";
-import { cannot, checkKeys, isWhole, kindOf } from "./words.ts";
+import { cannot, checkKeys, checkLayoutName, checkOneOf, isWhole, kindOf } from "./words.ts";
 
 /** Checks the options by themselves: names and kinds. */
 export function checkOptions(options: unknown): asserts options is AttentionOptions {
@@ -15,7 +15,7 @@ export function checkOptions(options: unknown): asserts options is AttentionOpti
   checkKeys(options, optionNames, cannot);
   const given = options as Record<keyof AttentionOptions, unknown>;
   checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"]);
-  checkOneOf("layout", given.layout, ["bhnd", "bnhd"]);
+  checkLayoutName(given.layout);
   checkOneOf("lse", given.lse, [true, false]);
   checkWindow(given.window);
   checkSoftcap(given.softcap);
@@ -55,13 +55,6 @@ function checkSoftcap(softcap: unknown): void {
   if (softcap === 0 || (rounded >= 2 ** -100 && rounded <= 2 ** 100)) return;
   throw new RangeError(
     `${cannot}: \`softcap\` must be from 1e-30 to 1e30, or 0 for none, got ${softcap}`,
-  );
-}
-
-function checkOneOf(name: string, value: unknown, allowed: readonly unknown[]): void {
-  if (value === undefined || allowed.includes(value)) return;
-  throw new TypeError(
-    `${cannot}: \`${name}\` must be one of ${allowed.map(kindOf).join(", ")}, got ${kindOf(value)}`,
   );
 }
 

@@ -297,7 +297,7 @@ export function checkOut(value: unknown, shape: readonly number[], layout: Layou
  * Whether two indices name one element. Axes ordered by stride, each must step past all that the
  * smaller ones reach: every slice and transpose of a dense array passes.
  */
-function sharesElements(view: AnyView): boolean {
+export function sharesElements(view: AnyView): boolean {
   if (reach(view) === undefined) return false;
   const axes = view.shape
     .map((extent, axis) => ({ extent, stride: view.strides[axis] }))

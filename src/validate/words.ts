@@ -31,3 +31,21 @@ export function checkKeys(value: object, known: readonly string[], doing: string
     throw new TypeError(`${doing}: unknown option \`${key}\`, known are ${known.join(", ")}`);
   }
 }
+
+/** Checks that a value is one of a few. */
+export function checkOneOf(
+  name: string,
+  value: unknown,
+  allowed: readonly unknown[],
+  doing = cannot,
+): void {
+  if (value === undefined || allowed.includes(value)) return;
+  throw new TypeError(
+    `${doing}: \`${name}\` must be one of ${allowed.map(kindOf).join(", ")}, got ${kindOf(value)}`,
+  );
+}
+
+/** Checks the order of the axes. */
+export function checkLayoutName(layout: unknown, doing = cannot): void {
+  checkOneOf("layout", layout, ["bhnd", "bnhd"], doing);
+}

@@ -9,12 +9,14 @@ import type { PageLayout, PageStore } from "../cache/store.ts";
 import { type DType, type HostData, isGpuBuffer } from "../dtype.ts";
 import { BackendUnavailableError } from "../errors.ts";
 import { type AttentionPlan, countRows, type HostPlan, tensorsOf } from "../plan.ts";
-import type { View } from "../tensor.ts";
+import type { Rotation } from "../rope.ts";
+import { type AnyView, isOnHost, type View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
 import { forward, type Machine, type Step } from "./forward.ts";
 import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
 import { WasmPages } from "./pages.ts";
+import { mergeParts, rotateRows } from "./rows.ts";
 import { finish, finishInTurns } from "./slices.ts";
 import { follow } from "./staging.ts";
 import { Solo, type Team } from "./team.ts";
@@ -87,6 +89,14 @@ function assemble(module: WebAssembly.Module, maxMemoryBytes: number, threads: n
   return { machine: { kernels, arena, threads, splats: chooseSplats() }, team };
 }
 
+function refuseBuffers(doing: string, views: readonly AnyView[]): void {
+  if (views.every(isOnHost)) return;
+  throw new TypeError(
+    `Cannot ${doing}: the wasm backend cannot read a GPUBuffer; ` +
+      'make the engine with { backend: "webgpu", device }',
+  );
+}
+
 class WasmBackend implements Backend {
   readonly name = "wasm";
   readonly reason: string;
@@ -133,6 +143,20 @@ class WasmBackend implements Backend {
 
   tensor(shape: readonly number[], dtype: DType): EngineTensor<HostData> {
     return allocateTensor(this.#open().machine.arena, shape, dtype);
+  }
+
+  async merge(parts: readonly Target[], target: Target): Promise<void> {
+    const { machine } = this.#open();
+    refuseBuffers("merge", parts.flatMap(({ out, lse }) => [out, lse!]));
+    mergeParts(machine, parts as HostTarget[], target as HostTarget);
+    await Promise.resolve();
+  }
+
+  async rotate(rotation: Rotation): Promise<void> {
+    const { machine } = this.#open();
+    refuseBuffers("rotate", rotation.views);
+    rotateRows(machine, rotation);
+    await Promise.resolve();
   }
 
   createPages(layout: PageLayout): PageStore {

@@ -68,6 +68,25 @@ export interface Kernels {
     dim: number,
     valueDim: number,
   ): void;
+  addRows(
+    storage: number,
+    source: number,
+    rows: number,
+    width: number,
+    weights: number,
+    target: number,
+  ): void;
+  storeRow(storage: number, source: number, target: number, count: number): void;
+  rotateRows(
+    storage: number,
+    at: number,
+    rows: number,
+    width: number,
+    table: number,
+    pairs: number,
+    step: number,
+    apart: number,
+  ): void;
 }
 
 const exportNames = [
@@ -79,6 +98,9 @@ const exportNames = [
   "packValues",
   "writeTokens",
   "copyToken",
+  "addRows",
+  "storeRow",
+  "rotateRows",
 ] as const;
 
 function decode(base64: string): Uint8Array<ArrayBuffer> {

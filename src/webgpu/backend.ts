@@ -9,11 +9,13 @@ import type { PageLayout, PageStore } from "../cache/store.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../dtype.ts";
 import { DeviceLostError } from "../errors.ts";
 import { type AttentionPlan, tensorsOf } from "../plan.ts";
+import type { Rotation } from "../rope.ts";
 import { sizeOf, type View } from "../tensor.ts";
 import { createBuffer, roles } from "./buffers.ts";
 import { type Gpu, requestGpu, watch } from "./device.ts";
 import { forward } from "./forward.ts";
 import { WebGpuPages } from "./pages.ts";
+import { mergeParts, rotateRows } from "./rows.ts";
 import { Session } from "./session.ts";
 
 /** Options of the WebGPU backend. */
@@ -131,6 +133,14 @@ class WebGpuBackend implements Backend {
     const tensor = new GpuTensor(data, shape, dtype, () => this.#tensors.delete(tensor));
     this.#tensors.set(tensor, bytes);
     return tensor;
+  }
+
+  async merge(parts: readonly Target[], target: Target): Promise<void> {
+    await mergeParts(await this.#ready(), parts, target);
+  }
+
+  async rotate(rotation: Rotation): Promise<void> {
+    await rotateRows(await this.#ready(), rotation);
   }
 
   createPages(layout: PageLayout, mostPages: number = Infinity): PageStore {

@@ -189,3 +189,23 @@ export function appendCode(q: Access, pages: PageAccess): string {
   const constants = { THREADS: appendThreads, ...accessFlags("q", q), ...accessFlags("o", pages) };
   return expand("append.wgsl", sources, constants);
 }
+
+/** Threads of the shaders that go through rows. */
+export const rowThreads = 64;
+
+/** The WGSL of the shader that folds a result over other keys in; `out` of the last. */
+export function foldCode(part: Access, lse: Access, out: Access | null): string {
+  const constants: Record<string, number> = {
+    ...{ THREADS: rowThreads, ...accessFlags("q", part), ...accessFlags("k", lse) },
+    ...(out !== null && { LSE: 1, ...accessFlags("o", out) }),
+  };
+  return expand("fold.wgsl", sources, constants);
+}
+
+/** The WGSL of the shader that rotates rows; `words` where pairs of neighbours are words of 16 bits. */
+export function ropeCode(dtype: DType, words: boolean, interleaved: boolean): string {
+  const constants: Record<string, number> = { THREADS: rowThreads, [`o_${dtype}`]: 1 };
+  if (words) constants.WORDS = 1;
+  if (interleaved) constants.INTERLEAVED = 1;
+  return expand("rope.wgsl", sources, constants);
+}

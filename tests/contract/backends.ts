@@ -15,7 +15,7 @@ import { noGpu, sharedDevice } from "../support/device.ts";
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
- * while the call runs, KV caches, rows whose bits do not depend on how many others there are.
+ * while the call runs, KV caches, merging, rotation, rows whose bits do not depend on how many others there are.
  */
 export type Feature =
   | "attentionSync"
@@ -24,6 +24,8 @@ export type Feature =
   | "linearMemory"
   | "readsWhileRunning"
   | "kvCache"
+  | "mergeAttention"
+  | "rope"
   | "sameBitsForFewRows";
 
 /** A backend under test. */

@@ -1,0 +1,223 @@
+/**
+ * Rotary position embedding (Su et al., arXiv 2104.09864): pairs of a row are turned by angles that
+ * grow with its position, so that the product of a query and a key depends on their distance.
+ *
+ * @module
+ */
+
+import type { Backend } from "./backend.ts";
+import type { Layout } from "./options.ts";
+import { type AnyTensor, type AnyView, viewOf } from "./tensor.ts";
+import { checkTensor, sharesElements } from "./validate/tensors.ts";
+import { checkKeys, checkLayoutName, checkOneOf, kindOf } from "./validate/words.ts";
+
+/** How angles are changed for contexts longer than those that a model was trained with. */
+export type RopeScaling =
+  /** Positions are divided by `factor` (arXiv 2306.15595). */
+  | { readonly type: "linear"; readonly factor: number }
+  /** `theta` grows, so that the slowest pair turns `factor` times as slowly. */
+  | { readonly type: "ntk"; readonly factor: number }
+  /** As Llama 3.1: slow pairs are divided by `factor`, fast ones are not, those between in part. */
+  | {
+    readonly type: "llama3";
+    readonly factor: number;
+    /** Context of the training. */
+    readonly originalLength: number;
+    /** Turns within it below which a pair is slow; default 1. */
+    readonly lowFrequencyFactor?: number;
+    /** Turns within it above which a pair is fast; default 4. */
+    readonly highFrequencyFactor?: number;
+  }
+  /** YaRN (arXiv 2309.00071): the same by parts, and rows grow longer. */
+  | {
+    readonly type: "yarn";
+    readonly factor: number;
+    readonly originalLength: number;
+    /** Turns above which a pair is fast; default 32. */
+    readonly betaFast?: number;
+    /** Turns below which a pair is slow; default 1. */
+    readonly betaSlow?: number;
+    /** Factor of the rotated rows; default `0.1 ln(factor) + 1`. */
+    readonly attentionFactor?: number;
+  };
+
+/** Options of `engine.rope()`. */
+export interface RopeOptions {
+  /**
+   * Positions of the rows: that of the first, the others follow; or one for each, `[N]` for all
+   * batches or `[B, N]` flat. Default 0.
+   */
+  readonly positions?: number | ArrayLike<number>;
+  /** Base of the angles; default 10000. */
+  readonly theta?: number;
+  /**
+   * Which elements are a pair: `i` and `i + dims / 2` (`"half"`, GPT-NeoX, Llama's released form), or
+   * `2i` and `2i + 1` (`"interleaved"`, GPT-J). Default `"half"`.
+   */
+  readonly style?: "half" | "interleaved";
+  /** How many elements of a row are rotated, from the first on; default D. */
+  readonly dims?: number;
+  readonly scaling?: RopeScaling;
+  /** Order of the axes; default `"bhnd"`. */
+  readonly layout?: Layout;
+}
+
+/** What a backend rotates. */
+export interface Rotation {
+  readonly views: readonly AnyView[];
+  /** `[1 or B][N][pairs][2]`: cosine and sine. */
+  readonly table: Float32Array;
+  /** Numbers of the table from a batch to the next; 0 where all have the same. */
+  readonly batchStride: number;
+  readonly pairs: number;
+  readonly interleaved: boolean;
+}
+
+const cannot = "Cannot rotate";
+
+const optionNames = ["positions", "theta", "style", "dims", "scaling", "layout"];
+
+function checkNumber(name: string, value: unknown, least: number): void {
+  if (Number.isFinite(value) && (value as number) > least) return;
+  throw new RangeError(`${cannot}: \`${name}\` must be above ${least}, got ${kindOf(value)}`);
+}
+
+/** Turns that a pair makes within a context. */
+function turnsIn(length: number, frequency: number): number {
+  return length * frequency / (2 * Math.PI);
+}
+
+function clamp01(x: number): number {
+  return Math.min(1, Math.max(0, x));
+}
+
+/** Scaled frequencies of the pairs, and the factor of the rows. */
+function scaleFrequencies(
+  theta: number,
+  dims: number,
+  scaling: RopeScaling | undefined,
+): { frequencies: number[]; length: number } {
+  const pairs = dims / 2, frequency = (base: number, pair: number) => base ** (-pair / pairs);
+  const scaled = (scale: (plain: number, pair: number) => number, length = 1) => ({
+    frequencies: Array.from({ length: pairs }, (_, at) => scale(frequency(theta, at), at)),
+    length,
+  });
+  if (scaling === undefined) return scaled((plain) => plain);
+  checkKeysOf(scaling);
+  const { type, factor } = scaling;
+  checkNumber("scaling.factor", factor, 0);
+  if (type === "linear") return scaled((plain) => plain / factor);
+  if (type === "ntk") {
+    const base = theta * factor ** (dims / Math.max(1, dims - 2));
+    return scaled((_, at) => frequency(base, at));
+  }
+  const { originalLength } = scaling;
+  checkNumber("scaling.originalLength", originalLength, 0);
+  // `fast` is 1 where a pair is left as it is, 0 where it is slowed by the factor.
+  const blend = (plain: number, fast: number) => plain * (fast + (1 - fast) / factor);
+  if (type === "llama3") {
+    const { lowFrequencyFactor: low = 1, highFrequencyFactor: high = 4 } = scaling;
+    return scaled((plain) =>
+      blend(plain, clamp01((turnsIn(originalLength, plain) - low) / (high - low)))
+    );
+  }
+  const { betaFast = 32, betaSlow = 1, attentionFactor = 0.1 * Math.log(factor) + 1 } = scaling;
+  /** The pair that makes so many turns. */
+  const pairOf = (turns: number) =>
+    pairs * Math.log(originalLength / (turns * 2 * Math.PI)) / Math.log(theta);
+  const low = Math.max(0, Math.floor(pairOf(betaFast)));
+  const high = Math.min(dims - 1, Math.ceil(pairOf(betaSlow)));
+  const span = Math.max(1e-3, high - low);
+  return scaled((plain, at) => blend(plain, 1 - clamp01((at - low) / span)), attentionFactor);
+}
+
+const scalings: Readonly<Record<RopeScaling["type"], readonly string[]>> = {
+  linear: [],
+  ntk: [],
+  llama3: ["originalLength", "lowFrequencyFactor", "highFrequencyFactor"],
+  yarn: ["originalLength", "betaFast", "betaSlow", "attentionFactor"],
+};
+
+function checkKeysOf(scaling: RopeScaling): void {
+  const { type } = Object(scaling) as RopeScaling;
+  checkOneOf("scaling.type", type ?? null, Object.keys(scalings), cannot);
+  checkKeys(scaling, ["type", "factor", ...scalings[type]], cannot);
+}
+
+/** One position for each row of the table. */
+function positionsOf(given: RopeOptions["positions"], batch: number, rows: number): number[] {
+  if (given === undefined || typeof given === "number") {
+    return Array.from({ length: rows }, (_, at) => (given ?? 0) + at);
+  }
+  const positions = Array.from(Object(given) as ArrayLike<number>, Number);
+  if (positions.length === rows || positions.length === batch * rows) return positions;
+  throw new RangeError(
+    `${cannot}: \`positions\` must be a number, or ${rows} of them for N rows, or ` +
+      `${batch * rows} for B times N, got ${positions.length}`,
+  );
+}
+
+/** Checks a call, and works out its angles in double precision. */
+export function planRotation(
+  q: AnyTensor,
+  k: AnyTensor | null | undefined,
+  options: RopeOptions = {},
+): Rotation {
+  checkKeys(options, optionNames, cannot);
+  const { theta = 10_000, style = "half", layout = "bhnd", scaling } = options;
+  checkLayoutName(layout, cannot);
+  checkOneOf("style", style, ["half", "interleaved"], cannot);
+  checkNumber("theta", theta, 0);
+  const views = Object.entries({ q, k }).flatMap(([name, tensor]) => {
+    if (name === "k" && (tensor ?? null) === null) return [];
+    checkTensor(name, tensor, cannot);
+    const view = viewOf(tensor, layout);
+    if (!sharesElements(view)) return [view];
+    throw new RangeError(`${cannot}: \`${name}\` has strides that name an element twice`);
+  });
+  const [batch, , rows, dim] = views[0].shape;
+  const other = views.find(({ shape }) =>
+    shape[0] !== batch || shape[2] !== rows || shape[3] !== dim
+  );
+  if (other !== undefined) {
+    throw new RangeError(
+      `${cannot}: \`k\` must have B, N and D as \`q\` has, [${[batch, rows, dim]}], got [${
+        [0, 2, 3].map((axis) => other.shape[axis])
+      }]`,
+    );
+  }
+  const { dims = dim } = options;
+  if (!(Number.isSafeInteger(dims) && dims >= 2 && dims <= dim && dims % 2 === 0)) {
+    throw new RangeError(
+      `${cannot}: \`dims\` must be even and from 2 to D = ${dim}, got ${kindOf(dims)}`,
+    );
+  }
+  const { frequencies, length } = scaleFrequencies(theta, dims, scaling);
+  const positions = positionsOf(options.positions, batch, rows);
+  const table = new Float32Array(positions.length * dims);
+  let at = 0;
+  for (const position of positions) {
+    if (!Number.isFinite(position)) {
+      throw new RangeError(`${cannot}: \`positions\` must be numbers, got ${kindOf(position)}`);
+    }
+    for (const frequency of frequencies) {
+      table[at++] = length * Math.cos(position * frequency);
+      table[at++] = length * Math.sin(position * frequency);
+    }
+  }
+  return {
+    ...{ views, table, pairs: dims / 2, interleaved: style === "interleaved" },
+    batchStride: positions.length > rows ? rows * dims : 0,
+  };
+}
+
+/** Rotates in place, on a backend. */
+export async function runRope(
+  chosen: Backend,
+  q: AnyTensor,
+  k: AnyTensor | null | undefined,
+  options?: RopeOptions,
+): Promise<void> {
+  const rotation = planRotation(q, k, options);
+  await (await chosen.serving?.(q.data) ?? chosen).rotate(rotation);
+}
