@@ -50,12 +50,35 @@ fn row_at(list: u32, key: u32, page: u32, row: u32) -> u32 {
 #end
 }
 
-fn stage_keys(lid: u32, base: u32, list: u32, first: u32, end: u32, start: u32) {
+#if SMOOTH
+/// What was subtracted from a key's vector: `means` counts words from the beginning of its page.
+fn mean_of(list: u32, key: u32, means: u32, index: u32) -> vec4f {
+  if (index >= p.dim_vectors) {
+    return vec4f(0);
+  }
+  let at = tables[list + (key >> p.page_shift)] * p.k_batch + means + 4 * index;
+  return bitcast<vec4f>(vec4u(k[at], k[at + 1], k[at + 2], k[at + 3]));
+}
+#end
+
+fn stage_keys(
+  lid: u32,
+  base: u32,
+  list: u32,
+  means: u32,
+  first: u32,
+  end: u32,
+  start: u32,
+) {
   for (var t = 0u; t < SLICE * BC / THREADS; t++) {
     let i = lid + t * THREADS;
     let key = min(first + i / SLICE, end - 1);
-    slice[(i % SLICE) * BC + i / SLICE] =
-      load_k(base + row_at(list, key, p.k_batch, p.k_row), start + i % SLICE, p.dim);
+    let row = base + row_at(list, key, p.k_batch, p.k_row);
+    var four = load_k(row, start + i % SLICE, p.dim);
+#if SMOOTH
+    four += mean_of(list, key, means, start + i % SLICE);
+#end
+    slice[(i % SLICE) * BC + i / SLICE] = four;
   }
 }
 
@@ -93,10 +116,12 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let q_base = p.q_at + batch * p.q_batch + segment.row * p.q_row;
 #if PAGED
   let list = p.pages_at + group_id.z * p.page_list;
+  let means = p.mean_at + head * p.dim_vectors * 4;
   let k_base = p.k_at + head * p.k_head;
   let v_base = p.v_at + head * p.v_head;
 #else
   let list = 0u;
+  let means = 0u;
   let k_base = p.k_at + batch * p.k_batch + head * p.k_head + key_shift * p.k_row;
   let v_base = p.v_at + batch * p.v_batch + head * p.v_head + key_shift * p.v_row;
 #end
@@ -117,6 +142,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let band = vec2i(p.band_first, p.band_last);
   let q_base = p.q_at + batch * p.q_batch;
   let list = 0u;
+  let means = 0u;
   let k_base = p.k_at + batch * p.k_batch + head * p.k_head;
   let v_base = p.v_at + batch * p.v_batch + head * p.v_head;
   let o_base = p.o_at + batch * p.o_batch;
@@ -175,7 +201,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
     for (var start = 0u; start < p.dim_vectors; start += SLICE) {
       workgroupBarrier();
-      stage_keys(lid, k_base, list, first, part_end, start);
+      stage_keys(lid, k_base, list, means, first, part_end, start);
       workgroupBarrier();
       for (var d = 0u; d < SLICE; d++) {
 #if Q_SHARED

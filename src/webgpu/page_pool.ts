@@ -1,6 +1,7 @@
 /**
  * A pool of pages: the keys or the values of a cache in one buffer, `[page][head][slot][row]`. Rows are
- * padded to whole vectors of four elements; of bytes a row is words of four and its scale.
+ * padded to whole vectors of four elements; of bytes a row is words of four and its scale. A page may
+ * begin with means in f32, `[head][column]`, that its rows are less.
  *
  * @module
  */
@@ -34,12 +35,21 @@ interface Run {
   readonly rows: number;
 }
 
+/** Which rows of a tensor. */
+export type Rows = Omit<Tokens, "k" | "v">;
+
 /** What waits to be written. */
 interface Pending {
   readonly view: AnyView;
   readonly runs: Run[];
   /** Rows of an array, one run after the other. */
   readonly gathered: (Elements & { buffer: ArrayBuffer })[];
+}
+
+/** Rows whose mean is computed, of which some are waiting. */
+export interface Mean {
+  readonly rows: number;
+  readonly isFirst: boolean;
 }
 
 /** A dispatch that is to be recorded. */
@@ -55,17 +65,22 @@ export class PagePool {
   readonly #layout: PageLayout;
   readonly #dim: number;
   readonly #rowWords: number;
+  readonly #vectors: number;
+  /** Bytes of the means. */
+  readonly meanBytes: number;
   #buffer: GPUBuffer | undefined;
   #pending: Pending | undefined;
 
-  constructor(session: Session, layout: PageLayout, dim: number) {
+  constructor(session: Session, layout: PageLayout, dim: number, smooth: boolean) {
     const { dtype, kvHeads, pageSize } = layout;
-    this.access = { dtype, vectors: true };
+    this.access = { dtype, vectors: true, smooth };
     this.#session = session;
     this.#layout = layout;
     this.#dim = dim;
-    this.#rowWords = Math.ceil(dim / 4) * wordsPerVector[dtype] + Number(dtype === "int8");
-    this.pageBytes = kvHeads * pageSize * this.#rowWords * 4;
+    this.#vectors = Math.ceil(dim / 4);
+    this.#rowWords = this.#vectors * wordsPerVector[dtype] + Number(dtype === "int8");
+    this.meanBytes = smooth ? kvHeads * this.#vectors * 16 : 0;
+    this.pageBytes = this.meanBytes + this.bytesOf(kvHeads * pageSize);
   }
 
   /** Bytes of the buffer. */
@@ -101,17 +116,23 @@ export class PagePool {
     this.drop();
   }
 
-  /** Bytes from the beginning of a head's page to a slot. */
+  /** Bytes of so many rows. */
+  bytesOf(rows: number): number {
+    return rows * this.#rowWords * 4;
+  }
+
+  /** Byte where a row begins. */
   byteAt(page: number, head: number, slot: number): number {
-    const { kvHeads, pageSize } = this.#layout;
-    return ((page * kvHeads + head) * pageSize + slot) * this.#rowWords * 4;
+    const row = this.bytesOf(head * this.#layout.pageSize + slot);
+    return page * this.pageBytes + this.meanBytes + row;
   }
 
   /** The pages as a call reads them: a window's batches are pages, its rows slots. */
   source(loan: Loan): Source<PageAccess> {
-    const { access } = this, { pageSize, dtype, kvHeads } = this.#layout;
-    const row = this.#rowWords * (dtype === "f16" || dtype === "bf16" ? 2 : 1);
-    const strides = { batch: kvHeads * pageSize * row, head: pageSize * row, row, column: 1 };
+    const { access } = this, { pageSize, dtype } = this.#layout;
+    // Of bytes words are counted, in which scales and means are, too.
+    const elements = dtype === "f16" || dtype === "bf16" ? 2 : 1, row = this.#rowWords * elements;
+    const batch = this.pageBytes / 4 * elements, head = pageSize * row;
     return {
       access,
       bytes: () => Math.max(256, this.bytes),
@@ -119,11 +140,9 @@ export class PagePool {
         if (this.#buffer === undefined) return emptyWindow(loan);
         const [buffer, size] = [this.#buffer, this.bytes];
         return Promise.resolve({
-          buffer,
-          offset: 0,
-          size,
-          at: box.heads[0] * strides.head,
-          strides,
+          ...{ buffer, offset: 0, size },
+          at: this.meanBytes / 4 + box.heads[0] * head,
+          strides: { batch, head, row, column: 1 },
         });
       },
       settle: () => {},
@@ -135,7 +154,7 @@ export class PagePool {
     page: number,
     slot: number,
     view: AnyView,
-    { batch, from, to }: Omit<Tokens, "k" | "v">,
+    { batch, from, to }: Rows,
   ): number {
     const pending = this.#pending ??= { view, runs: [], gathered: [] };
     const target = this.byteAt(page, 0, slot) / 4, rows = to - from;
@@ -163,8 +182,8 @@ export class PagePool {
     this.#pending = undefined;
   }
 
-  /** Uploads what waits; gives the dispatches that write it. */
-  *dispatches(): Generator<Dispatch> {
+  /** Uploads what waits; gives the dispatches that write it, or its mean. */
+  *dispatches(mean: Mean | null = null): Generator<Dispatch> {
     const pending = this.#pending;
     this.#pending = undefined;
     if (pending === undefined) return;
@@ -176,7 +195,7 @@ export class PagePool {
         ...view,
         ...{ offset: 0, shape: [1, 1, 1, columns], strides: [0, 0, columns, 1] },
       };
-      yield this.#dispatch(dense, rows, runs, [0, kvHeads]);
+      yield this.#dispatch(dense, rows, runs, [0, kvHeads], mean);
       return;
     }
     // Heads that lie apart are cut first: then rows of one are together.
@@ -194,7 +213,7 @@ export class PagePool {
       }
       // Elements are counted from the buffer's first, also where the binding begins elsewhere.
       const at = -window.offset / bytesPerElement(view.dtype);
-      yield this.#dispatch(view, window, runs.slice(...piece.heads), piece.batch, at);
+      yield this.#dispatch(view, window, runs.slice(...piece.heads), piece.batch, mean, at);
     }
   }
 
@@ -223,15 +242,18 @@ export class PagePool {
     source: Binding,
     runs: readonly Run[],
     heads: Range,
+    mean: Mean | null,
     at = 0,
   ): Dispatch {
     const { gpu, staging, uniforms } = this.#session, { strides, dtype } = view;
-    const head = this.#layout.pageSize * this.#rowWords, vectors = Math.ceil(this.#dim / 4);
+    const head = this.#layout.pageSize * this.#rowWords, vectors = this.#vectors;
     const q = { dtype, vectors: isVectored(view) };
     const slot = uniforms.write(encodeParameters({
       q_at: heads[0] * runs[0].head + at,
       ...{ q_row: strides[2], q_column: strides[3], dim: this.#dim, dim_vectors: vectors },
       ...{ k_at: heads[0] * head, k_head: head, k_row: this.#rowWords },
+      ...{ k_batch: this.pageBytes / 4, mean_at: heads[0] * vectors * 4 },
+      ...(mean && { scale: 1 / mean.rows, first_part: Number(!mean.isFirst) }),
     }));
     const table = Uint32Array.from(
       runs.flatMap((run) => [run.target, run.source, run.head, run.rows]),
@@ -240,10 +262,11 @@ export class PagePool {
       ...[slot, source, null, null, { buffer: this.buffer, offset: 0, size: this.bytes }],
       ...[null, null, null, staging.put([table])],
     ];
-    const name = `append ${q.dtype} ${q.vectors} ${this.access.dtype}`;
-    const pipeline = pipelineNow(gpu, name, () => appendCode(q, this.access));
+    const { access } = this, isMean = mean !== null;
+    const name = `append ${[dtype, q.vectors, access.dtype, access.smooth, isMean]}`;
+    const pipeline = pipelineNow(gpu, name, () => appendCode(q, access, isMean));
     const most = Math.max(...runs.map(({ rows }) => rows));
-    const threads = this.access.dtype === "int8" ? most : most * vectors;
+    const threads = isMean ? vectors : access.dtype === "int8" ? most : most * vectors;
     return (pass) => {
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, bindGroup(gpu.device, pipeline, bindings));

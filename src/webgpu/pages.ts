@@ -8,7 +8,7 @@
 import type { Page, PageLayout, PageStore, Tokens } from "../cache/store.ts";
 import { DeviceLostError } from "../errors.ts";
 import { Loan, roles, usages } from "./buffers.ts";
-import { PagePool } from "./page_pool.ts";
+import { type Dispatch, PagePool, type Rows } from "./page_pool.ts";
 import type { Session } from "./session.ts";
 import { gatherBytes } from "./transfer.ts";
 
@@ -38,6 +38,8 @@ export class WebGpuPages implements PageStore {
   #scratch: GPUBuffer | undefined;
   /** What is recorded, and not submitted yet. */
   #encoder: GPUCommandEncoder | undefined;
+  /** Bytes that wait to be uploaded. */
+  #waiting = 0;
   #isFreed = false;
   #failure: Error | undefined;
   #settled: Promise<void> = Promise.resolve();
@@ -47,8 +49,8 @@ export class WebGpuPages implements PageStore {
     this.layout = layout;
     this.#session = session;
     this.#freed = freed;
-    this.keys = new PagePool(session, layout, layout.headDim);
-    this.values = new PagePool(session, layout, layout.valueDim);
+    this.keys = new PagePool(session, layout, layout.headDim, layout.smoothKeys ?? false);
+    this.values = new PagePool(session, layout, layout.valueDim, false);
     this.bytesPerPage = this.keys.pageBytes + this.values.pageBytes;
     this.#mostPages = Math.min(mostPages, this.#boundPages);
   }
@@ -85,22 +87,43 @@ export class WebGpuPages implements PageStore {
     throw new RangeError(`Cannot use page ${wrong} of a cache: no sequence has it`);
   }
 
+  begin(page: Page, { k, ...which }: Tokens): void {
+    this.open();
+    this.check([page]);
+    if (!this.layout.smoothKeys) return;
+    this.settle();
+    this.#guard(() =>
+      this.#attempt(() => {
+        for (const rows of this.#portions(which)) {
+          this.keys.put(page, 0, k, rows);
+          const isFirst = rows.from === which.from;
+          this.#dispatch(this.keys.dispatches({ rows: which.to - which.from, isFirst }));
+          this.#submit();
+        }
+      })
+    );
+  }
+
+  inherit(from: Page, to: Page): void {
+    this.open();
+    this.check([from, to]);
+    if (!this.layout.smoothKeys) return;
+    this.#writeFirst();
+    const { pageBytes, meanBytes } = this.keys;
+    this.#copy(this.keys, from * pageBytes, to * pageBytes, meanBytes);
+  }
+
   write(page: Page, slot: number, tokens: Tokens): void {
     this.open();
     this.#checkSlots(page, slot, tokens.to - tokens.from);
-    const { k, v, batch, to } = tokens;
-    const atOnce = Math.max(1, Math.floor(gatherBytes / this.bytesPerPage * this.layout.pageSize));
-    try {
-      for (let from = tokens.from; from < to; from += atOnce, slot += atOnce) {
-        const rows = { batch, from, to: Math.min(to, from + atOnce) };
-        const bytes = this.keys.put(page, slot, k, rows) + this.values.put(page, slot, v, rows);
-        if (bytes > gatherBytes) this.settle();
+    const { k, v, ...which } = tokens;
+    this.#attempt(() => {
+      for (const rows of this.#portions(which)) {
+        const at = slot + rows.from - which.from;
+        this.#waiting += this.keys.put(page, at, k, rows) + this.values.put(page, at, v, rows);
+        if (this.#waiting >= gatherBytes) this.settle();
       }
-    } catch (error) {
-      this.keys.drop();
-      this.values.drop();
-      throw error;
-    }
+    });
   }
 
   copyPage(from: Page, to: Page): void {
@@ -108,7 +131,7 @@ export class WebGpuPages implements PageStore {
     this.check([from, to]);
     this.#writeFirst();
     for (const pool of [this.keys, this.values]) {
-      this.#copy(pool, pool.byteAt(from, 0, 0), pool.byteAt(to, 0, 0), pool.pageBytes);
+      this.#copy(pool, from * pool.pageBytes, to * pool.pageBytes, pool.pageBytes);
     }
   }
 
@@ -118,7 +141,7 @@ export class WebGpuPages implements PageStore {
     this.#checkSlots(to, target, count);
     this.#writeFirst();
     for (const pool of [this.keys, this.values]) {
-      const bytes = pool.byteAt(0, 0, count);
+      const bytes = pool.bytesOf(count);
       for (let head = 0; head < this.layout.kvHeads; head++) {
         this.#copy(pool, pool.byteAt(from, head, source), pool.byteAt(to, head, target), bytes);
       }
@@ -163,18 +186,39 @@ export class WebGpuPages implements PageStore {
 
   settle(): void {
     if (!this.keys.waits && this.#encoder === undefined) return;
+    this.#waiting = 0;
     this.#guard(() => {
-      let count = 0;
-      for (const pool of [this.keys, this.values]) {
-        for (const dispatch of pool.dispatches()) {
-          const pass = this.#record().beginComputePass({ label: "FlashTile append" });
-          dispatch(pass);
-          pass.end();
-          if (++count % mostDispatches === 0) this.#submit();
-        }
-      }
+      for (const pool of [this.keys, this.values]) this.#dispatch(pool.dispatches());
       this.#submit();
     });
+  }
+
+  /** Puts rows; forgets them where that fails. */
+  #attempt(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.keys.drop();
+      this.values.drop();
+      throw error;
+    }
+  }
+
+  /** Tokens in portions that are uploaded at once. */
+  *#portions({ batch, from, to }: Rows): Generator<Rows> {
+    const { kvHeads, headDim, valueDim } = this.layout;
+    const atOnce = Math.max(1, Math.floor(gatherBytes / (kvHeads * (headDim + valueDim) * 4)));
+    for (; from < to; from += atOnce) yield { batch, from, to: Math.min(to, from + atOnce) };
+  }
+
+  #dispatch(dispatches: Iterable<Dispatch>): void {
+    let count = 0;
+    for (const dispatch of dispatches) {
+      const pass = this.#record().beginComputePass({ label: "FlashTile append" });
+      dispatch(pass);
+      pass.end();
+      if (++count % mostDispatches === 0) this.#submit();
+    }
   }
 
   /** Copies come after what waits to be written. */

@@ -101,6 +101,8 @@ const fields = {
   pages_at: "u32",
   page_list: "u32",
   page_shift: "u32",
+  /** Word of a page where the means of the first head's keys are. */
+  mean_at: "u32",
 } as const satisfies Readonly<Record<string, FieldType>>;
 
 /** Names of the fields. */

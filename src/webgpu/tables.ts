@@ -184,7 +184,10 @@ function writePages(plan: AttentionPlan, region: Region, words: Uint32Array): Pa
     (store as WebGpuPages).check(pages[batch]);
     words.set(pages[batch], at + index * list);
   }
-  return { pages_at: at, page_list: list, page_shift: Math.log2(pageSize) };
+  return {
+    ...{ pages_at: at, page_list: list, page_shift: Math.log2(pageSize) },
+    mean_at: region.heads[0] * Math.ceil(plan.dim / 4) * 4,
+  };
 }
 
 /** What a segment is by itself. */

@@ -96,6 +96,8 @@ export interface Access {
 export interface PageAccess {
   readonly dtype: CacheDType;
   readonly vectors: boolean;
+  /** Whether each page begins with means that its rows are less. */
+  readonly smooth?: boolean;
 }
 
 /** What tells one forward shader from another. */
@@ -161,6 +163,7 @@ export function forwardCode(variant: ForwardVariant): string {
   if (lse) constants.LSE = 1;
   if (terms) Object.assign(constants, { TERMS: 1, CLASS: classExtent });
   if (paged) constants.PAGED = 1;
+  if (k.smooth) constants.SMOOTH = 1;
   const enable = subgroups ? "enable subgroups;\n" : "";
   return enable + expand("forward.wgsl", sources, constants);
 }
@@ -184,9 +187,13 @@ export function classifyCode({ bias, mask }: Classed): string {
 /** Threads of the shader that writes pages. */
 export const appendThreads = 64;
 
-/** The WGSL of the shader that writes rows of a tensor into pages. */
-export function appendCode(q: Access, pages: PageAccess): string {
-  const constants = { THREADS: appendThreads, ...accessFlags("q", q), ...accessFlags("o", pages) };
+/** The WGSL of the shader that writes rows of a tensor into pages, or their `mean` instead. */
+export function appendCode(q: Access, pages: PageAccess, mean = false): string {
+  const constants: Record<string, number> = {
+    ...{ THREADS: appendThreads, SMOOTH: Number(pages.smooth ?? false), MEAN: Number(mean) },
+    ...accessFlags("q", q),
+    ...accessFlags("o", pages),
+  };
   return expand("append.wgsl", sources, constants);
 }
 

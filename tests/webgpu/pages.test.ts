@@ -28,6 +28,10 @@ gpuTest("the shader that writes pages compiles for every way to store", async ()
       const code = appendCode({ dtype, vectors: pages === "f32" }, { dtype: pages, vectors: true });
       await pipelineOf(gpu, code, "append");
     }
+    for (const mean of [false, true]) {
+      const smooth = { dtype: "int8", vectors: true, smooth: true } as const;
+      await pipelineOf(gpu, appendCode({ dtype, vectors: mean }, smooth, mean), "append");
+    }
   }
 });
 
@@ -162,6 +166,43 @@ gpuTest(
       { bindingBytes: 5500 }, // A page of keys takes 1,024.
     ),
 );
+
+gpuTest("WebGpuPages stores keys less the mean that their first page began with", () =>
+  withPages(
+    async (pages) => {
+      const [one, other] = [pages.take(), pages.take()], all = rows(40, 6), v = rows(40, 4);
+      const offGpu = { k: viewOf(all, "bhnd"), v: viewOf(v, "bhnd"), batch: 0 };
+      const k = await spread(all.data, all.shape, "f32");
+      const onGpu = { ...offGpu, k: viewOf(k, "bhnd") };
+      for (const tokens of [offGpu, onGpu]) {
+        pages.begin(one, { ...tokens, from: 0, to: 40 });
+        pages.inherit(one, other);
+        pages.write(one, 0, { ...tokens, from: 0, to: 16 });
+        pages.write(other, 0, { ...tokens, from: 16, to: 32 });
+        for (const [page, first] of [[one, 0], [other, 16]]) {
+          const { buffer } = await pages.read(page), floats = new Float32Array(buffer);
+          const bytes = new Int8Array(buffer);
+          for (let head = 0; head < 2; head++) {
+            for (let d = 0; d < 6; d++) {
+              const mean = head * 10_000 + 195 + d + 1;
+              assert(Math.abs(floats[head * 8 + d] - mean) < 2e-2, `${floats[head * 8 + d]}`);
+              for (let slot = 0; slot < 16; slot++) {
+                const row = 16 + (head * 16 + slot) * 3, scale = floats[row + 2];
+                const x = bytes[row * 4 + d] * scale, exact = (first + slot) * 10 - 195;
+                assert(Math.abs(x - exact) <= scale / 2 + 2e-2, `${x} for ${exact}`);
+              }
+            }
+          }
+        }
+      }
+      const bad = { ...offGpu, k: viewOf({ ...all, data: all.data.with(3, NaN) }, "bhnd") };
+      pages.begin(one, { ...bad, from: 0, to: 40 });
+      const means = new Float32Array((await pages.read(one)).buffer, 0, 5);
+      assertEquals(means[3], 0);
+      assert(Math.abs(means[4] - 200) < 2e-2, `${means}`);
+    },
+    { dtype: "int8", smoothKeys: true },
+  ));
 
 /** A tensor in a buffer, with room before it and after each of its rows. */
 async function spread(data: Uint16Array | Float32Array, shape: readonly number[], dtype: DType) {
