@@ -9,12 +9,15 @@ import {
   type Tensor,
 } from "@flashtile/attention";
 import type { PageLayout } from "../../src/cache/store.ts";
+import { planCached } from "../../src/plan.ts";
 import { viewOf } from "../../src/tensor.ts";
 import { usages } from "../../src/webgpu/buffers.ts";
 import { WebGpuPages } from "../../src/webgpu/pages.ts";
 import { pipelineOf } from "../../src/webgpu/pipelines.ts";
 import { type Bounds, Session } from "../../src/webgpu/session.ts";
+import { tablesOf } from "../../src/webgpu/tables.ts";
 import { appendCode } from "../../src/webgpu/variants.ts";
+import { windowsOf } from "../../src/webgpu/windows.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, sharedDevice, sharedGpu } from "../support/device.ts";
 import { errorOf } from "../support/errors.ts";
@@ -146,6 +149,30 @@ gpuTest(
       ];
       for (const call of refused) assertThrows(call, RangeError, "Cannot use ");
       assertEquals(pages.take(), gone);
+    }),
+);
+
+gpuTest(
+  "attention refuses a list with pages that nobody has, or too few",
+  () =>
+    withPages((pages) => {
+      const page = pages.take();
+      const region = { batch: [0, 2], heads: [0, 2], positions: [0, 1] } as const;
+      const q = { data: new Float32Array(24), shape: [2, 2, 1, 6] };
+      const tables = (lists: number[][], lengths: number[]) => {
+        const plan = planCached(q, { store: pages, pages: lists }, lengths);
+        const cut = { plan, terms: true, mostKeys: Infinity, tileKeys: 32 };
+        return tablesOf(cut, region, windowsOf(cut, region));
+      };
+      for (const lists of [[[page], [5]], [[page], [-1]], [[page, 1], [page]], [[0.5], [page]]]) {
+        assertThrows(() => tables(lists, [3, 3]), RangeError, "Cannot use page");
+      }
+      const message = "Cannot attend: sequence 1 has too few pages for 17 tokens";
+      assertThrows(() => tables([[page], [page]], [3, 17]), RangeError, message);
+      const other = pages.take();
+      const { words, parameters } = tables([[page], [page, other]], [16, 20]);
+      assertEquals(parameters.page_shift, 4);
+      assertEquals([...words.subarray(parameters.pages_at)], [page, 0, page, other]);
     }),
 );
 
