@@ -13,7 +13,7 @@ import type { Loan } from "./buffers.ts";
 import { type Classed, classedOf, classThreads, squaresOf } from "./classes.ts";
 import type { WebGpuPages } from "./pages.ts";
 import { pipelineOf } from "./pipelines.ts";
-import { cutRegion, extent, type Range, type Region } from "./regions.ts";
+import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "./regions.ts";
 import type { Session } from "./session.ts";
 import {
   batchesOf,
@@ -40,9 +40,6 @@ import {
   type Tile,
 } from "./variants.ts";
 import { countParts, type Cut, type KeyWindow, needsMerge, windowsOf } from "./windows.ts";
-
-/** Workgroups along an axis of a dispatch, at most, on any device. */
-const mostWorkgroups = 65_535;
 
 /** A call under way. */
 export interface Call extends Cut {

@@ -13,7 +13,7 @@ import { type Loan, roles } from "./buffers.ts";
 import { encodeParameters } from "./parameters.ts";
 import { pipelineNow } from "./pipelines.ts";
 import { bindGroup, type Binding } from "./bindings.ts";
-import { cutRegion, extent, type Range, type Region } from "./regions.ts";
+import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "./regions.ts";
 import type { Session } from "./session.ts";
 import {
   emptyWindow,
@@ -202,7 +202,8 @@ export class PagePool {
     const whole: Region = { batch: [0, kvHeads], heads: [0, runs.length], positions: [0, 1] };
     const { bindingBytes } = this.#session.bounds;
     const fits = (piece: Region) =>
-      this.#windowOf(view, runs, piece).size <= bindingBytes && extent(piece.heads) <= 65_535;
+      this.#windowOf(view, runs, piece).size <= bindingBytes &&
+      extent(piece.heads) <= mostWorkgroups;
     for (const piece of cutRegion(whole, fits)) {
       const window = this.#windowOf(view, runs, piece);
       if (window.size > bindingBytes) {

@@ -12,14 +12,11 @@ import { bindGroup, type Binding } from "./bindings.ts";
 import { Loan, roles } from "./buffers.ts";
 import { encodeParameters, type Parameters } from "./parameters.ts";
 import { pipelineOf } from "./pipelines.ts";
-import { cutRegion, extent } from "./regions.ts";
+import { cutRegion, extent, mostWorkgroups } from "./regions.ts";
 import type { Session } from "./session.ts";
 import { type Box, type Sink, sinkOf, sourceOf, uploadRows, type Window } from "./transfer.ts";
 import { tensorParameters } from "./uniforms.ts";
 import { foldCode, ropeCode, rowThreads } from "./variants.ts";
-
-/** Workgroups along an axis of a dispatch, at most, on any device. */
-const mostWorkgroups = 65_535;
 
 /** One dispatch over the rows of a box. */
 interface Dispatch {
