@@ -17,12 +17,12 @@ import * as job from "./job.gen";
 import { PANEL, packQueries, unpackRows } from "./layout";
 import * as mask from "./mask";
 import { mergePanel } from "./merge";
-import { accumulateFour, accumulateOne, dotFour, dotOne } from "./few";
-import { INT8, elementBytes, widenTile } from "./pages";
-import { accumulateOneByte, dotOneByte, quantizeRow } from "./quantized";
+import { accumulateFour, accumulateOne, dotFour, dotOne, HALF_QUERY, HALF_WEIGHT, splat } from "./few";
+import { bytesOfFour, depthOf, INT4, INT8, widenTile } from "./pages";
+import { accumulateOneByte, dotOneByte, quantizeQuery, quantizeWeights } from "./quantized";
 import { addBias, subtractDistances } from "./scores";
-import { softmax } from "./softmax";
-import { BF16, brain, F16, F32, half } from "./storage";
+import { softmax, softmaxOne } from "./softmax";
+import { BF16, brain, F16, F32, finiteHalf, half } from "./storage";
 import { cap_f32_2x8 } from "./tanh.gen";
 
 const LN_2: f64 = 0.6931471805599453;
@@ -65,7 +65,7 @@ const TILE_K: usize = 104; // where the panels of its keys begin, and the column
 const TILE_V: usize = 108;
 const TILE_COLUMNS: usize = 112; // bytes from one group of columns to the next
 const TILE_KEYS: usize = 116; // keys of the tile, a multiple of 4
-const TILE_SCALES: usize = 120; // scales of its keys; pageKeys numbers behind those of its values
+const TILE_SCALES: usize = 120; // scales of its keys; of f16, whether some are not finite
 const TILE_STORED: usize = 124; // 1 where it is in a page as it is stored there, and not f32
 const TILE_LANES: usize = 128;
 
@@ -81,23 +81,53 @@ function wideBytes(record: usize): usize {
   return job.tileKeys(record) * ((job.dim(record) << 2) + (outputBytes(record) >> 3));
 }
 
-// Queries and weights that are rounded for eight-bit keys and values: of each query its pairs, then its
-// scale; then the pairs of one query's weights.
+// What the few queries of decoding take beside: scores of one of them side by side with scratch of 32
+// numbers behind them; its weights, four times each, or in pairs; and of each query its numbers likewise, its
+// scale and its product with the mean of the keys.
+
+const ROW_SCRATCH: usize = 128;
 
 // @ts-ignore: decorator
 @inline
-function roundedStride(record: usize): usize {
-  return (((job.dim(record) + 3) & ~3) << 1) + 8;
+function rowBytes(record: usize): usize {
+  return (((job.tileKeys(record) + 15) & ~15) << 2) + ROW_SCRATCH;
 }
 
-function roundedBytes(record: usize): usize {
-  if (job.pages(record) == 0 || job.pageStorage(record) != INT8) return 0;
-  return PANEL * roundedStride(record) + (job.tileKeys(record) << 1) + 8;
+// @ts-ignore: decorator
+@inline
+function weightBytes(record: usize): usize {
+  return ((job.tileKeys(record) + 15) & ~15) << 4;
+}
+
+// @ts-ignore: decorator
+@inline
+function queryStride(record: usize): usize {
+  return (((job.dim(record) + 7) & ~7) << 4) + 16;
+}
+
+function fewBytes(record: usize): usize {
+  if (job.pages(record) == 0) return 0;
+  const queries: usize = job.pageStorage(record) == INT8 ? PANEL : 1;
+  return rowBytes(record) + weightBytes(record) + queries * queryStride(record);
+}
+
+// Scores or weights of one query side by side.
+function rowAt(record: usize, tile: usize): usize {
+  return tile - (job.tileKeys(record) << 5) + tileBytes(job.tileKeys(record)) + ((wideBytes(record) + 15) & ~15);
+}
+
+function weightsAt(record: usize, tile: usize): usize {
+  return rowAt(record, tile) + rowBytes(record);
+}
+
+// One of few queries: its scale and shift, then its numbers.
+function queryAt(record: usize, tile: usize, query: usize): usize {
+  return weightsAt(record, tile) + weightBytes(record) + query * queryStride(record);
 }
 
 // Where the panels begin in tile memory.
 function panelsAt(record: usize): usize {
-  return tileBytes(job.tileKeys(record)) + ((wideBytes(record) + roundedBytes(record) + 15) & ~15);
+  return tileBytes(job.tileKeys(record)) + ((wideBytes(record) + 15) & ~15) + fewBytes(record);
 }
 
 // Bytes of tile memory that the job needs, at 16-byte alignment.
@@ -274,62 +304,124 @@ function accumulate(record: usize, v: usize, columns: usize, p: usize, o: usize,
   }
 }
 
-// Scores of few queries and a tile of a page.
-function dotFew(record: usize, panel: usize, tile: usize, k: usize, s: usize, skipped: usize, groups: usize): void {
-  const dim = job.dim(record), storage = job.pageStorage(record);
-  if (storage == INT8) {
-    const padded = (dim + 3) & ~3, scales = <usize>load<u32>(tile, TILE_SCALES) + (skipped << 2);
-    let rounded = roundedAt(record, tile);
-    for (let row: usize = 0; row < rowsOf(record); row++, rounded += roundedStride(record)) {
-      const factor = f32.load(rounded + (padded << 1));
-      dotOneByte(k, rounded, 4, factor, scales, s + (row << 2), padded >> 1, groups);
-    }
-  } else if (job.few(record) == 1) {
-    if (storage == F16) dotOne<half>(k, panel, s, dim, groups);
-    else if (storage == BF16) dotOne<brain>(k, panel, s, dim, groups);
-    else dotOne<f32>(k, panel, s, dim, groups);
-  } else {
-    if (storage == F16) dotFour<half>(k, panel, s, dim, groups);
-    else if (storage == BF16) dotFour<brain>(k, panel, s, dim, groups);
-    else dotFour<f32>(k, panel, s, dim, groups);
-  }
+// Which kernels read a tile: those of its storage, of f32 once it is widened, or of f16 that is finite.
+const FINITE_F16: i32 = 5;
+
+function kernelOf(record: usize, tile: usize): i32 {
+  const storage = job.pageStorage(record);
+  if (load<u32>(tile, TILE_STORED) == 0) return F32;
+  if (storage == F16 && load<u32>(<usize>load<u32>(tile, TILE_SCALES)) == 0) return FINITE_F16;
+  return storage;
 }
 
-// Where the pairs of the one query begin that eight-bit keys are multiplied with.
-function roundedAt(record: usize, tile: usize): usize {
-  return tile - (job.tileKeys(record) << 5) + tileBytes(job.tileKeys(record)) + ((wideBytes(record) + 15) & ~15);
+// Where the keys of a tile are from the key `skipped` on, and the values.
+
+// @ts-ignore: decorator
+@inline
+function keysAt(record: usize, tile: usize, skipped: usize): usize {
+  const storage = load<u32>(tile, TILE_STORED) == 0 ? F32 : job.pageStorage(record);
+  const four = bytesOfFour(storage), depth = depthOf(storage, job.dim(record));
+  return <usize>load<u32>(tile, TILE_K) + (skipped >> 2) * depth * four;
+}
+
+// @ts-ignore: decorator
+@inline
+function valuesAt(record: usize, tile: usize, skipped: usize): usize {
+  const storage = load<u32>(tile, TILE_STORED) == 0 ? F32 : job.pageStorage(record);
+  return <usize>load<u32>(tile, TILE_V) + skipped * bytesOfFour(storage);
+}
+
+// Scores of one of few queries, side by side.
+function dotRow(record: usize, tile: usize, query: usize, skipped: usize, groups: usize): usize {
+  const dim = job.dim(record), row = rowAt(record, tile), settings = queryAt(record, tile, query);
+  const k = keysAt(record, tile, skipped), kernel = kernelOf(record, tile), q = settings + 16;
+  if (kernel == INT8) {
+    const scales = <usize>load<u32>(tile, TILE_SCALES) + (skipped << 2);
+    dotOneByte(k, q, f32.load(settings), f32.load(settings, 4), scales, row, depthOf(INT8, dim), groups);
+  } else if (kernel == FINITE_F16) dotOne<finiteHalf>(k, q, row, dim, groups);
+  else if (kernel == F16) dotOne<half>(k, q, row, dim, groups);
+  else if (kernel == BF16) dotOne<brain>(k, q, row, dim, groups);
+  else dotOne<f32>(k, q, row, dim, groups);
+  return row;
+}
+
+// o of one of few queries takes in a tile, by weights side by side.
+function accumulateRow(
+  record: usize, tile: usize, query: usize, skipped: usize, keys: usize, row: usize, o: usize, alpha: f32,
+): void {
+  const end = o + outputBytes(record), columns = <usize>load<u32>(tile, TILE_COLUMNS);
+  const kernel = kernelOf(record, tile), weights = weightsAt(record, tile);
+  const v = valuesAt(record, tile, skipped);
+  o += query << 2;
+  if (kernel == INT8) {
+    const scales = <usize>load<u32>(tile, TILE_SCALES) + ((<usize>job.pageKeys(record) + skipped) << 2);
+    const factor = quantizeWeights(row, scales, keys, weights);
+    accumulateOneByte(v, columns, weights, factor, o, end, alpha, keys);
+    return;
+  }
+  splat(row, 4, keys, kernel == F16 || kernel == FINITE_F16 ? HALF_WEIGHT : 1, weights);
+  if (kernel == FINITE_F16) accumulateOne<finiteHalf>(v, columns, weights, o, end, alpha, keys);
+  else if (kernel == F16) accumulateOne<half>(v, columns, weights, o, end, alpha, keys);
+  else if (kernel == BF16) accumulateOne<brain>(v, columns, weights, o, end, alpha, keys);
+  else accumulateOne<f32>(v, columns, weights, o, end, alpha, keys);
+}
+
+// Scores of few queries and a tile of a page, among those of a whole panel.
+function dotFew(record: usize, panel: usize, tile: usize, s: usize, skipped: usize, groups: usize): void {
+  if (job.few(record) != 4) {
+    for (let query: usize = 0; query < rowsOf(record); query++) {
+      const row = dotRow(record, tile, query, skipped, groups), lane = s + (query << 2);
+      for (let key: usize = 0; key < groups << 2; key++) {
+        f32.store(lane + (key << 5), f32.load(row + (key << 2)));
+      }
+    }
+    return;
+  }
+  const dim = job.dim(record), k = keysAt(record, tile, skipped), kernel = kernelOf(record, tile);
+  if (kernel == FINITE_F16) dotFour<finiteHalf>(k, panel, s, dim, groups);
+  else if (kernel == F16) dotFour<half>(k, panel, s, dim, groups);
+  else if (kernel == BF16) dotFour<brain>(k, panel, s, dim, groups);
+  else dotFour<f32>(k, panel, s, dim, groups);
 }
 
 // o of few queries takes in a tile of a page.
 function accumulateFew(
-  record: usize, tile: usize, v: usize, columns: usize, p: usize, o: usize, alpha: usize, skipped: usize,
-  keys: usize,
+  record: usize, tile: usize, p: usize, o: usize, alpha: usize, skipped: usize, keys: usize,
 ): void {
-  const storage = job.pageStorage(record), end = o + outputBytes(record);
-  if (storage == INT8) {
-    const scales = <usize>load<u32>(tile, TILE_SCALES) + ((<usize>job.pageKeys(record) + skipped) << 2);
-    const weights = roundedAt(record, tile) + PANEL * roundedStride(record);
-    for (let row: usize = 0; row < rowsOf(record); row++) {
-      const lane = row << 2, first = p + lane;
-      for (let key: usize = 0; key < keys; key++) {
-        f32.store(first + (key << 5), f32.load(first + (key << 5)) * f32.load(scales + (key << 2)));
-      }
-      // Sums go in fours: what stands behind the last key is 0.
-      if (keys & 3) store<i64>(weights + ((keys & ~3) << 1), 0);
-      const factor = quantizeRow(first, 32, keys, weights, 4, 32767);
-      accumulateOneByte(
-        v, columns, weights, 4, factor, o + lane, end + lane, f32.load(alpha + lane), keys,
-      );
+  if (job.few(record) != 4) {
+    const row = rowAt(record, tile);
+    for (let query: usize = 0; query < rowsOf(record); query++) {
+      const lane = query << 2;
+      // What is missing to a multiple of eight weighs nothing.
+      v128.store(row + ((keys & ~7) << 2), f32x4.splat(0));
+      v128.store(row + ((keys & ~7) << 2), f32x4.splat(0), 16);
+      for (let key: usize = 0; key < keys; key++) f32.store(row + (key << 2), f32.load(p + (key << 5) + lane));
+      accumulateRow(record, tile, query, skipped, keys, row, o, f32.load(alpha + lane));
     }
-  } else if (job.few(record) == 1) {
-    if (storage == F16) accumulateOne<half>(v, columns, p, o, end, alpha, keys);
-    else if (storage == BF16) accumulateOne<brain>(v, columns, p, o, end, alpha, keys);
-    else accumulateOne<f32>(v, columns, p, o, end, alpha, keys);
-  } else {
-    if (storage == F16) accumulateFour<half>(v, columns, p, o, end, alpha, keys);
-    else if (storage == BF16) accumulateFour<brain>(v, columns, p, o, end, alpha, keys);
-    else accumulateFour<f32>(v, columns, p, o, end, alpha, keys);
+    return;
   }
+  const columns = <usize>load<u32>(tile, TILE_COLUMNS), end = o + outputBytes(record);
+  const v = valuesAt(record, tile, skipped), kernel = kernelOf(record, tile);
+  if (kernel == FINITE_F16) accumulateFour<finiteHalf>(v, columns, p, o, end, alpha, keys);
+  else if (kernel == F16) accumulateFour<half>(v, columns, p, o, end, alpha, keys);
+  else if (kernel == BF16) accumulateFour<brain>(v, columns, p, o, end, alpha, keys);
+  else accumulateFour<f32>(v, columns, p, o, end, alpha, keys);
+}
+
+// The one query of decoding and a tile of which it sees all: its scores are never spread over a panel.
+function attendOne(record: usize, panel: usize, tile: usize, skipped: usize, keys: usize): void {
+  const o = panel + (job.dim(record) << 5), state = o + outputBytes(record);
+  const row = dotRow(record, tile, 0, skipped, (keys + 3) >> 2);
+  const alpha = softmaxOne(row, keys, state + M, state + L, row + rowBytes(record) - ROW_SCRATCH);
+  accumulateRow(record, tile, 0, skipped, keys, row, o, alpha);
+}
+
+// Whether scores are nothing but scaled products.
+
+// @ts-ignore: decorator
+@inline
+function isPlain(record: usize): bool {
+  return job.softcap(record) == 0 && (job.slopes(record) | job.bias(record) | job.mask(record)) == 0;
 }
 
 // A tile of a page becomes f32, where it is stored in another way: once for all panels.
@@ -342,7 +434,7 @@ function widen(record: usize, tile: usize): void {
   widenTile(
     job.pageStorage(record), <usize>load<u32>(tile, TILE_K), <usize>load<u32>(tile, TILE_V),
     <usize>load<u32>(tile, TILE_COLUMNS), job.dim(record), job.valueDim(record), keys, scales,
-    scales + (job.pageKeys(record) << 2), wideK, wideV,
+    job.pageKeys(record) << 2, job.means(record), wideK, wideV,
   );
   store<u32>(tile, <u32>wideK, TILE_K);
   store<u32>(tile, <u32>wideV, TILE_V);
@@ -400,6 +492,13 @@ function attend(
   if (<usize>first >= to) return;
   const groups = (to - from + 3) >> 2, padded = from + (groups << 2);
 
+  const few = job.few(record), skipped = from - <usize>load<u32>(tile, TILE_FIRST);
+  if (few == 0 || job.pageStorage(record) == INT4) widen(record, tile);
+  if (few == 1 && isPlain(record) && largest(bounds) <= <i32>from && smallest(bounds + 32) >= <i32>to) {
+    attendOne(record, panel, tile, skipped, to - from);
+    return;
+  }
+
   let masked = job.mask(record) != 0 || (visit != 0 && job.visit_bits(visit) != 0);
   if (masked) {
     const kind = readMasks(record, state, tile, firstRow, rows, visit, <usize>first, to);
@@ -407,13 +506,8 @@ function attend(
     masked = kind == mask.MIXED;
   }
 
-  const few = job.few(record), skipped = from - <usize>load<u32>(tile, TILE_FIRST);
-  if (few == 0) widen(record, tile);
-  const keyBytes: usize = few == 0 ? 4 : elementBytes(job.pageStorage(record));
-  const dim = few != 0 && keyBytes == 1 ? (job.dim(record) + 3) & ~3 : job.dim(record);
-  const k = <usize>load<u32>(tile, TILE_K) + skipped * dim * keyBytes;
-  if (few == 0) dotScores(record, panel, k, s, groups);
-  else dotFew(record, panel, tile, k, s, skipped, groups);
+  if (few == 0) dotScores(record, panel, keysAt(record, tile, skipped), s, groups);
+  else dotFew(record, panel, tile, s, skipped, groups);
   if (changeScores(record, state, s, from, padded)) {
     if (!masked) mask.seeAll(lanes, padded - from);
     mask.seeFinite(lanes, state + BIAS_ROWS, from, padded);
@@ -444,18 +538,13 @@ function attend(
     ? tileIsFinite(record, tile)
     : valuesAreFinite(record, tile, skipped, skipped + (fullFrom - from)) &&
       valuesAreFinite(record, tile, skipped + atEnd, skipped + (to - from));
-  const isStored = load<u32>(tile, TILE_STORED) != 0;
   const columns = <usize>load<u32>(tile, TILE_COLUMNS), v = <usize>load<u32>(tile, TILE_V);
   const row = job.pages(record) == 0 ? job.vKey(record) : 16;
   if (!harmless) {
     if (!masked) mask.seeAll(lanes + (fullFrom - from), fullTo - fullFrom);
     accumulateSeen(v + skipped * row, row, columns, valueDim, s, o, state + ALPHA, lanes, to - from);
-  } else if (few == 0 || !isStored && job.pageStorage(record) != F32) {
-    accumulate(record, v + skipped * row, columns, s, o, state + ALPHA, to - from);
-  } else {
-    const bytes = skipped * 4 * elementBytes(job.pageStorage(record));
-    accumulateFew(record, tile, v + bytes, columns, s, o, state + ALPHA, skipped, to - from);
-  }
+  } else if (few == 0) accumulate(record, v + skipped * row, columns, s, o, state + ALPHA, to - from);
+  else accumulateFew(record, tile, s, o, state + ALPHA, skipped, to - from);
 }
 
 // Epilogue: out = o / l, lse = ln(2) m + ln(l); a row that saw nothing gives 0 and -inf.
@@ -502,12 +591,12 @@ function setTile(record: usize, tile: usize, first: usize, keys: usize, page: us
     store<u32>(tile, 0, TILE_STORED);
     return;
   }
-  const storage = job.pageStorage(record), bytes = elementBytes(storage), skipped = first - pageFirst;
-  const depth = storage == INT8 ? (dim + 3) & ~3 : dim;
-  store<u32>(tile, <u32>(page + skipped * depth * bytes), TILE_K);
-  store<u32>(tile, <u32>(page + job.pageValues(record) + skipped * 4 * bytes), TILE_V);
-  store<u32>(tile, <u32>(job.pageKeys(record) * 4 * <i32>bytes), TILE_COLUMNS);
-  store<u32>(tile, <u32>(page + job.pageScales(record) + (skipped << 2)), TILE_SCALES);
+  const storage = job.pageStorage(record), four = bytesOfFour(storage), skipped = first - pageFirst;
+  const scales = page + job.pageScales(record);
+  store<u32>(tile, <u32>(page + (skipped >> 2) * depthOf(storage, dim) * four), TILE_K);
+  store<u32>(tile, <u32>(page + job.pageValues(record) + skipped * four), TILE_V);
+  store<u32>(tile, <u32>(job.pageKeys(record) * <i32>four), TILE_COLUMNS);
+  store<u32>(tile, <u32>(storage == F16 ? scales : scales + (skipped << 2)), TILE_SCALES);
   store<u32>(tile, storage == F32 ? 0 : 1, TILE_STORED);
 }
 
@@ -538,14 +627,23 @@ function attendPages(record: usize, scratch: usize, panels: usize, firstRow: usi
   }
 }
 
-// The few queries of a panel as pairs of whole numbers, for eight-bit keys.
-function roundQueries(record: usize, scratch: usize, panel: usize): void {
-  const dim = job.dim(record), padded = (dim + 3) & ~3;
-  let rounded = roundedAt(record, scratch + (job.tileKeys(record) << 5));
-  for (let row: usize = 0; row < rowsOf(record); row++, rounded += roundedStride(record)) {
-    memory.fill(rounded, 0, padded << 1);
-    const scale = quantizeRow(panel + (row << 2), 32, dim, rounded, 4, 32767);
-    f32.store(rounded + (padded << 1), scale);
+// The few queries of a panel as their kernels read them.
+function prepareQueries(record: usize, scratch: usize, panel: usize): void {
+  const dim = job.dim(record), mean = job.means(record), storage = job.pageStorage(record);
+  const tile = scratch + (job.tileKeys(record) << 5);
+  if (storage != INT8) {
+    const factor: f32 = storage == F16 ? HALF_QUERY : 1;
+    if (job.few(record) == 1) splat(panel, 32, dim, factor, queryAt(record, tile, 0) + 16);
+    return;
+  }
+  for (let row: usize = 0; row < rowsOf(record); row++) {
+    const q = panel + (row << 2), settings = queryAt(record, tile, row);
+    let shift: f32 = 0;
+    if (mean != 0) {
+      for (let d: usize = 0; d < dim; d++) shift += f32.load(q + (d << 5)) * f32.load(mean + (d << 2));
+    }
+    f32.store(settings, quantizeQuery(q, 32, dim, settings + 16));
+    f32.store(settings, shift, 4);
   }
 }
 
@@ -582,7 +680,7 @@ export function forward(record: usize, scratch: usize): void {
     for (let row = first, panel = panels; row < end; row += PANEL, panel += stride) {
       beginPanel(record, panel, row, end);
     }
-    if (job.few(record) != 0 && job.pageStorage(record) == INT8) roundQueries(record, scratch, panels);
+    if (job.few(record) != 0) prepareQueries(record, scratch, panels);
     if (job.pages(record) != 0) attendPages(record, scratch, panels, first, end);
     else if (job.visits(record) != 0) attendVisits(record, scratch, panels, first, end);
     else attendRun(record, scratch, panels, first, end, 0, job.keys(record), 0, 0, 0);

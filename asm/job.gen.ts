@@ -86,218 +86,224 @@ export function pageScales(record: usize): i32 {
 
 // @ts-ignore: decorator
 @inline
-export function few(record: usize): usize {
+export function means(record: usize): usize {
   return load<usize>(record, 56);
 }
 
 // @ts-ignore: decorator
 @inline
-export function out(record: usize): usize {
+export function few(record: usize): usize {
   return load<usize>(record, 60);
 }
 
 // @ts-ignore: decorator
 @inline
-export function outPosition(record: usize): i32 {
-  return load<i32>(record, 64);
+export function out(record: usize): usize {
+  return load<usize>(record, 64);
 }
 
 // @ts-ignore: decorator
 @inline
-export function outHead(record: usize): i32 {
+export function outPosition(record: usize): i32 {
   return load<i32>(record, 68);
 }
 
 // @ts-ignore: decorator
 @inline
-export function outElement(record: usize): i32 {
+export function outHead(record: usize): i32 {
   return load<i32>(record, 72);
 }
 
 // @ts-ignore: decorator
 @inline
-export function outStorage(record: usize): i32 {
+export function outElement(record: usize): i32 {
   return load<i32>(record, 76);
 }
 
 // @ts-ignore: decorator
 @inline
+export function outStorage(record: usize): i32 {
+  return load<i32>(record, 80);
+}
+
+// @ts-ignore: decorator
+@inline
 export function lse(record: usize): usize {
-  return load<usize>(record, 80);
+  return load<usize>(record, 84);
 }
 
 // @ts-ignore: decorator
 @inline
 export function lsePosition(record: usize): i32 {
-  return load<i32>(record, 84);
-}
-
-// @ts-ignore: decorator
-@inline
-export function lseHead(record: usize): i32 {
   return load<i32>(record, 88);
 }
 
 // @ts-ignore: decorator
 @inline
-export function group(record: usize): usize {
-  return load<usize>(record, 92);
+export function lseHead(record: usize): i32 {
+  return load<i32>(record, 92);
 }
 
 // @ts-ignore: decorator
 @inline
-export function positions(record: usize): usize {
+export function group(record: usize): usize {
   return load<usize>(record, 96);
 }
 
 // @ts-ignore: decorator
 @inline
-export function keys(record: usize): usize {
+export function positions(record: usize): usize {
   return load<usize>(record, 100);
 }
 
 // @ts-ignore: decorator
 @inline
-export function dim(record: usize): usize {
+export function keys(record: usize): usize {
   return load<usize>(record, 104);
 }
 
 // @ts-ignore: decorator
 @inline
-export function valueDim(record: usize): usize {
+export function dim(record: usize): usize {
   return load<usize>(record, 108);
 }
 
 // @ts-ignore: decorator
 @inline
-export function tileRows(record: usize): usize {
+export function valueDim(record: usize): usize {
   return load<usize>(record, 112);
 }
 
 // @ts-ignore: decorator
 @inline
-export function tileKeys(record: usize): usize {
+export function tileRows(record: usize): usize {
   return load<usize>(record, 116);
 }
 
 // @ts-ignore: decorator
 @inline
-export function splats(record: usize): usize {
+export function tileKeys(record: usize): usize {
   return load<usize>(record, 120);
 }
 
 // @ts-ignore: decorator
 @inline
-export function panels(record: usize): usize {
+export function splats(record: usize): usize {
   return load<usize>(record, 124);
 }
 
 // @ts-ignore: decorator
 @inline
+export function panels(record: usize): usize {
+  return load<usize>(record, 128);
+}
+
+// @ts-ignore: decorator
+@inline
 export function scale(record: usize): f32 {
-  return load<f32>(record, 128);
+  return load<f32>(record, 132);
 }
 
 // @ts-ignore: decorator
 @inline
 export function diagonal(record: usize): i32 {
-  return load<i32>(record, 132);
-}
-
-// @ts-ignore: decorator
-@inline
-export function bandLeft(record: usize): i32 {
   return load<i32>(record, 136);
 }
 
 // @ts-ignore: decorator
 @inline
-export function bandRight(record: usize): i32 {
+export function bandLeft(record: usize): i32 {
   return load<i32>(record, 140);
 }
 
 // @ts-ignore: decorator
 @inline
+export function bandRight(record: usize): i32 {
+  return load<i32>(record, 144);
+}
+
+// @ts-ignore: decorator
+@inline
 export function softcap(record: usize): f32 {
-  return load<f32>(record, 144);
+  return load<f32>(record, 148);
 }
 
 // @ts-ignore: decorator
 @inline
 export function slopes(record: usize): usize {
-  return load<usize>(record, 148);
+  return load<usize>(record, 152);
 }
 
 // @ts-ignore: decorator
 @inline
 export function aligned(record: usize): f32 {
-  return load<f32>(record, 152);
+  return load<f32>(record, 156);
 }
 
 // @ts-ignore: decorator
 @inline
 export function sinks(record: usize): usize {
-  return load<usize>(record, 156);
-}
-
-// @ts-ignore: decorator
-@inline
-export function bias(record: usize): usize {
   return load<usize>(record, 160);
 }
 
 // @ts-ignore: decorator
 @inline
-export function biasPosition(record: usize): i32 {
-  return load<i32>(record, 164);
+export function bias(record: usize): usize {
+  return load<usize>(record, 164);
 }
 
 // @ts-ignore: decorator
 @inline
-export function biasHead(record: usize): i32 {
+export function biasPosition(record: usize): i32 {
   return load<i32>(record, 168);
 }
 
 // @ts-ignore: decorator
 @inline
+export function biasHead(record: usize): i32 {
+  return load<i32>(record, 172);
+}
+
+// @ts-ignore: decorator
+@inline
 export function mask(record: usize): usize {
-  return load<usize>(record, 172);
+  return load<usize>(record, 176);
 }
 
 // @ts-ignore: decorator
 @inline
 export function maskPosition(record: usize): i32 {
-  return load<i32>(record, 176);
-}
-
-// @ts-ignore: decorator
-@inline
-export function maskHead(record: usize): i32 {
   return load<i32>(record, 180);
 }
 
 // @ts-ignore: decorator
 @inline
-export function maskIsBits(record: usize): i32 {
+export function maskHead(record: usize): i32 {
   return load<i32>(record, 184);
 }
 
 // @ts-ignore: decorator
 @inline
-export function visits(record: usize): usize {
-  return load<usize>(record, 188);
+export function maskIsBits(record: usize): i32 {
+  return load<i32>(record, 188);
 }
 
 // @ts-ignore: decorator
 @inline
-export function blockRows(record: usize): usize {
+export function visits(record: usize): usize {
   return load<usize>(record, 192);
 }
 
 // @ts-ignore: decorator
 @inline
-export function blockPhase(record: usize): usize {
+export function blockRows(record: usize): usize {
   return load<usize>(record, 196);
+}
+
+// @ts-ignore: decorator
+@inline
+export function blockPhase(record: usize): usize {
+  return load<usize>(record, 200);
 }
 
 // @ts-ignore: decorator

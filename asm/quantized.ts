@@ -1,62 +1,135 @@
-// Eight-bit keys and values of a cache: symmetric, one scale per token and head. Keys are laid out as
-// [keys / 4][dim / 2][4 keys][2], values as [columns / 4][keys / 2][4 columns][2 keys], so that one exact
-// dot product of sixteen bits adds two of them to each of four sums; the queries, and the weights of the
-// softmax with the values' scales in them, are rounded to sixteen bits for that.
+// Eight- and four-bit keys and values of a cache, symmetric.
+//
+// Eight bits have one scale per token and head. Keys are laid out as [keys / 4][dim / 2][4 keys][2],
+// values as [columns / 4][keys / 2][4 columns][2 keys], so that one exact dot product of sixteen bits adds
+// two of them to each of four sums; the queries, and the weights of the softmax with the values' scales in
+// them, are rounded to sixteen bits for that.
+//
+// Four bits have one scale per token, head and group of 32 elements. A lane of 32 bits holds eight
+// numbers, the first in the lowest bits: keys as [keys / 4][dim / 8][4 keys], values as
+// [columns / 4][keys / 8][4 columns]. They always become f32 before they are used.
 
-import { fma } from "./fma";
+import { addOne } from "./few";
 
-// Rows of `count` numbers, `step` bytes apart, become whole numbers of at most `most`, in place for
-// pairs: target[count / 2][2], `apart` bytes from one pair to the next. Returns the scale.
-export function quantizeRow(
-  source: usize, step: usize, count: usize, target: usize, apart: usize, most: f32,
-): f32 {
+// Numbers that share a scale where there are four bits.
+export const GROUP: usize = 32;
+
+// The largest of some numbers' magnitudes, `step` bytes apart.
+function magnitudeOf(source: usize, step: usize, count: usize): f32 {
   let largest: f32 = 0;
   for (let at: usize = 0; at < count; at++) largest = max(largest, abs(f32.load(source + at * step)));
-  const inverse: f32 = largest > 0 ? most / largest : 0;
-  for (let at: usize = 0; at < count; at++) {
-    const x = <i32>nearest(f32.load(source + at * step) * inverse);
-    store<i16>(target + (at >> 1) * apart + ((at & 1) << 1), <i16>x);
-  }
-  if (count & 1) store<i16>(target + (count >> 1) * apart + 2, 0);
-  return largest / most;
+  return largest;
 }
 
-// Scores of four keys at a time and one query of pairs q[dim / 2][2]: s[keys][8].
-export function dotOneByte(
-  k: usize, q: usize, apart: usize, factor: f32, scales: usize, s: usize, pairs: usize, groups: usize,
-): void {
-  for (; groups > 0; groups--, s += 128, scales += 16) {
-    let a = i32x4.splat(0), b = a, at = q;
-    for (let pair = pairs; pair > 0; pair -= 2, k += 16, at += 2 * apart) {
-      const x = v128.load(k);
-      a = i32x4.add(a, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(x), v128.load_splat<i32>(at)));
-      b = i32x4.add(b, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(x), v128.load_splat<i32>(at + apart)));
+// A query of `count` numbers, `step` bytes apart, as pairs of sixteen bits, each pair four times; pairs go
+// in fours. Returns their scale.
+export function quantizeQuery(source: usize, step: usize, count: usize, target: usize): f32 {
+  const largest = magnitudeOf(source, step, count), inverse: f32 = largest > 0 ? 32767 / largest : 0;
+  for (let at: usize = 0; at < count; at += 8) {
+    for (let pair = at; pair < at + 8; pair += 2, target += 16) {
+      const low: i32 = pair < count ? <i32>nearest(f32.load(source + pair * step) * inverse) : 0;
+      const high: i32 = pair + 1 < count ? <i32>nearest(f32.load(source + (pair + 1) * step) * inverse) : 0;
+      v128.store(target, i32x4.splat((low & 0xffff) | (high << 16)));
     }
-    const sum = f32x4.convert_i32x4_s(i32x4.add(a, b));
-    const scores = f32x4.mul(f32x4.mul(sum, v128.load(scales)), f32x4.splat(factor));
-    f32.store(s, f32x4.extract_lane(scores, 0));
-    f32.store(s, f32x4.extract_lane(scores, 1), 32);
-    f32.store(s, f32x4.extract_lane(scores, 2), 64);
-    f32.store(s, f32x4.extract_lane(scores, 3), 96);
+  }
+  return largest / 32767;
+}
+
+// A row of weights times the scales of their values, as pairs of sixteen bits, each pair four times. The row
+// has room for, and nothing but zeros in, what is missing to a multiple of eight. Returns the scale.
+export function quantizeWeights(row: usize, scales: usize, keys: usize, target: usize): f32 {
+  let most = f32x4.splat(0);
+  const bytes = keys << 2;
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const x = f32x4.mul(v128.load(row + at), v128.load(scales + at));
+    // What stands behind the last key weighs nothing, and its scale may be anything.
+    v128.store(row + at, at + 16 <= bytes ? x : v128.and(x, v128.load(FIRST_LANES + ((keys & 3) << 4))));
+    most = f32x4.max(most, v128.load(row + at));
+  }
+  const largest = max(
+    max(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1)),
+    max(f32x4.extract_lane(most, 2), f32x4.extract_lane(most, 3)),
+  );
+  const inverse = f32x4.splat(largest > 0 ? 32767 / largest : 0);
+  for (let at: usize = 0; at < bytes; at += 32, target += 64) {
+    const x = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(row + at), inverse)));
+    const y = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(row + at, 16), inverse)));
+    const pairs = i16x8.narrow_i32x4_s(x, y);
+    v128.store(target, v128.shuffle<i32>(pairs, pairs, 0, 0, 0, 0));
+    v128.store(target, v128.shuffle<i32>(pairs, pairs, 1, 1, 1, 1), 16);
+    v128.store(target, v128.shuffle<i32>(pairs, pairs, 2, 2, 2, 2), 32);
+    v128.store(target, v128.shuffle<i32>(pairs, pairs, 3, 3, 3, 3), 48);
+  }
+  return largest / 32767;
+}
+
+// Masks of the first n lanes.
+const FIRST_LANES: usize = memory.data<i32>([0, 0, 0, 0, -1, 0, 0, 0, -1, -1, 0, 0, -1, -1, -1, 0], 16);
+
+// The sum of bytes times pairs[count / 2][4], each pair four times; count is a multiple of 8.
+
+// @ts-ignore: decorator
+@inline
+function sumBytes(x: usize, pairs: usize, count: usize): v128 {
+  let a = i32x4.splat(0), b = a, c = a, d = a;
+  for (const end = pairs + (count << 3); pairs < end; pairs += 64, x += 32) {
+    const first = v128.load(x), second = v128.load(x, 16);
+    a = i32x4.add(a, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(first), v128.load(pairs)));
+    b = i32x4.add(b, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(first), v128.load(pairs, 16)));
+    c = i32x4.add(c, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(second), v128.load(pairs, 32)));
+    d = i32x4.add(d, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(second), v128.load(pairs, 48)));
+  }
+  return f32x4.convert_i32x4_s(i32x4.add(i32x4.add(a, b), i32x4.add(c, d)));
+}
+
+// Scores of one query of pairs and four keys at a time, row[keys]: products times `factor` and the keys'
+// scales, plus `shift`.
+export function dotOneByte(
+  k: usize, q: usize, factor: f32, shift: f32, scales: usize, row: usize, depth: usize, groups: usize,
+): void {
+  for (const end = row + (groups << 4); row < end; row += 16, scales += 16, k += depth << 2) {
+    const scale = f32x4.mul(v128.load(scales), f32x4.splat(factor));
+    v128.store(row, f32x4.add(f32x4.mul(sumBytes(k, q, depth), scale), f32x4.splat(shift)));
   }
 }
 
-// o = o * alpha + scale * p v for one query, p[keys / 2][2] of sixteen bits, o[columns][8].
+// o = o * alpha + factor * p v for one query of pairs of weights.
 export function accumulateOneByte(
-  v: usize, stride: usize, p: usize, apart: usize, factor: f32, o: usize, end: usize, alpha: f32,
-  keys: usize,
+  v: usize, stride: usize, p: usize, factor: f32, o: usize, end: usize, alpha: f32, keys: usize,
 ): void {
   for (; o < end; o += 128, v += stride) {
-    let a = i32x4.splat(0), b = a, at = v, w = p;
-    for (let left: isize = <isize>keys; left > 0; left -= 4, at += 16, w += 2 * apart) {
-      const x = v128.load(at);
-      a = i32x4.add(a, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(x), v128.load_splat<i32>(w)));
-      b = i32x4.add(b, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(x), v128.load_splat<i32>(w + apart)));
-    }
-    const sum = f32x4.mul(f32x4.convert_i32x4_s(i32x4.add(a, b)), f32x4.splat(factor));
-    f32.store(o, f32.load(o) * alpha + f32x4.extract_lane(sum, 0));
-    f32.store(o, f32.load(o, 32) * alpha + f32x4.extract_lane(sum, 1), 32);
-    f32.store(o, f32.load(o, 64) * alpha + f32x4.extract_lane(sum, 2), 64);
-    f32.store(o, f32.load(o, 96) * alpha + f32x4.extract_lane(sum, 3), 96);
+    addOne(o, alpha, f32x4.mul(sumBytes(v, p, (keys + 7) & ~7), f32x4.splat(factor)));
   }
+}
+
+// Four numbers of four bits, the one at `shift` of each lane.
+
+// @ts-ignore: decorator
+@inline
+export function nibbles(x: v128, shift: i32): v128 {
+  return f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(x, 28 - shift), 28));
+}
+
+// Number `index` of a lane that begins at `lane`.
+export function loadNibble(lane: usize, index: usize): i32 {
+  return <i32>((load<u32>(lane) >> <u32>(index << 2)) & 15);
+}
+
+export function storeNibble(lane: usize, index: usize, x: i32): void {
+  const shift = <u32>(index << 2);
+  store<u32>(lane, (load<u32>(lane) & ~(15 << shift)) | (<u32>(x & 15) << shift));
+}
+
+// The scale of a group: its largest magnitude becomes -8, which has no positive twin.
+export function nibbleScale(x: usize, count: usize): f32 {
+  let largest: f32 = 0;
+  for (let at: usize = 0; at < count; at++) {
+    const one = f32.load(x + (at << 2));
+    if (abs(one) > abs(largest)) largest = one;
+  }
+  return largest / -8;
+}
+
+export function toNibble(x: f32, inverse: f32): i32 {
+  return <i32>min<f32>(7, max<f32>(-8, nearest(x * inverse)));
 }

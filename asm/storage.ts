@@ -5,6 +5,7 @@
 
 export type half = i16; // f16, IEEE binary16
 export type brain = u16; // bf16, the upper half of an f32
+export type finiteHalf = i8; // f16 among which there is no infinity and no NaN
 
 // The numbers that stand for them in job records.
 export const F32: i32 = 0;
@@ -77,6 +78,53 @@ export function loadFour<T>(at: usize): v128 {
   if (isFloat<T>()) return v128.load(at);
   if (isSigned<T>()) return decodeHalf(v128.load_ext<i16>(at));
   return i32x4.shl(v128.load_ext<u16>(at), 16);
+}
+
+// Bytes of an element.
+
+// @ts-ignore: decorator
+@inline
+export function bytesOf<T>(): usize {
+  return sizeof<T>() == 1 ? 2 : sizeof<T>();
+}
+
+// Four neighbouring elements as f32; finite ones in three steps less.
+
+// @ts-ignore: decorator
+@inline
+export function readFour<T>(at: usize): v128 {
+  if (sizeof<T>() != 1) return loadFour<T>(at);
+  return f32x4.mul(v128.and(i32x4.shl(v128.load_ext<i16>(at), 13), v128.load(HALF)), v128.load(HALF, 16));
+}
+
+// What f16 is short of where its bits are put where f32 has them: powers of two that come out of a sum
+// once instead of going into each of its terms.
+export const HALF_BIAS: f32 = 5.192296858534828e33; // 2^112
+
+// The bits of f16 that count once they are there.
+
+// @ts-ignore: decorator
+@inline
+export function halfMask(): v128 {
+  return v128.load(HALF);
+}
+
+// The first and the second four of eight elements of 16 bits, as f32; finite f16 less its bias.
+
+// @ts-ignore: decorator
+@inline
+export function firstFour<T>(x: v128, mask: v128): v128 {
+  if (sizeof<T>() != 1 && isSigned<T>()) return decodeHalf(i32x4.extend_low_i16x8_s(x));
+  const upper = v128.shuffle<u16>(i32x4.splat(0), x, 0, 8, 1, 9, 2, 10, 3, 11);
+  return sizeof<T>() == 1 ? v128.and(i32x4.shr_s(upper, 3), mask) : upper;
+}
+
+// @ts-ignore: decorator
+@inline
+export function secondFour<T>(x: v128, mask: v128): v128 {
+  if (sizeof<T>() != 1 && isSigned<T>()) return decodeHalf(i32x4.extend_high_i16x8_s(x));
+  const upper = v128.shuffle<u16>(i32x4.splat(0), x, 4, 12, 5, 13, 6, 14, 7, 15);
+  return sizeof<T>() == 1 ? v128.and(i32x4.shr_s(upper, 3), mask) : upper;
 }
 
 // One element as f32.

@@ -4,8 +4,8 @@
  * ```text
  * 0   "FTKV"
  * 4   version, 1
- * 8   Hkv, D, Dv, tokens per page, dtype, bytes per page
- * 32  sequences, then the length of each
+ * 8   Hkv, D, Dv, tokens per page, dtype, smoothKeys, bytes per page, format of pages
+ * 40  sequences, then the length of each
  *     the pages of each sequence in order, whole
  *     checksum: FNV-1a over all words before it
  * ```
@@ -15,7 +15,7 @@
  * @module
  */
 
-import type { CacheDType, Page, PageStore } from "./store.ts";
+import { cacheDTypes, type Page, type PageStore } from "./store.ts";
 
 const magic = 0x564b5446; // "FTKV"
 const version = 1;
@@ -24,8 +24,6 @@ const cannot = "Cannot load a cache";
 /** Pages that are read at the same time. */
 const pagesAtOnce = 32;
 
-const dtypes: readonly CacheDType[] = ["f32", "f16", "bf16", "int8"];
-
 /** Numbers of the header that must be alike in the bytes and in the cache. */
 function sizesOf({ layout, bytesPerPage, format }: PageStore): readonly [string, number][] {
   return [
@@ -33,7 +31,8 @@ function sizesOf({ layout, bytesPerPage, format }: PageStore): readonly [string,
     ["headDim", layout.headDim],
     ["valueDim", layout.valueDim],
     ["pageSize", layout.pageSize],
-    ["dtype", dtypes.indexOf(layout.dtype)],
+    ["dtype", cacheDTypes.indexOf(layout.dtype)],
+    ["smoothKeys", Number(layout.smoothKeys)],
     ["bytes per page", bytesPerPage],
     ["page format", format],
   ];

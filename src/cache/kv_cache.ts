@@ -33,6 +33,13 @@ export interface KvCacheOptions {
   readonly valueDim?: number;
   /** How keys and values are stored; f32 by default. */
   readonly dtype?: CacheDType;
+  /**
+   * Subtracts the mean of the first appended keys, by sequence, head and channel, before keys are
+   * rounded to int8 or int4 (SageAttention, arXiv 2410.02367), and adds its product with a query to
+   * the scores again: what channels have in common costs no precision. Append the prompt as a whole.
+   * Default `false`.
+   */
+  readonly smoothKeys?: boolean;
   /** Most tokens of a sequence; as many as there is memory for by default. */
   readonly capacity?: number;
   /** Tokens of a page: a power of two from 16 to 2,048; 64 by default. */
@@ -120,7 +127,7 @@ export class KvCache implements Disposable {
     const before = this.lengths;
     try {
       for (const [batch, to] of tokens.counts.entries()) {
-        this.#sequences.write(batch, { k: tokens.k, v: tokens.v, batch, from: 0, to });
+        if (to > 0) this.#sequences.write(batch, { k: tokens.k, v: tokens.v, batch, from: 0, to });
       }
       this.#store.settle?.();
     } catch (error) {

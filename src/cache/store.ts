@@ -8,7 +8,10 @@
 import type { AnyView } from "../tensor.ts";
 
 /** How a cache stores keys and values. */
-export type CacheDType = "f32" | "f16" | "bf16" | "int8";
+export type CacheDType = "f32" | "f16" | "bf16" | "int8" | "int4";
+
+/** All of them, as messages list them. */
+export const cacheDTypes: readonly CacheDType[] = ["f32", "f16", "bf16", "int8", "int4"];
 
 /** Sizes of a page. */
 export interface PageLayout {
@@ -19,7 +22,7 @@ export interface PageLayout {
   /** Tokens of a page: a power of two from 16 to 2,048. */
   readonly pageSize: number;
   /** Keys are stored less the mean of a sequence's first ones. */
-  readonly smoothKeys?: boolean;
+  readonly smoothKeys: boolean;
 }
 
 /** A page of a backend, by whatever it finds it. */
@@ -49,6 +52,10 @@ export interface PageStore {
   take(): Page;
   /** Gives a page back. */
   give(page: Page): void;
+  /** Settles what the pages of a sequence have in common, by its first tokens: for its first page. */
+  begin(page: Page, tokens: Tokens): void;
+  /** The same as another page of the sequence has. */
+  inherit(from: Page, to: Page): void;
   /** Writes tokens of all heads into a page, from a slot on. */
   write(page: Page, slot: number, tokens: Tokens): void;
   /** Told when all tokens of a call are written: what they came from may change. */

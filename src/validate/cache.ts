@@ -5,7 +5,7 @@
  */
 
 import type { AppendOptions, KvCacheOptions } from "../cache/kv_cache.ts";
-import type { CacheDType, PageLayout } from "../cache/store.ts";
+import { cacheDTypes, type PageLayout } from "../cache/store.ts";
 import { type AnyTensor, type AnyView, viewOf } from "../tensor.ts";
 import { checkTensor } from "./tensors.ts";
 import { checkKeys, checkLayoutName, checkOneOf, isExtent, kindOf } from "./words.ts";
@@ -22,9 +22,8 @@ const optionNames = [
   "capacity",
   "pageSize",
   "pages",
+  "smoothKeys",
 ];
-
-const cacheDTypes: readonly CacheDType[] = ["f32", "f16", "bf16", "int8"];
 
 /** Tokens of a page unless it is said. */
 const usualPageSize = 64;
@@ -51,11 +50,17 @@ export function checkCacheOptions(options: unknown): CacheSizes {
   checkKeys(options, optionNames, cannotMake);
   const { batch = 1, kvHeads, headDim, valueDim = headDim, dtype = "f32", ...rest } =
     options as KvCacheOptions;
-  const { capacity, pageSize = usualPageSize, pages } = rest;
+  const { capacity, pageSize = usualPageSize, pages, smoothKeys = false } = rest;
   for (const [name, value] of Object.entries({ batch, kvHeads, headDim, valueDim })) {
     checkSize(name, value);
   }
   checkOneOf("dtype", dtype, cacheDTypes, cannotMake);
+  checkOneOf("smoothKeys", smoothKeys, [true, false], cannotMake);
+  if (smoothKeys && !dtype.startsWith("int")) {
+    throw new RangeError(
+      `${cannotMake}: \`smoothKeys\` is for int8 and int4, ${dtype} keys need no smoothing`,
+    );
+  }
   const isPower = isExtent(pageSize) && (pageSize & (pageSize - 1)) === 0;
   if (!isPower || pageSize < 16 || pageSize > 2048) {
     throw new RangeError(
@@ -65,7 +70,7 @@ export function checkCacheOptions(options: unknown): CacheSizes {
   if (capacity !== undefined) checkSize("capacity", capacity);
   if (pages !== undefined) checkSize("pages", pages);
   return {
-    ...{ batch, kvHeads, headDim, valueDim, dtype, pageSize },
+    ...{ batch, kvHeads, headDim, valueDim, dtype, pageSize, smoothKeys },
     capacity: capacity ?? Infinity,
     pages: pages ?? Infinity,
   };

@@ -421,8 +421,9 @@ function writeRecord(
   });
   if (staged.pages !== null) {
     const skippedBlocks = firstKey / (plan.paged!.store as WasmPages).blockTokens;
-    const few = countFew(plan, run);
-    patchJob(memory, at, { pages: staged.pages + skippedBlocks * 4, few });
+    const few = countFew(plan, run), { store, pages } = plan.paged!;
+    const means = (store as WasmPages).meanAt(pages[run.segment][0], run.keyHead);
+    patchJob(memory, at, { pages: staged.pages + skippedBlocks * 4, few, means });
   }
   if (call.hasTerms) writeTerms(call, memory, at, run, staged, piece);
   if (staged.parts === 1) return;
@@ -437,8 +438,8 @@ function writeRecord(
 /** How many queries are computed at a time by themselves: see `few` of the job record. */
 function countFew(plan: HostPlan, { segment }: Run): number {
   const rows = plan.segments[segment].queries * plan.group;
-  if (plan.paged!.store.layout.dtype === "int8") return rows <= 8 ? 8 : 0;
-  return rows === 1 ? 1 : rows <= 4 ? 4 : 0;
+  const most = plan.paged!.store.layout.dtype === "int8" ? 8 : 4;
+  return rows === 1 ? 1 : rows <= most ? most : 0;
 }
 
 /** The fields of a record about softcap, ALiBi, sinks, bias, mask and block mask. */

@@ -40,6 +40,8 @@ export const jobFields = {
   pageStorage: "i32",
   pageValues: "i32",
   pageScales: "i32",
+  // Mean of the sequence's keys, which they are stored less; 0 for none.
+  means: "u32",
   // How many queries the micro-kernels for few queries take at a time; 0 where panels are filled. By
   // all rows of the head, not of the job: how jobs are cut changes no bit.
   few: "u32",

@@ -48,6 +48,7 @@ export interface Kernels {
     v: number,
     count: number,
     row: number,
+    mean: number,
     page: number,
     values: number,
     scales: number,

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Page, PageLayout, PageStore, Tokens } from "../cache/store.ts";
+import type { CacheDType, Page, PageLayout, PageStore, Tokens } from "../cache/store.ts";
 import { bytesPerElement } from "../dtype.ts";
 import { copyRowsIn } from "../rows.ts";
 import type { View } from "../tensor.ts";
@@ -14,8 +14,6 @@ import { type Arena, roundUp } from "./arena.ts";
 import { cacheStorageOf, type Job, storageOf } from "./job_record.ts";
 import type { Kernels } from "./module.ts";
 import { elementsOver } from "./staging.ts";
-
-const elementBytes = { f32: 4, f16: 2, bf16: 2, int8: 1 } as const;
 
 /** Tokens of a block: as many as a tile of keys has. */
 const blockTokens = 64;
@@ -28,20 +26,32 @@ interface BlockLayout {
   readonly bytes: number;
 }
 
+/** Numbers that share a scale where they have four bits. */
+const nibbleGroup = 32;
+
+/** Bytes of a number, to how many of them a key is filled up, and the scales of a key or value. */
+function storageOfPages(
+  dtype: CacheDType,
+): [bytes: number, depth: number, scales: (dim: number) => number] {
+  if (dtype === "int4") return [1 / 2, 8, (dim) => Math.ceil(dim / nibbleGroup)];
+  if (dtype === "int8") return [1, 8, () => 1];
+  return [bytesPerElement(dtype), 1, () => 0];
+}
+
 function blockLayout({ headDim, valueDim, dtype, pageSize }: PageLayout): BlockLayout {
-  const width = elementBytes[dtype], tokens = Math.min(blockTokens, pageSize);
-  // Bytes are multiplied in pairs, two of them at a time.
-  const depth = dtype === "int8" ? roundUp(headDim, 4) : headDim;
-  const values = roundUp(tokens * depth * width, 16);
+  const [width, depth, scalesOf] = storageOfPages(dtype), tokens = Math.min(blockTokens, pageSize);
+  const values = roundUp(tokens * roundUp(headDim, depth) * width, 16);
   const scales = values + roundUp(tokens * roundUp(valueDim, 4) * width, 16);
-  return { tokens, values, scales, bytes: scales + (dtype === "int8" ? tokens * 8 : 0) };
+  // Behind f16 stands whether some are not finite.
+  const more = dtype === "f16" ? 16 : tokens * (scalesOf(headDim) + scalesOf(valueDim)) * 4;
+  return { tokens, values, scales, bytes: scales + more };
 }
 
 /** Pages in an arena. */
 export class WasmPages implements PageStore {
   readonly layout: PageLayout;
   readonly bytesPerPage: number;
-  readonly format = 1;
+  readonly format = 2;
   readonly #kernels: Kernels;
   readonly #arena: Arena;
   readonly #block: BlockLayout;
@@ -54,11 +64,17 @@ export class WasmPages implements PageStore {
     this.#kernels = kernels;
     this.#arena = arena;
     this.#block = blockLayout(layout);
-    this.bytesPerPage = this.#headBytes * layout.kvHeads;
-    // A row of each in f32, and the tokens of a block of one head.
+    this.bytesPerPage = this.#meansBytes + this.#headBytes * layout.kvHeads;
+    // A row of each in f32, the tokens of a block of one head, and a weight for each of them.
     this.#staging = arena.allocate(
-      (this.#block.tokens + 1) * (layout.headDim + layout.valueDim) * 4,
+      (this.#block.tokens + 1) * (layout.headDim + layout.valueDim) * 4 + this.#block.tokens * 4,
     );
+  }
+
+  /** Bytes of the means that a page begins with, `[head][dim]`. */
+  get #meansBytes(): number {
+    const { smoothKeys, kvHeads, headDim } = this.layout;
+    return smoothKeys ? roundUp(kvHeads * headDim * 4, 16) : 0;
   }
 
   get #headBytes(): number {
@@ -73,6 +89,33 @@ export class WasmPages implements PageStore {
     this.#idle.push(page);
   }
 
+  begin(page: Page, { k, batch, from, to }: Tokens): void {
+    const { kvHeads, headDim, smoothKeys } = this.layout;
+    if (!smoothKeys) return;
+    const { memory } = this.#arena, staged = this.#staging, { tokens } = this.#block;
+    const weight = staged + tokens * headDim * 4;
+    new Float32Array(memory.buffer, weight, 1)[0] = 1 / (to - from);
+    this.#meansOf(page).fill(0);
+    for (let head = 0; head < kvHeads; head++) {
+      const mean = this.meanAt(page, head);
+      for (let first = from; first < to; first += tokens) {
+        const count = Math.min(tokens, to - first), bytes = headDim * bytesPerElement(k.dtype);
+        this.#stage([k as View], batch, head, first, count, staged);
+        for (let at = 0; at < count; at++) {
+          this.#kernels.addRows(storageOf[k.dtype], staged + at * bytes, 1, headDim, weight, mean);
+        }
+      }
+    }
+    // Of what is not finite there is no mean.
+    for (const [at, x] of this.#meansOf(page).entries()) {
+      if (!Number.isFinite(x)) this.#meansOf(page)[at] = 0;
+    }
+  }
+
+  inherit(from: Page, to: Page): void {
+    this.#meansOf(to).set(this.#meansOf(from));
+  }
+
   write(page: Page, slot: number, { k, v, batch, from, to }: Tokens): void {
     const { kvHeads, headDim, valueDim, dtype } = this.layout;
     const { tokens, values, scales } = this.#block;
@@ -84,7 +127,8 @@ export class WasmPages implements PageStore {
         this.#kernels.writeTokens(
           storageOf[k.dtype],
           cacheStorageOf[dtype],
-          ...[kAt, vAt, count, row, this.#blockAt(page, head, slot)] as const,
+          ...[kAt, vAt, count, row, this.meanAt(page, head)] as const,
+          this.#blockAt(page, head, slot),
           ...[values, scales, tokens, headDim, valueDim, inBlock] as const,
         );
       }
@@ -136,6 +180,11 @@ export class WasmPages implements PageStore {
     };
   }
 
+  /** Address of the mean of a head's keys; 0 where there is none. */
+  meanAt(page: Page, head: number): number {
+    return this.layout.smoothKeys ? page + head * this.layout.headDim * 4 : 0;
+  }
+
   /** Tokens of a block. */
   get blockTokens(): number {
     return this.#block.tokens;
@@ -158,7 +207,11 @@ export class WasmPages implements PageStore {
   /** Address of the block that a slot of a page is in. */
   #blockAt(page: Page, head: number, slot: number): number {
     const { tokens, bytes } = this.#block;
-    return page + head * this.#headBytes + Math.floor(slot / tokens) * bytes;
+    return page + this.#meansBytes + head * this.#headBytes + Math.floor(slot / tokens) * bytes;
+  }
+
+  #meansOf(page: Page): Float32Array {
+    return new Float32Array(this.#arena.memory.buffer, page, this.#meansBytes / 4);
   }
 
   #bytesOf(page: Page): Uint8Array {

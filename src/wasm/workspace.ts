@@ -88,15 +88,17 @@ function rowBytes({ dim, valueDim }: AttentionPlan): number {
 
 /** Bytes of tile memory: what `scratchBytes` of the binary says. */
 export function scratchBytes(plan: AttentionPlan, { tiles: { rows, keys } }: Cut): number {
-  return rows * rowBytes(plan) + keys * 32 + 128 + roundUp(keys + 32, 16) +
-    roundUp(pagedBytes(plan, keys), 16);
+  return rows * rowBytes(plan) + keys * 32 + 128 + roundUp(keys + 32, 16) + pagedBytes(plan, keys);
 }
 
-/** Bytes of a tile of a cache's keys and values in f32, and of what is rounded for eight-bit ones. */
+/** Bytes of a tile of a cache's keys and values in f32, and of what few queries take beside. */
 function pagedBytes({ paged, dim, valueDim }: AttentionPlan, keys: number): number {
-  const dtype = paged?.store.layout.dtype ?? "f32";
+  if (paged === null) return 0;
+  const { dtype } = paged.store.layout;
   const wide = dtype === "f32" ? 0 : keys * (dim + roundUp(valueDim, 4)) * 4;
-  return wide + (dtype === "int8" ? 8 * (roundUp(dim, 4) * 2 + 8) + keys * 2 + 8 : 0);
+  // Scores, weights and scratch of a row, and queries four times each.
+  const row = roundUp(keys, 16) * 20 + 128;
+  return roundUp(wide, 16) + row + (dtype === "int8" ? 8 : 1) * (roundUp(dim, 8) * 16 + 16);
 }
 
 const nothing: Shares = {

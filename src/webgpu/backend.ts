@@ -145,6 +145,11 @@ class WebGpuBackend implements Backend {
 
   createPages(layout: PageLayout, mostPages: number = Infinity): PageStore {
     const session = this.#open(), reason = session.gpu.lost();
+    if (layout.dtype === "int4") {
+      throw new RangeError(
+        'Cannot make a KV cache: dtype "int4" needs the wasm backend, int8 is for this one, too',
+      );
+    }
     if (reason !== undefined) {
       throw new DeviceLostError(`${reason}; a call asks for a new one, make the cache after it`);
     }

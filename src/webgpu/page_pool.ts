@@ -55,7 +55,8 @@ export interface Mean {
 /** A dispatch that is to be recorded. */
 export type Dispatch = (pass: GPUComputePassEncoder) => void;
 
-const wordsPerVector = { f32: 4, f16: 2, bf16: 2, int8: 1 } as const;
+/** Words of four elements; `int4` is no storage of a GPU. */
+const wordsPerVector = { f32: 4, f16: 2, bf16: 2, int8: 1, int4: NaN } as const;
 
 /** Keys or values in pages. */
 export class PagePool {

@@ -49,7 +49,7 @@ export class WebGpuPages implements PageStore {
     this.layout = layout;
     this.#session = session;
     this.#freed = freed;
-    this.keys = new PagePool(session, layout, layout.headDim, layout.smoothKeys ?? false);
+    this.keys = new PagePool(session, layout, layout.headDim, layout.smoothKeys);
     this.values = new PagePool(session, layout, layout.valueDim, false);
     this.bytesPerPage = this.keys.pageBytes + this.values.pageBytes;
     this.#mostPages = Math.min(mostPages, this.#boundPages);

@@ -15,7 +15,7 @@ import { noGpu, sharedDevice } from "../support/device.ts";
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
- * while the call runs, KV caches, merging, rotation, rows whose bits do not depend on how many others there are.
+ * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are.
  */
 export type Feature =
   | "attentionSync"
@@ -24,6 +24,7 @@ export type Feature =
   | "linearMemory"
   | "readsWhileRunning"
   | "kvCache"
+  | "int4Cache"
   | "mergeAttention"
   | "rope"
   | "sameBitsForFewRows";
@@ -89,6 +90,7 @@ const webgpu: BackendUnderTest = {
     maxMemoryBytes: "the GPU's memory has no bound that an engine could set",
     hostTensors: "its own tensors are buffers: tests/webgpu",
     linearMemory: "its memory is a pool of buffers: tests/webgpu",
+    int4Cache: "caches of four bits are for the CPU",
     readsWhileRunning: "arrays are uploaded before the call runs",
     sameBitsForFewRows: "keys are split where a head has few rows",
   },

@@ -10,7 +10,11 @@ const needs = "kvCache";
 const sizes = { batch: 2, kvHeads: 2, headDim: 8, valueDim: 4, pageSize: 16 } as const;
 
 /** Keys and values of so many tokens. */
-function tokens(count: number, seed: number, { batch, kvHeads, headDim, valueDim } = sizes) {
+function tokens(
+  count: number,
+  seed: number,
+  { batch, kvHeads, headDim, valueDim }: Record<keyof typeof sizes, number> = sizes,
+) {
   const random = seeded(seed);
   const make = (width: number): Tensor => ({
     data: normals(batch * kvHeads * count * width, random),
@@ -255,4 +259,95 @@ contract("a KV cache gives the same bits for any number of threads", async (engi
       }
     }
   }, { threads: 1 });
+}, { needs });
+
+/** Numbers as a storage of integers has them: groups of one scale, `to` of each rounded. */
+function inGroups(data: Float32Array, size: number, to: (group: Float32Array) => void) {
+  const rounded = data.slice();
+  for (let at = 0; at < rounded.length; at += size) to(rounded.subarray(at, at + size));
+  return rounded;
+}
+
+function toBytes(group: Float32Array): void {
+  const scale = Math.max(...group.map(Math.abs)) / 127 || 1;
+  group.forEach((x, at) => group[at] = Math.round(x / scale) * scale);
+}
+
+function toNibbles(group: Float32Array): void {
+  const largest = group.reduce((most, x) => Math.abs(x) > Math.abs(most) ? x : most, 0);
+  const scale = largest / -8 || 1;
+  group.forEach((x, at) => group[at] = Math.min(7, Math.max(-8, Math.round(x / scale))) * scale);
+}
+
+for (const [dtype, size, to] of [["int8", 40, toBytes], ["int4", 32, toNibbles]] as const) {
+  contract(`many queries see a cache of ${dtype} as they see rounded keys`, async (engine) => {
+    const shape = { batch: 1, kvHeads: 2, headDim: 40, valueDim: 40, pageSize: 16 };
+    const { k, v } = tokens(150, 7, shape), cache = engine.kvCache({ ...shape, dtype });
+    const q = { data: normals(2 * 20 * 40, seeded(3)), shape: [1, 2, 20, 40] };
+    cache.append(k, v);
+    // Groups end with a row.
+    const rounded = (tensor: Tensor) => ({
+      ...tensor,
+      data: inGroups(tensor.data, 40, (row) => {
+        for (let at = 0; at < 40; at += size) to(row.subarray(at, at + size));
+      }),
+    });
+    const [ours, plain] = [
+      await cache.attend(q, { lse: true }),
+      await engine.attention(q, rounded(k), rounded(v), { lse: true }),
+    ];
+    ours.out.data.forEach((x, at) => assert(Math.abs(x - plain.out.data[at]) < 4e-6));
+    ours.lse.data.forEach((x, at) => assert(Math.abs(x - plain.lse.data[at]) < 4e-6));
+  }, { needs: dtype === "int4" ? "int4Cache" : needs });
+
+  contract(`smooth keys of ${dtype} lose nothing to what they have in common`, async (engine) => {
+    const { k, v } = tokens(90, 7), q = queries(1, 4);
+    // Channels that are far from 0, as those of trained models are.
+    k.data.forEach((x, at) => k.data[at] = x + (at % 8 < 2 ? 30 : 0));
+    const worst = async (smoothKeys: boolean, rows: Tensor) => {
+      const cache = engine.kvCache({ ...sizes, dtype, smoothKeys });
+      cache.append(k, v);
+      const { lse } = await cache.attend(rows, { lse: true });
+      const plain = await engine.attention(rows, k, v, { lse: true });
+      return lse.data.reduce((most, x, at) => Math.max(most, Math.abs(x - plain.lse.data[at])), 0);
+    };
+    for (const rows of [q, queries(12, 4)]) {
+      const [plain, smooth] = [await worst(false, rows), await worst(true, rows)];
+      assert(smooth * 3 < plain, `${smooth}, not smooth ${plain}`);
+    }
+  }, { needs: dtype === "int4" ? "int4Cache" : needs });
+}
+
+contract("smooth keys stay smooth through fork, evict, truncate and load", async (engine) => {
+  const options = { ...sizes, dtype: "int8", smoothKeys: true } as const;
+  const cache = engine.kvCache(options), { k, v } = tokens(70, 3), more = tokens(5, 4);
+  k.data.forEach((_, at) => k.data[at] += 20);
+  more.k.data.forEach((_, at) => more.k.data[at] += 20);
+  cache.append(k, v);
+  cache.fork(0, 1);
+  cache.truncate(1, 33);
+  cache.append(more.k, more.v);
+  cache.evict({ keepFirst: 7, keepLast: 20 });
+  const other = engine.kvCache(options);
+  other.load(await cache.save());
+  const ours = await answers(cache);
+  assertSameBits(await answers(other), ours);
+  const exact = engine.kvCache(sizes);
+  exact.append(k, v);
+  exact.fork(0, 1);
+  exact.truncate(1, 33);
+  exact.append(more.k, more.v);
+  exact.evict({ keepFirst: 7, keepLast: 20 });
+  (await answers(exact)).forEach((x, at) => assert(Math.abs(x - ours[at]) < 0.03));
+  assertThrows(() => engine.kvCache({ ...sizes, smoothKeys: true }), RangeError, "`smoothKeys`");
+}, { needs });
+
+contract("f16 that is not finite leaves its trace where it is seen", async (engine) => {
+  const { k, v } = tokens(40, 1), q = queries(1, 2);
+  v.data[3 * sizes.valueDim] = Infinity; // Head 0 of batch 0.
+  const cache = engine.kvCache({ ...sizes, dtype: "f16" });
+  cache.append(k, v);
+  const { out } = await cache.attend(q);
+  assertEquals(out.data[0], Infinity);
+  assert(out.data.subarray(1).every(Number.isFinite));
 }, { needs });

@@ -24,6 +24,7 @@ export interface CacheSizes {
   readonly valueDim: number;
   readonly pageSize: number;
   readonly dtype: CacheDType;
+  readonly smoothKeys: boolean;
 }
 
 /** One step of a program. */
@@ -55,7 +56,8 @@ export function cacheSizes(dtypes: readonly CacheDType[]): fc.Arbitrary<CacheSiz
     valueDim: fc.integer({ min: 1, max: 20 }),
     pageSize: fc.constantFrom(16, 32, 128),
     dtype: fc.constantFrom(...dtypes),
-  });
+    smoothKeys: fc.boolean(),
+  }).map((sizes) => ({ ...sizes, smoothKeys: sizes.smoothKeys && sizes.dtype.startsWith("int") }));
 }
 
 /** Random steps for so many sequences. */

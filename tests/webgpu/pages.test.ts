@@ -38,7 +38,14 @@ gpuTest("the shader that writes pages compiles for every way to store", async ()
   }
 });
 
-const layout: PageLayout = { kvHeads: 2, headDim: 6, valueDim: 4, dtype: "f32", pageSize: 16 };
+const layout: PageLayout = {
+  kvHeads: 2,
+  headDim: 6,
+  valueDim: 4,
+  dtype: "f32",
+  pageSize: 16,
+  smoothKeys: false,
+};
 
 /** Uses pages of a session of their own. */
 async function withPages(
@@ -304,6 +311,13 @@ gpuTest("tokens in a buffer are read before the caller's next work on it", async
   device.queue.writeBuffer(k.data, 0, new Float32Array(160).fill(2));
   const { out } = await cache.attend({ data: new Float32Array(8), shape: [1, 1, 1, 8] });
   assertSameBits(out.data, new Float32Array(8).fill(1));
+  await engine.close();
+});
+
+gpuTest("a KV cache of four bits is refused, and says where it is", async () => {
+  const engine = await createEngine({ backend: "webgpu", device: await sharedDevice() });
+  const make = () => engine.kvCache({ kvHeads: 1, headDim: 8, dtype: "int4" });
+  assertThrows(make, RangeError, 'dtype "int4" needs the wasm backend');
   await engine.close();
 });
 
