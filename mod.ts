@@ -29,6 +29,7 @@ export type {
   KvCache,
   KvCacheOptions,
 } from "./src/cache/kv_cache.ts";
+export type { CascadeOptions, CascadePart } from "./src/cascade.ts";
 export type { CacheDType } from "./src/cache/store.ts";
 export { attention, mergeAttention } from "./src/default_engine.ts";
 export type { DType, HostData, TensorData } from "./src/dtype.ts";

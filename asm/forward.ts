@@ -18,8 +18,10 @@ import { PANEL, packQueries, unpackRows } from "./layout";
 import * as mask from "./mask";
 import { mergePanel } from "./merge";
 import { accumulateFour, accumulateOne, dotFour, dotOne, HALF_QUERY, HALF_WEIGHT, splat } from "./few";
-import { bytesOfFour, depthOf, INT4, INT8, widenTile } from "./pages";
-import { accumulateOneByte, dotOneByte, quantizeQuery, quantizeWeights } from "./quantized";
+import { bytesOfFour, depthOf, INT4, INT8, scalesOf, widenTile } from "./pages";
+import {
+  accumulateOneByte, accumulateOneNibble, dotOneByte, dotOneNibble, quantizeQuery, quantizeWeights,
+} from "./quantized";
 import { addBias, subtractDistances } from "./scores";
 import { softmax, softmaxOne } from "./softmax";
 import { BF16, brain, F16, F32, finiteHalf, half } from "./storage";
@@ -107,7 +109,7 @@ function queryStride(record: usize): usize {
 
 function fewBytes(record: usize): usize {
   if (job.pages(record) == 0) return 0;
-  const queries: usize = job.pageStorage(record) == INT8 ? PANEL : 1;
+  const queries: usize = job.pageStorage(record) >= INT8 ? PANEL : 1;
   return rowBytes(record) + weightBytes(record) + queries * queryStride(record);
 }
 
@@ -335,9 +337,11 @@ function valuesAt(record: usize, tile: usize, skipped: usize): usize {
 function dotRow(record: usize, tile: usize, query: usize, skipped: usize, groups: usize): usize {
   const dim = job.dim(record), row = rowAt(record, tile), settings = queryAt(record, tile, query);
   const k = keysAt(record, tile, skipped), kernel = kernelOf(record, tile), q = settings + 16;
-  if (kernel == INT8) {
-    const scales = <usize>load<u32>(tile, TILE_SCALES) + (skipped << 2);
-    dotOneByte(k, q, f32.load(settings), f32.load(settings, 4), scales, row, depthOf(INT8, dim), groups);
+  if (kernel == INT8 || kernel == INT4) {
+    const scales = <usize>load<u32>(tile, TILE_SCALES) + (skipped << 2), depth = depthOf(kernel, dim);
+    const factor = f32.load(settings), shift = f32.load(settings, 4);
+    if (kernel == INT8) dotOneByte(k, q, factor, shift, scales, row, depth, groups);
+    else dotOneNibble(k, q, factor, shift, scales, job.pageKeys(record) << 2, row, depth, groups);
   } else if (kernel == FINITE_F16) dotOne<finiteHalf>(k, q, row, dim, groups);
   else if (kernel == F16) dotOne<half>(k, q, row, dim, groups);
   else if (kernel == BF16) dotOne<brain>(k, q, row, dim, groups);
@@ -353,10 +357,15 @@ function accumulateRow(
   const kernel = kernelOf(record, tile), weights = weightsAt(record, tile);
   const v = valuesAt(record, tile, skipped);
   o += query << 2;
-  if (kernel == INT8) {
-    const scales = <usize>load<u32>(tile, TILE_SCALES) + ((<usize>job.pageKeys(record) + skipped) << 2);
-    const factor = quantizeWeights(row, scales, keys, weights);
-    accumulateOneByte(v, columns, weights, factor, o, end, alpha, keys);
+  if (kernel == INT8 || kernel == INT4) {
+    const step = <usize>job.pageKeys(record) << 2, first = <usize>load<u32>(tile, TILE_SCALES) + (skipped << 2);
+    const scales = first + scalesOf(kernel, job.dim(record)) * step;
+    if (kernel == INT4) {
+      accumulateOneNibble(v, columns, row, scales, step, weights, o, end, alpha, keys);
+    } else {
+      const factor = quantizeWeights(row, scales, keys, weights);
+      accumulateOneByte(v, columns, weights, factor, o, end, alpha, keys);
+    }
     return;
   }
   splat(row, 4, keys, kernel == F16 || kernel == FINITE_F16 ? HALF_WEIGHT : 1, weights);
@@ -493,7 +502,7 @@ function attend(
   const groups = (to - from + 3) >> 2, padded = from + (groups << 2);
 
   const few = job.few(record), skipped = from - <usize>load<u32>(tile, TILE_FIRST);
-  if (few == 0 || job.pageStorage(record) == INT4) widen(record, tile);
+  if (few == 0) widen(record, tile);
   if (few == 1 && isPlain(record) && largest(bounds) <= <i32>from && smallest(bounds + 32) >= <i32>to) {
     attendOne(record, panel, tile, skipped, to - from);
     return;
@@ -631,7 +640,7 @@ function attendPages(record: usize, scratch: usize, panels: usize, firstRow: usi
 function prepareQueries(record: usize, scratch: usize, panel: usize): void {
   const dim = job.dim(record), mean = job.means(record), storage = job.pageStorage(record);
   const tile = scratch + (job.tileKeys(record) << 5);
-  if (storage != INT8) {
+  if (storage != INT8 && storage != INT4) {
     const factor: f32 = storage == F16 ? HALF_QUERY : 1;
     if (job.few(record) == 1) splat(panel, 32, dim, factor, queryAt(record, tile, 0) + 16);
     return;

@@ -107,13 +107,13 @@ function widenTileOfBytes(
   }
 }
 
-// As long as a lane lasts, eight numbers; what is behind the last is left out.
+// Lanes of eight numbers; what is behind the last one is left out.
 function widenKeyLanes(k: usize, dim: usize, keys: usize, step: usize, scales: usize, wide: usize): void {
   for (let group: usize = 0; group < keys; group += 4, scales += 16) {
     for (let d: usize = 0; d < dim; d += 8, k += 16) {
       const x = v128.load(k), scale = v128.load(scales + (d / GROUP) * step);
       for (let n: usize = 0, end = min<usize>(8, dim - d); n < end; n++, wide += 16) {
-        v128.store(wide, f32x4.mul(nibbles(x, <i32>(n << 2)), scale));
+        v128.store(wide, f32x4.mul(nibbles(x, n), scale));
       }
     }
   }
@@ -128,7 +128,7 @@ function widenValueLanes(
       const x = v128.load(at);
       for (let n: usize = 0, end = min<usize>(8, keys - key); n < end; n++, wide += 16) {
         const factor = v128.load_splat<f32>(scale + ((key + n) << 2));
-        v128.store(wide, f32x4.mul(nibbles(x, <i32>(n << 2)), factor));
+        v128.store(wide, f32x4.mul(nibbles(x, n), factor));
       }
     }
   }

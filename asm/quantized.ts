@@ -1,13 +1,13 @@
-// Eight- and four-bit keys and values of a cache, symmetric.
+// Eight- and four-bit keys and values of a cache, symmetric. One exact dot product of sixteen bits adds two
+// of them to each of four sums; the queries, and the weights of the softmax with the values' scales in them,
+// are rounded to sixteen bits for that.
 //
 // Eight bits have one scale per token and head. Keys are laid out as [keys / 4][dim / 2][4 keys][2],
-// values as [columns / 4][keys / 2][4 columns][2 keys], so that one exact dot product of sixteen bits adds
-// two of them to each of four sums; the queries, and the weights of the softmax with the values' scales in
-// them, are rounded to sixteen bits for that.
+// values as [columns / 4][keys / 2][4 columns][2 keys].
 //
 // Four bits have one scale per token, head and group of 32 elements. A lane of 32 bits holds eight
-// numbers, the first in the lowest bits: keys as [keys / 4][dim / 8][4 keys], values as
-// [columns / 4][keys / 8][4 columns]. They always become f32 before they are used.
+// numbers: keys as [keys / 4][dim / 8][4 keys], values as [columns / 4][keys / 8][4 columns]. Number 2n has
+// the bits from 4n on and number 2n + 1 those from 16 + 4n on, so that a shift leaves a pair.
 
 import { addOne } from "./few";
 
@@ -35,32 +35,45 @@ export function quantizeQuery(source: usize, step: usize, count: usize, target: 
   return largest / 32767;
 }
 
-// A row of weights times the scales of their values, as pairs of sixteen bits, each pair four times. The row
-// has room for, and nothing but zeros in, what is missing to a multiple of eight. Returns the scale.
+// Four of a row of weights times the scales of their values. What stands behind the last key weighs nothing,
+// and its scale may be anything.
+
+// @ts-ignore: decorator
+@inline
+function scaledWeights(row: usize, scales: usize, at: usize, bytes: usize): v128 {
+  const x = f32x4.mul(v128.load(row + at), v128.load(scales + at));
+  return at + 16 <= bytes ? x : v128.and(x, v128.load(FIRST_LANES + (bytes - min(at, bytes) << 2)));
+}
+
+// A row of weights times the scales of their values, as pairs of sixteen bits, each pair four times, up to a
+// multiple of eight. Returns the scale.
 export function quantizeWeights(row: usize, scales: usize, keys: usize, target: usize): f32 {
-  let most = f32x4.splat(0);
   const bytes = keys << 2;
-  for (let at: usize = 0; at < bytes; at += 16) {
-    const x = f32x4.mul(v128.load(row + at), v128.load(scales + at));
-    // What stands behind the last key weighs nothing, and its scale may be anything.
-    v128.store(row + at, at + 16 <= bytes ? x : v128.and(x, v128.load(FIRST_LANES + ((keys & 3) << 4))));
-    most = f32x4.max(most, v128.load(row + at));
-  }
+  let most = f32x4.splat(0);
+  for (let at: usize = 0; at < bytes; at += 16) most = f32x4.max(most, scaledAbs(row, scales, at, bytes));
   const largest = max(
     max(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1)),
     max(f32x4.extract_lane(most, 2), f32x4.extract_lane(most, 3)),
   );
   const inverse = f32x4.splat(largest > 0 ? 32767 / largest : 0);
   for (let at: usize = 0; at < bytes; at += 32, target += 64) {
-    const x = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(row + at), inverse)));
-    const y = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(row + at, 16), inverse)));
-    const pairs = i16x8.narrow_i32x4_s(x, y);
+    const x = f32x4.mul(scaledWeights(row, scales, at, bytes), inverse);
+    const y = f32x4.mul(scaledWeights(row, scales, at + 16, bytes), inverse);
+    const pairs = i16x8.narrow_i32x4_s(
+      i32x4.trunc_sat_f32x4_s(f32x4.nearest(x)), i32x4.trunc_sat_f32x4_s(f32x4.nearest(y)),
+    );
     v128.store(target, v128.shuffle<i32>(pairs, pairs, 0, 0, 0, 0));
     v128.store(target, v128.shuffle<i32>(pairs, pairs, 1, 1, 1, 1), 16);
     v128.store(target, v128.shuffle<i32>(pairs, pairs, 2, 2, 2, 2), 32);
     v128.store(target, v128.shuffle<i32>(pairs, pairs, 3, 3, 3, 3), 48);
   }
   return largest / 32767;
+}
+
+// @ts-ignore: decorator
+@inline
+function scaledAbs(row: usize, scales: usize, at: usize, bytes: usize): v128 {
+  return f32x4.abs(scaledWeights(row, scales, at, bytes));
 }
 
 // Masks of the first n lanes.
@@ -102,21 +115,72 @@ export function accumulateOneByte(
   }
 }
 
-// Four numbers of four bits, the one at `shift` of each lane.
+// The sum of numbers of four bits times pairs, likewise.
 
 // @ts-ignore: decorator
 @inline
-export function nibbles(x: v128, shift: i32): v128 {
-  return f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(x, 28 - shift), 28));
+function sumNibbles(x: usize, pairs: usize, count: usize): v128 {
+  let a = i32x4.splat(0), b = a, c = a, d = a;
+  for (const end = pairs + (count << 3); pairs < end; pairs += 64, x += 16) {
+    const eight = v128.load(x);
+    a = i32x4.add(a, i32x4.dot_i16x8_s(i16x8.shr_s(i16x8.shl(eight, 12), 12), v128.load(pairs)));
+    b = i32x4.add(b, i32x4.dot_i16x8_s(i16x8.shr_s(i16x8.shl(eight, 8), 12), v128.load(pairs, 16)));
+    c = i32x4.add(c, i32x4.dot_i16x8_s(i16x8.shr_s(i16x8.shl(eight, 4), 12), v128.load(pairs, 32)));
+    d = i32x4.add(d, i32x4.dot_i16x8_s(i16x8.shr_s(eight, 12), v128.load(pairs, 48)));
+  }
+  return f32x4.convert_i32x4_s(i32x4.add(i32x4.add(a, b), i32x4.add(c, d)));
 }
 
-// Number `index` of a lane that begins at `lane`.
+// Scores as above; scales of a group are `step` bytes from those of the next.
+export function dotOneNibble(
+  k: usize, q: usize, factor: f32, shift: f32, scales: usize, step: usize, row: usize, depth: usize, groups: usize,
+): void {
+  for (const end = row + (groups << 4); row < end; row += 16, scales += 16, k += depth << 1) {
+    let sum = f32x4.splat(0);
+    for (let d: usize = 0, scale = scales; d < depth; d += GROUP, scale += step) {
+      const part = sumNibbles(k + (d << 1), q + (d << 3), min(GROUP, depth - d));
+      sum = f32x4.add(sum, f32x4.mul(part, v128.load(scale)));
+    }
+    v128.store(row, f32x4.add(f32x4.mul(sum, f32x4.splat(factor)), f32x4.splat(shift)));
+  }
+}
+
+// o = o * alpha + p v for one query of weights row[keys], which are rounded into `weights` for each group of
+// columns.
+export function accumulateOneNibble(
+  v: usize, stride: usize, row: usize, scales: usize, step: usize, weights: usize, o: usize, end: usize,
+  alpha: f32, keys: usize,
+): void {
+  for (; o < end; scales += step) {
+    const factor = quantizeWeights(row, scales, keys, weights);
+    for (const last = min(end, o + (GROUP << 5)); o < last; o += 128, v += stride) {
+      addOne(o, alpha, f32x4.mul(sumNibbles(v, weights, (keys + 7) & ~7), f32x4.splat(factor)));
+    }
+  }
+}
+
+// Where number `index` of a lane is in its bits.
+
+// @ts-ignore: decorator
+@inline
+function bitOf(index: usize): i32 {
+  return <i32>((index >> 1 << 2) | (index & 1) << 4);
+}
+
+// Four numbers of four bits, number `index` of each lane.
+
+// @ts-ignore: decorator
+@inline
+export function nibbles(x: v128, index: usize): v128 {
+  return f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(x, 28 - bitOf(index)), 28));
+}
+
 export function loadNibble(lane: usize, index: usize): i32 {
-  return <i32>((load<u32>(lane) >> <u32>(index << 2)) & 15);
+  return <i32>((load<u32>(lane) >> <u32>bitOf(index)) & 15);
 }
 
 export function storeNibble(lane: usize, index: usize, x: i32): void {
-  const shift = <u32>(index << 2);
+  const shift = <u32>bitOf(index);
   store<u32>(lane, (load<u32>(lane) & ~(15 << shift)) | (<u32>(x & 15) << shift));
 }
 

@@ -11,8 +11,9 @@ import {
   runAttentionSync,
 } from "./attention.ts";
 import type { Backend, BackendName, EngineTensor } from "./backend.ts";
-import { KvCache, type KvCacheOptions } from "./cache/kv_cache.ts";
+import { type CacheAttentionOptions, KvCache, type KvCacheOptions } from "./cache/kv_cache.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
+import { type CascadeOptions, type CascadePart, runCascade } from "./cascade.ts";
 import type { DType, HostData, TensorData } from "./dtype.ts";
 import { BackendUnavailableError } from "./errors.ts";
 import { type AttentionPart, type MergeOptions, runMerge } from "./merge.ts";
@@ -80,6 +81,17 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     v: AnyTensor,
     options?: AttentionOptions,
   ): Promise<AttentionResult<Data>>;
+  /** Attention to a cache: as `cache.attend(q, options)`. */
+  attention<Data extends TensorData>(
+    q: Tensor<Data>,
+    cache: KvCache,
+    options: CacheAttentionOptions & { readonly lse: true },
+  ): Promise<AttentionResultWithLse<Data>>;
+  attention<Data extends TensorData>(
+    q: Tensor<Data>,
+    cache: KvCache,
+    options?: CacheAttentionOptions,
+  ): Promise<AttentionResult<Data>>;
   /** The same without a promise: blocks until it is done. Wasm only. */
   attentionSync<Data extends TensorData>(
     q: Tensor<Data>,
@@ -104,6 +116,41 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     parts: readonly AttentionPart<Data>[],
     options?: MergeOptions,
   ): Promise<AttentionResultWithLse<Data>>;
+  /**
+   * Attention to a prefix that all sequences share and to what each has of its own: the prefix is read
+   * once for the whole batch, and the two are merged exactly.
+   *
+   * ```ts
+   * import { createEngine } from "@flashtile/attention";
+   *
+   * await using engine = await createEngine({ backend: "wasm" });
+   * const prefix = engine.kvCache({ kvHeads: 2, headDim: 64 }); // one sequence: a system prompt
+   * const own = engine.kvCache({ batch: 16, kvHeads: 2, headDim: 64 });
+   * const keys = engine.tensor([1, 2, 500, 64]), token = engine.tensor([16, 2, 1, 64]);
+   * prefix.append(keys, keys);
+   * own.append(token, token);
+   * const q = engine.tensor([16, 8, 1, 64]);
+   * const { out } = await engine.cascadeAttention(q, prefix, own, { causal: true });
+   * console.log(out.shape); // [16, 8, 1, 64]
+   * ```
+   *
+   * @param q Queries `[B, Hq, N, D]`.
+   * @param prefix What all share: a cache of one sequence, or `{ k, v }` of `[1, Hkv, P, D]`.
+   * @param suffix What each has: a cache of B sequences, or `{ k, v }` of `[B, Hkv, S, D]`; `causal` is
+   * about these.
+   */
+  cascadeAttention<Data extends TensorData>(
+    q: Tensor<Data>,
+    prefix: CascadePart,
+    suffix: CascadePart,
+    options: CascadeOptions & { readonly lse: true },
+  ): Promise<AttentionResultWithLse<Data>>;
+  cascadeAttention<Data extends TensorData>(
+    q: Tensor<Data>,
+    prefix: CascadePart,
+    suffix: CascadePart,
+    options?: CascadeOptions,
+  ): Promise<AttentionResult<Data>>;
   /**
    * Rotary position embedding in place (Su et al., arXiv 2104.09864): every row of `q` and `k` is
    * turned by its position. Angles are computed in double precision.
@@ -265,11 +312,13 @@ class BackendEngine implements Engine {
 
   attention<Data extends TensorData>(
     q: Tensor<Data>,
-    k: AnyTensor,
-    v: AnyTensor,
+    k: AnyTensor | KvCache,
+    v?: AnyTensor | CacheAttentionOptions,
     options?: AttentionOptions,
   ): Promise<AttentionResultWithLse<Data>> {
-    const result = runAttention(this.#backend, q, k, v, options);
+    const result = k instanceof KvCache
+      ? k.attend(q, v as CacheAttentionOptions)
+      : runAttention(this.#backend, q, k, v as AnyTensor, options);
     return result as Promise<AttentionResultWithLse<Data>>;
   }
 
@@ -296,6 +345,16 @@ class BackendEngine implements Engine {
     options?: MergeOptions,
   ): Promise<AttentionResultWithLse<Data>> {
     return runMerge(this.#backend, parts, options);
+  }
+
+  cascadeAttention<Data extends TensorData>(
+    q: Tensor<Data>,
+    prefix: CascadePart,
+    suffix: CascadePart,
+    options?: CascadeOptions,
+  ): Promise<AttentionResultWithLse<Data>> {
+    const result = runCascade(this, q, prefix, suffix, options);
+    return result as Promise<AttentionResultWithLse<Data>>;
   }
 
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void> {

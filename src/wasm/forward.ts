@@ -438,7 +438,7 @@ function writeRecord(
 /** How many queries are computed at a time by themselves: see `few` of the job record. */
 function countFew(plan: HostPlan, { segment }: Run): number {
   const rows = plan.segments[segment].queries * plan.group;
-  const most = plan.paged!.store.layout.dtype === "int8" ? 8 : 4;
+  const most = plan.paged!.store.layout.dtype.startsWith("int") ? 8 : 4;
   return rows === 1 ? 1 : rows <= most ? most : 0;
 }
 

@@ -98,7 +98,7 @@ function pagedBytes({ paged, dim, valueDim }: AttentionPlan, keys: number): numb
   const wide = dtype === "f32" ? 0 : keys * (dim + roundUp(valueDim, 4)) * 4;
   // Scores, weights and scratch of a row, and queries four times each.
   const row = roundUp(keys, 16) * 20 + 128;
-  return roundUp(wide, 16) + row + (dtype === "int8" ? 8 : 1) * (roundUp(dim, 8) * 16 + 16);
+  return roundUp(wide, 16) + row + (dtype.startsWith("int") ? 8 : 1) * (roundUp(dim, 8) * 16 + 16);
 }
 
 const nothing: Shares = {
