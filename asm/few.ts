@@ -7,7 +7,7 @@
 
 import { fma } from "./fma";
 import { firstHalves, high, low, secondHalves } from "./layout";
-import { bytesOf, firstFour, HALF_BIAS, halfMask, readFour, secondFour } from "./storage";
+import { bytesOf, evenOf, HALF_BIAS, maskOf, oddOf, readFour } from "./storage";
 
 // Scores of four keys and four queries, turned into columns.
 
@@ -21,63 +21,68 @@ function storeFourRows(s: usize, a: v128, b: v128, c: v128, d: v128): void {
   v128.store(s, secondHalves(AB, CD), 96);
 }
 
-// The sum of `count` vectors of four, each times a factor that stands four times in factors[count][4]: one
-// stream of memory, and eight sums, since a multiply-add waits four cycles for the one before it. Factors
-// are loaded whole, and with constant offsets: V8 takes a further instruction for each that is splatted, and
-// for each address that is added up.
+// The sum of `count` vectors of four, each times a factor: one stream of memory, and eight sums, since a
+// multiply-add waits four cycles for the one before it. Factors are loaded as they are needed, and with
+// constant offsets: V8 takes a further instruction for each that is splatted, and for each address that is
+// added up. With f32 they are factors[count][4], each four times; with 16 bits factors[count / 2][4], two
+// of them twice each, for eight elements at a time of which every second is in one sum.
 
 // @ts-ignore: decorator
 @inline
 function sumOf<T>(x: usize, factors: usize, count: usize, mask: v128): v128 {
   let a = f32x4.splat(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
-  const end = factors + (count << 4);
-  for (const whole = factors + ((count & ~7) << 4); factors < whole; factors += 128, x += bytesOf<T>() << 5) {
-    if (isFloat<T>()) {
+  if (isFloat<T>()) {
+    const end = factors + (count << 4);
+    for (const whole = factors + ((count & ~7) << 4); factors < whole; factors += 128, x += 128) {
       a = fma(v128.load(factors, 0), v128.load(x, 0), a);
       b = fma(v128.load(factors, 16), v128.load(x, 16), b);
-    } else {
-      const y = v128.load(x, 0);
-      a = fma(v128.load(factors, 0), firstFour<T>(y, mask), a);
-      b = fma(v128.load(factors, 16), secondFour<T>(y, mask), b);
-    }
-    if (isFloat<T>()) {
       c = fma(v128.load(factors, 32), v128.load(x, 32), c);
       d = fma(v128.load(factors, 48), v128.load(x, 48), d);
-    } else {
-      const y = v128.load(x, 16);
-      c = fma(v128.load(factors, 32), firstFour<T>(y, mask), c);
-      d = fma(v128.load(factors, 48), secondFour<T>(y, mask), d);
-    }
-    if (isFloat<T>()) {
       e = fma(v128.load(factors, 64), v128.load(x, 64), e);
       f = fma(v128.load(factors, 80), v128.load(x, 80), f);
-    } else {
-      const y = v128.load(x, 32);
-      e = fma(v128.load(factors, 64), firstFour<T>(y, mask), e);
-      f = fma(v128.load(factors, 80), secondFour<T>(y, mask), f);
-    }
-    if (isFloat<T>()) {
       g = fma(v128.load(factors, 96), v128.load(x, 96), g);
       h = fma(v128.load(factors, 112), v128.load(x, 112), h);
-    } else {
-      const y = v128.load(x, 48);
-      g = fma(v128.load(factors, 96), firstFour<T>(y, mask), g);
-      h = fma(v128.load(factors, 112), secondFour<T>(y, mask), h);
     }
+    for (; factors < end; factors += 16, x += 16) a = fma(v128.load(factors), v128.load(x), a);
+    a = f32x4.add(f32x4.add(a, b), f32x4.add(c, d));
+    return f32x4.add(a, f32x4.add(f32x4.add(e, f), f32x4.add(g, h)));
   }
-  for (; factors < end; factors += 16, x += bytesOf<T>() << 2) {
-    // As halves of eight, so that all of a sum lack the same bias.
-    const y = isFloat<T>() ? v128.load(x) : v128.load64_zero(x);
-    a = fma(v128.load(factors), isFloat<T>() ? y : firstFour<T>(y, mask), a);
+  const end = factors + (count >> 1 << 4);
+  for (const whole = factors + (count >> 3 << 6); factors < whole; factors += 64, x += 64) {
+    const x0 = v128.load(x), w0 = v128.load(factors);
+    a = fma(w0, evenOf<T>(x0, mask), a);
+    e = fma(w0, oddOf<T>(x0, mask), e);
+    const x1 = v128.load(x, 16), w1 = v128.load(factors, 16);
+    b = fma(w1, evenOf<T>(x1, mask), b);
+    f = fma(w1, oddOf<T>(x1, mask), f);
+    const x2 = v128.load(x, 32), w2 = v128.load(factors, 32);
+    c = fma(w2, evenOf<T>(x2, mask), c);
+    g = fma(w2, oddOf<T>(x2, mask), g);
+    const x3 = v128.load(x, 48), w3 = v128.load(factors, 48);
+    d = fma(w3, evenOf<T>(x3, mask), d);
+    h = fma(w3, oddOf<T>(x3, mask), h);
   }
-  const first = f32x4.add(f32x4.add(a, b), f32x4.add(c, d));
-  return f32x4.add(first, f32x4.add(f32x4.add(e, f), f32x4.add(g, h)));
+  for (; factors < end; factors += 16, x += 16) {
+    const y = v128.load(x), w = v128.load(factors);
+    a = fma(w, evenOf<T>(y, mask), a);
+    e = fma(w, oddOf<T>(y, mask), e);
+  }
+  if (count & 1) {
+    const y = v128.load64_zero(x), w = v128.load64_zero(factors);
+    a = fma(w, evenOf<T>(y, mask), a);
+    e = fma(w, oddOf<T>(y, mask), e);
+  }
+  const even = f32x4.add(f32x4.add(a, b), f32x4.add(c, d)), odd = f32x4.add(f32x4.add(e, f), f32x4.add(g, h));
+  return f32x4.add(low(even, odd), high(even, odd));
 }
 
-// Copies numbers, `step` bytes apart, four times each and times a factor.
-export function splat(source: usize, step: usize, count: usize, factor: f32, target: usize): void {
-  for (const end = target + (count << 4); target < end; target += 16, source += step) {
-    v128.store(target, f32x4.splat(f32.load(source) * factor));
+// Copies numbers, `step` bytes apart, times a factor: as the sums above read them.
+export function splat(source: usize, step: usize, count: usize, factor: f32, is16Bits: bool, target: usize): void {
+  const size: usize = is16Bits ? 8 : 16;
+  for (const end = target + count * size; target < end; target += size, source += step) {
+    const x = f32x4.splat(f32.load(source) * factor);
+    if (is16Bits) v128.store64_lane(target, x, 0);
+    else v128.store(target, x);
   }
 }
 
@@ -85,10 +90,9 @@ export function splat(source: usize, step: usize, count: usize, factor: f32, tar
 export const HALF_QUERY: f32 = 1.099511627776e12; // 2^40
 export const HALF_WEIGHT: f32 = 1.2676506002282294e30; // 2^100
 
-// Scores of one query, q[dim][4] of one number four times each, and `groups` times four keys
-// [groups][dim][4].
+// Scores of one query, splatted, and `groups` times four keys [groups][dim][4].
 export function dotOne<T>(k: usize, q: usize, row: usize, dim: usize, groups: usize): void {
-  const mask = halfMask(), factor = f32x4.splat(isFloat<T>() || !isSigned<T>() ? 1 : backFrom<T>(HALF_QUERY));
+  const mask = maskOf<T>(), factor = f32x4.splat(isFloat<T>() || !isSigned<T>() ? 1 : backFrom<T>(HALF_QUERY));
   for (const end = row + (groups << 4); row < end; row += 16, k += dim * bytesOf<T>() << 2) {
     const sum = sumOf<T>(k, q, dim, mask);
     v128.store(row, isFloat<T>() || !isSigned<T>() ? sum : f32x4.mul(sum, factor));
@@ -141,12 +145,11 @@ function addFourRows(o: usize, alpha: usize, a: v128, b: v128, c: v128, d: v128)
   v128.store(o, fma(v128.load(o, 96), factor, secondHalves(AB, CD)), 96);
 }
 
-// o = o * alpha + p v for one query of weights p[keys][4], one number four times each;
-// v[columns / 4][keys][4], `stride` bytes from one group of columns to the next.
+// o = o * alpha + p v for one query of weights, splatted; v[columns / 4][keys][4], `stride` bytes from one group of columns to the next.
 export function accumulateOne<T>(
   v: usize, stride: usize, p: usize, o: usize, end: usize, alpha: f32, keys: usize,
 ): void {
-  const mask = halfMask(), factor = f32x4.splat(isFloat<T>() || !isSigned<T>() ? 1 : backFrom<T>(HALF_WEIGHT));
+  const mask = maskOf<T>(), factor = f32x4.splat(isFloat<T>() || !isSigned<T>() ? 1 : backFrom<T>(HALF_WEIGHT));
   for (; o < end; o += 128, v += stride) {
     const sum = sumOf<T>(v, p, keys, mask);
     addOne(o, alpha, isFloat<T>() || !isSigned<T>() ? sum : f32x4.mul(sum, factor));

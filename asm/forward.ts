@@ -368,7 +368,7 @@ function accumulateRow(
     }
     return;
   }
-  splat(row, 4, keys, kernel == F16 || kernel == FINITE_F16 ? HALF_WEIGHT : 1, weights);
+  splat(row, 4, keys, kernel == F16 || kernel == FINITE_F16 ? HALF_WEIGHT : 1, kernel != F32, weights);
   if (kernel == FINITE_F16) accumulateOne<finiteHalf>(v, columns, weights, o, end, alpha, keys);
   else if (kernel == F16) accumulateOne<half>(v, columns, weights, o, end, alpha, keys);
   else if (kernel == BF16) accumulateOne<brain>(v, columns, weights, o, end, alpha, keys);
@@ -642,7 +642,7 @@ function prepareQueries(record: usize, scratch: usize, panel: usize): void {
   const tile = scratch + (job.tileKeys(record) << 5);
   if (storage != INT8 && storage != INT4) {
     const factor: f32 = storage == F16 ? HALF_QUERY : 1;
-    if (job.few(record) == 1) splat(panel, 32, dim, factor, queryAt(record, tile, 0) + 16);
+    if (job.few(record) == 1) splat(panel, 32, dim, factor, storage != F32, queryAt(record, tile, 0) + 16);
     return;
   }
   for (let row: usize = 0; row < rowsOf(record); row++) {

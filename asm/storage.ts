@@ -101,30 +101,32 @@ export function readFour<T>(at: usize): v128 {
 // once instead of going into each of its terms.
 export const HALF_BIAS: f32 = 5.192296858534828e33; // 2^112
 
-// The bits of f16 that count once they are there.
+// The bits that count once they are there.
 
 // @ts-ignore: decorator
 @inline
-export function halfMask(): v128 {
-  return v128.load(HALF);
+export function maskOf<T>(): v128 {
+  return isSigned<T>() ? v128.load(HALF) : i32x4.splat(<i32>0xffff0000);
 }
 
-// The first and the second four of eight elements of 16 bits, as f32; finite f16 less its bias.
+// Every second of eight elements of 16 bits as f32, from the first or from the second on; finite f16 less
+// its bias.
 
 // @ts-ignore: decorator
 @inline
-export function firstFour<T>(x: v128, mask: v128): v128 {
-  if (sizeof<T>() != 1 && isSigned<T>()) return decodeHalf(i32x4.extend_low_i16x8_s(x));
-  const upper = v128.shuffle<u16>(i32x4.splat(0), x, 0, 8, 1, 9, 2, 10, 3, 11);
-  return sizeof<T>() == 1 ? v128.and(i32x4.shr_s(upper, 3), mask) : upper;
+export function evenOf<T>(x: v128, mask: v128): v128 {
+  const upper = i32x4.shl(x, 16);
+  if (!isSigned<T>()) return upper;
+  if (sizeof<T>() == 1) return v128.and(i32x4.shr_s(upper, 3), mask);
+  return decodeHalf(i32x4.shr_s(upper, 16));
 }
 
 // @ts-ignore: decorator
 @inline
-export function secondFour<T>(x: v128, mask: v128): v128 {
-  if (sizeof<T>() != 1 && isSigned<T>()) return decodeHalf(i32x4.extend_high_i16x8_s(x));
-  const upper = v128.shuffle<u16>(i32x4.splat(0), x, 4, 12, 5, 13, 6, 14, 7, 15);
-  return sizeof<T>() == 1 ? v128.and(i32x4.shr_s(upper, 3), mask) : upper;
+export function oddOf<T>(x: v128, mask: v128): v128 {
+  if (!isSigned<T>()) return v128.and(x, mask);
+  if (sizeof<T>() == 1) return v128.and(i32x4.shr_s(x, 3), mask);
+  return decodeHalf(i32x4.shr_s(x, 16));
 }
 
 // One element as f32.

@@ -1,43 +1,91 @@
 /**
- * `deno task bench:cache-errors`: what each storage of a KV cache does to the result, against the oracle.
+ * `deno task bench:cache-errors`: what each storage of a KV cache does to the result, against the
+ * oracle: on random numbers, and on what the layers of the demo's model have between them.
  *
  * @module
  */
 
-import { type CacheDType, createEngine, type Tensor } from "../mod.ts";
+import type { StoredAs } from "../examples/llama/caches.ts";
+import { createEngine, type Engine } from "../mod.ts";
 import { referenceAttention } from "../src/reference.ts";
 import { normals, seeded } from "../tests/support/random.ts";
+import { type Operands, recordLayers } from "./llama.ts";
+import { nameOf, storages } from "./storages.ts";
 
-const D = 64, tokens = 512, queries = 256;
-const random = seeded(1);
-const make = (rows: number): Tensor => ({
-  data: normals(rows * D, random),
-  shape: [1, 1, rows, D],
-});
-const [q, k, v] = [make(queries), make(tokens), make(tokens)];
-const exact = referenceAttention(q, k, v).out.data;
-console.log(
-  `rms of the result ${Math.sqrt(exact.reduce((sum, x) => sum + x * x, 0) / exact.length)}`,
-);
-
-const engine = await createEngine({ backend: "wasm" });
-for (const dtype of ["f32", "f16", "bf16", "int8"] satisfies CacheDType[]) {
-  const cache = engine.kvCache({ kvHeads: 1, headDim: D, dtype });
-  cache.append(k, v);
-  const figures = [1, 16].map((rows) => {
-    let largest = 0, sum = 0;
-    for (let from = 0; from < queries; from += rows) {
-      const part = { data: q.data.subarray(from * D, (from + rows) * D), shape: [1, 1, rows, D] };
-      const { data } = cache.attendSync(part).out;
-      for (const [at, x] of data.entries()) {
-        const error = Math.abs(x - exact[from * D + at]);
-        largest = Math.max(largest, error);
-        sum += error;
-      }
-    }
-    return `${largest.toExponential(1)} | ${(sum / exact.length).toExponential(1)}`;
-  });
-  console.log(`| ${dtype} | ${figures.join(" | ")} |`);
-  cache.free();
+/** Operands `[B, N, H, D]`, and what attention makes of them. */
+interface Case extends Operands {
+  readonly causal: boolean;
+  readonly exact: ArrayLike<number>;
 }
-await engine.close();
+
+interface Errors {
+  readonly largest: number;
+  readonly mean: number;
+}
+
+function caseOf(operands: Operands, causal: boolean): Case {
+  const { q, k, v } = operands;
+  const exact = referenceAttention(q, k, v, { causal, layout: "bnhd" }).out.data;
+  return { ...operands, causal, exact };
+}
+
+function randomCase(D: number, tokens: number, queries: number): Case {
+  const random = seeded(1);
+  const make = (rows: number) => ({ data: normals(rows * D, random), shape: [1, rows, 1, D] });
+  const [q, k, v] = [make(queries), make(tokens), make(tokens)];
+  return caseOf({ q, k, v }, false);
+}
+
+/** Every error of one case, so many queries of each sequence at a time. */
+function errorsOf(engine: Engine, each: Case, storage: StoredAs, rows: number): number[] {
+  const { q, k, v, causal, exact } = each;
+  const [batch, queries, heads, headDim] = q.shape;
+  using cache = engine.kvCache({ batch, kvHeads: k.shape[2], headDim, ...storage });
+  cache.append(k, v, { layout: "bnhd" });
+  const width = heads * headDim, errors: number[] = [];
+  for (let from = 0; from < queries; from += rows) {
+    const part = {
+      data: q.data,
+      shape: [batch, rows, heads, headDim],
+      strides: [queries * width, width, headDim, 1],
+      offset: from * width,
+    };
+    const { data } = cache.attendSync(part, { layout: "bnhd", causal, offset: from }).out;
+    for (let sequence = 0; sequence < batch; sequence++) {
+      const begin = (sequence * queries + from) * width, size = rows * width;
+      const got = data.subarray(sequence * size, (sequence + 1) * size);
+      for (const [at, x] of got.entries()) errors.push(Math.abs(x - exact[begin + at]));
+    }
+  }
+  return errors;
+}
+
+function summaryOf(errors: readonly number[]): Errors {
+  const sum = errors.reduce((total, error) => total + error, 0);
+  return { largest: errors.reduce((a, b) => Math.max(a, b), 0), mean: sum / errors.length };
+}
+
+function rootMeanSquare(numbers: readonly number[]): number {
+  return Math.sqrt(numbers.reduce((sum, x) => sum + x * x, 0) / numbers.length);
+}
+
+function print(engine: Engine, title: string, cases: readonly Case[]): void {
+  const rms = rootMeanSquare(cases.flatMap(({ exact }) => Array.from(exact)));
+  console.log(`\n${title}; rms of the result ${rms.toFixed(3)}`);
+  console.log("| storage | one at a time: largest | mean | 16 at a time: largest | mean |");
+  for (const storage of storages) {
+    const figures = [1, 16].flatMap((rows) => {
+      const { largest, mean } = summaryOf(
+        cases.flatMap((each) => errorsOf(engine, each, storage, rows)),
+      );
+      return [largest, mean];
+    });
+    const columns = figures.map((figure) => figure.toExponential(1));
+    console.log(`| ${[nameOf(storage), ...columns].join(" | ")} |`);
+  }
+}
+
+await using engine = await createEngine({ backend: "wasm" });
+print(engine, "Random normal numbers, D = 64, 512 tokens", [randomCase(64, 512, 256)]);
+const layers = (await recordLayers(engine, 4)).map((layer) => caseOf(layer, true));
+print(engine, "The layers of the demo's model, D = 32, 4 texts of 256 bytes, causal", layers);

@@ -11,10 +11,11 @@ import { join } from "node:path";
 import process from "node:process";
 import { machine } from "../machine.ts";
 import { peerNamed } from "./all.ts";
+import { checkStep, decoders, decodingProblemOf } from "./decoding.ts";
 import { growthOf, settle } from "./memory.ts";
-import type { Answer, Order, RaceOrder, SizeOrder } from "./orders.ts";
+import type { Answer, DecodingOrder, Order, RaceOrder, SizeOrder } from "./orders.ts";
 import { type Peer, type Prepared, Refusal, type Setup } from "./peer.ts";
-import { check, type Problem, problemOf } from "./problem.ts";
+import { check, type Problem, problemOf, type Shape } from "./problem.ts";
 import { inTurns, turn } from "./turns.ts";
 
 /** Milliseconds of a first call below which a peer is warmed up, and for how long. */
@@ -55,40 +56,72 @@ function setupOf({ threads, folder }: Order): Setup {
   return { threads, require, resolve: (name) => require.resolve(name) };
 }
 
-interface Entrant extends Prepared {
-  readonly peer: Peer;
-  readonly error: number;
+/** Something whose results can be checked. */
+interface Runner<P extends Runnable> {
+  readonly name: string;
+  load(): Promise<P>;
+  /** @throws {Error} When the result is wrong. */
+  check(out: Float32Array, prepared: P): number;
 }
 
-/** Gets a peer ready and checks its first result; a peer that fails is reported and left out. */
-async function enter(peer: Peer, problem: Problem): Promise<Entrant | undefined> {
-  answer({ kind: "at", peer: peer.name });
+interface Runnable {
+  run(): Float32Array | Promise<Float32Array>;
+}
+
+interface Entrant {
+  readonly name: string;
+  readonly error: number;
+  run(): unknown;
+}
+
+/** Gets one ready and checks its first result; one that fails is reported and left out. */
+async function enter<P extends Runnable>(runner: Runner<P>): Promise<Entrant | undefined> {
+  const { name } = runner;
+  answer({ kind: "at", peer: name });
   try {
-    const prepared = await peer.load(problem, setupOf(order));
+    const prepared = await runner.load();
     const start = performance.now();
-    const error = check(problem, await prepared.run(), prepared.layout);
+    const error = runner.check(await prepared.run(), prepared);
     if (performance.now() - start < quickCall) await turn(prepared, warmUp);
-    return { ...prepared, peer, error };
+    return { name, error, run: () => prepared.run() };
   } catch (error) {
-    answer(failureOf(peer.name, error));
+    answer(failureOf(name, error));
   }
 }
 
-async function race({ peers, shape }: RaceOrder): Promise<void> {
-  const problem = problemOf(shape);
+async function inOneRace<P extends Runnable>(runners: readonly Runner<P>[]): Promise<void> {
   const entrants: Entrant[] = [];
-  for (const name of peers) {
-    const entrant = await enter(peerNamed(name), problem);
+  for (const runner of runners) {
+    const entrant = await enter(runner);
     if (entrant) entrants.push(entrant);
   }
   const times = await inTurns(
     entrants,
     order.bounds,
-    ({ peer }) => answer({ kind: "at", peer: peer.name }),
+    ({ name }) => answer({ kind: "at", peer: name }),
   );
-  for (const [index, { peer, error }] of entrants.entries()) {
-    answer({ kind: "raced", peer: peer.name, milliseconds: times[index], error });
+  for (const [index, { name, error }] of entrants.entries()) {
+    answer({ kind: "raced", peer: name, milliseconds: times[index], error });
   }
+}
+
+async function race({ peers, shape }: RaceOrder): Promise<void> {
+  const problem = problemOf(shape);
+  await inOneRace(peers.map((name): Runner<Prepared> => ({
+    name,
+    load: () => peerNamed(name).load(problem, setupOf(order)),
+    check: (out, { layout }) => check(problem, out, layout),
+  })));
+}
+
+async function decode({ peers, shape }: DecodingOrder): Promise<void> {
+  const problem = decodingProblemOf(shape);
+  const chosen = decoders.filter(({ name }) => peers.includes(name));
+  await inOneRace(chosen.map((decoder) => ({
+    name: decoder.name,
+    load: () => decoder.load(problem, setupOf(order)),
+    check: (out: Float32Array) => checkStep(problem, out),
+  })));
 }
 
 async function size({ peer: name, shape }: SizeOrder): Promise<void> {
@@ -96,7 +129,7 @@ async function size({ peer: name, shape }: SizeOrder): Promise<void> {
   answer({ kind: "at", peer: name });
   try {
     const problem = problemOf(shape);
-    const { prepared, first, bytes, cold } = await firstCall(peer, problem);
+    const { prepared, first, bytes, cold } = await firstCall(peer, shape, problem);
     const error = check(problem, first, prepared.layout);
     const milliseconds = cold > longCall ? cold : Math.min(cold, await fastest(prepared));
     answer({ kind: "sized", peer: name, milliseconds, bytes, error });
@@ -114,9 +147,9 @@ async function fastest(prepared: Prepared): Promise<number> {
 }
 
 /** The first call at a shape, after a small one has loaded and compiled what there is. */
-async function firstCall(peer: Peer, problem: Problem) {
+async function firstCall(peer: Peer, shape: Shape, problem: Problem) {
   const setup = setupOf(order);
-  const small = await peer.load(problemOf({ ...order.shape, queries: 64, keys: 64 }), setup);
+  const small = await peer.load(problemOf({ ...shape, queries: 64, keys: 64 }), setup);
   await small.run();
   await small.dispose();
   const prepared = await peer.load(problem, setup);
@@ -127,7 +160,9 @@ async function firstCall(peer: Peer, problem: Problem) {
 }
 
 answer({ kind: "runtime", runtime: machine().runtime });
-await (order.kind === "race" ? race(order) : size(order));
+if (order.kind === "race") await race(order);
+else if (order.kind === "size") await size(order);
+else await decode(order);
 answer({ kind: "done" });
 // Peers leave threads behind that would keep the process alive.
 process.exit(0);

@@ -9,22 +9,28 @@ import { type Peer, type Setup, withWorker } from "./peer.ts";
 import { headsLast, type Problem } from "./problem.ts";
 
 /** The part of onnxruntime's interface that is used here. */
-interface Onnxruntime {
+export interface Onnxruntime {
   readonly env: { readonly wasm: { numThreads?: number } };
   readonly InferenceSession: {
     create(model: Uint8Array, options: Record<string, unknown>): Promise<Session>;
   };
-  readonly Tensor: new (
-    type: "float32",
-    data: Float32Array,
-    shape: readonly number[],
-  ) => { readonly data: Float32Array };
+  readonly Tensor: {
+    new (type: "float32", data: Float32Array, shape: readonly number[]): OrtTensor;
+    new (type: "int32", data: Int32Array, shape: readonly number[]): OrtTensor;
+  };
 }
 
-type OrtTensor = InstanceType<Onnxruntime["Tensor"]>;
+/** A tensor on the CPU. */
+export interface OrtTensor {
+  readonly data: Float32Array | Int32Array;
+}
 
 interface Session {
-  run(inputs: Record<string, OrtTensor>): Promise<{ readonly out: OrtTensor }>;
+  /** `outputs` names those that are wanted; all by default. */
+  run(
+    inputs: Record<string, OrtTensor>,
+    outputs?: readonly string[],
+  ): Promise<{ readonly out: OrtTensor }>;
   release(): Promise<void>;
 }
 
@@ -33,14 +39,20 @@ type Operator = "Attention" | "MultiHeadAttention";
 type Build = "onnxruntime-web" | "onnxruntime-node";
 
 /** Makes a session; its threads are fixed here. */
-async function createSession(build: Build, setup: Setup, model: Uint8Array) {
+export async function createSession(
+  build: Build,
+  setup: Setup,
+  model: Uint8Array,
+  more: Record<string, unknown> = {},
+) {
   const library = setup.require(build) as Onnxruntime;
   if (build === "onnxruntime-node") {
-    const options = { intraOpNumThreads: setup.threads, interOpNumThreads: 1 };
+    const options = { intraOpNumThreads: setup.threads, interOpNumThreads: 1, ...more };
     return { library, session: await library.InferenceSession.create(model, options) };
   }
   library.env.wasm.numThreads = setup.threads;
-  const create = () => library.InferenceSession.create(model, { executionProviders: ["wasm"] });
+  const options = { executionProviders: ["wasm"], ...more };
+  const create = () => library.InferenceSession.create(model, options);
   return { library, session: await withWorker(globalThis.Worker, create) };
 }
 
@@ -74,7 +86,7 @@ function onnxruntime(build: Build, operator: Operator, name: string, note: strin
             k: new Tensor("float32", k, key),
             v: new Tensor("float32", v, key),
           });
-          return out.data;
+          return out.data as Float32Array;
         },
         dispose: () => session.release(),
       };

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { DecodingShape } from "./decoding.ts";
 import type { Shape } from "./problem.ts";
 
 /** How long things may take. */
@@ -13,6 +14,8 @@ export interface Bounds {
   readonly rounds: number;
   /** Milliseconds after which a peer takes no more turns in a race; it has two at least. */
   readonly perPeer: number;
+  /** Milliseconds of rest before a turn; a few by default. */
+  readonly rest?: number;
 }
 
 /** Time peers in turn on one shape. */
@@ -30,8 +33,16 @@ export interface SizeOrder {
   readonly peer: string;
 }
 
+/** Time decoders in turn on one shape. */
+export interface DecodingOrder {
+  readonly kind: "decoding";
+  readonly shape: DecodingShape;
+  /** Names of decoders, FlashTile first. */
+  readonly peers: readonly string[];
+}
+
 /** An order to a child. */
-export type Order = (RaceOrder | SizeOrder) & {
+export type Order = (RaceOrder | SizeOrder | DecodingOrder) & {
   readonly threads: number;
   readonly bounds: Bounds;
   /** Folder with the peers' packages. */

@@ -133,12 +133,13 @@ function rowsOf(
 }
 
 /** Ratios of the rounds that both took part in. */
-function ratioOf(theirs: readonly number[], mine: readonly number[]): Ratio {
+export function ratioOf(theirs: readonly number[], mine: readonly number[]): Ratio {
   const ratios = theirs.map((milliseconds, round) => milliseconds / mine[round]);
   return { median: median(ratios), lowest: Math.min(...ratios), highest: Math.max(...ratios) };
 }
 
-function median(numbers: readonly number[]): number {
+/** The median of numbers. */
+export function median(numbers: readonly number[]): number {
   const sorted = numbers.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;

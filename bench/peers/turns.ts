@@ -13,8 +13,8 @@ const shortestTurn = 20;
 /** Turns that even the slowest subject takes. */
 const fewestTurns = 2;
 
-/** Milliseconds of rest before a turn: threads of the one before stop spinning. */
-const rest = 5;
+/** Milliseconds of rest before a turn, unless it is said. */
+const usualRest = 5;
 
 /** Something to time. */
 export interface Subject {
@@ -44,7 +44,7 @@ export async function turn(subject: Subject, shortest = shortestTurn): Promise<n
  */
 export async function inTurns<S extends Subject>(
   subjects: readonly S[],
-  { rounds, perPeer }: Bounds,
+  { rounds, perPeer, rest = usualRest }: Bounds,
   beforeTurn: (subject: S) => void,
 ): Promise<number[][]> {
   const times = subjects.map((): number[] => []);

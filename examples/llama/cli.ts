@@ -10,10 +10,10 @@ import { type ModelFiles, type ReadFile, readModelFiles } from "./files.ts";
 import { generate, type Generation } from "./generate.ts";
 import { Llama } from "./model.ts";
 import { type Options, parseOptions, usage } from "./options.ts";
+import { Printer } from "./printer.ts";
 import { checkLogits, type LogitCheck, type Reference, TOLERANCE } from "./reference.ts";
 import { formatReport } from "./report.ts";
 import { createSampler } from "./sample.ts";
-import { TextStream } from "./text.ts";
 
 /** What the demo needs of the world outside. */
 export interface Io {
@@ -49,18 +49,18 @@ export async function run(args: readonly string[], io: Io): Promise<number> {
 
 async function demonstrate(options: Options, io: Io): Promise<void> {
   const files = await readModelFiles(options.model ?? io.modelFolder, io.readFile);
-  const prompt = encodePrompt(options.prompt, files.config.context);
+  const prompts = options.prompts.map((prompt) => encodePrompt(prompt, files.config.context));
   const engine = await createEngine();
   try {
-    await io.write(await continuePrompt(prompt, options, files, engine, io));
+    await io.write(await continuePrompts(prompts, options, files, engine, io));
   } finally {
     await engine.close();
   }
 }
 
-/** Streams the text; gives the report that follows it. */
-async function continuePrompt(
-  prompt: Uint8Array,
+/** Streams the texts; gives the report that follows them. */
+async function continuePrompts(
+  prompts: readonly Uint8Array[],
   options: Options,
   { config, weights, reference }: ModelFiles,
   engine: Engine,
@@ -68,9 +68,9 @@ async function continuePrompt(
 ): Promise<string> {
   const model = new Llama(config, weights, engine);
   const check = await requireLogits(model, reference);
-  const generation = await stream(model, prompt, options, io);
+  const generation = await stream(model, prompts, options, io);
   const { backend, reason } = engine;
-  return formatReport({ backend, reason, check, generation, context: config.context });
+  return formatReport({ backend, reason, check, generation, options, context: config.context });
 }
 
 /** One byte at least must fit behind the prompt. */
@@ -100,19 +100,20 @@ async function requireLogits(model: Llama, reference: Reference): Promise<LogitC
 
 async function stream(
   model: Llama,
-  prompt: Uint8Array,
+  prompts: readonly Uint8Array[],
   options: Options,
   io: Io,
 ): Promise<Generation> {
-  const text = new TextStream();
-  await io.write(text.push(prompt));
+  const printer = new Printer(options.prompts, io.write);
+  await printer.begin();
+  const { tokens: count, kv } = options;
+  const sampler = () => createSampler(options);
   const generation = await generate(
     model,
-    prompt,
-    options.tokens,
-    createSampler(options),
-    (token) => io.write(text.push(Uint8Array.of(token))),
+    prompts,
+    { count, kv, sampler },
+    (token, prompt) => printer.push(token, prompt),
   );
-  await io.write(`${text.end()}\n\n`);
+  await printer.end();
   return generation;
 }

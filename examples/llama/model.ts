@@ -4,19 +4,31 @@
  * @module
  */
 
-import type { Engine, Tensor } from "@flashtile/attention";
+import type { Engine, KvCache, Tensor } from "@flashtile/attention";
+import { Caches, type CachesOptions } from "./caches.ts";
 import type { LlamaConfig } from "./config.ts";
-import { type KeysAndValues, KeyValueStore } from "./key_value_store.ts";
 import { addInto, gateSilu, rmsNorm } from "./layers.ts";
 import { linear } from "./linear.ts";
-import { createRope, type Rope, rotate } from "./rope.ts";
+import { Ragged } from "./ragged.ts";
 import type { LayerWeights, LlamaWeights } from "./weights.ts";
 
-/** Which tokens of a chunk logits are wanted for. */
+/** Which of the tokens that a sequence reads logits are wanted for. */
 export type Wanted = "last" | "all";
 
-/** Intermediate results of a chunk; each has room for the whole context. */
+/** The tokens that are read at once: rows of sequences, one after the other. */
+interface Chunk {
+  /** Rows of each sequence. */
+  readonly rows: Ragged;
+  /** Tokens of each sequence before these. */
+  readonly starts: readonly number[];
+  /** Position of each row in its sequence. */
+  readonly positions: Int32Array;
+}
+
+/** Intermediate results of a chunk. */
 interface Activations {
+  /** Rows that there is room for. */
+  readonly room: number;
   /** The residual stream, `[rows, hidden]`. */
   readonly stream: Float32Array;
   /** The stream after a norm, `[rows, hidden]`. */
@@ -43,8 +55,7 @@ export class Llama {
   readonly config: LlamaConfig;
   readonly #weights: LlamaWeights;
   readonly #engine: Engine;
-  readonly #rope: Rope;
-  readonly #activations: Activations;
+  #activations: Activations;
   #attentionMs = 0;
 
   /**
@@ -56,94 +67,113 @@ export class Llama {
     this.config = config;
     this.#weights = weights;
     this.#engine = engine;
-    this.#rope = createRope(config.context, config.headDim, config.ropeTheta);
-    this.#activations = createActivations(config);
+    this.#activations = createActivations(config, config.context);
   }
 
-  /** Time spent in attention since the model was made, in milliseconds. */
+  /** Time spent in the library since the model was made, in milliseconds. */
   get attentionMs(): number {
     return this.#attentionMs;
   }
 
-  /** An empty store for one sequence as long as the context. */
-  createStore(): KeyValueStore {
-    const { layers, kvHeads, context, headDim } = this.config;
-    return new KeyValueStore(layers, kvHeads, context, headDim);
+  /** Empty caches for sequences as long as the context; the caller disposes of them. */
+  createCaches(options: CachesOptions): Caches {
+    return new Caches(this.#engine, this.config, options);
   }
 
   /**
-   * Reads the next tokens of a sequence: a whole prompt, a part of one, or a single token.
+   * Reads the next tokens of every sequence at once: whole prompts, parts of them, single tokens, or
+   * none of a sequence that is finished.
    *
-   * @param tokens The tokens, at least one.
-   * @param store The keys and values of the tokens before; receives those of `tokens`. What it
-   * holds after an error is undefined.
-   * @param wanted Whether logits are wanted for the last token or for all.
-   * @returns The logits of the token that follows, `[1, vocab]` or `[tokens.length, vocab]`.
+   * @param tokens The tokens of each sequence, at least one in all.
+   * @param caches The sequences so far; they grow by `tokens`. What they hold after an error is
+   * undefined.
+   * @param wanted Whether logits are wanted for each sequence's last token or for all.
+   * @returns The logits of the token that follows, of each sequence `[1, vocab]` or
+   * `[tokens, vocab]`; none of a sequence that reads none.
    * @throws {RangeError} When there is no token, or no room for all of them.
    */
-  async forward(tokens: Uint8Array, store: KeyValueStore, wanted: Wanted): Promise<Float32Array> {
-    const rows = tokens.length;
-    if (rows === 0 || store.length + rows > store.capacity) {
-      throw new RangeError(
-        `Cannot read ${rows} tokens after ${store.length}: ` +
-          `expected 1 to ${store.capacity - store.length}`,
-      );
-    }
-    this.#embed(tokens);
+  async forward(
+    tokens: readonly Uint8Array[],
+    caches: Caches,
+    wanted: Wanted,
+  ): Promise<readonly Float32Array[]> {
+    const chunk = chunkOf(tokens, caches.lengths, this.config.context);
+    const { total } = chunk.rows;
+    if (total > this.#activations.room) this.#activations = createActivations(this.config, total);
+    this.#embed(tokens, chunk.rows);
     for (const [layer, weights] of this.#weights.layers.entries()) {
-      await this.#attentionBlock(layer, weights, rows, store);
-      this.#swigluBlock(weights, rows);
+      await this.#attentionBlock(weights, chunk, caches.layers[layer]);
+      this.#swigluBlock(weights, total);
     }
-    store.advance(rows);
-    return this.#logits(rows, wanted);
+    return this.#logits(chunk.rows, wanted);
   }
 
-  #embed(tokens: Uint8Array): void {
+  #embed(tokens: readonly Uint8Array[], { begins }: Ragged): void {
     const { data, inputs } = this.#weights.embedding;
-    for (const [row, token] of tokens.entries()) {
-      this.#activations.stream.set(
-        data.subarray(token * inputs, (token + 1) * inputs),
-        row * inputs,
-      );
+    for (const [sequence, begin] of begins.entries()) {
+      for (const [row, token] of tokens[sequence].entries()) {
+        const embedding = data.subarray(token * inputs, (token + 1) * inputs);
+        this.#activations.stream.set(embedding, (begin + row) * inputs);
+      }
     }
   }
 
-  async #attentionBlock(
-    layer: number,
-    weights: LayerWeights,
-    rows: number,
-    store: KeyValueStore,
-  ): Promise<void> {
-    const { hiddenSize, heads, kvHeads, normEpsilon } = this.config;
+  async #attentionBlock(weights: LayerWeights, chunk: Chunk, cache: KvCache): Promise<void> {
+    const { hiddenSize, normEpsilon } = this.config;
     const { stream, normed, change, queries, keys, values, attended } = this.#activations;
-    rmsNorm(stream, rows, weights.attentionNorm, normEpsilon, normed);
-    linear(normed, rows, weights.query, queries);
-    linear(normed, rows, weights.key, keys);
-    linear(normed, rows, weights.value, values);
-    rotate(this.#rope, queries, rows, heads, store.length);
-    rotate(this.#rope, keys, rows, kvHeads, store.length);
-    await this.#attend(rows, store.append(layer, keys, values, rows));
-    linear(attended, rows, weights.output, change);
-    addInto(stream, change, rows * hiddenSize);
+    const { total } = chunk.rows;
+    rmsNorm(stream, total, weights.attentionNorm, normEpsilon, normed);
+    linear(normed, total, weights.query, queries);
+    linear(normed, total, weights.key, keys);
+    linear(normed, total, weights.value, values);
+    const begin = performance.now();
+    await this.#rotate(chunk);
+    this.#append(chunk, cache);
+    await this.#attend(chunk, cache);
+    this.#attentionMs += performance.now() - begin;
+    linear(attended, total, weights.output, change);
+    addInto(stream, change, total * hiddenSize);
+  }
+
+  /** Rows know their own positions, so that they are turned while they are packed. */
+  async #rotate({ rows, positions }: Chunk): Promise<void> {
+    const { queries, keys } = this.#activations;
+    const { heads, kvHeads, ropeTheta: theta } = this.config;
+    const packed = new Ragged([rows.total]);
+    const q = this.#headsOf(queries, packed, heads);
+    const k = this.#headsOf(keys, packed, kvHeads);
+    await this.#engine.rope(q, k, { positions, theta, style: "half", layout: "bnhd" });
+  }
+
+  /** `lengths` says how many rows of each sequence count: none of one that is finished. */
+  #append({ rows }: Chunk, cache: KvCache): void {
+    const { keys, values } = this.#activations;
+    const { kvHeads, headDim } = this.config;
+    const [k, v] = [keys, values].map((packed) =>
+      this.#headsOf(rows.pad(packed, kvHeads * headDim), rows, kvHeads)
+    );
+    cache.append(k, v, { lengths: rows.counts, layout: "bnhd" });
   }
 
   /**
-   * `causal` aligns the last query with the last key, so the same call is right for a prompt, for
-   * a later part of one, and for a single token. `Hq` query heads share `Hkv` key and value heads
-   * by their shapes alone: nothing is repeated.
+   * Each sequence's first query stands at `offset`, behind the tokens before: so the same call is
+   * right for prompts of different lengths, for later parts of them, and for single tokens. `Hq`
+   * query heads share `Hkv` key and value heads by their shapes alone: nothing is repeated.
    */
-  async #attend(rows: number, { k, v }: KeysAndValues): Promise<void> {
-    const q = this.#headsOf(this.#activations.queries, rows);
-    const out = this.#headsOf(this.#activations.attended, rows);
-    const begin = performance.now();
-    await this.#engine.attention(q, k, v, { causal: true, out });
-    this.#attentionMs += performance.now() - begin;
+  async #attend({ rows, starts }: Chunk, cache: KvCache): Promise<void> {
+    const { queries, attended } = this.#activations;
+    const { heads, headDim } = this.config;
+    const width = heads * headDim;
+    const q = this.#headsOf(rows.pad(queries, width), rows, heads);
+    const result = rows.even ? attended : rows.empty(width);
+    const out = this.#headsOf(result, rows, heads);
+    await cache.attend(q, { causal: true, offset: starts, layout: "bnhd", out });
+    rows.pack(result, width, attended);
   }
 
-  /** Views the `[rows, Hq * D]` of a projection as the `[Hq, rows, D]` of attention. */
-  #headsOf(data: Float32Array, rows: number): Tensor {
-    const { heads, headDim } = this.config;
-    return { data, shape: [heads, rows, headDim], strides: [headDim, heads * headDim, 1] };
+  /** Views rows of a projection as the `[B, N, H, D]` of attention. */
+  #headsOf(data: Float32Array, { counts, longest }: Ragged, heads: number): Tensor {
+    return { data, shape: [counts.length, longest, heads, this.config.headDim] };
   }
 
   #swigluBlock(weights: LayerWeights, rows: number): void {
@@ -157,27 +187,53 @@ export class Llama {
     addInto(stream, change, rows * hiddenSize);
   }
 
-  #logits(rows: number, wanted: Wanted): Float32Array {
+  #logits({ counts, begins }: Ragged, wanted: Wanted): readonly Float32Array[] {
+    return counts.map((count, sequence) => {
+      const rows = wanted === "all" ? count : Math.min(count, 1);
+      return this.#logitsOf(begins[sequence] + count - rows, rows);
+    });
+  }
+
+  #logitsOf(first: number, rows: number): Float32Array {
     const { hiddenSize, vocabSize, normEpsilon } = this.config;
     const { stream, normed } = this.#activations;
-    const first = wanted === "all" ? 0 : rows - 1;
-    const logits = new Float32Array((rows - first) * vocabSize);
-    rmsNorm(
-      stream.subarray(first * hiddenSize),
-      rows - first,
-      this.#weights.norm,
-      normEpsilon,
-      normed,
-    );
-    linear(normed, rows - first, this.#weights.head, logits);
+    const logits = new Float32Array(rows * vocabSize);
+    const from = stream.subarray(first * hiddenSize);
+    rmsNorm(from, rows, this.#weights.norm, normEpsilon, normed);
+    linear(normed, rows, this.#weights.head, logits);
     return logits;
   }
 }
 
-function createActivations(config: LlamaConfig): Activations {
-  const { context, hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
-  const rowsOf = (width: number) => new Float32Array(context * width);
+function chunkOf(
+  tokens: readonly Uint8Array[],
+  starts: readonly number[],
+  context: number,
+): Chunk {
+  if (tokens.length !== starts.length) {
+    throw new RangeError(
+      `Cannot read tokens of ${tokens.length} sequences: the caches have ${starts.length}`,
+    );
+  }
+  const rows = new Ragged(tokens.map(({ length }) => length));
+  for (const [sequence, count] of rows.counts.entries()) {
+    const room = context - starts[sequence];
+    if (count <= room && rows.total > 0) continue;
+    throw new RangeError(
+      `Cannot read ${count} tokens after ${starts[sequence]}: expected 1 to ${room}`,
+    );
+  }
+  const positions = rows.counts.flatMap((count, sequence) =>
+    Array.from({ length: count }, (_, row) => starts[sequence] + row)
+  );
+  return { rows, starts, positions: Int32Array.from(positions) };
+}
+
+function createActivations(config: LlamaConfig, room: number): Activations {
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
+  const rowsOf = (width: number) => new Float32Array(room * width);
   return {
+    room,
     stream: rowsOf(hiddenSize),
     normed: rowsOf(hiddenSize),
     change: rowsOf(hiddenSize),

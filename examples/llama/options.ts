@@ -5,27 +5,36 @@
  */
 
 import { parseArgs } from "node:util";
+import type { CacheDType } from "@flashtile/attention";
 import { InputError } from "./error.ts";
 import type { SampleOptions } from "./sample.ts";
 
 /** What the command line asks for. */
 export interface Options extends SampleOptions {
-  /** Text to continue. */
-  readonly prompt: string;
-  /** Bytes to generate. */
+  /** Texts to continue, at least one. */
+  readonly prompts: readonly string[];
+  /** Bytes to generate for each. */
   readonly tokens: number;
+  /** How the KV caches store keys and values. */
+  readonly kv: CacheDType;
   /** Folder with the model's files; the demo's own by default. */
   readonly model?: string;
   /** Show `usage` and do nothing else. */
   readonly help: boolean;
 }
 
+/** All storages that the library has: one that is missing here, or too many, does not compile. */
+const storages = Object.keys(
+  { f32: true, f16: true, bf16: true, int8: true, int4: true } satisfies Record<CacheDType, true>,
+) as CacheDType[];
+
 /** How the demo is used. */
-export const usage = `Continues a prompt with a small Llama, every attention through FlashTile.
+export const usage = `Continues prompts with a small Llama, every attention through FlashTile.
 
-Usage: deno task demo -- [options] [prompt]
+Usage: deno task demo -- [options] [prompt...]
 
-  --tokens N        bytes to generate, 1 or more (default 160)
+  --tokens N        bytes to generate for each prompt, 1 or more (default 160)
+  --kv DTYPE        how keys and values are stored: ${storages.join(", ")} (default f32)
   --temperature T   0 takes the likeliest byte always, 1 draws as trained (default 0)
   --top-k K         draw from the K likeliest bytes only, 1 to 256 (default 40)
   --seed S          start of the random numbers, 0 to 4294967295 (default 1)
@@ -36,6 +45,7 @@ Usage: deno task demo -- [options] [prompt]
 const defaults = {
   prompt: "And it came to pass",
   tokens: "160",
+  kv: "f32",
   temperature: "0",
   "top-k": "40",
   seed: "1",
@@ -45,14 +55,15 @@ const defaults = {
  * Reads the arguments of the command line.
  *
  * @param args The arguments, without program and script.
- * @throws {InputError} When an option is unknown or has an impossible value, or when there is more
- * than one prompt.
+ * @throws {InputError} When an option is unknown or has an impossible value, or when a prompt is
+ * empty.
  */
 export function parseOptions(args: readonly string[]): Options {
   const { values, positionals } = parseArguments(args);
   return {
-    prompt: onlyPrompt(positionals),
+    prompts: promptsOf(positionals),
     tokens: wholeNumber("--tokens", values.tokens, 1, Infinity),
+    kv: storage(values.kv),
     temperature: temperature(values.temperature),
     topK: wholeNumber("--top-k", values["top-k"], 1, 256),
     seed: wholeNumber("--seed", values.seed, 0, 2 ** 32 - 1),
@@ -64,6 +75,7 @@ export function parseOptions(args: readonly string[]): Options {
 interface Arguments {
   readonly values: {
     readonly tokens: string;
+    readonly kv: string;
     readonly temperature: string;
     readonly "top-k": string;
     readonly seed: string;
@@ -81,6 +93,7 @@ function parseArguments(args: readonly string[]): Arguments {
       allowPositionals: true,
       options: {
         tokens: { type: "string", default: defaults.tokens },
+        kv: { type: "string", default: defaults.kv },
         temperature: { type: "string", default: defaults.temperature },
         "top-k": { type: "string", default: defaults["top-k"] },
         seed: { type: "string", default: defaults.seed },
@@ -93,15 +106,20 @@ function parseArguments(args: readonly string[]): Arguments {
   }
 }
 
-function onlyPrompt(positionals: readonly string[]): string {
-  if (positionals.length > 1) {
-    throw new InputError(
-      `Expected one prompt, got ${positionals.length} words: put the prompt in quotes`,
-    );
+function promptsOf(positionals: readonly string[]): readonly string[] {
+  const prompts = positionals.length > 0 ? positionals : [defaults.prompt];
+  if (prompts.includes("")) {
+    throw new InputError("Expected prompts of at least one byte, got an empty one");
   }
-  const [prompt = defaults.prompt] = positionals;
-  if (prompt === "") throw new InputError("Expected a prompt of at least one byte, got none");
-  return prompt;
+  return prompts;
+}
+
+function storage(text: string): CacheDType {
+  const found = storages.find((name) => name === text);
+  if (found === undefined) {
+    throw new InputError(`Expected --kv to be one of ${storages.join(", ")}, got "${text}"`);
+  }
+  return found;
 }
 
 function wholeNumber(name: string, text: string, least: number, most: number): number {

@@ -8,6 +8,7 @@ import { Buffer } from "node:buffer";
 import type { LlamaConfig } from "./config.ts";
 import { InputError } from "./error.ts";
 import type { Llama } from "./model.ts";
+import { readInChunks } from "./read.ts";
 
 /** What PyTorch computed for one prompt. */
 export interface ReferencePrompt {
@@ -55,7 +56,7 @@ const LARGEST_LOGIT = 25;
  * A rounding changes a number by at most u = 2^-24 of its size. Roundings are as good as random, so
  * n of them grow like sqrt(n) u, not like n u (Higham & Mary 2019, "A new approach to probabilistic
  * rounding error analysis"). Twice that leaves room for what softmax amplifies. Measured on Wasm:
- * 3e-6. A wrong mask, head or position makes a difference of the order of 1.
+ * 5e-6. A wrong mask, head or position makes a difference of the order of 1.
  */
 export const TOLERANCE = 2 * Math.sqrt(ROUNDINGS) * 2 ** -24 * LARGEST_LOGIT;
 
@@ -120,51 +121,33 @@ function decodeFloats(base64: string, length: number): Float32Array {
 }
 
 /**
- * Compares the model's logits with PyTorch's: every prompt read at once, and the shortest one byte
+ * Compares the model's logits with PyTorch's, all prompts side by side: each read at once, and byte
  * by byte too, because a single query takes another path through the kernels than many do.
  *
  * @param model The model to check.
  * @param reference What PyTorch computed.
  */
-export async function checkLogits(model: Llama, reference: Reference): Promise<LogitCheck> {
-  const shortest = reference.prompts.reduce((a, b) => a.tokens.length <= b.tokens.length ? a : b);
-  const checks = [await checkPrompt(model, shortest, 1)];
-  for (const prompt of reference.prompts) checks.push(await checkPrompt(model, prompt, Infinity));
-  return checks.reduce(join);
+export async function checkLogits(model: Llama, { prompts }: Reference): Promise<LogitCheck> {
+  return join(await checkPrompts(model, prompts, Infinity), await checkPrompts(model, prompts, 1));
 }
 
 /**
- * Compares the logits of one prompt with PyTorch's.
+ * Compares the logits of prompts with PyTorch's.
  *
  * @param model The model to check.
- * @param prompt What PyTorch computed.
- * @param chunk Bytes of the prompt that the model reads at once; the last chunk may be shorter.
+ * @param prompts What PyTorch computed.
+ * @param chunk Bytes of a prompt that the model reads at once; the last chunk may be shorter.
  */
-export async function checkPrompt(
+export async function checkPrompts(
   model: Llama,
-  prompt: ReferencePrompt,
+  prompts: readonly ReferencePrompt[],
   chunk: number,
 ): Promise<LogitCheck> {
-  const logits = await readInChunks(model, prompt.tokens, chunk);
-  const expected = prompt.allLogits ?? prompt.lastLogits;
-  return compare(logits.subarray(logits.length - expected.length), expected);
-}
-
-/** Logits after every token, `[tokens.length, vocab]`. */
-async function readInChunks(
-  model: Llama,
-  tokens: Uint8Array,
-  chunk: number,
-): Promise<Float32Array> {
-  const { vocabSize } = model.config;
-  const logits = new Float32Array(tokens.length * vocabSize);
-  const store = model.createStore();
-  while (store.length < tokens.length) {
-    const begin = store.length;
-    const part = await model.forward(tokens.subarray(begin, begin + chunk), store, "all");
-    logits.set(part, begin * vocabSize);
-  }
-  return logits;
+  const logits = await readInChunks(model, prompts.map(({ tokens }) => tokens), { chunk });
+  return prompts.map(({ allLogits, lastLogits }, at) => {
+    const expected = allLogits ?? lastLogits;
+    return compare(logits[at].subarray(logits[at].length - expected.length), expected);
+  }).reduce(join);
 }
 
 /** `Math.max` keeps a NaN, so a model that computes none of the numbers does not pass. */

@@ -5,6 +5,7 @@
  */
 
 import { addPhases, type Generation, type Phase } from "./generate.ts";
+import type { Options } from "./options.ts";
 import { type LogitCheck, TOLERANCE } from "./reference.ts";
 
 /** What a run of the demo found. */
@@ -15,27 +16,39 @@ export interface Run {
   readonly reason: string;
   /** How far the logits are from PyTorch's. */
   readonly check: LogitCheck;
-  /** What continuing the prompt took. */
+  /** What continuing the prompts took. */
   readonly generation: Generation;
+  /** What was asked for. */
+  readonly options: Pick<Options, "kv" | "tokens">;
   /** Longest sequence of the model, in bytes. */
   readonly context: number;
 }
 
 /** Writes the figures of a run, a line each. */
-export function formatReport({ backend, reason, check, generation, context }: Run): string {
-  const { prefill, decode, generated, contextFull } = generation;
+export function formatReport(run: Run): string {
+  const { backend, reason, check, generation, options } = run;
+  const { prefill, decode, cacheBytes } = generation;
   const lines = [
     `backend   ${backend}: ${reason}`,
     `logits    within ${check.difference.toExponential(1)} of PyTorch's float64 ` +
     `(${check.compared} compared, ${TOLERANCE.toExponential(0)} allowed)`,
+    `cache     ${options.kv}: ${Math.ceil(cacheBytes / 1024)} KiB for ` +
+    `${prefill.tokens + decode.tokens} tokens`,
     `prefill   ${formatPhase(prefill)}`,
     `decode    ${formatPhase(decode)}`,
     `attention ${share(addPhases(prefill, decode))} of the time`,
+    ...stopped(run),
   ];
-  if (contextFull) {
-    lines.push(`stopped   after ${generated} bytes: the context of ${context} is full`);
-  }
   return lines.join("\n") + "\n";
+}
+
+/** Which prompts got fewer bytes than were asked for. */
+function stopped({ generation: { generated }, options, context }: Run): readonly string[] {
+  return [...generated.entries()].filter(([, count]) => count < options.tokens)
+    .map(([prompt, count]) => {
+      const which = generated.length === 1 ? "" : `prompt ${prompt + 1} `;
+      return `stopped   ${which}after ${count} bytes: the context of ${context} is full`;
+    });
 }
 
 function formatPhase(phase: Phase): string {

@@ -90,6 +90,9 @@ const waveWork = 500e6;
  */
 const threadedWork = 6e6;
 
+/** The same of few queries against a cache, which wait for memory. */
+const threadedReads = 1e6;
+
 /** Query rows of a head, at most, whose keys are split: two panels. */
 const splitRows = 16;
 
@@ -126,10 +129,11 @@ function blockOf({ paged }: AttentionPlan): number {
 
 /** Decides how a plan is cut for so many threads. */
 export function cutPlan(plan: AttentionPlan, available: number): Cut {
-  const { dim, valueDim, group, blockMask } = plan;
+  const { dim, valueDim, group, blockMask, paged } = plan;
   const largest = largestOf(plan);
   const work = countScores(plan) * (dim + valueDim);
-  const threads = work < threadedWork ? 1 : available;
+  const isRead = paged !== null && largest.queries * group <= 8;
+  const threads = work < (isRead ? threadedReads : threadedWork) ? 1 : available;
   const byBytes = threads * stagedBytes / (Math.max(dim, valueDim) * 4);
   const byWork = threads * waveWork / (Math.max(1, largest.keys) * (dim + valueDim));
   const byTerms = threads * termBytes / Math.max(1, termBytesPerPosition(plan) / group);
@@ -189,10 +193,10 @@ function* cutRun(run: Run, positions: number): Generator<Wave> {
 }
 
 function loadOf(plan: AttentionPlan, cut: Cut, run: Run): RunLoad {
-  const { dim, valueDim, group, segments } = plan, parts = partsOf(plan, run);
+  const { dim, valueDim, group, segments, paged } = plan, parts = partsOf(plan, run);
   return {
     rows: (run.to - run.from) * group,
-    packedBytes: segments[run.segment].keys * (dim + valueDim) * 4,
+    packedBytes: paged === null ? segments[run.segment].keys * (dim + valueDim) * 4 : 0,
     jobs: parts * cut.members,
     splits: parts > 1,
   };
@@ -214,7 +218,8 @@ class Gathering {
   takes({ rows, packedBytes, jobs, splits }: RunLoad): boolean {
     const most = this.#most;
     return most !== null && splits === this.#splits && this.#rows + rows <= most.rows &&
-      this.#packedBytes + packedBytes <= most.packedBytes && this.#jobs + jobs <= most.jobs;
+      this.#packedBytes + packedBytes <= most.packedBytes &&
+      this.#jobs + jobs <= (splits ? jobsPerWave : most.jobs);
   }
 
   add(run: Run, { rows, packedBytes, jobs, splits }: RunLoad): void {

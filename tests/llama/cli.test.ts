@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import {
+  assert,
   assertEquals,
   assertMatch,
   assertNotEquals,
@@ -65,7 +66,8 @@ test("run() streams the text, then the figures, and gives 0", async () => {
   assertEquals(text, "And it came to pass, that the children of Israel");
   const shapes = [
     /^backend {3}(wasm|webgpu): .+$/,
-    /^logits {4}within [\d.]+e-\d+ of PyTorch's float64 \(14336 compared, 1e-4 allowed\)$/,
+    /^logits {4}within [\d.]+e-\d+ of PyTorch's float64 \(19456 compared, 1e-4 allowed\)$/,
+    /^cache {5}f32: \d+ KiB for 47 tokens$/,
     /^prefill {3}\d+ tokens\/s: 19 tokens in [\d.]+ ms, [\d.]+ % of it in attention$/,
     /^decode {4}\d+ tokens\/s: 28 tokens in [\d.]+ ms, [\d.]+ % of it in attention$/,
     /^attention [\d.]+ % of the time$/,
@@ -89,10 +91,32 @@ test("run() stops at the end of the context and says so", async () => {
   assertStringIncludes(out, "decode    nothing to read");
 });
 
+test("run() writes every continuation under its prompt, as it is alone", async () => {
+  const [long, short] = ["And it came to pass", "A"];
+  const { code, out } = await demo([long, short, "x".repeat(254), "--tokens", "12"]);
+  assertEquals(code, 0);
+  const texts = out.split("\n\n");
+  for (const [at, prompt] of [long, short].entries()) {
+    const alone = (await demo([prompt, "--tokens", "12"])).out.split("\n\n")[0];
+    assertEquals(texts[at], `> ${prompt}\n${alone.slice(prompt.length)}`);
+  }
+  assertStringIncludes(out, "stopped   prompt 3 after 2 bytes: the context of 256 is full");
+});
+
+test("run() stores keys and values as it is told", async () => {
+  const bytes = async (kv: string) => {
+    const { out } = await demo(["--kv", kv, "--tokens", "5"]);
+    return Number(out.match(new RegExp(`^cache {5}${kv}: (\\d+) KiB for 23 tokens$`, "m"))?.[1]);
+  };
+  const whole = await bytes("f32");
+  assertEquals(await bytes("bf16"), whole / 2);
+  assert(await bytes("int8") < 0.3 * whole);
+});
+
 test("run() shows its usage and reads nothing", async () => {
   const { code, out } = await demo(["--", "--help"], () => Promise.reject(new Error("read")));
   assertEquals(code, 0);
-  assertStringIncludes(out, "Usage: deno task demo -- [options] [prompt]");
+  assertStringIncludes(out, "Usage: deno task demo -- [options] [prompt...]");
 });
 
 test("run() refuses wrong options and an over-long prompt", async () => {

@@ -1,7 +1,7 @@
 import { test } from "node:test";
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { InputError } from "../../examples/llama/error.ts";
-import { parseOptions } from "../../examples/llama/options.ts";
+import { parseOptions, usage } from "../../examples/llama/options.ts";
 
 function refuses(args: string[], message: string): void {
   assertThrows(() => parseOptions(args), InputError, message);
@@ -9,8 +9,9 @@ function refuses(args: string[], message: string): void {
 
 test("parseOptions() has a default for everything", () => {
   assertEquals(parseOptions([]), {
-    prompt: "And it came to pass",
+    prompts: ["And it came to pass"],
     tokens: 160,
+    kv: "f32",
     temperature: 0,
     topK: 40,
     seed: 1,
@@ -21,13 +22,23 @@ test("parseOptions() has a default for everything", () => {
 
 test("parseOptions() reads options after the -- that deno task hands on", () => {
   const options = parseOptions(["--", "The king", "--tokens", "9", "--temperature=0.5"]);
-  assertEquals([options.prompt, options.tokens, options.temperature], ["The king", 9, 0.5]);
-  assertEquals(parseOptions(["--", "--seed", "0", "--", "--x"]).prompt, "--x");
+  assertEquals([options.prompts, options.tokens, options.temperature], [["The king"], 9, 0.5]);
+  assertEquals(parseOptions(["--", "--seed", "0", "--", "--x"]).prompts, ["--x"]);
 });
 
-test("parseOptions() refuses a missing prompt and several prompts", () => {
-  refuses([""], "Expected a prompt of at least one byte, got none");
-  refuses(["And", "it"], "Expected one prompt, got 2 words: put the prompt in quotes");
+test("parseOptions() takes several prompts and refuses an empty one", () => {
+  assertEquals(parseOptions(["one", "--seed=2", "two"]).prompts, ["one", "two"]);
+  refuses([""], "Expected prompts of at least one byte, got an empty one");
+  refuses(["And", ""], "Expected prompts of at least one byte, got an empty one");
+});
+
+test("parseOptions() takes every storage of the library's KV caches", () => {
+  for (const kv of ["f32", "f16", "bf16", "int8", "int4"] as const) {
+    assertEquals(parseOptions(["--kv", kv]).kv, kv);
+    assertStringIncludes(usage, kv);
+  }
+  refuses(["--kv=f8"], "Expected --kv to be one of f32, f16, bf16, int8, int4, got");
+  refuses(["--kv=toString"], 'got "toString"');
 });
 
 test("parseOptions() refuses impossible values by name", () => {

@@ -24,6 +24,8 @@ export const cells = {
   records: 6,
   scratch: 7,
   scratchStride: 8,
+  /** Workers that have begun. */
+  started: 9,
 } as const;
 
 /** The first of the cells, one per thread, that are 1 while it has a job. */

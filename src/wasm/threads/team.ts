@@ -43,6 +43,8 @@ export class WorkerTeam implements Team {
   #control: Int32Array;
   #closed = false;
   readonly #members = new Map<number, Member>();
+  /** Workers that were asked to begin with this control block. */
+  #enlisted = 0;
   /** Settles when the batch under way is finished; batches run one at a time. */
   #busy: Promise<void> | undefined;
 
@@ -103,6 +105,9 @@ export class WorkerTeam implements Team {
     }
     this.#checkFailures();
     meanwhile.check();
+    // Workers begin while the event loop waits, which it never does between short calls; Bun's need a
+    // timer for that, not only a turn.
+    if (this.#cell("started") < this.#enlisted) await new Promise((resolve) => setTimeout(resolve));
   }
 
   /** Runs out when no job is finished for so long. */
@@ -165,6 +170,7 @@ export class WorkerTeam implements Team {
       alive: true,
     };
     this.#members.set(index, member);
+    this.#enlisted++;
   }
 
   /** Takes jobs until none is left to take. */
@@ -216,6 +222,7 @@ export class WorkerTeam implements Team {
     const members = [...this.#members.values()], control = this.#control;
     this.#members.clear();
     this.#control = createControl(this.threads);
+    this.#enlisted = 0;
     Atomics.store(control, cells.closed, 1);
     Atomics.store(control, cells.next, Atomics.load(control, cells.limit));
     Atomics.notify(control, cells.limit);

@@ -23,6 +23,7 @@ function work({ module, memory, control, index }) {
     }
     Atomics.wait(control, ${cells.limit}, limit);
   };
+  Atomics.add(control, ${cells.started}, 1);
   for (;;) {
     const job = Atomics.load(control, ${cells.next});
     const limit = Atomics.load(control, ${cells.limit});
