@@ -40,19 +40,54 @@ var<workgroup> probabilities: array<vec4f, BC * TY>;
 var<workgroup> queries: array<vec4f, SLICE * BR>;
 #end
 
-fn stage_keys(lid: u32, base: u32, first: u32, end: u32, start: u32) {
+/// Where a key's row begins, `row` elements after the one before it, or in the page that `list` names for
+/// it, `page` elements after the one before that.
+fn row_at(list: u32, key: u32, page: u32, row: u32) -> u32 {
+#if PAGED
+  return tables[list + (key >> p.page_shift)] * page + (key & ((1u << p.page_shift) - 1)) * row;
+#else
+  return key * row;
+#end
+}
+
+#if SMOOTH
+/// What was subtracted from a key's vector: `means` counts words from the beginning of its page.
+fn mean_of(list: u32, key: u32, means: u32, index: u32) -> vec4f {
+  if (index >= p.dim_vectors) {
+    return vec4f(0);
+  }
+  let at = tables[list + (key >> p.page_shift)] * p.k_batch + means + 4 * index;
+  return bitcast<vec4f>(vec4u(k[at], k[at + 1], k[at + 2], k[at + 3]));
+}
+#end
+
+fn stage_keys(
+  lid: u32,
+  base: u32,
+  list: u32,
+  means: u32,
+  first: u32,
+  end: u32,
+  start: u32,
+) {
   for (var t = 0u; t < SLICE * BC / THREADS; t++) {
     let i = lid + t * THREADS;
     let key = min(first + i / SLICE, end - 1);
-    slice[(i % SLICE) * BC + i / SLICE] = load_k(base + key * p.k_row, start + i % SLICE, p.dim);
+    let row = base + row_at(list, key, p.k_batch, p.k_row);
+    var four = load_k(row, start + i % SLICE, p.dim);
+#if SMOOTH
+    four += mean_of(list, key, means, start + i % SLICE);
+#end
+    slice[(i % SLICE) * BC + i / SLICE] = four;
   }
 }
 
-fn stage_values(lid: u32, base: u32, first: u32, end: u32, start: u32) {
+fn stage_values(lid: u32, base: u32, list: u32, first: u32, end: u32, start: u32) {
   for (var t = 0u; t < SLICE * BC / THREADS; t++) {
     let i = lid + t * THREADS;
     let key = min(first + i / SLICE, end - 1);
-    slice[i] = load_v(base + key * p.v_row, start + i % SLICE, p.value_dim);
+    slice[i] =
+      load_v(base + row_at(list, key, p.v_batch, p.v_row), start + i % SLICE, p.value_dim);
   }
 }
 
@@ -79,8 +114,17 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   // difference may be negative, and whole numbers wrap.
   let key_shift = segment.key - p.window_begin;
   let q_base = p.q_at + batch * p.q_batch + segment.row * p.q_row;
+#if PAGED
+  let list = p.pages_at + group_id.z * p.page_list;
+  let means = p.mean_at + head * p.dim_vectors * 4;
+  let k_base = p.k_at + head * p.k_head;
+  let v_base = p.v_at + head * p.v_head;
+#else
+  let list = 0u;
+  let means = 0u;
   let k_base = p.k_at + batch * p.k_batch + head * p.k_head + key_shift * p.k_row;
   let v_base = p.v_at + batch * p.v_batch + head * p.v_head + key_shift * p.v_row;
+#end
   let o_base = p.o_at + batch * p.o_batch + segment.row * p.o_row;
 #if SPLIT
   let l_head = segment.queries;
@@ -97,6 +141,8 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let part_end = min(p.keys, (part + 1) * p.part_keys);
   let band = vec2i(p.band_first, p.band_last);
   let q_base = p.q_at + batch * p.q_batch;
+  let list = 0u;
+  let means = 0u;
   let k_base = p.k_at + batch * p.k_batch + head * p.k_head;
   let v_base = p.v_at + batch * p.v_batch + head * p.v_head;
   let o_base = p.o_at + batch * p.o_batch;
@@ -155,7 +201,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
     for (var start = 0u; start < p.dim_vectors; start += SLICE) {
       workgroupBarrier();
-      stage_keys(lid, k_base, first, part_end, start);
+      stage_keys(lid, k_base, list, means, first, part_end, start);
       workgroupBarrier();
       for (var d = 0u; d < SLICE; d++) {
 #if Q_SHARED
@@ -240,7 +286,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
 #for s in SLICES
     workgroupBarrier();
-    stage_values(lid, v_base, first, part_end, p.value_from + $s * SLICE);
+    stage_values(lid, v_base, list, first, part_end, p.value_from + $s * SLICE);
     workgroupBarrier();
     if (whole) {
       for (var key = 0u; key < BC; key++) {

@@ -71,8 +71,8 @@ export interface Backend {
   merge(parts: readonly Target[], target: Target): Promise<void>;
   /** Rotates rows in place. */
   rotate(rotation: Rotation): Promise<void>;
-  /** Pages of a cache in this backend's memory. */
-  createPages(layout: PageLayout): PageStore;
+  /** Pages of a cache in this backend's memory, of which it never has more than `mostPages`. */
+  createPages(layout: PageLayout, mostPages?: number): PageStore;
   /** Frees everything; later calls throw. */
   close(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 /**
- * Embeds the shaders' sources, without comments and indentation, in `src/webgpu/shaders.gen.ts`.
+ * Embeds the shaders' sources, without comments and needless spaces, in `src/webgpu/shaders.gen.ts`.
  *
  * @module
  */
@@ -9,11 +9,15 @@ import type { Files } from "./build_wasm.ts";
 
 const root = new URL("..", import.meta.url);
 
-/** What a shader is without comments and indentation: users download it. */
+/** Spaces around signs that stay apart from their neighbours without: not behind a `>`. */
+const needless = / ?(?<!> ?)([=+*/,:;{}()]) ?/g;
+
+/** What a shader is without comments, indentation and needless spaces: users download it. */
 function strip(source: string): string {
   return source.split("\n")
     .map((line) => line.replace(/\s*\/\/.*$/, "").trim())
     .filter((line) => line !== "")
+    .map((line) => line.startsWith("#") ? line : line.replace(needless, "$1"))
     .join("\n");
 }
 

@@ -1,6 +1,19 @@
 // load_$TENSOR(at, index, extent): four neighbouring elements of a row that begins at element `at`,
-// widened to f32. `index` counts vectors of four; elements from `extent` on are 0.
+// widened to f32. `index` counts vectors of four; elements from `extent` on are 0. Of bytes elements are
+// words of four, with the scale of a row behind them.
 
+#if $TENSOR_int8
+@group(0) @binding($BINDING) var<storage, read> $TENSOR: array<u32>;
+
+fn load_$TENSOR(at: u32, index: u32, extent: u32) -> vec4f {
+  let vectors = (extent + 3) / 4;
+  if (index >= vectors) {
+    return vec4f(0);
+  }
+  let four = vec4i(vec4u($TENSOR[at + index]) << vec4u(24, 16, 8, 0)) >> vec4u(24);
+  return vec4f(four) * bitcast<f32>($TENSOR[at + vectors]);
+}
+#else
 #if $TENSOR_f32
 #if $TENSOR_vec
 @group(0) @binding($BINDING) var<storage, read> $TENSOR: array<vec4f>;
@@ -55,5 +68,6 @@ fn load_$TENSOR(at: u32, index: u32, extent: u32) -> vec4f {
   }
   return four;
 }
+#end
 #end
 #end

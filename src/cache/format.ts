@@ -21,6 +21,9 @@ const magic = 0x564b5446; // "FTKV"
 const version = 1;
 const cannot = "Cannot load a cache";
 
+/** Pages that are read at the same time. */
+const pagesAtOnce = 32;
+
 /** Numbers of the header that must be alike in the bytes and in the cache. */
 function sizesOf({ layout, bytesPerPage, format }: PageStore): readonly [string, number][] {
   return [
@@ -64,9 +67,13 @@ export async function encodeCache(
   const bytes = new Uint8Array(header.length * 4 + all.length * bytesPerPage + 4);
   new Uint32Array(bytes.buffer, 0, header.length).set(header);
   let at = header.length * 4;
-  for (const page of all) {
-    bytes.set(await store.read(page), at);
-    at += bytesPerPage;
+  // Some at once: each may be a way to a GPU and back.
+  for (let first = 0; first < all.length; first += pagesAtOnce) {
+    const read = all.slice(first, first + pagesAtOnce).map((page) => store.read(page));
+    for (const page of await Promise.all(read)) {
+      bytes.set(page, at);
+      at += bytesPerPage;
+    }
   }
   const words = new Uint32Array(bytes.buffer);
   words[words.length - 1] = checksum(words.subarray(0, -1));

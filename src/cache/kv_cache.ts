@@ -89,7 +89,8 @@ export class KvCache implements Disposable {
   constructor(backend: Backend, given: KvCacheOptions) {
     const { batch, capacity, pages, ...layout } = checkCacheOptions(given);
     this.#backend = backend;
-    this.#store = backend.createPages(layout);
+    const mostPages = batch * Math.ceil(capacity / layout.pageSize);
+    this.#store = backend.createPages(layout, Math.min(pages, mostPages));
     this.#sequences = new Sequences(this.#store, batch, pages);
     this.#capacity = capacity;
     this.options = Object.freeze({ batch, ...layout });
@@ -123,8 +124,15 @@ export class KvCache implements Disposable {
     const tokens = checkTokens(k, v, this.options, options);
     this.#checkCapacity(tokens.counts);
     this.#sequences.reserve(tokens.counts);
-    for (const [batch, to] of tokens.counts.entries()) {
-      if (to > 0) this.#sequences.write(batch, { k: tokens.k, v: tokens.v, batch, from: 0, to });
+    const before = this.lengths;
+    try {
+      for (const [batch, to] of tokens.counts.entries()) {
+        if (to > 0) this.#sequences.write(batch, { k: tokens.k, v: tokens.v, batch, from: 0, to });
+      }
+      this.#store.settle?.();
+    } catch (error) {
+      for (const [at, length] of before.entries()) this.#sequences.truncate(at, length);
+      throw error;
     }
   }
 
@@ -190,7 +198,12 @@ export class KvCache implements Disposable {
   /** All sequences as bytes, with a header that says what they are, and a checksum. */
   async save(): Promise<Uint8Array<ArrayBuffer>> {
     this.#open("save");
-    return await encodeCache(this.#store, this.lengths, this.#sequences.pages);
+    this.#running++;
+    try {
+      return await encodeCache(this.#store, this.lengths, this.#sequences.pages);
+    } finally {
+      this.#running--;
+    }
   }
 
   /**

@@ -58,6 +58,8 @@ export interface PageStore {
   inherit(from: Page, to: Page): void;
   /** Writes tokens of all heads into a page, from a slot on. */
   write(page: Page, slot: number, tokens: Tokens): void;
+  /** Told when all tokens of a call are written: what they came from may change. */
+  settle?(): void;
   /** Copies a page. */
   copyPage(from: Page, to: Page): void;
   /** Copies tokens, in ascending order, within a page or from one to another. */

@@ -5,14 +5,17 @@
  */
 
 import type { Backend, Control, EngineTensor, Target } from "../backend.ts";
-import type { PageStore } from "../cache/store.ts";
+import type { PageLayout, PageStore } from "../cache/store.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../dtype.ts";
 import { DeviceLostError } from "../errors.ts";
 import { type AttentionPlan, tensorsOf } from "../plan.ts";
+import type { Rotation } from "../rope.ts";
 import { sizeOf, type View } from "../tensor.ts";
 import { createBuffer, roles } from "./buffers.ts";
 import { type Gpu, requestGpu, watch } from "./device.ts";
 import { forward } from "./forward.ts";
+import { WebGpuPages } from "./pages.ts";
+import { mergeParts, rotateRows } from "./rows.ts";
 import { Session } from "./session.ts";
 
 /** Options of the WebGPU backend. */
@@ -61,6 +64,7 @@ class WebGpuBackend implements Backend {
   #session: Session | undefined;
   #renewal: Promise<Session> | undefined;
   readonly #tensors = new Map<GpuTensor, number>();
+  readonly #pages = new Set<WebGpuPages>();
 
   constructor(gpu: Gpu, renew: (() => Promise<Gpu>) | undefined) {
     this.#session = new Session(gpu);
@@ -71,6 +75,7 @@ class WebGpuBackend implements Backend {
   get memoryBytes(): number {
     let bytes = this.#session?.bytes ?? 0;
     for (const one of this.#tensors.values()) bytes += one;
+    for (const pages of this.#pages) bytes += pages.bytes;
     return bytes;
   }
 
@@ -94,7 +99,16 @@ class WebGpuBackend implements Backend {
 
   async run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
     const session = await this.#ready();
-    await forward(session, plan, target, control, () => this.#open());
+    const pages = plan.paged?.store as WebGpuPages | undefined;
+    pages?.open();
+    pages?.settle();
+    try {
+      await forward(session, plan, target, control, () => this.#open());
+    } catch (error) {
+      pages?.open(); // Says what else was lost.
+      throw error;
+    }
+    await pages?.finish();
   }
 
   follow(view: View): () => View {
@@ -121,16 +135,27 @@ class WebGpuBackend implements Backend {
     return tensor;
   }
 
-  merge(): Promise<void> {
-    throw new Error("Cannot merge: the webgpu backend has no kernel for it yet");
+  async merge(parts: readonly Target[], target: Target): Promise<void> {
+    await mergeParts(await this.#ready(), parts, target);
   }
 
-  rotate(): Promise<void> {
-    throw new Error("Cannot rotate: the webgpu backend has no kernel for it yet");
+  async rotate(rotation: Rotation): Promise<void> {
+    await rotateRows(await this.#ready(), rotation);
   }
 
-  createPages(): PageStore {
-    throw new Error("Cannot make a KV cache: the webgpu backend has none yet");
+  createPages(layout: PageLayout, mostPages: number = Infinity): PageStore {
+    const session = this.#open(), reason = session.gpu.lost();
+    if (layout.dtype === "int4") {
+      throw new RangeError(
+        'Cannot make a KV cache: dtype "int4" needs the wasm backend, int8 is for this one, too',
+      );
+    }
+    if (reason !== undefined) {
+      throw new DeviceLostError(`${reason}; a call asks for a new one, make the cache after it`);
+    }
+    const pages = new WebGpuPages(session, layout, mostPages, () => this.#pages.delete(pages));
+    this.#pages.add(pages);
+    return pages;
   }
 
   close(): Promise<void> {
@@ -138,6 +163,7 @@ class WebGpuBackend implements Backend {
     this.#session = undefined;
     this.#renewal = undefined;
     for (const tensor of [...this.#tensors.keys()]) tensor.free();
+    for (const pages of [...this.#pages]) pages.free();
     session?.close();
     // The caller's device is the caller's.
     if (this.#renew !== undefined) session?.gpu.device.destroy();

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Binding } from "./bindings.ts";
 import type { Gpu } from "./device.ts";
 
 /** `GPUBufferUsage`, which has no name where the GPU comes from a package. */
@@ -154,11 +155,7 @@ export class Loan {
 }
 
 /** Where a dispatch's uniforms are. */
-export interface UniformSlot {
-  readonly buffer: GPUBuffer;
-  readonly offset: number;
-  readonly size: number;
-}
+export type UniformSlot = Binding;
 
 /**
  * Places for uniforms, used in turn. A slot is written through the queue, after the work that was
@@ -197,5 +194,58 @@ export class UniformRing {
 
   close(): void {
     this.#buffer.destroy();
+  }
+}
+
+/** A place for what is uploaded and read by the next submit; after that it is written again. */
+export class Staging {
+  readonly #device: GPUDevice;
+  #buffer: GPUBuffer | undefined;
+  #full: GPUBuffer[] = [];
+  #used = 0;
+
+  constructor({ device }: Gpu) {
+    this.#device = device;
+  }
+
+  get bytes(): number {
+    return this.#buffer?.size ?? 0;
+  }
+
+  /** Uploads arrays of whole words one after the other. */
+  put(parts: readonly ArrayBufferView<ArrayBuffer>[]): Binding {
+    const size = parts.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (this.#buffer === undefined || this.#used + size > this.#buffer.size) this.#grow(size);
+    const buffer = this.#buffer!, offset = this.#used;
+    let at = offset;
+    for (const part of parts) {
+      this.#device.queue.writeBuffer(buffer, at, part);
+      at += part.byteLength;
+    }
+    // 256 is the widest alignment of bindings.
+    this.#used = Math.ceil(at / 256) * 256;
+    return { buffer, offset, size };
+  }
+
+  /** Told when all that was put here is submitted. */
+  settle(): void {
+    for (const buffer of this.#full.splice(0)) buffer.destroy();
+    this.#used = 0;
+  }
+
+  close(): void {
+    this.settle();
+    this.#buffer?.destroy();
+    this.#buffer = undefined;
+  }
+
+  #grow(size: number): void {
+    if (this.#buffer !== undefined) this.#full.push(this.#buffer);
+    this.#buffer = this.#device.createBuffer({
+      label: "FlashTile uploads",
+      size: 2 ** Math.ceil(Math.log2(Math.max(size, 2 * this.bytes, 4096))),
+      usage: roles.storage,
+    });
+    this.#used = 0;
   }
 }

@@ -11,8 +11,9 @@ import type { Segment } from "../segments.ts";
 import { type ScoreBox, type ScoreSource, scoreSourceOf } from "./broadcasts.ts";
 import type { Loan } from "./buffers.ts";
 import { type Classed, classedOf, classThreads, squaresOf } from "./classes.ts";
+import type { WebGpuPages } from "./pages.ts";
 import { pipelineOf } from "./pipelines.ts";
-import { cutRegion, extent, type Range, type Region } from "./regions.ts";
+import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "./regions.ts";
 import type { Session } from "./session.ts";
 import {
   batchesOf,
@@ -34,13 +35,11 @@ import {
   keysOf,
   mergeCode,
   mergeThreads,
+  type PageAccess,
   rowsOf,
   type Tile,
 } from "./variants.ts";
 import { countParts, type Cut, type KeyWindow, needsMerge, windowsOf } from "./windows.ts";
-
-/** Workgroups along an axis of a dispatch, at most, on any device. */
-const mostWorkgroups = 65_535;
 
 /** A call under way. */
 export interface Call extends Cut {
@@ -51,8 +50,8 @@ export interface Call extends Cut {
   /** Vectors of values that a workgroup has at once. */
   readonly valueVectors: number;
   readonly q: Source;
-  readonly k: Source;
-  readonly v: Source;
+  readonly k: Source<PageAccess>;
+  readonly v: Source<PageAccess>;
   readonly bias: ScoreSource | null;
   readonly mask: ScoreSource | null;
   readonly out: Sink;
@@ -75,8 +74,10 @@ export async function prepareCall(
 ): Promise<Call> {
   const { gpu } = session;
   const slices = chooseSlices(tile, plan.valueDim);
-  const source = (name: "q" | "k" | "v") => sourceOf(plan[name], session, loan, name);
-  const [q, k, v] = [source("q"), source("k"), source("v")];
+  const pages = plan.paged?.store as WebGpuPages | undefined;
+  const q = sourceOf(plan.q, session, loan, "q");
+  const k = pages?.keys.source(loan) ?? sourceOf(plan.k, session, loan, "k");
+  const v = pages?.values.source(loan) ?? sourceOf(plan.v, session, loan, "v");
   const bias = plan.bias && scoreSourceOf(plan.bias, session, loan, "bias");
   const mask = plan.mask && scoreSourceOf(plan.mask, session, loan, "mask");
   const out = sinkOf(target.out, session, loan, "out");
@@ -86,7 +87,7 @@ export async function prepareCall(
   const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };
   const merges = needsMerge(cut);
   const variant = {
-    ...{ tile, slices, q: q.access, k: k.access, v: v.access, terms },
+    ...{ tile, slices, q: q.access, k: k.access, v: v.access, terms, paged: pages !== undefined },
     out: merges ? null : out.access,
     lse: lse !== null && !merges,
     subgroups: usesSubgroups(session, tile),
@@ -118,7 +119,7 @@ function areAlike(a: Segment, b: Segment): boolean {
 function needsTerms(plan: AttentionPlan): boolean {
   const { packed, segments, queries, group } = plan;
   const isSmall = queries * group <= splitRows;
-  return hasTerms(plan) || packed ||
+  return hasTerms(plan) || packed || plan.paged !== null ||
     (isSmall && !segments.every((one) => areAlike(one, segments[0])));
 }
 
@@ -132,7 +133,7 @@ function usesSubgroups({ gpu: { device } }: Session, { TX }: Tile): boolean {
 function countBoundKeys(
   { bounds: { bindingBytes } }: Session,
   { keys }: AttentionPlan,
-  heads: readonly Source[],
+  heads: readonly Source<PageAccess>[],
   scores: readonly (ScoreSource | null)[],
 ): number {
   const one: Range = [0, 1];

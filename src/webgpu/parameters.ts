@@ -96,6 +96,13 @@ const fields = {
   class_keys: "u32",
   /** Whether the bias was looked at, too. */
   bias_classed: "u32",
+  /** Pages of a cache: word of `tables` where those of the first segment are, how many words each
+   * segment has, and log2 of the tokens of a page. */
+  pages_at: "u32",
+  page_list: "u32",
+  page_shift: "u32",
+  /** Word of a page where the means of the first head's keys are. */
+  mean_at: "u32",
 } as const satisfies Readonly<Record<string, FieldType>>;
 
 /** Names of the fields. */

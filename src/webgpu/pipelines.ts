@@ -20,6 +20,29 @@ export function pipelineOf(gpu: Gpu, code: string, label: string): Promise<GPUCo
   return made;
 }
 
+const ready = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
+
+/**
+ * A small pipeline, compiled on the spot and found again by its name. What is wrong with it, an error
+ * scope of the caller's tells.
+ */
+export function pipelineNow(
+  { device }: Gpu,
+  name: string,
+  codeOf: () => string,
+): GPUComputePipeline {
+  let known = ready.get(device);
+  if (known === undefined) ready.set(device, known = new Map());
+  let pipeline = known.get(name);
+  if (pipeline === undefined) {
+    const label = `FlashTile ${name}`;
+    const module = device.createShaderModule({ label, code: codeOf() });
+    const compute = { module, entryPoint: "main" };
+    known.set(name, pipeline = device.createComputePipeline({ label, layout: "auto", compute }));
+  }
+  return pipeline;
+}
+
 async function compile(
   { device, guard }: Gpu,
   code: string,

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Binding } from "./bindings.ts";
 import { boxesOf, type Call, partialRows } from "./call.ts";
 import { type Loan, roles } from "./buffers.ts";
 import type { Parameters } from "./parameters.ts";
@@ -11,9 +12,6 @@ import type { Region } from "./regions.ts";
 import { tableBytes, tablesOf } from "./tables.ts";
 import type { Window } from "./transfer.ts";
 import { type KeyWindow, windowsOf } from "./windows.ts";
-
-/** A part of a buffer. */
-export type Binding = Pick<Window, "buffer" | "offset" | "size">;
 
 /** A window of keys, and where its tensors are. */
 export interface PlacedKeys {

@@ -4,10 +4,11 @@
  * @module
  */
 
+import { bindGroup, type Binding } from "./bindings.ts";
 import type { UniformSlot } from "./buffers.ts";
 import { type Call, classGrid } from "./call.ts";
 import { encodeParameters } from "./parameters.ts";
-import type { Binding, PlacedKeys, PlacedRegion } from "./place.ts";
+import type { PlacedKeys, PlacedRegion } from "./place.ts";
 import { extent, type Region } from "./regions.ts";
 import { longestOf } from "./spans.ts";
 import { forwardParameters, mergeParameters } from "./uniforms.ts";
@@ -53,7 +54,7 @@ function recordWindow(
   ];
   const rows = longestOf(plan, region) * plan.group;
   pass.setPipeline(call.forward);
-  pass.setBindGroup(0, bind(call, call.forward, bindings));
+  pass.setBindGroup(0, bindGroup(call.session.gpu.device, call.forward, bindings));
   pass.dispatchWorkgroups(
     Math.ceil(rows / rowsOf(tile)) * keys.window.parts,
     extent(region.heads),
@@ -75,7 +76,7 @@ function recordClasses(
   const looked = [call.classed!.bias ? bias : null, call.classed!.mask ? mask : null];
   const bindings = [slot, ...new Array<null>(5).fill(null), ...looked, tables];
   pass.setPipeline(call.classify!);
-  pass.setBindGroup(0, bind(call, call.classify!, bindings));
+  pass.setBindGroup(0, bindGroup(call.session.gpu.device, call.classify!, bindings));
   pass.dispatchWorkgroups(...grid);
 }
 
@@ -95,24 +96,10 @@ function recordMerge(
   const vectors = Math.min(valueVectors, Math.ceil(plan.valueDim / 4) - firstVector);
   const rows = longestOf(plan, region) * plan.group;
   pass.setPipeline(merge);
-  pass.setBindGroup(0, bind(call, merge, bindings));
+  pass.setBindGroup(0, bindGroup(call.session.gpu.device, merge, bindings));
   pass.dispatchWorkgroups(
     Math.ceil(rows * vectors / mergeThreads),
     extent(region.heads),
     extent(region.batch),
   );
-}
-
-/** Binds by position; what is `null` is not there. */
-function bind(
-  { session: { gpu: { device } } }: Call,
-  pipeline: GPUComputePipeline,
-  bindings: readonly (Binding | null)[],
-): GPUBindGroup {
-  const entries = bindings.flatMap((one, binding) =>
-    one === null
-      ? []
-      : [{ binding, resource: { buffer: one.buffer, offset: one.offset, size: one.size } }]
-  );
-  return device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
 }

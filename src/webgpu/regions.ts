@@ -6,6 +6,9 @@
  * @module
  */
 
+/** Workgroups along an axis of a dispatch, at most, on any device. */
+export const mostWorkgroups = 65_535;
+
 /** From the first to before the second. */
 export type Range = readonly [from: number, to: number];
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BufferPool, UniformRing } from "./buffers.ts";
+import { BufferPool, Staging, UniformRing } from "./buffers.ts";
 import type { Gpu } from "./device.ts";
 import { parameterBytes } from "./parameters.ts";
 
@@ -40,6 +40,7 @@ export class Session {
   readonly bounds: Bounds;
   readonly pool: BufferPool;
   readonly uniforms: UniformRing;
+  readonly staging: Staging;
   /** Multiply-adds that a submit may have; learned from those before. */
   work = firstWork;
 
@@ -55,10 +56,11 @@ export class Session {
     };
     this.pool = new BufferPool(gpu);
     this.uniforms = new UniformRing(gpu, parameterBytes);
+    this.staging = new Staging(gpu);
   }
 
   get bytes(): number {
-    return this.pool.bytes + this.uniforms.bytes;
+    return this.pool.bytes + this.uniforms.bytes + this.staging.bytes;
   }
 
   /** Learns from a submit: up or down at most eightfold, since single times say little. */
@@ -72,5 +74,6 @@ export class Session {
   close(): void {
     this.pool.close();
     this.uniforms.close();
+    this.staging.close();
   }
 }

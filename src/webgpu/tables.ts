@@ -9,6 +9,7 @@ import type { AttentionPlan } from "../plan.ts";
 import type { Segment } from "../segments.ts";
 import { blockWords, writeBlocks } from "./block_table.ts";
 import { classWords } from "./classes.ts";
+import type { WebGpuPages } from "./pages.ts";
 import { type FieldType, type Parameters, structOf, writeFields } from "./parameters.ts";
 import { extent, type Region } from "./regions.ts";
 import { positionsIn, queriesOf, queryHeadsOf, segmentsIn } from "./spans.ts";
@@ -87,7 +88,13 @@ function countWords(plan: AttentionPlan, region: Region): number {
   if (slopes !== null) words += segments * heads;
   if (sinks !== null) words += 2 * heads;
   if (blockMask !== null) words += blockWords(plan, blockMask, region);
-  return words;
+  return words + segments * mostPages(plan, region);
+}
+
+/** Pages of the longest segment of a region. */
+function mostPages({ paged }: AttentionPlan, { batch }: Region): number {
+  const lists = paged?.pages.slice(...batch) ?? [];
+  return lists.reduce((most, { length }) => Math.max(most, length), 0);
 }
 
 /** Bytes of a region's tables. */
@@ -129,6 +136,7 @@ export function tablesOf(
     words,
     parameters: {
       ...blocks,
+      ...writePages(plan, region, words),
       slopes_at: slopes.length === 0 ? 0 : slopesAt,
       sinks_at: sinks.length === 0 ? 0 : sinksAt,
     },
@@ -160,6 +168,26 @@ function writeSegments(
     });
     partials += split.parts * heads * fields.queries;
   }
+}
+
+/** Writes the pages of each segment at the end. */
+function writePages(plan: AttentionPlan, region: Region, words: Uint32Array): Parameters {
+  const { paged } = plan;
+  if (paged === null) return {};
+  const { store, pages } = paged, { pageSize } = store.layout;
+  const list = mostPages(plan, region), at = words.length - extent(region.batch) * list;
+  for (const [index, { batch, keys }] of segmentsIn(plan, region).entries()) {
+    // A page too few would be another's.
+    if (pages[batch].length * pageSize < keys) {
+      throw new RangeError(`Cannot attend: sequence ${batch} has too few pages for ${keys} tokens`);
+    }
+    (store as WebGpuPages).check(pages[batch]);
+    words.set(pages[batch], at + index * list);
+  }
+  return {
+    ...{ pages_at: at, page_list: list, page_shift: Math.log2(pageSize) },
+    mean_at: region.heads[0] * Math.ceil(plan.dim / 4) * 4,
+  };
 }
 
 /** What a segment is by itself. */

@@ -11,7 +11,7 @@ import { type AnyView, isOnHost, type View } from "../tensor.ts";
 import { type Loan, roles, usages } from "./buffers.ts";
 import { extent, type Range } from "./regions.ts";
 import type { Session } from "./session.ts";
-import type { Access } from "./variants.ts";
+import type { Access, PageAccess } from "./variants.ts";
 
 /** Part of a tensor: ranges of its batches, its heads and its rows. */
 export interface Box {
@@ -40,8 +40,8 @@ export interface Window {
 }
 
 /** An input. */
-export interface Source {
-  readonly access: Access;
+export interface Source<Accessed extends PageAccess = Access> {
+  readonly access: Accessed;
   /** Bytes of the binding of a box. */
   bytes(box: Box): number;
   place(box: Box): Promise<Window>;
@@ -59,7 +59,7 @@ export interface Sink extends Source {
 export const gatherBytes = 4 * 1024 * 1024;
 
 /** Columns of a row as it is uploaded: whole vectors. */
-function paddedColumns(view: AnyView): number {
+export function paddedColumns(view: AnyView): number {
   return Math.ceil(view.shape[3] / 4) * 4;
 }
 
@@ -254,11 +254,11 @@ export function uploadRows(queue: GPUQueue, buffer: GPUBuffer, view: View, box: 
   }
 }
 
-function newElements(view: View, length: number): Elements & { buffer: ArrayBuffer } {
+export function newElements(view: View, length: number): Elements & { buffer: ArrayBuffer } {
   return view.dtype === "f32" ? new Float32Array(length) : new Uint16Array(length);
 }
 
-function gatherRows(
+export function gatherRows(
   view: View,
   b: number,
   h: number,

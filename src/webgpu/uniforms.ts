@@ -16,7 +16,7 @@ import type { Window } from "./transfer.ts";
 import { rowsOf } from "./variants.ts";
 import { countParts } from "./windows.ts";
 
-function tensorParameters(
+export function tensorParameters(
   name: "q" | "k" | "v" | "o" | "bias" | "mask",
   { at, strides }: Window,
 ): Parameters {

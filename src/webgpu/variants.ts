@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CacheDType } from "../cache/store.ts";
 import type { DType } from "../dtype.ts";
 import { type Classed, classExtent, classThreads } from "./classes.ts";
 import { shaders } from "./shaders.gen.ts";
@@ -91,20 +92,30 @@ export interface Access {
   readonly vectors: boolean;
 }
 
+/** The same of pages. */
+export interface PageAccess {
+  readonly dtype: CacheDType;
+  readonly vectors: boolean;
+  /** Whether each page begins with means that its rows are less. */
+  readonly smooth?: boolean;
+}
+
 /** What tells one forward shader from another. */
 export interface ForwardVariant {
   readonly tile: Tile;
   /** Slices of the values that a workgroup has at once. */
   readonly slices: number;
   readonly q: Access;
-  readonly k: Access;
-  readonly v: Access;
+  readonly k: PageAccess;
+  readonly v: PageAccess;
   /** `null` where partial results are written. */
   readonly out: Access | null;
   readonly lse: boolean;
   readonly subgroups: boolean;
   /** Whether segments are looked up and scores may have terms. */
   readonly terms: boolean;
+  /** Whether keys and values are in pages; with terms only. */
+  readonly paged?: boolean;
 }
 
 /** What tells one merge shader from another. */
@@ -129,13 +140,13 @@ const sources: Sources = {
   "shared/segment.wgsl": segmentSource(),
 };
 
-function accessFlags(name: string, { dtype, vectors }: Access): Constants {
+function accessFlags(name: string, { dtype, vectors }: PageAccess): Constants {
   return { [`${name}_${dtype}`]: 1, [`${name}_vec`]: Number(vectors) };
 }
 
 /** The WGSL of a forward shader. */
 export function forwardCode(variant: ForwardVariant): string {
-  const { tile, slices, q, k, v, out, lse, subgroups, terms } = variant;
+  const { tile, slices, q, k, v, out, lse, subgroups, terms, paged } = variant;
   const { TX, TY, RK, SLICE, Q_SHARED } = tile;
   const CPS = SLICE / TX;
   const constants: Record<string, number> = {
@@ -151,6 +162,8 @@ export function forwardCode(variant: ForwardVariant): string {
   else Object.assign(constants, accessFlags("o", out));
   if (lse) constants.LSE = 1;
   if (terms) Object.assign(constants, { TERMS: 1, CLASS: classExtent });
+  if (paged) constants.PAGED = 1;
+  if (k.smooth) constants.SMOOTH = 1;
   const enable = subgroups ? "enable subgroups;\n" : "";
   return enable + expand("forward.wgsl", sources, constants);
 }
@@ -169,4 +182,37 @@ export function classifyCode({ bias, mask }: Classed): string {
   if (bias) constants.BIAS = 1;
   if (mask) constants.MASK = 1;
   return expand("classify.wgsl", sources, constants);
+}
+
+/** Threads of the shader that writes pages. */
+export const appendThreads = 64;
+
+/** The WGSL of the shader that writes rows of a tensor into pages, or their `mean` instead. */
+export function appendCode(q: Access, pages: PageAccess, mean = false): string {
+  const constants: Record<string, number> = {
+    ...{ THREADS: appendThreads, SMOOTH: Number(pages.smooth ?? false), MEAN: Number(mean) },
+    ...accessFlags("q", q),
+    ...accessFlags("o", pages),
+  };
+  return expand("append.wgsl", sources, constants);
+}
+
+/** Threads of the shaders that go through rows. */
+export const rowThreads = 64;
+
+/** The WGSL of the shader that folds a result over other keys in; `out` of the last. */
+export function foldCode(part: Access, lse: Access, out: Access | null): string {
+  const constants: Record<string, number> = {
+    ...{ THREADS: rowThreads, ...accessFlags("q", part), ...accessFlags("k", lse) },
+    ...(out !== null && { LSE: 1, ...accessFlags("o", out) }),
+  };
+  return expand("fold.wgsl", sources, constants);
+}
+
+/** The WGSL of the shader that rotates rows; `words` where pairs of neighbours are words of 16 bits. */
+export function ropeCode(dtype: DType, words: boolean, interleaved: boolean): string {
+  const constants: Record<string, number> = { THREADS: rowThreads, [`o_${dtype}`]: 1 };
+  if (words) constants.WORDS = 1;
+  if (interleaved) constants.INTERLEAVED = 1;
+  return expand("rope.wgsl", sources, constants);
 }

@@ -39,19 +39,19 @@ function filled(engine: Engine, count: number, options: Partial<KvCacheOptions> 
 }
 
 /** What a cache answers, bit for bit. */
-function answers(cache: KvCache): Float32Array {
-  return cache.attendSync(queries(1, 2), { lse: true }).out.data;
+async function answers(cache: KvCache): Promise<Float32Array> {
+  return (await cache.attend(queries(1, 2))).out.data;
 }
 
-contract("a KV cache is empty at first, and a row that sees nothing gives zero", (engine) => {
+contract("a KV cache is empty at first, and a row that sees nothing gives zero", async (engine) => {
   const cache = engine.kvCache(sizes);
   assertEquals([cache.lengths, cache.pages, cache.bytes], [[0, 0], 0, 0]);
-  const { out, lse } = cache.attendSync(queries(1, 2), { lse: true });
+  const { out, lse } = await cache.attend(queries(1, 2), { lse: true });
   assertSameBits(out.data, new Float32Array(16));
   assertSameBits(lse.data, new Float32Array(4).fill(-Infinity));
 }, { needs });
 
-contract("appending token by token gives the bits of appending all at once", (engine) => {
+contract("appending token by token gives the bits of appending all at once", async (engine) => {
   const { k, v } = tokens(40, 1), one = engine.kvCache(sizes);
   const token = (tensor: Tensor, at: number): Tensor => {
     const [B, H, n, width] = tensor.shape;
@@ -64,20 +64,24 @@ contract("appending token by token gives the bits of appending all at once", (en
   };
   for (let at = 0; at < 40; at++) one.append(token(k, at), token(v, at));
   assertEquals(one.lengths, [40, 40]);
-  assertSameBits(answers(one), answers(filled(engine, 40)));
+  assertSameBits(await answers(one), await answers(filled(engine, 40)));
 }, { needs });
 
-contract("a KV cache shares pages on fork, and copies one before it is written to", (engine) => {
-  const cache = filled(engine, 20), before = cache.pages;
-  assertEquals(cache.fork(0, 1), 1);
-  assertEquals(cache.pages, 2); // Those of sequence 1 are free again.
-  assertEquals(before, 4);
-  const { k, v } = tokens(1, 2);
-  cache.append(k, v, { lengths: [0, 1] });
-  assertEquals([cache.lengths, cache.pages], [[20, 21], 3]);
-  const q = queries(1, 2), alone = filled(engine, 20).attendSync(q).out.data;
-  assertSameBits(cache.attendSync(q).out.data.subarray(0, 8), alone.subarray(0, 8));
-}, { needs });
+contract(
+  "a KV cache shares pages on fork, and copies one before it is written to",
+  async (engine) => {
+    const cache = filled(engine, 20), before = cache.pages;
+    assertEquals(cache.fork(0, 1), 1);
+    assertEquals(cache.pages, 2); // Those of sequence 1 are free again.
+    assertEquals(before, 4);
+    const { k, v } = tokens(1, 2);
+    cache.append(k, v, { lengths: [0, 1] });
+    assertEquals([cache.lengths, cache.pages], [[20, 21], 3]);
+    const ours = await answers(cache), alone = await answers(filled(engine, 20));
+    assertSameBits(ours.subarray(0, 8), alone.subarray(0, 8));
+  },
+  { needs },
+);
 
 contract("fork() finds an empty sequence, or says that there is none", (engine) => {
   const cache = filled(engine, 3);
@@ -86,15 +90,15 @@ contract("fork() finds an empty sequence, or says that there is none", (engine) 
   assertEquals([cache.fork(0), cache.lengths], [1, [3, 3]]);
 }, { needs });
 
-contract("a full pool, sequence or memory refuses tokens and loses none", (engine) => {
+contract("a full pool, sequence or memory refuses tokens and loses none", async (engine) => {
   const pool = filled(engine, 16, { pages: 3 }), { k, v } = tokens(1, 2);
-  const before = answers(pool);
+  const before = await answers(pool);
   assertThrows(
     () => pool.append(k, v),
     RangeError,
     "Cannot append: 2 more pages are needed, 1 of 3 are free",
   );
-  assertSameBits(answers(pool), before);
+  assertSameBits(await answers(pool), before);
   pool.append(k, v, { lengths: [1, 0] });
   assertEquals(pool.lengths, [17, 16]);
   const sequence = filled(engine, 16, { capacity: 16 });
@@ -112,7 +116,7 @@ contract("a KV cache is loaded as it was saved, and damage is told", async (engi
   const bytes = await cache.save(), other = engine.kvCache({ ...sizes, dtype: "int8" });
   other.load(bytes);
   assertEquals(other.lengths, [37, 5]);
-  assertSameBits(answers(other), answers(cache));
+  assertSameBits(await answers(other), await answers(cache));
   for (const at of [3, 5, 40, bytes.length >> 1, bytes.length - 1]) {
     const damaged = bytes.slice();
     damaged[at] ^= 4;
@@ -124,10 +128,10 @@ contract("a KV cache is loaded as it was saved, and damage is told", async (engi
     RangeError,
     "Cannot load a cache: it was saved with dtype = 3, this one has 0",
   );
-  assertSameBits(answers(other), answers(cache));
+  assertSameBits(await answers(other), await answers(cache));
 }, { needs });
 
-contract("evict() keeps the first and the last tokens", (engine) => {
+contract("evict() keeps the first and the last tokens", async (engine) => {
   const { k, v } = tokens(50, 1), cache = engine.kvCache(sizes), kept = engine.kvCache(sizes);
   cache.append(k, v);
   cache.evict({ keepFirst: 5, keepLast: 12 });
@@ -143,11 +147,11 @@ contract("evict() keeps the first and the last tokens", (engine) => {
   };
   kept.append(pick(k), pick(v));
   assertEquals(cache.lengths, [17, 17]);
-  assertSameBits(answers(cache), answers(kept));
+  assertSameBits(await answers(cache), await answers(kept));
 }, { needs });
 
 contract("a KV cache refuses what does not fit, and is as it was", async (engine) => {
-  const cache = filled(engine, 4), { k, v } = tokens(2, 3), before = answers(cache);
+  const cache = filled(engine, 4), { k, v } = tokens(2, 3), before = await answers(cache);
   const refused: [() => unknown, string][] = [
     [
       () => cache.append({ ...k, shape: [2, 2, 4, 4] }, v),
@@ -182,18 +186,18 @@ contract("a KV cache refuses what does not fit, and is as it was", async (engine
       "Cannot make a KV cache: `pageSize` must be a power of two from 16 to 2048, got 24",
     ],
     [
-      () => cache.attendSync(queries(1, 3)),
+      () => cache.attend(queries(1, 3)),
       "Cannot attend: Hq must be a multiple of Hkv, got Hq = 3 in `q` and Hkv = 2 in the cache",
     ],
   ];
   for (const [call, message] of refused) await assertRefused(call, RangeError, message);
   await assertRefused(
-    () => cache.attendSync(queries(1, 2), { kvLengths: [1, 1] } as never),
+    () => cache.attend(queries(1, 2), { kvLengths: [1, 1] } as never),
     TypeError,
     "Cannot attend: `kvLengths` cannot be given with a cache, whose sequences say which keys they " +
       "have",
   );
-  assertSameBits(answers(cache), before);
+  assertSameBits(await answers(cache), before);
 }, { needs });
 
 contract("a KV cache does not change under a call that reads it", async (engine) => {
@@ -206,17 +210,24 @@ contract("a KV cache does not change under a call that reads it", async (engine)
   assertThrows(() => cache.append(k, v), Error, "Cannot append: the cache was freed");
 }, { needs });
 
-contract("a freed KV cache leaves no memory behind", (engine) => {
-  const use = () => {
+contract("a freed KV cache leaves no memory behind", async (engine) => {
+  const use = async () => {
     const cache = filled(engine, 700);
-    answers(cache);
+    await answers(cache);
     cache.free();
   };
-  use();
+  await use();
   const { memoryBytes } = engine;
-  for (let round = 0; round < 20; round++) use();
+  for (let round = 0; round < 20; round++) await use();
   assertEquals(engine.memoryBytes, memoryBytes);
 }, { needs });
+
+contract("attendSync() gives what attend() gives", async (engine) => {
+  const cache = filled(engine, 20), q = queries(3, 4);
+  const [one, other] = [cache.attendSync(q, { lse: true }), await cache.attend(q, { lse: true })];
+  assertSameBits(one.out.data, other.out.data);
+  assertSameBits(one.lse.data, other.lse.data);
+}, { needs: "attentionSync" });
 
 contract("many queries see a cache as they see the same keys in arrays", async (engine) => {
   const cache = engine.kvCache(sizes), { k, v } = tokens(300, 5), q = queries(40, 6);
@@ -319,14 +330,15 @@ contract("smooth keys stay smooth through fork, evict, truncate and load", async
   cache.evict({ keepFirst: 7, keepLast: 20 });
   const other = engine.kvCache(options);
   other.load(await cache.save());
-  assertSameBits(answers(other), answers(cache));
+  const ours = await answers(cache);
+  assertSameBits(await answers(other), ours);
   const exact = engine.kvCache(sizes);
   exact.append(k, v);
   exact.fork(0, 1);
   exact.truncate(1, 33);
   exact.append(more.k, more.v);
   exact.evict({ keepFirst: 7, keepLast: 20 });
-  answers(exact).forEach((x, at) => assert(Math.abs(x - answers(cache)[at]) < 0.03));
+  (await answers(exact)).forEach((x, at) => assert(Math.abs(x - ours[at]) < 0.03));
   assertThrows(() => engine.kvCache({ ...sizes, smoothKeys: true }), RangeError, "`smoothKeys`");
 }, { needs });
 

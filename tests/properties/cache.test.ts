@@ -9,12 +9,12 @@ import { gpuRequired } from "../support/gpu.ts";
 import { inputsOf } from "../support/problem.ts";
 
 /** Programs over all CPU backends together, and on a GPU. */
-const programs = 500;
+const onCpu = 500, onGpu = 120;
 
 const cpuBackends =
   backends.filter(({ name, unavailable }) => name !== "webgpu" && unavailable === undefined).length;
 
-const numRuns = gpuRequired ? programs : Math.ceil(programs / cpuBackends);
+const numRuns = gpuRequired ? onGpu : Math.ceil(onCpu / cpuBackends);
 
 /**
  * How far results may be off: by the rounding of keys of some three to the storage, and with it of
@@ -81,8 +81,9 @@ async function runProgram(
 
 contract(
   "a KV cache holds what a plain model of it holds, whatever is done to it",
-  async (engine) => {
-    const cases = cacheSizes(["f32", "f16", "bf16", "int8", "int4"]).chain((sizes) =>
+  async (engine, { lacks }) => {
+    const four = lacks?.int4Cache === undefined ? ["int4"] as const : [];
+    const cases = cacheSizes(["f32", "f16", "bf16", "int8", ...four]).chain((sizes) =>
       fc.record({ sizes: fc.constant(sizes), seed: fc.nat(), program: steps(sizes.batch) })
     );
     await fc.assert(
