@@ -116,15 +116,28 @@ export function dotFour<T>(k: usize, q: usize, s: usize, dim: usize, groups: usi
   }
 }
 
-// o[4 columns][8 queries] of one query.
+// Four columns of o of one query take in their sum: o[4][8], or o[4] where the query is the only one.
 
 // @ts-ignore: decorator
 @inline
-export function addOne(o: usize, alpha: f32, sum: v128): void {
+export function addOne(o: usize, alpha: f32, sum: v128, isOnly: bool): void {
+  if (isOnly) {
+    v128.store(o, fma(v128.load(o), f32x4.splat(alpha), sum));
+    return;
+  }
   f32.store(o, f32.load(o) * alpha + f32x4.extract_lane(sum, 0));
   f32.store(o, f32.load(o, 32) * alpha + f32x4.extract_lane(sum, 1), 32);
   f32.store(o, f32.load(o, 64) * alpha + f32x4.extract_lane(sum, 2), 64);
   f32.store(o, f32.load(o, 96) * alpha + f32x4.extract_lane(sum, 3), 96);
+}
+
+// Numbers side by side become lanes of a panel, in place, and back.
+export function toPanel(o: usize, count: usize): void {
+  while (count-- > 0) f32.store(o + (count << 5), f32.load(o + (count << 2)));
+}
+
+export function fromPanel(o: usize, count: usize): void {
+  for (let at: usize = 0; at < count; at++) f32.store(o + (at << 2), f32.load(o + (at << 5)));
 }
 
 // o[4 columns][8 queries] of four queries, each of which has a sum of four columns.
@@ -139,14 +152,14 @@ function addFourRows(o: usize, alpha: usize, a: v128, b: v128, c: v128, d: v128)
   v128.store(o, fma(v128.load(o, 96), factor, secondHalves(AB, CD)), 96);
 }
 
-// o = o * alpha + p v for one query of weights, splatted; v[columns / 4][keys][4], `stride` bytes from one group of columns to the next.
+// o = o * alpha + p v for one query of weights, splatted, and so many columns, a multiple of 4; v[columns / 4][keys][4], `stride` bytes from one group of columns to the next.
 export function accumulateOne<T>(
-  v: usize, stride: usize, p: usize, o: usize, end: usize, alpha: f32, keys: usize,
+  v: usize, stride: usize, p: usize, o: usize, columns: usize, alpha: f32, keys: usize, isOnly: bool,
 ): void {
   const mask = maskOf<T>(), factor = f32x4.splat(HALF_BIAS / HALF_WEIGHT);
-  for (; o < end; o += 128, v += stride) {
+  for (; columns > 0; columns -= 4, o += isOnly ? 16 : 128, v += stride) {
     const sum = sumOf<T>(v, p, keys, mask);
-    addOne(o, alpha, sizeof<T>() == 1 ? f32x4.mul(sum, factor) : sum);
+    addOne(o, alpha, sizeof<T>() == 1 ? f32x4.mul(sum, factor) : sum, isOnly);
   }
 }
 

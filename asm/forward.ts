@@ -17,7 +17,9 @@ import * as job from "./job.gen";
 import { PANEL, packQueries, unpackRows } from "./layout";
 import * as mask from "./mask";
 import { mergePanel } from "./merge";
-import { accumulateFour, accumulateOne, dotFour, dotOne, HALF_QUERY, HALF_WEIGHT, splat } from "./few";
+import {
+  accumulateFour, accumulateOne, dotFour, dotOne, fromPanel, HALF_QUERY, HALF_WEIGHT, splat, toPanel,
+} from "./few";
 import { bytesOfFour, depthOf, INT4, INT8, scalesOf, widenTile } from "./pages";
 import {
   accumulateOneByte, accumulateOneNibble, dotOneByte, dotOneNibble, quantizeQuery, quantizeWeights,
@@ -338,29 +340,29 @@ function dotRow(record: usize, tile: usize, query: usize, skipped: usize, groups
   return row;
 }
 
-// o of one of few queries takes in a tile, by weights side by side.
+// o of one of few queries takes in a tile, by weights side by side. Where it is the only one, its o is too.
 function accumulateRow(
   record: usize, tile: usize, query: usize, skipped: usize, keys: usize, row: usize, o: usize, alpha: f32,
 ): void {
-  const end = o + outputBytes(record), columns = <usize>load<u32>(tile, TILE_COLUMNS);
+  const columns = outputBytes(record) >> 5, stride = <usize>load<u32>(tile, TILE_COLUMNS);
   const kernel = job.pageStorage(record), weights = weightsAt(record, tile);
-  const v = valuesAt(record, tile, skipped);
+  const v = valuesAt(record, tile, skipped), isOnly = job.few(record) == 1;
   o += query << 2;
   if (kernel == INT8 || kernel == INT4) {
     const step = <usize>job.pageKeys(record) << 2, first = <usize>load<u32>(tile, TILE_SCALES) + (skipped << 2);
     const scales = first + scalesOf(kernel, job.dim(record)) * step;
     if (kernel == INT4) {
-      accumulateOneNibble(v, columns, row, scales, step, weights, o, end, alpha, keys);
+      accumulateOneNibble(v, stride, row, scales, step, weights, o, columns, alpha, keys, isOnly);
     } else {
       const factor = quantizeWeights(row, scales, keys, weights);
-      accumulateOneByte(v, columns, weights, factor, o, end, alpha, keys);
+      accumulateOneByte(v, stride, weights, factor, o, columns, alpha, keys, isOnly);
     }
     return;
   }
   splat(row, 4, keys, kernel == F16 ? HALF_WEIGHT : 1, kernel != F32, weights);
-  if (kernel == F16) accumulateOne<finiteHalf>(v, columns, weights, o, end, alpha, keys);
-  else if (kernel == BF16) accumulateOne<brain>(v, columns, weights, o, end, alpha, keys);
-  else accumulateOne<f32>(v, columns, weights, o, end, alpha, keys);
+  if (kernel == F16) accumulateOne<finiteHalf>(v, stride, weights, o, columns, alpha, keys, isOnly);
+  else if (kernel == BF16) accumulateOne<brain>(v, stride, weights, o, columns, alpha, keys, isOnly);
+  else accumulateOne<f32>(v, stride, weights, o, columns, alpha, keys, isOnly);
 }
 
 // Scores of few queries and a tile of a page, among those of a whole panel.
@@ -537,12 +539,19 @@ function attend(
       valuesAreFinite(record, tile, skipped + atEnd, skipped + (to - from));
   const columns = <usize>load<u32>(tile, TILE_COLUMNS), v = <usize>load<u32>(tile, TILE_V);
   const row = job.pages(record) == 0 ? job.vKey(record) : 16;
-  if (!harmless) {
+  const isWidened = load<u32>(tile, TILE_STORED) == 0 && job.pageStorage(record) != F32;
+  if (harmless && few != 0 && !isWidened) {
+    accumulateFew(record, tile, s, o, state + ALPHA, skipped, to - from);
+    return;
+  }
+  const isOnly = job.few(record) == 1;
+  if (isOnly) toPanel(o, valueDim);
+  if (harmless) accumulate(record, v + skipped * row, columns, s, o, state + ALPHA, to - from);
+  else {
     if (!masked) mask.seeAll(lanes + (fullFrom - from), fullTo - fullFrom);
     accumulateSeen(v + skipped * row, row, columns, valueDim, s, o, state + ALPHA, lanes, to - from);
-  } else if (few == 0 || load<u32>(tile, TILE_STORED) == 0 && job.pageStorage(record) != F32) {
-    accumulate(record, v + skipped * row, columns, s, o, state + ALPHA, to - from);
-  } else accumulateFew(record, tile, s, o, state + ALPHA, skipped, to - from);
+  }
+  if (isOnly) fromPanel(o, valueDim);
 }
 
 // Epilogue: out = o / l, lse = ln(2) m + ln(l); a row that saw nothing gives 0 and -inf.
@@ -682,6 +691,7 @@ export function forward(record: usize, scratch: usize): void {
     if (job.pages(record) != 0) attendPages(record, scratch, panels, first, end);
     else if (job.visits(record) != 0) attendVisits(record, scratch, panels, first, end);
     else attendRun(record, scratch, panels, first, end, 0, job.keys(record), 0, 0, 0);
+    if (job.few(record) == 1) toPanel(panels + (job.dim(record) << 5), job.valueDim(record));
     if (kept != 0) continue;
     for (let row = first, panel = panels; row < end; row += PANEL, panel += stride) {
       endPanel(record, panel, row, end);

@@ -108,10 +108,11 @@ export function dotOneByte(
 
 // o = o * alpha + factor * p v for one query of pairs of weights.
 export function accumulateOneByte(
-  v: usize, stride: usize, p: usize, factor: f32, o: usize, end: usize, alpha: f32, keys: usize,
+  v: usize, stride: usize, p: usize, factor: f32, o: usize, columns: usize, alpha: f32, keys: usize,
+  isOnly: bool,
 ): void {
-  for (; o < end; o += 128, v += stride) {
-    addOne(o, alpha, f32x4.mul(sumBytes(v, p, (keys + 7) & ~7), f32x4.splat(factor)));
+  for (; columns > 0; columns -= 4, o += isOnly ? 16 : 128, v += stride) {
+    addOne(o, alpha, f32x4.mul(sumBytes(v, p, (keys + 7) & ~7), f32x4.splat(factor)), isOnly);
   }
 }
 
@@ -148,14 +149,16 @@ export function dotOneNibble(
 // o = o * alpha + p v for one query of weights row[keys], which are rounded into `weights` for each group of
 // columns.
 export function accumulateOneNibble(
-  v: usize, stride: usize, row: usize, scales: usize, step: usize, weights: usize, o: usize, end: usize,
-  alpha: f32, keys: usize,
+  v: usize, stride: usize, row: usize, scales: usize, step: usize, weights: usize, o: usize, columns: usize,
+  alpha: f32, keys: usize, isOnly: bool,
 ): void {
-  for (; o < end; scales += step) {
-    const factor = quantizeWeights(row, scales, keys, weights);
-    for (const last = min(end, o + (GROUP << 5)); o < last; o += 128, v += stride) {
-      addOne(o, alpha, f32x4.mul(sumNibbles(v, weights, (keys + 7) & ~7), f32x4.splat(factor)));
+  let factor: f32 = 0;
+  for (let column: usize = 0; column < columns; column += 4, o += isOnly ? 16 : 128, v += stride) {
+    if (column % GROUP == 0) {
+      factor = quantizeWeights(row, scales, keys, weights);
+      scales += step;
     }
+    addOne(o, alpha, f32x4.mul(sumNibbles(v, weights, (keys + 7) & ~7), f32x4.splat(factor)), isOnly);
   }
 }
 

@@ -40,7 +40,7 @@ export function softmax(s: usize, keys: usize, m: usize, l: usize, alpha: usize,
 }
 
 // The same for one query whose scores lie side by side, row[keys]: the lanes of eight are eight of its
-// keys, and its sums come together at the end. `scratch` has room for 24 numbers. Up to a multiple of 16
+// keys, and its sums come together at the end. `scratch` has room for 16 numbers. Up to a multiple of 16
 // the row is filled with weights of 0. Returns the factor for what was summed before.
 export function softmaxOne(row: usize, keys: usize, m: usize, l: usize, scratch: usize): f32 {
   const groups = (keys + 15) >> 4 << 1, old = f32.load(m);
@@ -55,8 +55,10 @@ export function softmaxOne(row: usize, keys: usize, m: usize, l: usize, scratch:
   const alpha = f32x4.extract_lane(exp2(f32x4.sub(f32x4.splat(old), shift)), 0);
   v128.store(scratch, shift);
   v128.store(scratch, shift, 16);
-  memory.fill(scratch + 32, 0, 64);
-  weights_f32_2x8(row, groups, scratch, scratch + 32, scratch + 64);
+  v128.store(scratch, f32x4.splat(0), 32);
+  v128.store(scratch, f32x4.splat(0), 48);
+  // Where nothing was summed before, any number will do for what that is multiplied by.
+  weights_f32_2x8(row, groups, scratch, scratch + 32, scratch);
   let sum = f32.load(l) * alpha;
   for (let lane: usize = 32; lane < 64; lane += 4) sum += f32.load(scratch + lane);
   f32.store(l, sum);

@@ -42,7 +42,8 @@ export interface KvCacheOptions {
   readonly smoothKeys?: boolean;
   /** Most tokens of a sequence; as many as there is memory for by default. */
   readonly capacity?: number;
-  /** Tokens of a page: a power of two from 16 to 2,048; 64 by default. */
+  /** Tokens of a page: a power of two from 16 to 2,048; 256 by default. Small ones waste less where
+   * sequences are short, large ones are read faster. */
   readonly pageSize?: number;
   /** Most pages of all sequences together; as many as there is memory for by default. */
   readonly pages?: number;

@@ -26,7 +26,7 @@ const optionNames = [
 ];
 
 /** Tokens of a page unless it is said. */
-const usualPageSize = 64;
+const usualPageSize = 256;
 
 /** Options with their defaults filled in. */
 export interface CacheSizes extends PageLayout {

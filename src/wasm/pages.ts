@@ -197,10 +197,12 @@ export class WasmPages implements PageStore {
 
   /** Writes the addresses of a head's blocks. */
   listBlocks(pages: readonly Page[], head: number, list: Uint32Array): void {
-    const { tokens } = this.#block, { pageSize } = this.layout, perPage = pageSize / tokens;
-    for (let block = 0; block < list.length; block++) {
-      const page = pages[Math.floor(block / perPage)];
-      list[block] = this.#blockAt(page, head, (block % perPage) * tokens);
+    const { bytes } = this.#block, perPage = this.#headBytes / bytes;
+    for (let block = 0, index = 0; block < list.length; index++) {
+      let at = this.#blockAt(pages[index], head, 0);
+      for (let left = perPage; left > 0 && block < list.length; left--, at += bytes) {
+        list[block++] = at;
+      }
     }
   }
 
