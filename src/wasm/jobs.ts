@@ -112,13 +112,13 @@ function largestOf({ segments }: AttentionPlan): { queries: number; keys: number
 /** Picks the tiles of a plan. */
 export function chooseTiles(plan: AttentionPlan, largest = largestOf(plan)): Tiles {
   const perKey = (plan.dim + plan.valueDim) * 4;
-  const keys = Math.min(256, Math.max(16, Math.floor(tileBytes / perKey / 16) * 16));
+  const block = blockOf(plan), isRead = readsCache(plan, largest);
+  // A cache that is only read passes through L1 and L2 whatever the tile.
+  const fitting = isRead ? block : Math.floor(tileBytes / perKey / 16) * 16;
+  const keys = Math.min(256, Math.max(16, fitting));
   const rows = Math.min(tileRows, roundUp(Math.max(1, largest.queries * plan.group), 8));
   // No tile crosses a block of a cache.
-  const most = Math.min(
-    roundUp(Math.max(1, largest.keys), 4),
-    blockOf(plan),
-  );
+  const most = Math.min(roundUp(Math.max(1, largest.keys), 4), block);
   return { rows, keys: Math.min(keys, most) };
 }
 
@@ -127,13 +127,17 @@ function blockOf({ paged }: AttentionPlan): number {
   return paged === null ? Infinity : (paged.store as WasmPages).blockTokens;
 }
 
+/** Whether few queries read a cache once: they wait for memory. */
+function readsCache({ paged, group }: AttentionPlan, { queries }: { queries: number }): boolean {
+  return paged !== null && queries * group <= 8;
+}
+
 /** Decides how a plan is cut for so many threads. */
 export function cutPlan(plan: AttentionPlan, available: number): Cut {
-  const { dim, valueDim, group, blockMask, paged } = plan;
+  const { dim, valueDim, group, blockMask } = plan;
   const largest = largestOf(plan);
   const work = countScores(plan) * (dim + valueDim);
-  const isRead = paged !== null && largest.queries * group <= 8;
-  const threads = work < (isRead ? threadedReads : threadedWork) ? 1 : available;
+  const threads = work < (readsCache(plan, largest) ? threadedReads : threadedWork) ? 1 : available;
   const byBytes = threads * stagedBytes / (Math.max(dim, valueDim) * 4);
   const byWork = threads * waveWork / (Math.max(1, largest.keys) * (dim + valueDim));
   const byTerms = threads * termBytes / Math.max(1, termBytesPerPosition(plan) / group);

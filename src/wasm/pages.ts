@@ -15,8 +15,8 @@ import { cacheStorageOf, type Job, storageOf } from "./job_record.ts";
 import type { Kernels } from "./module.ts";
 import { elementsOver } from "./staging.ts";
 
-/** Tokens of a block: as many as a tile of keys has. */
-const blockTokens = 64;
+/** Tokens of a block, which a few queries read as one tile: so that it is one long stream. */
+const blockTokens = 256;
 
 /** Where the parts of a block are, in bytes. */
 interface BlockLayout {
