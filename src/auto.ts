@@ -9,7 +9,7 @@ import type { PageLayout, PageStore } from "./cache/store.ts";
 import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
 import { type AttentionPlan, countScores, isHostPlan } from "./plan.ts";
 import type { Rotation } from "./rope.ts";
-import type { View } from "./tensor.ts";
+import type { AnyView, View } from "./tensor.ts";
 
 /**
  * Multiply-adds of a call in arrays from which on a GPU is taken: two threads need some 30 ms for
@@ -80,6 +80,10 @@ export class AutoBackend implements Backend {
 
   tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData> {
     return this.#wasm.tensor(shape, dtype);
+  }
+
+  checkReadable(doing: string, views: readonly AnyView[]): void {
+    this.#wasm.checkReadable!(doing, views);
   }
 
   merge(parts: readonly Target[], target: Target): Promise<void> {

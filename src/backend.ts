@@ -67,6 +67,8 @@ export interface Backend {
   createBuffer?(shape: readonly number[], dtype: DType): Promise<GPUBuffer>;
   /** A tensor in this backend's memory. */
   tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
+  /** Throws where it cannot read one of some tensors; absent where it reads all. */
+  checkReadable?(doing: string, views: readonly AnyView[]): void;
   /** Merges results over disjoint keys; all are alike in shape and in where they are. */
   merge(parts: readonly Target[], target: Target): Promise<void>;
   /** Rotates rows in place. */

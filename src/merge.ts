@@ -83,12 +83,22 @@ export async function runMerge<Data extends TensorData>(
   const views = parts.map((part, at) => checkPart(part, `parts[${at}]`, first, layout));
   const { data, shape } = first.out, { dtype } = views[0].out;
   const backend = await chosen.serving?.(data) ?? chosen;
-  const make = async (shape: readonly number[], dtype: DType): Promise<AnyTensor> =>
-    isGpuBuffer(data)
+  backend.checkReadable?.(cannot, views.map(({ out }) => out));
+  const made: AnyTensor[] = [];
+  const make = async (shape: readonly number[], dtype: DType): Promise<AnyTensor> => {
+    const tensor = isGpuBuffer(data)
       ? { data: await backend.createBuffer!(shape, dtype), shape, dtype }
       : makeTensor(dtype === "f32" ? new Float32Array() : data, dtype, shape);
-  const out = await make(shape, dtype), lse = await make(first.lse.shape, "f32");
-  const target = { out: viewOf(out, layout), lse: viewOf(asColumn(lse), "bhnd") };
-  await backend.merge(views, target);
-  return { out, lse } as AttentionResultWithLse<TensorData> as AttentionResultWithLse<Data>;
+    made.push(tensor);
+    return tensor;
+  };
+  try {
+    const out = await make(shape, dtype), lse = await make(first.lse.shape, "f32");
+    const target = { out: viewOf(out, layout), lse: viewOf(asColumn(lse), "bhnd") };
+    await backend.merge(views, target);
+    return { out, lse } as AttentionResultWithLse<TensorData> as AttentionResultWithLse<Data>;
+  } catch (error) {
+    for (const { data } of made) if (isGpuBuffer(data)) data.destroy();
+    throw error;
+  }
 }

@@ -11,6 +11,7 @@ import type { AttentionOptions } from "./options.ts";
 import type { BroadcastView, Extents, MaskView } from "./scores.ts";
 import { type Band, countSegments, scoresWithin, type Segment, segmentsOf } from "./segments.ts";
 import { type AnyTensor, type AnyView, mayOverlap, type View } from "./tensor.ts";
+import { checkPages } from "./validate/cache.ts";
 import { checkOptions, checkUncached } from "./validate/options.ts";
 import {
   checkBias,
@@ -181,6 +182,7 @@ export function planCached(
   checkUncached(options);
   const { causal = false, layout = "bhnd" } = options;
   const { kvHeads, headDim, valueDim } = paged.store.layout;
+  checkPages(paged, lengths);
   const view = checkQueries(q, layout, [lengths.length, kvHeads, headDim]);
   const [batch, queryHeads, queries] = view.shape;
   const keys = Math.max(0, ...lengths);

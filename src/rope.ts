@@ -219,5 +219,7 @@ export async function runRope(
   options?: RopeOptions,
 ): Promise<void> {
   const rotation = planRotation(q, k, options);
-  await (await chosen.serving?.(q.data) ?? chosen).rotate(rotation);
+  const backend = await chosen.serving?.(q.data) ?? chosen;
+  backend.checkReadable?.(cannot, rotation.views);
+  await backend.rotate(rotation);
 }

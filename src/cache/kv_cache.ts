@@ -123,6 +123,7 @@ export class KvCache implements Disposable {
   append(k: AnyTensor, v: AnyTensor, options: AppendOptions = {}): void {
     this.#beginChange("append");
     const tokens = checkTokens(k, v, this.options, options);
+    this.#backend.checkReadable?.("Cannot append", [tokens.k, tokens.v]);
     this.#checkCapacity(tokens.counts);
     this.#sequences.reserve(tokens.counts);
     const before = this.lengths;

@@ -52,6 +52,8 @@ export interface PageStore {
   take(): Page;
   /** Gives a page back. */
   give(page: Page): void;
+  /** Throws where one of some pages is not of those that were taken. */
+  check(pages: readonly Page[]): void;
   /** Settles what the pages of a sequence have in common, by its first tokens: for its first page. */
   begin(page: Page, tokens: Tokens): void;
   /** The same as another page of the sequence has. */
@@ -77,4 +79,12 @@ export interface PagedKeys {
   readonly store: PageStore;
   /** Of each segment, the pages of its tokens in order. */
   readonly pages: readonly (readonly Page[])[];
+}
+
+/** Throws where one of some pages is nobody's. */
+export function checkTaken(pages: readonly Page[], taken: ReadonlySet<Page>): void {
+  for (const page of pages) {
+    if (taken.has(page)) continue;
+    throw new RangeError(`Cannot use page ${page} of a cache: no sequence has it`);
+  }
 }

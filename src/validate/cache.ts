@@ -5,7 +5,7 @@
  */
 
 import type { AppendOptions, KvCacheOptions } from "../cache/kv_cache.ts";
-import { cacheDTypes, type PageLayout } from "../cache/store.ts";
+import { cacheDTypes, type PagedKeys, type PageLayout } from "../cache/store.ts";
 import { type AnyTensor, type AnyView, viewOf } from "../tensor.ts";
 import { checkTensor } from "./tensors.ts";
 import { checkKeys, checkLayoutName, checkOneOf, isExtent, kindOf } from "./words.ts";
@@ -124,6 +124,18 @@ function checkCounts(lengths: unknown, batch: number, tokens: number): readonly 
   throw new RangeError(
     `${cannotAppend}: \`lengths\` must be whole numbers from 0 to ${tokens}, got ${kindOf(wrong)}`,
   );
+}
+
+/** Checks the pages that a call would read: as many as the tokens need, each of them the cache's. */
+export function checkPages({ store, pages }: PagedKeys, lengths: readonly number[]): void {
+  for (const [sequence, length] of lengths.entries()) {
+    if (pages[sequence].length * store.layout.pageSize < length) {
+      throw new RangeError(
+        `Cannot attend: sequence ${sequence} has too few pages for ${length} tokens`,
+      );
+    }
+    store.check(pages[sequence]);
+  }
 }
 
 /** Checks the number of a sequence. */

@@ -89,14 +89,6 @@ function assemble(module: WebAssembly.Module, maxMemoryBytes: number, threads: n
   return { machine: { kernels, arena, threads, splats: chooseSplats() }, team };
 }
 
-function refuseBuffers(doing: string, views: readonly AnyView[]): void {
-  if (views.every(isOnHost)) return;
-  throw new TypeError(
-    `Cannot ${doing}: the wasm backend cannot read a GPUBuffer; ` +
-      'make the engine with { backend: "webgpu", device }',
-  );
-}
-
 class WasmBackend implements Backend {
   readonly name = "wasm";
   readonly reason: string;
@@ -145,16 +137,22 @@ class WasmBackend implements Backend {
     return allocateTensor(this.#open().machine.arena, shape, dtype);
   }
 
+  checkReadable(doing: string, views: readonly AnyView[]): void {
+    if (views.every(isOnHost)) return;
+    throw new TypeError(
+      `${doing}: the wasm backend cannot read a GPUBuffer; ` +
+        'make the engine with { backend: "webgpu", device }',
+    );
+  }
+
   async merge(parts: readonly Target[], target: Target): Promise<void> {
     const { machine } = this.#open();
-    refuseBuffers("merge", parts.flatMap(({ out, lse }) => [out, lse!]));
     mergeParts(machine, parts as HostTarget[], target as HostTarget);
     await Promise.resolve();
   }
 
   async rotate(rotation: Rotation): Promise<void> {
     const { machine } = this.#open();
-    refuseBuffers("rotate", rotation.views);
     rotateRows(machine, rotation);
     await Promise.resolve();
   }

@@ -6,7 +6,14 @@
  * @module
  */
 
-import type { CacheDType, Page, PageLayout, PageStore, Tokens } from "../cache/store.ts";
+import {
+  type CacheDType,
+  checkTaken,
+  type Page,
+  type PageLayout,
+  type PageStore,
+  type Tokens,
+} from "../cache/store.ts";
 import { bytesPerElement } from "../dtype.ts";
 import { copyRowsIn } from "../rows.ts";
 import type { View } from "../tensor.ts";
@@ -57,6 +64,7 @@ export class WasmPages implements PageStore {
   readonly #block: BlockLayout;
   /** Pages that wait to be used again. */
   readonly #idle: Page[] = [];
+  readonly #taken = new Set<Page>();
   readonly #staging: number;
 
   constructor({ kernels, arena }: { kernels: Kernels; arena: Arena }, layout: PageLayout) {
@@ -82,11 +90,19 @@ export class WasmPages implements PageStore {
   }
 
   take(): Page {
-    return this.#idle.pop() ?? this.#arena.allocate(this.bytesPerPage);
+    const page = this.#idle.pop() ?? this.#arena.allocate(this.bytesPerPage);
+    this.#taken.add(page);
+    return page;
   }
 
   give(page: Page): void {
+    this.check([page]);
+    this.#taken.delete(page);
     this.#idle.push(page);
+  }
+
+  check(pages: readonly Page[]): void {
+    checkTaken(pages, this.#taken);
   }
 
   begin(page: Page, { k, batch, from, to }: Tokens): void {

@@ -5,7 +5,13 @@
  * @module
  */
 
-import type { Page, PageLayout, PageStore, Tokens } from "../cache/store.ts";
+import {
+  checkTaken,
+  type Page,
+  type PageLayout,
+  type PageStore,
+  type Tokens,
+} from "../cache/store.ts";
 import { DeviceLostError } from "../errors.ts";
 import { Loan, roles, usages } from "./buffers.ts";
 import { type Dispatch, PagePool, type Rows } from "./page_pool.ts";
@@ -82,9 +88,7 @@ export class WebGpuPages implements PageStore {
 
   /** Throws where one of some pages is nobody's. */
   check(pages: readonly Page[]): void {
-    const wrong = pages.find((page) => !this.#taken.has(page));
-    if (wrong === undefined) return;
-    throw new RangeError(`Cannot use page ${wrong} of a cache: no sequence has it`);
+    checkTaken(pages, this.#taken);
   }
 
   begin(page: Page, { k, ...which }: Tokens): void {

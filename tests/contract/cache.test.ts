@@ -351,3 +351,14 @@ contract("f16 that is not finite leaves its trace where it is seen", async (engi
   assertEquals(out.data[0], Infinity);
   assert(out.data.subarray(1).every(Number.isFinite));
 }, { needs });
+
+contract("a cache on the CPU says what it cannot read", async (engine) => {
+  const cache = filled(engine, 3), { k, v } = tokens(1, 2), before = await answers(cache);
+  const data = { mapAsync() {}, usage: 0x80, size: 1 << 20 } as unknown as GPUBuffer;
+  assertThrows(
+    () => cache.append({ ...k, data, dtype: "f32" }, v),
+    TypeError,
+    "Cannot append: the wasm backend cannot read a GPUBuffer",
+  );
+  assertSameBits(await answers(cache), before);
+}, { needs: "linearMemory" });
