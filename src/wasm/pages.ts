@@ -1,7 +1,7 @@
 /**
  * Pages of a cache in linear memory. All heads of a page lie one after the other; of each, **blocks** of
- * 64 tokens: keys, then values, then scales, as `asm/pages.ts` says. A kernel reads a block from its
- * beginning to its end, however large pages are. A page is named by its address.
+ * at most 256 tokens: keys, then values, then scales, as `asm/pages.ts` says. A kernel reads a block from
+ * its beginning to its end, however large pages are. A page is named by its address.
  *
  * @module
  */
