@@ -46,7 +46,7 @@ async function errorsOf({ queries, keys, dim, spread, causal }: Case): Promise<s
   const naive = naiveAttention(problem, { causal });
   const columns: string[] = [];
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
-    const module = await WebAssembly.compile(await binaryBytes(name));
+    const module = await WebAssembly.compile(binaryBytes(name));
     const engine = await createEngine({ backend: "wasm", module });
     const { out, lse } = engine.attentionSync(q, k, v, { causal, lse: true });
     const results = measure(out.data, naive.out, exact.out.data);

@@ -68,7 +68,7 @@ const sumOf = (names: Iterable<string>) => {
   return sum;
 };
 for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
-  print(`Wasm, ${name}`, gzipped(await binaryBytes(name)));
+  print(`Wasm, ${name}`, gzipped(binaryBytes(name)));
 }
 print("WGSL", gzipped(new TextEncoder().encode(Object.values(shaders).join("\n"))));
 print("on the CPU", sumOf(start), bounds.cpu);

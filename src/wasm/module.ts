@@ -5,6 +5,7 @@
  */
 
 import { BackendUnavailableError } from "../errors.ts";
+import { inflate } from "./inflate.ts";
 import { packed, pieceBytes, probe, simdProbe, sizes } from "./binaries.gen.ts";
 
 /** The two binaries built from one source. */
@@ -111,18 +112,16 @@ function decode(base64: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
-let unpacked: Promise<Readonly<Record<BinaryName, Uint8Array<ArrayBuffer>>>> | undefined;
+let unpacked: Readonly<Record<BinaryName, Uint8Array<ArrayBuffer>>> | undefined;
 
 /** The bytes of a binary, to be compiled where compiling is allowed. */
-export async function binaryBytes(name: BinaryName): Promise<Uint8Array<ArrayBuffer>> {
+export function binaryBytes(name: BinaryName): Uint8Array<ArrayBuffer> {
   unpacked ??= unpack();
-  return (await unpacked)[name];
+  return unpacked[name];
 }
 
-async function unpack(): Promise<Record<BinaryName, Uint8Array<ArrayBuffer>>> {
-  const stream = new Blob([decode(packed)]).stream()
-    .pipeThrough(new DecompressionStream("deflate-raw"));
-  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+function unpack(): Record<BinaryName, Uint8Array<ArrayBuffer>> {
+  const bytes = inflate(decode(packed), sizes.simd + sizes.relaxed);
   const simd = new Uint8Array(sizes.simd), relaxed = new Uint8Array(sizes.relaxed);
   // Pieces of the two take turns: see tools/build_wasm.ts.
   for (let at = 0, from = 0; from < bytes.length; at += pieceBytes) {
@@ -223,7 +222,7 @@ export function chooseSplats(): 0 | 1 | 4 {
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
 async function compile(name: BinaryName, shared: boolean): Promise<WebAssembly.Module> {
-  const bytes = await binaryBytes(name);
+  const bytes = binaryBytes(name);
   return await WebAssembly.compile(shared ? overSharedMemory(bytes) : bytes);
 }
 

@@ -8,6 +8,6 @@ import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
 
 /** The bytes of each binary. */
 export const binaries: Readonly<Record<BinaryName, Uint8Array<ArrayBuffer>>> = {
-  simd: await binaryBytes("simd"),
-  relaxed: await binaryBytes("relaxed"),
+  simd: binaryBytes("simd"),
+  relaxed: binaryBytes("relaxed"),
 };
