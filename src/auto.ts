@@ -55,7 +55,16 @@ export class AutoBackend implements Backend {
   }
 
   async choose(plan: AttentionPlan, control: Control): Promise<Backend> {
-    return chooseFor(plan, control) === "wasm" ? this.#wasm : await this.#gpuOrWasm();
+    if (chooseFor(plan, control) === "wasm") return this.#wasm;
+    const chosen = await this.#gpuOrWasm();
+    // Only tensors on the GPU need it: the rest is as right on the CPU.
+    if (!isHostPlan(plan) || control.encoder !== undefined) return chosen;
+    try {
+      await chosen.ready?.();
+      return chosen;
+    } catch {
+      return this.#wasm;
+    }
   }
 
   async serving(data: TensorData): Promise<Backend> {

@@ -53,6 +53,8 @@ export interface Backend {
   readonly memoryBytes: number;
   /** The backend that runs a plan, where that depends on the plan. */
   choose?(plan: AttentionPlan, control: Control): Promise<Backend>;
+  /** Rejects where it cannot run any call now and cannot mend that; absent where it always can. */
+  ready?(): Promise<unknown>;
   /** The backend for tensors of such data, where that depends on it. */
   serving?(data: TensorData): Promise<Backend>;
   /** Throws when it cannot run such a plan, before anything is allocated. */

@@ -98,7 +98,7 @@ class WebGpuBackend implements Backend {
   }
 
   async run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
-    const session = await this.#ready();
+    const session = await this.ready();
     const pages = plan.paged?.store as WebGpuPages | undefined;
     pages?.open();
     pages?.settle();
@@ -116,7 +116,7 @@ class WebGpuBackend implements Backend {
   }
 
   async createBuffer(shape: readonly number[], dtype: DType): Promise<GPUBuffer> {
-    const { gpu } = await this.#ready();
+    const { gpu } = await this.ready();
     return await createBuffer(gpu, bufferBytes(shape, dtype), roles.storage, `[${shape}] ${dtype}`);
   }
 
@@ -136,11 +136,11 @@ class WebGpuBackend implements Backend {
   }
 
   async merge(parts: readonly Target[], target: Target): Promise<void> {
-    await mergeParts(await this.#ready(), parts, target);
+    await mergeParts(await this.ready(), parts, target);
   }
 
   async rotate(rotation: Rotation): Promise<void> {
-    await rotateRows(await this.#ready(), rotation);
+    await rotateRows(await this.ready(), rotation);
   }
 
   createPages(layout: PageLayout, mostPages: number = Infinity): PageStore {
@@ -176,7 +176,7 @@ class WebGpuBackend implements Backend {
   }
 
   /** The session; a new one where the device was lost. */
-  async #ready(): Promise<Session> {
+  async ready(): Promise<Session> {
     const session = this.#open();
     const reason = session.gpu.lost();
     if (reason === undefined) return session;
