@@ -7,7 +7,8 @@
 
 import { fma } from "./fma";
 import { firstHalves, high, low, secondHalves } from "./layout";
-import { bytesOf, evenOf, HALF_BIAS, maskOf, oddOf, readFour } from "./storage";
+import { seenLow } from "./mask";
+import { brain, bytesOf, evenOf, HALF_BIAS, maskOf, oddOf, readFour } from "./storage";
 
 // Scores of four keys and four queries, turned into columns.
 
@@ -87,15 +88,20 @@ export function splat(source: usize, step: usize, count: usize, factor: f32, is1
 }
 
 // Factors of the query and of the weights that keep sums of f16 less its bias far from the ends of f32.
-export const HALF_QUERY: f32 = 1.099511627776e12; // 2^40
+export function queryFactor(q: usize, dim: usize): f32 {
+  let largest: f32 = 0;
+  for (let d: usize = 0; d < dim; d++) largest = max(largest, abs(f32.load(q + (d << 5))));
+  return largest < 1.152921504606847e18 ? 1.099511627776e12 : 9.5367431640625e-7; // 2^60, 2^40, 2^-20
+}
+
 export const HALF_WEIGHT: f32 = 1.2676506002282294e30; // 2^100
 
-// Scores of one query, splatted, and `groups` times four keys [groups][dim][4].
-export function dotOne<T>(k: usize, q: usize, row: usize, dim: usize, groups: usize): void {
-  const mask = maskOf<T>(), factor = f32x4.splat(HALF_BIAS / HALF_QUERY);
+// Scores of one query, splatted, and `groups` times four keys [groups][dim][4]; those of f16 lack `factor`.
+export function dotOne<T>(k: usize, q: usize, row: usize, dim: usize, groups: usize, factor: f32): void {
+  const mask = maskOf<T>();
   for (const end = row + (groups << 4); row < end; row += 16, k += dim * bytesOf<T>() << 2) {
     const sum = sumOf<T>(k, q, dim, mask);
-    v128.store(row, sizeof<T>() == 1 ? f32x4.mul(sum, factor) : sum);
+    v128.store(row, sizeof<T>() == 1 ? f32x4.mul(sum, f32x4.splat(factor)) : sum);
   }
 }
 
@@ -131,13 +137,9 @@ export function addOne(o: usize, alpha: f32, sum: v128, isOnly: bool): void {
   f32.store(o, f32.load(o, 96) * alpha + f32x4.extract_lane(sum, 3), 96);
 }
 
-// Numbers side by side become lanes of a panel, in place, and back.
+// Numbers side by side become lanes of a panel, in place.
 export function toPanel(o: usize, count: usize): void {
   while (count-- > 0) f32.store(o + (count << 5), f32.load(o + (count << 2)));
-}
-
-export function fromPanel(o: usize, count: usize): void {
-  for (let at: usize = 0; at < count; at++) f32.store(o + (at << 2), f32.load(o + (at << 5)));
 }
 
 // o[4 columns][8 queries] of four queries, each of which has a sum of four columns.
@@ -163,20 +165,42 @@ export function accumulateOne<T>(
   }
 }
 
-// The same for four queries.
+// The same for four queries. Where `lanes` is not 0, values that a query does not see are taken for 0.
 export function accumulateFour<T>(
-  v: usize, stride: usize, p: usize, o: usize, end: usize, alpha: usize, keys: usize,
+  v: usize, stride: usize, p: usize, o: usize, end: usize, alpha: usize, keys: usize, lanes: usize,
 ): void {
   const bytes = bytesOf<T>() << 2;
   for (; o < end; o += 128, v += stride) {
     let a = f32x4.splat(0), b = a, c = a, d = a, at = v;
-    for (let w = p, last = p + (keys << 5); w < last; w += 32, at += bytes) {
-      const x = readFour<T>(at);
-      a = fma(v128.load_splat<f32>(w), x, a);
-      b = fma(v128.load_splat<f32>(w, 4), x, b);
-      c = fma(v128.load_splat<f32>(w, 8), x, c);
-      d = fma(v128.load_splat<f32>(w, 12), x, d);
+    if (lanes == 0) {
+      for (let w = p, last = p + (keys << 5); w < last; w += 32, at += bytes) {
+        const x = readFour<T>(at);
+        a = fma(v128.load_splat<f32>(w), x, a);
+        b = fma(v128.load_splat<f32>(w, 4), x, b);
+        c = fma(v128.load_splat<f32>(w, 8), x, c);
+        d = fma(v128.load_splat<f32>(w, 12), x, d);
+      }
+    } else {
+      for (let key: usize = 0, w = p; key < keys; key++, w += 32, at += bytes) {
+        const x = readFour<T>(at), seen = seenLow(lanes, key);
+        a = fma(v128.load_splat<f32>(w), v128.and(x, v128.shuffle<i32>(seen, seen, 0, 0, 0, 0)), a);
+        b = fma(v128.load_splat<f32>(w, 4), v128.and(x, v128.shuffle<i32>(seen, seen, 1, 1, 1, 1)), b);
+        c = fma(v128.load_splat<f32>(w, 8), v128.and(x, v128.shuffle<i32>(seen, seen, 2, 2, 2, 2)), c);
+        d = fma(v128.load_splat<f32>(w, 12), v128.and(x, v128.shuffle<i32>(seen, seen, 3, 3, 3, 3)), d);
+      }
     }
     addFourRows(o, alpha, a, b, c, d);
   }
+}
+
+// Whether bf16 values [columns / 4][keys][4] are finite, those of the keys from..to.
+export function finiteBrains(v: usize, columns: usize, dim: usize, from: usize, to: usize): bool {
+  let sum = f32x4.splat(0);
+  for (let group: usize = 0; group < dim; group += 4, v += columns) {
+    for (let at = v + (from << 3), end = v + (to << 3); at < end; at += 8) {
+      const x = readFour<brain>(at);
+      sum = f32x4.add(sum, f32x4.sub(x, x)); // 0, or NaN for an infinity or NaN
+    }
+  }
+  return v128.any_true(f32x4.ne(sum, sum)) == false;
 }

@@ -18,7 +18,7 @@ import { PANEL, packQueries, unpackRows } from "./layout";
 import * as mask from "./mask";
 import { mergePanel } from "./merge";
 import {
-  accumulateFour, accumulateOne, dotFour, dotOne, fromPanel, HALF_QUERY, HALF_WEIGHT, splat, toPanel,
+  accumulateFour, accumulateOne, dotFour, dotOne, finiteBrains, HALF_WEIGHT, queryFactor, splat, toPanel,
 } from "./few";
 import { bytesOfFour, depthOf, INT4, INT8, scalesOf, widenTile } from "./pages";
 import {
@@ -26,7 +26,7 @@ import {
 } from "./quantized";
 import { addBias, subtractDistances } from "./scores";
 import { softmax, softmaxOne } from "./softmax";
-import { BF16, brain, F16, F32, finiteHalf } from "./storage";
+import { BF16, brain, F16, F32, finiteHalf, HALF_BIAS, half, loadOne } from "./storage";
 import { cap_f32_2x8 } from "./tanh.gen";
 
 const LN_2: f64 = 0.6931471805599453;
@@ -79,10 +79,12 @@ function tileBytes(keys: usize): usize {
   return (keys << 5) + TILE_LANES + ((keys + mask.LANES_SLACK + 15) & ~15);
 }
 
-// Bytes of a tile of a cache's keys and values in f32, where they are stored in another way.
+// Bytes of a tile of a cache's keys and values in f32, where they are stored in another way, or of a copy of
+// its values.
 function wideBytes(record: usize): usize {
-  if (job.pages(record) == 0 || job.pageStorage(record) == F32) return 0;
-  return job.tileKeys(record) * ((job.dim(record) << 2) + (outputBytes(record) >> 3));
+  if (job.pages(record) == 0) return 0;
+  const keys: usize = job.pageStorage(record) == F32 ? 0 : job.dim(record) << 2, values = outputBytes(record) >> 3;
+  return job.tileKeys(record) * (keys + values);
 }
 
 // What the few queries of decoding take beside: scores of one of them side by side with scratch of 32
@@ -325,8 +327,70 @@ function valuesAt(record: usize, tile: usize, skipped: usize): usize {
   return <usize>load<u32>(tile, TILE_V) + skipped * bytesOfFour(storage);
 }
 
+// Whether values of a page, of which some queries do not see all, can be multiplied by zero: of the storages
+// that hold infinities and NaN. f16 is read as if it had none.
+function fewAreFinite(record: usize, tile: usize, from: usize, to: usize): bool {
+  const storage = job.pageStorage(record), v = <usize>load<u32>(tile, TILE_V), dim = job.valueDim(record);
+  const columns = <usize>load<u32>(tile, TILE_COLUMNS);
+  if (storage == F32) return mask.finiteValues(v, 16, columns, dim, from, to);
+  return storage != BF16 || finiteBrains(v, columns, dim, from, to);
+}
+
+// Whether a block of f16 has an infinity or a NaN.
+
+// @ts-ignore: decorator
+@inline
+function hasSpecials(record: usize, tile: usize): bool {
+  return job.pageStorage(record) == F16 && load<u32>(<usize>load<u32>(tile, TILE_SCALES)) != 0;
+}
+
+// Scores of keys that are not finite f16, which the kernels take for finite ones: an exact product each.
+function mendScores(record: usize, panel: usize, tile: usize, query: usize, skipped: usize, keys: usize, row: usize): void {
+  const dim = job.dim(record), k = keysAt(record, tile, skipped);
+  for (let key: usize = 0; key < keys; key++) {
+    const first = k + (key & ~3) * dim * 2 + ((key & 3) << 1);
+    let isSpecial = false, sum: f32 = 0;
+    for (let d: usize = 0; d < dim; d++) {
+      const at = first + (d << 3);
+      isSpecial = isSpecial || (load<u16>(at) & 0x7c00) == 0x7c00;
+      sum += loadOne<half>(at) * f32.load(panel + (d << 5) + (query << 2));
+    }
+    if (isSpecial) f32.store(row + (key << 2), sum);
+  }
+}
+
+// Adds to o what the kernels lack of values that are not finite f16 and have a weight, row[keys] `step` bytes
+// apart: o is infinite or NaN then.
+function mendValues(
+  record: usize, tile: usize, skipped: usize, keys: usize, weights: usize, step: usize, o: usize, apart: usize,
+): void {
+  const v = valuesAt(record, tile, skipped), stride = <usize>load<u32>(tile, TILE_COLUMNS);
+  for (let column: usize = 0; column < job.valueDim(record); column++) {
+    const first = v + (column >> 2) * stride + ((column & 3) << 1);
+    for (let key: usize = 0; key < keys; key++) {
+      const at = first + (key << 3), weight = f32.load(weights + key * step);
+      if ((load<u16>(at) & 0x7c00) != 0x7c00 || weight == 0) continue;
+      f32.store(o + column * apart, f32.load(o + column * apart) + weight * loadOne<half>(at));
+    }
+  }
+}
+
+// The values of one of few queries with zeros where it sees none, where they are stored as they were.
+function hideValues(record: usize, tile: usize, query: usize, skipped: usize, keys: usize, lanes: usize): usize {
+  const bytes = bytesOfFour(job.pageStorage(record)), stride = <usize>load<u32>(tile, TILE_COLUMNS);
+  const hidden = tile - (job.tileKeys(record) << 5) + tileBytes(job.tileKeys(record));
+  let v = valuesAt(record, tile, skipped), to = hidden;
+  for (let column: usize = 0; column < job.valueDim(record); column += 4, v += stride, to += keys * bytes) {
+    memory.copy(to, v, keys * bytes);
+    for (let key: usize = 0; key < keys; key++) {
+      if (!mask.isSeen(lanes, key, query)) memory.fill(to + key * bytes, 0, bytes);
+    }
+  }
+  return hidden;
+}
+
 // Scores of one of few queries, side by side.
-function dotRow(record: usize, tile: usize, query: usize, skipped: usize, groups: usize): usize {
+function dotRow(record: usize, panel: usize, tile: usize, query: usize, skipped: usize, groups: usize): usize {
   const dim = job.dim(record), row = rowAt(record, tile), settings = queryAt(record, tile, query);
   const k = keysAt(record, tile, skipped), kernel = job.pageStorage(record), q = settings + 16;
   if (kernel == INT8 || kernel == INT4) {
@@ -334,42 +398,64 @@ function dotRow(record: usize, tile: usize, query: usize, skipped: usize, groups
     const factor = f32.load(settings), shift = f32.load(settings, 4);
     if (kernel == INT8) dotOneByte(k, q, factor, shift, scales, row, depth, groups);
     else dotOneNibble(k, q, factor, shift, scales, job.pageKeys(record) << 2, row, depth, groups);
-  } else if (kernel == F16) dotOne<finiteHalf>(k, q, row, dim, groups);
-  else if (kernel == BF16) dotOne<brain>(k, q, row, dim, groups);
-  else dotOne<f32>(k, q, row, dim, groups);
+  } else if (kernel == F16) {
+    dotOne<finiteHalf>(k, q, row, dim, groups, f32.load(settings));
+    if (hasSpecials(record, tile)) mendScores(record, panel, tile, query, skipped, groups << 2, row);
+  } else if (kernel == BF16) dotOne<brain>(k, q, row, dim, groups, 1);
+  else dotOne<f32>(k, q, row, dim, groups, 1);
   return row;
 }
 
 // o of one of few queries takes in a tile, by weights side by side. Where it is the only one, its o is too.
+// `lanes` says who sees what, where values must not be multiplied by zero; else it is 0.
 function accumulateRow(
   record: usize, tile: usize, query: usize, skipped: usize, keys: usize, row: usize, o: usize, alpha: f32,
+  lanes: usize,
 ): void {
-  const columns = outputBytes(record) >> 5, stride = <usize>load<u32>(tile, TILE_COLUMNS);
-  const kernel = job.pageStorage(record), weights = weightsAt(record, tile);
-  const v = valuesAt(record, tile, skipped), isOnly = job.few(record) == 1;
+  const columns = outputBytes(record) >> 5, kernel = job.pageStorage(record), isOnly = job.few(record) == 1;
+  const weights = weightsAt(record, tile), step = <usize>job.pageKeys(record) << 2;
+  let v = valuesAt(record, tile, skipped), stride = <usize>load<u32>(tile, TILE_COLUMNS);
+  let scales = <usize>load<u32>(tile, TILE_SCALES) + scalesOf(kernel, job.dim(record)) * step + (skipped << 2);
   o += query << 2;
-  if (kernel == INT8 || kernel == INT4) {
-    const step = <usize>job.pageKeys(record) << 2, first = <usize>load<u32>(tile, TILE_SCALES) + (skipped << 2);
-    const scales = first + scalesOf(kernel, job.dim(record)) * step;
-    if (kernel == INT4) {
-      accumulateOneNibble(v, stride, row, scales, step, weights, o, columns, alpha, keys, isOnly);
-    } else {
-      const factor = quantizeWeights(row, scales, keys, weights);
-      accumulateOneByte(v, stride, weights, factor, o, columns, alpha, keys, isOnly);
-    }
+  if (kernel == INT8) {
+    const factor = quantizeWeights(row, scales, keys, weights);
+    accumulateOneByte(v, stride, weights, factor, o, columns, alpha, keys, isOnly);
     return;
   }
+  if (kernel == INT4) {
+    if (skipped & 4) {
+      // Values of eight keys share a lane: the four before have no weight.
+      memory.copy(row + 16, row, keys << 2);
+      v128.store(row, f32x4.splat(0));
+      clearBehind(row, keys += 4);
+      v = valuesAt(record, tile, skipped - 4);
+      scales -= 16;
+    }
+    accumulateOneNibble(v, stride, row, scales, step, weights, o, columns, alpha, keys, isOnly);
+    return;
+  }
+  if (lanes != 0) {
+    v = hideValues(record, tile, query, skipped, keys, lanes);
+    stride = keys * bytesOfFour(kernel);
+  }
   splat(row, 4, keys, kernel == F16 ? HALF_WEIGHT : 1, kernel != F32, weights);
-  if (kernel == F16) accumulateOne<finiteHalf>(v, stride, weights, o, columns, alpha, keys, isOnly);
-  else if (kernel == BF16) accumulateOne<brain>(v, stride, weights, o, columns, alpha, keys, isOnly);
+  if (kernel == F16) {
+    accumulateOne<finiteHalf>(v, stride, weights, o, columns, alpha, keys, isOnly);
+    if (hasSpecials(record, tile)) mendValues(record, tile, skipped, keys, row, 4, o, isOnly ? 4 : 32);
+  } else if (kernel == BF16) accumulateOne<brain>(v, stride, weights, o, columns, alpha, keys, isOnly);
   else accumulateOne<f32>(v, stride, weights, o, columns, alpha, keys, isOnly);
+}
+
+// What is missing to a multiple of eight weighs nothing.
+function clearBehind(row: usize, keys: usize): void {
+  for (let key = keys; key & 7; key++) f32.store(row + (key << 2), 0);
 }
 
 // Scores of few queries and a tile of a page, among those of a whole panel.
 function dotFew(record: usize, panel: usize, tile: usize, s: usize, skipped: usize, groups: usize): void {
   if (job.few(record) != 4) {
     for (let query: usize = 0; query < rowsOf(record); query++) {
-      const row = dotRow(record, tile, query, skipped, groups), lane = s + (query << 2);
+      const row = dotRow(record, panel, tile, query, skipped, groups), lane = s + (query << 2);
       for (let key: usize = 0; key < groups << 2; key++) {
         f32.store(lane + (key << 5), f32.load(row + (key << 2)));
       }
@@ -377,40 +463,56 @@ function dotFew(record: usize, panel: usize, tile: usize, s: usize, skipped: usi
     return;
   }
   const dim = job.dim(record), k = keysAt(record, tile, skipped), kernel = job.pageStorage(record);
-  if (kernel == F16) dotFour<finiteHalf>(k, panel, s, dim, groups);
-  else if (kernel == BF16) dotFour<brain>(k, panel, s, dim, groups);
+  if (kernel == F16) {
+    dotFour<finiteHalf>(k, panel, s, dim, groups);
+    if (hasSpecials(record, tile)) mendFour(record, panel, tile, s, skipped, groups << 2);
+  } else if (kernel == BF16) dotFour<brain>(k, panel, s, dim, groups);
   else dotFour<f32>(k, panel, s, dim, groups);
 }
 
-// o of few queries takes in a tile of a page.
+// Scores among those of a panel, mended one query after the other.
+function mendFour(record: usize, panel: usize, tile: usize, s: usize, skipped: usize, keys: usize): void {
+  const row = rowAt(record, tile);
+  for (let query: usize = 0; query < rowsOf(record); query++) {
+    const lane = s + (query << 2);
+    for (let key: usize = 0; key < keys; key++) f32.store(row + (key << 2), f32.load(lane + (key << 5)));
+    mendScores(record, panel, tile, query, skipped, keys, row);
+    for (let key: usize = 0; key < keys; key++) f32.store(lane + (key << 5), f32.load(row + (key << 2)));
+  }
+}
+
+// o of few queries takes in a tile of a page; `lanes` as above.
 function accumulateFew(
-  record: usize, tile: usize, p: usize, o: usize, alpha: usize, skipped: usize, keys: usize,
+  record: usize, tile: usize, p: usize, o: usize, alpha: usize, skipped: usize, keys: usize, lanes: usize,
 ): void {
   if (job.few(record) != 4) {
     const row = rowAt(record, tile);
     for (let query: usize = 0; query < rowsOf(record); query++) {
       const lane = query << 2;
-      // What is missing to a multiple of eight weighs nothing.
-      v128.store(row + ((keys & ~7) << 2), f32x4.splat(0));
-      v128.store(row + ((keys & ~7) << 2), f32x4.splat(0), 16);
       for (let key: usize = 0; key < keys; key++) f32.store(row + (key << 2), f32.load(p + (key << 5) + lane));
-      accumulateRow(record, tile, query, skipped, keys, row, o, f32.load(alpha + lane));
+      clearBehind(row, keys);
+      accumulateRow(record, tile, query, skipped, keys, row, o, f32.load(alpha + lane), lanes);
     }
     return;
   }
   const columns = <usize>load<u32>(tile, TILE_COLUMNS), end = o + outputBytes(record);
   const v = valuesAt(record, tile, skipped), kernel = job.pageStorage(record);
-  if (kernel == F16) accumulateFour<finiteHalf>(v, columns, p, o, end, alpha, keys);
-  else if (kernel == BF16) accumulateFour<brain>(v, columns, p, o, end, alpha, keys);
-  else accumulateFour<f32>(v, columns, p, o, end, alpha, keys);
+  if (kernel == F16) {
+    accumulateFour<finiteHalf>(v, columns, p, o, end, alpha, keys, 0);
+    if (!hasSpecials(record, tile)) return;
+    for (let lane: usize = 0; lane < rowsOf(record) << 2; lane += 4) {
+      mendValues(record, tile, skipped, keys, p + lane, 32, o + lane, 32);
+    }
+  } else if (kernel == BF16) accumulateFour<brain>(v, columns, p, o, end, alpha, keys, lanes);
+  else accumulateFour<f32>(v, columns, p, o, end, alpha, keys, lanes);
 }
 
 // The one query of decoding and a tile of which it sees all: its scores are never spread over a panel.
 function attendOne(record: usize, panel: usize, tile: usize, skipped: usize, keys: usize): void {
   const o = panel + (job.dim(record) << 5), state = o + outputBytes(record);
-  const row = dotRow(record, tile, 0, skipped, (keys + 3) >> 2);
+  const row = dotRow(record, panel, tile, 0, skipped, (keys + 3) >> 2);
   const alpha = softmaxOne(row, keys, state + M, state + L, row + rowBytes(record) - ROW_SCRATCH);
-  accumulateRow(record, tile, 0, skipped, keys, row, o, alpha);
+  accumulateRow(record, tile, 0, skipped, keys, row, o, alpha, 0);
 }
 
 // Whether scores are nothing but scaled products.
@@ -489,9 +591,7 @@ function attend(
   if (<usize>first >= to) return;
   const groups = (to - from + 3) >> 2, padded = from + (groups << 2);
 
-  // The kernels for few queries know no f16 that is not finite.
-  const isSpecial = job.pageStorage(record) == F16 && load<u32>(<usize>load<u32>(tile, TILE_SCALES)) != 0;
-  const few: usize = isSpecial ? 0 : job.few(record), skipped = from - <usize>load<u32>(tile, TILE_FIRST);
+  const few = job.few(record), skipped = from - <usize>load<u32>(tile, TILE_FIRST);
   if (few == 0) widen(record, tile);
   if (few == 1 && isPlain(record) && largest(bounds) <= <i32>from && smallest(bounds + 32) >= <i32>to) {
     attendOne(record, panel, tile, skipped, to - from);
@@ -532,26 +632,23 @@ function attend(
 
   softmax(s, groups << 2, state + M, state + L, state + ALPHA, state + SHIFT);
 
-  // Values. Those that some row must not see are looked at, since 0 * NaN would leave a trace.
-  const harmless = masked
+  // Values. Those that some row must not see are looked at, since 0 * NaN would leave a trace. Which rows
+  // are computed with others, and what nobody sees, changes no sum: only where zeros stand.
+  const harmless = few != 0
+    ? fewAreFinite(record, tile, skipped, skipped + (to - from))
+    : masked
     ? tileIsFinite(record, tile)
     : valuesAreFinite(record, tile, skipped, skipped + (fullFrom - from)) &&
       valuesAreFinite(record, tile, skipped + atEnd, skipped + (to - from));
-  const columns = <usize>load<u32>(tile, TILE_COLUMNS), v = <usize>load<u32>(tile, TILE_V);
-  const row = job.pages(record) == 0 ? job.vKey(record) : 16;
-  const isWidened = load<u32>(tile, TILE_STORED) == 0 && job.pageStorage(record) != F32;
-  if (harmless && few != 0 && !isWidened) {
-    accumulateFew(record, tile, s, o, state + ALPHA, skipped, to - from);
+  if (!harmless && !masked) mask.seeAll(lanes + (fullFrom - from), fullTo - fullFrom);
+  if (few != 0) {
+    accumulateFew(record, tile, s, o, state + ALPHA, skipped, to - from, harmless ? 0 : lanes);
     return;
   }
-  const isOnly = job.few(record) == 1;
-  if (isOnly) toPanel(o, valueDim);
+  const columns = <usize>load<u32>(tile, TILE_COLUMNS), v = <usize>load<u32>(tile, TILE_V);
+  const row = job.pages(record) == 0 ? job.vKey(record) : 16;
   if (harmless) accumulate(record, v + skipped * row, columns, s, o, state + ALPHA, to - from);
-  else {
-    if (!masked) mask.seeAll(lanes + (fullFrom - from), fullTo - fullFrom);
-    accumulateSeen(v + skipped * row, row, columns, valueDim, s, o, state + ALPHA, lanes, to - from);
-  }
-  if (isOnly) fromPanel(o, valueDim);
+  else accumulateSeen(v + skipped * row, row, columns, valueDim, s, o, state + ALPHA, lanes, to - from);
 }
 
 // Epilogue: out = o / l, lse = ln(2) m + ln(l); a row that saw nothing gives 0 and -inf.
@@ -639,8 +736,10 @@ function prepareQueries(record: usize, scratch: usize, panel: usize): void {
   const dim = job.dim(record), mean = job.means(record), storage = job.pageStorage(record);
   const tile = scratch + (job.tileKeys(record) << 5);
   if (storage != INT8 && storage != INT4) {
-    const factor: f32 = storage == F16 ? HALF_QUERY : 1;
-    if (job.few(record) == 1) splat(panel, 32, dim, factor, storage != F32, queryAt(record, tile, 0) + 16);
+    if (job.few(record) != 1) return;
+    const factor: f32 = storage == F16 ? queryFactor(panel, dim) : 1, settings = queryAt(record, tile, 0);
+    f32.store(settings, HALF_BIAS / factor);
+    splat(panel, 32, dim, factor, storage != F32, settings + 16);
     return;
   }
   for (let row: usize = 0; row < rowsOf(record); row++) {

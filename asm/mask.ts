@@ -28,6 +28,14 @@ export function seenHigh(lanes: usize, key: usize): v128 {
   return spread(<i32>load<u8>(lanes + key), i32x4(16, 32, 64, 128));
 }
 
+// Whether one query sees a key.
+
+// @ts-ignore: decorator
+@inline
+export function isSeen(lanes: usize, key: usize, query: usize): bool {
+  return ((<usize>load<u8>(lanes + key) >> query) & 1) != 0;
+}
+
 // All queries see all of `count` keys.
 export function seeAll(lanes: usize, count: usize): void {
   memory.fill(lanes, 0xff, count);

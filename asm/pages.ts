@@ -6,7 +6,7 @@
 // asm/quantized.ts says, with the scales of keys and those of values behind them, [groups][tokens] each.
 // Behind f16 stands whether there is an infinity or a NaN among them.
 
-import { GROUP, loadNibble, nibbles, nibbleScale, storeNibble, toNibble } from "./quantized";
+import { GROUP, loadNibble, nibbles, nibbleScale, SMALLEST, storeNibble, toNibble } from "./quantized";
 import { BF16, brain, F16, F32, half, loadFour, storeOne as storeElement } from "./storage";
 import { loadOne } from "./storage";
 
@@ -241,8 +241,9 @@ function writeTokenAsNibbles(
 function byteFactor(x: usize, count: usize, scale: usize): f32 {
   let largest: f32 = 0;
   for (let at: usize = 0; at < count; at++) largest = max(largest, abs(f32.load(x + (at << 2))));
+  if (largest < SMALLEST) largest = 0;
   f32.store(scale, largest / MOST);
-  return largest > 0 ? MOST / largest : 0;
+  return largest == 0 ? 0 : MOST / largest;
 }
 
 function writeTokenAsBytes(
@@ -263,18 +264,18 @@ function writeTokenAsBytes(
   }
 }
 
-// Writes `count` tokens of one head, contiguous rows of storage `from` at k and v, into a page from slot
+// Writes `count` tokens of one head, contiguous rows of storages kFrom and vFrom at k and v, into a page from slot
 // `slot` on; keys less `mean`, where it is not 0. `row` is room for one key and one value in f32.
 export function writeTokens(
-  from: i32, storage: i32, k: usize, v: usize, count: usize, row: usize, mean: usize, page: usize,
+  kFrom: i32, vFrom: i32, storage: i32, k: usize, v: usize, count: usize, row: usize, mean: usize, page: usize,
   values: usize, scales: usize, pageKeys: usize, dim: usize, valueDim: usize, slot: usize,
 ): void {
-  const bytes = bytesOfFour(from) >> 2, value = row + (dim << 2);
+  const value = row + (dim << 2), kBytes = dim * (bytesOfFour(kFrom) >> 2), vBytes = valueDim * (bytesOfFour(vFrom) >> 2);
   values += page;
   scales += page;
   for (const end = slot + count; slot < end; slot++) {
-    widenRow(from, k, row, dim);
-    widenRow(from, v, value, valueDim);
+    widenRow(kFrom, k, row, dim);
+    widenRow(vFrom, v, value, valueDim);
     if (mean != 0) {
       for (let d: usize = 0; d < dim << 2; d += 4) f32.store(row + d, f32.load(row + d) - f32.load(mean + d));
     }
@@ -283,8 +284,8 @@ export function writeTokens(
     else if (storage == F16) writeToken<half>(row, value, page, values, scales, pageKeys, dim, valueDim, slot);
     else if (storage == BF16) writeToken<brain>(row, value, page, values, 0, pageKeys, dim, valueDim, slot);
     else writeToken<f32>(row, value, page, values, 0, pageKeys, dim, valueDim, slot);
-    k += dim * bytes;
-    v += valueDim * bytes;
+    k += kBytes;
+    v += vBytes;
   }
 }
 

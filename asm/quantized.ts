@@ -41,7 +41,10 @@ export function quantizeQuery(source: usize, step: usize, count: usize, target: 
 // @ts-ignore: decorator
 @inline
 function scaledWeights(row: usize, scales: usize, at: usize, bytes: usize): v128 {
-  const x = f32x4.mul(v128.load(row + at), v128.load(scales + at));
+  // Nor does a key that is not seen, whatever its scale.
+  const weights = v128.load(row + at), x = v128.and(
+    f32x4.mul(weights, v128.load(scales + at)), f32x4.ne(weights, f32x4.splat(0)),
+  );
   return at + 16 <= bytes ? x : v128.and(x, v128.load(FIRST_LANES + (bytes - min(at, bytes) << 2)));
 }
 
@@ -101,8 +104,13 @@ export function dotOneByte(
   k: usize, q: usize, factor: f32, shift: f32, scales: usize, row: usize, depth: usize, groups: usize,
 ): void {
   for (const end = row + (groups << 4); row < end; row += 16, scales += 16, k += depth << 2) {
+    let sum = f32x4.splat(0);
+    // 512 products of seven and fifteen bits fit 31 bits.
+    for (let d: usize = 0; d < depth; d += 512) {
+      sum = f32x4.add(sum, sumBytes(k + (d << 2), q + (d << 3), min<usize>(512, depth - d)));
+    }
     const scale = f32x4.mul(v128.load(scales), f32x4.splat(factor));
-    v128.store(row, f32x4.add(f32x4.mul(sumBytes(k, q, depth), scale), f32x4.splat(shift)));
+    v128.store(row, f32x4.add(f32x4.mul(sum, scale), f32x4.splat(shift)));
   }
 }
 
@@ -187,14 +195,18 @@ export function storeNibble(lane: usize, index: usize, x: i32): void {
   store<u32>(lane, (load<u32>(lane) & ~(15 << shift)) | (<u32>(x & 15) << shift));
 }
 
+// Numbers below have no inverse; they become 0.
+export const SMALLEST: f32 = 1.504632769052528e-36; // 2^-119
+
 // The scale of a group: its largest magnitude becomes -8, which has no positive twin.
 export function nibbleScale(x: usize, count: usize): f32 {
   let largest: f32 = 0;
   for (let at: usize = 0; at < count; at++) {
     const one = f32.load(x + (at << 2));
+    if (one != one) return one;
     if (abs(one) > abs(largest)) largest = one;
   }
-  return largest / -8;
+  return abs(largest) < SMALLEST ? 0 : largest / -8;
 }
 
 export function toNibble(x: f32, inverse: f32): i32 {

@@ -36,6 +36,18 @@ const cannot = "Cannot attend in a cascade";
 
 const optionNames = ["causal", "scale", "softcap", "sinks", "layout", "lse", "signal"];
 
+function checkPart(name: string, part: CascadePart): void {
+  if (part instanceof KvCache) return;
+  const { k, v } = Object(part) as { k: AnyTensor; v: AnyTensor };
+  for (const [which, tensor] of [["k", k], ["v", v]] as const) {
+    checkTensor(`${name}.${which}`, tensor, cannot);
+    if (tensor.shape.length === 4) continue;
+    throw new RangeError(
+      `${cannot}: \`${name}.${which}\` must have rank 4 as \`q\` has, got [${tensor.shape}]`,
+    );
+  }
+}
+
 /** A tensor `[B, H, N, D]` whose batches are rows behind one another: `[1, H, B * N, D]`. */
 function fold<Data extends TensorData>(q: Tensor<Data>): Tensor<Data> {
   const [B, H, N, D] = q.shape, [b, h, n, d] = q.strides ?? contiguousStrides(q.shape);
@@ -64,8 +76,8 @@ function fold<Data extends TensorData>(q: Tensor<Data>): Tensor<Data> {
 }
 
 /** What was folded, as it was: `[B, H, N, ...]` from contiguous `[1, H, B * N, ...]`. */
-function unfold<T extends AnyTensor>(result: T, batch: number): T {
-  const [, H, rows, ...rest] = result.shape, width = sizeOf(rest), N = rows / batch;
+function unfold<T extends AnyTensor>(result: T, batch: number, N: number): T {
+  const [, H, rows, ...rest] = result.shape, width = sizeOf(rest);
   const strides = [N * width, rows * width, width, ...rest.map(() => 1)];
   return { ...result, shape: [batch, H, N, ...rest], strides };
 }
@@ -101,29 +113,39 @@ export async function runCascade<Data extends TensorData>(
   const { causal, lse, layout = "bhnd", sinks, ...common } = options;
   checkLayoutName(layout, cannot);
   checkTensor("q", q, cannot);
+  checkPart("prefix", prefix);
+  checkPart("suffix", suffix);
   if (q.shape.length !== 4) {
     throw new RangeError(`${cannot}: \`q\` must have rank 4, [B, H, N, D], got [${q.shape}]`);
   }
   const arrange = layout === "bnhd" ? swapAxes : <T>(same: T) => same;
   const arrangePart = (part: CascadePart): CascadePart =>
     part instanceof KvCache ? part : { k: arrange(part.k), v: arrange(part.v) };
-  const queries = arrange(q), batch = queries.shape[0];
-  // A sink is seen once: with the prefix.
-  const shared = await attendTo(engine, fold(queries), arrangePart(prefix), { ...common, sinks });
-  const own = await attendTo(engine, queries, arrangePart(suffix), { ...common, causal });
-  const parts = [
-    { out: unfold(shared.out, batch), lse: unfold(shared.lse as AnyTensor, batch) },
-    own,
-  ];
-  const merged = await engine.mergeAttention(
-    parts.map(({ out, lse }) => ({ out: arrange(out), lse })) as (typeof own)[],
-    { layout },
-  );
-  if (isGpuBuffer(q.data)) {
-    for (const { out, lse } of [shared, own]) {
-      (out.data as GPUBuffer).destroy();
-      (lse.data as GPUBuffer).destroy();
-    }
+  const queries = arrange(q), [batch, , rows] = queries.shape;
+  const made: AttentionResultWithLse<Data>[] = [];
+  try {
+    // A sink is seen once: with the prefix.
+    const shared = await attendTo(engine, fold(queries), arrangePart(prefix), { ...common, sinks });
+    made.push(shared);
+    const own = await attendTo(engine, queries, arrangePart(suffix), { ...common, causal });
+    made.push(own);
+    const parts = [
+      { out: unfold(shared.out, batch, rows), lse: unfold(shared.lse as AnyTensor, batch, rows) },
+      own,
+    ];
+    const merged = await engine.mergeAttention(
+      parts.map(({ out, lse }) => ({ out: arrange(out), lse })) as (typeof own)[],
+      { layout },
+    );
+    if (lse) return merged;
+    discard(merged.lse);
+    return { out: merged.out };
+  } finally {
+    for (const { out, lse } of made) [out, lse].forEach(discard);
   }
-  return lse ? merged : { out: merged.out };
+}
+
+/** Frees a result of ours, where that does not happen by itself. */
+function discard({ data }: AnyTensor): void {
+  if (isGpuBuffer(data)) data.destroy();
 }

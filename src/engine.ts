@@ -192,9 +192,6 @@ const cannot = "Cannot create an engine";
 const known = ["backend", "threads", "module", "maxMemoryBytes", "device", "gpu"];
 
 function checkEngineOptions(options: EngineOptions): void {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`${cannot}: options must be an object, got ${options}`);
-  }
   checkKeys(options, known, cannot);
   const { backend = "auto", threads = "auto", module, maxMemoryBytes, device, gpu } = options;
   if (!["auto", "wasm", "webgpu"].includes(backend)) {
@@ -318,7 +315,7 @@ class BackendEngine implements Engine {
     options?: AttentionOptions,
   ): Promise<AttentionResultWithLse<Data>> {
     const result = k instanceof KvCache
-      ? k.attend(q, v as CacheAttentionOptions)
+      ? k.attend(q, (v ?? options) as CacheAttentionOptions)
       : runAttention(this.#backend, q, k, v as AnyTensor, options);
     return result as Promise<AttentionResultWithLse<Data>>;
   }

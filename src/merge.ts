@@ -31,7 +31,7 @@ export interface MergeOptions {
 /** `lse` as `[B, Hq, Nq, 1]`. */
 function asColumn(lse: AnyTensor): AnyTensor {
   const { shape, strides = contiguousStrides(shape) } = lse;
-  return { ...lse, dtype: "f32", shape: [...shape, 1], strides: [...strides, 1] };
+  return { ...lse, dtype: "f32", shape: [...shape, 1], strides: [...Array.from(strides), 1] };
 }
 
 /** Checks one part against the first. */

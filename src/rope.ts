@@ -7,7 +7,7 @@
 
 import type { Backend } from "./backend.ts";
 import type { Layout } from "./options.ts";
-import { type AnyTensor, type AnyView, viewOf } from "./tensor.ts";
+import { type AnyTensor, type AnyView, mayOverlap, viewOf } from "./tensor.ts";
 import { checkTensor, sharesElements } from "./validate/tensors.ts";
 import { checkKeys, checkLayoutName, checkOneOf, kindOf } from "./validate/words.ts";
 
@@ -117,11 +117,16 @@ function scaleFrequencies(
   const blend = (plain: number, fast: number) => plain * (fast + (1 - fast) / factor);
   if (type === "llama3") {
     const { lowFrequencyFactor: low = 1, highFrequencyFactor: high = 4 } = scaling;
+    checkNumber("scaling.lowFrequencyFactor", low, 0);
+    checkNumber("scaling.highFrequencyFactor", high, low);
     return scaled((plain) =>
       blend(plain, clamp01((turnsIn(originalLength, plain) - low) / (high - low)))
     );
   }
   const { betaFast = 32, betaSlow = 1, attentionFactor = 0.1 * Math.log(factor) + 1 } = scaling;
+  checkNumber("scaling.betaSlow", betaSlow, 0);
+  checkNumber("scaling.betaFast", betaFast, betaSlow);
+  checkNumber("scaling.attentionFactor", attentionFactor, 0);
   /** The pair that makes so many turns. */
   const pairOf = (turns: number) =>
     pairs * Math.log(originalLength / (turns * 2 * Math.PI)) / Math.log(theta);
@@ -186,6 +191,9 @@ export function planRotation(
       }]`,
     );
   }
+  if (views.length > 1 && mayOverlap(views[0], views[1])) {
+    throw new RangeError(`${cannot}: \`q\` and \`k\` share elements, which would be turned twice`);
+  }
   const { dims = dim } = options;
   if (!(Number.isSafeInteger(dims) && dims >= 2 && dims <= dim && dims % 2 === 0)) {
     throw new RangeError(
@@ -196,9 +204,12 @@ export function planRotation(
   const positions = positionsOf(options.positions, batch, rows);
   const table = new Float32Array(positions.length * dims);
   let at = 0;
+  const fastest = Math.max(...frequencies);
   for (const position of positions) {
-    if (!Number.isFinite(position)) {
-      throw new RangeError(`${cannot}: \`positions\` must be numbers, got ${kindOf(position)}`);
+    if (!Number.isFinite(position * fastest)) {
+      throw new RangeError(
+        `${cannot}: \`positions\` must be finite, and angles too, got ${kindOf(position)}`,
+      );
     }
     for (const frequency of frequencies) {
       table[at++] = length * Math.cos(position * frequency);

@@ -15,7 +15,7 @@ import type { Backend } from "../backend.ts";
 import type { TensorData } from "../dtype.ts";
 import type { AttentionOptions, Layout } from "../options.ts";
 import { type AttentionPlan, planCached } from "../plan.ts";
-import type { AnyTensor, Tensor } from "../tensor.ts";
+import { type AnyTensor, type AnyView, isOnHost, type Tensor } from "../tensor.ts";
 import { checkCacheOptions, checkCount, checkSequence, checkTokens } from "../validate/cache.ts";
 import { decodeCache, encodeCache } from "./format.ts";
 import { Sequences } from "./sequences.ts";
@@ -115,21 +115,24 @@ export class KvCache implements Disposable {
   /**
    * Appends tokens to every sequence.
    *
-   * @param k Keys, `[B, Hkv, n, D]`, f32, f16 or bf16.
-   * @param v Values, `[B, Hkv, n, Dv]`.
+   * @param keys `[B, Hkv, n, D]`, f32, f16 or bf16.
+   * @param values `[B, Hkv, n, Dv]`, likewise.
    * @throws {RangeError} When shapes do not fit, or a sequence, the pool or the memory is full; the
    * cache is as it was then.
    */
-  append(k: AnyTensor, v: AnyTensor, options: AppendOptions = {}): void {
+  append(keys: AnyTensor, values: AnyTensor, options: AppendOptions = {}): void {
     this.#beginChange("append");
-    const tokens = checkTokens(k, v, this.options, options);
+    const tokens = checkTokens(keys, values, this.options, options);
     this.#backend.checkReadable?.("Cannot append", [tokens.k, tokens.v]);
-    this.#checkCapacity(tokens.counts);
+    this.#checkCapacity("append", tokens.counts.map((count, at) => this.lengths[at] + count));
+    // Arrays of the engine's own memory are made anew where it grows.
+    const follow = (view: AnyView) => isOnHost(view) ? this.#backend.follow(view) : () => view;
+    const [kNow, vNow] = [follow(tokens.k), follow(tokens.v)];
     this.#sequences.reserve(tokens.counts);
-    const before = this.lengths;
+    const before = this.lengths, k = kNow(), v = vNow();
     try {
       for (const [batch, to] of tokens.counts.entries()) {
-        if (to > 0) this.#sequences.write(batch, { k: tokens.k, v: tokens.v, batch, from: 0, to });
+        if (to > 0) this.#sequences.write(batch, { k, v, batch, from: 0, to });
       }
       this.#store.settle?.();
     } catch (error) {
@@ -188,13 +191,14 @@ export class KvCache implements Disposable {
    *
    * @param sequence Which; all by default.
    */
-  evict({ keepFirst, keepLast }: Kept, sequence?: number): void {
+  evict(kept: Kept, sequence?: number): void {
     this.#beginChange("evict");
+    const { keepFirst, keepLast } = Object(kept) as Kept;
     checkCount("keepFirst", keepFirst);
     checkCount("keepLast", keepLast);
     if (sequence !== undefined) this.#check(sequence);
     const all = sequence === undefined ? [...this.lengths.keys()] : [sequence];
-    for (const at of all) this.#sequences.evict(at, keepFirst, keepLast);
+    this.#sequences.evict(all, keepFirst, keepLast);
   }
 
   /** All sequences as bytes, with a header that says what they are, and a checksum. */
@@ -216,9 +220,9 @@ export class KvCache implements Disposable {
   load(bytes: Uint8Array): void {
     this.#beginChange("load");
     const saved = decodeCache(bytes, this.#store, this.options.batch);
-    this.#checkCapacity(saved.lengths.map((length, at) => length - this.lengths[at]));
-    for (const [at, length] of saved.lengths.entries()) {
-      const pages = this.#sequences.replace(at, length);
+    this.#checkCapacity("load", saved.lengths);
+    this.#sequences.replace(saved.lengths);
+    for (const [at, pages] of this.#sequences.pages.entries()) {
       for (const [index, page] of pages.entries()) {
         this.#store.restore(page, saved.pageOf(at, index));
       }
@@ -266,7 +270,13 @@ export class KvCache implements Disposable {
     q: Tensor<Data>,
     options: CacheAttentionOptions = {},
   ): AttentionResult<Data> {
-    return runPlanSync(this.#backend, this.#plan(q, options), q, options);
+    const plan = this.#plan(q, options);
+    this.#running++;
+    try {
+      return runPlanSync(this.#backend, plan, q, options);
+    } finally {
+      this.#running--;
+    }
   }
 
   #plan(q: AnyTensor, options: CacheAttentionOptions): AttentionPlan {
@@ -275,12 +285,12 @@ export class KvCache implements Disposable {
     return planCached(q, paged, this.lengths, options);
   }
 
-  #checkCapacity(counts: readonly number[]): void {
-    const full = counts.findIndex((count, at) => this.lengths[at] + count > this.#capacity);
+  #checkCapacity(doing: string, lengths: readonly number[]): void {
+    const full = lengths.findIndex((length) => length > this.#capacity);
     if (full < 0) return;
     throw new RangeError(
-      `Cannot append: sequence ${full} has ${this.lengths[full]} tokens and would have ` +
-        `${this.lengths[full] + counts[full]}, \`capacity\` is ${this.#capacity}`,
+      `Cannot ${doing}: sequence ${full} has ${this.lengths[full]} tokens and would have ` +
+        `${lengths[full]}, \`capacity\` is ${this.#capacity}`,
     );
   }
 

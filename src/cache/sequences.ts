@@ -49,9 +49,15 @@ export class Sequences {
   reserve(counts: readonly number[]): void {
     const needed = counts.reduce((sum, count, at) => sum + this.#newPages(at, count), 0) +
       this.#copies(counts);
+    const taken = this.#take("append", needed);
+    for (const [at, count] of counts.entries()) this.#grow(this.#sequences[at], count, taken);
+  }
+
+  /** Takes so many pages, or none. */
+  #take(doing: string, needed: number): Page[] {
     if (this.pageCount + needed > this.#mostPages) {
       throw new RangeError(
-        `Cannot append: ${needed} more pages are needed, ` +
+        `Cannot ${doing}: ${needed} more pages are needed, ` +
           `${this.#mostPages - this.pageCount} of ${this.#mostPages} are free`,
       );
     }
@@ -62,7 +68,7 @@ export class Sequences {
       for (const page of taken) this.#store.give(page);
       throw error;
     }
-    for (const [at, count] of counts.entries()) this.#grow(this.#sequences[at], count, taken);
+    return taken;
   }
 
   /** Writes tokens behind those of a sequence; there must be room. */
@@ -105,19 +111,38 @@ export class Sequences {
     target.length = length;
   }
 
-  /** Keeps the first and the last tokens of a sequence; those in between are forgotten. */
-  evict(at: number, keepFirst: number, keepLast: number): void {
-    const sequence = this.#sequences[at], { pageSize } = this.#store.layout;
-    const skipped = sequence.length - keepFirst - keepLast;
-    if (skipped <= 0) return;
-    // Whole pages between the two leave without a copy.
+  /**
+   * Keeps the first and the last tokens of some sequences; those in between are forgotten. Takes what that
+   * needs before anything changes.
+   */
+  evict(which: readonly number[], keepFirst: number, keepLast: number): void {
+    const cuts = which.map((at) => this.#cutOf(this.#sequences[at], keepFirst, keepLast));
+    const taken = this.#take("evict", cuts.reduce((sum, { needed }) => sum + needed, 0));
+    for (const [index, at] of which.entries()) {
+      const sequence = this.#sequences[at], { firstFree, gone, rest } = cuts[index];
+      if (gone + rest === 0) continue;
+      for (const page of sequence.pages.splice(firstFree, gone)) this.#release(page);
+      sequence.length -= gone * this.#store.layout.pageSize;
+      if (rest > 0) this.#moveDown(sequence, keepFirst, rest, taken);
+      this.truncate(at, keepFirst + keepLast);
+    }
+    for (const page of taken) this.#store.give(page);
+  }
+
+  /** Which pages leave whole, by how many tokens the rest moves, and how many pages that takes. */
+  #cutOf({ pages, length }: Sequence, keepFirst: number, keepLast: number) {
+    const { pageSize } = this.#store.layout;
+    const skipped = Math.max(0, length - keepFirst - keepLast);
     const firstFree = Math.ceil(keepFirst / pageSize);
-    const whole = Math.max(0, Math.floor((keepFirst + skipped) / pageSize) - firstFree);
-    const [gone, rest] = [whole, skipped - whole * pageSize];
-    for (const page of sequence.pages.splice(firstFree, gone)) this.#release(page);
-    sequence.length -= gone * pageSize;
-    if (rest > 0) this.#moveDown(sequence, keepFirst, rest);
-    this.truncate(at, keepFirst + keepLast);
+    const gone = Math.max(0, Math.floor((keepFirst + skipped) / pageSize) - firstFree);
+    const rest = skipped - gone * pageSize, kept = pages.toSpliced(firstFree, gone);
+    if (rest === 0) return { firstFree, gone, rest, needed: 0 };
+    const [first, last] = movedPages(keepFirst, rest, length - gone * pageSize, pageSize);
+    const copies = kept.slice(first, last).filter((page) => this.#owners.get(page)! > 1);
+    const free = pages.slice(firstFree, firstFree + gone)
+      .filter((page) => this.#owners.get(page) === 1);
+    // What leaves can be taken again.
+    return { firstFree, gone, rest, needed: Math.max(0, copies.length - free.length) };
   }
 
   /** Frees all pages. */
@@ -125,12 +150,19 @@ export class Sequences {
     for (const at of this.#sequences.keys()) this.truncate(at, 0);
   }
 
-  /** Takes so many empty pages for a sequence of this length, in place of those that it has. */
-  replace(at: number, length: number): readonly Page[] {
-    this.truncate(at, 0);
-    this.reserve(this.#sequences.map((_, index) => index === at ? length : 0));
-    this.#sequences[at].length = length;
-    return this.#sequences[at].pages;
+  /** Replaces all sequences by empty pages for so many tokens each, or changes nothing. */
+  replace(lengths: readonly number[]): void {
+    const needed = lengths.reduce((sum, length) => sum + this.#pagesFor(length), 0);
+    const more = this.#take("load", Math.max(0, needed - this.pageCount));
+    this.clear();
+    for (const page of more) this.#store.give(page);
+    // As many as were given back, so that there is nothing that could fail.
+    this.reserve(lengths);
+    for (const [at, length] of lengths.entries()) this.#sequences[at].length = length;
+  }
+
+  #pagesFor(tokens: number): number {
+    return Math.ceil(tokens / this.#store.layout.pageSize);
   }
 
   /** Pages that so many more tokens need. */
@@ -170,29 +202,22 @@ export class Sequences {
   }
 
   /** Replaces a shared page by a copy. */
-  #own(sequence: Sequence, index: number, taken: Page[] = []): void {
+  #own(sequence: Sequence, index: number, taken: Page[]): void {
     const shared = sequence.pages[index];
     if (this.#owners.get(shared) === 1) return;
-    const page = taken.pop() ?? this.#takeOne();
+    // Where none was taken before, one has just been given back.
+    const page = taken.pop() ?? this.#store.take();
     this.#store.copyPage(shared, page);
     this.#owners.set(page, 1);
     sequence.pages[index] = page;
     this.#release(shared);
   }
 
-  #takeOne(): Page {
-    if (this.pageCount < this.#mostPages) return this.#store.take();
-    throw new RangeError(
-      `Cannot evict: a shared page has to be copied, and all ${this.#mostPages} pages are taken`,
-    );
-  }
-
   /** Moves the tokens from `to + by` on to `to` and behind. */
-  #moveDown(sequence: Sequence, to: number, by: number): void {
+  #moveDown(sequence: Sequence, to: number, by: number, taken: Page[]): void {
     const { pageSize } = this.#store.layout;
-    const first = Math.floor(to / pageSize), last = Math.ceil((sequence.length - by) / pageSize);
-    // All copies are made before anything is moved: so that what cannot be had changes nothing.
-    for (let index = first; index < last; index++) this.#own(sequence, index);
+    const [first, last] = movedPages(to, by, sequence.length, pageSize);
+    for (let index = first; index < last; index++) this.#own(sequence, index, taken);
     for (let at = to; at + by < sequence.length;) {
       const source = at + by, slot = at % pageSize, from = source % pageSize;
       const count = Math.min(pageSize - slot, pageSize - from, sequence.length - source);
@@ -210,4 +235,9 @@ export class Sequences {
       this.#store.give(page);
     }
   }
+}
+
+/** The pages that are written to where the tokens from `to + by` on move to `to`. */
+function movedPages(to: number, by: number, length: number, pageSize: number): [number, number] {
+  return [Math.floor(to / pageSize), Math.ceil((length - by) / pageSize)];
 }

@@ -45,7 +45,7 @@ export interface PageStore {
   /** How pages are laid out: bytes of one format cannot be read as another's. */
   readonly format: number;
   /**
-   * Takes a page; what it holds is undefined.
+   * Takes a page of zeros.
    *
    * @throws {RangeError} When there is no memory; nothing has changed then.
    */

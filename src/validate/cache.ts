@@ -44,10 +44,7 @@ function checkSize(name: string, value: unknown): void {
 
 /** Checks the options of a cache. */
 export function checkCacheOptions(options: unknown): CacheSizes {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`${cannotMake}: options must be an object, got ${kindOf(options)}`);
-  }
-  checkKeys(options, optionNames, cannotMake);
+  checkKeys(options as object, optionNames, cannotMake);
   const { batch = 1, kvHeads, headDim, valueDim = headDim, dtype = "f32", ...rest } =
     options as KvCacheOptions;
   const { capacity, pageSize = usualPageSize, pages, smoothKeys = false } = rest;

@@ -9,10 +9,7 @@ import { cannot, checkKeys, checkLayoutName, checkOneOf, isWhole, kindOf } from 
 
 /** Checks the options by themselves: names and kinds. */
 export function checkOptions(options: unknown): asserts options is AttentionOptions {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`${cannot}: options must be an object, got ${kindOf(options)}`);
-  }
-  checkKeys(options, optionNames, cannot);
+  checkKeys(options as object, optionNames, cannot);
   const given = options as Record<keyof AttentionOptions, unknown>;
   checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"]);
   checkLayoutName(given.layout);

@@ -26,6 +26,9 @@ export function isExtent(value: unknown): value is number {
 
 /** Checks that `value` is an object whose keys are all known. */
 export function checkKeys(value: object, known: readonly string[], doing: string): void {
+  if (typeof value !== "object" || value === null) {
+    throw new TypeError(`${doing}: options must be an object, got ${kindOf(value)}`);
+  }
   for (const key of Object.keys(value)) {
     if (known.includes(key)) continue;
     throw new TypeError(`${doing}: unknown option \`${key}\`, known are ${known.join(", ")}`);

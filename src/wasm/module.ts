@@ -43,7 +43,8 @@ export interface Kernels {
     count: number,
   ): void;
   writeTokens(
-    from: number,
+    kFrom: number,
+    vFrom: number,
     storage: number,
     k: number,
     v: number,

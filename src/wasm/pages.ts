@@ -90,7 +90,9 @@ export class WasmPages implements PageStore {
   }
 
   take(): Page {
-    const page = this.#idle.pop() ?? this.#arena.allocate(this.bytesPerPage);
+    const used = this.#idle.pop(), page = used ?? this.#arena.allocateZeroed(this.bytesPerPage);
+    // What was somebody's must not be saved as somebody else's.
+    if (used !== undefined) this.#bytesOf(used).fill(0);
     this.#taken.add(page);
     return page;
   }
@@ -141,8 +143,7 @@ export class WasmPages implements PageStore {
       for (let head = 0; head < kvHeads; head++) {
         const [kAt, vAt] = this.#stage([k, v] as View[], batch, head, first, count, staged);
         this.#kernels.writeTokens(
-          storageOf[k.dtype],
-          cacheStorageOf[dtype],
+          ...[storageOf[k.dtype], storageOf[v.dtype], cacheStorageOf[dtype]] as const,
           ...[kAt, vAt, count, row, this.meanAt(page, head)] as const,
           this.#blockAt(page, head, slot),
           ...[values, scales, tokens, headDim, valueDim, inBlock] as const,

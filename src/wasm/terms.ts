@@ -132,7 +132,7 @@ export function stageBias(
   at: number,
 ): BiasPlace {
   const view = plan.bias!, data = terms.bias();
-  checkAttached(data);
+  if (plan.keys > 0) checkAttached(data);
   const { keys } = plan.segments[run.segment];
   const rows = biasRows(plan, run.to - run.from, keys), step = view.strides[3];
   const memory = new Float32Array(arena.memory.buffer);
@@ -155,7 +155,7 @@ export function stageMask(
   at: number,
 ): MaskPlace {
   const view = { ...plan.mask!, data: terms.mask() };
-  checkAttached(view.data);
+  if (plan.keys > 0) checkAttached(view.data);
   const { keys } = plan.segments[run.segment];
   const rows = maskRows(plan, run.to - run.from, keys);
   const memory = new Uint8Array(arena.memory.buffer);

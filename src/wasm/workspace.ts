@@ -95,7 +95,7 @@ export function scratchBytes(plan: AttentionPlan, { tiles: { rows, keys } }: Cut
 function pagedBytes({ paged, dim, valueDim }: AttentionPlan, keys: number): number {
   if (paged === null) return 0;
   const { dtype } = paged.store.layout;
-  const wide = dtype === "f32" ? 0 : keys * (dim + roundUp(valueDim, 4)) * 4;
+  const wide = keys * ((dtype === "f32" ? 0 : dim) + roundUp(valueDim, 4)) * 4;
   // Scores, weights and scratch of a row, and queries four times each.
   const row = roundUp(keys, 16) * 20 + 128;
   return roundUp(wide, 16) + row + (dtype.startsWith("int") ? 8 : 1) * (roundUp(dim, 8) * 16 + 16);

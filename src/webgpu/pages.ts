@@ -75,7 +75,8 @@ export class WebGpuPages implements PageStore {
   take(): Page {
     this.open();
     if (this.#idle.length === 0 && this.#made === this.#room) this.#grow();
-    const page = this.#idle.pop() ?? this.#made++;
+    const used = this.#idle.pop(), page = used ?? this.#made++;
+    if (used !== undefined) this.#clear(used);
     this.#taken.add(page);
     return page;
   }
@@ -271,13 +272,23 @@ export class WebGpuPages implements PageStore {
     }
     this.settle();
     const wanted = Math.max(2 * this.#room, Math.ceil(firstBytes / this.bytesPerPage));
-    this.#room = Math.min(this.#mostPages, wanted);
+    const room = Math.min(this.#mostPages, wanted);
     this.#guard(() => {
       const pools = [this.keys, this.values];
-      const old = pools.map((pool) => pool.grow(this.#room, this.#record()));
+      const old = pools.map((pool) => pool.grow(room, this.#record()));
       this.#submit();
       for (const buffer of old) buffer?.destroy();
     });
+    this.#room = room;
+  }
+
+  /** A page that was somebody's holds nothing of theirs. */
+  #clear(page: Page): void {
+    this.#writeFirst();
+    for (const { buffer, pageBytes } of [this.keys, this.values]) {
+      this.#record().clearBuffer(buffer, page * pageBytes, pageBytes);
+    }
+    this.#submit();
   }
 
   /** Copies within a pool: a buffer cannot be copied to itself. */

@@ -115,7 +115,7 @@ contract("rope() refuses what does not fit, before anything is turned", async (e
   await refused(numbers([2, 4, 8], 1), {}, RangeError, "`k` must have B, N and D as `q` has");
   await refused(null, { dims: 3 }, RangeError, "`dims` must be even and from 2 to D = 8, got 3");
   await refused(null, { positions: [1, 2] }, RangeError, "`positions` must be a number, or 3 of");
-  await refused(null, { positions: [1, 2, NaN] }, RangeError, "`positions` must be numbers");
+  await refused(null, { positions: [1, 2, NaN] }, RangeError, "`positions` must be finite");
   await refused(null, { style: "gptj" }, TypeError, "`style` must be one of");
   await refused(null, { scaling: { type: "x" } }, TypeError, "`scaling.type` must be one of");
   await refused(null, { scaling: { type: "linear" } }, RangeError, "`scaling.factor` must be");

@@ -41,15 +41,16 @@ function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
 async function assertAttends(
   model: CacheModel,
   cache: KvCache,
-  { queries, group }: Step & { do: "attend" },
+  step: Step & { do: "attend" },
 ): Promise<void> {
-  const { problem, q } = model.problem(queries, group), { lengths } = model;
-  const ours = await cache.attend(q, { causal: true, lse: true });
+  const { problem, q } = model.problem(step.queries, step.group), { lengths } = model;
+  const options = model.options(step);
+  const ours = await cache.attend(q, { ...options, lse: true });
   const { k, v } = inputsOf(problem);
   const exact = referenceAttention(q, k, v, {
-    causal: true,
+    ...options,
     kvLengths: lengths,
-    offset: lengths.map((length) => length - queries),
+    offset: lengths.map((length) => length - step.queries),
   });
   const limit = tolerance[model.sizes.dtype];
   assert(largestDifference(ours.out.data, exact.out.data) <= limit, "out");
@@ -75,7 +76,8 @@ async function runProgram(
     const most = model.lengths.reduce((sum, length) => sum + Math.ceil(length / pageSize), 0);
     assert(cache.pages <= most, `${cache.pages} pages`);
   }
-  await assertAttends(model, cache, { do: "attend", queries: 1, group: 1 });
+  const last = { do: "attend", queries: 1, group: 1, terms: ["causal"], left: null } as const;
+  await assertAttends(model, cache, last);
   cache.free();
 }
 

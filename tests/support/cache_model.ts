@@ -6,8 +6,14 @@
  */
 
 import fc from "fast-check";
-import type { CacheDType, KvCache, KvCacheOptions, Tensor } from "@flashtile/attention";
-import type { Problem } from "./problem.ts";
+import {
+  alibiSlopes,
+  type CacheDType,
+  type KvCache,
+  type KvCacheOptions,
+  type Tensor,
+} from "@flashtile/attention";
+import type { Meaning, Problem } from "./problem.ts";
 import { normals, type Random, seeded } from "./random.ts";
 
 /** A token: its keys and values, head after head. */
@@ -27,6 +33,11 @@ export interface CacheSizes {
   readonly smoothKeys: boolean;
 }
 
+/** What attention to a cache is asked beside. */
+const terms = ["causal", "window", "mask", "bias", "alibi", "softcap", "sinks"] as const;
+
+type Term = typeof terms[number];
+
 /** One step of a program. */
 export type Step =
   | { readonly do: "append"; readonly tokens: number; readonly lengths: readonly number[] }
@@ -39,7 +50,13 @@ export type Step =
     readonly first: number;
     readonly last: number;
   }
-  | { readonly do: "attend"; readonly queries: number; readonly group: number }
+  | {
+    readonly do: "attend";
+    readonly queries: number;
+    readonly group: number;
+    readonly terms: readonly Term[];
+    readonly left: number | null;
+  }
   | { readonly do: "reload" };
 
 /** A cache's options from its sizes. */
@@ -106,6 +123,8 @@ export function steps(batch: number): fc.Arbitrary<Step[]> {
         do: fc.constant("attend" as const),
         queries: fc.constantFrom(1, 1, 2, 3, 5, 9),
         group: fc.constantFrom(1, 1, 2, 3, 8),
+        terms: fc.oneof(fc.constant(["causal" as const]), fc.subarray([...terms])),
+        left: fc.option(fc.integer({ min: 0, max: 60 })),
       }),
     },
     { weight: 1, arbitrary: fc.constant({ do: "reload" as const }) },
@@ -171,6 +190,26 @@ export class CacheModel {
         this.#sequences[b].push({ k: rows(k, headDim), v: rows(v, valueDim) });
       }
     }
+  }
+
+  /** The options of a step, for so many query heads and the tokens that are there. */
+  options({ queries, group, terms, left }: Step & { do: "attend" }): Meaning {
+    const { kvHeads } = this.sizes, heads = kvHeads * group, keys = Math.max(0, ...this.lengths);
+    const has = (term: Term) => terms.includes(term);
+    const numbers = (shape: readonly number[]): Tensor => ({
+      data: normals(shape.reduce((size, extent) => size * extent, 1), this.#random),
+      shape,
+    });
+    const mask = Uint8Array.from({ length: queries * keys }, () => Number(this.#random() < 0.7));
+    return {
+      causal: has("causal"),
+      ...(has("window") && { window: [left, 2] as const }),
+      ...(has("mask") && { mask: { data: mask, shape: [queries, keys] } }),
+      ...(has("bias") && { bias: numbers([heads, 1, keys]) }),
+      ...(has("alibi") && { alibi: alibiSlopes(heads) }),
+      ...(has("softcap") && { softcap: 5 }),
+      ...(has("sinks") && { sinks: numbers([heads]) }),
+    };
   }
 
   /** Queries, and all that the cache holds as dense tensors, shorter sequences padded with NaN. */

@@ -11,7 +11,7 @@ type Refused = [what: string, options: unknown, error: ErrorClass, message: stri
 
 const refused: Refused[] = [
   ["null", null, TypeError, "options must be an object, got null"],
-  ["a string", "wasm", TypeError, "options must be an object, got wasm"],
+  ["a string", "wasm", TypeError, 'options must be an object, got "wasm"'],
   [
     "an unknown option",
     { backends: "wasm" },
