@@ -91,7 +91,7 @@ export function splat(source: usize, step: usize, count: usize, factor: f32, is1
 export function queryFactor(q: usize, dim: usize): f32 {
   let largest: f32 = 0;
   for (let d: usize = 0; d < dim; d++) largest = max(largest, abs(f32.load(q + (d << 5))));
-  return largest < 1.152921504606847e18 ? 1.099511627776e12 : 9.5367431640625e-7; // 2^60, 2^40, 2^-20
+  return largest < 1.152921504606847e18 ? 1.099511627776e12 : 6.103515625e-5; // 2^60, 2^40, 2^-14
 }
 
 export const HALF_WEIGHT: f32 = 1.2676506002282294e30; // 2^100

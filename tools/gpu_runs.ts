@@ -65,9 +65,10 @@ export function gpuRuns(folder: string): TestRun[] {
   const bundles = (some: readonly string[]) =>
     some.flatMap((suite) => filesOf(join(bundleForNode(folder), suite), ".test.mjs"));
   const pattern = [`--test-name-pattern=${names}`];
-  const runs: Pick<TestRun, "name" | "tests">[] = [
+  const runs: Pick<TestRun, "name" | "tests" | "mayAbortAtExit">[] = [
     {
       name: "Deno, WebGPU",
+      mayAbortAtExit: true,
       tests: (report) => ({
         ...denoTests(report, paths(suites), [
           "--allow-env=FLASHTILE_REQUIRE_GPU",

@@ -26,6 +26,12 @@ export interface TestRun {
   readonly name: string;
   /** Seconds after which it has failed; no end by default. */
   readonly patience?: number;
+  /**
+   * Whether the process may abort once its tests are over and reported. Debian's Vulkan frees what
+   * belongs to a thread a second time where one ends while the process exits: some runs in ten, with
+   * whatever was computed. Only for runners that write their report as the last thing they do.
+   */
+  readonly mayAbortAtExit?: boolean;
   /** Regular expression for the names of its tests; all tests by default. */
   readonly names?: string;
   /** How to run the tests. Installs what is missing, and throws where that is not to be had. */

@@ -1,8 +1,17 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import type { Engine, KvCache, KvCacheOptions, Tensor } from "@flashtile/attention";
+import type {
+  CacheDType,
+  Engine,
+  HostTensor,
+  KvCache,
+  KvCacheOptions,
+  Tensor,
+} from "@flashtile/attention";
+import { cacheDTypes } from "../../src/cache/store.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused } from "../support/errors.ts";
 import { normals, seeded } from "../support/random.ts";
+import { numbersIn, stored } from "../support/storage.ts";
 import { backends, contract, withEngine } from "./backends.ts";
 
 const needs = "kvCache";
@@ -242,24 +251,28 @@ contract("many queries see a cache as they see the same keys in arrays", async (
 contract("a KV cache gives the same bits for any number of threads", async (engine, { name }) => {
   if (name !== "wasm, 2 threads" && name !== "wasm, 3 threads") return;
   const one = backends.find((backend) => backend.name === "auto")!;
-  const run = (engine: Engine, dtype: KvCacheOptions["dtype"], rows: number) => {
-    const cache = engine.kvCache({ ...sizes, dtype });
-    for (let part = 0; part < 5; part++) {
-      const { k, v } = tokens(1000, part);
-      cache.append(k, v);
-    }
-    return cache.attend(queries(rows, 8), { causal: true, lse: true });
+  // So much that threads take part with one query too, in parts of the keys.
+  const large = { ...sizes, headDim: 64, valueDim: 36 };
+  const q = (rows: number): Tensor => ({
+    data: normals(2 * 2 * rows * 64, seeded(8)),
+    shape: [2, 2, rows, 64],
+  });
+  const parts = Array.from({ length: 5 }, (_, part) => tokens(1000, part, large));
+  const run = (engine: Engine, dtype: CacheDType, rows: number) => {
+    const cache = engine.kvCache({ ...large, dtype });
+    for (const { k, v } of parts) cache.append(k, v);
+    return cache.attend(q(rows), { causal: true, lse: true });
   };
   await withEngine(one, async (single) => {
-    for (const dtype of ["f32", "bf16", "int8"] as const) {
-      for (const rows of [1, 40]) {
+    for (const dtype of cacheDTypes) {
+      for (const rows of [1, 3, 40]) {
         const [a, b] = [await run(engine, dtype, rows), await run(single, dtype, rows)];
         assertSameBits(a.out.data, b.out.data, `${dtype}, ${rows} rows`);
         assertSameBits(a.lse.data, b.lse.data, `${dtype}, ${rows} rows`);
       }
     }
   }, { threads: 1 });
-}, { needs });
+}, { needs: "int4Cache" });
 
 /** Numbers as a storage of integers has them: groups of one scale, `to` of each rounded. */
 function inGroups(data: Float32Array, size: number, to: (group: Float32Array) => void) {
@@ -362,3 +375,106 @@ contract("a cache on the CPU says what it cannot read", async (engine) => {
   );
   assertSameBits(await answers(cache), before);
 }, { needs: "linearMemory" });
+
+contract("a call that a cache refuses leaves it as it was", async (engine) => {
+  const small = filled(engine, 16, { pages: 3 }), saved = await filled(engine, 32).save();
+  const before = await answers(small);
+  assertThrows(() => small.load(saved), RangeError, "Cannot load: 2 more pages are needed");
+  assertEquals(small.lengths, [16, 16]);
+  assertSameBits(await answers(small), before);
+  const bounded = filled(engine, 3, { capacity: 20 });
+  assertThrows(() => bounded.load(saved), RangeError, "Cannot load: sequence 0 has 3 tokens");
+  const two = engine.kvCache({ ...sizes, pages: 4 }), { k, v } = tokens(64, 1);
+  two.append(k, v, { lengths: [64, 0] });
+  two.fork(0, 1);
+  const both = await answers(two);
+  assertThrows(() => two.evict({ keepFirst: 8, keepLast: 24 }), RangeError, "Cannot evict: ");
+  assertEquals(two.lengths, [64, 64]);
+  assertSameBits(await answers(two), both);
+}, { needs });
+
+contract("keys and values may be stored in two ways", async (engine) => {
+  const { k, v } = tokens(40, 3), cache = engine.kvCache(sizes), plain = engine.kvCache(sizes);
+  const [half, brain] = [stored(k, "f16"), stored(v, "bf16")];
+  cache.append(half, brain);
+  const widened = ({ data, shape, dtype }: HostTensor): Tensor => ({
+    data: numbersIn(data, dtype),
+    shape,
+  });
+  plain.append(widened(half), widened(brain));
+  assertSameBits(await answers(cache), await answers(plain));
+}, { needs });
+
+contract("long heads of int8 do not overflow", async (engine) => {
+  for (const headDim of [516, 517, 1100]) {
+    const shape = [1, 1, 1, headDim], ones = { data: new Float32Array(headDim).fill(1), shape };
+    const cache = engine.kvCache({ kvHeads: 1, headDim, valueDim: 4, dtype: "int8" });
+    cache.append(ones, { data: Float32Array.of(1, 2, 3, 4), shape: [1, 1, 1, 4] });
+    const { lse } = await cache.attend(ones, { scale: 1, lse: true });
+    assert(Math.abs(lse.data[0] - headDim) < 0.01 * headDim, `${lse.data[0]} of ${headDim}`);
+  }
+}, { needs });
+
+contract("a page holds nothing of whoever had it before", async (engine, backend) => {
+  const save = (engine: Engine) => {
+    const cache = filled(engine, 1, { dtype: "f16" });
+    return cache.save();
+  };
+  const used = filled(engine, 200);
+  used.free();
+  const again = filled(engine, 40);
+  again.free(0);
+  again.free(1);
+  again.append(tokens(1, 1).k, tokens(1, 1).v);
+  const bytes = await save(engine);
+  await withEngine(backend, async (fresh) => {
+    assertEquals(bytes, await save(fresh));
+    assertEquals(await again.save(), await filled(fresh, 1).save());
+  });
+}, { needs });
+
+contract("tokens in the engine's own memory are appended while it grows", (engine) => {
+  const shape = [1, 8, 4000, 64],
+    k = engine.tensor(shape),
+    cache = engine.kvCache({
+      kvHeads: 8,
+      headDim: 64,
+    });
+  k.data.fill(0.5);
+  cache.append(k, k);
+  assertEquals(cache.lengths, [4000]);
+}, { needs: "hostTensors", threads: 1 });
+
+for (const dtype of cacheDTypes) {
+  contract(`what a row does not see changes no bit of it: ${dtype}`, async (engine) => {
+    const { k, v } = tokens(40, 3), clean = engine.kvCache({ ...sizes, dtype });
+    const dirty = engine.kvCache({ ...sizes, dtype });
+    clean.append(k, v);
+    for (const tensor of [k, v]) {
+      const width = tensor.shape[3];
+      // The token 7 of every head, which the mask hides from some rows, and 36, which the last hides.
+      for (let head = 0; head < 4; head++) {
+        for (const token of [7, 36]) tensor.data[(head * 40 + token) * width] = NaN;
+      }
+    }
+    dirty.append(k, v);
+    for (const group of [1, 3, 8]) {
+      const q = queries(1, 2 * group, 5);
+      const seen = Uint8Array.from({ length: 40 }, (_, key) => Number(key !== 7 && key !== 36));
+      const mask = { data: seen, shape: [1, 40] };
+      const [a, b] = [await clean.attend(q, { mask }), await dirty.attend(q, { mask })];
+      assertSameBits(a.out.data, b.out.data, `group of ${group}`);
+    }
+    // The row beside sees what this one does not.
+    const q = queries(2, 2, 6), both = new Uint8Array(80).fill(1);
+    both[40 + 36] = both[40 + 7] = 0;
+    const beside = await dirty.attend(q, { mask: { data: both, shape: [2, 40] } });
+    both[7] = both[36] = 0;
+    const neither = await dirty.attend(q, { mask: { data: both, shape: [2, 40] } });
+    for (let head = 0; head < 4; head++) {
+      const row = (2 * head + 1) * sizes.valueDim, end = row + sizes.valueDim;
+      assertSameBits(beside.out.data.subarray(row, end), neither.out.data.subarray(row, end));
+      assert(Number.isNaN(beside.out.data[row - sizes.valueDim]));
+    }
+  }, { needs: dtype === "int4" ? "int4Cache" : needs });
+}

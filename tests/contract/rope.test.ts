@@ -119,6 +119,22 @@ contract("rope() refuses what does not fit, before anything is turned", async (e
   await refused(null, { style: "gptj" }, TypeError, "`style` must be one of");
   await refused(null, { scaling: { type: "x" } }, TypeError, "`scaling.type` must be one of");
   await refused(null, { scaling: { type: "linear" } }, RangeError, "`scaling.factor` must be");
+  const llama = { type: "llama3", factor: 8, originalLength: 100, lowFrequencyFactor: 4 };
+  await refused(
+    null,
+    { scaling: llama },
+    RangeError,
+    "`scaling.highFrequencyFactor` must be above",
+  );
+  const yarn = { type: "yarn", factor: 8, originalLength: 100, betaFast: -1 };
+  await refused(null, { scaling: yarn }, RangeError, "`scaling.betaFast` must be above 1");
+  await refused(
+    null,
+    { positions: [0, 1, 1e308], scaling: { type: "linear", factor: 1e-10 } },
+    RangeError,
+    "and angles too",
+  );
+  await refused(q, {}, RangeError, "`q` and `k` share elements");
   await refused(null, { theta: 0 }, RangeError, "`theta` must be above 0");
   await refused(new Float32Array(4), {}, TypeError, "`k` is a bare Float32Array");
   assertSameBits(q.data, before);

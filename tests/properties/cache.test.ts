@@ -9,12 +9,12 @@ import { gpuRequired } from "../support/gpu.ts";
 import { inputsOf } from "../support/problem.ts";
 
 /** Programs over all CPU backends together, and on a GPU. */
-const onCpu = 500, onGpu = 120;
+const programs = 500;
 
 const cpuBackends =
   backends.filter(({ name, unavailable }) => name !== "webgpu" && unavailable === undefined).length;
 
-const numRuns = gpuRequired ? onGpu : Math.ceil(onCpu / cpuBackends);
+const numRuns = gpuRequired ? programs : Math.ceil(programs / cpuBackends);
 
 /**
  * How far results may be off: by the rounding of keys of some three to the storage, and with it of

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import {
   type AttentionPart,
   createEngine,
@@ -176,3 +176,50 @@ gpuTest(
       await engine.rope(out, null);
     }),
 );
+
+/** Counts the buffers of a device that are not destroyed. */
+function countBuffers(device: GPUDevice): { readonly alive: Set<GPUBuffer>; end(): void } {
+  const alive = new Set<GPUBuffer>(), create = device.createBuffer;
+  device.createBuffer = (descriptor) => {
+    const buffer = create.call(device, descriptor), destroy = buffer.destroy;
+    alive.add(buffer);
+    buffer.destroy = () => {
+      alive.delete(buffer);
+      destroy.call(buffer);
+    };
+    return buffer;
+  };
+  return { alive, end: () => device.createBuffer = create };
+}
+
+gpuTest("cascadeAttention() leaves no buffer behind but its result", async () => {
+  const device = await sharedDevice(), { alive, end } = countBuffers(device);
+  try {
+    await withEngine(async (engine) => {
+      const [q, k, v] = await Promise.all(
+        [1, 2, 3].map((seed) => onGpu(numbers([2, 2, 1, 8], seed, "f32"), 0, 0)),
+      );
+      const prefix = { ...k, shape: [1, 2, 1, 8] };
+      const call = (suffix: unknown, lse: boolean) =>
+        engine.cascadeAttention(
+          q as unknown as Tensor,
+          { k: prefix, v: prefix },
+          suffix as { k: Tensor; v: Tensor },
+          { lse },
+        );
+      const free = ({ out, lse }: Awaited<ReturnType<typeof call>>) => {
+        for (const one of [out, lse]) (one?.data as unknown as GPUBuffer | undefined)?.destroy();
+      };
+      free(await call({ k, v }, true));
+      const before = alive.size;
+      for (let time = 0; time < 5; time++) {
+        free(await call({ k, v }, true));
+        free(await call({ k, v }, false));
+        await assertRejects(() => call({ k: prefix, v: prefix }, true), RangeError);
+      }
+      assertEquals(alive.size, before);
+    });
+  } finally {
+    end();
+  }
+});
