@@ -5,9 +5,10 @@
  */
 
 import type { AttentionResult, AttentionResultWithLse } from "./attention.ts";
+import { type CacheAttentionOptions, KvCache } from "./cache/kv_cache.ts";
 import type { TensorData } from "./dtype.ts";
 import { createEngine, type Engine } from "./engine.ts";
-import type { AttentionPart, MergeOptions } from "./merge.ts";
+import { type AttentionPart, checkParts, type MergeOptions } from "./merge.ts";
 import type { AttentionOptions } from "./options.ts";
 import { planAttention } from "./plan.ts";
 import type { AnyTensor, Tensor } from "./tensor.ts";
@@ -62,14 +63,27 @@ export function attention<Data extends TensorData>(
   v: AnyTensor,
   options?: AttentionOptions,
 ): Promise<AttentionResult<Data>>;
+/** Attention to a cache, on the engine that it is of: as `cache.attend(q, options)`. */
+export function attention<Data extends TensorData>(
+  q: Tensor<Data>,
+  cache: KvCache,
+  options: CacheAttentionOptions & { readonly lse: true },
+): Promise<AttentionResultWithLse<Data>>;
+export function attention<Data extends TensorData>(
+  q: Tensor<Data>,
+  cache: KvCache,
+  options?: CacheAttentionOptions,
+): Promise<AttentionResult<Data>>;
 export async function attention<Data extends TensorData>(
   q: Tensor<Data>,
-  k: AnyTensor,
-  v: AnyTensor,
+  k: AnyTensor | KvCache,
+  v?: AnyTensor | CacheAttentionOptions,
   options?: AttentionOptions,
 ): Promise<AttentionResult<Data>> {
-  if (engine === undefined) planAttention(q, k, v, options); // Bad input needs no engine.
-  return await (await defaultEngine()).attention(q, k, v, options);
+  if (k instanceof KvCache) return await k.attend(q, v as CacheAttentionOptions);
+  const values = v as AnyTensor;
+  if (engine === undefined) planAttention(q, k, values, options); // Bad input needs no engine.
+  return await (await defaultEngine()).attention(q, k, values, options);
 }
 
 /**
@@ -99,5 +113,6 @@ export async function mergeAttention<Data extends TensorData>(
   parts: readonly AttentionPart<Data>[],
   options?: MergeOptions,
 ): Promise<AttentionResultWithLse<Data>> {
+  if (engine === undefined) checkParts(parts, options);
   return await (await defaultEngine()).mergeAttention(parts, options);
 }

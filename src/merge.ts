@@ -68,19 +68,27 @@ function checkPart(
   return { out: view, lse: viewOf(column, "bhnd") };
 }
 
-/** Checks parts, and merges them on a backend. */
-export async function runMerge<Data extends TensorData>(
-  chosen: Backend,
-  parts: readonly AttentionPart<Data>[],
+/** Checks parts: what backends see of each. */
+export function checkParts(
+  parts: readonly AttentionPart<TensorData>[],
   options: MergeOptions = {},
-): Promise<AttentionResultWithLse<Data>> {
+): Target[] {
   if (!Array.isArray(parts) || parts.length === 0) {
     throw new TypeError(`${cannot}: \`parts\` must be an array of at least one { out, lse }`);
   }
   checkKeys(options, ["layout"], cannot);
   const { layout = "bhnd" } = options, [first] = parts;
   checkLayoutName(layout, cannot);
-  const views = parts.map((part, at) => checkPart(part, `parts[${at}]`, first, layout));
+  return parts.map((part, at) => checkPart(part, `parts[${at}]`, first, layout));
+}
+
+/** Checks parts, and merges them on a backend. */
+export async function runMerge<Data extends TensorData>(
+  chosen: Backend,
+  parts: readonly AttentionPart<Data>[],
+  options: MergeOptions = {},
+): Promise<AttentionResultWithLse<Data>> {
+  const views = checkParts(parts, options), { layout = "bhnd" } = options, [first] = parts;
   const { data, shape } = first.out, { dtype } = views[0].out;
   const backend = await chosen.serving?.(data) ?? chosen;
   backend.checkReadable?.(cannot, views.map(({ out }) => out));

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { CascadeOptions, Engine, Tensor } from "@flashtile/attention";
+import { attention, type CascadeOptions, type Engine, type Tensor } from "@flashtile/attention";
 import { normals, seeded } from "../support/random.ts";
 import { contract } from "./backends.ts";
 
@@ -107,4 +107,5 @@ contract("attention() takes a cache in place of keys and values", async (engine)
   const plain = await engine.attention(q, prefix.k, prefix.v, { causal: true, lse: true });
   assertClose(out, plain.out);
   assertClose(lse, plain.lse);
+  assertClose((await attention(q, cache, { causal: true })).out, plain.out);
 }, { needs: "kvCache" });
