@@ -634,8 +634,9 @@ function attend(
 
   // Values. Those that some row must not see are looked at, since 0 * NaN would leave a trace. Which rows
   // are computed with others, and what nobody sees, changes no sum: only where zeros stand.
+  const allSeen = !masked && fullFrom == from && fullTo == to;
   const harmless = few != 0
-    ? fewAreFinite(record, tile, skipped, skipped + (to - from))
+    ? allSeen || fewAreFinite(record, tile, skipped, skipped + (to - from))
     : masked
     ? tileIsFinite(record, tile)
     : valuesAreFinite(record, tile, skipped, skipped + (fullFrom - from)) &&
