@@ -65,10 +65,10 @@ export function gpuRuns(folder: string): TestRun[] {
   const bundles = (some: readonly string[]) =>
     some.flatMap((suite) => filesOf(join(bundleForNode(folder), suite), ".test.mjs"));
   const pattern = [`--test-name-pattern=${names}`];
-  const runs: Pick<TestRun, "name" | "tests" | "mayAbortAtExit">[] = [
+  const runs: Pick<TestRun, "name" | "tests" | "reportsLast">[] = [
     {
       name: "Deno, WebGPU",
-      mayAbortAtExit: true,
+      reportsLast: true,
       tests: (report) => ({
         ...denoTests(report, paths(suites), [
           "--allow-env=FLASHTILE_REQUIRE_GPU",
@@ -108,5 +108,5 @@ export function gpuRuns(folder: string): TestRun[] {
       }),
     },
   ];
-  return runs.map((run) => ({ ...run, patience, names }));
+  return runs.map((run) => ({ ...run, patience, names, mayAbort: true }));
 }

@@ -77,26 +77,40 @@ function countCases(report: string, names = ""): Counts {
   return counts;
 }
 
-function runTests(
-  { name, names, patience, mayAbortAtExit, tests }: TestRun,
-  folder: string,
-): Counts {
+/** What a run found, and whether a process of it aborted. */
+interface Attempt {
+  readonly counts: Counts;
+  readonly aborted: boolean;
+}
+
+function attempt({ name, names, patience, reportsLast, tests }: TestRun, folder: string): Attempt {
   const report = join(folder, `${name.replace(/\W+/g, "-")}.xml`);
+  rmSync(report, { force: true });
   const wrong = run(tests(report), patience);
   const counts = existsSync(report)
     ? countCases(report, names)
     : { passed: 0, failed: 0, skipped: 0 };
-  if (mayAbortAtExit && wrong?.aborted && counts.passed > 0 && counts.failed === 0) {
+  if (reportsLast && wrong?.aborted && counts.passed > 0 && counts.failed === 0) {
     console.warn(`${name}: aborted while it exited, after all tests were reported`);
-    return counts;
+    return { counts, aborted: false };
   }
+  // Node runs each file in a process of its own, and reports how that ended.
+  const aborted = wrong?.aborted ||
+    existsSync(report) && readFileSync(report, "utf8").includes("SIGABRT");
   if (wrong !== undefined || counts.passed === 0) {
     console.error(
       `error: ${name} ${wrong?.words ?? "ended"}, after ${counts.passed} tests that passed`,
     );
     counts.failed ||= 1;
   }
-  return counts;
+  return { counts, aborted };
+}
+
+function runTests(run: TestRun, folder: string): Counts {
+  const { counts, aborted } = attempt(run, folder);
+  if (!run.mayAbort || !aborted) return counts;
+  console.warn(`${run.name}: a process aborted, once more`);
+  return attempt(run, folder).counts;
 }
 
 function runScripts({ scripts }: TestRun): Counts {

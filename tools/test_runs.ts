@@ -27,11 +27,13 @@ export interface TestRun {
   /** Seconds after which it has failed; no end by default. */
   readonly patience?: number;
   /**
-   * Whether the process may abort once its tests are over and reported. Debian's Vulkan frees what
-   * belongs to a thread a second time where one ends while the process exits: some runs in ten, with
-   * whatever was computed. Only for runners that write their report as the last thing they do.
+   * Whether a process may abort as it exits. Debian's Vulkan frees what belongs to a thread a second
+   * time where one ends while the process exits: with Deno one run in ten, whatever was computed. A
+   * run in which one aborted is done once more.
    */
-  readonly mayAbortAtExit?: boolean;
+  readonly mayAbort?: boolean;
+  /** Whether the report is the last thing that the process writes: it counts although it aborted. */
+  readonly reportsLast?: boolean;
   /** Regular expression for the names of its tests; all tests by default. */
   readonly names?: string;
   /** How to run the tests. Installs what is missing, and throws where that is not to be had. */
