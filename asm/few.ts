@@ -8,7 +8,7 @@
 import { fma } from "./fma";
 import { firstHalves, high, low, secondHalves } from "./layout";
 import { seenLow } from "./mask";
-import { brain, bytesOf, evenOf, HALF_BIAS, maskOf, oddOf, readFour } from "./storage";
+import { bytesOf, evenOf, HALF_BIAS, magnitudeOf, maskOf, oddOf, readFour } from "./storage";
 
 // Scores of four keys and four queries, turned into columns.
 
@@ -89,8 +89,7 @@ export function splat(source: usize, step: usize, count: usize, factor: f32, is1
 
 // Factors of the query and of the weights that keep sums of f16 less its bias far from the ends of f32.
 export function queryFactor(q: usize, dim: usize): f32 {
-  let largest: f32 = 0;
-  for (let d: usize = 0; d < dim; d++) largest = max(largest, abs(f32.load(q + (d << 5))));
+  const largest = magnitudeOf(q, 32, dim);
   return largest < 1.152921504606847e18 ? 1.099511627776e12 : 6.103515625e-5; // 2^60, 2^40, 2^-14
 }
 
@@ -137,9 +136,13 @@ export function addOne(o: usize, alpha: f32, sum: v128, isOnly: bool): void {
   f32.store(o, f32.load(o, 96) * alpha + f32x4.extract_lane(sum, 3), 96);
 }
 
-// Numbers side by side become lanes of a panel, in place.
-export function toPanel(o: usize, count: usize): void {
-  while (count-- > 0) f32.store(o + (count << 5), f32.load(o + (count << 2)));
+// Numbers side by side become a lane of a panel, also in place, and a lane becomes numbers side by side.
+export function spread(row: usize, lane: usize, count: usize): void {
+  while (count-- > 0) f32.store(lane + (count << 5), f32.load(row + (count << 2)));
+}
+
+export function gather(lane: usize, row: usize, count: usize): void {
+  for (let at: usize = 0; at < count; at++) f32.store(row + (at << 2), f32.load(lane + (at << 5)));
 }
 
 // o[4 columns][8 queries] of four queries, each of which has a sum of four columns.
@@ -154,7 +157,8 @@ function addFourRows(o: usize, alpha: usize, a: v128, b: v128, c: v128, d: v128)
   v128.store(o, fma(v128.load(o, 96), factor, secondHalves(AB, CD)), 96);
 }
 
-// o = o * alpha + p v for one query of weights, splatted, and so many columns, a multiple of 4; v[columns / 4][keys][4], `stride` bytes from one group of columns to the next.
+// o = o * alpha + p v for one query of weights, splatted, and so many columns, a multiple of 4;
+// v[columns / 4][keys][4], `stride` bytes from one group of columns to the next.
 export function accumulateOne<T>(
   v: usize, stride: usize, p: usize, o: usize, columns: usize, alpha: f32, keys: usize, isOnly: bool,
 ): void {
@@ -191,16 +195,4 @@ export function accumulateFour<T>(
     }
     addFourRows(o, alpha, a, b, c, d);
   }
-}
-
-// Whether bf16 values [columns / 4][keys][4] are finite, those of the keys from..to.
-export function finiteBrains(v: usize, columns: usize, dim: usize, from: usize, to: usize): bool {
-  let sum = f32x4.splat(0);
-  for (let group: usize = 0; group < dim; group += 4, v += columns) {
-    for (let at = v + (from << 3), end = v + (to << 3); at < end; at += 8) {
-      const x = readFour<brain>(at);
-      sum = f32x4.add(sum, f32x4.sub(x, x)); // 0, or NaN for an infinity or NaN
-    }
-  }
-  return v128.any_true(f32x4.ne(sum, sum)) == false;
 }

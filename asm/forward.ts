@@ -18,7 +18,7 @@ import { PANEL, packQueries, unpackRows } from "./layout";
 import * as mask from "./mask";
 import { mergePanel } from "./merge";
 import {
-  accumulateFour, accumulateOne, dotFour, dotOne, finiteBrains, HALF_WEIGHT, queryFactor, splat, toPanel,
+  accumulateFour, accumulateOne, dotFour, dotOne, gather, HALF_WEIGHT, queryFactor, splat, spread,
 } from "./few";
 import { bytesOfFour, depthOf, INT4, INT8, scalesOf, widenTile } from "./pages";
 import {
@@ -117,9 +117,14 @@ function fewBytes(record: usize): usize {
   return rowBytes(record) + weightBytes(record) + queries * queryStride(record);
 }
 
+// A tile of a cache in f32, or a copy of its values.
+function wideAt(record: usize, tile: usize): usize {
+  return tile - (job.tileKeys(record) << 5) + tileBytes(job.tileKeys(record));
+}
+
 // Scores or weights of one query side by side.
 function rowAt(record: usize, tile: usize): usize {
-  return tile - (job.tileKeys(record) << 5) + tileBytes(job.tileKeys(record)) + ((wideBytes(record) + 15) & ~15);
+  return wideAt(record, tile) + ((wideBytes(record) + 15) & ~15);
 }
 
 function weightsAt(record: usize, tile: usize): usize {
@@ -332,8 +337,8 @@ function valuesAt(record: usize, tile: usize, skipped: usize): usize {
 function fewAreFinite(record: usize, tile: usize, from: usize, to: usize): bool {
   const storage = job.pageStorage(record), v = <usize>load<u32>(tile, TILE_V), dim = job.valueDim(record);
   const columns = <usize>load<u32>(tile, TILE_COLUMNS);
-  if (storage == F32) return mask.finiteValues(v, 16, columns, dim, from, to);
-  return storage != BF16 || finiteBrains(v, columns, dim, from, to);
+  if (storage == F32) return mask.finiteValues<f32>(v, 16, columns, dim, from, to);
+  return storage != BF16 || mask.finiteValues<brain>(v, 8, columns, dim, from, to);
 }
 
 // Whether a block of f16 has an infinity or a NaN.
@@ -378,7 +383,7 @@ function mendValues(
 // The values of one of few queries with zeros where it sees none, where they are stored as they were.
 function hideValues(record: usize, tile: usize, query: usize, skipped: usize, keys: usize, lanes: usize): usize {
   const bytes = bytesOfFour(job.pageStorage(record)), stride = <usize>load<u32>(tile, TILE_COLUMNS);
-  const hidden = tile - (job.tileKeys(record) << 5) + tileBytes(job.tileKeys(record));
+  const hidden = wideAt(record, tile);
   let v = valuesAt(record, tile, skipped), to = hidden;
   for (let column: usize = 0; column < job.valueDim(record); column += 4, v += stride, to += keys * bytes) {
     memory.copy(to, v, keys * bytes);
@@ -456,9 +461,7 @@ function dotFew(record: usize, panel: usize, tile: usize, s: usize, skipped: usi
   if (job.few(record) != 4) {
     for (let query: usize = 0; query < rowsOf(record); query++) {
       const row = dotRow(record, panel, tile, query, skipped, groups), lane = s + (query << 2);
-      for (let key: usize = 0; key < groups << 2; key++) {
-        f32.store(lane + (key << 5), f32.load(row + (key << 2)));
-      }
+      spread(row, lane, groups << 2);
     }
     return;
   }
@@ -475,9 +478,9 @@ function mendFour(record: usize, panel: usize, tile: usize, s: usize, skipped: u
   const row = rowAt(record, tile);
   for (let query: usize = 0; query < rowsOf(record); query++) {
     const lane = s + (query << 2);
-    for (let key: usize = 0; key < keys; key++) f32.store(row + (key << 2), f32.load(lane + (key << 5)));
+    gather(lane, row, keys);
     mendScores(record, panel, tile, query, skipped, keys, row);
-    for (let key: usize = 0; key < keys; key++) f32.store(lane + (key << 5), f32.load(row + (key << 2)));
+    spread(row, lane, keys);
   }
 }
 
@@ -489,7 +492,7 @@ function accumulateFew(
     const row = rowAt(record, tile);
     for (let query: usize = 0; query < rowsOf(record); query++) {
       const lane = query << 2;
-      for (let key: usize = 0; key < keys; key++) f32.store(row + (key << 2), f32.load(p + (key << 5) + lane));
+      gather(p + lane, row, keys);
       clearBehind(row, keys);
       accumulateRow(record, tile, query, skipped, keys, row, o, f32.load(alpha + lane), lanes);
     }
@@ -528,7 +531,7 @@ function widen(record: usize, tile: usize): void {
   if (load<u32>(tile, TILE_STORED) == 0) return;
   store<u32>(tile, 0, TILE_STORED);
   const keys = <usize>load<u32>(tile, TILE_KEYS), scales = <usize>load<u32>(tile, TILE_SCALES);
-  const wideK = tile - (job.tileKeys(record) << 5) + tileBytes(job.tileKeys(record));
+  const wideK = wideAt(record, tile);
   const wideV = wideK + (job.tileKeys(record) * job.dim(record) << 2);
   widenTile(
     job.pageStorage(record), <usize>load<u32>(tile, TILE_K), <usize>load<u32>(tile, TILE_V),
@@ -570,7 +573,7 @@ function valuesAreFinite(record: usize, tile: usize, from: usize, to: usize): bo
   if (from >= to) return true;
   widen(record, tile);
   const row = job.pages(record) == 0 ? job.vKey(record) : 16;
-  return mask.finiteValues(
+  return mask.finiteValues<f32>(
     <usize>load<u32>(tile, TILE_V), row, <usize>load<u32>(tile, TILE_COLUMNS), job.valueDim(record), from, to,
   );
 }
@@ -791,7 +794,10 @@ export function forward(record: usize, scratch: usize): void {
     if (job.pages(record) != 0) attendPages(record, scratch, panels, first, end);
     else if (job.visits(record) != 0) attendVisits(record, scratch, panels, first, end);
     else attendRun(record, scratch, panels, first, end, 0, job.keys(record), 0, 0, 0);
-    if (job.few(record) == 1) toPanel(panels + (job.dim(record) << 5), job.valueDim(record));
+    if (job.few(record) == 1) {
+      const o = panels + (job.dim(record) << 5);
+      spread(o, o, job.valueDim(record));
+    }
     if (kept != 0) continue;
     for (let row = first, panel = panels; row < end; row += PANEL, panel += stride) {
       endPanel(record, panel, row, end);

@@ -3,6 +3,8 @@
 // Bands (causal, window, key lengths) are bounds, two numbers per query: keys first <= j < end. All
 // other masks are lanes: a byte per key, whose bit r says whether query r sees it.
 
+import { loadFour } from "./storage";
+
 // Bytes that readers may touch behind the last key of `lanes`.
 export const LANES_SLACK: usize = 32;
 
@@ -134,12 +136,12 @@ export function maskScores(scores: usize, lanes: usize, count: usize): void {
 
 // Whether the values of the keys from..to are all finite. Where one is not, it must not be
 // multiplied by the 0 weight of a query that does not see it.
-export function finiteValues(v: usize, row: usize, columns: usize, dim: usize, from: usize, to: usize): bool {
+export function finiteValues<T>(v: usize, row: usize, columns: usize, dim: usize, from: usize, to: usize): bool {
   let sum = f32x4.splat(0);
   for (let group: usize = 0; group < dim; group += 4) {
     // Counted by key, since rows may lie on top of each other (stride 0).
     for (let key = from, at = v + from * row; key < to; key++, at += row) {
-      const x = v128.load(at);
+      const x = loadFour<T>(at);
       sum = f32x4.add(sum, f32x4.sub(x, x)); // 0, or NaN for an infinity or NaN
     }
     v += columns;

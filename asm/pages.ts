@@ -7,8 +7,9 @@
 // Behind f16 stands whether there is an infinity or a NaN among them.
 
 import { GROUP, loadNibble, nibbles, nibbleScale, SMALLEST, storeNibble, toNibble } from "./quantized";
-import { BF16, brain, F16, F32, half, loadFour, storeOne as storeElement } from "./storage";
-import { loadOne } from "./storage";
+import {
+  BF16, brain, F16, F32, half, loadFour, loadOne, magnitudeOf, storeOne as storeElement,
+} from "./storage";
 
 export const INT8: i32 = 3;
 export const INT4: i32 = 4;
@@ -239,8 +240,7 @@ function writeTokenAsNibbles(
 
 // The factor that makes the largest of some numbers the largest byte; their scale is at `scale`.
 function byteFactor(x: usize, count: usize, scale: usize): f32 {
-  let largest: f32 = 0;
-  for (let at: usize = 0; at < count; at++) largest = max(largest, abs(f32.load(x + (at << 2))));
+  let largest = magnitudeOf(x, 4, count);
   if (largest < SMALLEST) largest = 0;
   f32.store(scale, largest / MOST);
   return largest == 0 ? 0 : MOST / largest;

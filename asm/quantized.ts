@@ -10,16 +10,10 @@
 // the bits from 4n on and number 2n + 1 those from 16 + 4n on, so that a shift leaves a pair.
 
 import { addOne } from "./few";
+import { magnitudeOf } from "./storage";
 
 // Numbers that share a scale where there are four bits.
 export const GROUP: usize = 32;
-
-// The largest of some numbers' magnitudes, `step` bytes apart.
-function magnitudeOf(source: usize, step: usize, count: usize): f32 {
-  let largest: f32 = 0;
-  for (let at: usize = 0; at < count; at++) largest = max(largest, abs(f32.load(source + at * step)));
-  return largest;
-}
 
 // A query of `count` numbers, `step` bytes apart, as pairs of sixteen bits, each pair four times; pairs go
 // in fours. Returns their scale.

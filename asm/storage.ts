@@ -164,3 +164,10 @@ export function storeFour<T>(at: usize, x: v128): void {
     v128.store_lane<u64>(at, i16x8.narrow_i32x4_u(bits, bits), 0);
   }
 }
+
+// The largest magnitude of `count` f32, `step` bytes apart.
+export function magnitudeOf(x: usize, step: usize, count: usize): f32 {
+  let largest: f32 = 0;
+  for (; count > 0; count--, x += step) largest = max(largest, abs(f32.load(x)));
+  return largest;
+}

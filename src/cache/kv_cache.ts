@@ -42,8 +42,10 @@ export interface KvCacheOptions {
   readonly smoothKeys?: boolean;
   /** Most tokens of a sequence; as many as there is memory for by default. */
   readonly capacity?: number;
-  /** Tokens of a page: a power of two from 16 to 2,048; 256 by default. Small ones waste less where
-   * sequences are short, large ones are read faster. */
+  /**
+   * Tokens of a page: a power of two from 16 to 2,048; 256 by default. Small ones waste less where
+   * sequences are short, large ones are read faster.
+   */
   readonly pageSize?: number;
   /** Most pages of all sequences together; as many as there is memory for by default. */
   readonly pages?: number;
@@ -124,12 +126,13 @@ export class KvCache implements Disposable {
     this.#beginChange("append");
     const tokens = checkTokens(keys, values, this.options, options);
     this.#backend.checkReadable?.("Cannot append", [tokens.k, tokens.v]);
-    this.#checkCapacity("append", tokens.counts.map((count, at) => this.lengths[at] + count));
+    const before = this.lengths;
+    this.#checkCapacity("append", tokens.counts.map((count, at) => before[at] + count));
     // Arrays of the engine's own memory are made anew where it grows.
     const follow = (view: AnyView) => isOnHost(view) ? this.#backend.follow(view) : () => view;
     const [kNow, vNow] = [follow(tokens.k), follow(tokens.v)];
     this.#sequences.reserve(tokens.counts);
-    const before = this.lengths, k = kNow(), v = vNow();
+    const k = kNow(), v = vNow();
     try {
       for (const [batch, to] of tokens.counts.entries()) {
         if (to > 0) this.#sequences.write(batch, { k, v, batch, from: 0, to });

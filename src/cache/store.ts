@@ -81,10 +81,42 @@ export interface PagedKeys {
   readonly pages: readonly (readonly Page[])[];
 }
 
-/** Throws where one of some pages is nobody's. */
-export function checkTaken(pages: readonly Page[], taken: ReadonlySet<Page>): void {
-  for (const page of pages) {
-    if (taken.has(page)) continue;
-    throw new RangeError(`Cannot use page ${page} of a cache: no sequence has it`);
+/** Which pages of a store are taken, and which wait to be used again. */
+export class PageLedger {
+  readonly #taken = new Set<Page>();
+  readonly #idle: Page[] = [];
+
+  /** Takes a page: one that waits, once it is cleared, or a new one. */
+  take(clear: (page: Page) => void, make: () => Page): Page {
+    const used = this.#idle.pop(), page = used ?? make();
+    // What was somebody's must not be saved as somebody else's.
+    if (used !== undefined) clear(used);
+    this.#taken.add(page);
+    return page;
   }
+
+  /** Gives a page back. */
+  give(page: Page): void {
+    this.check([page]);
+    this.#taken.delete(page);
+    this.#idle.push(page);
+  }
+
+  /** Throws where one of some pages is nobody's. */
+  check(pages: readonly Page[]): void {
+    for (const page of pages) {
+      if (this.#taken.has(page)) continue;
+      throw new RangeError(`Cannot use page ${page} of a cache: no sequence has it`);
+    }
+  }
+
+  /** The pages that wait, which do so no longer. */
+  empty(): Page[] {
+    return this.#idle.splice(0);
+  }
+}
+
+/** Whether numbers are stored as integers with scales. */
+export function isQuantized(dtype: CacheDType): boolean {
+  return dtype === "int8" || dtype === "int4";
 }

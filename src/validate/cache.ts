@@ -5,7 +5,7 @@
  */
 
 import type { AppendOptions, KvCacheOptions } from "../cache/kv_cache.ts";
-import { cacheDTypes, type PagedKeys, type PageLayout } from "../cache/store.ts";
+import { cacheDTypes, isQuantized, type PagedKeys, type PageLayout } from "../cache/store.ts";
 import { type AnyTensor, type AnyView, viewOf } from "../tensor.ts";
 import { checkTensor } from "./tensors.ts";
 import { checkKeys, checkLayoutName, checkOneOf, isExtent, kindOf } from "./words.ts";
@@ -53,7 +53,7 @@ export function checkCacheOptions(options: unknown): CacheSizes {
   }
   checkOneOf("dtype", dtype, cacheDTypes, cannotMake);
   checkOneOf("smoothKeys", smoothKeys, [true, false], cannotMake);
-  if (smoothKeys && !dtype.startsWith("int")) {
+  if (smoothKeys && !isQuantized(dtype)) {
     throw new RangeError(
       `${cannotMake}: \`smoothKeys\` is for int8 and int4, ${dtype} keys need no smoothing`,
     );

@@ -6,6 +6,7 @@
  */
 
 import type { HostTarget } from "../backend.ts";
+import { isQuantized } from "../cache/store.ts";
 import { bytesPerElement } from "../dtype.ts";
 import { countRows, hasTerms, type HostPlan } from "../plan.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
@@ -438,7 +439,7 @@ function writeRecord(
 /** How many queries are computed at a time by themselves: see `few` of the job record. */
 function countFew(plan: HostPlan, { segment }: Run): number {
   const rows = plan.segments[segment].queries * plan.group;
-  const most = plan.paged!.store.layout.dtype.startsWith("int") ? 8 : 4;
+  const most = isQuantized(plan.paged!.store.layout.dtype) ? 8 : 4;
   return rows === 1 ? 1 : rows <= most ? most : 0;
 }
 

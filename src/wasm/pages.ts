@@ -8,9 +8,9 @@
 
 import {
   type CacheDType,
-  checkTaken,
   type Page,
   type PageLayout,
+  PageLedger,
   type PageStore,
   type Tokens,
 } from "../cache/store.ts";
@@ -62,9 +62,7 @@ export class WasmPages implements PageStore {
   readonly #kernels: Kernels;
   readonly #arena: Arena;
   readonly #block: BlockLayout;
-  /** Pages that wait to be used again. */
-  readonly #idle: Page[] = [];
-  readonly #taken = new Set<Page>();
+  readonly #ledger = new PageLedger();
   readonly #staging: number;
 
   constructor({ kernels, arena }: { kernels: Kernels; arena: Arena }, layout: PageLayout) {
@@ -90,21 +88,18 @@ export class WasmPages implements PageStore {
   }
 
   take(): Page {
-    const used = this.#idle.pop(), page = used ?? this.#arena.allocateZeroed(this.bytesPerPage);
-    // What was somebody's must not be saved as somebody else's.
-    if (used !== undefined) this.#bytesOf(used).fill(0);
-    this.#taken.add(page);
-    return page;
+    return this.#ledger.take(
+      (used) => this.#bytesOf(used).fill(0),
+      () => this.#arena.allocateZeroed(this.bytesPerPage),
+    );
   }
 
   give(page: Page): void {
-    this.check([page]);
-    this.#taken.delete(page);
-    this.#idle.push(page);
+    this.#ledger.give(page);
   }
 
   check(pages: readonly Page[]): void {
-    checkTaken(pages, this.#taken);
+    this.#ledger.check(pages);
   }
 
   begin(page: Page, { k, batch, from, to }: Tokens): void {
@@ -125,9 +120,8 @@ export class WasmPages implements PageStore {
       }
     }
     // Of what is not finite there is no mean.
-    for (const [at, x] of this.#meansOf(page).entries()) {
-      if (!Number.isFinite(x)) this.#meansOf(page)[at] = 0;
-    }
+    const means = this.#meansOf(page);
+    for (const [at, x] of means.entries()) if (!Number.isFinite(x)) means[at] = 0;
   }
 
   inherit(from: Page, to: Page): void {
@@ -182,7 +176,7 @@ export class WasmPages implements PageStore {
   }
 
   free(): void {
-    for (const page of this.#idle.splice(0)) this.#arena.free(page);
+    for (const page of this.#ledger.empty()) this.#arena.free(page);
     this.#arena.free(this.#staging);
   }
 

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { isQuantized } from "../cache/store.ts";
 import type { AttentionPlan } from "../plan.ts";
 import { type Arena, roundUp } from "./arena.ts";
 import { jobBytes } from "./job_record.ts";
@@ -98,7 +99,7 @@ function pagedBytes({ paged, dim, valueDim }: AttentionPlan, keys: number): numb
   const wide = keys * ((dtype === "f32" ? 0 : dim) + roundUp(valueDim, 4)) * 4;
   // Scores, weights and scratch of a row, and queries four times each.
   const row = roundUp(keys, 16) * 20 + 128;
-  return roundUp(wide, 16) + row + (dtype.startsWith("int") ? 8 : 1) * (roundUp(dim, 8) * 16 + 16);
+  return roundUp(wide, 16) + row + (isQuantized(dtype) ? 8 : 1) * (roundUp(dim, 8) * 16 + 16);
 }
 
 const nothing: Shares = {

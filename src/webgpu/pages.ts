@@ -6,9 +6,9 @@
  */
 
 import {
-  checkTaken,
   type Page,
   type PageLayout,
+  PageLedger,
   type PageStore,
   type Tokens,
 } from "../cache/store.ts";
@@ -33,9 +33,7 @@ export class WebGpuPages implements PageStore {
   readonly values: PagePool;
   readonly #session: Session;
   readonly #freed: () => void;
-  readonly #taken = new Set<Page>();
-  /** Pages that wait to be used again. */
-  readonly #idle: Page[] = [];
+  readonly #ledger = new PageLedger();
   readonly #mostPages: number;
   /** Pages that the pools have room for, and that have been given a number. */
   #room = 0;
@@ -74,22 +72,18 @@ export class WebGpuPages implements PageStore {
 
   take(): Page {
     this.open();
-    if (this.#idle.length === 0 && this.#made === this.#room) this.#grow();
-    const used = this.#idle.pop(), page = used ?? this.#made++;
-    if (used !== undefined) this.#clear(used);
-    this.#taken.add(page);
-    return page;
+    return this.#ledger.take((used) => this.#clear(used), () => {
+      if (this.#made === this.#room) this.#grow();
+      return this.#made++;
+    });
   }
 
   give(page: Page): void {
-    this.check([page]);
-    this.#taken.delete(page);
-    this.#idle.push(page);
+    this.#ledger.give(page);
   }
 
-  /** Throws where one of some pages is nobody's. */
   check(pages: readonly Page[]): void {
-    checkTaken(pages, this.#taken);
+    this.#ledger.check(pages);
   }
 
   begin(page: Page, { k, ...which }: Tokens): void {
@@ -282,7 +276,7 @@ export class WebGpuPages implements PageStore {
     this.#room = room;
   }
 
-  /** A page that was somebody's holds nothing of theirs. */
+  /** Makes a page of zeros. */
   #clear(page: Page): void {
     this.#writeFirst();
     for (const { buffer, pageBytes } of [this.keys, this.values]) {
