@@ -86,6 +86,11 @@ export class PageLedger {
   readonly #taken = new Set<Page>();
   readonly #idle: Page[] = [];
 
+  /** How many are taken. */
+  get taken(): number {
+    return this.#taken.size;
+  }
+
   /** Takes a page: one that waits, once it is cleared, or a new one. */
   take(clear: (page: Page) => void, make: () => Page): Page {
     const used = this.#idle.pop(), page = used ?? make();

@@ -22,6 +22,9 @@ const slack = 16;
 /** Pages asked for at once, so that many small blocks do not each grow the memory. */
 const growthPages = 16;
 
+/** Bytes that the system provides at the first write to one of them. */
+const systemPageBytes = 4096;
+
 interface Span {
   at: number;
   bytes: number;
@@ -37,6 +40,8 @@ export class Arena {
   #free: Span[];
   /** Up to here bytes may have been written; above, fresh memory is zero. */
   #touched: number;
+  /** Up to here the system has provided memory. */
+  #provided = 0;
 
   constructor(memory: WebAssembly.Memory, base: number, maximumBytes: number) {
     this.memory = memory;
@@ -90,6 +95,22 @@ export class Arena {
     return at;
   }
 
+  /**
+   * Has the system provide `bytes` more of the memory that no block has had yet, up to `ahead` of it:
+   * its first write to 4 KiB costs microseconds, which the call that takes a large block would spend at
+   * once. Where the memory cannot grow, nothing happens.
+   */
+  provide(bytes: number, ahead: number): void {
+    const end = Math.min(this.#touched + ahead, this.#maximumBytes);
+    const from = Math.max(this.#provided, this.#touched), to = Math.min(from + bytes, end);
+    if (to <= from) return;
+    const missing = Math.ceil((end - this.reservedBytes) / pageBytes);
+    if (missing > 0 && !this.#extend(missing)) return;
+    const memory = new Uint8Array(this.memory.buffer);
+    for (let at = from; at < to; at += systemPageBytes) memory[at] = 0;
+    this.#provided = to;
+  }
+
   /** Gives a block back. */
   free(at: number): void {
     const bytes = this.#blocks.get(at);
@@ -119,24 +140,24 @@ export class Arena {
     const end = this.reservedBytes;
     const last = this.#free.at(-1);
     const atEnd = last !== undefined && last.at + last.bytes === end ? last.bytes : 0;
-    const needed = Math.ceil((size - atEnd) / pageBytes);
-    const most = Math.floor((this.#maximumBytes - end) / pageBytes);
-    if (needed > most || !this.#growBy(Math.min(roundUp(needed, growthPages), most), needed)) {
+    if (!this.#extend(Math.ceil((size - atEnd) / pageBytes))) {
       throw new RangeError(
         `Cannot allocate ${wanted} bytes of Wasm memory: ${this.usedBytes} are in use, ` +
           `the memory may have ${this.#maximumBytes}`,
       );
     }
-    this.#insert({ at: end, bytes: this.reservedBytes - end });
     return this.#free.at(-1)!;
   }
 
-  /** Grows by `pages`, or by only as many as are needed when the system has no more. */
-  #growBy(pages: number, needed: number): boolean {
-    for (const count of pages === needed ? [needed] : [pages, needed]) {
+  /** Grows by some pages more than are needed, or by only those when the system has no more. */
+  #extend(needed: number): boolean {
+    const end = this.reservedBytes, most = Math.floor((this.#maximumBytes - end) / pageBytes);
+    if (needed > most) return false;
+    for (const count of new Set([Math.min(roundUp(needed, growthPages), most), needed])) {
       try {
         this.memory.grow(count);
         this.#buffers.add(this.memory.buffer);
+        this.#insert({ at: end, bytes: this.reservedBytes - end });
         return true;
       } catch {
         // The system refused; a smaller step may still go.

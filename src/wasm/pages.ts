@@ -64,6 +64,8 @@ export class WasmPages implements PageStore {
   readonly #block: BlockLayout;
   readonly #ledger = new PageLedger();
   readonly #staging: number;
+  /** Tokens written since they were last settled. */
+  #written = 0;
 
   constructor({ kernels, arena }: { kernels: Kernels; arena: Arena }, layout: PageLayout) {
     this.layout = layout;
@@ -146,6 +148,17 @@ export class WasmPages implements PageStore {
       slot += count;
       first += count;
     }
+    this.#written += to - from;
+  }
+
+  /**
+   * Has memory provided for pages to come, twice as much as the tokens just written took: so that no
+   * step waits for that of a whole page. One page ahead for each eight.
+   */
+  settle(): void {
+    const pages = Math.ceil(this.#ledger.taken / 8), written = this.#written / this.layout.pageSize;
+    this.#arena.provide(Math.ceil(2 * written * this.bytesPerPage), pages * this.bytesPerPage);
+    this.#written = 0;
   }
 
   copyPage(from: Page, to: Page): void {

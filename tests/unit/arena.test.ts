@@ -196,3 +196,42 @@ test("Arena keeps the blocks of any program apart, and joins all that it gets ba
     runs(150),
   );
 });
+
+test("Arena.provide() grows the memory ahead, no further than it is told, and owns nothing", () => {
+  const arena = makeArena();
+  const block = arena.allocate(1000);
+  arena.provide(100_000, 40 * pageBytes);
+  assertEquals(arena.usedBytes, 1024);
+  const reserved = arena.reservedBytes;
+  assert(reserved >= 40 * pageBytes && reserved <= 60 * pageBytes, `${reserved} bytes`);
+  for (let time = 0; time < 100; time++) arena.provide(100_000, 40 * pageBytes);
+  assertEquals(arena.reservedBytes, reserved);
+  const next = arena.allocateZeroed(30 * pageBytes);
+  assertEquals(next, block + 1024);
+  assertEquals(arena.reservedBytes, reserved);
+  assert(new Uint8Array(arena.memory.buffer, next, 30 * pageBytes).every((byte) => byte === 0));
+});
+
+test("Arena.provide() writes only what no block has had", () => {
+  const arena = makeArena();
+  const block = arena.allocate(3 * pageBytes), bytes = new Uint8Array(arena.memory.buffer);
+  bytes.fill(7, block, block + 3 * pageBytes);
+  arena.provide(pageBytes, 8 * pageBytes);
+  arena.free(block);
+  arena.provide(pageBytes, 8 * pageBytes);
+  const kept = new Uint8Array(arena.memory.buffer, block, 3 * pageBytes);
+  assert(kept.every((byte) => byte === 7));
+});
+
+test("Arena.provide() leaves alone what cannot grow", () => {
+  const arena = makeArena(3);
+  arena.provide(64 * pageBytes, 64 * pageBytes);
+  assertEquals(arena.usedBytes, 0);
+  arena.allocate(3 * pageBytes - 2000);
+  const memory = new WebAssembly.Memory({ initial: 2, maximum: 64 });
+  const refused = new Arena(memory, base, 64 * pageBytes);
+  withStub(memory, "grow", () => {
+    throw new RangeError("no memory");
+  }, () => refused.provide(pageBytes, 40 * pageBytes));
+  assertEquals(refused.reservedBytes, initial);
+});
