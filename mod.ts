@@ -16,6 +16,13 @@
 export { alibiSlopes } from "./src/alibi.ts";
 export type { AttentionResult, AttentionResultWithLse, LseData } from "./src/attention.ts";
 export type { BackendName, EngineTensor } from "./src/backend.ts";
+export type {
+  AttentionGradients,
+  AttentionWithGradient,
+  BackwardOptions,
+  BackwardPassOptions,
+  GradientOptions,
+} from "./src/backward.ts";
 export {
   type Availability,
   type Capabilities,
@@ -31,7 +38,12 @@ export type {
 } from "./src/cache/kv_cache.ts";
 export type { CascadeOptions, CascadePart } from "./src/cascade.ts";
 export type { CacheDType } from "./src/cache/store.ts";
-export { attention, mergeAttention } from "./src/default_engine.ts";
+export {
+  attention,
+  attentionBackward,
+  attentionWithGradient,
+  mergeAttention,
+} from "./src/default_engine.ts";
 export type { DType, HostData, TensorData } from "./src/dtype.ts";
 export { createEngine, type Engine, type EngineOptions, type WarmupOptions } from "./src/engine.ts";
 export { BackendUnavailableError, DeviceLostError } from "./src/errors.ts";

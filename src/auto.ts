@@ -4,10 +4,17 @@
  * @module
  */
 
-import type { Backend, BackendName, Control, EngineTensor, Target } from "./backend.ts";
+import type {
+  Backend,
+  BackendName,
+  Control,
+  EngineTensor,
+  GradientTarget,
+  Target,
+} from "./backend.ts";
 import type { PageLayout, PageStore } from "./cache/store.ts";
 import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
-import { type AttentionPlan, countScores, isHostPlan } from "./plan.ts";
+import { type AttentionPlan, type BackwardPlan, countScores, isHostPlan } from "./plan.ts";
 import type { Rotation } from "./rope.ts";
 import type { AnyView, View } from "./tensor.ts";
 
@@ -81,6 +88,10 @@ export class AutoBackend implements Backend {
 
   runSync(plan: AttentionPlan, target: Target, control: Control): void {
     this.#wasm.runSync!(plan, target, control);
+  }
+
+  backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void> {
+    return this.#wasm.backward(plan, target, control);
   }
 
   follow(view: View): () => View {

@@ -7,8 +7,9 @@
 import type { PageLayout, PageStore } from "./cache/store.ts";
 import type { DType, TensorData } from "./dtype.ts";
 import type { Progress } from "./options.ts";
-import type { AttentionPlan } from "./plan.ts";
+import type { AttentionPlan, BackwardPlan } from "./plan.ts";
 import type { Rotation } from "./rope.ts";
+import type { BroadcastView } from "./scores.ts";
 import type { AnyView, Tensor, View } from "./tensor.ts";
 
 /** Backends by name. */
@@ -24,6 +25,21 @@ export interface Target<V extends AnyView = AnyView> {
 
 /** Results in arrays. */
 export type HostTarget = Target<View>;
+
+/** Where gradients go: zeros at first, where the inputs are; none shares an element with another. */
+export interface GradientTarget<V extends AnyView = AnyView> {
+  /** As the plan's `q`, `k` and `v` are in shape and storage. */
+  readonly dq: V;
+  readonly dk: V;
+  readonly dv: V;
+  /** With stride 0 along the axes that are summed over; `null` where there is no bias. */
+  readonly dBias: BroadcastView | null;
+  /** By query head, f32; `null` where there are no sinks. */
+  readonly dSinks: Float32Array | GPUBuffer | null;
+}
+
+/** Gradients in arrays. */
+export type HostGradientTarget = GradientTarget<View>;
 
 /** What a caller can do to a running call. */
 export interface Control {
@@ -63,6 +79,8 @@ export interface Backend {
   run(plan: AttentionPlan, target: Target, control: Control): Promise<void>;
   /** Runs a plan to its end; absent where nobody can wait for that. */
   runSync?(plan: AttentionPlan, target: Target, control: Control): void;
+  /** Runs the gradients of a plan, which its `check()` has passed; as `run()` otherwise. */
+  backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void>;
   /** A view as it is whenever it is asked for, also after the backend's memory has grown. */
   follow(view: View): () => View;
   /** A buffer of the caller's own for a result on the GPU; absent where there is none. */

@@ -5,6 +5,13 @@
  */
 
 import type { AttentionResult, AttentionResultWithLse } from "./attention.ts";
+import {
+  type AttentionGradients,
+  type AttentionWithGradient,
+  type BackwardOptions,
+  type GradientOptions,
+  planBackward,
+} from "./backward.ts";
 import { type CacheAttentionOptions, KvCache } from "./cache/kv_cache.ts";
 import type { TensorData } from "./dtype.ts";
 import { createEngine, type Engine } from "./engine.ts";
@@ -115,4 +122,84 @@ export async function mergeAttention<Data extends TensorData>(
 ): Promise<AttentionResultWithLse<Data>> {
   if (engine === undefined) checkParts(parts, options);
   return await (await defaultEngine()).mergeAttention(parts, options);
+}
+
+/**
+ * The gradients of attention: from that of a loss by `out`, those by `q`, `k`, `v`, and by `bias` and
+ * `sinks` where these are given. Scores are recomputed tile by tile from `lse`; nothing of size
+ * Nq x Nk is held but a bias's own gradient. FlashAttention, Dao et al., arXiv 2205.14135,
+ * algorithm 4.
+ *
+ * ```ts
+ * import { attention, attentionBackward, tensor } from "@flashtile/attention";
+ *
+ * const [heads, n, dim] = [8, 128, 64], shape = [heads, n, dim];
+ * const x = () => tensor(Float32Array.from({ length: heads * n * dim }, Math.random), shape);
+ * const [q, k, v] = [x(), x(), x()];
+ * const { out, lse } = await attention(q, k, v, { causal: true, lse: true });
+ * const dOut = out; // the gradient of sum(out ** 2) / 2
+ * const { dq, dk, dv } = await attentionBackward(dOut, q, k, v, { causal: true, out, lse });
+ * console.log(dq.shape, dk.shape, dv.shape); // [8, 128, 64] each
+ * ```
+ *
+ * With `P = exp(s - lse)` and `delta = rowsum(dOut * out) - dLse`:
+ * `dV = P^T dOut`, `dS = P * (dOut V^T - delta)`, `dQ = scale dS K`, `dK = scale dS^T Q`. Rows that see
+ * nothing have gradients of 0. The same bits for any number of threads.
+ *
+ * @param dOut Gradient by `out`, `[B, Hq, Nq, Dv]`, of any storage.
+ * @param q Queries, as `attention()` had them.
+ * @param k Keys, as `attention()` had them.
+ * @param v Values, as `attention()` had them.
+ * @param options What `attention()` was asked, and the `out` and `lse` that it gave.
+ * @returns Gradients in the shape, layout and dtype of what they are by.
+ * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
+ * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
+ * @throws `signal.reason` when the signal aborts.
+ */
+export async function attentionBackward<
+  Q extends TensorData,
+  K extends TensorData = Q,
+  V extends TensorData = Q,
+>(
+  dOut: AnyTensor,
+  q: Tensor<Q>,
+  k: Tensor<K>,
+  v: Tensor<V>,
+  options: BackwardOptions,
+): Promise<AttentionGradients<Q, K, V>> {
+  if (engine === undefined) planBackward(dOut, q, k, v, options);
+  return await (await defaultEngine()).attentionBackward(dOut, q, k, v, options);
+}
+
+/**
+ * Attention, and a function for its gradients: for training loops written by hand.
+ *
+ * ```ts
+ * import { attentionWithGradient, tensor } from "@flashtile/attention";
+ *
+ * const x = tensor(Float32Array.from({ length: 2 * 16 * 8 }, Math.random), [2, 16, 8]);
+ * const { out, backward } = await attentionWithGradient(x, x, x, { causal: true });
+ * const { dq, dk, dv } = await backward(out); // as for the loss sum(out ** 2) / 2
+ * console.log(dq.shape, dk.shape, dv.shape); // [2, 16, 8] each
+ * ```
+ *
+ * @param q Queries, `[B, Hq, Nq, D]`, `[H, N, D]` or `[N, D]`.
+ * @param k Keys, `[B, Hkv, Nk, D]`.
+ * @param v Values, `[B, Hkv, Nk, Dv]`.
+ * @param options As those of `attention()`.
+ * @returns `out`, `lse` and `backward(dOut)`: see {@linkcode attentionBackward}.
+ */
+export async function attentionWithGradient<
+  Q extends TensorData,
+  K extends TensorData = Q,
+  V extends TensorData = Q,
+>(
+  q: Tensor<Q>,
+  k: Tensor<K>,
+  v: Tensor<V>,
+  options: GradientOptions = {},
+): Promise<AttentionWithGradient<Q, K, V>> {
+  if (engine === undefined) planAttention(q, k, v, options);
+  return await (await defaultEngine()).attentionWithGradient(q, k, v, options);
 }

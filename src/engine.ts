@@ -11,6 +11,14 @@ import {
   runAttentionSync,
 } from "./attention.ts";
 import type { Backend, BackendName, EngineTensor } from "./backend.ts";
+import {
+  type AttentionGradients,
+  type AttentionWithGradient,
+  type BackwardOptions,
+  type GradientOptions,
+  runBackward,
+  runWithGradient,
+} from "./backward.ts";
 import { type CacheAttentionOptions, KvCache, type KvCacheOptions } from "./cache/kv_cache.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
 import { type CascadeOptions, type CascadePart, runCascade } from "./cascade.ts";
@@ -104,6 +112,21 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     v: AnyTensor,
     options?: AttentionOptions,
   ): AttentionResult<Data>;
+  /** As the function `attentionBackward()`. */
+  attentionBackward<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
+    dOut: AnyTensor,
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options: BackwardOptions,
+  ): Promise<AttentionGradients<Q, K, V>>;
+  /** As the function `attentionWithGradient()`. */
+  attentionWithGradient<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options?: GradientOptions,
+  ): Promise<AttentionWithGradient<Q, K, V>>;
   /** A tensor of zeros in the backend's own memory: calls read and write it without a copy. */
   tensor(
     shape: readonly number[],
@@ -327,6 +350,25 @@ class BackendEngine implements Engine {
     options?: AttentionOptions,
   ): AttentionResultWithLse<Data> {
     return runAttentionSync(this.#backend, q, k, v, options) as AttentionResultWithLse<Data>;
+  }
+
+  attentionBackward<Q extends TensorData, K extends TensorData, V extends TensorData>(
+    dOut: AnyTensor,
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options: BackwardOptions,
+  ): Promise<AttentionGradients<Q, K, V>> {
+    return runBackward(this.#backend, dOut, q, k, v, options);
+  }
+
+  attentionWithGradient<Q extends TensorData, K extends TensorData, V extends TensorData>(
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options?: GradientOptions,
+  ): Promise<AttentionWithGradient<Q, K, V>> {
+    return runWithGradient(this.#backend, q, k, v, options);
   }
 
   tensor(shape: readonly number[], dtype?: "f32"): EngineTensor;

@@ -28,8 +28,8 @@ export interface MergeOptions {
   readonly layout?: Layout;
 }
 
-/** `lse` as `[B, Hq, Nq, 1]`. */
-function asColumn(lse: AnyTensor): AnyTensor {
+/** One number per row, `[B, Hq, Nq]`, as `[B, Hq, Nq, 1]`. */
+export function asColumn(lse: AnyTensor): AnyTensor {
   const { shape, strides = contiguousStrides(shape) } = lse;
   return { ...lse, dtype: "f32", shape: [...shape, 1], strides: [...Array.from(strides), 1] };
 }

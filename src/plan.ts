@@ -62,6 +62,22 @@ export interface AttentionPlan<V extends AnyView = AnyView> {
   readonly paged: PagedKeys | null;
 }
 
+/** A checked call of `attentionBackward()`. */
+export interface BackwardPlan<V extends AnyView = AnyView> {
+  /** The call whose gradients are asked for. */
+  readonly forward: AttentionPlan<V>;
+  /** Gradient by `out`: `[B, Hq, Nq, Dv]`, of any storage. */
+  readonly dOut: V;
+  /** What the call gave: `[B, Hq, Nq, Dv]`, and `[B, Hq, Nq, 1]` in f32. */
+  readonly out: V;
+  readonly lse: V;
+  /** Gradient by `lse`, as it; `null` for zeros. */
+  readonly dLse: V | null;
+}
+
+/** The same with all tensors in arrays. */
+export type HostBackwardPlan = BackwardPlan<View>;
+
 /** A plan whose tensors are all in arrays. */
 export type HostPlan = AttentionPlan<View>;
 

@@ -4,11 +4,24 @@
  * @module
  */
 
-import type { Backend, Control, EngineTensor, HostTarget, Target } from "../backend.ts";
+import type {
+  Backend,
+  Control,
+  EngineTensor,
+  GradientTarget,
+  HostTarget,
+  Target,
+} from "../backend.ts";
 import type { PageLayout, PageStore } from "../cache/store.ts";
 import { type DType, type HostData, isGpuBuffer } from "../dtype.ts";
 import { BackendUnavailableError } from "../errors.ts";
-import { type AttentionPlan, countRows, type HostPlan, tensorsOf } from "../plan.ts";
+import {
+  type AttentionPlan,
+  type BackwardPlan,
+  countRows,
+  type HostPlan,
+  tensorsOf,
+} from "../plan.ts";
 import type { Rotation } from "../rope.ts";
 import { type AnyView, isOnHost, type View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
@@ -127,6 +140,10 @@ class WasmBackend implements Backend {
     const { machine, team } = this.#open();
     const steps = this.#steps(machine, plan as HostPlan, target as HostTarget);
     finish(steps, team, countRows(plan), control);
+  }
+
+  backward(_plan: BackwardPlan, _target: GradientTarget, _control: Control): Promise<void> {
+    throw new Error("Cannot differentiate: the wasm backend has no gradients yet");
   }
 
   follow(view: View): () => View {

@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Backend, Control, EngineTensor, Target } from "../backend.ts";
+import type { Backend, Control, EngineTensor, GradientTarget, Target } from "../backend.ts";
 import type { PageLayout, PageStore } from "../cache/store.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../dtype.ts";
 import { DeviceLostError } from "../errors.ts";
-import { type AttentionPlan, tensorsOf } from "../plan.ts";
+import { type AttentionPlan, type BackwardPlan, tensorsOf } from "../plan.ts";
 import type { Rotation } from "../rope.ts";
 import { sizeOf, type View } from "../tensor.ts";
 import { createBuffer, roles } from "./buffers.ts";
@@ -109,6 +109,12 @@ class WebGpuBackend implements Backend {
       throw error;
     }
     await pages?.finish();
+  }
+
+  backward(_plan: BackwardPlan, _target: GradientTarget, _control: Control): Promise<void> {
+    throw new Error(
+      "Cannot differentiate: the webgpu backend has no gradients yet, use the wasm backend",
+    );
   }
 
   follow(view: View): () => View {
