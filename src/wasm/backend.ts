@@ -29,7 +29,7 @@ import { type AnyView, isOnHost, type View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
 import { backward } from "./backward.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
-import { forward, type Machine, type Step } from "./forward.ts";
+import { forward, type Machine } from "./forward.ts";
 import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
 import { WasmPages } from "./pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
@@ -39,6 +39,7 @@ import { Solo, type Team } from "./team.ts";
 import { allocateTensor } from "./tensor.ts";
 import { hardwareThreads, threadsUnavailable } from "./threads/spawn.ts";
 import { WorkerTeam } from "./threads/team.ts";
+import type { Step } from "./waves.ts";
 
 /** Bytes that a Wasm memory has at least, and can have at most. */
 export const memoryLimits = {

@@ -9,9 +9,10 @@ import type { HostGradientTarget } from "../backend.ts";
 import { bytesPerElement, type DType } from "../dtype.ts";
 import { countRows, type HostBackwardPlan, type HostPlan } from "../plan.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
+import type { BroadcastView } from "../scores.ts";
 import { contiguousStrides, type View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
-import type { Machine, Step } from "./forward.ts";
+import type { Machine } from "./forward.ts";
 import {
   chunkKeys,
   countChunks,
@@ -44,8 +45,10 @@ import {
   writeTerms,
 } from "./records.ts";
 import { elementsOver, follow, locate, locateBias, type Resident } from "./staging.ts";
+import type { Batch } from "./team.ts";
 import { biasBytes, followTerms, maskBytes, stageMask, type Terms } from "./terms.ts";
 import { stageVisits, visitBytes } from "./visits.ts";
+import { runInTurn, type Step } from "./waves.ts";
 import { type Place, placer } from "./workspace.ts";
 
 /** Rows that pass through linear memory at once on their way in or out. */
@@ -87,17 +90,23 @@ interface Common {
   readonly passing: number;
   readonly slopes: number;
   readonly sinks: number;
-  /** Where waves are placed. */
-  readonly waves: number;
+  /** Where windows and stretches are placed: twice where a wave is staged while another runs. */
+  readonly windows: readonly number[];
+  readonly stretches: readonly number[];
 }
 
-/** Addresses of a stretch's share of a wave. */
-interface Places {
-  /** Of the window: rows of keys and values, panels of their gradients. */
+/** Addresses of what belongs to a window, over all of its stretches. */
+interface WindowPlaces {
+  /** Rows of keys and values, panels of their gradients. */
   readonly k: number;
   readonly v: number;
   readonly dk: number;
   readonly dv: number;
+  readonly sharedBias: number;
+}
+
+/** Addresses of what a stretch has of a wave. */
+interface Places extends WindowPlaces {
   readonly dBias: number;
   readonly q: number;
   readonly dOut: number;
@@ -155,11 +164,17 @@ function biasShapeOf({ target, plan }: Pick<Call, "target" | "plan">, { from, to
   return {
     heads: head === 0 ? 1 : plan.group,
     positions: position === 0 ? 1 : to - from,
-    isPerKey: key !== 0,
+    // Summed over rows and keys, it would depend on how rows are cut: a sum for each key first.
+    isPerKey: key !== 0 || isShared(target.dBias!),
   };
 }
 
-/** Numbers of a row of a bias's gradient: a key each, or a chunk each. */
+/** Whether gradients by a bias are summed over all stretches of a window: where all rows share it. */
+function isShared({ strides }: BroadcastView): boolean {
+  return strides[2] === 0;
+}
+
+/** Bytes of a bias's gradient over a stretch: a number for each key of its rows, or for each chunk. */
 function dBiasBytes(call: Pick<Call, "target" | "plan">, stretch: Stretch): number {
   if (call.target.dBias === null) return 0;
   const { heads, positions, isPerKey } = biasShapeOf(call, stretch);
@@ -167,22 +182,32 @@ function dBiasBytes(call: Pick<Call, "target" | "plan">, stretch: Stretch): numb
   return heads * positions * perRow * 4;
 }
 
-/** Gives a stretch its places; what belongs to its window first, so that it stays from stretch to stretch. */
-function placeStretch(
-  call: Pick<Call, "plan" | "cut" | "residents" | "target" | "dOut">,
-  stretch: Stretch,
-  place: Place,
-): Places {
-  const { plan, cut, residents, dOut } = call, { q, k, v, dim, valueDim, group } = plan;
+/** What the sizes of places depend on. */
+type Sized = Pick<Call, "plan" | "cut" | "residents" | "target" | "dOut">;
+
+/** Gives a window its places. */
+function placeWindow(call: Sized, stretch: Stretch, place: Place): WindowPlaces {
+  const { residents, plan: { k, v, dim, valueDim }, target: { dBias } } = call;
   const keys = stretch.endKey - stretch.firstKey, eights = Math.ceil(keys / 8);
-  const rows = (stretch.to - stretch.from) * group, chunks = countChunks(stretch);
-  const panels = countPanels(plan, cut, stretch) * cut.members * gradientBytes(dim);
   return {
     k: place(residents.k ? 0 : keys * dim * bytesPerElement(k.dtype)),
     v: place(residents.v ? 0 : keys * valueDim * bytesPerElement(v.dtype)),
     dk: place(eights * gradientBytes(dim)),
     dv: place(eights * gradientBytes(valueDim)),
-    dBias: place(dBiasBytes(call, stretch)),
+    sharedBias: place(dBias !== null && isShared(dBias) ? dBiasBytes(call, stretch) : 0),
+  };
+}
+
+/** Gives a stretch its places. */
+function placeStretch(
+  call: Sized,
+  stretch: Stretch,
+  place: Place,
+): Omit<Places, keyof WindowPlaces> {
+  const { plan, cut, residents, dOut, target: { dBias } } = call, { q, dim, group } = plan;
+  const rows = (stretch.to - stretch.from) * group, chunks = countChunks(stretch);
+  const panels = countPanels(plan, cut, stretch) * cut.members * gradientBytes(dim);
+  return {
     q: place(residents.q ? 0 : groupBytes(q, plan, stretch)),
     dOut: place(residents.dOut ? 0 : groupBytes(dOut, plan, stretch)),
     lse: place(rows * 4),
@@ -190,6 +215,7 @@ function placeStretch(
     panels: place(chunks * panels),
     dq: place(rows * dim * 4),
     bias: place(residents.bias ? 0 : biasBytes(plan, stretch)),
+    dBias: place(dBias === null || isShared(dBias) ? 0 : dBiasBytes(call, stretch)),
     mask: place(maskBytes(plan, stretch)),
     visits: place(visitBytes(plan, stretch)),
     more: place(chunks * (cut.members - 1) * jobBytes),
@@ -197,17 +223,46 @@ function placeStretch(
   };
 }
 
-/** Where a wave's job records and stretches are, and where all of it ends. */
+/** Stretches with their places, and the records of their jobs. */
+interface PlacedWave {
+  readonly wave: readonly Stretch[];
+  readonly places: readonly Places[];
+  readonly records: number;
+  /** Where its windows end, and its stretches. */
+  readonly ends: readonly [windows: number, stretches: number];
+}
+
 function placeWave(
-  call: Parameters<typeof placeStretch>[0],
+  call: Sized,
   wave: readonly Stretch[],
-  from: number,
-) {
-  const { place, end } = placer(from);
-  const stretches = wave.map((stretch) => placeStretch(call, stretch, place));
+  windowsAt: number,
+  stretchesAt: number,
+): PlacedWave {
+  const windows = placer(windowsAt), stretches = placer(stretchesAt);
   const jobs = wave.reduce((sum, stretch) => sum + countChunks(stretch), 0);
-  const records = place(jobs * jobBytes);
-  return { stretches, records, end: end() };
+  const records = stretches.place(jobs * jobBytes);
+  const places = wave.map((stretch) => {
+    const window = placeWindow(call, stretch, windows.place);
+    const own = placeStretch(call, stretch, stretches.place);
+    const { dBias } = call.target;
+    return { ...window, ...own, ...(dBias && isShared(dBias) && { dBias: window.sharedBias }) };
+  });
+  return { wave, places, records, ends: [windows.end(), stretches.end()] };
+}
+
+/** Every wave of a call; those that follow one another have different places if there are two. */
+function* placeWaves(call: Call, waves: Iterable<readonly Stretch[]>): Generator<PlacedWave, void> {
+  const { windows, stretches } = call.common;
+  let wavesPlaced = 0, windowsPlaced = 0;
+  for (const wave of waves) {
+    if (wave[0].opens) windowsPlaced++;
+    yield placeWave(
+      call,
+      wave,
+      windows[windowsPlaced % windows.length],
+      stretches[wavesPlaced++ % stretches.length],
+    );
+  }
 }
 
 /**
@@ -235,10 +290,12 @@ export function* backward(
   const lse = follow(given.lse, arena), dLse = given.dLse && follow(given.dLse, arena);
   const terms = followTerms(plan, arena), cut = cutGradients(plan, machine.threads);
   const sized = { plan, cut, residents, target, dOut };
-  const waves = () => stretchesOf(plan, cut, (one) => placeWave(sized, [one], 0).end);
-  let bytes = 0;
-  for (const wave of waves()) bytes = Math.max(bytes, placeWave(sized, wave, 0).end);
-  const { block, common } = takeMemory(machine, plan, cut, bytes);
+  const bytesOf = (stretch: Stretch) => {
+    const [windows, stretches] = placeWave(sized, [stretch], 0, 0).ends;
+    return windows + stretches;
+  };
+  const waves = () => stretchesOf(plan, cut, bytesOf);
+  const { block, common } = takeMemory(machine, sized, waves());
   try {
     const { slopes } = plan, { sinks } = forward;
     if (slopes) elementsOver(arena, common.slopes, slopes.length, "f32").set(slopes);
@@ -262,7 +319,12 @@ export function* backward(
       dSinks: new Float64Array(plan.queryHeads),
       job: encodeJob(commonJob(machine, plan, cut), commonFloats(plan)),
     };
-    for (const wave of waves()) yield* runWave(call, wave);
+    yield* runInTurn(placeWaves(call, waves()), {
+      ahead: common.stretches.length > 1,
+      stage: (wave) => stageWave(call, wave),
+      rows: (wave) => rowsOf(wave, plan),
+      collect: (wave) => collectWave(call, wave),
+    });
     finishSums(call);
   } finally {
     arena.free(block);
@@ -270,7 +332,17 @@ export function* backward(
 }
 
 /** Takes the memory of a call: what all waves share, and the most that one has. */
-function takeMemory({ arena }: Machine, plan: HostPlan, cut: GradientCut, waveBytes: number) {
+function takeMemory({ arena }: Machine, call: Sized, waves: Iterable<readonly Stretch[]>) {
+  const { plan, cut } = call;
+  let windowBytes = 0, stretchBytes = 0, windows = 0, count = 0;
+  for (const wave of waves) {
+    const { ends } = placeWave(call, wave, 0, 0);
+    windowBytes = Math.max(windowBytes, ends[0]);
+    stretchBytes = Math.max(stretchBytes, ends[1]);
+    count++;
+    if (wave[0].opens) windows++;
+  }
+  const places = cut.threads > 1 && count > 1 ? 2 : 1;
   const scratchStride = Math.ceil(gradientScratchBytes(plan, cut) / 64) * 64;
   const layOut = (place: Place): Common => ({
     scratchStride,
@@ -278,7 +350,8 @@ function takeMemory({ arena }: Machine, plan: HostPlan, cut: GradientCut, waveBy
     passing: place(passingRows * Math.max(plan.dim, plan.valueDim) * 4),
     slopes: place((plan.slopes?.length ?? 0) * 4),
     sinks: 0,
-    waves: place(waveBytes),
+    windows: Array.from({ length: Math.min(places, windows) }, () => place(windowBytes)),
+    stretches: Array.from({ length: places }, () => place(stretchBytes)),
   });
   const measured = placer(0);
   layOut(measured.place);
@@ -347,27 +420,33 @@ function storeRows(
   copyRowsOut(rows, target, batch, head, from, to);
 }
 
-/** Stages a wave, lets it run, and collects it. */
-function* runWave(call: Call, wave: readonly Stretch[]): Generator<Step> {
-  const { common, cut, plan } = call;
-  const { stretches, records } = placeWave(call, wave, common.waves);
+/** Brings what a wave reads into linear memory, and writes its jobs. */
+function stageWave(call: Call, { wave, places, records }: PlacedWave): Batch {
   let count = 0;
-  const staged = wave.map((stretch, index) => {
-    const one = stageStretch(call, stretch, stretches[index], records + count * jobBytes);
+  for (const [index, stretch] of wave.entries()) {
+    stageStretch(call, stretch, places[index], records + count * jobBytes);
     count += countChunks(stretch);
-    return one;
-  });
-  const { threads } = cut, { scratch, scratchStride } = common;
-  let rows = 0;
-  for (const { segment, from, to, endKey } of wave) {
-    if (endKey === plan.segments[segment].keys) rows += (to - from) * plan.group;
   }
-  yield { batch: { threads, records, count, scratch, scratchStride }, rows };
-  for (const one of staged) collectStretch(call, one);
+  const { common: { scratch, scratchStride }, cut: { threads } } = call;
+  return { threads, records, count, scratch, scratchStride };
+}
+
+/** Query rows that are finished with a wave: those of a last window. */
+function rowsOf({ wave }: PlacedWave, { segments, group }: HostPlan): number {
+  const last = wave.filter(({ segment, endKey }) => endKey === segments[segment].keys);
+  return last.reduce((sum, { from, to }) => sum + (to - from) * group, 0);
+}
+
+/** Hands out what the jobs of a wave have summed. */
+function collectWave(call: Call, { wave, places, records }: PlacedWave): void {
+  for (const [index, stretch] of wave.entries()) {
+    collectStretch(call, stretch, places[index], records);
+    records += countChunks(stretch) * jobBytes;
+  }
 }
 
 /** Brings what a stretch reads into linear memory, and writes its jobs. */
-function stageStretch(call: Call, stretch: Stretch, places: Places, records: number): Staged {
+function stageStretch(call: Call, stretch: Stretch, places: Places, records: number): void {
   const { arena, plan, dOut, residents } = call;
   const staged: Staged = {
     ...{ stretch, places, records },
@@ -384,7 +463,6 @@ function stageStretch(call: Call, stretch: Stretch, places: Places, records: num
   stageSums(call, staged);
   clearSums(call, staged);
   for (let chunk = 0; chunk < countChunks(stretch); chunk++) writeChunk(call, staged, chunk);
-  return staged;
 }
 
 /** Brings a window of a head's keys or values into linear memory where its first stretch needs them. */
@@ -474,9 +552,9 @@ function clearSums({ arena, target, plan }: Call, { stretch, places }: Staged): 
     clear(places.dv, eights * gradientBytes(plan.valueDim));
   }
   if (target.dBias === null) return;
-  const { positions } = biasShapeOf({ target, plan }, stretch);
-  // A bias that all rows share is summed over all stretches of a window.
-  if (stretch.opens || positions > 1) clear(places.dBias, dBiasBytes({ target, plan }, stretch));
+  if (stretch.opens || !isShared(target.dBias)) {
+    clear(places.dBias, dBiasBytes({ target, plan }, stretch));
+  }
 }
 
 /** Writes the jobs of a chunk: one, or one after the other for each query head. */
@@ -575,13 +653,12 @@ function dBiasOf(call: Call, stretch: Stretch, area: number, member: number, chu
 }
 
 /** Hands out what the jobs of a stretch have summed. */
-function collectStretch(call: Call, staged: Staged): void {
-  const { plan, target } = call, { stretch, places } = staged, { closes } = stretch;
+function collectStretch(call: Call, stretch: Stretch, places: Places, records: number): void {
+  const { plan, target } = call, { closes } = stretch;
   if (countChunks(stretch) === 0) return;
-  collectQueries(call, staged);
-  if (target.dBias !== null) {
-    const { positions } = biasShapeOf(call, stretch);
-    if (closes || positions > 1) collectBias(call, staged);
+  collectQueries(call, stretch, places, records);
+  if (target.dBias !== null && (closes || !isShared(target.dBias))) {
+    collectBias(call, stretch, places.dBias);
   }
   if (!closes) return;
   // Queries have the scale, and log2(e), in them.
@@ -591,7 +668,7 @@ function collectStretch(call: Call, staged: Staged): void {
 }
 
 /** Sums dQ over chunks, and over windows. */
-function collectQueries(call: Call, { stretch, places, records }: Staged): void {
+function collectQueries(call: Call, stretch: Stretch, places: Places, records: number): void {
   const { machine, arena, plan, cut, target } = call, { segment, keyHead, from, to } = stretch;
   const { batch, firstQuery, keys } = plan.segments[segment], width = plan.dim;
   const panels = countPanels(plan, cut, stretch) * gradientBytes(width);
@@ -650,13 +727,13 @@ function collectKeys(
 }
 
 /** Adds the gradients by a bias to where it has them. */
-function collectBias(call: Call, { stretch, places }: Staged): void {
+function collectBias(call: Call, stretch: Stretch, at: number): void {
   const { arena, plan, target } = call, { data, offset, strides } = target.dBias!;
   const { segment, keyHead, from, firstKey, endKey } = stretch, sums = data as Float32Array;
   const { batch, firstQuery, firstKey: base } = plan.segments[segment];
   const { heads, positions, isPerKey } = biasShapeOf(call, stretch), chunks = countChunks(stretch);
   const keys = isPerKey ? endKey - firstKey : 1, area = heads * positions * keys;
-  const values = elementsOver(arena, places.dBias, area * (isPerKey ? 1 : chunks), "f32");
+  const values = elementsOver(arena, at, area * (isPerKey ? 1 : chunks), "f32");
   const first = offset + batch * strides[0] + keyHead * plan.group * strides[1] +
     (firstQuery + from) * strides[2] + (base + firstKey) * strides[3];
   for (let at = 0; at < values.length; at++) {
