@@ -27,7 +27,6 @@ import {
 import type { Rotation } from "../rope.ts";
 import { type AnyView, isOnHost, type View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
-import { backward } from "./backward.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
 import { forward, type Machine } from "./forward.ts";
 import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
@@ -147,6 +146,8 @@ class WasmBackend implements Backend {
   }
 
   async backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void> {
+    // Loaded when it is asked for: most programs never train.
+    const { backward } = await import("./backward.ts");
     const { machine, team } = this.#open();
     const steps = backward(machine, plan as HostBackwardPlan, target as HostGradientTarget);
     await finishInTurns(this.#guard(steps), team, countRows(plan.forward), control);

@@ -9,7 +9,6 @@ import type { HostGradientTarget } from "../backend.ts";
 import { bytesPerElement, type DType } from "../dtype.ts";
 import { countRows, type HostBackwardPlan, type HostPlan } from "../plan.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
-import type { BroadcastView } from "../scores.ts";
 import { contiguousStrides, type View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import type { Machine } from "./forward.ts";
@@ -22,6 +21,20 @@ import {
   type Stretch,
   stretchesOf,
 } from "./gradient_jobs.ts";
+import {
+  biasShapeOf,
+  bytesOf,
+  type Common,
+  dBiasBytes,
+  gradientBytes,
+  isShared,
+  passingRows,
+  type PlacedWave,
+  type Places,
+  placeWaves,
+  type Sized,
+  takeMemory,
+} from "./gradient_places.ts";
 import {
   encodeJob,
   gradientWords,
@@ -37,7 +50,6 @@ import {
   biasOf,
   clampOffset,
   commonFloats,
-  groupBytes,
   type GroupRows,
   headAt,
   type PlacedTerms,
@@ -46,33 +58,20 @@ import {
 } from "./records.ts";
 import { elementsOver, follow, locate, locateBias, type Resident } from "./staging.ts";
 import type { Batch } from "./team.ts";
-import { biasBytes, followTerms, maskBytes, stageMask, type Terms } from "./terms.ts";
-import { stageVisits, visitBytes } from "./visits.ts";
+import { followTerms, stageMask, type Terms } from "./terms.ts";
+import { stageVisits } from "./visits.ts";
 import { runInTurn, type Step } from "./waves.ts";
-import { type Place, placer } from "./workspace.ts";
-
-/** Rows that pass through linear memory at once on their way in or out. */
-const passingRows = 256;
-
-/** Tensors of a call that live in linear memory. */
-type Residents = { readonly [Name in "q" | "k" | "v" | "dOut" | "out" | "bias"]?: Resident };
 
 /** What the waves of a call have in common. */
-interface Call {
+interface Call extends Sized {
   readonly machine: Machine;
   readonly arena: Arena;
-  /** The call whose gradients are asked for, without sinks, which `lse` has in it. */
-  readonly plan: HostPlan;
-  readonly dOut: View;
   readonly out: View;
   readonly lse: () => View;
   readonly dLse: (() => View) | null;
   readonly sinks: Float32Array | null;
-  readonly target: HostGradientTarget;
   /** dQ in f32: the target, or what becomes it at the end. */
   readonly dq: View;
-  readonly cut: GradientCut;
-  readonly residents: Residents;
   readonly terms: Terms;
   /** Gradients by sinks so far. */
   readonly dSinks: Float64Array;
@@ -80,47 +79,6 @@ interface Call {
   readonly common: Common;
   /** What all jobs have in common. */
   readonly job: Words;
-}
-
-/** Addresses of what all waves share. */
-interface Common {
-  readonly scratch: number;
-  readonly scratchStride: number;
-  /** Rows on their way in or out. */
-  readonly passing: number;
-  readonly slopes: number;
-  readonly sinks: number;
-  /** Where windows and stretches are placed: twice where a wave is staged while another runs. */
-  readonly windows: readonly number[];
-  readonly stretches: readonly number[];
-}
-
-/** Addresses of what belongs to a window, over all of its stretches. */
-interface WindowPlaces {
-  /** Rows of keys and values, panels of their gradients. */
-  readonly k: number;
-  readonly v: number;
-  readonly dk: number;
-  readonly dv: number;
-  readonly sharedBias: number;
-}
-
-/** Addresses of what a stretch has of a wave. */
-interface Places extends WindowPlaces {
-  readonly dBias: number;
-  readonly q: number;
-  readonly dOut: number;
-  readonly lse: number;
-  readonly delta: number;
-  /** Panels of dQ of each chunk, and the rows that they become. */
-  readonly panels: number;
-  readonly dq: number;
-  readonly bias: number;
-  readonly mask: number;
-  readonly visits: number;
-  /** Job and gradient records: of each chunk's first job, and of those that follow it. */
-  readonly more: number;
-  readonly gradients: number;
 }
 
 /** A stretch whose rows are in linear memory. */
@@ -141,128 +99,6 @@ interface KeyRows {
   readonly at: number;
   readonly row: number;
   readonly element: number;
-}
-
-/** Bytes of gradients of eight rows or keys. */
-function gradientBytes(width: number): number {
-  return Math.ceil(width / 4) * 128;
-}
-
-/** Bytes of tile memory: what `gradientScratchBytes()` of the binary says. */
-export function gradientScratchBytes(plan: HostPlan, { tiles }: GradientCut): number {
-  const { dim, valueDim } = plan, { rows, keys } = tiles;
-  const columns = gradientBytes(dim) / 8, valueColumns = gradientBytes(valueDim) / 8;
-  const tile = keys * 32 * 3 + 128 + Math.ceil((keys + 32) / 16) * 16;
-  const ofKeys = keys * (dim * 4 + valueDim * 4 + columns);
-  const ofRows = rows * (dim * 4 + valueColumns + 40 + columns + valueColumns);
-  return tile + ofKeys + ofRows + 2 * keys * rows * 4 + keys;
-}
-
-/** The shape of a bias's gradient over a stretch: 1 along axes that are summed over. */
-function biasShapeOf({ target, plan }: Pick<Call, "target" | "plan">, { from, to }: Stretch) {
-  const [, head, position, key] = target.dBias!.strides;
-  return {
-    heads: head === 0 ? 1 : plan.group,
-    positions: position === 0 ? 1 : to - from,
-    // Summed over rows and keys, it would depend on how rows are cut: a sum for each key first.
-    isPerKey: key !== 0 || isShared(target.dBias!),
-  };
-}
-
-/** Whether gradients by a bias are summed over all stretches of a window: where all rows share it. */
-function isShared({ strides }: BroadcastView): boolean {
-  return strides[2] === 0;
-}
-
-/** Bytes of a bias's gradient over a stretch: a number for each key of its rows, or for each chunk. */
-function dBiasBytes(call: Pick<Call, "target" | "plan">, stretch: Stretch): number {
-  if (call.target.dBias === null) return 0;
-  const { heads, positions, isPerKey } = biasShapeOf(call, stretch);
-  const perRow = isPerKey ? stretch.endKey - stretch.firstKey : countChunks(stretch);
-  return heads * positions * perRow * 4;
-}
-
-/** What the sizes of places depend on. */
-type Sized = Pick<Call, "plan" | "cut" | "residents" | "target" | "dOut">;
-
-/** Gives a window its places. */
-function placeWindow(call: Sized, stretch: Stretch, place: Place): WindowPlaces {
-  const { residents, plan: { k, v, dim, valueDim }, target: { dBias } } = call;
-  const keys = stretch.endKey - stretch.firstKey, eights = Math.ceil(keys / 8);
-  return {
-    k: place(residents.k ? 0 : keys * dim * bytesPerElement(k.dtype)),
-    v: place(residents.v ? 0 : keys * valueDim * bytesPerElement(v.dtype)),
-    dk: place(eights * gradientBytes(dim)),
-    dv: place(eights * gradientBytes(valueDim)),
-    sharedBias: place(dBias !== null && isShared(dBias) ? dBiasBytes(call, stretch) : 0),
-  };
-}
-
-/** Gives a stretch its places. */
-function placeStretch(
-  call: Sized,
-  stretch: Stretch,
-  place: Place,
-): Omit<Places, keyof WindowPlaces> {
-  const { plan, cut, residents, dOut, target: { dBias } } = call, { q, dim, group } = plan;
-  const rows = (stretch.to - stretch.from) * group, chunks = countChunks(stretch);
-  const panels = countPanels(plan, cut, stretch) * cut.members * gradientBytes(dim);
-  return {
-    q: place(residents.q ? 0 : groupBytes(q, plan, stretch)),
-    dOut: place(residents.dOut ? 0 : groupBytes(dOut, plan, stretch)),
-    lse: place(rows * 4),
-    delta: place(rows * 4),
-    panels: place(chunks * panels),
-    dq: place(rows * dim * 4),
-    bias: place(residents.bias ? 0 : biasBytes(plan, stretch)),
-    dBias: place(dBias === null || isShared(dBias) ? 0 : dBiasBytes(call, stretch)),
-    mask: place(maskBytes(plan, stretch)),
-    visits: place(visitBytes(plan, stretch)),
-    more: place(chunks * (cut.members - 1) * jobBytes),
-    gradients: place(chunks * cut.members * gradientWords * 4),
-  };
-}
-
-/** Stretches with their places, and the records of their jobs. */
-interface PlacedWave {
-  readonly wave: readonly Stretch[];
-  readonly places: readonly Places[];
-  readonly records: number;
-  /** Where its windows end, and its stretches. */
-  readonly ends: readonly [windows: number, stretches: number];
-}
-
-function placeWave(
-  call: Sized,
-  wave: readonly Stretch[],
-  windowsAt: number,
-  stretchesAt: number,
-): PlacedWave {
-  const windows = placer(windowsAt), stretches = placer(stretchesAt);
-  const jobs = wave.reduce((sum, stretch) => sum + countChunks(stretch), 0);
-  const records = stretches.place(jobs * jobBytes);
-  const places = wave.map((stretch) => {
-    const window = placeWindow(call, stretch, windows.place);
-    const own = placeStretch(call, stretch, stretches.place);
-    const { dBias } = call.target;
-    return { ...window, ...own, ...(dBias && isShared(dBias) && { dBias: window.sharedBias }) };
-  });
-  return { wave, places, records, ends: [windows.end(), stretches.end()] };
-}
-
-/** Every wave of a call; those that follow one another have different places if there are two. */
-function* placeWaves(call: Call, waves: Iterable<readonly Stretch[]>): Generator<PlacedWave, void> {
-  const { windows, stretches } = call.common;
-  let wavesPlaced = 0, windowsPlaced = 0;
-  for (const wave of waves) {
-    if (wave[0].opens) windowsPlaced++;
-    yield placeWave(
-      call,
-      wave,
-      windows[windowsPlaced % windows.length],
-      stretches[wavesPlaced++ % stretches.length],
-    );
-  }
 }
 
 /**
@@ -290,12 +126,8 @@ export function* backward(
   const lse = follow(given.lse, arena), dLse = given.dLse && follow(given.dLse, arena);
   const terms = followTerms(plan, arena), cut = cutGradients(plan, machine.threads);
   const sized = { plan, cut, residents, target, dOut };
-  const bytesOf = (stretch: Stretch) => {
-    const [windows, stretches] = placeWave(sized, [stretch], 0, 0).ends;
-    return windows + stretches;
-  };
-  const waves = () => stretchesOf(plan, cut, bytesOf);
-  const { block, common } = takeMemory(machine, sized, waves());
+  const waves = () => stretchesOf(plan, cut, (stretch) => bytesOf(sized, stretch));
+  const { block, common } = takeMemory(arena, sized, waves());
   try {
     const { slopes } = plan, { sinks } = forward;
     if (slopes) elementsOver(arena, common.slopes, slopes.length, "f32").set(slopes);
@@ -319,7 +151,7 @@ export function* backward(
       dSinks: new Float64Array(plan.queryHeads),
       job: encodeJob(commonJob(machine, plan, cut), commonFloats(plan)),
     };
-    yield* runInTurn(placeWaves(call, waves()), {
+    yield* runInTurn(placeWaves(call, common, waves()), {
       ahead: common.stretches.length > 1,
       stage: (wave) => stageWave(call, wave),
       rows: (wave) => rowsOf(wave, plan),
@@ -329,34 +161,6 @@ export function* backward(
   } finally {
     arena.free(block);
   }
-}
-
-/** Takes the memory of a call: what all waves share, and the most that one has. */
-function takeMemory({ arena }: Machine, call: Sized, waves: Iterable<readonly Stretch[]>) {
-  const { plan, cut } = call;
-  let windowBytes = 0, stretchBytes = 0, windows = 0, count = 0;
-  for (const wave of waves) {
-    const { ends } = placeWave(call, wave, 0, 0);
-    windowBytes = Math.max(windowBytes, ends[0]);
-    stretchBytes = Math.max(stretchBytes, ends[1]);
-    count++;
-    if (wave[0].opens) windows++;
-  }
-  const places = cut.threads > 1 && count > 1 ? 2 : 1;
-  const scratchStride = Math.ceil(gradientScratchBytes(plan, cut) / 64) * 64;
-  const layOut = (place: Place): Common => ({
-    scratchStride,
-    scratch: place(cut.threads * scratchStride),
-    passing: place(passingRows * Math.max(plan.dim, plan.valueDim) * 4),
-    slopes: place((plan.slopes?.length ?? 0) * 4),
-    sinks: 0,
-    windows: Array.from({ length: Math.min(places, windows) }, () => place(windowBytes)),
-    stretches: Array.from({ length: places }, () => place(stretchBytes)),
-  });
-  const measured = placer(0);
-  layOut(measured.place);
-  const block = arena.allocate(measured.end());
-  return { block, common: layOut(placer(block).place) };
 }
 
 function commonJob({ splats }: Machine, plan: HostPlan, { tiles, members }: GradientCut) {
@@ -479,7 +283,7 @@ function placeKeys(
     return { at: headAt(resident, batch, keyHead) + base * row, row, element };
   }
   const width = view.shape[3], element = bytesPerElement(view.dtype), row = width * element;
-  if (opens) {
+  if (opens && endKey > firstKey) {
     const rows = elementsOver(arena, at, (endKey - firstKey) * width, view.dtype);
     copyRowsIn(view, batch, keyHead, base + firstKey, base + endKey, rows);
   }
