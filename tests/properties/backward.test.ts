@@ -28,31 +28,20 @@ const cpuBackends =
 
 const numRuns = gpuRequired ? onGpu : Math.ceil(onCpu / cpuBackends);
 
-/** Elements of a gradient over which errors are taken: over a few numbers naive is exact by luck. */
-const leastElements = 64;
+/** Rows, keys and elements of each gradient over which errors are taken: over a few, naive is exact by luck. */
+const least = 64;
 
 /** Multiply-adds of a case at most. */
 const mostWork = 1_000_000;
 
-/** How many problems a case needs, so that there are enough elements of each gradient. */
-function problemsFor({ B, Hq, Hkv, Nq, Nk, D, Dv }: Sizes, { bias, sinks }: Meaning): number {
-  const elements = [
-    ...[B * Hq * Nq * D, B * Hkv * Nk * Math.min(D, Dv)],
-    ...[bias?.shape, sinks?.shape].flatMap((shape) => shape ? [count(shape)] : []),
-  ];
-  return Math.ceil(leastElements / Math.min(...elements));
+/** How many problems a case needs for that. */
+function problemsFor({ B, Hq, Hkv, Nq, Nk }: Sizes, { bias, sinks }: Meaning): number {
+  const elements = [bias?.shape, sinks?.shape].flatMap((shape) => shape ? [count(shape)] : []);
+  return Math.ceil(least / Math.min(B * Hq * Nq, B * Hkv * Nk, ...elements));
 }
 
-/** Rows of a problem at least. */
-const rowsPerProblem = 16;
-
-/** Several problems of the same sizes and options. */
+/** Several problems of the same sizes and options; a batch of one may be packed. */
 const cases = fullSizes
-  .map((sizes) => {
-    const B = Math.ceil(rowsPerProblem / (sizes.Hq * sizes.Nq));
-    // A batch of one may be packed: its rows are queries then.
-    return sizes.Nq % 3 === 0 ? { ...sizes, B: 1, Nq: sizes.Nq * B } : { ...sizes, B };
-  })
   .chain((sizes) =>
     fc.record({ seed: fc.nat(), asked: anyMeaning(sizes) }).map(({ seed, asked }) => ({
       ...{ sizes, seed, asked, problems: problemsFor(sizes, asked.meaning) },
