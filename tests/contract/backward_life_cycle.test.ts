@@ -22,9 +22,17 @@ const longest = gradientCall(
   randomProblem(sizesOf({ Hq: gpuRequired ? 4 : 12, Nq: 800, D: 64 }), 0),
 );
 
-/** A call in several pieces. */
+/** A call in several pieces, also on three threads. */
 const long = gradientCall(
-  randomProblem(sizesOf({ Hq: 8, Hkv: 4, Nq: 700, Nk: 600, D: 32 }), 1),
+  randomProblem(
+    sizesOf({
+      Hq: 8,
+      Hkv: 4,
+      ...(gpuRequired ? { Nq: 700, Nk: 600 } : { Nq: 1500, Nk: 1300 }),
+      D: 32,
+    }),
+    1,
+  ),
   { causal: true },
 );
 
