@@ -2,6 +2,7 @@
 // for each query head.
 
 #import shared/parameters.wgsl
+#import shared/exp.wgsl
 #import shared/segment.wgsl
 @group(0) @binding(4) var<storage, read_write> d_sinks: array<f32>;
 
@@ -18,7 +19,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
       let at = p.rows_at + 2 * (batch * p.l_batch + head * p.l_head + row);
       let lse = bitcast<f32>(tables[at]);
       let delta = bitcast<f32>(tables[at + 1]);
-      sum -= weight * exp2(max(maximum - lse, -1e4) * p.to_base_two) * delta;
+      sum -= weight * exp_of(vec4f(maximum - lse)).x * delta;
     }
   }
   sums[lid] = sum;

@@ -5,6 +5,7 @@
 
 #import shared/parameters.wgsl
 #import shared/softmax.wgsl
+#import shared/exp.wgsl
 #import shared/segment.wgsl
 #import shared/terms.wgsl
 
@@ -177,7 +178,7 @@ fn gradients_of(
       look.in_band,
       look.kinds,
     );
-    var result = exp2((scored.score - rows.lse) * p.to_base_two);
+    var result = exp_of(scored.score - rows.lse);
 #if WEIGHTS
 #else
     result *= weight_gradients[$j] - rows.delta;

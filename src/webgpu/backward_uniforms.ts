@@ -90,7 +90,6 @@ export function gradientParameters(
 function unitParameters({ scale, softcap }: AttentionPlan): Parameters {
   return {
     scale: softcap === null ? scale : scale / softcap,
-    to_base_two: Math.LOG2E,
     softcap: softcap ?? 0,
   };
 }

@@ -194,9 +194,9 @@ export function* piecesOf(call: BackwardCall, gradient: Gradient): Generator<Pie
 
 function explain({ session }: BackwardCall, goal: Goal): string {
   const [one, other] = ownsKeys(goal)
-    ? ["one key of a key/value head", "queries of its whole group"]
+    ? ["one key of a key/value head", "all queries of its group"]
     : ["one query position of a key/value head", "its keys"];
-  return `Cannot differentiate: \`${goal}\` for ${one}, with the ${other}, needs more than the ` +
+  return `Cannot differentiate: \`${goal}\` for ${one}, with ${other}, needs more than the ` +
     `${session.bounds.bindingBytes} bytes that this GPU can bind at once; use fewer positions a ` +
     "call, or the wasm backend";
 }
