@@ -57,71 +57,86 @@ export async function backward(
   control.onProgress?.({ done: total, total });
 }
 
-/** Runs piece after piece, none of them for long. */
+/** Runs piece after piece, none of them for long, and waits for some of them at a time. */
 async function runGradients(call: BackwardCall, control: Control, check: Check): Promise<void> {
   const { gradients, plan } = call, total = countRows(plan);
-  const pace = new Pace(call.session);
+  const pending = new Pending(call.session);
   for (const [index, gradient] of gradients.entries()) {
     const whole = workOfAll(call, gradient);
     let done = 0;
     for (const piece of piecesOf(call, gradient)) {
       throwIfAborted(control.signal);
       check();
-      await runPiece(call, gradient, piece, pace);
-      throwIfAborted(control.signal);
-      check();
+      await runPiece(call, gradient, piece, pending);
       done += workOfPiece(call, gradient, piece);
+      if (!pending.isEnough) continue;
+      await pending.settle();
       const rows = Math.floor(total * (index + done / whole) / gradients.length);
       if (rows < total) control.onProgress?.({ done: rows, total });
     }
-    await gradient.result.finish?.();
+    if (gradient.result.finish) pending.add(0, gradient.result.finish(), true);
   }
+  await pending.settle();
+  throwIfAborted(control.signal);
+  check();
 }
 
-/** How much is submitted before it is waited for. */
-class Pace {
+/** What is submitted and not waited for yet: each wait takes far longer than a small piece. */
+class Pending {
   readonly #session: Session;
+  #waits: Promise<void>[] = [];
   #work = 0;
   #start = 0;
+  /** Whether some of the waits are for the end of the work. */
+  #toTheEnd = false;
 
   constructor(session: Session) {
     this.#session = session;
   }
 
-  /** Told of what is submitted; says whether that is enough to wait for. */
-  add(work: number): boolean {
-    if (this.#work === 0) this.#start = performance.now();
-    this.#work += work;
+  /** Whether it is as much as should be under way. */
+  get isEnough(): boolean {
     return this.#work >= this.#session.work;
   }
 
-  /** Told when nothing is under way any more. */
-  rest(): void {
-    this.#session.learn(this.#work, performance.now() - this.#start);
+  add(work: number, wait: Promise<void>, toTheEnd: boolean): void {
+    if (this.#waits.length === 0) this.#start = performance.now();
+    wait.catch(() => {}); // Thrown by `settle()`, unless something else is before.
+    this.#waits.push(wait);
+    this.#work += work;
+    this.#toTheEnd ||= toTheEnd;
+  }
+
+  /** Waits for all of it, to its end where it is enough. */
+  async settle(): Promise<void> {
+    const { gpu: { device, guard } } = this.#session;
+    if (this.isEnough && !this.#toTheEnd) {
+      this.add(0, device.queue.onSubmittedWorkDone().then(() => {}), true);
+    }
+    await guard(Promise.all(this.#waits));
+    if (this.#toTheEnd) this.#session.learn(this.#work, performance.now() - this.#start);
+    this.#waits = [];
     this.#work = 0;
+    this.#toTheEnd = false;
   }
 }
 
-/** Submits a piece, and waits for what the caller is to have. */
+/** Places and submits a piece; what it is to be waited for is pending then. */
 async function runPiece(
   call: BackwardCall,
   gradient: Gradient,
   piece: Piece,
-  pace: Pace,
+  pending: Pending,
 ): Promise<void> {
-  const { device, guard } = call.session.gpu;
   const placed = await placePiece(call, gradient, piece);
   const scope = submitPiece(call, gradient, piece, placed);
-  const isEnough = pace.add(workOfPiece(call, gradient, piece));
-  const waits: Promise<void>[] = [];
-  const { readBack } = placed.result;
-  if (readBack) waits.push(gradient.result.collect(placed.boxes, readBack));
-  else if (isEnough) waits.push(device.queue.onSubmittedWorkDone().then(() => {}));
-  const [error] = await guard(Promise.all([scope, ...waits]));
-  if (error) {
+  const accepted = scope.then((error) => {
+    if (error === null) return;
     throw new Error(`Cannot differentiate: the GPU refused the call: ${error.message}`);
-  }
-  if (waits.length > 0) pace.rest();
+  });
+  pending.add(workOfPiece(call, gradient, piece), accepted, false);
+  const { readBack } = placed.result;
+  if (readBack) pending.add(0, gradient.result.collect(placed.boxes, readBack), true);
 }
 
 /** Uploads what is not there yet, and takes the buffers that a piece needs. */
