@@ -9,7 +9,7 @@
 @group(0) @binding(3) var<storage, read> ml_before: array<vec2f>;
 @group(0) @binding(6) var<storage, read_write> acc: array<vec4f>;
 #if LSE
-#import shared/store.wgsl
+#import shared/store.wgsl COLUMNS=p.value_dim
 #else
 @group(0) @binding(4) var<storage, read_write> ml: array<vec2f>;
 #end

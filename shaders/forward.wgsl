@@ -24,7 +24,7 @@
 @group(0) @binding(4) var<storage, read_write> partial_acc: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> partial_ml: array<vec2f>;
 #else
-#import shared/store.wgsl
+#import shared/store.wgsl COLUMNS=p.value_dim
 #end
 
 // Constants of the variant: TX by TY threads (THREADS), RK columns of scores a thread, tiles of BR rows

@@ -6,7 +6,7 @@
 #import shared/softmax.wgsl
 @group(0) @binding(1) var<storage, read> partial_acc: array<vec4f>;
 @group(0) @binding(2) var<storage, read> partial_ml: array<vec2f>;
-#import shared/store.wgsl
+#import shared/store.wgsl COLUMNS=p.value_dim
 #if TERMS
 #import shared/segment.wgsl
 #end

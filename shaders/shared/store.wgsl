@@ -1,12 +1,12 @@
 // store_out(at, index, value): writes four neighbouring elements of a row that begins at element `at`,
-// rounded to nearest, ties to even. Elements from value_dim on are not there.
+// rounded to nearest, ties to even. Elements from `$COLUMNS` on are not there.
 
 #if o_f32
 #if o_vec
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 
 fn store_out(at: u32, index: u32, value: vec4f) {
-  if (4 * index < p.value_dim) {
+  if (4 * index < $COLUMNS) {
     out[at / 4 + index] = value;
   }
 }
@@ -14,7 +14,7 @@ fn store_out(at: u32, index: u32, value: vec4f) {
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
 fn store_out(at: u32, index: u32, value: vec4f) {
-  for (var i = 0u; i < min(4, p.value_dim - min(p.value_dim, 4 * index)); i++) {
+  for (var i = 0u; i < min(4, $COLUMNS - min($COLUMNS, 4 * index)); i++) {
     out[at + (4 * index + i) * p.o_column] = value[i];
   }
 }
@@ -25,7 +25,7 @@ fn store_out(at: u32, index: u32, value: vec4f) {
 @group(0) @binding(4) var<storage, read_write> out: array<vec2u>;
 
 fn store_out(at: u32, index: u32, value: vec4f) {
-  if (4 * index < p.value_dim) {
+  if (4 * index < $COLUMNS) {
     out[at / 4 + index] = vec2u(
       narrow(value.x) | (narrow(value.y) << 16),
       narrow(value.z) | (narrow(value.w) << 16),
@@ -37,7 +37,7 @@ fn store_out(at: u32, index: u32, value: vec4f) {
 @group(0) @binding(4) var<storage, read_write> out: array<atomic<u32>>;
 
 fn store_out(at: u32, index: u32, value: vec4f) {
-  for (var i = 0u; i < min(4, p.value_dim - min(p.value_dim, 4 * index)); i++) {
+  for (var i = 0u; i < min(4, $COLUMNS - min($COLUMNS, 4 * index)); i++) {
     let element = at + (4 * index + i) * p.o_column;
     let shift = element % 2 * 16;
     atomicAnd(&out[element / 2], ~(0xffffu << shift));

@@ -23,6 +23,10 @@ struct Terms {
 struct Scored {
   score: vec4f,
   seen: vec4<bool>,
+#if GRADIENTS
+  /// Of the softcap, where the product is.
+  slope: vec4f,
+#end
 }
 
 fn terms_of(
@@ -59,8 +63,15 @@ fn score(
 ) -> Scored {
   var score = product * p.scale;
   var seen = vec4<bool>(true);
+#if GRADIENTS
+  var slope = vec4f(1);
+#end
   if (p.softcap > 0) {
-    score = p.softcap * tanh_of(score); // The scale is over the cap already.
+    let bent = tanh_of(score); // The scale is over the cap already.
+    score = p.softcap * bent;
+#if GRADIENTS
+    slope = 1 - bent * bent;
+#end
   }
   if (p.has_bias > 0) {
     let added = read_bias(terms.bias + key * p.bias_column);
@@ -79,5 +90,9 @@ fn score(
   if (kinds.blocks == MIXED) {
     seen &= is_kept(terms.blocks, terms.first_key + key);
   }
+#if GRADIENTS
+  return Scored(select(vec4f(LOWEST), score, seen), seen, slope);
+#else
   return Scored(select(vec4f(LOWEST), score, seen), seen);
+#end
 }

@@ -11,6 +11,7 @@ import { DeviceLostError } from "../errors.ts";
 import { type AttentionPlan, type BackwardPlan, tensorsOf } from "../plan.ts";
 import type { Rotation } from "../rope.ts";
 import { sizeOf, type View } from "../tensor.ts";
+import { backward } from "./backward.ts";
 import { createBuffer, roles } from "./buffers.ts";
 import { type Gpu, requestGpu, watch } from "./device.ts";
 import { forward } from "./forward.ts";
@@ -111,10 +112,8 @@ class WebGpuBackend implements Backend {
     await pages?.finish();
   }
 
-  backward(_plan: BackwardPlan, _target: GradientTarget, _control: Control): Promise<void> {
-    throw new Error(
-      "Cannot differentiate: the webgpu backend has no gradients yet, use the wasm backend",
-    );
+  async backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void> {
+    await backward(await this.ready(), plan, target, control, () => this.#open());
   }
 
   follow(view: View): () => View {

@@ -159,7 +159,7 @@ export function rowsOfRegion({ plan }: Call, region: Region): number {
 }
 
 /** Boxes of the tensors that a region reads and writes. */
-export function boxesOf({ plan }: Call, region: Region, window: Range) {
+export function boxesOf({ plan }: Pick<Call, "plan">, region: Region, window: Range) {
   const batch = batchesOf(plan, region), heads = queryHeadsOf(plan, region);
   const positions = queriesOf(plan, region), keys = keysIn(plan, region, window);
   const rows: Box = { batch, heads, rows: positions };

@@ -124,7 +124,7 @@ async function recordRegions(call: Call, encoder: GPUCommandEncoder): Promise<vo
 }
 
 /** Uniforms that nobody writes again: nobody knows when the caller submits. */
-function ownUniforms(device: GPUDevice, block: Uint8Array): UniformSlot {
+export function ownUniforms(device: GPUDevice, block: Uint8Array): UniformSlot {
   const buffer = device.createBuffer({
     label: "FlashTile uniforms of a caller's encoder",
     size: block.byteLength,

@@ -103,6 +103,18 @@ const fields = {
   page_shift: "u32",
   /** Word of a page where the means of the first head's keys are. */
   mean_at: "u32",
+  // And for those of gradients.
+  ...tensor("d_out"),
+  /** Word of `tables` where log-sum-exp and delta of each row are; `l_batch` and `l_head` in rows. */
+  rows_at: "u32",
+  batches: "u32",
+  /** What a sum of gradients of products is multiplied by. */
+  gradient_scale: "f32",
+  /** Heads of the rows for each head of the keys, where not whole groups are taken at once. */
+  key_group: "u32",
+  /** Segments and query heads that a bias's gradient is summed over; 0 where each has its own. */
+  sum_segments: "u32",
+  sum_heads: "u32",
 } as const satisfies Readonly<Record<string, FieldType>>;
 
 /** Names of the fields. */

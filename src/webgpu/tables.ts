@@ -80,7 +80,7 @@ export function countPartials(cut: Cut, region: Region, windows: readonly KeyWin
 }
 
 /** Words of a region's tables that are written here. */
-function countWords(plan: AttentionPlan, region: Region): number {
+export function countWords(plan: AttentionPlan, region: Region): number {
   const { slopes, sinks, blockMask } = plan;
   const segments = extent(region.batch), heads = extent(queryHeadsOf(plan, region));
   let words = segments * segmentWords;

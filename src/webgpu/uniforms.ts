@@ -17,7 +17,7 @@ import { rowsOf } from "./variants.ts";
 import { countParts } from "./windows.ts";
 
 export function tensorParameters(
-  name: "q" | "k" | "v" | "o" | "bias" | "mask",
+  name: "q" | "k" | "v" | "o" | "bias" | "mask" | "d_out",
   { at, strides }: Window,
 ): Parameters {
   return {
@@ -125,8 +125,12 @@ function plainParameters(
   };
 }
 
-/** For the shader with terms: what goes with its tables. */
-function lookedUpParameters(call: Call, region: Region, keys: PlacedKeys): Parameters {
+/** For shaders with terms: what goes with their tables. */
+export function lookedUpParameters(
+  call: Pick<Call, "plan" | "mask" | "classed">,
+  region: Region,
+  keys: Pick<PlacedKeys, "window" | "bias" | "mask">,
+): Parameters {
   const { plan } = call, { window, bias, mask } = keys;
   const isBit = call.mask?.dtype === "bit";
   return {

@@ -134,13 +134,13 @@ export function chooseSlices({ TX, SLICE }: Tile, valueDim: number): number {
 /** Threads of the merge shader. */
 export const mergeThreads = 64;
 
-const sources: Sources = {
+export const sources: Sources = {
   ...shaders,
   "shared/parameters.wgsl": parametersSource(),
   "shared/segment.wgsl": segmentSource(),
 };
 
-function accessFlags(name: string, { dtype, vectors }: PageAccess): Constants {
+export function accessFlags(name: string, { dtype, vectors }: PageAccess): Constants {
   return { [`${name}_${dtype}`]: 1, [`${name}_vec`]: Number(vectors) };
 }
 

@@ -94,7 +94,6 @@ const webgpu: BackendUnderTest = {
     int4Cache: "caches of four bits are for the CPU",
     readsWhileRunning: "arrays are uploaded before the call runs",
     sameBitsForFewRows: "keys are split where a head has few rows",
-    backward: "it has no gradients yet",
   },
 };
 

@@ -1,0 +1,35 @@
+// The gradient by a sink: minus the sum of its weight times delta over the rows of its head. A workgroup
+// for each query head.
+
+#import shared/parameters.wgsl
+#import shared/exp.wgsl
+#import shared/segment.wgsl
+@group(0) @binding(4) var<storage, read_write> d_sinks: array<f32>;
+
+var<workgroup> sums: array<f32, THREADS>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index) lid: u32) {
+  let head = group_id.x;
+  let maximum = bitcast<f32>(tables[p.sinks_at + 2 * head]);
+  let weight = bitcast<f32>(tables[p.sinks_at + 2 * head + 1]);
+  var sum = 0.0;
+  for (var batch = 0u; batch < p.batches; batch++) {
+    for (var row = lid; row < p.end_row; row += THREADS) {
+      let at = p.rows_at + 2 * (batch * p.l_batch + head * p.l_head + row);
+      let lse = bitcast<f32>(tables[at]);
+      let delta = bitcast<f32>(tables[at + 1]);
+      sum -= weight * exp_of(vec4f(maximum - lse)).x * delta;
+    }
+  }
+  sums[lid] = sum;
+  workgroupBarrier();
+  if (lid == 0) {
+    var all = 0.0;
+    for (var i = 0u; i < THREADS; i++) {
+      all += sums[i];
+    }
+    // A sink of minus infinity is none. Other dispatches may have summed other rows, before.
+    d_sinks[p.o_at + head * p.o_head] += select(all, 0.0, weight == 0);
+  }
+}

@@ -1,0 +1,198 @@
+// A tile of BR rows and BC keys, computed anew from the queries, the keys and each row's log-sum-exp: its
+// weights P (WEIGHTS), or the gradients of its scores, dS = P (dOut V^T - delta), or those of the products
+// that the scores are made of (OF_PRODUCTS). A thread (tx, ty) has 4 rows and RK keys of it, as in
+// forward.wgsl.
+
+#import shared/parameters.wgsl
+#import shared/softmax.wgsl
+#import shared/exp.wgsl
+#import shared/segment.wgsl
+#import shared/terms.wgsl
+
+// Constants of the variant: TX by TY threads (THREADS), RK keys a thread, SLICE vectors of a row in
+// workgroup memory at once.
+
+/// What the tiles of one segment and one head have in common. The head is one of the keys, with the rows
+/// of its whole group, position by position; or one of the queries, where `p.key_group` is not 1.
+struct Part {
+  segment: Segment,
+  /// Of the segment among those of the region.
+  index: u32,
+  head: u32,
+  end_row: u32,
+  end_key: u32,
+  band: vec2i,
+  /// Added to a key of the segment, its row in the bindings; it may wrap.
+  key_shift: u32,
+  /// Elements where the rows begin, and where key 0 would.
+  q: u32,
+  d_out: u32,
+  k: u32,
+  v: u32,
+}
+
+/// Four rows of a thread.
+struct Rows {
+  positions: vec4u,
+  /// A tile may have less than BR.
+  is_there: vec4<bool>,
+  lse: vec4f,
+  delta: vec4f,
+  terms: Terms,
+}
+
+/// What is known of a tile before it is computed.
+struct Look {
+  is_visited: bool,
+  in_band: bool,
+  kinds: Kinds,
+}
+
+/// Slices of the rows and of the keys as [vector][row] and [vector][key]; one more than there are keeps
+/// neighbours in different banks.
+var<workgroup> row_slice: array<vec4f, SLICE * (BR + 1)>;
+var<workgroup> key_slice: array<vec4f, SLICE * (BC + 1)>;
+
+#import shared/stage_rows.wgsl TENSOR=q BINDING=1 EXTENT=p.dim
+#import shared/stage_keys.wgsl TENSOR=k BINDING=2 EXTENT=p.dim
+#import shared/stage_rows.wgsl TENSOR=d_out BINDING=5 EXTENT=p.value_dim
+#if WEIGHTS
+#else
+#import shared/stage_keys.wgsl TENSOR=v BINDING=3 EXTENT=p.value_dim
+#end
+
+fn part_of(index: u32, head: u32) -> Part {
+  let segment = segment_at(index);
+  let key_shift = segment.key - p.window_begin;
+  let key_head = head / p.key_group;
+  return Part(
+    segment,
+    index,
+    head,
+    segment.queries * p.group,
+    min(segment.keys, p.window_end),
+    vec2i(segment.band_first, segment.band_last),
+    key_shift,
+    p.q_at + segment.batch * p.q_batch + head * p.group * p.q_head + segment.row * p.q_row,
+    p.d_out_at + segment.batch * p.d_out_batch + head * p.group * p.d_out_head +
+      segment.row * p.d_out_row,
+    p.k_at + segment.batch * p.k_batch + key_head * p.k_head + key_shift * p.k_row,
+    p.v_at + segment.batch * p.v_batch + key_head * p.v_head + key_shift * p.v_row,
+  );
+}
+
+fn rows_of(part: Part, first_row: u32, ty: u32) -> Rows {
+  let rows = vec4u(first_row + 4 * ty) + vec4u(0, 1, 2, 3);
+  let clamped = min(rows, vec4u(part.end_row - 1));
+  let positions = clamped / p.group;
+  let heads = part.head * p.group + clamped % p.group;
+  let at = p.rows_at +
+    2 * (part.segment.batch * p.l_batch + heads * p.l_head + part.segment.row + positions);
+  return Rows(
+    positions,
+    rows < vec4u(part.end_row),
+    table_four(at),
+    table_four(at + 1),
+    terms_of(part.segment, part.index, part.key_shift, positions, heads),
+  );
+}
+
+/// Looks at the tile of the rows from `first_row` on and the keys from `first` on.
+fn look_at(part: Part, first_row: u32, first: u32) -> Look {
+  let low = first_row / p.group;
+  let high = (min(first_row + BR, part.end_row) - 1) / p.group;
+  let last = min(first + BC, part.end_key) - 1;
+  if (i32(last) < i32(low) + part.band.x || i32(first) > i32(high) + part.band.y) {
+    return Look(false, false, Kinds(SKIPPED, SKIPPED));
+  }
+  let kinds = kinds_of(
+    blocks_of(part.segment, part.head, part.key_shift, low, high),
+    classes_of(part.segment, part.head, part.key_shift, low, high),
+    first,
+    last,
+  );
+  return Look(
+    kinds.blocks != SKIPPED && kinds.dense != SKIPPED,
+    first + BC <= part.end_key && i32(first) >= i32(high) + part.band.x &&
+      i32(last) <= i32(low) + part.band.y,
+    kinds,
+  );
+}
+
+/// Adds the products of the slices of the rows and of the keys.
+fn add_products(tx: u32, ty: u32, sums: ptr<function, array<vec4f, RK>>) {
+  for (var d = 0u; d < SLICE; d++) {
+    let row = d * (BR + 1) + 4 * ty;
+    let row_0 = row_slice[row];
+    let row_1 = row_slice[row + 1];
+    let row_2 = row_slice[row + 2];
+    let row_3 = row_slice[row + 3];
+#for j in RK
+    let key_$j = key_slice[d * (BC + 1) + tx + $j * TX];
+    (*sums)[$j] +=
+      vec4f(dot(row_0, key_$j), dot(row_1, key_$j), dot(row_2, key_$j), dot(row_3, key_$j));
+#end
+  }
+}
+
+/// Weights, or gradients of scores, of a tile; LOWEST, which none is, where a row does not see a key.
+fn gradients_of(
+  part: Part,
+  look: Look,
+  first_row: u32,
+  first: u32,
+  lid: u32,
+) -> array<vec4f, RK> {
+  let tx = lid % TX;
+  let ty = lid / TX;
+  var scores = array<vec4f, RK>();
+  for (var start = 0u; start < p.dim_vectors; start += SLICE) {
+    workgroupBarrier();
+    stage_q(part, first_row, start, lid);
+    stage_k(part, first, start, lid);
+    workgroupBarrier();
+    add_products(tx, ty, &scores);
+  }
+#if WEIGHTS
+#else
+  var weight_gradients = array<vec4f, RK>();
+  for (var start = 0u; start < p.value_vectors; start += SLICE) {
+    workgroupBarrier();
+    stage_d_out(part, first_row, start, lid);
+    stage_v(part, first, start, lid);
+    workgroupBarrier();
+    add_products(tx, ty, &weight_gradients);
+  }
+#end
+  let rows = rows_of(part, first_row, ty);
+  var results = array<vec4f, RK>();
+  // Not written out: compiling takes seconds on some stacks.
+  for (var j = 0u; j < RK; j++) {
+    let key = first + tx + j * TX;
+    let scored = score(
+      scores[j],
+      key,
+      part.end_key,
+      part.band,
+      rows.positions,
+      rows.terms,
+      look.in_band,
+      look.kinds,
+    );
+    var result = exp_of(scored.score - rows.lse);
+#if WEIGHTS
+#else
+    result *= weight_gradients[j] - rows.delta;
+#if OF_PRODUCTS
+    result *= scored.slope;
+#end
+#end
+    results[j] = select(vec4f(LOWEST), result, scored.seen & rows.is_there);
+  }
+  return results;
+}
+
+/// Which of four rows see the key that these results are of.
+fn is_result(results: vec4f) -> vec4<bool> {
+  return bitcast<vec4u>(results) != bitcast<vec4u>(vec4f(LOWEST));
+}
