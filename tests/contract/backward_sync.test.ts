@@ -11,6 +11,7 @@ import {
 } from "../support/gradients.ts";
 import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
+import { stored } from "../support/storage.ts";
 import { contract } from "./backends.ts";
 
 const needs = ["attentionSync", "backward"] as const;
@@ -61,12 +62,9 @@ for (const [name, meaning] of Object.entries(meanings)) {
 contract(
   "attentionBackwardSync() gives the bits of attentionBackward() in 16 bits",
   async (engine) => {
-    const dtype = "bf16",
-      bits = (data: Float32Array) => Uint16Array.from(data, (x) => 16256 + x * 9);
-    const { q, k, v } = inputsOf(short.problem),
-      { dOut } = cotangentTensors(short.problem, short.cotangents);
-    const narrow = ({ data, shape }: Tensor) => ({ data: bits(data), shape, dtype } as const);
-    const [a, b, c, d] = [q, k, v, dOut].map(narrow);
+    const { q, k, v } = inputsOf(short.problem), dtype = "bf16";
+    const { dOut } = cotangentTensors(short.problem, short.cotangents);
+    const [a, b, c, d] = [q, k, v, dOut].map((tensor) => stored(tensor, dtype));
     const options = engine.attentionSync(a, b, c, { lse: true });
     const expected = await engine.attentionBackward(d, a, b, c, options);
     const actual = engine.attentionBackwardSync(d, a, b, c, options);
