@@ -18,20 +18,19 @@ const steps = 100, seed = 1;
 /** Sequences that are not among those of the training. */
 const otherSeed = seed + steps;
 
+/** Prints a row of a table. */
+function printRow(...[name, first, second]: [string, string, string]): void {
+  console.log(`${name.padStart(4)}  ${first.padStart(9)}  ${second.padStart(14)}`);
+}
+
 /** Prints how much gradients differ; tells whether by rounding alone. */
 function checkCall(engine: Engine, call: CheckedCall): boolean {
   const { heads, queries, keys, dim, causal } = call;
-  console.log(
-    `\n[2, ${heads}, ${queries}, ${dim}] on ${keys} keys${causal ? ", causal" : ""}\n` +
-      `       largest      difference`,
-  );
+  console.log(`\n[2, ${heads}, ${queries}, ${dim}] on ${keys} keys${causal ? ", causal" : ""}`);
+  printRow("", "largest", "difference");
   const differences = compare(tf, engine, call);
   for (const { name, largest, difference } of differences) {
-    console.log(
-      `${name.padEnd(4)} ${largest.toFixed(5).padStart(9)}  ${
-        difference.toExponential(2).padStart(14)
-      }`,
-    );
+    printRow(name, largest.toFixed(5), difference.toExponential(2));
   }
   return differences.every(isRounding);
 }
@@ -44,18 +43,13 @@ function train(engine: Engine): boolean {
   const [losses, others] = models.map((model) => training(tf, model, { steps, seed }));
   const { letters, length } = sizes;
   console.log(`\nCopying ${length} of ${letters} letters, loss in nats`);
-  console.log("step   FlashTile   own operations");
+  printRow("step", "FlashTile", "own operations");
   let first = 0, last = 0, other = 0;
   for (let step = 1; step <= steps; step++) {
     last = losses.next().value!;
     other = others.next().value!;
     first ||= last;
-    if (step > 1 && step % 10 > 0) continue;
-    console.log(
-      `${String(step).padStart(4)}   ${last.toFixed(5).padStart(9)}   ${
-        other.toFixed(5).padStart(14)
-      }`,
-    );
+    if (step === 1 || step % 10 === 0) printRow(`${step}`, last.toFixed(5), other.toFixed(5));
   }
   const right = accuracy(tf, models[0], otherSeed);
   console.log(`${(100 * right).toFixed(1)} % of the letters of other sequences are right`);
