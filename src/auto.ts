@@ -94,6 +94,10 @@ export class AutoBackend implements Backend {
     return this.#wasm.backward(plan, target, control);
   }
 
+  backwardSync(plan: BackwardPlan, target: GradientTarget, control: Control): void {
+    this.#wasm.backwardSync!(plan, target, control);
+  }
+
   follow(view: View): () => View {
     return this.#wasm.follow(view);
   }

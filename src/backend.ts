@@ -81,6 +81,11 @@ export interface Backend {
   runSync?(plan: AttentionPlan, target: Target, control: Control): void;
   /** Runs the gradients of a plan, which its `check()` has passed; as `run()` otherwise. */
   backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void>;
+  /**
+   * The same to its end; absent where `runSync()` is. Throws where what computes gradients has not
+   * been loaded by `backward()` before.
+   */
+  backwardSync?(plan: BackwardPlan, target: GradientTarget, control: Control): void;
   /** A view as it is whenever it is asked for, also after the backend's memory has grown. */
   follow(view: View): () => View;
   /** A buffer of the caller's own for a result on the GPU; absent where there is none. */

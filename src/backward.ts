@@ -11,7 +11,7 @@ import {
   runAttention,
 } from "./attention.ts";
 import type { Backend, GradientTarget } from "./backend.ts";
-import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
+import { type DType, type HostData, isGpuBuffer, type TensorData } from "./dtype.ts";
 import { asColumn } from "./merge.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type AttentionPlan, type BackwardPlan, planAttention } from "./plan.ts";
@@ -162,57 +162,105 @@ export async function runBackward<
 ): Promise<AttentionGradients<Q, K, V>> {
   const plan = planBackward(dOut, q, k, v, options), { forward } = plan;
   const backend = chosen.choose === undefined ? chosen : await chosen.choose(forward, options);
-  backend.check(forward, options);
-  backend.checkReadable?.(cannot, [plan.dOut, plan.out, plan.lse]);
-  throwIfAborted(options.signal);
-  const made: AnyTensor[] = [];
+  checkCall(backend, plan, options);
+  const onGpu = isGpuBuffer(q.data), made: Made = {};
   try {
-    const { target, gradients } = await makeGradients(backend, forward, { q, k, v }, options, made);
-    await backend.backward(plan, target, options);
-    return gradients as unknown as AttentionGradients<Q, K, V>;
+    for (const [name, result] of results(forward, { q, k, v }, options)) {
+      made[name] = onGpu ? await makeOnGpu(backend, result) : makeOnHost(result);
+    }
+    await backend.backward(plan, targetOf(made, forward, options), options);
+    return made as unknown as AttentionGradients<Q, K, V>;
   } catch (error) {
-    for (const { data } of made) if (isGpuBuffer(data)) data.destroy();
+    for (const { data } of Object.values(made)) if (isGpuBuffer(data)) data.destroy();
     throw error;
   }
 }
 
-/** Tensors of zeros for the gradients, which also appear in `made`; and how a backend sees them. */
-async function makeGradients(
+/** Runs a call on a backend to its end. */
+export function runBackwardSync<
+  Q extends TensorData,
+  K extends TensorData,
+  V extends TensorData,
+>(
   backend: Backend,
+  dOut: AnyTensor,
+  q: Tensor<Q>,
+  k: Tensor<K>,
+  v: Tensor<V>,
+  options: BackwardOptions,
+): AttentionGradients<Q, K, V> {
+  if (backend.backwardSync === undefined) {
+    throw new Error(
+      `${cannot}: the ${backend.name} backend has no \`attentionBackwardSync()\`, ` +
+        "use `attentionBackward()`",
+    );
+  }
+  const plan = planBackward(dOut, q, k, v, options), { forward } = plan, made: Made = {};
+  checkCall(backend, plan, options);
+  for (const [name, result] of results(forward, { q, k, v }, options)) {
+    made[name] = makeOnHost(result);
+  }
+  backend.backwardSync(plan, targetOf(made, forward, options), options);
+  return made as unknown as AttentionGradients<Q, K, V>;
+}
+
+/** Checks that a call can run on a backend, and should. */
+function checkCall(backend: Backend, plan: BackwardPlan, options: BackwardOptions): void {
+  backend.check(plan.forward, options);
+  backend.checkReadable?.(cannot, [plan.dOut, plan.out, plan.lse]);
+  throwIfAborted(options.signal);
+}
+
+/** Gradients that there are so far. */
+type Made = { -readonly [Name in keyof AttentionGradients]?: AnyTensor };
+
+/** What a gradient is made like. */
+interface Result {
+  readonly like: TensorData;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
+
+/** The gradients of a call. */
+function results(
   forward: AttentionPlan,
   { q, k, v }: { q: AnyTensor; k: AnyTensor; v: AnyTensor },
-  { layout = "bhnd", bias, sinks }: BackwardOptions,
-  made: AnyTensor[],
-): Promise<{ target: GradientTarget; gradients: AttentionGradients<TensorData> }> {
-  const onGpu = isGpuBuffer(q.data);
-  const make = async (
-    like: TensorData,
-    shape: readonly number[],
-    dtype: DType,
-  ): Promise<AnyTensor> => {
-    const tensor = isGpuBuffer(like) || onGpu
-      ? { data: await backend.createBuffer!(shape, dtype), shape: [...shape], dtype }
-      : makeTensor(like, dtype, [...shape]);
-    made.push(tensor);
-    return tensor;
-  };
-  const dq = await make(q.data, q.shape, forward.q.dtype);
-  const dk = await make(k.data, k.shape, forward.k.dtype);
-  const dv = await make(v.data, v.shape, forward.v.dtype);
+  { bias, sinks }: BackwardOptions,
+): (readonly [keyof AttentionGradients, Result])[] {
   const floats = new Float32Array();
-  const dBias = bias && await make(floats, bias.shape, "f32");
-  const dSinks = sinks && await make(floats, sinks.shape, "f32");
-  const { batch, queryHeads, queries, keys } = forward;
-  const target = {
-    ...{ dq: viewOf(dq, layout), dk: viewOf(dk, layout), dv: viewOf(dv, layout) },
+  return [
+    ["dq", { like: q.data, shape: q.shape, dtype: forward.q.dtype }],
+    ["dk", { like: k.data, shape: k.shape, dtype: forward.k.dtype }],
+    ["dv", { like: v.data, shape: v.shape, dtype: forward.v.dtype }],
+    ...(bias ? [["dBias", { like: floats, shape: bias.shape, dtype: "f32" }] as const] : []),
+    ...(sinks ? [["dSinks", { like: floats, shape: sinks.shape, dtype: "f32" }] as const] : []),
+  ];
+}
+
+function makeOnHost({ like, shape, dtype }: Result): AnyTensor {
+  return makeTensor(like as HostData, dtype, [...shape]);
+}
+
+async function makeOnGpu(backend: Backend, { shape, dtype }: Result): Promise<AnyTensor> {
+  return { data: await backend.createBuffer!(shape, dtype), shape: [...shape], dtype };
+}
+
+/** How a backend sees the gradients. */
+function targetOf(
+  made: Made,
+  { batch, queryHeads, queries, keys }: AttentionPlan,
+  { layout = "bhnd" }: BackwardOptions,
+): GradientTarget {
+  const { dBias, dSinks } = made;
+  const view = (name: "dq" | "dk" | "dv") => viewOf(made[name]!, layout);
+  return {
+    ...{ dq: view("dq"), dk: view("dk"), dv: view("dv") },
     dBias: dBias === undefined ? null : {
       ...broadcastOf(dBias, [batch, queryHeads, queries, keys]),
       ...{ data: dBias.data as BroadcastView["data"], dtype: "f32" as const },
     },
     dSinks: dSinks === undefined ? null : dSinks.data as BroadcastView["data"],
   };
-  const gradients = { dq, dk, dv, ...(dBias && { dBias }), ...(dSinks && { dSinks }) };
-  return { target, gradients: gradients as unknown as AttentionGradients<TensorData> };
 }
 
 /** Runs attention, and keeps what its gradients need. */

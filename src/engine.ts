@@ -17,6 +17,7 @@ import {
   type BackwardOptions,
   type GradientOptions,
   runBackward,
+  runBackwardSync,
   runWithGradient,
 } from "./backward.ts";
 import { type CacheAttentionOptions, KvCache, type KvCacheOptions } from "./cache/kv_cache.ts";
@@ -120,6 +121,35 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     v: Tensor<V>,
     options: BackwardOptions,
   ): Promise<AttentionGradients<Q, K, V>>;
+  /**
+   * The same without a promise: blocks until it is done. Wasm only. For automatic differentiation
+   * whose gradient functions must give their results at once.
+   *
+   * What computes gradients is loaded when it is first asked for, which takes a promise: call
+   * `warmup({ gradients: true })` before.
+   *
+   * ```ts
+   * import { createEngine, tensor } from "@flashtile/attention";
+   *
+   * await using engine = await createEngine({ backend: "wasm" });
+   * await engine.warmup({ gradients: true });
+   *
+   * const x = tensor(new Float32Array(8 * 16 * 64), [8, 16, 64]);
+   * const { out, lse } = engine.attentionSync(x, x, x, { causal: true, lse: true });
+   * const dOut = out; // as for the loss sum(out ** 2) / 2
+   * const { dq } = engine.attentionBackwardSync(dOut, x, x, x, { causal: true, out, lse });
+   * console.log(dq.shape); // [8, 16, 64]
+   * ```
+   *
+   * @throws {Error} Where gradients are not loaded yet, or the backend is WebGPU.
+   */
+  attentionBackwardSync<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
+    dOut: AnyTensor,
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options: BackwardOptions,
+  ): AttentionGradients<Q, K, V>;
   /** As the function `attentionWithGradient()`. */
   attentionWithGradient<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
     q: Tensor<Q>,
@@ -206,6 +236,8 @@ export interface WarmupOptions {
   readonly valueDim?: number;
   /** How elements are stored, f32 by default. */
   readonly dtype?: DType;
+  /** Also for gradients, which are not loaded otherwise before they are asked for. */
+  readonly gradients?: boolean;
 }
 
 /** Queries and keys of the calls that an engine gets ready with. */
@@ -362,6 +394,16 @@ class BackendEngine implements Engine {
     return runBackward(this.#backend, dOut, q, k, v, options);
   }
 
+  attentionBackwardSync<Q extends TensorData, K extends TensorData, V extends TensorData>(
+    dOut: AnyTensor,
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options: BackwardOptions,
+  ): AttentionGradients<Q, K, V> {
+    return runBackwardSync(this.#backend, dOut, q, k, v, options);
+  }
+
   attentionWithGradient<Q extends TensorData, K extends TensorData, V extends TensorData>(
     q: Tensor<Q>,
     k: Tensor<K>,
@@ -405,7 +447,8 @@ class BackendEngine implements Engine {
     return new KvCache(this.#backend, options);
   }
 
-  async warmup({ dim = 64, valueDim = dim, dtype = "f32" }: WarmupOptions = {}): Promise<void> {
+  async warmup(options: WarmupOptions = {}): Promise<void> {
+    const { dim = 64, valueDim = dim, dtype = "f32", gradients = false } = options;
     const make = (rows: number, columns: number): HostTensor => {
       const length = rows * columns;
       const data = dtype === "f32" ? new Float32Array(length) : new Uint16Array(length);
@@ -413,7 +456,12 @@ class BackendEngine implements Engine {
     };
     // Many rows, and few against many keys: a GPU has shaders of their own for these.
     for (const [queries, keys] of warmupCalls) {
-      await this.attention(make(queries, dim), make(keys, dim), make(keys, valueDim));
+      const q = make(queries, dim), k = make(keys, dim), v = make(keys, valueDim);
+      if (!gradients) await this.attention(q, k, v);
+      else {
+        const { out, backward } = await this.attentionWithGradient(q, k, v);
+        await backward(out);
+      }
     }
   }
 

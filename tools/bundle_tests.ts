@@ -54,12 +54,19 @@ function bundle(folder: string, files: readonly string[], flags: readonly string
   return folder;
 }
 
+/** Packages in CommonJS ask for what is built in by `require`, which a module has to make. */
+const requireForNode = 'import { createRequire as makeRequire } from "node:module"; ' +
+  "const require = makeRequire(import.meta.url);";
+
 /** Bundles every test file and script of `tests/` by itself, for Node and Bun; returns where. */
 export function bundleForNode(folder: string): string {
   return bundle(join(folder, "node"), [
     ...filesOf("tests", ".test.ts"),
     ...filesOf("tests/runtime", ".ts"),
-  ], ["--platform=node", "--target=node20", "--out-extension:.js=.mjs", "--outbase=tests"]);
+  ], [
+    ...["--platform=node", "--target=node20", "--out-extension:.js=.mjs", "--outbase=tests"],
+    `--banner:js=${requireForNode}`,
+  ]);
 }
 
 /** Bundles test files of some folders, and the page's part of their runner; returns where. */

@@ -27,6 +27,7 @@ import {
 import type { Rotation } from "../rope.ts";
 import { type AnyView, isOnHost, type View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
+import type { backward } from "./backward.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
 import { forward, type Machine } from "./forward.ts";
 import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
@@ -109,6 +110,8 @@ class WasmBackend implements Backend {
   readonly name = "wasm";
   readonly reason: string;
   #parts: Parts | undefined;
+  /** Loaded when it is asked for: most programs never train. */
+  #backward: typeof backward | undefined;
 
   constructor(parts: Parts, reason: string) {
     this.#parts = parts;
@@ -146,11 +149,22 @@ class WasmBackend implements Backend {
   }
 
   async backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void> {
-    // Loaded when it is asked for: most programs never train.
-    const { backward } = await import("./backward.ts");
+    this.#backward ??= (await import("./backward.ts")).backward;
     const { machine, team } = this.#open();
-    const steps = backward(machine, plan as HostBackwardPlan, target as HostGradientTarget);
+    const steps = this.#backward(machine, plan as HostBackwardPlan, target as HostGradientTarget);
     await finishInTurns(this.#guard(steps), team, countRows(plan.forward), control);
+  }
+
+  backwardSync(plan: BackwardPlan, target: GradientTarget, control: Control): void {
+    const { machine, team } = this.#open();
+    if (this.#backward === undefined) {
+      throw new Error(
+        "Cannot differentiate: gradients are not loaded yet, and loading takes a promise; " +
+          "call `await engine.warmup({ gradients: true })` first",
+      );
+    }
+    const steps = this.#backward(machine, plan as HostBackwardPlan, target as HostGradientTarget);
+    finish(this.#guard(steps), team, countRows(plan.forward), control);
   }
 
   follow(view: View): () => View {

@@ -204,6 +204,12 @@ gpuTest("attention() refuses buffers that it cannot use", () =>
       Error,
       "Cannot attend: the webgpu backend has no `attentionSync()`, use `attention()`",
     );
+    await assertRefused(
+      () => engine.attentionBackwardSync(q, q, q, q, { out: q, lse: q }),
+      Error,
+      "Cannot differentiate: the webgpu backend has no `attentionBackwardSync()`, " +
+        "use `attentionBackward()`",
+    );
     const wasm = await createEngine({ backend: "wasm", threads: 1 });
     await assertRefused(
       () => wasm.attention(host, q, host),
