@@ -6,15 +6,10 @@
 // nothing is transposed between the two products, and o[dim][8 queries] is turned back into rows
 // only once, at the end. What one panel touches per key tile (s, its queries, its o) stays in L1,
 // the tile's keys and values in L2.
-//
-// Rows are numbered position-major: row r is group member r % group at position r / group. Grouped
-// heads thus share each loaded key, and neighbouring rows have neighbouring bounds.
 
-import { accumulate_f32_4x8, accumulate_f32_4x8_splat1, accumulate_f32_4x8_splat4 } from "./accumulate.gen";
-import { dot_f32_4x8, dot_f32_4x8_splat1, dot_f32_4x8_splat4 } from "./dot.gen";
 import { fma } from "./fma";
 import * as job from "./job.gen";
-import { PANEL, packQueries, unpackRows } from "./layout";
+import { PANEL } from "./layout";
 import * as mask from "./mask";
 import { mergePanel } from "./merge";
 import {
@@ -22,62 +17,16 @@ import {
 } from "./few";
 import { bytesOfFour, depthOf, INT4, INT8, scalesOf, widenTile } from "./pages";
 import {
+  ALPHA, biasScores, BIAS_ROWS, BOUNDS, capScores, clipBounds, L, largest, LN_2, LOG2_E, M, outputBytes, packPanel,
+  panelBytes, placeRow, readMasks, rowOf, rowsOf, SHIFT, smallest, STATE, TILE_BOUNDS, TILE_COLUMNS, TILE_FINITE,
+  TILE_FIRST, TILE_K, TILE_KEYS, TILE_LANES, TILE_SCALES, TILE_STORED, TILE_V, tileBytes, tileEnd, unpackPanel, visitsOf,
+} from "./panel";
+import { accumulateColumns, dotPanels } from "./products";
+import {
   accumulateOneByte, accumulateOneNibble, dotOneByte, dotOneNibble, quantizeQuery, quantizeWeights,
 } from "./quantized";
-import { addBias, subtractDistances } from "./scores";
 import { softmax, softmaxOne } from "./softmax";
 import { BF16, brain, F16, F32, finiteHalf, HALF_BIAS, half, loadOne } from "./storage";
-import { cap_f32_2x8 } from "./tanh.gen";
-
-const LN_2: f64 = 0.6931471805599453;
-const LOG2_E: f64 = 1.4426950408889634;
-const OPEN: i32 = i32.MAX_VALUE;
-
-// Tile memory, per panel: queries [dim][8], o [valueDim up to a multiple of 4][8], and the rows'
-// state of 8 lanes each. Before the panels, what one panel and tile of keys need at a time: scores
-// [tileKeys][8], the rows' bounds within the tile, addresses of the rows of a visit's bits, whether the
-// tile's values are finite, and lanes.
-
-const M: usize = 0;
-const L: usize = 32;
-const ALPHA: usize = 64;
-const BOUNDS: usize = 96; // first, end
-const SHIFT: usize = 160; // softmax's scratch
-const SLOPES: usize = 192;
-const ALIGNED: usize = 224;
-const BIAS_ROWS: usize = 256; // addresses
-const MASK_ROWS: usize = 288; // addresses
-const STATE: usize = 320;
-
-// @ts-ignore: decorator
-@inline
-function outputBytes(record: usize): usize {
-  return ((job.valueDim(record) + 3) & ~3) << 5;
-}
-
-// @ts-ignore: decorator
-@inline
-function panelBytes(record: usize): usize {
-  return (job.dim(record) << 5) + outputBytes(record) + STATE;
-}
-
-const TILE_BOUNDS: usize = 0;
-const TILE_ROWS: usize = 64;
-const TILE_FINITE: usize = 96; // whether the tile's values are finite, once that is known
-const TILE_FIRST: usize = 100; // the tile's first key, a multiple of 4
-const TILE_K: usize = 104; // where the panels of its keys begin, and the columns of its values
-const TILE_V: usize = 108;
-const TILE_COLUMNS: usize = 112; // bytes from one group of columns to the next
-const TILE_KEYS: usize = 116; // keys of the tile, a multiple of 4
-const TILE_SCALES: usize = 120; // scales of its keys; of f16, whether some are not finite
-const TILE_STORED: usize = 124; // 1 where it is in a page as it is stored there, and not f32
-const TILE_LANES: usize = 128;
-
-// @ts-ignore: decorator
-@inline
-function tileBytes(keys: usize): usize {
-  return (keys << 5) + TILE_LANES + ((keys + mask.LANES_SLACK + 15) & ~15);
-}
 
 // Bytes of a tile of a cache's keys and values in f32, where they are stored in another way, or of a copy of
 // its values.
@@ -146,33 +95,6 @@ export function scratchBytes(record: usize): usize {
   return (job.tileRows(record) / PANEL) * panelBytes(record) + panelsAt(record);
 }
 
-// Query rows of a job.
-
-// @ts-ignore: decorator
-@inline
-function rowsOf(record: usize): usize {
-  return job.positions(record) * job.group(record);
-}
-
-// Address of a row in an array of [positions][group].
-
-// @ts-ignore: decorator
-@inline
-function rowOf(base: usize, position: usize, head: usize, row: usize, group: usize): usize {
-  return base + (row / group) * position + (row % group) * head;
-}
-
-// The keys that a row sees: first <= j < end. Writes both lanes' bounds.
-function setBounds(record: usize, bounds: usize, row: usize): void {
-  const keys = <i64>job.keys(record);
-  const aligned = <i64>(row / job.group(record)) + <i64>job.diagonal(record);
-  const left = job.bandLeft(record), right = job.bandRight(record);
-  const first = left == OPEN ? 0 : min(max(aligned - left, 0), keys);
-  const end = right == OPEN ? keys : min(max(aligned + right + 1, 0), keys);
-  store<i32>(bounds, <i32>first);
-  store<i32>(bounds, <i32>max(first, end), 32);
-}
-
 // The state of one row that has seen nothing yet but its sink, which has weight and no value.
 function beginRow(record: usize, state: usize, row: usize): void {
   const group = job.group(record), member = (row % group) << 2;
@@ -185,33 +107,17 @@ function beginRow(record: usize, state: usize, row: usize): void {
   }
   store<f32>(state, m, M);
   store<f32>(state, l, L);
-  setBounds(record, state + BOUNDS, row);
-  if (job.slopes(record) != 0) {
-    store<f32>(state, load<f32>(job.slopes(record) + member) * <f32>LOG2_E, SLOPES);
-    store<f32>(state, job.aligned(record) + <f32>(row / group), ALIGNED);
-  }
-  const biasRow = rowOf(job.bias(record), job.biasPosition(record), job.biasHead(record), row, group);
-  const maskRow = rowOf(job.mask(record), job.maskPosition(record), job.maskHead(record), row, group);
-  store<u32>(state, <u32>biasRow, BIAS_ROWS);
-  store<u32>(state, <u32>maskRow, MASK_ROWS);
+  placeRow(record, state, row);
 }
 
 // Queries of one panel: q[dim][8] times scale, and the rows' state. Rows past the last repeat it, so
 // that they neither widen the panel's bounds nor need a case of their own.
 function beginPanel(record: usize, panel: usize, firstRow: usize, rows: usize): void {
-  const dim = job.dim(record), group = job.group(record);
-  const base = job.q(record), position = job.qPosition(record), head = job.qHead(record);
-  const o = panel + (dim << 5), oBytes = outputBytes(record), state = o + oBytes;
-  for (let lane: usize = 0; lane < PANEL; lane += 4) {
-    packQueries(
-      job.qStorage(record),
-      rowOf(base, position, head, min(firstRow + lane, rows - 1), group),
-      rowOf(base, position, head, min(firstRow + lane + 1, rows - 1), group),
-      rowOf(base, position, head, min(firstRow + lane + 2, rows - 1), group),
-      rowOf(base, position, head, min(firstRow + lane + 3, rows - 1), group),
-      job.qElement(record), panel + (lane << 2), 32, dim, job.scale(record),
-    );
-  }
+  const dim = job.dim(record), o = panel + (dim << 5), oBytes = outputBytes(record), state = o + oBytes;
+  packPanel(
+    job.qStorage(record), job.q(record), job.qPosition(record), job.qHead(record), job.qElement(record),
+    panel, dim, job.scale(record), firstRow, rows, job.group(record),
+  );
   for (let lane: usize = 0; lane < PANEL; lane++) {
     beginRow(record, state + (lane << 2), min(firstRow + lane, rows - 1));
   }
@@ -236,82 +142,6 @@ function accumulateSeen(
     v128.store(o, c0);
     v128.store(o, c1, 16);
     o += 32;
-  }
-}
-
-// @ts-ignore: decorator
-@inline
-function smallest(lanes: usize): i32 {
-  let x = load<i32>(lanes);
-  for (let lane: usize = 4; lane < 32; lane += 4) x = min(x, load<i32>(lanes + lane));
-  return x;
-}
-
-// @ts-ignore: decorator
-@inline
-function largest(lanes: usize): i32 {
-  let x = load<i32>(lanes);
-  for (let lane: usize = 4; lane < 32; lane += 4) x = max(x, load<i32>(lanes + lane));
-  return x;
-}
-
-// The rows' bounds within the keys from..to.
-
-// @ts-ignore: decorator
-@inline
-function clipBounds(bounds: usize, clipped: usize, from: usize, to: usize): void {
-  const least = i32x4.splat(<i32>from), most = i32x4.splat(<i32>to);
-  v128.store(clipped, i32x4.max_s(v128.load(bounds), least));
-  v128.store(clipped, i32x4.max_s(v128.load(bounds, 16), least), 16);
-  v128.store(clipped, i32x4.min_s(v128.load(bounds, 32), most), 32);
-  v128.store(clipped, i32x4.min_s(v128.load(bounds, 48), most), 48);
-}
-
-// Which of the keys from..to the masks let the rows of a panel see, into `lanes`; byte 0 is key
-// `from` down to a multiple of 4.
-function readMasks(
-  record: usize, state: usize, tile: usize, firstRow: usize, rows: usize, visit: usize,
-  from: usize, to: usize,
-): i32 {
-  const lanes = tile + TILE_LANES, begin = from & ~3, count = to - from;
-  mask.seeAll(lanes, ((to + 3) & ~3) - begin + 16);
-  if (job.mask(record) != 0) {
-    const maskRows = state + MASK_ROWS;
-    if (job.maskIsBits(record) != 0) mask.seeBits(lanes + (from - begin), maskRows, from, count);
-    else mask.seeBytes(lanes + (from - begin), maskRows, from, count);
-  }
-  if (visit != 0 && job.visit_bits(visit) != 0) {
-    const bitRows = tile + TILE_ROWS, group = job.group(record);
-    for (let lane: usize = 0; lane < PANEL; lane++) {
-      const position = job.blockPhase(record) + min(firstRow + lane, rows - 1) / group;
-      const row = (position % job.blockRows(record)) * job.visit_rowBytes(visit);
-      store<u32>(bitRows + (lane << 2), <u32>(job.visit_bits(visit) + row));
-    }
-    mask.seeBits(lanes + (from - begin), bitRows, from - job.visit_origin(visit), count);
-  }
-  return mask.classOf(lanes + (from - begin), count);
-}
-
-// Scores of a panel and `groups` times four keys [groups][dim][4].
-function dotScores(record: usize, panel: usize, k: usize, s: usize, groups: usize): void {
-  const dim = job.dim(record), splats = job.splats(record);
-  for (let group: usize = 0; group < groups; group++) {
-    if (splats == 4) dot_f32_4x8_splat4(k, panel, s, dim);
-    else if (splats == 1) dot_f32_4x8_splat1(k, panel, s, dim);
-    else dot_f32_4x8(k, panel, s, dim);
-    k += dim << 4;
-    s += 128;
-  }
-}
-
-// o = o * alpha + p v, four columns at a time.
-function accumulate(record: usize, v: usize, columns: usize, p: usize, o: usize, alpha: usize, keys: usize): void {
-  const splats = job.splats(record), row = job.pages(record) == 0 ? job.vKey(record) : 16;
-  for (const end = o + outputBytes(record); o < end; o += 128) {
-    if (splats == 4) accumulate_f32_4x8_splat4(v, row, p, o, alpha, keys);
-    else if (splats == 1) accumulate_f32_4x8_splat1(v, row, p, o, alpha, keys);
-    else accumulate_f32_4x8(v, row, p, o, alpha, keys);
-    v += columns;
   }
 }
 
@@ -543,17 +373,6 @@ function widen(record: usize, tile: usize): void {
   store<u32>(tile, <u32>(keys << 4), TILE_COLUMNS);
 }
 
-// Caps and biases scores of the keys from..padded. Returns whether some bias masks.
-function changeScores(record: usize, state: usize, s: usize, from: usize, padded: usize): bool {
-  const cap = job.softcap(record);
-  if (cap != 0) cap_f32_2x8(s, padded - from, cap);
-  const masks = job.bias(record) != 0 && addBias(s, state + BIAS_ROWS, from, padded);
-  if (job.slopes(record) != 0) {
-    subtractDistances(s, state + SLOPES, state + ALIGNED, from, padded);
-  }
-  return masks;
-}
-
 const FINITE: i32 = 1;
 const NOT_FINITE: i32 = 2;
 
@@ -603,14 +422,15 @@ function attend(
 
   let masked = job.mask(record) != 0 || (visit != 0 && job.visit_bits(visit) != 0);
   if (masked) {
-    const kind = readMasks(record, state, tile, firstRow, rows, visit, <usize>first, to);
+    const kind = readMasks(record, state, tile, firstRow, rows, visit, from, <usize>first, to);
     if (kind == mask.SKIP) return;
     masked = kind == mask.MIXED;
   }
 
-  if (few == 0) dotScores(record, panel, keysAt(record, tile, skipped), s, groups);
+  if (few == 0) dotPanels(job.splats(record), keysAt(record, tile, skipped), panel, s, job.dim(record), groups);
   else dotFew(record, panel, tile, s, skipped, groups);
-  if (changeScores(record, state, s, from, padded)) {
+  capScores(record, s, padded - from);
+  if (biasScores(record, state, s, from, padded)) {
     if (!masked) mask.seeAll(lanes, padded - from);
     mask.seeFinite(lanes, state + BIAS_ROWS, from, padded);
     masked = true;
@@ -651,36 +471,25 @@ function attend(
   }
   const columns = <usize>load<u32>(tile, TILE_COLUMNS), v = <usize>load<u32>(tile, TILE_V);
   const row = job.pages(record) == 0 ? job.vKey(record) : 16;
-  if (harmless) accumulate(record, v + skipped * row, columns, s, o, state + ALPHA, to - from);
+  if (harmless) {
+    accumulateColumns(job.splats(record), v + skipped * row, row, columns, s, o, state, state + ALPHA, to - from);
+  }
   else accumulateSeen(v + skipped * row, row, columns, valueDim, s, o, state + ALPHA, lanes, to - from);
 }
 
 // Epilogue: out = o / l, lse = ln(2) m + ln(l); a row that saw nothing gives 0 and -inf.
 function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): void {
-  const valueDim = job.valueDim(record), group = job.group(record);
-  const o = panel + (job.dim(record) << 5), state = o + outputBytes(record);
-  const base = job.out(record), position = job.outPosition(record), head = job.outHead(record);
-  const last = rows - 1, one = f32x4.splat(1);
-  for (let lane: usize = 0; lane < PANEL; lane += 4) {
-    const row = firstRow + lane;
-    if (row >= rows) break;
-    const l = v128.load(state + L + (lane << 2)), inverse = state + ALPHA;
-    v128.store(inverse, v128.andnot(f32x4.div(one, l), f32x4.eq(l, f32x4.splat(0))));
-    unpackRows(
-      job.outStorage(record),
-      o + (lane << 2), 32, inverse, valueDim,
-      rowOf(base, position, head, row, group),
-      rowOf(base, position, head, min(row + 1, last), group),
-      rowOf(base, position, head, min(row + 2, last), group),
-      rowOf(base, position, head, min(row + 3, last), group),
-      job.outElement(record), rows - row,
-    );
+  const o = panel + (job.dim(record) << 5), state = o + outputBytes(record), one = f32x4.splat(1);
+  for (let lane: usize = 0; lane < 32; lane += 16) {
+    const l = v128.load(state + L + lane);
+    v128.store(state + ALPHA + lane, v128.andnot(f32x4.div(one, l), f32x4.eq(l, f32x4.splat(0))));
   }
+  unpackPanel(record, o, state + ALPHA, job.valueDim(record), firstRow, rows);
   const lse = job.lse(record);
   if (lse == 0) return;
   for (let lane: usize = 0; lane < min(PANEL, rows - firstRow); lane++) {
     const m = <f64>load<f32>(state + M + (lane << 2)), l = <f64>load<f32>(state + L + (lane << 2));
-    const at = rowOf(lse, job.lsePosition(record), job.lseHead(record), firstRow + lane, group);
+    const at = rowOf(lse, job.lsePosition(record), job.lseHead(record), firstRow + lane, job.group(record));
     store<f32>(at, <f32>(l == 0 ? -Infinity : m * LN_2 + NativeMath.log(l)));
   }
 }
@@ -759,23 +568,12 @@ function prepareQueries(record: usize, scratch: usize, panel: usize): void {
 
 // Every run of keys that a tile of rows visits; all of its rows are in one block of queries.
 function attendVisits(record: usize, scratch: usize, panels: usize, firstRow: usize, rows: usize): void {
-  const position = job.blockPhase(record) + firstRow / job.group(record);
-  const block = job.visits(record) + ((position / job.blockRows(record)) << 2);
+  const block = visitsOf(record, firstRow);
   const end = <usize>load<u32>(block, 4);
   for (let visit = <usize>load<u32>(block); visit < end; visit += job.VISIT_BYTES) {
     const from = job.visit_from(visit), to = job.visit_to(visit);
     attendRun(record, scratch, panels, firstRow, rows, from, to, visit, 0, 0);
   }
-}
-
-// The end of the tile of rows that begins at `row`: no tile crosses a block of queries.
-function tileEnd(record: usize, row: usize, rows: usize): usize {
-  const end = min(row + job.tileRows(record), rows);
-  if (job.visits(record) == 0) return end;
-  const group = job.group(record), blockRows = job.blockRows(record);
-  const position = job.blockPhase(record) + row / group;
-  const blockEnd = (position / blockRows + 1) * blockRows - job.blockPhase(record);
-  return min(end, blockEnd * group);
 }
 
 // The job: every query row against every key that it sees. `scratch` is tile memory of the thread

@@ -1,9 +1,20 @@
 // What the binary exports. The job record's layout is drawn in src/wasm/job_record.ts.
 
-export { forward, merge, scratchBytes } from "./forward";
+import { differentiate } from "./backward";
+import { forward } from "./forward";
+import * as job from "./job.gen";
+
+export { finishKeys, finishQueries, gradientScratchBytes, rowProducts } from "./backward";
+export { merge, scratchBytes } from "./forward";
 export { packKeys, packValues } from "./layout";
 export { copyToken, writeTokens } from "./pages";
 export { addRows, rotateRows, storeRow } from "./rows";
+
+// A job: attention, or its gradients. `scratch` is tile memory of the thread that runs it.
+export function run(record: usize, scratch: usize): void {
+  if (job.gradient(record) != 0) differentiate(record, scratch);
+  else forward(record, scratch);
+}
 
 // Where memory begins that is nobody's yet.
 export function heapBase(): usize {

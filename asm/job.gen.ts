@@ -308,6 +308,12 @@ export function blockPhase(record: usize): usize {
 
 // @ts-ignore: decorator
 @inline
+export function gradient(record: usize): usize {
+  return load<usize>(record, 204);
+}
+
+// @ts-ignore: decorator
+@inline
 export function visit_from(visit: usize): usize {
   return <usize>load<u32>(visit, 0);
 }
@@ -334,6 +340,150 @@ export function visit_rowBytes(visit: usize): usize {
 @inline
 export function visit_origin(visit: usize): usize {
   return <usize>load<u32>(visit, 16);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dOut(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 0);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dOutPosition(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 4);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dOutHead(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 8);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dOutElement(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 12);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dOutStorage(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 16);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_delta(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 20);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_k(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 24);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_kRow(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 28);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_kElement(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 32);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_kStorage(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 36);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_v(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 40);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_vRow(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 44);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_vElement(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 48);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_vStorage(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 52);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_from(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 56);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_to(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 60);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dq(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 64);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dk(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 68);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dv(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 72);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dBias(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 76);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dBiasPosition(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 80);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dBiasHead(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 84);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dBiasKey(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 88);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_next(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 92);
 }
 
 export const VISIT_BYTES: usize = 20;

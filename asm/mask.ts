@@ -124,14 +124,19 @@ export function classOf(lanes: usize, count: usize): i32 {
   return i8x16.all_true(i8x16.eq(all, i8x16.splat(-1))) ? WHOLE : MIXED;
 }
 
-// Scores of `count` keys become -inf where a query does not see the key.
-export function maskScores(scores: usize, lanes: usize, count: usize): void {
-  const masked = f32x4.splat(-Infinity);
+// Scores, or weights, of `count` keys become `value` where a query does not see the key.
+export function setUnseen(scores: usize, lanes: usize, count: usize, value: f32): void {
+  const masked = f32x4.splat(value);
   for (let key: usize = 0; key < count; key++) {
     v128.store(scores, v128.bitselect(v128.load(scores), masked, seenLow(lanes, key)));
     v128.store(scores, v128.bitselect(v128.load(scores, 16), masked, seenHigh(lanes, key)), 16);
     scores += 32;
   }
+}
+
+// Scores become -inf where a query does not see the key.
+export function maskScores(scores: usize, lanes: usize, count: usize): void {
+  setUnseen(scores, lanes, count, -Infinity);
 }
 
 // Whether the values of the keys from..to are all finite. Where one is not, it must not be

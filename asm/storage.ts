@@ -135,6 +135,15 @@ export function loadOne<T>(at: usize): f32 {
   return reinterpret<f32>(<u32>load<u16>(at) << 16);
 }
 
+// The same by the number that stands for a storage.
+
+// @ts-ignore: decorator
+@inline
+export function loadStored(storage: i32, at: usize): f32 {
+  if (storage == F16) return loadOne<half>(at);
+  return storage == BF16 ? loadOne<brain>(at) : load<f32>(at);
+}
+
 // f32 as four lanes whose lower halves hold the element's bits.
 
 // @ts-ignore: decorator

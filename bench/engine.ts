@@ -41,7 +41,7 @@ function timed(kernels: Kernels): { kernels: Kernels; spent(): number } {
   return {
     kernels: {
       ...kernels,
-      forward: wrap(kernels.forward),
+      run: wrap(kernels.run),
       merge: wrap(merge),
       packKeys: wrap(packKeys),
       packValues: wrap(packValues),

@@ -9,6 +9,7 @@ import type {
   Control,
   EngineTensor,
   GradientTarget,
+  HostGradientTarget,
   HostTarget,
   Target,
 } from "../backend.ts";
@@ -19,12 +20,14 @@ import {
   type AttentionPlan,
   type BackwardPlan,
   countRows,
+  type HostBackwardPlan,
   type HostPlan,
   tensorsOf,
 } from "../plan.ts";
 import type { Rotation } from "../rope.ts";
 import { type AnyView, isOnHost, type View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
+import { backward } from "./backward.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
 import { forward, type Machine, type Step } from "./forward.ts";
 import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
@@ -132,18 +135,20 @@ class WasmBackend implements Backend {
 
   async run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
     const { machine, team } = this.#open();
-    const steps = this.#steps(machine, plan as HostPlan, target as HostTarget);
-    await finishInTurns(steps, team, countRows(plan), control);
+    const steps = forward(machine, plan as HostPlan, target as HostTarget);
+    await finishInTurns(this.#guard(steps), team, countRows(plan), control);
   }
 
   runSync(plan: AttentionPlan, target: Target, control: Control): void {
     const { machine, team } = this.#open();
-    const steps = this.#steps(machine, plan as HostPlan, target as HostTarget);
-    finish(steps, team, countRows(plan), control);
+    const steps = forward(machine, plan as HostPlan, target as HostTarget);
+    finish(this.#guard(steps), team, countRows(plan), control);
   }
 
-  backward(_plan: BackwardPlan, _target: GradientTarget, _control: Control): Promise<void> {
-    throw new Error("Cannot differentiate: the wasm backend has no gradients yet");
+  async backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void> {
+    const { machine, team } = this.#open();
+    const steps = backward(machine, plan as HostBackwardPlan, target as HostGradientTarget);
+    await finishInTurns(this.#guard(steps), team, countRows(plan.forward), control);
   }
 
   follow(view: View): () => View {
@@ -184,10 +189,11 @@ class WasmBackend implements Backend {
     await parts?.team.close();
   }
 
-  *#steps(machine: Machine, plan: HostPlan, target: HostTarget): Generator<Step> {
-    for (const step of forward(machine, plan, target)) {
+  /** Steps of a call, which end where the backend is closed while the call waits for its turn. */
+  *#guard(steps: Iterable<Step>): Generator<Step> {
+    for (const step of steps) {
       yield step;
-      this.#open(); // Closed while this call waited for its turn: stop here.
+      this.#open();
     }
   }
 

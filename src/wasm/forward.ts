@@ -15,13 +15,11 @@ import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import {
   encodeJob,
-  type FloatFields,
   type IntegerFields,
   type Job,
   jobBytes,
   jobWords,
   open,
-  patchFloats,
   patchJob,
   storageOf,
   type Words,
@@ -39,16 +37,18 @@ import {
 } from "./jobs.ts";
 import type { Kernels } from "./module.ts";
 import type { WasmPages } from "./pages.ts";
+import {
+  biasOf,
+  clampOffset,
+  commonFloats,
+  headAt,
+  type PlacedTerms,
+  placeGroup,
+  writeTerms,
+} from "./records.ts";
 import { elementsOver, locate, locateBias, type Resident } from "./staging.ts";
 import type { Batch } from "./team.ts";
-import {
-  type BiasPlace,
-  followTerms,
-  type MaskPlace,
-  stageBias,
-  stageMask,
-  type Terms,
-} from "./terms.ts";
+import { followTerms, stageMask, type Terms } from "./terms.ts";
 import { stageVisits } from "./visits.ts";
 import {
   type Elsewhere,
@@ -232,12 +232,6 @@ function commonJob(
   };
 }
 
-/** What is no whole number: a capped score has its factor where it is capped. */
-function commonFloats({ scale, softcap }: HostPlan): FloatFields {
-  if (softcap === null) return { scale: scale * Math.LOG2E };
-  return { scale: scale / softcap, softcap: softcap * Math.LOG2E };
-}
-
 /** Packs and stages what a wave needs, and writes its job records. */
 function stageWave(call: Call, wave: PlacedWave): Batch {
   const { arena, plan, cut, space } = call;
@@ -259,16 +253,12 @@ function stageWave(call: Call, wave: PlacedWave): Batch {
 }
 
 /** Where everything that a run reads and writes is. */
-interface StagedRun {
+interface StagedRun extends PlacedTerms {
   readonly parts: number;
   readonly heads: Heads;
   readonly queries: Queries;
   readonly results: Results;
   readonly panels: number;
-  readonly bias: BiasPlace | null;
-  readonly mask: MaskPlace | null;
-  /** For each query head that has its own. */
-  readonly visits: readonly number[] | null;
   /** Address of the list of its pages. */
   readonly pages: number | null;
 }
@@ -280,10 +270,11 @@ function stageRun(call: Call, wave: PlacedWave, run: Run, share: Shares): Staged
   return {
     parts: partsOf(plan, run),
     heads: headOf(call, run, head),
-    queries: stageQueries(call, run, share, staged),
+    queries: queriesOf(call, run, share, staged),
     results: resultsOf(call, run, share, staged),
     panels: staged.panels + share.panels,
-    bias: plan.bias && biasOf(call, run, staged.bias + share.bias),
+    bias: plan.bias &&
+      biasOf(arena, plan, terms, call.residents.bias, run, staged.bias + share.bias),
     mask: plan.mask && stageMask(arena, plan, terms, run, staged.mask + share.mask),
     visits: plan.blockMask && stageVisits(arena, plan, run, staged.visits + share.visits),
     pages: plan.paged && stagePages(call, run, staged.pages + share.pages),
@@ -297,16 +288,6 @@ function stagePages({ arena, plan }: Call, { segment, keyHead }: Run, at: number
   const list = new Uint32Array(arena.memory.buffer, at, blocks);
   (store as WasmPages).listBlocks(pages[segment], keyHead, list);
   return at;
-}
-
-/** Where the bias of a run is read. */
-function biasOf({ arena, plan, residents, terms }: Call, run: Run, at: number): BiasPlace {
-  if (residents.bias === undefined) return stageBias(arena, plan, terms, run, at);
-  const [, head, position, key] = residents.bias.strides;
-  const { batch, firstQuery, firstKey } = plan.segments[run.segment];
-  const bias = headAt(residents.bias, batch, run.keyHead * plan.group) +
-    (firstQuery + run.from) * position + firstKey * key;
-  return { bias, biasPosition: position, biasHead: head };
 }
 
 /** Packs the keys of a head, and its values unless they are read in place. */
@@ -351,10 +332,6 @@ function headOf({ plan, residents }: Call, { segment, keyHead }: Run, head: Pack
   return { k, v, vKey, vColumns: 16 };
 }
 
-function headAt({ at, strides }: Resident, batch: number, head: number): number {
-  return at + batch * strides[0] + head * strides[1];
-}
-
 /** Brings a segment's rows of a head into linear memory, some at a time. */
 function stageRows(
   { arena, space }: Call,
@@ -375,25 +352,11 @@ function stageRows(
 type Queries = Pick<Job, "q" | "qHead" | "qPosition" | "qElement">;
 
 /** Brings the queries of a run into linear memory unless they live there; says where they are. */
-function stageQueries(call: Call, run: Run, share: Shares, staged: StagedRows): Queries {
+function queriesOf(call: Call, run: Run, share: Shares, staged: StagedRows): Queries {
   const { arena, plan, residents } = call;
-  const { batch, firstQuery } = plan.segments[run.segment];
-  const firstHead = run.keyHead * plan.group,
-    from = firstQuery + run.from,
-    to = firstQuery + run.to;
-  if (residents.q) {
-    const [, qHead, qPosition, qElement] = residents.q.strides;
-    const q = headAt(residents.q, batch, firstHead) + from * qPosition;
-    return { q, qHead, qPosition, qElement };
-  }
-  const length = (to - from) * plan.dim;
-  const qElement = bytesPerElement(plan.q.dtype), qHead = length * qElement;
-  const q = staged.q + share.rows * plan.dim * qElement;
-  for (let g = 0; g < plan.group; g++) {
-    const rows = elementsOver(arena, q + g * qHead, length, plan.q.dtype);
-    copyRowsIn(plan.q, batch, firstHead + g, from, to, rows);
-  }
-  return { q, qHead, qPosition: plan.dim * qElement, qElement };
+  const own = staged.q + share.rows * plan.dim * bytesPerElement(plan.q.dtype);
+  const { at, head, position, element } = placeGroup(arena, plan, run, plan.q, residents.q, own);
+  return { q: at, qHead: head, qPosition: position, qElement: element };
 }
 
 /** Writes the record of one job: a piece of a staged run, against one part of the keys. */
@@ -426,7 +389,7 @@ function writeRecord(
     const means = (store as WasmPages).meanAt(pages[run.segment][0], run.keyHead);
     patchJob(memory, at, { pages: staged.pages + skippedBlocks * 4, few, means });
   }
-  if (call.hasTerms) writeTerms(call, memory, at, run, staged, piece);
+  if (call.hasTerms) writeTerms(plan, call.space, memory, at, run, staged, piece);
   if (staged.parts === 1) return;
   patchJob(memory, at, {
     k: heads.k + firstKey * plan.dim * 4,
@@ -441,50 +404,6 @@ function countFew(plan: HostPlan, { segment }: Run): number {
   const rows = plan.segments[segment].queries * plan.group;
   const most = isQuantized(plan.paged!.store.layout.dtype) ? 8 : 4;
   return rows === 1 ? 1 : rows <= most ? most : 0;
-}
-
-/** The fields of a record about softcap, ALiBi, sinks, bias, mask and block mask. */
-function writeTerms(
-  { plan, space }: Call,
-  memory: Int32Array,
-  at: number,
-  run: Run,
-  { bias, mask, visits }: StagedRun,
-  piece: Piece,
-): void {
-  const skipped = piece.from - run.from, firstKey = piece.part * keysPerPart;
-  const { firstQuery, offset } = plan.segments[run.segment];
-  const head = run.keyHead * plan.group + piece.member;
-  if (plan.slopes !== null) {
-    patchJob(memory, at, { slopes: space.slopes + (run.segment * plan.queryHeads + head) * 4 });
-    patchFloats(memory, at, { aligned: piece.from + offset - firstKey });
-  }
-  // A sink belongs to one part only.
-  if (plan.sinks !== null && piece.part === 0) {
-    patchJob(memory, at, { sinks: space.sinks + head * 4 });
-  }
-  if (bias !== null) {
-    patchJob(memory, at, bias);
-    patchJob(memory, at, {
-      bias: bias.bias + skipped * bias.biasPosition + piece.member * bias.biasHead + firstKey * 4,
-    });
-  }
-  if (mask !== null) {
-    patchJob(memory, at, mask);
-    const skippedKeys = mask.maskIsBits ? firstKey / 8 : firstKey;
-    patchJob(memory, at, {
-      mask: mask.mask + skipped * mask.maskPosition + piece.member * mask.maskHead + skippedKeys,
-    });
-  }
-  if (visits === null) return;
-  const [rows] = plan.blockMask!.block;
-  // The run's list begins with the block that its first position is in.
-  const phase = (firstQuery + run.from) % rows + skipped;
-  patchJob(memory, at, {
-    visits: visits[visits.length === 1 ? 0 : piece.member] + Math.floor(phase / rows) * 4,
-    blockRows: rows,
-    blockPhase: phase % rows,
-  });
 }
 
 type Results = Pick<Job, "out" | "outHead" | "outPosition" | "outElement" | "lse" | "lseHead">;
@@ -526,9 +445,4 @@ function collectWave(call: Call, wave: PlacedWave): void {
       if (target.lse) collect(target.lse, staged.lse);
     }
   }
-}
-
-/** Offsets beyond any number of keys mean the same as far ones, which fit 32 bits. */
-function clampOffset(offset: number): number {
-  return Math.max(-(2 ** 30), Math.min(offset, 2 ** 30));
 }

@@ -97,6 +97,8 @@ export const jobFields = {
   visits: "u32",
   blockRows: "u32",
   blockPhase: "u32",
+  // Where its gradient record is, if gradients are asked for; 0 for attention.
+  gradient: "u32",
 } as const satisfies Record<string, FieldType>;
 
 /** A job as named numbers. */
@@ -128,6 +130,55 @@ export const visitFields = {
   /** Key that bit 0 is for. */
   origin: 4,
 } as const;
+
+/**
+ * What a job of gradients has beside: `lse` is read there, and `out` is where dQ goes. Words of four
+ * bytes, addresses and strides in bytes.
+ */
+export const gradientFields = [
+  // Gradients by the output, addressed like queries.
+  "dOut",
+  "dOutPosition",
+  "dOutHead",
+  "dOutElement",
+  "dOutStorage",
+  // What is subtracted from each row's gradients, addressed like `lse`.
+  "delta",
+  // Rows of keys and values, from the segment's first on.
+  "k",
+  "kRow",
+  "kElement",
+  "kStorage",
+  "v",
+  "vRow",
+  "vElement",
+  "vStorage",
+  // The chunk of keys that the job is against.
+  "from",
+  "to",
+  // Panels [width up to a multiple of 4][8] that the job leaves of dQ, and adds to of the chunk's dK and dV.
+  "dq",
+  "dk",
+  "dv",
+  // Gradients of a bias, addressed like it, keys `dBiasKey` bytes apart; 0 for none.
+  "dBias",
+  "dBiasPosition",
+  "dBiasHead",
+  "dBiasKey",
+  // The record of the job that follows on the same thread; 0 for none.
+  "next",
+] as const;
+
+/** A job's gradients as named numbers. */
+export type GradientJob = { readonly [Field in (typeof gradientFields)[number]]: number };
+
+/** Words of a gradient record. */
+export const gradientWords = gradientFields.length;
+
+/** Writes the gradient record that begins at word `at`. */
+export function writeGradientJob(words: Int32Array, at: number, fields: GradientJob): void {
+  for (const [word, name] of gradientFields.entries()) words[at + word] = fields[name];
+}
 
 /** Words of a visit. */
 export const visitWords = 5;

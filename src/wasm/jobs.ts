@@ -82,13 +82,13 @@ const termBytes = 2 * 1024 * 1024;
 const packedBytes = 1024 * 1024;
 
 /** Multiply-adds of a wave for each thread: some 25 ms, then the event loop gets its turn. */
-const waveWork = 500e6;
+export const waveWork = 500e6;
 
 /**
  * Multiply-adds of a call below which waking threads costs more than they save: 0.3 ms of work, two
  * or three times what a sleeping worker takes to begin.
  */
-const threadedWork = 6e6;
+export const threadedWork = 6e6;
 
 /** The same of few queries against a cache, which wait for memory. */
 const threadedReads = 1e6;
@@ -100,7 +100,7 @@ const splitRows = 16;
 export const keysPerPart = 2048;
 
 /** Largest extents of a plan's segments. */
-function largestOf({ segments }: AttentionPlan): { queries: number; keys: number } {
+export function largestOf({ segments }: AttentionPlan): { queries: number; keys: number } {
   const largest = { queries: 0, keys: 0 };
   for (const { queries, keys } of segments) {
     largest.queries = Math.max(largest.queries, queries);
@@ -154,7 +154,7 @@ export function cutPlan(plan: AttentionPlan, available: number): Cut {
 }
 
 /** Positions whose rows fill whole tiles, or at least whole panels of eight rows. */
-function positionsOf(rows: number, group: number): number {
+export function positionsOf(rows: number, group: number): number {
   const unit = rows < tileRows ? 8 : tileRows;
   return Math.max(1, Math.floor(Math.floor(rows / unit) * unit / group));
 }

@@ -21,8 +21,31 @@ export interface BinaryChoice {
 export interface Kernels {
   heapBase(): number;
   scratchBytes(record: number): number;
-  forward(record: number, scratch: number): void;
+  gradientScratchBytes(record: number): number;
+  run(record: number, scratch: number): void;
   merge(record: number, parts: number): void;
+  finishQueries(record: number, chunks: number, stride: number, factor: number): void;
+  finishKeys(
+    storage: number,
+    source: number,
+    width: number,
+    factor: number,
+    target: number,
+    count: number,
+  ): void;
+  rowProducts(
+    aStorage: number,
+    a: number,
+    aRow: number,
+    aElement: number,
+    bStorage: number,
+    b: number,
+    bRow: number,
+    bElement: number,
+    width: number,
+    count: number,
+    target: number,
+  ): void;
   packKeys(
     storage: number,
     source: number,
@@ -95,8 +118,12 @@ export interface Kernels {
 const exportNames = [
   "heapBase",
   "scratchBytes",
-  "forward",
+  "gradientScratchBytes",
+  "run",
   "merge",
+  "finishQueries",
+  "finishKeys",
+  "rowProducts",
   "packKeys",
   "packValues",
   "writeTokens",

@@ -50,7 +50,7 @@ export class Solo implements Team {
 
   runSync({ records, count, scratch }: Batch): void {
     for (let index = 0; index < count; index++) {
-      this.#kernels.forward(records + index * jobBytes, scratch);
+      this.#kernels.run(records + index * jobBytes, scratch);
     }
   }
 

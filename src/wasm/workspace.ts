@@ -211,10 +211,10 @@ function twice<T>(needed: boolean, make: () => T): T[] {
 }
 
 /** Gives so many bytes a place and returns its address. */
-type Place = (bytes: number) => number;
+export type Place = (bytes: number) => number;
 
 /** Places one behind the other, each on cache lines of its own. */
-function placer(from: number): { place: Place; end(): number } {
+export function placer(from: number): { place: Place; end(): number } {
   let end = from;
   const place = (bytes: number) => {
     const at = end;

@@ -17,7 +17,7 @@ export interface Results<A extends ArrayLike<number> = ArrayLike<number>> {
 }
 
 /** One row of the formula: the row's query, its head's keys and values, and what it may see. */
-interface Row {
+export interface Row {
   readonly q: Float32Array;
   readonly k: Float32Array;
   readonly v: Float32Array;
@@ -26,22 +26,37 @@ interface Row {
   readonly meaning: RowMeaning;
 }
 
+/** A sum of products, from the first to the last. */
+export function dot(a: Float32Array, b: Float32Array): number {
+  let sum = 0;
+  for (let d = 0; d < a.length; d++) sum = round(sum + round(a[d] * b[d]));
+  return sum;
+}
+
+/** The tanh of a softcap: of the scaled product with a key. */
+export function tanhOf({ q, k, scale, softcap }: Row, j: number): number {
+  const product = round(scale * dot(q, keyOf(k, q.length, j)));
+  return round(Math.tanh(round(product / softcap)));
+}
+
+/** One key, or value, of a head's. */
+export function keyOf(keys: Float32Array, width: number, j: number): Float32Array {
+  return keys.subarray(j * width, (j + 1) * width);
+}
+
 /** Scores of a row; -Infinity where it does not see the key. */
-function scoresOf({ q, k, scale, softcap, meaning }: Row): Float32Array {
-  const D = q.length;
+export function scoresOf(row: Row): Float32Array {
+  const { q, k, scale, softcap, meaning } = row, D = q.length;
   return Float32Array.from({ length: k.length / D }, (_, j) => {
     if (!meaning.sees(j)) return -Infinity;
-    let s = 0;
-    for (let d = 0; d < D; d++) s = round(s + round(q[d] * k[j * D + d]));
-    s = round(scale * s);
-    if (softcap) s = round(softcap * round(Math.tanh(round(s / softcap))));
+    let s = softcap ? round(softcap * tanhOf(row, j)) : round(scale * dot(q, keyOf(k, D, j)));
     s = round(s + meaning.bias(j));
     return meaning.slope ? s - round(meaning.slope * round(meaning.distance(j))) : s;
   });
 }
 
 /** A row's weights from its scores, then the weighted mean of the values; gives the row's lse. */
-function attendRow(row: Row, out: Float32Array): number {
+export function attendRow(row: Row, out: Float32Array): number {
   const Dv = out.length, scores = scoresOf(row), { sees, sink } = row.meaning;
   const m = scores.reduce((a, b) => Math.max(a, b), sink);
   if (m === -Infinity) return -Infinity;
@@ -56,24 +71,40 @@ function attendRow(row: Row, out: Float32Array): number {
   return m + round(Math.log(l));
 }
 
-/** Attention by the plain formula in f32. */
-export function naiveAttention(problem: Problem, meaning: Meaning = {}): Results<Float32Array> {
-  const { B, Hq, Hkv, Nq, Nk, D, Dv } = problem.sizes;
+/** Where a row is among all: `row` of `[B * Hq * Nq]`, `keyHead` of `[B * Hkv]`. */
+export interface RowPlace {
+  readonly b: number;
+  readonly h: number;
+  readonly i: number;
+  readonly keyHead: number;
+}
+
+/** The rows of a problem, by their index in `[B, Hq, Nq]`. */
+export function rowsOf(problem: Problem, meaning: Meaning): (at: number) => Row & RowPlace {
+  const { Hq, Hkv, Nq, Nk, D, Dv } = problem.sizes;
   const rowMeaning = meaningOf(problem, meaning);
-  const out = new Float32Array(B * Hq * Nq * Dv);
-  const lse = new Float32Array(B * Hq * Nq);
-  for (let at = 0; at < lse.length; at++) {
-    const head = Math.floor(at / Nq), b = Math.floor(head / Hq);
-    const keyHead = b * Hkv + Math.floor((head % Hq) * Hkv / Hq);
-    const row = {
+  return (at) => {
+    const head = Math.floor(at / Nq), b = Math.floor(head / Hq), h = head % Hq, i = at % Nq;
+    const keyHead = b * Hkv + Math.floor(h * Hkv / Hq);
+    return {
+      ...{ b, h, i, keyHead },
       q: problem.q.subarray(at * D, (at + 1) * D),
       k: problem.k.subarray(keyHead * Nk * D, (keyHead + 1) * Nk * D),
       v: problem.v.subarray(keyHead * Nk * Dv, (keyHead + 1) * Nk * Dv),
       scale: round(meaning.scale ?? 1 / Math.sqrt(D)),
       softcap: round(meaning.softcap ?? 0),
-      meaning: rowMeaning(b, head % Hq, at % Nq),
+      meaning: rowMeaning(b, h, i),
     };
-    lse[at] = attendRow(row, out.subarray(at * Dv, (at + 1) * Dv));
+  };
+}
+
+/** Attention by the plain formula in f32. */
+export function naiveAttention(problem: Problem, meaning: Meaning = {}): Results<Float32Array> {
+  const { B, Hq, Nq, Dv } = problem.sizes, rowAt = rowsOf(problem, meaning);
+  const out = new Float32Array(B * Hq * Nq * Dv);
+  const lse = new Float32Array(B * Hq * Nq);
+  for (let at = 0; at < lse.length; at++) {
+    lse[at] = attendRow(rowAt(at), out.subarray(at * Dv, (at + 1) * Dv));
   }
   return { out, lse };
 }

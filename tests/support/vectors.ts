@@ -1,11 +1,12 @@
 /**
- * The vectors: inputs and PyTorch float64 results, made by `tests/vectors/generate.py`.
+ * The vectors: inputs and PyTorch float64 results and gradients, made by `tests/vectors/generate.py`.
  *
  * @module
  */
 
 import type { AttentionOptions } from "@flashtile/attention";
 import vectors from "../vectors/attention.json" with { type: "json" };
+import { eachGradient, type Gradients } from "./gradients.ts";
 import type { Problem } from "./problem.ts";
 
 /** An array in the file: little-endian f32, or bytes for masks. */
@@ -16,7 +17,7 @@ interface Encoded {
 
 type RawOptions = Record<string, unknown>;
 
-interface RawCase {
+interface RawCase extends Gradients<Encoded> {
   readonly name: string;
   readonly options: RawOptions;
   readonly q: Encoded;
@@ -24,6 +25,18 @@ interface RawCase {
   readonly v: Encoded;
   readonly out: Encoded;
   readonly lse: Encoded;
+  readonly dOut: Encoded;
+}
+
+/** The arrays of a case. */
+export interface VectorArrays {
+  readonly problem: Problem;
+  readonly options: AttentionOptions;
+  readonly out: Float32Array;
+  readonly lse: Float32Array;
+  readonly dOut: Float32Array;
+  /** By autograd, from `dOut`. */
+  readonly gradients: Gradients<Float32Array>;
 }
 
 /** A case of the file. */
@@ -32,7 +45,7 @@ export interface VectorCase {
   /** Names of all its options. */
   readonly asks: readonly string[];
   /** Decodes its arrays. */
-  read(): { problem: Problem; options: AttentionOptions; out: Float32Array; lse: Float32Array };
+  read(): VectorArrays;
 }
 
 function bytesOf({ b64 }: Encoded): Uint8Array<ArrayBuffer> {
@@ -81,6 +94,8 @@ function caseOf(raw: RawCase): VectorCase {
       options: optionsOf(raw.options),
       out: floatsOf(raw.out),
       lse: floatsOf(raw.lse),
+      dOut: floatsOf(raw.dOut),
+      gradients: eachGradient(raw, floatsOf),
     }),
   };
 }

@@ -30,7 +30,7 @@ interface Fixture {
 
 const same = (batch: Batch): Batch => batch;
 
-type Forward = TeamParts["kernels"]["forward"];
+type Forward = TeamParts["kernels"]["run"];
 
 /** Makes a team; `around` stands between it and the kernel of the calling thread. */
 async function makeTeam(
@@ -45,7 +45,7 @@ async function makeTeam(
   });
   const kernels = instantiate(module, memory);
   const arena = new Arena(memory, kernels.heapBase() >>> 0, maximumPages * 65536);
-  const watched = { ...kernels, forward: around(kernels.forward) };
+  const watched = { ...kernels, run: around(kernels.run) };
   const team = new WorkerTeam({ kernels: watched, module, memory, threads: 2, ...parts });
   const machine = { kernels, arena, threads: team.threads, splats: 0 } as const;
   const target = () => {

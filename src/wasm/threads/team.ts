@@ -181,7 +181,7 @@ export class WorkerTeam implements Team {
       if (job === this.#cell("limit")) return;
       if (Atomics.compareExchange(this.#control, cells.next, job, job + 1 | 0) !== job) continue;
       try {
-        this.#parts.kernels.forward(records + (job - first | 0) * jobBytes, scratch);
+        this.#parts.kernels.run(records + (job - first | 0) * jobBytes, scratch);
       } catch {
         Atomics.add(this.#control, cells.failed, 1);
       }

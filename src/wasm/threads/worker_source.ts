@@ -16,7 +16,7 @@ const spins = 20_000;
 /** The script. It is started with `{ module, memory, control, index }`. */
 export const workerSource: string = `"use strict";
 function work({ module, memory, control, index }) {
-  const { forward } = new WebAssembly.Instance(module, { env: { memory } }).exports;
+  const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports;
   const idle = (limit) => {
     for (let spin = 0; spin < ${spins}; spin++) {
       if (Atomics.load(control, ${cells.limit}) !== limit) return;
@@ -37,7 +37,7 @@ function work({ module, memory, control, index }) {
         index * Atomics.load(control, ${cells.scratchStride});
       memory.buffer; // Lets this thread see that the memory has grown.
       try {
-        forward(record, scratch);
+        run(record, scratch);
       } catch {
         Atomics.add(control, ${cells.failed}, 1);
       }

@@ -1,0 +1,493 @@
+// Gradients (FlashAttention backward; Dao et al., arXiv 2205.14135, algorithm 4, in the loop order of
+// arXiv 2307.08691): key tiles outside, query tiles inside. Scores and weights are computed again, tile by tile.
+//
+// As in forward, scores of a panel of eight rows stand as s[keys][8]. With them dQ^T = K^T dS^T is one more
+// accumulation over keys, whose result stays as panels in memory. Over rows one sums for dK and dV: the
+// weights, and the gradients of the scores, are turned by 8x8 transposes, and then eight keys are what eight
+// queries are elsewhere: dV^T[dim][8 keys] = dO^T P over all rows of a query tile at once.
+//
+// Sums go row by row and key by key in ascending order, whatever the tiles are: how a call is cut changes no bit.
+// Only dQ is summed over chunks of keys, whose size is fixed.
+
+import { weights_f32_2x8 } from "./exp.gen";
+import { fma } from "./fma";
+import * as job from "./job.gen";
+import { firstHalves, high, low, PANEL, packKeys, packValues, secondHalves, unpackRows } from "./layout";
+import * as mask from "./mask";
+import {
+  ALPHA, biasScores, BIAS_ROWS, BOUNDS, capScores, clipBounds, L, largest, LOG2_E, M, outputBytes, packPanel, panelBytes,
+  placeRow, readMasks, rowOf, rowsOf, setBounds, smallest, TILE_BOUNDS, TILE_LANES, tileBytes, tileEnd, unpackPanel,
+  visitsOf,
+} from "./panel";
+import { accumulateColumns, dotPanels } from "./products";
+import { F32, loadStored } from "./storage";
+
+// What rows are multiplied by on their way out, by the calling thread.
+const FACTORS: usize = memory.data(32, 16);
+
+const ONES: usize = memory.data<f32>([1, 1, 1, 1, 1, 1, 1, 1], 16);
+
+// Where everything is in tile memory of the job under way.
+
+// Of a panel and a tile of keys: scores, then weights; gradients of the weights, then of the scores; and what a cap
+// multiplies these by; each [keys][8]. Then the tile's header, as in forward.
+let scores: usize = 0;
+let changes: usize = 0;
+let caps: usize = 0;
+let tile: usize = 0;
+// Of a tile of keys: panels [keys / 4][dim][4] of keys and values, columns [dim / 4][keys][4] of keys.
+let keyPanels: usize = 0;
+let valuePanels: usize = 0;
+let keyColumns: usize = 0;
+// Of a tile of rows: panels of eight with their state, where dO stands in the place of o; columns
+// [dim / 4][rows][4] of queries and dO; and, of eight keys each, [rows][8] of weights and of gradients of scores.
+let panels: usize = 0;
+let queryColumns: usize = 0;
+let outColumns: usize = 0;
+let turnedWeights: usize = 0;
+let turnedChanges: usize = 0;
+// Of eight keys each, the first row of the tile that sees any of them, and the one behind the last.
+let spans: usize = 0;
+
+// What is known of the tiles under way.
+let firstKey: usize = 0; // of the tile, a multiple of 8
+let keyCount: usize = 0;
+let keysAreFinite: i32 = 0;
+let rowsAreFinite: i32 = 0;
+let isPrepared: bool = false;
+let isMixed: bool = false; // whether some row does not see some key of the run under way
+
+const FINITE: i32 = 1;
+const NOT_FINITE: i32 = 2;
+
+// Bytes of eight rows' or keys' gradients, [width up to a multiple of 4][8].
+
+// @ts-ignore: decorator
+@inline
+function gradientBytes(width: usize): usize {
+  return ((width + 3) & ~3) << 5;
+}
+
+// Lays tile memory out, and returns where it ends.
+function layOut(record: usize, scratch: usize): usize {
+  const keys = job.tileKeys(record), rows = job.tileRows(record), dim = job.dim(record);
+  const valueDim = job.valueDim(record), perRows = rows >> 3;
+  scores = scratch;
+  tile = scores + (keys << 5);
+  changes = scores + tileBytes(keys);
+  caps = changes + (keys << 5);
+  keyPanels = caps + (keys << 5);
+  valuePanels = keyPanels + (keys * dim << 2);
+  keyColumns = valuePanels + (keys * valueDim << 2);
+  panels = keyColumns + (keys >> 3) * gradientBytes(dim);
+  queryColumns = panels + perRows * panelBytes(record);
+  outColumns = queryColumns + perRows * gradientBytes(dim);
+  turnedWeights = outColumns + perRows * gradientBytes(valueDim);
+  turnedChanges = turnedWeights + (keys * rows << 2);
+  spans = turnedChanges + (keys * rows << 2);
+  return spans + keys;
+}
+
+// Bytes of tile memory that the job needs, at 16-byte alignment.
+export function gradientScratchBytes(record: usize): usize {
+  return layOut(record, 0);
+}
+
+// Keys and values of a tile, in the forms that products need.
+function packTile(record: usize, gradient: usize): void {
+  const dim = job.dim(record), valueDim = job.valueDim(record), columns = job.tileKeys(record) << 4;
+  const kRow = job.gradient_kRow(gradient), kElement = job.gradient_kElement(gradient);
+  const k = job.gradient_k(gradient) + firstKey * kRow, kStorage = <i32>job.gradient_kStorage(gradient);
+  packKeys(kStorage, k, kRow, kElement, keyPanels, dim, keyCount);
+  packValues(kStorage, k, kRow, kElement, keyColumns, columns, dim, keyCount);
+  const vRow = job.gradient_vRow(gradient), v = job.gradient_v(gradient) + firstKey * vRow;
+  packKeys(
+    <i32>job.gradient_vStorage(gradient), v, vRow, job.gradient_vElement(gradient), valuePanels, valueDim, keyCount,
+  );
+  keysAreFinite = 0;
+}
+
+// Columns [width / 4][..][4] of eight rows from panel[width][8]; what lies beyond `width` is 0.
+function turnPanel(panel: usize, width: usize, target: usize, columns: usize): void {
+  const zero = f32x4.splat(0);
+  for (let at: usize = 0; at < width; at += 4) {
+    for (let half: usize = 0; half < 32; half += 16) {
+      const from = panel + (at << 5) + half, to = target + (half << 2);
+      const a = v128.load(from), b = at + 1 < width ? v128.load(from, 32) : zero;
+      const c = at + 2 < width ? v128.load(from, 64) : zero, d = at + 3 < width ? v128.load(from, 96) : zero;
+      const ab = low(a, b), cd = low(c, d), AB = high(a, b), CD = high(c, d);
+      v128.store(to, firstHalves(ab, cd));
+      v128.store(to, secondHalves(ab, cd), 16);
+      v128.store(to, firstHalves(AB, CD), 32);
+      v128.store(to, secondHalves(AB, CD), 48);
+    }
+    target += columns;
+  }
+}
+
+// What a row's weights are computed from: its lse to base two, and its delta. A row that saw nothing has
+// weights of 0, by whatever finite number.
+function placeSums(record: usize, gradient: usize, state: usize, row: usize): void {
+  const at = rowOf(0, job.lsePosition(record), job.lseHead(record), row, job.group(record));
+  const lse = load<f32>(job.lse(record) + at);
+  store<f32>(state, lse == -Infinity ? <f32>0 : <f32>(<f64>lse * LOG2_E), M);
+  store<f32>(state, load<f32>(job.gradient_delta(gradient) + at), L);
+}
+
+// The panels of the rows first..end, and their columns.
+function prepareRows(record: usize, gradient: usize, first: usize, end: usize): void {
+  const dim = job.dim(record), valueDim = job.valueDim(record), group = job.group(record);
+  const stride = panelBytes(record), columns = job.tileRows(record) << 4;
+  let panel = panels, byte: usize = 0;
+  for (let row = first; row < end; row += PANEL, panel += stride, byte += PANEL << 4) {
+    const o = panel + (dim << 5), state = o + outputBytes(record);
+    packPanel(
+      job.qStorage(record), job.q(record), job.qPosition(record), job.qHead(record), job.qElement(record),
+      panel, dim, job.scale(record), row, end, group,
+    );
+    packPanel(
+      <i32>job.gradient_dOutStorage(gradient), job.gradient_dOut(gradient), job.gradient_dOutPosition(gradient),
+      job.gradient_dOutHead(gradient), job.gradient_dOutElement(gradient), o, valueDim, 1, row, end, group,
+    );
+    for (let lane: usize = 0; lane < PANEL; lane++) {
+      const at = state + (lane << 2), placed = min(row + lane, end - 1);
+      placeRow(record, at, placed);
+      placeSums(record, gradient, at, placed);
+      // What only fills the panel sees nothing.
+      if (row + lane >= end) store<i32>(at, load<i32>(at, BOUNDS), BOUNDS + 32);
+    }
+    turnPanel(panel, dim, queryColumns + byte, columns);
+    turnPanel(o, valueDim, outColumns + byte, columns);
+  }
+  rowsAreFinite = 0;
+}
+
+// Whether keys of the tile may be multiplied by 0; looked up once.
+function tileKeysAreFinite(record: usize): bool {
+  if (keysAreFinite == 0) {
+    const columns = job.tileKeys(record) << 4;
+    keysAreFinite = mask.finiteValues<f32>(keyColumns, 16, columns, job.dim(record), 0, keyCount) ? FINITE : NOT_FINITE;
+  }
+  return keysAreFinite == FINITE;
+}
+
+// The same of a tile's queries and dO.
+function tileRowsAreFinite(record: usize, rows: usize): bool {
+  if (rowsAreFinite == 0) {
+    const columns = job.tileRows(record) << 4;
+    const are = mask.finiteValues<f32>(queryColumns, 16, columns, job.dim(record), 0, rows) &&
+      mask.finiteValues<f32>(outColumns, 16, columns, job.valueDim(record), 0, rows);
+    rowsAreFinite = are ? FINITE : NOT_FINITE;
+  }
+  return rowsAreFinite == FINITE;
+}
+
+// o += v^T p as accumulateColumns() sums, where v may hold what is not finite: a weight of 0 leaves no trace.
+function accumulateWeighted(
+  v: usize, columns: usize, p: usize, o: usize, width: usize, count: usize,
+): void {
+  const zero = f32x4.splat(0);
+  for (let column: usize = 0; column < width; column++) {
+    let c0 = v128.load(o), c1 = v128.load(o, 16);
+    const values = v + (column >> 2) * columns + ((column & 3) << 2);
+    for (let at: usize = 0; at < count; at++) {
+      const x = v128.load_splat<f32>(values + (at << 4));
+      const p0 = v128.load(p + (at << 5)), p1 = v128.load(p + (at << 5), 16);
+      c0 = fma(v128.and(x, f32x4.ne(p0, zero)), p0, c0);
+      c1 = fma(v128.and(x, f32x4.ne(p1, zero)), p1, c1);
+    }
+    v128.store(o, c0);
+    v128.store(o, c1, 16);
+    o += 32;
+  }
+}
+
+// What a capped score's gradient is multiplied by: 1 - tanh^2, from s[keys][8] = cap * tanh.
+function keepCaps(record: usize, keys: usize): void {
+  const inverse = f32x4.splat(1 / job.softcap(record)), one = f32x4.splat(1);
+  for (let at: usize = 0; at < keys << 5; at += 16) {
+    const t = f32x4.mul(v128.load(scores + at), inverse);
+    v128.store(caps + at, f32x4.sub(one, f32x4.mul(t, t)));
+  }
+}
+
+// dS = P * (dP - delta), in place of dP. Where `masked`, weights of 0 leave nothing of what dP may be.
+function changeOfScores(state: usize, keys: usize, masked: bool): void {
+  const delta0 = v128.load(state, L), delta1 = v128.load(state, L + 16), zero = f32x4.splat(0);
+  for (let at: usize = 0; at < keys << 5; at += 32) {
+    const p0 = v128.load(scores + at), p1 = v128.load(scores + at, 16);
+    let d0 = f32x4.mul(p0, f32x4.sub(v128.load(changes + at), delta0));
+    let d1 = f32x4.mul(p1, f32x4.sub(v128.load(changes + at, 16), delta1));
+    if (masked) {
+      d0 = v128.and(d0, f32x4.ne(p0, zero));
+      d1 = v128.and(d1, f32x4.ne(p1, zero));
+    }
+    v128.store(changes + at, d0);
+    v128.store(changes + at, d1, 16);
+  }
+}
+
+// dS times what its scores were capped by.
+function capChanges(keys: usize): void {
+  const zero = f32x4.splat(0);
+  for (let at: usize = 0; at < keys << 5; at += 16) {
+    const kept = f32x4.ne(v128.load(scores + at), zero);
+    const d = f32x4.mul(v128.load(changes + at), v128.load(caps + at));
+    v128.store(changes + at, v128.and(d, kept));
+  }
+}
+
+// source[keys][8 rows] becomes, for each eight keys, [8 rows][8 keys], `stride` bytes from one eight to the next.
+function turn(source: usize, groups: usize, target: usize, stride: usize): void {
+  for (; groups > 0; groups--) {
+    for (let quarter: usize = 0; quarter < 4; quarter++) {
+      const keys = (quarter & 1) << 7, rows = (quarter >> 1) << 4;
+      const from = source + keys + rows, to = target + (rows << 3) + (keys >> 3);
+      const a = v128.load(from), b = v128.load(from, 32), c = v128.load(from, 64), d = v128.load(from, 96);
+      const ab = low(a, b), cd = low(c, d), AB = high(a, b), CD = high(c, d);
+      v128.store(to, firstHalves(ab, cd));
+      v128.store(to, secondHalves(ab, cd), 32);
+      v128.store(to, firstHalves(AB, CD), 64);
+      v128.store(to, secondHalves(AB, CD), 96);
+    }
+    source += 256;
+    target += stride;
+  }
+}
+
+// Rows of a tile's eights up to `end`, from `from` on, see none of these keys.
+function clearRows(eight: usize, stride: usize, from: usize, end: usize): void {
+  memory.fill(turnedWeights + eight * stride + (from << 5), 0, (end - from) << 5);
+  memory.fill(turnedChanges + eight * stride + (from << 5), 0, (end - from) << 5);
+}
+
+// Eights of keys from..from + count have the rows row..row + 8, too.
+function extendSpans(from: usize, count: usize, stride: usize, row: usize): void {
+  for (let eight = from; eight < from + count; eight++) {
+    const span = spans + (eight << 3), end = <usize>load<u32>(span, 4);
+    if (end == 0) store<u32>(span, <u32>row);
+    else if (end < row) clearRows(eight, stride, end, row);
+    store<u32>(span, <u32>(row + PANEL), 4);
+  }
+}
+
+// Gradients of a bias: those of the scores, before caps, of the rows firstRow..end and the keys from..to.
+function addBiasChanges(
+  record: usize, gradient: usize, inTile: usize, firstRow: usize, end: usize, from: usize, to: usize,
+): void {
+  const group = job.group(record), stride = job.tileRows(record) << 5;
+  const position = job.gradient_dBiasPosition(gradient), head = job.gradient_dBiasHead(gradient);
+  const perKey = job.gradient_dBiasKey(gradient), turned = turnedChanges + (inTile << 5);
+  for (let row = firstRow; row < min(firstRow + PANEL, end); row++) {
+    const lane = turned + ((row - firstRow) << 5);
+    let target = rowOf(job.gradient_dBias(gradient), position, head, row, group) + from * perKey;
+    for (let key = from; key < to; key++, target += perKey) {
+      const at = key - firstKey, change = f32.load(lane + (at >> 3) * stride + ((at & 7) << 2));
+      f32.store(target, f32.load(target) + change);
+    }
+  }
+}
+
+// One panel, `inTile` rows behind the tile's first, against the keys from..to of the tile.
+function differentiatePanel(
+  record: usize, gradient: usize, inTile: usize, firstRow: usize, end: usize,
+  from: usize, to: usize, visit: usize, dq: usize,
+): void {
+  const dim = job.dim(record), splats = job.splats(record), panel = panels + (inTile >> 3) * panelBytes(record);
+  const o = panel + (dim << 5), state = o + outputBytes(record), lanes = tile + TILE_LANES;
+  const bounds = tile + TILE_BOUNDS, stride = job.tileRows(record) << 5;
+  clipBounds(state + BOUNDS, bounds, from, to);
+  const first = <usize>smallest(bounds), last = <usize>largest(bounds + 32), begin = first & ~7;
+  if (first >= last) return;
+  const eights = (last - begin + 7) >> 3, keys = eights << 3, skipped = begin - firstKey, padded = begin + keys;
+
+  // Masks. Bounds alone leave whole tiles in most cases.
+  let masked = largest(bounds) > <i32>begin || smallest(bounds + 32) < <i32>padded;
+  let hasLanes = job.mask(record) != 0 || (visit != 0 && job.visit_bits(visit) != 0);
+  if (hasLanes) {
+    const kind = readMasks(record, state, tile, firstRow, end, visit, begin, first, last);
+    if (kind == mask.SKIP) return;
+    masked = masked || kind == mask.MIXED;
+  }
+
+  // Scores, and the weights that forward had.
+  dotPanels(splats, keyPanels + skipped * (dim << 2), panel, scores, dim, eights << 1);
+  capScores(record, scores, keys);
+  if (job.softcap(record) != 0) keepCaps(record, keys);
+  // Rows of a bias may be read up to a multiple of 4.
+  if (biasScores(record, state, scores, begin, (last + 3) & ~3)) {
+    if (!hasLanes) mask.seeAll(lanes, keys);
+    mask.seeFinite(lanes, state + BIAS_ROWS, begin, last);
+    hasLanes = masked = true;
+  }
+  if (masked) {
+    if (!hasLanes) mask.seeAll(lanes, keys);
+    mask.seeWithin(lanes, bounds, <i32>begin, <i32>padded);
+    mask.maskScores(scores, lanes, keys);
+  }
+  weights_f32_2x8(scores, keys, state + M, state + ALPHA, ONES);
+  // Also those of a row whose lse is NaN.
+  if (masked) mask.setUnseen(scores, lanes, keys, 0);
+  isMixed = isMixed || masked;
+
+  // Gradients of the scores.
+  dotPanels(splats, valuePanels + skipped * (job.valueDim(record) << 2), o, changes, job.valueDim(record), eights << 1);
+  changeOfScores(state, keys, masked);
+  const eight = skipped >> 3, turned = eight * stride + (inTile << 5);
+  if (job.gradient_dBias(gradient) != 0) {
+    turn(changes, eights, turnedChanges + turned, stride);
+    addBiasChanges(record, gradient, inTile, firstRow, end, begin, last);
+  }
+  if (job.softcap(record) != 0) capChanges(keys);
+  turn(scores, eights, turnedWeights + turned, stride);
+  turn(changes, eights, turnedChanges + turned, stride);
+  extendSpans(eight, eights, stride, inTile);
+
+  // dQ.
+  const k = keyColumns + (skipped << 4), columns = job.tileKeys(record) << 4, count = last - begin;
+  if (!masked || tileKeysAreFinite(record)) {
+    accumulateColumns(splats, k, 16, columns, changes, dq, dq + gradientBytes(dim), ONES, count);
+  } else accumulateWeighted(k, columns, changes, dq, dim, count);
+}
+
+// dK, or dV, of the eights of keys from..to: sums of a tile's columns over rows, by what was turned.
+function accumulateKeys(
+  record: usize, columns: usize, turned: usize, target: usize, width: usize, from: usize, to: usize, rows: usize,
+): void {
+  const stride = job.tileRows(record) << 5, perColumn = job.tileRows(record) << 4, bytes = gradientBytes(width);
+  const harmless = !isMixed || tileRowsAreFinite(record, rows);
+  for (let eight = from; eight < to; eight++) {
+    const span = spans + (eight << 3), first = <usize>load<u32>(span), end = <usize>load<u32>(span, 4);
+    if (end == 0) continue;
+    const v = columns + (first << 4), p = turned + eight * stride + (first << 5), o = target + eight * bytes;
+    if (harmless) accumulateColumns(job.splats(record), v, 16, perColumn, p, o, o + bytes, ONES, end - first);
+    else accumulateWeighted(v, perColumn, p, o, width, end - first);
+  }
+}
+
+// Whether some of the rows first..end may see some of the keys from..to.
+function mayMeet(record: usize, first: usize, end: usize, from: usize, to: usize): bool {
+  const bounds = tile + TILE_BOUNDS;
+  setBounds(record, bounds, first);
+  const begin = load<i32>(bounds);
+  setBounds(record, bounds, end - 1);
+  return max(<i32>from, begin) < min(<i32>to, load<i32>(bounds, 32));
+}
+
+// A tile of rows against the keys from..to of the tile of keys.
+function differentiateRun(
+  record: usize, gradient: usize, first: usize, end: usize, from: usize, to: usize, visit: usize, dq: usize,
+): void {
+  if (!mayMeet(record, first, end, from, to)) return;
+  if (!isPrepared) prepareRows(record, gradient, first, end);
+  isPrepared = true;
+  isMixed = false;
+  const firstEight = (from - firstKey) >> 3, lastEight = (to - firstKey + 7) >> 3;
+  memory.fill(spans + (firstEight << 3), 0, (lastEight - firstEight) << 3);
+  for (let row = first; row < end; row += PANEL, dq += gradientBytes(job.dim(record))) {
+    differentiatePanel(record, gradient, row - first, row, end, from, to, visit, dq);
+  }
+  // From the tile's first key on, which is where the chunk's gradients are counted from.
+  const dim = job.dim(record), valueDim = job.valueDim(record), skipped = (firstKey - job.gradient_from(gradient)) >> 3;
+  const dk = job.gradient_dk(gradient) + skipped * gradientBytes(dim);
+  const dv = job.gradient_dv(gradient) + skipped * gradientBytes(valueDim);
+  accumulateKeys(record, queryColumns, turnedChanges, dk, dim, firstEight, lastEight, end - first);
+  accumulateKeys(record, outColumns, turnedWeights, dv, valueDim, firstEight, lastEight, end - first);
+}
+
+// A tile of rows against the tile of keys.
+function differentiateTile(record: usize, gradient: usize, first: usize, end: usize, dq: usize): void {
+  const lastKey = firstKey + keyCount;
+  isPrepared = false;
+  if (job.visits(record) == 0) {
+    differentiateRun(record, gradient, first, end, firstKey, lastKey, 0, dq);
+    return;
+  }
+  const list = visitsOf(record, first), last = <usize>load<u32>(list, 4);
+  for (let visit = <usize>load<u32>(list); visit < last; visit += job.VISIT_BYTES) {
+    const from = max(job.visit_from(visit), firstKey), to = min(job.visit_to(visit), lastKey);
+    if (from < to) differentiateRun(record, gradient, first, end, from, to, visit, dq);
+  }
+}
+
+// Panels of eight rows that the rows of a job are in.
+function panelsIn(first: usize, end: usize): usize {
+  return (end - first + PANEL - 1) / PANEL;
+}
+
+// The job: every query row against a chunk of keys. Its part of dQ is left in panels, of which each tile of rows
+// has its own; dK and dV are added to. `scratch` is tile memory of gradientScratchBytes().
+function differentiateJob(record: usize, scratch: usize): void {
+  const gradient = job.gradient(record), rows = rowsOf(record), bytes = gradientBytes(job.dim(record));
+  const from = job.gradient_from(gradient), to = job.gradient_to(gradient), tileKeys = job.tileKeys(record);
+  layOut(record, scratch);
+  for (firstKey = from; firstKey < to; firstKey += tileKeys) {
+    keyCount = min(tileKeys, to - firstKey);
+    packTile(record, gradient);
+    let dq = job.gradient_dq(gradient);
+    for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
+      end = tileEnd(record, first, rows);
+      const count = panelsIn(first, end) * bytes;
+      if (firstKey == from) memory.fill(dq, 0, count);
+      differentiateTile(record, gradient, first, end, dq);
+      dq += count;
+    }
+  }
+}
+
+// The jobs of a chain, one after the other: those of a group's query heads, where each has a mask of its own.
+export function differentiate(record: usize, scratch: usize): void {
+  for (; record != 0; record = job.gradient_next(job.gradient(record))) differentiateJob(record, scratch);
+}
+
+// dQ of all rows of a job, summed over `chunks` of keys, `stride` bytes apart, and times `factor`.
+export function finishQueries(record: usize, chunks: usize, stride: usize, factor: f32): void {
+  const gradient = job.gradient(record), rows = rowsOf(record), bytes = gradientBytes(job.dim(record));
+  v128.store(FACTORS, f32x4.splat(factor));
+  v128.store(FACTORS, f32x4.splat(factor), 16);
+  let panel = job.gradient_dq(gradient);
+  for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
+    end = tileEnd(record, first, rows);
+    for (let row = first; row < end; row += PANEL, panel += bytes) {
+      for (let chunk: usize = 1, other = panel + stride; chunk < chunks; chunk++, other += stride) {
+        for (let at: usize = 0; at < bytes; at += 16) {
+          v128.store(panel + at, f32x4.add(v128.load(panel + at), v128.load(other + at)));
+        }
+      }
+      unpackPanel(record, panel, FACTORS, job.dim(record), row, end);
+    }
+  }
+}
+
+// dK or dV of `count` keys, times `factor`, as rows of a storage that lie one after the other.
+export function finishKeys(
+  storage: i32, source: usize, width: usize, factor: f32, target: usize, count: usize,
+): void {
+  const element: usize = storage == F32 ? 4 : 2, row = width * element;
+  v128.store(FACTORS, f32x4.splat(factor));
+  for (let key: usize = 0; key < count; key += 4) {
+    const eight = source + (key >> 3) * gradientBytes(width) + ((key & 4) << 2), at = target + key * row;
+    unpackRows(storage, eight, 32, FACTORS, width, at, at + row, at + 2 * row, at + 3 * row, element, count - key);
+  }
+}
+
+// target[count] = the sum of a * b over `width` numbers of each row.
+export function rowProducts(
+  aStorage: i32, a: usize, aRow: usize, aElement: usize, bStorage: i32, b: usize, bRow: usize, bElement: usize,
+  width: usize, count: usize, target: usize,
+): void {
+  const isDense = aStorage == F32 && bStorage == F32 && aElement == 4 && bElement == 4;
+  const whole = isDense ? width & ~3 : 0;
+  for (const end = target + (count << 2); target < end; target += 4, a += aRow, b += bRow) {
+    let sums = f32x4.splat(0);
+    for (let at: usize = 0; at < whole; at += 4) {
+      sums = fma(v128.load(a + (at << 2)), v128.load(b + (at << 2)), sums);
+    }
+    let sum = (f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1)) +
+      (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));
+    for (let at = whole; at < width; at++) {
+      sum += loadStored(aStorage, a + at * aElement) * loadStored(bStorage, b + at * bElement);
+    }
+    f32.store(target, sum);
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * What a call asks for, as the oracle reads it: the score of every query with every key.
+ *
+ * @module
+ */
+
+import type { AttentionOptions } from "../options.ts";
+import { axesOf, type Read, type ReferenceTensor } from "./tensor.ts";
+
+/** A call's sizes, its tensors, and what its options mean. */
+export interface Call {
+  readonly B: number;
+  readonly Hq: number;
+  readonly Nq: number;
+  readonly Nk: number;
+  readonly D: number;
+  readonly Dv: number;
+  /** Whether heads come after rows in the caller's tensors. */
+  readonly bnhd: boolean;
+  readonly scale: number;
+  readonly Q: Read;
+  readonly K: Read;
+  readonly V: Read;
+  /** The key/value head that a query head reads. */
+  keyHead(h: number): number;
+  /** Scores of a row, scaled, capped and biased; -Infinity where it does not see the key. */
+  scores(b: number, h: number, i: number): Float64Array;
+  /** What a change of a scaled product does to the score that softcap makes of it. */
+  capSlope(b: number, h: number, i: number, j: number): number;
+  /** The score that takes weight and has no value; -Infinity for none. */
+  sink(h: number): number;
+}
+
+/** Reads a call. */
+export function callOf(
+  q: ReferenceTensor,
+  k: ReferenceTensor,
+  v: ReferenceTensor,
+  options: AttentionOptions,
+): Call {
+  const bnhd = options.layout === "bnhd";
+  const [{ extents, read: Q }, { read: K }, V] = [q, k, v].map((tensor) => axesOf(tensor, bnhd));
+  const [B, Hq, Nq, D] = extents, [, Hkv, Nk, Dv] = V.extents;
+  const { softcap, blockMask } = options, scale = options.scale ?? 1 / Math.sqrt(D);
+  const bias = options.bias && axesOf(options.bias as ReferenceTensor).read;
+  const mask = options.mask && axesOf(options.mask).read;
+  const slopes = options.alibi && axesOf(options.alibi).read;
+  const sinks = options.sinks && axesOf(options.sinks).read;
+  const keyHead = (h: number) => Math.floor(h * Hkv / Hq);
+
+  const product: Read = (b, h, i, j) => {
+    const g = keyHead(h);
+    let s = 0;
+    for (let d = 0; d < D; d++) s += Q(b, h, i, d) * K(b, g, j, d);
+    return s * scale;
+  };
+  const scores = (b: number, h: number, i: number) => {
+    // Where this row stands among the keys, and which keys count for it at all.
+    const row = rowOf(options, b, i, Nq, Nk), found = new Float64Array(Nk).fill(-Infinity);
+    for (let j = 0; j < Nk; j++) {
+      const at = j - row.firstKey;
+      if (at < 0 || at >= row.keys || !inBand(options, row.aligned, at)) continue;
+      if (mask && !mask(b, h, i, j)) continue;
+      if (blockMask && !blockMask.keeps(b, h, i, j)) continue;
+      if (bias && bias(b, h, i, j) === -Infinity) continue;
+      let s = product(b, h, i, j);
+      if (softcap) s = softcap * Math.tanh(s / softcap);
+      if (bias) s += bias(b, h, i, j);
+      if (slopes) s -= slopes(0, 0, row.segment, h) * Math.abs(row.aligned - at);
+      found[j] = s;
+    }
+    return found;
+  };
+  return {
+    ...{ B, Hq, Nq, Nk, D, Dv, bnhd, scale, Q, K, V: V.read, keyHead, scores },
+    // 1 - tanh^2 without its cancellation.
+    capSlope: (b, h, i, j) => softcap ? Math.cosh(product(b, h, i, j) / softcap) ** -2 : 1,
+    sink: (h) => sinks ? sinks(0, 0, 0, h) : -Infinity,
+  };
+}
+
+/** Which keys row `i` of batch `b` may see, before masks: `aligned` is the key it stands on. */
+function inBand(options: AttentionOptions, aligned: number, j: number): boolean {
+  const [left, right] = options.window ?? [null, null];
+  return (!options.causal || j <= aligned) &&
+    (left === null || j >= aligned - left) &&
+    (right === null || j <= aligned + right);
+}
+
+/** The keys that row `i` has: `keys` of them from `firstKey` on, and the one it is aligned with. */
+interface Row {
+  /** Its batch, or its packed sequence. */
+  readonly segment: number;
+  readonly firstKey: number;
+  readonly keys: number;
+  readonly aligned: number;
+}
+
+function rowOf(options: AttentionOptions, b: number, i: number, Nq: number, Nk: number): Row {
+  const { causal, offset, cuSeqlens, kvLengths } = options;
+  const place = cuSeqlens
+    ? placeInSequence(cuSeqlens, i)
+    : { segment: b, firstKey: 0, keys: Nk, queries: Nq, at: i };
+  const { segment, firstKey, keys, queries, at } = place;
+  const given = typeof offset === "object" ? offset[segment] : offset;
+  const shift = given ?? (causal === "top-left" ? 0 : keys - queries);
+  return { segment, firstKey, keys: kvLengths?.[segment] ?? keys, aligned: at + shift };
+}
+
+function placeInSequence({ q, k }: NonNullable<AttentionOptions["cuSeqlens"]>, i: number) {
+  let segment = 0;
+  while (q[segment + 1] <= i) segment++;
+  return {
+    segment,
+    firstKey: k[segment],
+    keys: k[segment + 1] - k[segment],
+    queries: q[segment + 1] - q[segment],
+    at: i - q[segment],
+  };
+}

@@ -1,0 +1,90 @@
+/**
+ * Tensors as the oracle reads and writes them: any strides in, contiguous float64 out.
+ *
+ * @module
+ */
+
+import type { BooleanTensor } from "../options.ts";
+
+/** A tensor of the oracle's input: as `Tensor`, and float64 is kept as it is. */
+export interface ReferenceTensor {
+  /** The elements; indexed by strides and offset. */
+  readonly data: ArrayLike<number>;
+  /** Extent of each axis. */
+  readonly shape: readonly number[];
+  /** Elements from one index to the next, per axis. */
+  readonly strides?: readonly number[];
+  /** Element at which the tensor begins. */
+  readonly offset?: number;
+  /** `"f16"` or `"bf16"` where a `Uint16Array` holds their bits. */
+  readonly dtype?: string;
+}
+
+/** A tensor of the oracle's result, contiguous. */
+export interface ReferenceArray {
+  readonly data: Float64Array;
+  readonly shape: readonly number[];
+}
+
+/** Reads one element by its indices. */
+export type Read = (b: number, h: number, n: number, d: number) => number;
+
+/** A tensor by the axes `[B, H, N, D]`. */
+export interface Axes {
+  readonly extents: readonly number[];
+  readonly read: Read;
+}
+
+/** The number that 16 bits of f16 stand for. */
+function decodeHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1, exponent = bits >> 10 & 31, mantissa = bits & 1023;
+  if (exponent === 0) return sign * mantissa * 2 ** -24;
+  if (exponent === 31) return mantissa === 0 ? sign * Infinity : NaN;
+  return sign * (1024 + mantissa) * 2 ** (exponent - 25);
+}
+
+/** The number that 16 bits of bf16 stand for: the upper half of an f32. */
+function decodeBrain(bits: number): number {
+  return new Float32Array(Uint32Array.of(bits << 16).buffer)[0];
+}
+
+/** The elements as numbers; a `Uint32Array` holds bits. */
+function numbersOf(tensor: ReferenceTensor | BooleanTensor): ArrayLike<number> {
+  const data = tensor.data as ArrayLike<number>;
+  if (data instanceof Uint32Array) {
+    return Uint8Array.from({ length: data.length * 32 }, (_, e) => data[e >> 5] >>> (e & 31) & 1);
+  }
+  if (!(data instanceof Uint16Array)) return data;
+  const decode = (tensor as ReferenceTensor).dtype === "bf16" ? decodeBrain : decodeHalf;
+  return Float64Array.from(data, decode);
+}
+
+/** Tensors with fewer than four axes have 1 in front; a broadcast axis has stride 0. */
+export function axesOf(tensor: ReferenceTensor | BooleanTensor, bnhd = false): Axes {
+  const { shape, offset = 0 } = tensor;
+  const data = numbersOf(tensor);
+  const dense = shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
+  const missing = 4 - shape.length;
+  const extents = [...Array(missing).fill(1), ...shape];
+  const strides = [...Array(missing).fill(0), ...(tensor.strides ?? dense)];
+  if (bnhd && shape.length > 2) {
+    [extents[1], extents[2]] = [extents[2], extents[1]];
+    [strides[1], strides[2]] = [strides[2], strides[1]];
+  }
+  const steps = strides.map((stride, axis) => extents[axis] === 1 ? 0 : stride);
+  const read: Read = (b, h, n, d) =>
+    data[offset + b * steps[0] + h * steps[1] + n * steps[2] + d * steps[3]];
+  return { extents, read };
+}
+
+/** A tensor of zeros, to which numbers are added by their indices. */
+export interface Sums extends ReferenceArray {
+  add(b: number, h: number, n: number, d: number, term: number): void;
+}
+
+/** Makes one. Indices of an axis of extent 1 are all the same: terms are summed over it. */
+export function zeros(shape: readonly number[], bnhd = false): Sums {
+  const data = new Float64Array(shape.reduce((a, b) => a * b, 1));
+  const place = axesOf({ data: data.map((_, index) => index), shape }, bnhd).read;
+  return { data, shape, add: (b, h, n, d, term) => data[place(b, h, n, d)] += term };
+}

@@ -1,0 +1,667 @@
+/**
+ * Gradients on Wasm: for each wave stages rows, leaves the jobs to a team, and hands out what they
+ * summed. Nothing but one window of one head's keys and values, and some query rows, is ever held.
+ *
+ * @module
+ */
+
+import type { HostGradientTarget } from "../backend.ts";
+import { bytesPerElement, type DType } from "../dtype.ts";
+import { countRows, type HostBackwardPlan, type HostPlan } from "../plan.ts";
+import { copyRowsIn, copyRowsOut } from "../rows.ts";
+import { contiguousStrides, type View } from "../tensor.ts";
+import type { Arena } from "./arena.ts";
+import type { Machine, Step } from "./forward.ts";
+import {
+  chunkKeys,
+  countChunks,
+  countPanels,
+  cutGradients,
+  type GradientCut,
+  type Stretch,
+  stretchesOf,
+} from "./gradient_jobs.ts";
+import {
+  encodeJob,
+  gradientWords,
+  jobBytes,
+  jobWords,
+  open,
+  patchJob,
+  storageOf,
+  type Words,
+  writeGradientJob,
+} from "./job_record.ts";
+import {
+  biasOf,
+  clampOffset,
+  commonFloats,
+  groupBytes,
+  type GroupRows,
+  headAt,
+  type PlacedTerms,
+  placeGroup,
+  writeTerms,
+} from "./records.ts";
+import { elementsOver, follow, locate, locateBias, type Resident } from "./staging.ts";
+import { biasBytes, followTerms, maskBytes, stageMask, type Terms } from "./terms.ts";
+import { stageVisits, visitBytes } from "./visits.ts";
+import { type Place, placer } from "./workspace.ts";
+
+/** Rows that pass through linear memory at once on their way in or out. */
+const passingRows = 256;
+
+/** Tensors of a call that live in linear memory. */
+type Residents = { readonly [Name in "q" | "k" | "v" | "dOut" | "out" | "bias"]?: Resident };
+
+/** What the waves of a call have in common. */
+interface Call {
+  readonly machine: Machine;
+  readonly arena: Arena;
+  /** The call whose gradients are asked for, without sinks, which `lse` has in it. */
+  readonly plan: HostPlan;
+  readonly dOut: View;
+  readonly out: View;
+  readonly lse: () => View;
+  readonly dLse: (() => View) | null;
+  readonly sinks: Float32Array | null;
+  readonly target: HostGradientTarget;
+  /** dQ in f32: the target, or what becomes it at the end. */
+  readonly dq: View;
+  readonly cut: GradientCut;
+  readonly residents: Residents;
+  readonly terms: Terms;
+  /** Gradients by sinks so far. */
+  readonly dSinks: Float64Array;
+  /** What all waves share. */
+  readonly common: Common;
+  /** What all jobs have in common. */
+  readonly job: Words;
+}
+
+/** Addresses of what all waves share. */
+interface Common {
+  readonly scratch: number;
+  readonly scratchStride: number;
+  /** Rows on their way in or out. */
+  readonly passing: number;
+  readonly slopes: number;
+  readonly sinks: number;
+  /** Where waves are placed. */
+  readonly waves: number;
+}
+
+/** Addresses of a stretch's share of a wave. */
+interface Places {
+  /** Of the window: rows of keys and values, panels of their gradients. */
+  readonly k: number;
+  readonly v: number;
+  readonly dk: number;
+  readonly dv: number;
+  readonly dBias: number;
+  readonly q: number;
+  readonly dOut: number;
+  readonly lse: number;
+  readonly delta: number;
+  /** Panels of dQ of each chunk, and the rows that they become. */
+  readonly panels: number;
+  readonly dq: number;
+  readonly bias: number;
+  readonly mask: number;
+  readonly visits: number;
+  /** Job and gradient records: of each chunk's first job, and of those that follow it. */
+  readonly more: number;
+  readonly gradients: number;
+}
+
+/** A stretch whose rows are in linear memory. */
+interface Staged {
+  readonly stretch: Stretch;
+  readonly places: Places;
+  readonly q: GroupRows;
+  readonly dOut: GroupRows;
+  readonly k: KeyRows;
+  readonly v: KeyRows;
+  readonly terms: PlacedTerms;
+  /** Address of the first of its job records. */
+  readonly records: number;
+}
+
+/** Where the rows of a head's keys or values are, counted from its segment's first. */
+interface KeyRows {
+  readonly at: number;
+  readonly row: number;
+  readonly element: number;
+}
+
+/** Bytes of gradients of eight rows or keys. */
+function gradientBytes(width: number): number {
+  return Math.ceil(width / 4) * 128;
+}
+
+/** Bytes of tile memory: what `gradientScratchBytes()` of the binary says. */
+export function gradientScratchBytes(plan: HostPlan, { tiles }: GradientCut): number {
+  const { dim, valueDim } = plan, { rows, keys } = tiles;
+  const columns = gradientBytes(dim) / 8, valueColumns = gradientBytes(valueDim) / 8;
+  const tile = keys * 32 * 3 + 128 + Math.ceil((keys + 32) / 16) * 16;
+  const ofKeys = keys * (dim * 4 + valueDim * 4 + columns);
+  const ofRows = rows * (dim * 4 + valueColumns + 40 + columns + valueColumns);
+  return tile + ofKeys + ofRows + 2 * keys * rows * 4 + keys;
+}
+
+/** The shape of a bias's gradient over a stretch: 1 along axes that are summed over. */
+function biasShapeOf({ target, plan }: Pick<Call, "target" | "plan">, { from, to }: Stretch) {
+  const [, head, position, key] = target.dBias!.strides;
+  return {
+    heads: head === 0 ? 1 : plan.group,
+    positions: position === 0 ? 1 : to - from,
+    isPerKey: key !== 0,
+  };
+}
+
+/** Numbers of a row of a bias's gradient: a key each, or a chunk each. */
+function dBiasBytes(call: Pick<Call, "target" | "plan">, stretch: Stretch): number {
+  if (call.target.dBias === null) return 0;
+  const { heads, positions, isPerKey } = biasShapeOf(call, stretch);
+  const perRow = isPerKey ? stretch.endKey - stretch.firstKey : countChunks(stretch);
+  return heads * positions * perRow * 4;
+}
+
+/** Gives a stretch its places; what belongs to its window first, so that it stays from stretch to stretch. */
+function placeStretch(
+  call: Pick<Call, "plan" | "cut" | "residents" | "target" | "dOut">,
+  stretch: Stretch,
+  place: Place,
+): Places {
+  const { plan, cut, residents, dOut } = call, { q, k, v, dim, valueDim, group } = plan;
+  const keys = stretch.endKey - stretch.firstKey, eights = Math.ceil(keys / 8);
+  const rows = (stretch.to - stretch.from) * group, chunks = countChunks(stretch);
+  const panels = countPanels(plan, cut, stretch) * cut.members * gradientBytes(dim);
+  return {
+    k: place(residents.k ? 0 : keys * dim * bytesPerElement(k.dtype)),
+    v: place(residents.v ? 0 : keys * valueDim * bytesPerElement(v.dtype)),
+    dk: place(eights * gradientBytes(dim)),
+    dv: place(eights * gradientBytes(valueDim)),
+    dBias: place(dBiasBytes(call, stretch)),
+    q: place(residents.q ? 0 : groupBytes(q, plan, stretch)),
+    dOut: place(residents.dOut ? 0 : groupBytes(dOut, plan, stretch)),
+    lse: place(rows * 4),
+    delta: place(rows * 4),
+    panels: place(chunks * panels),
+    dq: place(rows * dim * 4),
+    bias: place(residents.bias ? 0 : biasBytes(plan, stretch)),
+    mask: place(maskBytes(plan, stretch)),
+    visits: place(visitBytes(plan, stretch)),
+    more: place(chunks * (cut.members - 1) * jobBytes),
+    gradients: place(chunks * cut.members * gradientWords * 4),
+  };
+}
+
+/** Where a wave's job records and stretches are, and where all of it ends. */
+function placeWave(
+  call: Parameters<typeof placeStretch>[0],
+  wave: readonly Stretch[],
+  from: number,
+) {
+  const { place, end } = placer(from);
+  const stretches = wave.map((stretch) => placeStretch(call, stretch, place));
+  const jobs = wave.reduce((sum, stretch) => sum + countChunks(stretch), 0);
+  const records = place(jobs * jobBytes);
+  return { stretches, records, end: end() };
+}
+
+/**
+ * Runs a plan's gradients in steps; whoever iterates runs the jobs of each before asking for the next.
+ *
+ * Whatever ends the iteration, the call's memory is free again.
+ */
+export function* backward(
+  machine: Machine,
+  given: HostBackwardPlan,
+  target: HostGradientTarget,
+): Generator<Step> {
+  const { forward, dOut, out } = given, { arena } = machine;
+  if (countRows(forward) === 0) return;
+  const plan: HostPlan = { ...forward, sinks: null };
+  // Found before the workspace is taken: growing the memory detaches the callers' views of it.
+  const residents = {
+    q: locate(plan.q, arena),
+    k: locate(plan.k, arena),
+    v: locate(plan.v, arena),
+    dOut: locate(dOut, arena),
+    out: locate(out, arena),
+    bias: plan.bias === null ? undefined : locateBias(plan.bias, arena),
+  };
+  const lse = follow(given.lse, arena), dLse = given.dLse && follow(given.dLse, arena);
+  const terms = followTerms(plan, arena), cut = cutGradients(plan, machine.threads);
+  const sized = { plan, cut, residents, target, dOut };
+  const waves = () => stretchesOf(plan, cut, (one) => placeWave(sized, [one], 0).end);
+  let bytes = 0;
+  for (const wave of waves()) bytes = Math.max(bytes, placeWave(sized, wave, 0).end);
+  const { block, common } = takeMemory(machine, plan, cut, bytes);
+  try {
+    const { slopes } = plan, { sinks } = forward;
+    if (slopes) elementsOver(arena, common.slopes, slopes.length, "f32").set(slopes);
+    const call: Call = {
+      ...{
+        machine,
+        arena,
+        plan,
+        dOut,
+        out,
+        lse,
+        dLse,
+        sinks,
+        target,
+        cut,
+        residents,
+        terms,
+        common,
+      },
+      dq: sumsOf(target.dq, plan, cut),
+      dSinks: new Float64Array(plan.queryHeads),
+      job: encodeJob(commonJob(machine, plan, cut), commonFloats(plan)),
+    };
+    for (const wave of waves()) yield* runWave(call, wave);
+    finishSums(call);
+  } finally {
+    arena.free(block);
+  }
+}
+
+/** Takes the memory of a call: what all waves share, and the most that one has. */
+function takeMemory({ arena }: Machine, plan: HostPlan, cut: GradientCut, waveBytes: number) {
+  const scratchStride = Math.ceil(gradientScratchBytes(plan, cut) / 64) * 64;
+  const layOut = (place: Place): Common => ({
+    scratchStride,
+    scratch: place(cut.threads * scratchStride),
+    passing: place(passingRows * Math.max(plan.dim, plan.valueDim) * 4),
+    slopes: place((plan.slopes?.length ?? 0) * 4),
+    sinks: 0,
+    waves: place(waveBytes),
+  });
+  const measured = placer(0);
+  layOut(measured.place);
+  const block = arena.allocate(measured.end());
+  return { block, common: layOut(placer(block).place) };
+}
+
+function commonJob({ splats }: Machine, plan: HostPlan, { tiles, members }: GradientCut) {
+  const { dim, valueDim, group, band } = plan;
+  return {
+    qStorage: storageOf[plan.q.dtype],
+    outStorage: storageOf.f32,
+    outPosition: dim * 4,
+    outElement: 4,
+    lsePosition: 4,
+    group: group / members,
+    dim,
+    valueDim,
+    tileRows: tiles.rows,
+    tileKeys: tiles.keys,
+    splats,
+    bandLeft: Math.min(band.left, open),
+    bandRight: Math.min(band.right, open),
+  };
+}
+
+/** Where dQ is summed over windows: in f32. */
+function sumsOf(dq: View, { segments }: HostPlan, { keys }: GradientCut): View {
+  if (dq.dtype === "f32") return dq;
+  // In rows of 16 bits, sums of several windows would be rounded for each.
+  const isSummed = segments.some((segment) => segment.keys > keys);
+  const { shape } = dq, size = isSummed ? shape.reduce((a, b) => a * b, 1) : 0;
+  return {
+    ...{ data: new Float32Array(size), dtype: "f32", offset: 0, shape },
+    strides: contiguousStrides(shape) as unknown as View["strides"],
+  };
+}
+
+/** What was summed in f32 becomes the results. */
+function finishSums(call: Call): void {
+  const { target, dSinks, sinks, dq, cut, plan } = call;
+  if (sinks !== null) (target.dSinks as Float32Array).set(dSinks);
+  if (dq === target.dq) return;
+  for (const { batch, firstQuery, queries, keys } of plan.segments) {
+    if (keys <= cut.keys) continue;
+    for (let head = 0; head < plan.queryHeads; head++) {
+      for (let from = 0; from < queries; from += passingRows / 2) {
+        const to = Math.min(queries, from + passingRows / 2);
+        storeRows(call, dq, target.dq, batch, head, firstQuery + from, firstQuery + to);
+      }
+    }
+  }
+}
+
+/** Rows of f32 become rows of another storage. */
+function storeRows(
+  { machine, arena, common }: Call,
+  source: View,
+  target: View,
+  ...[batch, head, from, to]: readonly [number, number, number, number]
+): void {
+  const count = (to - from) * source.shape[3], at = common.passing;
+  copyRowsIn(source, batch, head, from, to, elementsOver(arena, at, count, "f32"));
+  machine.kernels.storeRow(storageOf[target.dtype], at, at + count * 4, count);
+  const rows = elementsOver(arena, at + count * 4, count, target.dtype);
+  copyRowsOut(rows, target, batch, head, from, to);
+}
+
+/** Stages a wave, lets it run, and collects it. */
+function* runWave(call: Call, wave: readonly Stretch[]): Generator<Step> {
+  const { common, cut, plan } = call;
+  const { stretches, records } = placeWave(call, wave, common.waves);
+  let count = 0;
+  const staged = wave.map((stretch, index) => {
+    const one = stageStretch(call, stretch, stretches[index], records + count * jobBytes);
+    count += countChunks(stretch);
+    return one;
+  });
+  const { threads } = cut, { scratch, scratchStride } = common;
+  let rows = 0;
+  for (const { segment, from, to, endKey } of wave) {
+    if (endKey === plan.segments[segment].keys) rows += (to - from) * plan.group;
+  }
+  yield { batch: { threads, records, count, scratch, scratchStride }, rows };
+  for (const one of staged) collectStretch(call, one);
+}
+
+/** Brings what a stretch reads into linear memory, and writes its jobs. */
+function stageStretch(call: Call, stretch: Stretch, places: Places, records: number): Staged {
+  const { arena, plan, dOut, residents } = call;
+  const staged: Staged = {
+    ...{ stretch, places, records },
+    q: placeGroup(arena, plan, stretch, plan.q, residents.q, places.q),
+    dOut: placeGroup(arena, plan, stretch, dOut, residents.dOut, places.dOut),
+    k: placeKeys(call, stretch, plan.k, residents.k, places.k),
+    v: placeKeys(call, stretch, plan.v, residents.v, places.v),
+    terms: {
+      bias: plan.bias && biasOf(arena, plan, call.terms, residents.bias, stretch, places.bias),
+      mask: plan.mask && stageMask(arena, plan, call.terms, stretch, places.mask),
+      visits: plan.blockMask && stageVisits(arena, plan, stretch, places.visits),
+    },
+  };
+  stageSums(call, staged);
+  clearSums(call, staged);
+  for (let chunk = 0; chunk < countChunks(stretch); chunk++) writeChunk(call, staged, chunk);
+  return staged;
+}
+
+/** Brings a window of a head's keys or values into linear memory where its first stretch needs them. */
+function placeKeys(
+  { arena, plan }: Call,
+  { segment, keyHead, firstKey, endKey, opens }: Stretch,
+  view: View,
+  resident: Resident | undefined,
+  at: number,
+): KeyRows {
+  const { batch, firstKey: base } = plan.segments[segment];
+  if (resident) {
+    const [, , row, element] = resident.strides;
+    return { at: headAt(resident, batch, keyHead) + base * row, row, element };
+  }
+  const width = view.shape[3], element = bytesPerElement(view.dtype), row = width * element;
+  if (opens) {
+    const rows = elementsOver(arena, at, (endKey - firstKey) * width, view.dtype);
+    copyRowsIn(view, batch, keyHead, base + firstKey, base + endKey, rows);
+  }
+  // May be below 0: addresses wrap.
+  return { at: at - firstKey * row, row, element };
+}
+
+/** lse of a stretch's rows, and delta = rowsum(dO * O) - dLse; and what these say of sinks. */
+function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
+  const { arena, plan, sinks } = call, { segment, keyHead, from, to, firstKey } = stretch;
+  const { batch, firstQuery } = plan.segments[segment], count = to - from;
+  const first = firstQuery + from, lseView = call.lse(), dLseView = call.dLse?.();
+  for (let g = 0; g < plan.group; g++) {
+    const head = keyHead * plan.group + g, skipped = g * count * 4;
+    const lse = elementsOver(arena, places.lse + skipped, count, "f32") as Float32Array;
+    copyRowsIn(lseView, batch, head, first, first + count, lse);
+    const delta = elementsOver(arena, places.delta + skipped, count, "f32") as Float32Array;
+    if (dLseView) copyRowsIn(dLseView, batch, head, first, first + count, delta);
+    const dLse = dLseView && delta.slice();
+    productsOfRows(call, dOut, g, batch, head, first, count, places.delta + skipped);
+    if (dLse) { for (let at = 0; at < count; at++) delta[at] -= dLse[at]; }
+    if (sinks === null || firstKey > 0 || sinks[head] === -Infinity) continue;
+    for (let at = 0; at < count; at++) {
+      if (lse[at] === -Infinity) continue;
+      call.dSinks[head] -= Math.exp(sinks[head] - lse[at]) * delta[at];
+    }
+  }
+}
+
+/** rowsum(dO * O) of some rows of a head. */
+function productsOfRows(
+  { machine, arena, plan, dOut: { dtype }, out, residents, common }: Call,
+  dOut: GroupRows,
+  g: number,
+  batch: number,
+  head: number,
+  first: number,
+  count: number,
+  target: number,
+): void {
+  const storages = [storageOf[dtype], storageOf[out.dtype]], { valueDim } = plan;
+  for (let at = 0; at < count; at += passingRows) {
+    const some = Math.min(passingRows, count - at),
+      a = dOut.at + g * dOut.head + at * dOut.position;
+    let [b, row, element] = [common.passing, valueDim * bytesPerElement(out.dtype), 0];
+    if (residents.out) {
+      const { strides } = residents.out;
+      [row, element] = [strides[2], strides[3]];
+      b = headAt(residents.out, batch, head) + (first + at) * row;
+    } else {
+      element = bytesPerElement(out.dtype);
+      const rows = elementsOver(arena, b, some * valueDim, out.dtype);
+      copyRowsIn(out, batch, head, first + at, first + at + some, rows);
+    }
+    machine.kernels.rowProducts(
+      ...[storages[0], a, dOut.position, dOut.element] as const,
+      ...[storages[1], b, row, element] as const,
+      ...[valueDim, some, target + at * 4] as const,
+    );
+  }
+}
+
+/** Sums over the rows of a window begin with 0. */
+function clearSums({ arena, target, plan }: Call, { stretch, places }: Staged): void {
+  const clear = (at: number, bytes: number) =>
+    new Uint8Array(arena.memory.buffer, at, bytes).fill(0);
+  const eights = Math.ceil((stretch.endKey - stretch.firstKey) / 8);
+  if (stretch.opens) {
+    clear(places.dk, eights * gradientBytes(plan.dim));
+    clear(places.dv, eights * gradientBytes(plan.valueDim));
+  }
+  if (target.dBias === null) return;
+  const { positions } = biasShapeOf({ target, plan }, stretch);
+  // A bias that all rows share is summed over all stretches of a window.
+  if (stretch.opens || positions > 1) clear(places.dBias, dBiasBytes({ target, plan }, stretch));
+}
+
+/** Writes the jobs of a chunk: one, or one after the other for each query head. */
+function writeChunk(call: Call, staged: Staged, chunk: number): void {
+  const { cut } = call, { places, records } = staged;
+  const after = places.more + chunk * (cut.members - 1) * jobBytes;
+  const recordOf = (member: number) =>
+    member === 0 ? records + chunk * jobBytes : after + (member - 1) * jobBytes;
+  for (let member = 0; member < cut.members; member++) {
+    const next = member + 1 < cut.members ? recordOf(member + 1) : 0;
+    const gradient = places.gradients + (chunk * cut.members + member) * gradientWords * 4;
+    writeRecord(call, staged, member, recordOf(member), gradient);
+    writeGradient(call, staged, member, chunk, gradient, next);
+  }
+}
+
+/** Writes the record of a job, which reads as one of forward does. */
+function writeRecord(
+  { arena, plan, job, common }: Call,
+  { stretch, places, q, terms }: Staged,
+  member: number,
+  at: number,
+  gradient: number,
+): void {
+  const { segment, from, to } = stretch, { keys, offset } = plan.segments[segment];
+  const memory = new Int32Array(arena.memory.buffer, at, jobWords), positions = to - from;
+  memory.set(job);
+  patchJob(memory, 0, {
+    q: q.at + member * q.head,
+    qHead: q.head,
+    qPosition: q.position,
+    qElement: q.element,
+    out: places.dq + member * positions * plan.dim * 4,
+    outHead: positions * plan.dim * 4,
+    lse: places.lse + member * positions * 4,
+    lseHead: positions * 4,
+    positions,
+    keys,
+    diagonal: clampOffset(from + offset),
+    gradient,
+  });
+  writeTerms(plan, common, memory, 0, stretch, terms, { member, from, part: 0 });
+}
+
+/** Writes what a job has for gradients alone. */
+function writeGradient(
+  call: Call,
+  { stretch, places, dOut, k, v }: Staged,
+  member: number,
+  chunk: number,
+  at: number,
+  next: number,
+): void {
+  const { arena, plan, cut } = call, { firstKey, endKey } = stretch;
+  const skipped = chunk * chunkKeys, from = firstKey + skipped;
+  const panels = countPanels(plan, cut, stretch) * gradientBytes(plan.dim);
+  const words = new Int32Array(arena.memory.buffer, at, gradientWords);
+  writeGradientJob(words, 0, {
+    dOut: dOut.at + member * dOut.head,
+    dOutPosition: dOut.position,
+    dOutHead: dOut.head,
+    dOutElement: dOut.element,
+    dOutStorage: storageOf[call.dOut.dtype],
+    delta: places.delta + member * (stretch.to - stretch.from) * 4,
+    k: k.at,
+    kRow: k.row,
+    kElement: k.element,
+    kStorage: storageOf[plan.k.dtype],
+    v: v.at,
+    vRow: v.row,
+    vElement: v.element,
+    vStorage: storageOf[plan.v.dtype],
+    from,
+    to: Math.min(from + chunkKeys, endKey),
+    dq: places.panels + (chunk * cut.members + member) * panels,
+    dk: places.dk + skipped / 8 * gradientBytes(plan.dim),
+    dv: places.dv + skipped / 8 * gradientBytes(plan.valueDim),
+    ...dBiasOf(call, stretch, places.dBias, member, chunk),
+    next,
+  });
+}
+
+/** Where a job adds its gradients by a bias. */
+function dBiasOf(call: Call, stretch: Stretch, area: number, member: number, chunk: number) {
+  if (call.target.dBias === null) {
+    return { dBias: 0, dBiasPosition: 0, dBiasHead: 0, dBiasKey: 0 };
+  }
+  const { heads, positions, isPerKey } = biasShapeOf(call, stretch);
+  const row = isPerKey ? (stretch.endKey - stretch.firstKey) * 4 : 4;
+  const dBiasPosition = positions === 1 ? 0 : row, dBiasHead = heads === 1 ? 0 : positions * row;
+  const skipped = isPerKey ? -stretch.firstKey * 4 : chunk * heads * positions * 4;
+  return {
+    dBias: area + skipped + member * dBiasHead,
+    ...{ dBiasPosition, dBiasHead, dBiasKey: isPerKey ? 4 : 0 },
+  };
+}
+
+/** Hands out what the jobs of a stretch have summed. */
+function collectStretch(call: Call, staged: Staged): void {
+  const { plan, target } = call, { stretch, places } = staged, { closes } = stretch;
+  if (countChunks(stretch) === 0) return;
+  collectQueries(call, staged);
+  if (target.dBias !== null) {
+    const { positions } = biasShapeOf(call, stretch);
+    if (closes || positions > 1) collectBias(call, staged);
+  }
+  if (!closes) return;
+  // Queries have the scale, and log2(e), in them.
+  const factor = plan.softcap ?? Math.LN2;
+  collectKeys(call, stretch, places.dk, target.dk, factor);
+  collectKeys(call, stretch, places.dv, target.dv, 1);
+}
+
+/** Sums dQ over chunks, and over windows. */
+function collectQueries(call: Call, { stretch, places, records }: Staged): void {
+  const { machine, arena, plan, cut, target } = call, { segment, keyHead, from, to } = stretch;
+  const { batch, firstQuery, keys } = plan.segments[segment], width = plan.dim;
+  const panels = countPanels(plan, cut, stretch) * gradientBytes(width);
+  for (let member = 0; member < cut.members; member++) {
+    const record = member === 0 ? records : places.more + (member - 1) * jobBytes;
+    const stride = panels * cut.members;
+    machine.kernels.finishQueries(record, countChunks(stretch), stride, plan.scale);
+  }
+  const first = firstQuery + from, count = (to - from) * width;
+  for (let g = 0; g < plan.group; g++) {
+    const head = keyHead * plan.group + g, at = places.dq + g * count * 4;
+    const rows = elementsOver(arena, at, count, "f32") as Float32Array;
+    if (stretch.firstKey > 0) addRows(call.dq, batch, head, first, rows);
+    if (keys > cut.keys || target.dq.dtype === "f32") {
+      copyRowsOut(rows, call.dq, batch, head, first, first + to - from);
+      continue;
+    }
+    const stored = elementsOver(arena, at, count, target.dq.dtype);
+    machine.kernels.storeRow(storageOf[target.dq.dtype], at, at, count);
+    copyRowsOut(stored, target.dq, batch, head, first, first + to - from);
+  }
+}
+
+/** Adds rows of a view, which is contiguous in its last two axes, to some in linear memory. */
+function addRows(
+  { data, offset, strides, shape }: View,
+  batch: number,
+  head: number,
+  first: number,
+  rows: Float32Array,
+): void {
+  const width = shape[3], base = offset + batch * strides[0] + head * strides[1];
+  for (let row = 0, at = 0; at < rows.length; row++) {
+    let from = base + (first + row) * strides[2];
+    for (const end = at + width; at < end; at++) rows[at] += data[from++];
+  }
+}
+
+/** dK or dV of a window, times a factor. */
+function collectKeys(
+  { machine, arena, plan, common }: Call,
+  { segment, keyHead, firstKey, endKey }: Stretch,
+  panels: number,
+  target: View,
+  factor: number,
+): void {
+  const { batch, firstKey: base } = plan.segments[segment], width = target.shape[3];
+  const storage = storageOf[target.dtype as DType];
+  for (let from = firstKey; from < endKey; from += passingRows) {
+    const to = Math.min(endKey, from + passingRows);
+    const source = panels + (from - firstKey) / 8 * gradientBytes(width);
+    machine.kernels.finishKeys(storage, source, width, factor, common.passing, to - from);
+    const rows = elementsOver(arena, common.passing, (to - from) * width, target.dtype);
+    copyRowsOut(rows, target, batch, keyHead, base + from, base + to);
+  }
+}
+
+/** Adds the gradients by a bias to where it has them. */
+function collectBias(call: Call, { stretch, places }: Staged): void {
+  const { arena, plan, target } = call, { data, offset, strides } = target.dBias!;
+  const { segment, keyHead, from, firstKey, endKey } = stretch, sums = data as Float32Array;
+  const { batch, firstQuery, firstKey: base } = plan.segments[segment];
+  const { heads, positions, isPerKey } = biasShapeOf(call, stretch), chunks = countChunks(stretch);
+  const keys = isPerKey ? endKey - firstKey : 1, area = heads * positions * keys;
+  const values = elementsOver(arena, places.dBias, area * (isPerKey ? 1 : chunks), "f32");
+  const first = offset + batch * strides[0] + keyHead * plan.group * strides[1] +
+    (firstQuery + from) * strides[2] + (base + firstKey) * strides[3];
+  for (let at = 0; at < values.length; at++) {
+    const row = Math.floor(at % area / keys), head = Math.floor(row / positions);
+    const to = first + head * strides[1] + row % positions * strides[2] + at % keys * strides[3];
+    sums[to] += values[at];
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * How the gradients of a plan are cut. A **stretch** is a run of query positions of one key/value head
+ * against a window of its keys; its jobs are **chunks** of that window, each against all rows of the
+ * stretch. A **wave** is as many stretches as are staged in linear memory at once.
+ *
+ * A chunk's dK and dV are summed over stretches in the order of rows, and dQ over chunks in the order of
+ * keys: both whatever stretches and waves are. Chunks and windows depend on sizes alone, so that bits do
+ * not depend on the number of threads.
+ *
+ * @module
+ */
+
+import { type AttentionPlan, countScores } from "../plan.ts";
+import { roundUp } from "./arena.ts";
+import { largestOf, positionsOf, type Run, threadedWork, type Tiles, waveWork } from "./jobs.ts";
+import { termBytesPerPosition } from "./terms.ts";
+
+/** A run of positions against the keys `firstKey` to `endKey` of its segment. */
+export interface Stretch extends Run {
+  readonly firstKey: number;
+  readonly endKey: number;
+  /** Whether it is the first of its window, and the last. */
+  readonly opens: boolean;
+  readonly closes: boolean;
+}
+
+/** How much of a plan is done at a time. */
+export interface GradientCut {
+  readonly tiles: Tiles;
+  readonly threads: number;
+  /** Query positions of a stretch at most, and keys of a window. */
+  readonly positions: number;
+  readonly keys: number;
+  /** Bytes that the stretches of a wave may have, where it has several. */
+  readonly waveBytes: number;
+  /** Jobs of a chunk: 1, or one for each query head where their masks differ. */
+  readonly members: number;
+}
+
+/** Keys of a chunk: dQ costs a sum for each. */
+export const chunkKeys = 256;
+
+/** Bytes of keys and values of a window; their gradients take as many. */
+const windowBytes = 2 * 1024 * 1024;
+
+/** Keys of a window at most: what dQ costs for each chunk is held for all chunks of a window. */
+const mostWindowKeys = 4096;
+
+/** Bytes of one matrix of a tile of keys, of which there are five. */
+const tileBytes = 32 * 1024;
+
+/** Query rows of a tile. */
+const tileRows = 64;
+
+/** Bytes of dQ's panels that a wave has for each thread. */
+const panelBytes = 1024 * 1024;
+
+/** Bytes of biases, of their gradients and of masks that a wave has for each thread. */
+const termBytes = 2 * 1024 * 1024;
+
+/** Bytes of everything that a wave of several stretches has for each thread. */
+const waveBytes = 4 * 1024 * 1024;
+
+/** Multiply-adds of a score's gradients beside those of its forward pass. */
+const workPerScore = 2.5;
+
+function chooseTiles(
+  { dim, valueDim, group }: AttentionPlan,
+  queries: number,
+  keys: number,
+): Tiles {
+  const fitting = Math.floor(tileBytes / (Math.max(dim, valueDim) * 4) / 8) * 8;
+  return {
+    rows: Math.min(tileRows, roundUp(Math.max(1, queries * group), 8)),
+    keys: Math.min(128, Math.max(16, fitting), roundUp(Math.max(1, keys), 8)),
+  };
+}
+
+/** Decides how the gradients of a plan are cut for so many threads. */
+export function cutGradients(plan: AttentionPlan, available: number): GradientCut {
+  const { dim, valueDim, group, blockMask, bias } = plan, largest = largestOf(plan);
+  const width = Math.max(dim, valueDim), perKey = (dim + valueDim) * 4;
+  const fitting = Math.floor(windowBytes / perKey / chunkKeys) * chunkKeys;
+  const keys = Math.min(mostWindowKeys, Math.max(chunkKeys, fitting));
+  const inWindow = Math.max(1, Math.min(keys, largest.keys));
+  const perScore = (dim + valueDim) * workPerScore;
+  const threads = countScores(plan) * perScore < threadedWork ? 1 : available;
+  const biasBytes = bias === null ? 0 : inWindow * 4;
+  const rows = Math.min(
+    threads * panelBytes / (Math.ceil(inWindow / chunkKeys) * width * 4),
+    threads * panelBytes / (3 * width * 4),
+    threads * waveWork / (inWindow * perScore),
+    threads * termBytes / Math.max(1, termBytesPerPosition(plan) / group + biasBytes),
+  );
+  return {
+    tiles: chooseTiles(plan, largest.queries, inWindow),
+    threads,
+    positions: Math.min(largest.queries, positionsOf(rows, group)),
+    keys,
+    waveBytes: threads === 1 ? 0 : threads * waveBytes,
+    members: blockMask !== null && blockMask.heads > 1 ? group : 1,
+  };
+}
+
+/** Chunks of a stretch's window. */
+export function countChunks({ firstKey, endKey }: Stretch): number {
+  return Math.ceil((endKey - firstKey) / chunkKeys);
+}
+
+/**
+ * Panels of eight rows that a member's rows of a stretch are in: tiles of rows end where a block of
+ * queries does, as `tileEnd()` of the kernels has it.
+ */
+export function countPanels(
+  plan: AttentionPlan,
+  cut: GradientCut,
+  { segment, from, to }: Run,
+): number {
+  const group = plan.group / cut.members, rows = (to - from) * group;
+  if (plan.blockMask === null) return Math.ceil(rows / 8);
+  const [blockRows] = plan.blockMask.block;
+  const phase = (plan.segments[segment].firstQuery + from) % blockRows;
+  let panels = 0;
+  for (let row = 0, end = 0; row < rows; row = end) {
+    const block = Math.floor((phase + Math.floor(row / group)) / blockRows);
+    end = Math.min(row + cut.tiles.rows, rows, ((block + 1) * blockRows - phase) * group);
+    panels += Math.ceil((end - row) / 8);
+  }
+  return panels;
+}
+
+/** Every wave of a plan; `bytesOf` says how much of a wave a stretch takes. */
+export function* stretchesOf(
+  plan: AttentionPlan,
+  cut: GradientCut,
+  bytesOf: (stretch: Stretch) => number,
+): Generator<readonly Stretch[]> {
+  let gathered: Stretch[] = [], bytes = 0;
+  for (const [segment, { queries, keys }] of plan.segments.entries()) {
+    if (queries === 0) continue;
+    const isWhole = queries <= cut.positions && keys <= cut.keys;
+    for (let keyHead = 0; keyHead < plan.keyHeads; keyHead++) {
+      const head = { segment, keyHead, from: 0, to: queries, firstKey: 0, endKey: keys };
+      const whole = { ...head, opens: true, closes: true };
+      const more = isWhole ? bytesOf(whole) : Infinity;
+      if (gathered.length > 0 && bytes + more > cut.waveBytes) {
+        yield gathered;
+        gathered = [];
+        bytes = 0;
+      }
+      if (isWhole) {
+        gathered.push(whole);
+        bytes += more;
+      } else for (const stretch of cutHead(head, cut)) yield [stretch];
+    }
+  }
+  if (gathered.length > 0) yield gathered;
+}
+
+/** The stretches of a head, window by window. */
+function* cutHead(
+  head: Omit<Stretch, "opens" | "closes">,
+  { positions, keys }: GradientCut,
+): Generator<Stretch> {
+  // One window also where there is no key: a sink has a gradient all the same.
+  for (let firstKey = 0; firstKey === 0 || firstKey < head.endKey; firstKey += keys) {
+    const endKey = Math.min(firstKey + keys, head.endKey);
+    for (let from = 0; from < head.to; from += positions) {
+      const to = Math.min(from + positions, head.to);
+      const place = { ...head, from, to, firstKey, endKey };
+      yield { ...place, opens: from === 0, closes: to === head.to };
+    }
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * What the job records of attention and of its gradients have in common: where rows are, and what
+ * changes scores.
+ *
+ * @module
+ */
+
+import { bytesPerElement } from "../dtype.ts";
+import type { HostPlan } from "../plan.ts";
+import { copyRowsIn } from "../rows.ts";
+import type { View } from "../tensor.ts";
+import type { Arena } from "./arena.ts";
+import { type FloatFields, patchFloats, patchJob } from "./job_record.ts";
+import { keysPerPart, type Piece, type Run } from "./jobs.ts";
+import { elementsOver, type Resident } from "./staging.ts";
+import { type BiasPlace, type MaskPlace, stageBias, type Terms } from "./terms.ts";
+
+/** What is no whole number: a capped score has its factor where it is capped. */
+export function commonFloats(
+  { scale, softcap }: HostPlan,
+): FloatFields {
+  if (softcap === null) return { scale: scale * Math.LOG2E };
+  return { scale: scale / softcap, softcap: softcap * Math.LOG2E };
+}
+
+/** Rows of all heads of a group in linear memory, as a job reads them. */
+export interface GroupRows {
+  readonly at: number;
+  readonly head: number;
+  readonly position: number;
+  readonly element: number;
+}
+
+/** Bytes of a run's rows where they are not in linear memory. */
+export function groupBytes({ shape, dtype }: View, { group }: HostPlan, { from, to }: Run): number {
+  return (to - from) * group * shape[3] * bytesPerElement(dtype);
+}
+
+/** Brings the rows of a run into linear memory, to `at`, unless they live there; says where they are. */
+export function placeGroup(
+  arena: Arena,
+  plan: HostPlan,
+  { segment, keyHead, from, to }: Run,
+  view: View,
+  resident: Resident | undefined,
+  at: number,
+): GroupRows {
+  const { batch, firstQuery } = plan.segments[segment], firstHead = keyHead * plan.group;
+  if (resident) {
+    const [, head, position, element] = resident.strides;
+    return {
+      at: headAt(resident, batch, firstHead) + (firstQuery + from) * position,
+      ...{ head, position, element },
+    };
+  }
+  const length = (to - from) * view.shape[3], element = bytesPerElement(view.dtype);
+  const head = length * element;
+  for (let g = 0; g < plan.group; g++) {
+    const rows = elementsOver(arena, at + g * head, length, view.dtype);
+    copyRowsIn(view, batch, firstHead + g, firstQuery + from, firstQuery + to, rows);
+  }
+  return { at, head, position: view.shape[3] * element, element };
+}
+
+/** Where a head of a batch begins. */
+export function headAt({ at, strides }: Resident, batch: number, head: number): number {
+  return at + batch * strides[0] + head * strides[1];
+}
+
+/** Where the bias of a run is read. */
+export function biasOf(
+  arena: Arena,
+  plan: HostPlan,
+  terms: Terms,
+  resident: Resident | undefined,
+  run: Run,
+  at: number,
+): BiasPlace {
+  if (resident === undefined) return stageBias(arena, plan, terms, run, at);
+  const [, head, position, key] = resident.strides;
+  const { batch, firstQuery, firstKey } = plan.segments[run.segment];
+  const bias = headAt(resident, batch, run.keyHead * plan.group) +
+    (firstQuery + run.from) * position + firstKey * key;
+  return { bias, biasPosition: position, biasHead: head };
+}
+
+/** Where the bias, the mask and the visits of a run are. */
+export interface PlacedTerms {
+  readonly bias: BiasPlace | null;
+  readonly mask: MaskPlace | null;
+  /** For each query head that has its own. */
+  readonly visits: readonly number[] | null;
+}
+
+/** The fields of a record about softcap, ALiBi, sinks, bias, mask and block mask. */
+export function writeTerms(
+  plan: HostPlan,
+  space: { readonly slopes: number; readonly sinks: number },
+  memory: Int32Array,
+  at: number,
+  run: Run,
+  { bias, mask, visits }: PlacedTerms,
+  piece: Pick<Piece, "member" | "from" | "part">,
+): void {
+  const skipped = piece.from - run.from, firstKey = piece.part * keysPerPart;
+  const { firstQuery, offset } = plan.segments[run.segment];
+  const head = run.keyHead * plan.group + piece.member;
+  if (plan.slopes !== null) {
+    patchJob(memory, at, { slopes: space.slopes + (run.segment * plan.queryHeads + head) * 4 });
+    patchFloats(memory, at, { aligned: piece.from + offset - firstKey });
+  }
+  // A sink belongs to one part only.
+  if (plan.sinks !== null && piece.part === 0) {
+    patchJob(memory, at, { sinks: space.sinks + head * 4 });
+  }
+  if (bias !== null) {
+    patchJob(memory, at, bias);
+    patchJob(memory, at, {
+      bias: bias.bias + skipped * bias.biasPosition + piece.member * bias.biasHead + firstKey * 4,
+    });
+  }
+  if (mask !== null) {
+    patchJob(memory, at, mask);
+    const skippedKeys = mask.maskIsBits ? firstKey / 8 : firstKey;
+    patchJob(memory, at, {
+      mask: mask.mask + skipped * mask.maskPosition + piece.member * mask.maskHead + skippedKeys,
+    });
+  }
+  if (visits === null) return;
+  const [rows] = plan.blockMask!.block;
+  // The run's list begins with the block that its first position is in.
+  const phase = (firstQuery + run.from) % rows + skipped;
+  patchJob(memory, at, {
+    visits: visits[visits.length === 1 ? 0 : piece.member] + Math.floor(phase / rows) * 4,
+    blockRows: rows,
+    blockPhase: phase % rows,
+  });
+}
+
+/** Offsets beyond any number of keys mean the same as far ones, which fit 32 bits. */
+export function clampOffset(offset: number): number {
+  return Math.max(-(2 ** 30), Math.min(offset, 2 ** 30));
+}

@@ -1,0 +1,128 @@
+/**
+ * Gradients: asked of an engine, and what they must be.
+ *
+ * @module
+ */
+
+import type { Engine, Tensor } from "@flashtile/attention";
+import { referenceAttentionBackward } from "@flashtile/attention/reference";
+import { assertSameBits } from "./bits.ts";
+import { assertWithinBudget, largestOf, measure } from "./budget.ts";
+import { naiveAttentionBackward } from "./naive_backward.ts";
+import { once } from "./once.ts";
+import { count, inputsOf, type Meaning, type Problem, shapesOf } from "./problem.ts";
+import { normals, type Random, seeded } from "./random.ts";
+
+/** Gradients, as `attentionBackward()` names them; the last two where they are asked for. */
+export interface Gradients<A = ArrayLike<number>> {
+  readonly dq: A;
+  readonly dk: A;
+  readonly dv: A;
+  readonly dBias?: A;
+  readonly dSinks?: A;
+}
+
+/** Their names. */
+export const gradientNames = ["dq", "dk", "dv", "dBias", "dSinks"] as const;
+
+/** Something made of each of the gradients that there are. */
+export function eachGradient<A, R>(
+  gradients: Gradients<A>,
+  make: (gradient: A, name: keyof Gradients) => R,
+): Gradients<R> {
+  const given = gradientNames.filter((name) => gradients[name] !== undefined);
+  const made = given.map((name) => [name, make(gradients[name]!, name)]);
+  return Object.fromEntries(made);
+}
+
+/** A loss's gradients by what attention gives: dense `[B, Hq, Nq, Dv]` and `[B, Hq, Nq]`. */
+export interface Cotangents {
+  readonly dOut: Float32Array;
+  readonly dLse?: Float32Array;
+}
+
+/** Random ones. */
+export function randomCotangents({ sizes }: Problem, seed: number | Random): Cotangents {
+  const random = typeof seed === "number" ? seeded(seed) : seed, shape = shapesOf(sizes).out;
+  return {
+    dOut: normals(count(shape), random),
+    dLse: normals(count(shape.slice(0, 3)), random),
+  };
+}
+
+/** The same as contiguous tensors of rank 4. */
+export function cotangentTensors(
+  { sizes }: Problem,
+  { dOut, dLse }: Cotangents,
+): { dOut: Tensor; dLse?: Tensor } {
+  const shape = shapesOf(sizes).out;
+  const rows = dLse && { dLse: { data: dLse, shape: shape.slice(0, 3) } };
+  return { dOut: { data: dOut, shape }, ...rows };
+}
+
+/** A call whose gradients are asked for. */
+export interface GradientCall {
+  readonly problem: Problem;
+  readonly meaning: Meaning;
+  readonly cotangents: Cotangents;
+}
+
+/** A call of a problem, with random cotangents. */
+export function gradientCall(problem: Problem, meaning: Meaning = {}, seed = 1): GradientCall {
+  return { problem, meaning, cotangents: randomCotangents(problem, seed) };
+}
+
+/** What an engine gives, from its own forward pass. */
+export async function gradientsOf(
+  engine: Engine,
+  { problem, meaning, cotangents }: GradientCall,
+): Promise<Gradients<Float32Array>> {
+  const { q, k, v } = inputsOf(problem), { dOut, dLse } = cotangentTensors(problem, cotangents);
+  const { out, lse } = await engine.attention(q, k, v, { ...meaning, lse: true });
+  const options = { ...meaning, out, lse, dLse };
+  const gradients: Gradients<Tensor> = await engine.attentionBackward(dOut, q, k, v, options);
+  return eachGradient(gradients, ({ data }) => data);
+}
+
+/** What the oracle gives. */
+export function exactGradients(
+  { problem, meaning, cotangents }: GradientCall,
+): Gradients<Float64Array> {
+  const { q, k, v } = inputsOf(problem), { dOut, dLse } = cotangentTensors(problem, cotangents);
+  const gradients = referenceAttentionBackward(dOut, q, k, v, { ...meaning, dLse });
+  return eachGradient(gradients, ({ data }) => data);
+}
+
+/** What the plain formula in f32 gives. */
+export function naiveGradients(call: GradientCall): Gradients<Float32Array> {
+  return naiveAttentionBackward(call.problem, call.meaning, call.cotangents);
+}
+
+/** Throws where gradients differ in a bit, or there are not the same ones. */
+export function assertSameGradients(actual: Gradients, expected: Gradients, what = ""): void {
+  for (const name of gradientNames) {
+    assertSameBits(actual[name] ?? [], expected[name] ?? [], `${name} ${what}`);
+  }
+}
+
+/** Throws where a gradient's error exceeds the budget. */
+export function assertGradientsWithinBudget(
+  ours: Gradients,
+  { exact, naive }: { readonly exact: Gradients; readonly naive: Gradients },
+  norm = largestOf,
+  what = "",
+): void {
+  for (const name of gradientNames) {
+    const errors = measure(ours[name] ?? [], naive[name] ?? [], exact[name] ?? [], norm);
+    assertWithinBudget(`${name} ${what}`, errors);
+  }
+}
+
+/** What a call must give: worked out once, for all engines. */
+export function gradientExpectation(
+  call: GradientCall,
+  norm = largestOf,
+): (gradients: Gradients, what?: string) => void {
+  const expected = once(() => ({ exact: exactGradients(call), naive: naiveGradients(call) }));
+  return (gradients, what) => assertGradientsWithinBudget(gradients, expected(), norm, what);
+}

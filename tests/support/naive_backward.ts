@@ -1,0 +1,116 @@
+/**
+ * The plain formula of the gradients in f32, every step rounded: the measure of our errors.
+ *
+ * @module
+ */
+
+import type { DType } from "@flashtile/attention";
+import { broadcastReader } from "./meaning.ts";
+import type { Cotangents, Gradients } from "./gradients.ts";
+import {
+  attendRow,
+  dot,
+  keyOf,
+  type Row,
+  type RowPlace,
+  rowsOf,
+  scoresOf,
+  tanhOf,
+} from "./naive.ts";
+import { count, type Meaning, type Problem, shapesOf } from "./problem.ts";
+import { rounded } from "./storage.ts";
+
+const round = Math.fround;
+
+/** Adds a multiple of a row to another. */
+function addMultiple(sum: Float32Array, factor: number, x: Float32Array): void {
+  for (let d = 0; d < sum.length; d++) sum[d] = round(sum[d] + round(factor * x[d]));
+}
+
+/** What a row's gradients are computed from, beside the row. */
+interface Given {
+  readonly dOut: Float32Array;
+  /** Of the row's result: the sum of its products with `dOut`, less `dLse`. */
+  readonly delta: number;
+  readonly lse: number;
+}
+
+/** Where what a row gives is added. */
+interface RowGradients {
+  readonly dq: Float32Array;
+  /** Of the keys of its head, and of their values. */
+  readonly dk: Float32Array;
+  readonly dv: Float32Array;
+  addBias(j: number, dS: number): void;
+  addSink(dSink: number): void;
+}
+
+function differentiateRow(row: Row, given: Given, into: RowGradients): void {
+  const { dOut, delta, lse } = given, { q, k, v, scale, softcap } = row;
+  const { sees, sink } = row.meaning, D = q.length, Dv = dOut.length;
+  scoresOf(row).forEach((s, j) => {
+    if (!sees(j)) return;
+    const p = round(Math.exp(round(s - lse)));
+    addMultiple(keyOf(into.dv, Dv, j), p, dOut);
+    const dS = round(p * round(dot(dOut, keyOf(v, Dv, j)) - delta));
+    into.addBias(j, dS);
+    const tanh = softcap ? tanhOf(row, j) : 0;
+    const dProduct = round(scale * round(dS * round(1 - round(tanh * tanh))));
+    addMultiple(into.dq, dProduct, keyOf(k, D, j));
+    addMultiple(keyOf(into.dk, D, j), dProduct, q);
+  });
+  if (sink !== -Infinity) into.addSink(round(-round(Math.exp(round(sink - lse))) * delta));
+}
+
+/** The same sum from the last product to the first. */
+function dotBackward(a: Float32Array, b: Float32Array): number {
+  return dot(a.slice().reverse(), b.slice().reverse());
+}
+
+/** What a row gives to which elements of the gradients. */
+function partsOf({ sizes }: Problem, meaning: Meaning, all: Gradients<Float32Array>) {
+  const { Nk, D, Dv } = sizes, { dBias, dSinks } = all;
+  const biasAt = meaning.bias && broadcastReader({
+    data: dBias!.map((_, index) => index),
+    shape: meaning.bias.shape,
+  });
+  const add = (sums: Float32Array | undefined, at: number, term: number) => {
+    if (sums !== undefined) sums[at] = round(sums[at] + term);
+  };
+  return (at: number, { b, h, i, keyHead }: RowPlace): RowGradients => ({
+    dq: all.dq.subarray(at * D, (at + 1) * D),
+    dk: all.dk.subarray(keyHead * Nk * D, (keyHead + 1) * Nk * D),
+    dv: all.dv.subarray(keyHead * Nk * Dv, (keyHead + 1) * Nk * Dv),
+    addBias: (j, dS) => biasAt && add(dBias, biasAt(b, h, i, j), dS),
+    addSink: (dSink) => add(dSinks, h, dSink),
+  });
+}
+
+/** Gradients of attention by the plain formula in f32, where `out` is stored in `dtype`. */
+export function naiveAttentionBackward(
+  problem: Problem,
+  meaning: Meaning,
+  { dOut, dLse }: Cotangents,
+  dtype: DType = "f32",
+): Gradients<Float32Array> {
+  const { Dv } = problem.sizes, shapes = shapesOf(problem.sizes);
+  const all: Gradients<Float32Array> = {
+    dq: new Float32Array(count(shapes.q)),
+    dk: new Float32Array(count(shapes.k)),
+    dv: new Float32Array(count(shapes.v)),
+    ...(meaning.bias && { dBias: new Float32Array(count(meaning.bias.shape)) }),
+    ...(meaning.sinks && { dSinks: new Float32Array(count(meaning.sinks.shape)) }),
+  };
+  const rowAt = rowsOf(problem, meaning), parts = partsOf(problem, meaning, all);
+  for (let at = 0; at < count(shapes.out.slice(0, 3)); at++) {
+    const row = rowAt(at), out = new Float32Array(Dv), lse = attendRow(row, out);
+    if (lse === -Infinity) continue;
+    const given = dOut.subarray(at * Dv, (at + 1) * Dv);
+    // In the other order: of a row that sees one key, `out` is its value, and two equal sums would
+    // make its gradients exact by luck.
+    const sum = dotBackward(given, rounded(out, dtype));
+    const delta = round(sum - (dLse?.[at] ?? 0));
+    differentiateRow(row, { dOut: given, delta, lse }, parts(at, row));
+  }
+  return all;
+}
