@@ -56,7 +56,7 @@ async function trainAndSave(options: Options, io: Io): Promise<void> {
   const out = options.out ?? join(io.folder, "model");
   const { config, json } = await readConfig(options.config ?? join(io.folder, "config.json"), io);
   const text = await read(options.text ?? join(io.folder, "text.txt"), io);
-  // The one backend that computes the same bits on every machine.
+  // A seed's weights are the same with a GPU at hand and without.
   const engine = await createEngine({ backend: "wasm" });
   try {
     const training = new Training(config, text, engine, options);
