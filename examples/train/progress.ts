@@ -34,8 +34,10 @@ function bar(stream: NodeJS.WriteStream): Progress {
     format: "{bar} {value}/{total} steps | loss {loss} | held out {heldOut} | {eta_formatted} left",
     barCompleteChar: "\u2588",
     barIncompleteChar: "\u2591",
-    barsize: 24,
-    hideCursor: true,
+    barsize: 20,
+    // What an interruption would leave switched off stays as it is; the line has less than 80 columns.
+    hideCursor: false,
+    linewrap: true,
   });
   return {
     begin: (steps) => shown.start(steps, 0, { loss: "-", heldOut: "-" }),
