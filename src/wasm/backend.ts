@@ -27,9 +27,8 @@ import {
 import type { Rotation } from "../rope.ts";
 import { type AnyView, isOnHost, type View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
-import { backward } from "./backward.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
-import { forward, type Machine, type Step } from "./forward.ts";
+import { forward, type Machine } from "./forward.ts";
 import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
 import { WasmPages } from "./pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
@@ -39,6 +38,7 @@ import { Solo, type Team } from "./team.ts";
 import { allocateTensor } from "./tensor.ts";
 import { hardwareThreads, threadsUnavailable } from "./threads/spawn.ts";
 import { WorkerTeam } from "./threads/team.ts";
+import type { Step } from "./waves.ts";
 
 /** Bytes that a Wasm memory has at least, and can have at most. */
 export const memoryLimits = {
@@ -146,6 +146,8 @@ class WasmBackend implements Backend {
   }
 
   async backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void> {
+    // Loaded when it is asked for: most programs never train.
+    const { backward } = await import("./backward.ts");
     const { machine, team } = this.#open();
     const steps = backward(machine, plan as HostBackwardPlan, target as HostGradientTarget);
     await finishInTurns(this.#guard(steps), team, countRows(plan.forward), control);

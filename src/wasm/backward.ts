@@ -11,7 +11,7 @@ import { countRows, type HostBackwardPlan, type HostPlan } from "../plan.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
 import { contiguousStrides, type View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
-import type { Machine, Step } from "./forward.ts";
+import type { Machine } from "./forward.ts";
 import {
   chunkKeys,
   countChunks,
@@ -21,6 +21,20 @@ import {
   type Stretch,
   stretchesOf,
 } from "./gradient_jobs.ts";
+import {
+  biasShapeOf,
+  bytesOf,
+  type Common,
+  dBiasBytes,
+  gradientBytes,
+  isShared,
+  passingRows,
+  type PlacedWave,
+  type Places,
+  placeWaves,
+  type Sized,
+  takeMemory,
+} from "./gradient_places.ts";
 import {
   encodeJob,
   gradientWords,
@@ -36,7 +50,6 @@ import {
   biasOf,
   clampOffset,
   commonFloats,
-  groupBytes,
   type GroupRows,
   headAt,
   type PlacedTerms,
@@ -44,32 +57,21 @@ import {
   writeTerms,
 } from "./records.ts";
 import { elementsOver, follow, locate, locateBias, type Resident } from "./staging.ts";
-import { biasBytes, followTerms, maskBytes, stageMask, type Terms } from "./terms.ts";
-import { stageVisits, visitBytes } from "./visits.ts";
-import { type Place, placer } from "./workspace.ts";
-
-/** Rows that pass through linear memory at once on their way in or out. */
-const passingRows = 256;
-
-/** Tensors of a call that live in linear memory. */
-type Residents = { readonly [Name in "q" | "k" | "v" | "dOut" | "out" | "bias"]?: Resident };
+import type { Batch } from "./team.ts";
+import { followTerms, stageMask, type Terms } from "./terms.ts";
+import { stageVisits } from "./visits.ts";
+import { runInTurn, type Step } from "./waves.ts";
 
 /** What the waves of a call have in common. */
-interface Call {
+interface Call extends Sized {
   readonly machine: Machine;
   readonly arena: Arena;
-  /** The call whose gradients are asked for, without sinks, which `lse` has in it. */
-  readonly plan: HostPlan;
-  readonly dOut: View;
   readonly out: View;
   readonly lse: () => View;
   readonly dLse: (() => View) | null;
   readonly sinks: Float32Array | null;
-  readonly target: HostGradientTarget;
   /** dQ in f32: the target, or what becomes it at the end. */
   readonly dq: View;
-  readonly cut: GradientCut;
-  readonly residents: Residents;
   readonly terms: Terms;
   /** Gradients by sinks so far. */
   readonly dSinks: Float64Array;
@@ -77,41 +79,6 @@ interface Call {
   readonly common: Common;
   /** What all jobs have in common. */
   readonly job: Words;
-}
-
-/** Addresses of what all waves share. */
-interface Common {
-  readonly scratch: number;
-  readonly scratchStride: number;
-  /** Rows on their way in or out. */
-  readonly passing: number;
-  readonly slopes: number;
-  readonly sinks: number;
-  /** Where waves are placed. */
-  readonly waves: number;
-}
-
-/** Addresses of a stretch's share of a wave. */
-interface Places {
-  /** Of the window: rows of keys and values, panels of their gradients. */
-  readonly k: number;
-  readonly v: number;
-  readonly dk: number;
-  readonly dv: number;
-  readonly dBias: number;
-  readonly q: number;
-  readonly dOut: number;
-  readonly lse: number;
-  readonly delta: number;
-  /** Panels of dQ of each chunk, and the rows that they become. */
-  readonly panels: number;
-  readonly dq: number;
-  readonly bias: number;
-  readonly mask: number;
-  readonly visits: number;
-  /** Job and gradient records: of each chunk's first job, and of those that follow it. */
-  readonly more: number;
-  readonly gradients: number;
 }
 
 /** A stretch whose rows are in linear memory. */
@@ -132,82 +99,6 @@ interface KeyRows {
   readonly at: number;
   readonly row: number;
   readonly element: number;
-}
-
-/** Bytes of gradients of eight rows or keys. */
-function gradientBytes(width: number): number {
-  return Math.ceil(width / 4) * 128;
-}
-
-/** Bytes of tile memory: what `gradientScratchBytes()` of the binary says. */
-export function gradientScratchBytes(plan: HostPlan, { tiles }: GradientCut): number {
-  const { dim, valueDim } = plan, { rows, keys } = tiles;
-  const columns = gradientBytes(dim) / 8, valueColumns = gradientBytes(valueDim) / 8;
-  const tile = keys * 32 * 3 + 128 + Math.ceil((keys + 32) / 16) * 16;
-  const ofKeys = keys * (dim * 4 + valueDim * 4 + columns);
-  const ofRows = rows * (dim * 4 + valueColumns + 40 + columns + valueColumns);
-  return tile + ofKeys + ofRows + 2 * keys * rows * 4 + keys;
-}
-
-/** The shape of a bias's gradient over a stretch: 1 along axes that are summed over. */
-function biasShapeOf({ target, plan }: Pick<Call, "target" | "plan">, { from, to }: Stretch) {
-  const [, head, position, key] = target.dBias!.strides;
-  return {
-    heads: head === 0 ? 1 : plan.group,
-    positions: position === 0 ? 1 : to - from,
-    isPerKey: key !== 0,
-  };
-}
-
-/** Numbers of a row of a bias's gradient: a key each, or a chunk each. */
-function dBiasBytes(call: Pick<Call, "target" | "plan">, stretch: Stretch): number {
-  if (call.target.dBias === null) return 0;
-  const { heads, positions, isPerKey } = biasShapeOf(call, stretch);
-  const perRow = isPerKey ? stretch.endKey - stretch.firstKey : countChunks(stretch);
-  return heads * positions * perRow * 4;
-}
-
-/** Gives a stretch its places; what belongs to its window first, so that it stays from stretch to stretch. */
-function placeStretch(
-  call: Pick<Call, "plan" | "cut" | "residents" | "target" | "dOut">,
-  stretch: Stretch,
-  place: Place,
-): Places {
-  const { plan, cut, residents, dOut } = call, { q, k, v, dim, valueDim, group } = plan;
-  const keys = stretch.endKey - stretch.firstKey, eights = Math.ceil(keys / 8);
-  const rows = (stretch.to - stretch.from) * group, chunks = countChunks(stretch);
-  const panels = countPanels(plan, cut, stretch) * cut.members * gradientBytes(dim);
-  return {
-    k: place(residents.k ? 0 : keys * dim * bytesPerElement(k.dtype)),
-    v: place(residents.v ? 0 : keys * valueDim * bytesPerElement(v.dtype)),
-    dk: place(eights * gradientBytes(dim)),
-    dv: place(eights * gradientBytes(valueDim)),
-    dBias: place(dBiasBytes(call, stretch)),
-    q: place(residents.q ? 0 : groupBytes(q, plan, stretch)),
-    dOut: place(residents.dOut ? 0 : groupBytes(dOut, plan, stretch)),
-    lse: place(rows * 4),
-    delta: place(rows * 4),
-    panels: place(chunks * panels),
-    dq: place(rows * dim * 4),
-    bias: place(residents.bias ? 0 : biasBytes(plan, stretch)),
-    mask: place(maskBytes(plan, stretch)),
-    visits: place(visitBytes(plan, stretch)),
-    more: place(chunks * (cut.members - 1) * jobBytes),
-    gradients: place(chunks * cut.members * gradientWords * 4),
-  };
-}
-
-/** Where a wave's job records and stretches are, and where all of it ends. */
-function placeWave(
-  call: Parameters<typeof placeStretch>[0],
-  wave: readonly Stretch[],
-  from: number,
-) {
-  const { place, end } = placer(from);
-  const stretches = wave.map((stretch) => placeStretch(call, stretch, place));
-  const jobs = wave.reduce((sum, stretch) => sum + countChunks(stretch), 0);
-  const records = place(jobs * jobBytes);
-  return { stretches, records, end: end() };
 }
 
 /**
@@ -235,10 +126,8 @@ export function* backward(
   const lse = follow(given.lse, arena), dLse = given.dLse && follow(given.dLse, arena);
   const terms = followTerms(plan, arena), cut = cutGradients(plan, machine.threads);
   const sized = { plan, cut, residents, target, dOut };
-  const waves = () => stretchesOf(plan, cut, (one) => placeWave(sized, [one], 0).end);
-  let bytes = 0;
-  for (const wave of waves()) bytes = Math.max(bytes, placeWave(sized, wave, 0).end);
-  const { block, common } = takeMemory(machine, plan, cut, bytes);
+  const waves = () => stretchesOf(plan, cut, (stretch) => bytesOf(sized, stretch));
+  const { block, common } = takeMemory(arena, sized, waves());
   try {
     const { slopes } = plan, { sinks } = forward;
     if (slopes) elementsOver(arena, common.slopes, slopes.length, "f32").set(slopes);
@@ -262,28 +151,16 @@ export function* backward(
       dSinks: new Float64Array(plan.queryHeads),
       job: encodeJob(commonJob(machine, plan, cut), commonFloats(plan)),
     };
-    for (const wave of waves()) yield* runWave(call, wave);
+    yield* runInTurn(placeWaves(call, common, waves()), {
+      ahead: common.stretches.length > 1,
+      stage: (wave) => stageWave(call, wave),
+      rows: (wave) => rowsOf(wave, plan),
+      collect: (wave) => collectWave(call, wave),
+    });
     finishSums(call);
   } finally {
     arena.free(block);
   }
-}
-
-/** Takes the memory of a call: what all waves share, and the most that one has. */
-function takeMemory({ arena }: Machine, plan: HostPlan, cut: GradientCut, waveBytes: number) {
-  const scratchStride = Math.ceil(gradientScratchBytes(plan, cut) / 64) * 64;
-  const layOut = (place: Place): Common => ({
-    scratchStride,
-    scratch: place(cut.threads * scratchStride),
-    passing: place(passingRows * Math.max(plan.dim, plan.valueDim) * 4),
-    slopes: place((plan.slopes?.length ?? 0) * 4),
-    sinks: 0,
-    waves: place(waveBytes),
-  });
-  const measured = placer(0);
-  layOut(measured.place);
-  const block = arena.allocate(measured.end());
-  return { block, common: layOut(placer(block).place) };
 }
 
 function commonJob({ splats }: Machine, plan: HostPlan, { tiles, members }: GradientCut) {
@@ -347,27 +224,33 @@ function storeRows(
   copyRowsOut(rows, target, batch, head, from, to);
 }
 
-/** Stages a wave, lets it run, and collects it. */
-function* runWave(call: Call, wave: readonly Stretch[]): Generator<Step> {
-  const { common, cut, plan } = call;
-  const { stretches, records } = placeWave(call, wave, common.waves);
+/** Brings what a wave reads into linear memory, and writes its jobs. */
+function stageWave(call: Call, { wave, places, records }: PlacedWave): Batch {
   let count = 0;
-  const staged = wave.map((stretch, index) => {
-    const one = stageStretch(call, stretch, stretches[index], records + count * jobBytes);
+  for (const [index, stretch] of wave.entries()) {
+    stageStretch(call, stretch, places[index], records + count * jobBytes);
     count += countChunks(stretch);
-    return one;
-  });
-  const { threads } = cut, { scratch, scratchStride } = common;
-  let rows = 0;
-  for (const { segment, from, to, endKey } of wave) {
-    if (endKey === plan.segments[segment].keys) rows += (to - from) * plan.group;
   }
-  yield { batch: { threads, records, count, scratch, scratchStride }, rows };
-  for (const one of staged) collectStretch(call, one);
+  const { common: { scratch, scratchStride }, cut: { threads } } = call;
+  return { threads, records, count, scratch, scratchStride };
+}
+
+/** Query rows that are finished with a wave: those of a last window. */
+function rowsOf({ wave }: PlacedWave, { segments, group }: HostPlan): number {
+  const last = wave.filter(({ segment, endKey }) => endKey === segments[segment].keys);
+  return last.reduce((sum, { from, to }) => sum + (to - from) * group, 0);
+}
+
+/** Hands out what the jobs of a wave have summed. */
+function collectWave(call: Call, { wave, places, records }: PlacedWave): void {
+  for (const [index, stretch] of wave.entries()) {
+    collectStretch(call, stretch, places[index], records);
+    records += countChunks(stretch) * jobBytes;
+  }
 }
 
 /** Brings what a stretch reads into linear memory, and writes its jobs. */
-function stageStretch(call: Call, stretch: Stretch, places: Places, records: number): Staged {
+function stageStretch(call: Call, stretch: Stretch, places: Places, records: number): void {
   const { arena, plan, dOut, residents } = call;
   const staged: Staged = {
     ...{ stretch, places, records },
@@ -384,7 +267,6 @@ function stageStretch(call: Call, stretch: Stretch, places: Places, records: num
   stageSums(call, staged);
   clearSums(call, staged);
   for (let chunk = 0; chunk < countChunks(stretch); chunk++) writeChunk(call, staged, chunk);
-  return staged;
 }
 
 /** Brings a window of a head's keys or values into linear memory where its first stretch needs them. */
@@ -401,7 +283,7 @@ function placeKeys(
     return { at: headAt(resident, batch, keyHead) + base * row, row, element };
   }
   const width = view.shape[3], element = bytesPerElement(view.dtype), row = width * element;
-  if (opens) {
+  if (opens && endKey > firstKey) {
     const rows = elementsOver(arena, at, (endKey - firstKey) * width, view.dtype);
     copyRowsIn(view, batch, keyHead, base + firstKey, base + endKey, rows);
   }
@@ -474,9 +356,9 @@ function clearSums({ arena, target, plan }: Call, { stretch, places }: Staged): 
     clear(places.dv, eights * gradientBytes(plan.valueDim));
   }
   if (target.dBias === null) return;
-  const { positions } = biasShapeOf({ target, plan }, stretch);
-  // A bias that all rows share is summed over all stretches of a window.
-  if (stretch.opens || positions > 1) clear(places.dBias, dBiasBytes({ target, plan }, stretch));
+  if (stretch.opens || !isShared(target.dBias)) {
+    clear(places.dBias, dBiasBytes({ target, plan }, stretch));
+  }
 }
 
 /** Writes the jobs of a chunk: one, or one after the other for each query head. */
@@ -575,13 +457,12 @@ function dBiasOf(call: Call, stretch: Stretch, area: number, member: number, chu
 }
 
 /** Hands out what the jobs of a stretch have summed. */
-function collectStretch(call: Call, staged: Staged): void {
-  const { plan, target } = call, { stretch, places } = staged, { closes } = stretch;
+function collectStretch(call: Call, stretch: Stretch, places: Places, records: number): void {
+  const { plan, target } = call, { closes } = stretch;
   if (countChunks(stretch) === 0) return;
-  collectQueries(call, staged);
-  if (target.dBias !== null) {
-    const { positions } = biasShapeOf(call, stretch);
-    if (closes || positions > 1) collectBias(call, staged);
+  collectQueries(call, stretch, places, records);
+  if (target.dBias !== null && (closes || !isShared(target.dBias))) {
+    collectBias(call, stretch, places.dBias);
   }
   if (!closes) return;
   // Queries have the scale, and log2(e), in them.
@@ -591,7 +472,7 @@ function collectStretch(call: Call, staged: Staged): void {
 }
 
 /** Sums dQ over chunks, and over windows. */
-function collectQueries(call: Call, { stretch, places, records }: Staged): void {
+function collectQueries(call: Call, stretch: Stretch, places: Places, records: number): void {
   const { machine, arena, plan, cut, target } = call, { segment, keyHead, from, to } = stretch;
   const { batch, firstQuery, keys } = plan.segments[segment], width = plan.dim;
   const panels = countPanels(plan, cut, stretch) * gradientBytes(width);
@@ -650,13 +531,13 @@ function collectKeys(
 }
 
 /** Adds the gradients by a bias to where it has them. */
-function collectBias(call: Call, { stretch, places }: Staged): void {
+function collectBias(call: Call, stretch: Stretch, at: number): void {
   const { arena, plan, target } = call, { data, offset, strides } = target.dBias!;
   const { segment, keyHead, from, firstKey, endKey } = stretch, sums = data as Float32Array;
   const { batch, firstQuery, firstKey: base } = plan.segments[segment];
   const { heads, positions, isPerKey } = biasShapeOf(call, stretch), chunks = countChunks(stretch);
   const keys = isPerKey ? endKey - firstKey : 1, area = heads * positions * keys;
-  const values = elementsOver(arena, places.dBias, area * (isPerKey ? 1 : chunks), "f32");
+  const values = elementsOver(arena, at, area * (isPerKey ? 1 : chunks), "f32");
   const first = offset + batch * strides[0] + keyHead * plan.group * strides[1] +
     (firstQuery + from) * strides[2] + (base + firstKey) * strides[3];
   for (let at = 0; at < values.length; at++) {

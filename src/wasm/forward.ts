@@ -50,6 +50,7 @@ import { elementsOver, locate, locateBias, type Resident } from "./staging.ts";
 import type { Batch } from "./team.ts";
 import { followTerms, stageMask, type Terms } from "./terms.ts";
 import { stageVisits } from "./visits.ts";
+import { runInTurn, type Step } from "./waves.ts";
 import {
   type Elsewhere,
   type PackedHeads,
@@ -106,12 +107,6 @@ interface PlacedWave extends Wave {
   readonly staged: StagedRows;
 }
 
-/** Jobs to be run before the next step, and the query rows that are finished then. */
-export interface Step {
-  readonly batch: Batch;
-  readonly rows: number;
-}
-
 /**
  * Runs a plan in steps; whoever iterates runs the jobs of each before asking for the next.
  *
@@ -159,28 +154,14 @@ function* placeWaves({ plan, cut, space, where }: Call): Generator<PlacedWave> {
   }
 }
 
-/**
- * Stages each wave, lets it run, and collects it. Where the workspace has two places, one is staged,
- * and the one before collected, while another runs: only the calling thread can do that, and the
- * others would wait for it.
- */
-function* runWaves(call: Call): Generator<Step> {
-  const waves = placeWaves(call), ahead = call.space.staged.length > 1;
-  const staged: { wave: PlacedWave; batch: Batch }[] = [], finished: PlacedWave[] = [];
-  const prepare = () => {
-    for (const wave of finished.splice(0)) collectWave(call, wave);
-    const { value: wave, done } = waves.next();
-    if (!done) staged.push({ wave, batch: stageWave(call, wave) });
-  };
-  for (prepare(); staged.length > 0;) {
-    const { wave, batch } = staged.shift()!;
-    yield {
-      batch: ahead ? { ...batch, meanwhile: prepare } : batch,
-      rows: rowsOf(wave, call.plan),
-    };
-    finished.push(wave);
-    if (staged.length === 0) prepare();
-  }
+/** Stages each wave, lets it run, and collects it. */
+function runWaves(call: Call): Generator<Step> {
+  return runInTurn(placeWaves(call), {
+    ahead: call.space.staged.length > 1,
+    stage: (wave) => stageWave(call, wave),
+    rows: (wave) => rowsOf(wave, call.plan),
+    collect: (wave) => collectWave(call, wave),
+  });
 }
 
 function rowsOf({ runs }: Wave, { group }: HostPlan): number {

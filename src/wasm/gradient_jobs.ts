@@ -41,7 +41,7 @@ export interface GradientCut {
 export const chunkKeys = 256;
 
 /** Bytes of keys and values of a window; their gradients take as many. */
-const windowBytes = 2 * 1024 * 1024;
+const windowBytes = 1024 * 1024;
 
 /** Keys of a window at most: what dQ costs for each chunk is held for all chunks of a window. */
 const mostWindowKeys = 4096;

@@ -15,7 +15,7 @@ import { noGpu, sharedDevice } from "../support/device.ts";
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
- * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are.
+ * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients.
  */
 export type Feature =
   | "attentionSync"
@@ -27,7 +27,8 @@ export type Feature =
   | "int4Cache"
   | "mergeAttention"
   | "rope"
-  | "sameBitsForFewRows";
+  | "sameBitsForFewRows"
+  | "backward";
 
 /** A backend under test. */
 export interface BackendUnderTest {
@@ -93,6 +94,7 @@ const webgpu: BackendUnderTest = {
     int4Cache: "caches of four bits are for the CPU",
     readsWhileRunning: "arrays are uploaded before the call runs",
     sameBitsForFewRows: "keys are split where a head has few rows",
+    backward: "it has no gradients yet",
   },
 };
 
@@ -129,7 +131,7 @@ export async function withEngine(
 
 /** Demands on a backend, and what only some tests need. */
 export interface ContractOptions extends EngineOptions {
-  readonly needs?: Feature;
+  readonly needs?: Feature | readonly Feature[];
   /** Why the test waits, in words. */
   readonly skip?: string;
 }
@@ -141,7 +143,8 @@ export function contract(
   { needs, skip, ...options }: ContractOptions = {},
 ): void {
   for (const backend of backends) {
-    const reason = backend.unavailable ?? (needs && backend.lacks?.[needs]) ?? skip;
+    const lacking = [needs ?? []].flat().find((feature) => backend.lacks?.[feature]);
+    const reason = backend.unavailable ?? (lacking && backend.lacks?.[lacking]) ?? skip;
     test(
       `${name} (${backend.name})`,
       reason === undefined ? {} : { skip: reason },

@@ -67,14 +67,25 @@ export function measure(
   };
 }
 
-/** Throws when the budget is exceeded, and says both errors; `band` is one rounding of a result. */
+/**
+ * Throws when the budget is exceeded, and says both errors; `band` is one rounding of a result, and
+ * `times` what FlashAttention's own tests allow.
+ */
 export function assertWithinBudget(
   what: string,
   { ours, naive, largest }: Errors,
   band = halfUlp(largest),
+  times = 2,
 ): void {
-  if (ours <= 2 * naive + band) return;
+  if (ours <= times * naive + band) return;
   throw new AssertionError(
-    `${what}: error ${ours} is above twice the plain formula's ${naive} and a rounding of ${band}`,
+    `${what}: error ${ours} is above ${times} times the plain formula's ${naive} ` +
+      `and a rounding of ${band}`,
   );
 }
+
+/**
+ * How much of the plain formula's error gradients may have: three times in FlashAttention's tests.
+ * Between the two passes `out` and `lse` are rounded, and weights computed anew do not sum to 1.
+ */
+export const timesOfGradients = 3;

@@ -4,14 +4,15 @@
  * @module
  */
 
-import type { Engine, Tensor } from "@flashtile/attention";
+import type { DType, Engine, Tensor } from "@flashtile/attention";
 import { referenceAttentionBackward } from "@flashtile/attention/reference";
 import { assertSameBits } from "./bits.ts";
-import { assertWithinBudget, largestOf, measure } from "./budget.ts";
+import { assertWithinBudget, measure, rootMeanSquare, timesOfGradients } from "./budget.ts";
 import { naiveAttentionBackward } from "./naive_backward.ts";
 import { once } from "./once.ts";
 import { count, inputsOf, type Meaning, type Problem, shapesOf } from "./problem.ts";
 import { normals, type Random, seeded } from "./random.ts";
+import { halfUlpOf } from "./storage.ts";
 
 /** Gradients, as `attentionBackward()` names them; the last two where they are asked for. */
 export interface Gradients<A = ArrayLike<number>> {
@@ -105,24 +106,34 @@ export function assertSameGradients(actual: Gradients, expected: Gradients, what
   }
 }
 
-/** Throws where a gradient's error exceeds the budget. */
+/** What gradients are measured against. */
+export interface Expected {
+  readonly exact: Gradients;
+  readonly naive: Gradients;
+}
+
+/**
+ * Throws where a gradient's error exceeds the budget. Of root mean squares: gradients are sums of
+ * differences, whose largest errors are those of a few rows.
+ */
 export function assertGradientsWithinBudget(
   ours: Gradients,
-  { exact, naive }: { readonly exact: Gradients; readonly naive: Gradients },
-  norm = largestOf,
+  { exact, naive }: Expected,
   what = "",
+  dtypes: Partial<Gradients<DType>> = {},
 ): void {
   for (const name of gradientNames) {
-    const errors = measure(ours[name] ?? [], naive[name] ?? [], exact[name] ?? [], norm);
-    assertWithinBudget(`${name} ${what}`, errors);
+    const [x, plain, wanted] = [ours, naive, exact].map((gradients) => gradients[name] ?? []);
+    const errors = measure(x, plain, wanted, rootMeanSquare);
+    const band = halfUlpOf(dtypes[name] ?? "f32", errors.largest);
+    assertWithinBudget(`${name} ${what}`, errors, band, timesOfGradients);
   }
 }
 
 /** What a call must give: worked out once, for all engines. */
 export function gradientExpectation(
   call: GradientCall,
-  norm = largestOf,
 ): (gradients: Gradients, what?: string) => void {
   const expected = once(() => ({ exact: exactGradients(call), naive: naiveGradients(call) }));
-  return (gradients, what) => assertGradientsWithinBudget(gradients, expected(), norm, what);
+  return (gradients, what) => assertGradientsWithinBudget(gradients, expected(), what);
 }

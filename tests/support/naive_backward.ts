@@ -1,6 +1,10 @@
 /**
  * The plain formula of the gradients in f32, every step rounded: the measure of our errors.
  *
+ * What the forward pass has summed and what is summed again here are sums in opposite orders. In the
+ * same order their errors are the same and cancel, as they do for nobody who computes the two passes
+ * in different ways: of a row that sees one key, all gradients would be exact.
+ *
  * @module
  */
 
@@ -27,8 +31,11 @@ function addMultiple(sum: Float32Array, factor: number, x: Float32Array): void {
   for (let d = 0; d < sum.length; d++) sum[d] = round(sum[d] + round(factor * x[d]));
 }
 
-/** What a row's gradients are computed from, beside the row. */
+/** What a row's gradients are computed from. */
 interface Given {
+  readonly row: Row;
+  /** The row with its sums of products the other way round. */
+  readonly again: Row;
   readonly dOut: Float32Array;
   /** Of the row's result: the sum of its products with `dOut`, less `dLse`. */
   readonly delta: number;
@@ -45,26 +52,26 @@ interface RowGradients {
   addSink(dSink: number): void;
 }
 
-function differentiateRow(row: Row, given: Given, into: RowGradients): void {
-  const { dOut, delta, lse } = given, { q, k, v, scale, softcap } = row;
-  const { sees, sink } = row.meaning, D = q.length, Dv = dOut.length;
-  scoresOf(row).forEach((s, j) => {
+/** Each row from its last element to its first. */
+function turned(rows: Float32Array, width: number): Float32Array {
+  return rows.map((_, at) => rows[at - at % width + width - 1 - at % width]);
+}
+
+function differentiateRow({ row, again, dOut, delta, lse }: Given, into: RowGradients): void {
+  const { q, k, scale, softcap } = row, D = q.length, Dv = dOut.length;
+  const { sees, sink } = row.meaning, turnedOut = turned(dOut, Dv);
+  scoresOf(again).forEach((s, j) => {
     if (!sees(j)) return;
     const p = round(Math.exp(round(s - lse)));
     addMultiple(keyOf(into.dv, Dv, j), p, dOut);
-    const dS = round(p * round(dot(dOut, keyOf(v, Dv, j)) - delta));
+    const dS = round(p * round(dot(turnedOut, keyOf(again.v, Dv, j)) - delta));
     into.addBias(j, dS);
-    const tanh = softcap ? tanhOf(row, j) : 0;
+    const tanh = softcap ? tanhOf(again, j) : 0;
     const dProduct = round(scale * round(dS * round(1 - round(tanh * tanh))));
     addMultiple(into.dq, dProduct, keyOf(k, D, j));
     addMultiple(keyOf(into.dk, D, j), dProduct, q);
   });
   if (sink !== -Infinity) into.addSink(round(-round(Math.exp(round(sink - lse))) * delta));
-}
-
-/** The same sum from the last product to the first. */
-function dotBackward(a: Float32Array, b: Float32Array): number {
-  return dot(a.slice().reverse(), b.slice().reverse());
 }
 
 /** What a row gives to which elements of the gradients. */
@@ -93,7 +100,7 @@ export function naiveAttentionBackward(
   { dOut, dLse }: Cotangents,
   dtype: DType = "f32",
 ): Gradients<Float32Array> {
-  const { Dv } = problem.sizes, shapes = shapesOf(problem.sizes);
+  const { D, Dv } = problem.sizes, shapes = shapesOf(problem.sizes), { q, k, v } = problem;
   const all: Gradients<Float32Array> = {
     dq: new Float32Array(count(shapes.q)),
     dk: new Float32Array(count(shapes.k)),
@@ -101,16 +108,15 @@ export function naiveAttentionBackward(
     ...(meaning.bias && { dBias: new Float32Array(count(meaning.bias.shape)) }),
     ...(meaning.sinks && { dSinks: new Float32Array(count(meaning.sinks.shape)) }),
   };
-  const rowAt = rowsOf(problem, meaning), parts = partsOf(problem, meaning, all);
+  const again = { ...problem, q: turned(q, D), k: turned(k, D), v: turned(v, Dv) };
+  const rowAt = rowsOf(problem, meaning), againAt = rowsOf(again, meaning);
+  const parts = partsOf(problem, meaning, all);
   for (let at = 0; at < count(shapes.out.slice(0, 3)); at++) {
     const row = rowAt(at), out = new Float32Array(Dv), lse = attendRow(row, out);
     if (lse === -Infinity) continue;
     const given = dOut.subarray(at * Dv, (at + 1) * Dv);
-    // In the other order: of a row that sees one key, `out` is its value, and two equal sums would
-    // make its gradients exact by luck.
-    const sum = dotBackward(given, rounded(out, dtype));
-    const delta = round(sum - (dLse?.[at] ?? 0));
-    differentiateRow(row, { dOut: given, delta, lse }, parts(at, row));
+    const delta = round(dot(given, rounded(out, dtype)) - (dLse?.[at] ?? 0));
+    differentiateRow({ row, again: againAt(at), dOut: given, delta, lse }, parts(at, row));
   }
   return all;
 }

@@ -2,7 +2,7 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import type { Progress } from "@flashtile/attention";
 import type { Control } from "../../src/backend.ts";
-import type { Step } from "../../src/wasm/forward.ts";
+import type { Step } from "../../src/wasm/waves.ts";
 import { finish, finishInTurns } from "../../src/wasm/slices.ts";
 import type { Batch, Team } from "../../src/wasm/team.ts";
 import { turn } from "../../src/wasm/turn.ts";

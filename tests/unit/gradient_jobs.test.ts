@@ -1,0 +1,94 @@
+import { test } from "node:test";
+import { assert, assertEquals } from "@std/assert";
+import { blockMask, tensor } from "@flashtile/attention";
+import type { AttentionOptions } from "../../src/options.ts";
+import { type HostPlan, planAttention } from "../../src/plan.ts";
+import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
+import {
+  chunkKeys,
+  countChunks,
+  countPanels,
+  cutGradients,
+  type Stretch,
+  stretchesOf,
+} from "../../src/wasm/gradient_jobs.ts";
+import { gradientScratchBytes } from "../../src/wasm/gradient_places.ts";
+import { encodeJob } from "../../src/wasm/job_record.ts";
+import { chooseBinary, compileBinary, instantiate } from "../../src/wasm/module.ts";
+
+/** A plan of so many heads, queries, keys and dims. */
+function planOf(
+  [heads, queries, keys, dim, valueDim = dim]: readonly number[],
+  options: AttentionOptions = {},
+): HostPlan {
+  const zeros = (rows: number, width: number) =>
+    tensor(new Float32Array(heads * rows * width), [heads, rows, width]);
+  const plan = planAttention(
+    ...[zeros(queries, dim), zeros(keys, dim), zeros(keys, valueDim)] as const,
+    options,
+  );
+  return plan as HostPlan;
+}
+
+function wavesOf(plan: HostPlan, threads: number, bytes = 1): (readonly Stretch[])[] {
+  return [...stretchesOf(plan, cutGradients(plan, threads), () => bytes)];
+}
+
+test("stretchesOf() covers every row and key of every head once, windows in order", () => {
+  for (const sizes of [[2, 5000, 9000, 64], [3, 100, 300, 16], [1, 700, 5000, 128]]) {
+    const [heads, queries, keys] = sizes, plan = planOf(sizes);
+    for (const threads of [1, 2, 5]) {
+      const areas = new Array<number>(heads).fill(0);
+      let open: Stretch | undefined;
+      for (const stretch of wavesOf(plan, threads).flat()) {
+        areas[stretch.keyHead] += (stretch.to - stretch.from) * (stretch.endKey - stretch.firstKey);
+        if (stretch.opens) assertEquals(stretch.from, 0);
+        else assertEquals([open!.to, open!.firstKey], [stretch.from, stretch.firstKey]);
+        if (stretch.closes) assertEquals(stretch.to, queries);
+        assertEquals(stretch.firstKey % chunkKeys, 0);
+        open = stretch;
+      }
+      assertEquals(areas, new Array(heads).fill(queries * keys));
+    }
+  }
+});
+
+test("stretchesOf() cuts keys alike for any number of threads", () => {
+  const plan = planOf([1, 3000, 9000, 64]);
+  const windows = (threads: number) =>
+    new Set(wavesOf(plan, threads).flat().map(({ firstKey, endKey }) => `${firstKey} ${endKey}`));
+  assertEquals(windows(1), windows(7));
+  assert(windows(1).size > 1);
+});
+
+test("stretchesOf() puts heads together as far as their bytes allow, for several threads", () => {
+  const plan = planOf([8, 256, 256, 64]), { waveBytes } = cutGradients(plan, 2);
+  assertEquals(wavesOf(plan, 2, waveBytes / 4).map(({ length }) => length), [4, 4]);
+  assertEquals(wavesOf(plan, 1).map(({ length }) => length), new Array(8).fill(1));
+});
+
+test("stretchesOf() gives a stretch where there are rows and no keys, and none without rows", () => {
+  assertEquals(wavesOf(planOf([1, 3, 0, 8]), 1).map(([one]) => countChunks(one)), [0]);
+  assertEquals(wavesOf(planOf([1, 0, 3, 8]), 1), []);
+});
+
+test("countPanels() counts panels of blocks of queries by themselves", () => {
+  const mask = blockMask.fromFunction(() => true, { queries: 100, keys: 64, block: [10, 16] });
+  const plan = planOf([1, 100, 64, 8], { blockMask: mask }), cut = cutGradients(plan, 1);
+  const panels = (from: number, to: number) =>
+    countPanels(plan, cut, { segment: 0, keyHead: 0, from, to });
+  assertEquals(panels(0, 100), 20); // Two of each ten rows.
+  assertEquals(panels(5, 21), 1 + 2 + 1);
+});
+
+test("gradientScratchBytes() is what the kernels need", async () => {
+  const module = await compileBinary(chooseBinary().name);
+  const memory = new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages });
+  const kernels = instantiate(module, memory), at = (kernels.heapBase() + 15) & ~15;
+  for (const [dim, valueDim] of [[1, 1], [64, 64], [5, 130], [128, 7], [256, 256]]) {
+    const plan = planOf([1, 300, 700, dim, valueDim]), cut = cutGradients(plan, 1);
+    const { rows: tileRows, keys: tileKeys } = cut.tiles;
+    new Int32Array(memory.buffer, at).set(encodeJob({ dim, valueDim, tileRows, tileKeys }, {}));
+    assertEquals(kernels.gradientScratchBytes(at), gradientScratchBytes(plan, cut));
+  }
+});
