@@ -20,7 +20,7 @@ export interface Options extends TrainOptions {
   readonly help: boolean;
 }
 
-const defaults = { steps: "400", batch: "4", rate: "0.01", seed: "1" };
+const defaults = { steps: "400", batch: "4", rate: "0.003", seed: "1" };
 
 /** How the program is used. */
 export const usage = `Trains a small Llama on the bytes of a text, every attention and its gradients

@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { run as demonstrate } from "../../examples/llama/cli.ts";
@@ -109,16 +108,6 @@ test("run() reads the text and the sizes that it is told", async () => {
     readFile: (path) => fileOf(files, path),
   });
   assertEquals(code, 0);
-});
-
-test("run() trains with the example's own text and sizes", async () => {
-  // One window, so that the full-size model takes no time to speak of.
-  const { code, out } = await train(["--steps=1", "--batch=1"], {
-    folder: "examples/train",
-    readFile,
-  });
-  assertEquals(code, 0);
-  assertMatch(out, /^weights {3}251040$/m);
 });
 
 test("run() shows its usage and reads nothing", async () => {

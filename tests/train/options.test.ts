@@ -10,7 +10,7 @@ function refuses(args: string[], message: string): void {
 test("parseOptions() has a default for everything", () => {
   assertEquals(parseOptions([]), {
     ...{ text: undefined, config: undefined, out: undefined, help: false },
-    ...{ steps: 400, batch: 4, rate: 0.01, seed: 1 },
+    ...{ steps: 400, batch: 4, rate: 0.003, seed: 1 },
   });
 });
 

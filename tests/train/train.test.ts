@@ -1,6 +1,8 @@
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { assert, assertEquals, assertLess, assertNotEquals, assertThrows } from "@std/assert";
 import { createEngine, type Engine } from "@flashtile/attention";
+import { parseConfig } from "../../examples/llama/config.ts";
 import { InputError } from "../../examples/llama/error.ts";
 import { createRandom } from "../../examples/llama/random.ts";
 import { initialize } from "../../examples/train/initial.ts";
@@ -68,6 +70,15 @@ test("Training refuses a text without room for windows and for what is held out"
     InputError,
     `The text has ${least - 1} bytes, but ${least} are needed, 513 of them to test on`,
   );
+});
+
+test("Training takes the example's own text and sizes: a quarter of a million weights", async () => {
+  const path = "examples/train/config.json";
+  const sizes = parseConfig(await readFile(path, "utf8"), path);
+  const own = new Uint8Array(await readFile("examples/train/text.txt"));
+  const options = { steps: 1, batch: 1, rate: 1, seed: 1 };
+  const { parameters } = new Training(sizes, own, {} as Engine, options);
+  assertEquals(parameters.all.length, 251_040);
 });
 
 test("drawWindows() takes windows from everywhere, each with the tokens that follow", () => {
