@@ -471,17 +471,28 @@ export function finishKeys(
   }
 }
 
-// target[count] = the sum of a * b over `width` numbers of each row.
+// Four numbers of a row, from any storage.
+
+// @ts-ignore: decorator
+@inline
+function gatherFour(storage: i32, at: usize, element: usize): v128 {
+  if (storage == F32 && element == 4) return v128.load(at);
+  let x = f32x4.splat(loadStored(storage, at));
+  x = f32x4.replace_lane(x, 1, loadStored(storage, at + element));
+  x = f32x4.replace_lane(x, 2, loadStored(storage, at + 2 * element));
+  return f32x4.replace_lane(x, 3, loadStored(storage, at + 3 * element));
+}
+
+// target[count] = the sum of a * b over `width` numbers of each row; in the same order however they are stored.
 export function rowProducts(
   aStorage: i32, a: usize, aRow: usize, aElement: usize, bStorage: i32, b: usize, bRow: usize, bElement: usize,
   width: usize, count: usize, target: usize,
 ): void {
-  const isDense = aStorage == F32 && bStorage == F32 && aElement == 4 && bElement == 4;
-  const whole = isDense ? width & ~3 : 0;
+  const whole = width & ~3;
   for (const end = target + (count << 2); target < end; target += 4, a += aRow, b += bRow) {
     let sums = f32x4.splat(0);
     for (let at: usize = 0; at < whole; at += 4) {
-      sums = fma(v128.load(a + (at << 2)), v128.load(b + (at << 2)), sums);
+      sums = fma(gatherFour(aStorage, a + at * aElement, aElement), gatherFour(bStorage, b + at * bElement, bElement), sums);
     }
     let sum = (f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1)) +
       (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));

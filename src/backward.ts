@@ -77,8 +77,12 @@ export interface AttentionWithGradient<
 /** Checks that a tensor has the shape of a result. */
 function checkResult(name: string, value: unknown, shape: readonly number[]): void {
   checkTensor(name, value, cannot);
-  if (String(value.shape) === String(shape)) return;
-  throw new RangeError(`${cannot}: \`${name}\` must have shape [${shape}], got [${value.shape}]`);
+  checkShape(name, value.shape, shape);
+}
+
+function checkShape(name: string, given: readonly number[], expected: readonly number[]): void {
+  if (String(given) === String(expected)) return;
+  throw new RangeError(`${cannot}: \`${name}\` must have shape [${expected}], got [${given}]`);
 }
 
 /** Checks a tensor of one number per row, and reads it as `[B, Hq, Nq, 1]`. */
@@ -93,8 +97,9 @@ function checkRows(name: string, value: unknown, shape: readonly number[]): AnyV
   if (given.dtype !== undefined && given.dtype !== "f32") {
     throw new TypeError(`${cannot}: \`${name}\` must be f32, got ${given.dtype}`);
   }
+  checkShape(name, given.shape, shape);
   const column = asColumn(given);
-  checkResult(name, column, [...shape, 1]);
+  checkTensor(name, column, cannot);
   return viewOf(column, "bhnd");
 }
 

@@ -12,8 +12,16 @@ import process from "node:process";
 import { machine } from "../machine.ts";
 import { peerNamed } from "./all.ts";
 import { checkStep, decoders, decodingProblemOf } from "./decoding.ts";
+import { checkGradients, gradientProblemOf, trainers } from "./gradients.ts";
 import { growthOf, settle } from "./memory.ts";
-import type { Answer, DecodingOrder, Order, RaceOrder, SizeOrder } from "./orders.ts";
+import type {
+  Answer,
+  DecodingOrder,
+  GradientOrder,
+  Order,
+  RaceOrder,
+  SizeOrder,
+} from "./orders.ts";
 import { type Peer, type Prepared, Refusal, type Setup } from "./peer.ts";
 import { check, type Problem, problemOf, type Shape } from "./problem.ts";
 import { inTurns, turn } from "./turns.ts";
@@ -124,6 +132,16 @@ async function decode({ peers, shape }: DecodingOrder): Promise<void> {
   })));
 }
 
+async function train({ peers, shape }: GradientOrder): Promise<void> {
+  const problem = gradientProblemOf(shape);
+  const chosen = trainers.filter(({ name }) => peers.includes(name));
+  await inOneRace(chosen.map((trainer) => ({
+    name: trainer.name,
+    load: () => trainer.load(problem, setupOf(order)),
+    check: (all: Float32Array) => checkGradients(problem, all),
+  })));
+}
+
 async function size({ peer: name, shape }: SizeOrder): Promise<void> {
   const peer = peerNamed(name);
   answer({ kind: "at", peer: name });
@@ -162,7 +180,8 @@ async function firstCall(peer: Peer, shape: Shape, problem: Problem) {
 answer({ kind: "runtime", runtime: machine().runtime });
 if (order.kind === "race") await race(order);
 else if (order.kind === "size") await size(order);
-else await decode(order);
+else if (order.kind === "decoding") await decode(order);
+else await train(order);
 answer({ kind: "done" });
 // Peers leave threads behind that would keep the process alive.
 process.exit(0);

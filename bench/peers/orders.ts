@@ -41,8 +41,16 @@ export interface DecodingOrder {
   readonly peers: readonly string[];
 }
 
+/** Time training steps in turn on one shape. */
+export interface GradientOrder {
+  readonly kind: "gradients";
+  readonly shape: Shape;
+  /** Names of trainers, FlashTile first. */
+  readonly peers: readonly string[];
+}
+
 /** An order to a child. */
-export type Order = (RaceOrder | SizeOrder | DecodingOrder) & {
+export type Order = (RaceOrder | SizeOrder | DecodingOrder | GradientOrder) & {
   readonly threads: number;
   readonly bounds: Bounds;
   /** Folder with the peers' packages. */

@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import { oneThread, type Peer, type Setup } from "./peer.ts";
 
 /** The part of TensorFlow.js's interface that is used here. */
-interface Tensorflow {
+export interface Tensorflow {
   setBackend(name: "wasm"): Promise<boolean>;
   env(): { getAsync(flag: "WASM_HAS_MULTITHREAD_SUPPORT"): Promise<boolean> };
   tidy(compute: () => TfTensor): TfTensor;
@@ -18,9 +18,14 @@ interface Tensorflow {
   mul(a: TfTensor, b: number): TfTensor;
   add(a: TfTensor, b: TfTensor): TfTensor;
   softmax(scores: TfTensor): TfTensor;
+  /** Gradients by the arguments, from that by the result. */
+  grads(
+    f: (...inputs: TfTensor[]) => TfTensor,
+  ): (inputs: readonly TfTensor[], dOut: TfTensor) => TfTensor[];
 }
 
-interface TfTensor {
+/** A tensor of the library's own. */
+export interface TfTensor {
   data(): Promise<Float32Array>;
   dispose(): void;
 }
@@ -32,7 +37,8 @@ interface WasmBackend {
 
 const backendPackage = "@tensorflow/tfjs-backend-wasm";
 
-async function loadLibrary({ threads, require, resolve }: Setup): Promise<Tensorflow> {
+/** Loads it on its Wasm backend. */
+export async function loadTensorflow({ threads, require, resolve }: Setup): Promise<Tensorflow> {
   const tf = require("@tensorflow/tfjs-core") as Tensorflow;
   const backend = require(backendPackage) as WasmBackend;
   backend.setThreadsCount(threads);
@@ -47,7 +53,7 @@ async function loadLibrary({ threads, require, resolve }: Setup): Promise<Tensor
 }
 
 /** 0 where a key is seen, `-Infinity` where it is not. */
-function causalMask(queries: number, keys: number): Float32Array {
+export function causalMask(queries: number, keys: number): Float32Array {
   return Float32Array.from({ length: queries * keys }, (_, index) => {
     const row = Math.floor(index / keys);
     return index % keys <= row + keys - queries ? 0 : -Infinity;
@@ -60,7 +66,7 @@ export const tfjs: Peer = {
   package: backendPackage,
   note: "matMul, softmax, matMul on its wasm backend; a causal mask is added to the scores",
   async load({ heads, queries, keys, dim, causal, q, k, v }, setup) {
-    const tf = await loadLibrary(setup);
+    const tf = await loadTensorflow(setup);
     const mask = causal ? tf.tensor(causalMask(queries, keys), [queries, keys]) : undefined;
     const attend = () => {
       const Q = tf.tensor(q, [heads, queries, dim]);

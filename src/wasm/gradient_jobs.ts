@@ -31,8 +31,9 @@ export interface GradientCut {
   /** Query positions of a stretch at most, and keys of a window. */
   readonly positions: number;
   readonly keys: number;
-  /** Bytes that the stretches of a wave may have, where it has several. */
+  /** Bytes and scores that the stretches of a wave may have, where it has several. */
   readonly waveBytes: number;
+  readonly waveScores: number;
   /** Jobs of a chunk: 1, or one for each query head where their masks differ. */
   readonly members: number;
 }
@@ -98,6 +99,7 @@ export function cutGradients(plan: AttentionPlan, available: number): GradientCu
     positions: Math.min(largest.queries, positionsOf(rows, group)),
     keys,
     waveBytes: threads === 1 ? 0 : threads * waveBytes,
+    waveScores: threads * waveWork / perScore,
     members: blockMask !== null && blockMask.heads > 1 ? group : 1,
   };
 }
@@ -135,22 +137,24 @@ export function* stretchesOf(
   cut: GradientCut,
   bytesOf: (stretch: Stretch) => number,
 ): Generator<readonly Stretch[]> {
-  let gathered: Stretch[] = [], bytes = 0;
+  let gathered: Stretch[] = [], bytes = 0, scores = 0;
   for (const [segment, { queries, keys }] of plan.segments.entries()) {
     if (queries === 0) continue;
     const isWhole = queries <= cut.positions && keys <= cut.keys;
     for (let keyHead = 0; keyHead < plan.keyHeads; keyHead++) {
       const head = { segment, keyHead, from: 0, to: queries, firstKey: 0, endKey: keys };
       const whole = { ...head, opens: true, closes: true };
-      const more = isWhole ? bytesOf(whole) : Infinity;
-      if (gathered.length > 0 && bytes + more > cut.waveBytes) {
+      const more = isWhole ? bytesOf(whole) : Infinity, moreScores = queries * plan.group * keys;
+      const fits = bytes + more <= cut.waveBytes && scores + moreScores <= cut.waveScores;
+      if (gathered.length > 0 && !fits) {
         yield gathered;
         gathered = [];
-        bytes = 0;
+        bytes = scores = 0;
       }
       if (isWhole) {
         gathered.push(whole);
         bytes += more;
+        scores += moreScores;
       } else for (const stretch of cutHead(head, cut)) yield [stretch];
     }
   }
