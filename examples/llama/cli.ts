@@ -67,7 +67,7 @@ async function continuePrompts(
   io: Io,
 ): Promise<string> {
   const model = new Llama(config, weights, engine);
-  const check = await requireLogits(model, reference);
+  const check = reference && await requireLogits(model, reference);
   const generation = await stream(model, prompts, options, io);
   const { backend, reason } = engine;
   return formatReport({ backend, reason, check, generation, options, context: config.context });

@@ -23,8 +23,8 @@ export interface ModelFiles {
   readonly config: LlamaConfig;
   /** `model.safetensors`. */
   readonly weights: LlamaWeights;
-  /** `reference.json`. */
-  readonly reference: Reference;
+  /** `reference.json`, where there is one: a model that was just trained has none. */
+  readonly reference?: Reference;
 }
 
 /**
@@ -39,19 +39,26 @@ export async function readModelFiles(folder: string, readFile: ReadFile): Promis
   const config = parseConfig(decode(await read(configPath, readFile)), configPath);
   const tensors = parseSafetensors(await read(weightsPath, readFile), weightsPath);
   const weights = takeWeights(tensors, config, weightsPath);
-  const recorded = decode(await read(referencePath, readFile));
-  return { config, weights, reference: parseReference(recorded, referencePath, config) };
+  const recorded = await readIfThere(referencePath, readFile);
+  const reference = recorded && parseReference(decode(recorded), referencePath, config);
+  return { config, weights, reference };
 }
 
 async function read(path: string, readFile: ReadFile): Promise<Uint8Array> {
+  const bytes = await readIfThere(path, readFile);
+  if (bytes !== undefined) return bytes;
+  throw new InputError(
+    `Cannot read ${path}: there is no such file; restore it, or name another folder by --model`,
+  );
+}
+
+async function readIfThere(path: string, readFile: ReadFile): Promise<Uint8Array | undefined> {
   try {
     return await readFile(path);
   } catch (error) {
     const { code, message } = error as Error & { code?: string };
-    if (code !== "ENOENT") throw new InputError(`Cannot read ${path}: ${message}`);
-    throw new InputError(
-      `Cannot read ${path}: there is no such file; restore it, or name another folder by --model`,
-    );
+    if (code === "ENOENT") return undefined;
+    throw new InputError(`Cannot read ${path}: ${message}`);
   }
 }
 

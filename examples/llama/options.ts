@@ -38,7 +38,8 @@ Usage: deno task demo -- [options] [prompt...]
   --temperature T   0 takes the likeliest byte always, 1 draws as trained (default 0)
   --top-k K         draw from the K likeliest bytes only, 1 to 256 (default 40)
   --seed S          start of the random numbers, 0 to 4294967295 (default 1)
-  --model DIR       folder with model.safetensors, config.json and reference.json
+  --model DIR       folder with model.safetensors and config.json; with reference.json, logits
+                    are compared with those before anything is written
   --help            show this text
 `;
 

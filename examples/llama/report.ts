@@ -14,8 +14,8 @@ export interface Run {
   readonly backend: string;
   /** Why that one was taken, in words. */
   readonly reason: string;
-  /** How far the logits are from PyTorch's. */
-  readonly check: LogitCheck;
+  /** How far the logits are from PyTorch's, where those were recorded. */
+  readonly check?: LogitCheck;
   /** What continuing the prompts took. */
   readonly generation: Generation;
   /** What was asked for. */
@@ -30,8 +30,7 @@ export function formatReport(run: Run): string {
   const { prefill, decode, cacheBytes } = generation;
   const lines = [
     `backend   ${backend}: ${reason}`,
-    `logits    within ${check.difference.toExponential(1)} of PyTorch's float64 ` +
-    `(${check.compared} compared, ${TOLERANCE.toExponential(0)} allowed)`,
+    `logits    ${formatCheck(check)}`,
     `cache     ${options.kv}: ${Math.ceil(cacheBytes / 1024)} KiB for ` +
     `${prefill.tokens + decode.tokens} tokens`,
     `prefill   ${formatPhase(prefill)}`,
@@ -40,6 +39,12 @@ export function formatReport(run: Run): string {
     ...stopped(run),
   ];
   return lines.join("\n") + "\n";
+}
+
+function formatCheck(check: LogitCheck | undefined): string {
+  if (check === undefined) return "not compared: the model has no reference.json";
+  return `within ${check.difference.toExponential(1)} of PyTorch's float64 ` +
+    `(${check.compared} compared, ${TOLERANCE.toExponential(0)} allowed)`;
 }
 
 /** Which prompts got fewer bytes than were asked for. */

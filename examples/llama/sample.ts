@@ -4,6 +4,8 @@
  * @module
  */
 
+import { createRandom } from "./random.ts";
+
 /** How tokens are chosen. */
 export interface SampleOptions {
   /** Divides the logits; 0 takes the likeliest token always. */
@@ -48,19 +50,4 @@ function draw(logits: Float32Array, temperature: number, topK: number, point: nu
     if (rest < 0) return token;
   }
   return tokens[0];
-}
-
-/**
- * Random numbers in `[0, 1)`: a counter that steps by 2^32 / golden ratio, its bits mixed by the
- * finalizer of MurmurHash3. Enough for text; not for secrets.
- */
-function createRandom(seed: number): () => number {
-  let counter = seed | 0;
-  return () => {
-    counter = (counter + 0x9e3779b9) | 0;
-    let bits = counter;
-    bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);
-    bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
-    return ((bits ^ (bits >>> 16)) >>> 0) / 2 ** 32;
-  };
 }

@@ -62,7 +62,7 @@ export function takeWeights(
     taken.add(name);
     return toFloat32(find(tensors, name, shape, source));
   };
-  const weights = takeAll(take, config);
+  const weights = arrangeWeights(take, config);
   const unknown = [...tensors.keys()].find((name) => !taken.has(name));
   if (unknown !== undefined) {
     fail(source, `tensor \`${unknown}\` is unknown, a Llama with this config.json has none`);
@@ -71,9 +71,15 @@ export function takeWeights(
 }
 
 /** Gives the tensor that has this name and this shape. */
-type Take = (name: string, shape: readonly number[]) => Float32Array;
+export type Take = (name: string, shape: readonly number[]) => Float32Array;
 
-function takeAll(take: Take, config: LlamaConfig): LlamaWeights {
+/**
+ * Puts a Llama's weights together.
+ *
+ * @param take Is asked for each tensor once, in the order in which they are used but for the head.
+ * @param config The model's sizes.
+ */
+export function arrangeWeights(take: Take, config: LlamaConfig): LlamaWeights {
   const { hiddenSize, vocabSize } = config;
   const embedding = takeMatrix(take, "model.embed_tokens.weight", vocabSize, hiddenSize);
   return {

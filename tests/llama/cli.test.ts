@@ -129,11 +129,17 @@ test("run() refuses wrong options and an over-long prompt", async () => {
 });
 
 test("run() names a missing file and what to do", async () => {
-  for (const name of ["config.json", "model.safetensors", "reference.json"]) {
+  for (const name of ["config.json", "model.safetensors"]) {
     const action = "there is no such file; restore it, or name another folder by --model";
     await refuses([], withoutFile(name), `${modelFolder}/${name}: ${action}`);
   }
   await refuses(["--model", "no/such"], readFile, "Cannot read no/such/config.json: there is no");
+});
+
+test("run() says that a model without reference.json was not compared", async () => {
+  const { code, out } = await demo(["--tokens", "2"], withoutFile("reference.json"));
+  assertEquals(code, 0);
+  assertStringIncludes(out, "\nlogits    not compared: the model has no reference.json\n");
 });
 
 test("run() passes on why a file cannot be read", async () => {

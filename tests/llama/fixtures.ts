@@ -12,14 +12,16 @@ import { Llama } from "../../examples/llama/model.ts";
 /** The model's folder. Tests run in the root of the repository, wherever they are bundled to. */
 export const modelFolder = "examples/llama/model";
 
-/** Reads the model's files. */
-export function readModel(): Promise<ModelFiles> {
-  return readModelFiles(modelFolder, readFile);
+/** Reads the model's files; all of them are there. */
+export async function readModel(): Promise<Required<ModelFiles>> {
+  const { reference, ...files } = await readModelFiles(modelFolder, readFile);
+  if (reference === undefined) throw new Error(`${modelFolder} has no reference.json`);
+  return { ...files, reference };
 }
 
 /** Lends the model, and closes its engine afterwards. */
 export async function withModel(
-  use: (model: Llama, files: ModelFiles) => Promise<void>,
+  use: (model: Llama, files: Required<ModelFiles>) => Promise<void>,
 ): Promise<void> {
   const files = await readModel();
   const engine = await createEngine();

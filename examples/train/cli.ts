@@ -1,0 +1,139 @@
+/**
+ * Training from its arguments to its exit code.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { createEngine, type Engine } from "@flashtile/attention";
+import { type LlamaConfig, parseConfig } from "../llama/config.ts";
+import { InputError } from "../llama/error.ts";
+import { formatSafetensors } from "../llama/safetensors_writer.ts";
+import { type Options, parseOptions, usage } from "./options.ts";
+import type { Progress } from "./progress.ts";
+import { formatReport } from "./report.ts";
+import { type Step, Training } from "./train.ts";
+
+/** What training needs of the world outside. */
+export interface Io {
+  /** Folder of this example: what options do not name is in it. */
+  readonly folder: string;
+  /** Reads a whole file. */
+  readonly readFile: (path: string) => Promise<Uint8Array>;
+  /** Writes a whole file, in a folder that is made if it is not there. */
+  readonly writeFile: (path: string, content: Uint8Array | string) => Promise<void>;
+  /** Draws the loss over the steps, as SVG. */
+  readonly drawCurve: (steps: readonly Step[]) => Promise<string>;
+  /** Shows how far it is. */
+  readonly progress: Progress;
+  /** Writes to the standard output. */
+  readonly write: (text: string) => void | Promise<void>;
+  /** Writes to the standard error output. */
+  readonly writeError: (text: string) => void | Promise<void>;
+}
+
+/**
+ * Trains a model and saves it.
+ *
+ * @param args The arguments, without program and script.
+ * @param io The world outside.
+ * @returns The exit code: 0, or 1 after an error that `io.writeError` was told in one line.
+ */
+export async function run(args: readonly string[], io: Io): Promise<number> {
+  try {
+    const options = parseOptions(args);
+    if (options.help) await io.write(usage);
+    else await trainAndSave(options, io);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    await io.writeError(`error: ${error.message}\n`);
+    return 1;
+  }
+}
+
+async function trainAndSave(options: Options, io: Io): Promise<void> {
+  const out = options.out ?? join(io.folder, "model");
+  const { config, json } = await readConfig(options.config ?? join(io.folder, "config.json"), io);
+  const text = await read(options.text ?? join(io.folder, "text.txt"), io);
+  // A seed's weights are the same with a GPU at hand and without.
+  const engine = await createEngine({ backend: "wasm" });
+  try {
+    const training = new Training(config, text, engine, options);
+    // Before the work, so that a folder that cannot be written to does not cost it.
+    await save(out, { "config.json": json }, io);
+    const { steps, ms } = await follow(training, options, io);
+    await save(out, {
+      "model.safetensors": formatSafetensors(training.parameters.tensors),
+      "loss.svg": await io.drawCurve(steps),
+    }, io);
+    await io.write(report(training, { steps, ms, options, engine, out }));
+  } finally {
+    await engine.close();
+  }
+}
+
+/** Lets the training happen, and shows how far it is. */
+async function follow(
+  training: Training,
+  { steps: count }: Options,
+  { progress }: Io,
+): Promise<{ steps: Step[]; ms: number }> {
+  const steps: Step[] = [], begin = performance.now();
+  progress.begin(count);
+  try {
+    for await (const step of training.steps()) {
+      steps.push(step);
+      progress.update(step);
+    }
+  } finally {
+    progress.end();
+  }
+  return { steps, ms: performance.now() - begin };
+}
+
+interface Outcome {
+  readonly steps: readonly Step[];
+  readonly ms: number;
+  readonly options: Options;
+  readonly engine: Engine;
+  readonly out: string;
+}
+
+function report(training: Training, { steps, ms, options, engine, out }: Outcome): string {
+  const { config, parameters, attentionMs } = training;
+  return formatReport({
+    ...{ steps, ms, attentionMs, out },
+    weights: parameters.all.length,
+    bytesPerStep: options.batch * config.context,
+    engine: `${engine.backend}: ${engine.reason}`,
+  });
+}
+
+async function readConfig(path: string, io: Io): Promise<{ config: LlamaConfig; json: string }> {
+  const json = new TextDecoder().decode(await read(path, io));
+  return { config: parseConfig(json, path), json };
+}
+
+async function read(path: string, { readFile }: Io): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new InputError(`Cannot read ${path}: ${(error as Error).message}`);
+  }
+}
+
+type Files = Readonly<Record<string, Uint8Array | string>>;
+
+async function save(folder: string, files: Files, { writeFile }: Io): Promise<void> {
+  for (const [name, content] of Object.entries(files)) {
+    const path = join(folder, name);
+    try {
+      await writeFile(path, content);
+    } catch (error) {
+      throw new InputError(
+        `Cannot write ${path}: ${(error as Error).message}; name another folder by --out`,
+      );
+    }
+  }
+}

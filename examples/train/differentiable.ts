@@ -1,0 +1,39 @@
+/**
+ * What the parts of a model are, that is to be trained.
+ *
+ * @module
+ */
+
+import { addInto } from "../llama/layers.ts";
+
+/**
+ * A result, and the way back from it. Each part's forward function gives one: the operands that the
+ * gradients need are remembered by its closure, so that a model's backward pass is its forward pass
+ * read from the end.
+ */
+export interface Differentiable<Gradient = Float32Array> {
+  /** The result. */
+  readonly out: Float32Array;
+  /**
+   * Goes back, once. Gradients by weights are added to those that are there.
+   *
+   * @param dOut Gradient of the loss by `out`.
+   * @returns Gradient of the loss by the operand.
+   */
+  backward(dOut: Float32Array): Gradient;
+}
+
+/** Weights, and where the gradients by them are added up. */
+export interface Learned<Weights> {
+  /** The weights. */
+  readonly weight: Weights;
+  /** The gradients, as the weights are. */
+  readonly gradient: Weights;
+}
+
+/** Adds arrays of one length. */
+export function sum(first: Float32Array, ...others: readonly Float32Array[]): Float32Array {
+  const total = first.slice();
+  for (const other of others) addInto(total, other, total.length);
+  return total;
+}
