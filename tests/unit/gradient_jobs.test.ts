@@ -55,10 +55,12 @@ test("stretchesOf() covers every row and key of every head once, windows in orde
 
 test("stretchesOf() cuts keys alike for any number of threads", () => {
   const plan = planOf([1, 3000, 9000, 64]);
-  const windows = (threads: number) =>
-    new Set(wavesOf(plan, threads).flat().map(({ firstKey, endKey }) => `${firstKey} ${endKey}`));
+  const windows = (threads: number) => {
+    const opened = wavesOf(plan, threads).flat().filter(({ opens }) => opens);
+    return opened.map(({ firstKey, endKey }) => [firstKey, endKey]);
+  };
   assertEquals(windows(1), windows(7));
-  assert(windows(1).size > 1);
+  assert(windows(1).length > 1);
 });
 
 test("stretchesOf() puts heads together as far as their bytes allow, for several threads", () => {
