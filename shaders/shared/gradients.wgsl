@@ -166,12 +166,11 @@ fn gradients_of(
 #end
   let rows = rows_of(part, first_row, ty);
   var results = array<vec4f, RK>();
-  // Not written out: compiling takes seconds on some stacks.
-  for (var j = 0u; j < RK; j++) {
-    let key = first + tx + j * TX;
+#for j in RK
+  {
     let scored = score(
-      scores[j],
-      key,
+      scores[$j],
+      first + tx + $j * TX,
       part.end_key,
       part.band,
       rows.positions,
@@ -182,13 +181,14 @@ fn gradients_of(
     var result = exp_of(scored.score - rows.lse);
 #if WEIGHTS
 #else
-    result *= weight_gradients[j] - rows.delta;
+    result *= weight_gradients[$j] - rows.delta;
 #if OF_PRODUCTS
     result *= scored.slope;
 #end
 #end
-    results[j] = select(vec4f(LOWEST), result, scored.seen & rows.is_there);
+    results[$j] = select(vec4f(LOWEST), result, scored.seen & rows.is_there);
   }
+#end
   return results;
 }
 

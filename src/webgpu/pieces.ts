@@ -74,7 +74,7 @@ export function pieceTableBytes({ plan }: BackwardCall, { region }: Piece, boxes
   return 4 * countWords(plan, region) + 8 * countPieceRows(boxes);
 }
 
-/** Axes of a bias that its gradient is not summed over. */
+/** Whether each of the axes of a bias has elements of its own, or its gradient is summed over it. */
 export interface OwnAxes {
   readonly segments: boolean;
   readonly heads: boolean;
@@ -82,6 +82,7 @@ export interface OwnAxes {
   readonly keys: boolean;
 }
 
+/** The axes of a plan's bias. */
 export function ownAxesOf({ bias, packed }: AttentionPlan): OwnAxes {
   const [batch, heads, rows, keys] = bias!.strides.map((stride) => stride !== 0);
   // Packed sequences share neither rows nor keys.
@@ -149,9 +150,16 @@ function fitsDevice(call: BackwardCall, gradient: Gradient, piece: Piece): boole
  */
 const summedWork = 2 ** 28;
 
+/** Whether a piece is what one workgroup owns: a smaller one would take as long. */
+function isOneTile({ group }: AttentionPlan, goal: Goal, { region, keys }: Piece): boolean {
+  const { batch, heads, positions } = region;
+  const owned = ownsKeys(goal) ? extent(keys) : extent(positions) * group;
+  return extent(batch) === 1 && extent(heads) === 1 && owned <= tileExtent;
+}
+
 /** Whether a piece does not take long. */
 function isSmall(call: BackwardCall, gradient: Gradient, piece: Piece): boolean {
-  if (gradient.goal === "dSinks") return true;
+  if (gradient.goal === "dSinks" || isOneTile(call.plan, gradient.goal, piece)) return true;
   const most = gradient.goal === "dBias" ? summedWork : call.session.work;
   return workOfPiece(call, gradient, piece) <= most;
 }
