@@ -40,7 +40,6 @@ import {
   gradientWords,
   jobBytes,
   jobWords,
-  open,
   patchJob,
   storageOf,
   type Words,
@@ -49,6 +48,7 @@ import {
 import {
   biasOf,
   clampOffset,
+  commonFields,
   commonFloats,
   type GroupRows,
   headAt,
@@ -149,7 +149,10 @@ export function* backward(
       },
       dq: sumsOf(target.dq, plan, cut),
       dSinks: new Float64Array(plan.queryHeads),
-      job: encodeJob(commonJob(machine, plan, cut), commonFloats(plan)),
+      job: encodeJob(
+        { ...commonFields(machine.splats, plan, cut), ...rowsOfSums(plan) },
+        commonFloats(plan),
+      ),
     };
     yield* runInTurn(placeWaves(call, common, waves()), {
       ahead: common.stretches.length > 1,
@@ -163,23 +166,9 @@ export function* backward(
   }
 }
 
-function commonJob({ splats }: Machine, plan: HostPlan, { tiles, members }: GradientCut) {
-  const { dim, valueDim, group, band } = plan;
-  return {
-    qStorage: storageOf[plan.q.dtype],
-    outStorage: storageOf.f32,
-    outPosition: dim * 4,
-    outElement: 4,
-    lsePosition: 4,
-    group: group / members,
-    dim,
-    valueDim,
-    tileRows: tiles.rows,
-    tileKeys: tiles.keys,
-    splats,
-    bandLeft: Math.min(band.left, open),
-    bandRight: Math.min(band.right, open),
-  };
+/** How the rows of dQ lie that jobs leave. */
+function rowsOfSums({ dim }: HostPlan) {
+  return { outStorage: storageOf.f32, outPosition: dim * 4, outElement: 4 };
 }
 
 /** Where dQ is summed over windows: in f32. */

@@ -19,7 +19,6 @@ import {
   type Job,
   jobBytes,
   jobWords,
-  open,
   patchJob,
   storageOf,
   type Words,
@@ -40,6 +39,7 @@ import type { WasmPages } from "./pages.ts";
 import {
   biasOf,
   clampOffset,
+  commonFields,
   commonFloats,
   headAt,
   type PlacedTerms,
@@ -194,22 +194,12 @@ function commonJob(
   { splats }: Machine,
   plan: HostPlan,
   target: HostTarget,
-  { tiles, members }: Cut,
+  cut: Cut,
 ): IntegerFields {
-  const { dim, valueDim, group, band, paged } = plan;
   return {
-    ...(paged && (paged.store as WasmPages).fields),
-    qStorage: storageOf[plan.q.dtype],
+    ...(plan.paged && (plan.paged.store as WasmPages).fields),
+    ...commonFields(splats, plan, cut),
     outStorage: storageOf[target.out.dtype],
-    lsePosition: 4,
-    group: group / members,
-    dim,
-    valueDim,
-    tileRows: tiles.rows,
-    tileKeys: tiles.keys,
-    splats,
-    bandLeft: Math.min(band.left, open),
-    bandRight: Math.min(band.right, open),
   };
 }
 

@@ -10,10 +10,38 @@ import type { HostPlan } from "../plan.ts";
 import { copyRowsIn } from "../rows.ts";
 import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
-import { type FloatFields, patchFloats, patchJob } from "./job_record.ts";
-import { keysPerPart, type Piece, type Run } from "./jobs.ts";
+import {
+  type FloatFields,
+  type IntegerFields,
+  open,
+  patchFloats,
+  patchJob,
+  storageOf,
+} from "./job_record.ts";
+import { keysPerPart, type Piece, type Run, type Tiles } from "./jobs.ts";
 import { elementsOver, type Resident } from "./staging.ts";
 import { type BiasPlace, type MaskPlace, stageBias, type Terms } from "./terms.ts";
+
+/** What all jobs of a call have in common but where results go. */
+export function commonFields(
+  splats: number,
+  plan: HostPlan,
+  { tiles, members }: { readonly tiles: Tiles; readonly members: number },
+): IntegerFields {
+  const { q, dim, valueDim, group, band } = plan;
+  return {
+    qStorage: storageOf[q.dtype],
+    lsePosition: 4,
+    group: group / members,
+    dim,
+    valueDim,
+    tileRows: tiles.rows,
+    tileKeys: tiles.keys,
+    splats,
+    bandLeft: Math.min(band.left, open),
+    bandRight: Math.min(band.right, open),
+  };
+}
 
 /** What is no whole number: a capped score has its factor where it is capped. */
 export function commonFloats(

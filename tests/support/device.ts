@@ -5,7 +5,7 @@
  */
 
 import { test } from "node:test";
-import { capabilities } from "@flashtile/attention";
+import { capabilities, createEngine, type Engine } from "@flashtile/attention";
 import { type Gpu, requestGpu, watch } from "../../src/webgpu/device.ts";
 import { findGpu, gpuRequired } from "./gpu.ts";
 import { once } from "./once.ts";
@@ -16,6 +16,19 @@ export const sharedDevice = once(async () => (await requestGpu(await findGpu()))
 /** The same, watched. */
 export async function sharedGpu(): Promise<Gpu> {
   return watch(await sharedDevice());
+}
+
+/** An engine on the shared device. */
+export async function withGpu(
+  use: (engine: Engine<GPUBuffer>, device: GPUDevice) => Promise<void>,
+): Promise<void> {
+  const device = await sharedDevice();
+  const engine = await createEngine({ backend: "webgpu", device });
+  try {
+    await use(engine, device);
+  } finally {
+    await engine.close();
+  }
 }
 
 /** Why WebGPU is not tested in this run; `undefined` where it is. */

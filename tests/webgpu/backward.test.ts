@@ -2,7 +2,6 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import {
   blockMask,
-  createEngine,
   type DType,
   type Engine,
   type HostTensor,
@@ -27,7 +26,7 @@ import { pipelineOf } from "../../src/webgpu/pipelines.ts";
 import { type Bounds, Session } from "../../src/webgpu/session.ts";
 import type { Access } from "../../src/webgpu/variants.ts";
 import { assertSameBits } from "../support/bits.ts";
-import { gpuTest, sharedDevice, sharedGpu } from "../support/device.ts";
+import { gpuTest, sharedGpu, withGpu } from "../support/device.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { findGpu } from "../support/gpu.ts";
 import {
@@ -260,17 +259,6 @@ gpuTest("attentionBackward() says what a GPU cannot bind, and nothing is left be
   gradientExpectation(small)((await run(small, { session })).gradients);
   session.close();
 });
-
-/** An engine on the shared device. */
-async function withGpu(use: (engine: Engine<GPUBuffer>, device: GPUDevice) => Promise<void>) {
-  const device = await sharedDevice();
-  const engine = await createEngine({ backend: "webgpu", device });
-  try {
-    await use(engine, device);
-  } finally {
-    await engine.close();
-  }
-}
 
 type GpuTensor = Tensor<GPUBuffer>;
 

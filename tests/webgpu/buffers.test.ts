@@ -8,24 +8,13 @@ import {
   tensor,
 } from "@flashtile/attention";
 import { usages } from "../../src/webgpu/buffers.ts";
-import { gpuTest, sharedDevice } from "../support/device.ts";
+import { gpuTest, withGpu } from "../support/device.ts";
 import { assertRefused } from "../support/errors.ts";
 import { type Inputs, inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
 import { numbersIn, stored } from "../support/storage.ts";
 import { assertSameBits } from "../support/bits.ts";
 
 type GpuTensor = Tensor<GPUBuffer>;
-
-/** An engine on the shared device. */
-async function withGpu(use: (engine: Engine<GPUBuffer>, device: GPUDevice) => Promise<void>) {
-  const device = await sharedDevice();
-  const engine = await createEngine({ backend: "webgpu", device });
-  try {
-    await use(engine, device);
-  } finally {
-    await engine.close();
-  }
-}
 
 /** Copies a tensor into a buffer of the test's own, at any element. */
 function upload(device: GPUDevice, one: Tensor<Float32Array | Uint16Array>, at = 0): GpuTensor {

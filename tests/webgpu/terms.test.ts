@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { blockMask, createEngine, type Engine, type Tensor } from "@flashtile/attention";
+import { blockMask, type Tensor } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
 import { planAttention } from "../../src/plan.ts";
 import { viewOf } from "../../src/tensor.ts";
@@ -8,7 +8,7 @@ import { forward } from "../../src/webgpu/forward.ts";
 import { type Bounds, Session } from "../../src/webgpu/session.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertWithinBudget, measure } from "../support/budget.ts";
-import { gpuTest, sharedDevice, sharedGpu } from "../support/device.ts";
+import { gpuTest, sharedGpu, withGpu } from "../support/device.ts";
 import { assertRefused } from "../support/errors.ts";
 import { naiveAttention, type Results } from "../support/naive.ts";
 import {
@@ -222,17 +222,6 @@ gpuTest(
     }
   },
 );
-
-/** An engine on the shared device. */
-async function withGpu(use: (engine: Engine<GPUBuffer>, device: GPUDevice) => Promise<void>) {
-  const device = await sharedDevice();
-  const engine = await createEngine({ backend: "webgpu", device });
-  try {
-    await use(engine, device);
-  } finally {
-    await engine.close();
-  }
-}
 
 /** Copies an array into a buffer, `at` bytes from its beginning. */
 function upload(device: GPUDevice, data: ArrayBufferView, at = 0): GPUBuffer {
