@@ -357,7 +357,8 @@ gpuTest(
       const first = await gradientsOf(host, call);
       const bytes = engine.memoryBytes;
       for (let at = 1; at < 100; at++) await gradientsOf(host, call);
-      assertEquals(engine.memoryBytes, bytes);
+      // Whether a buffer is back before the next is taken is a matter of time; one a call would be 100 KiB.
+      assert(engine.memoryBytes <= bytes + 32 * 1024, `${engine.memoryBytes} after ${bytes} bytes`);
       const { q, k, v } = inputsOf(call.problem), signal = AbortSignal.abort(new Error("enough"));
       const { out, lse } = await host.attention(q, k, v, { lse: true });
       await assertRefused(
