@@ -23,7 +23,7 @@ const suites = ["contract", "webgpu", "properties"];
 const briefSuites = suites.slice(0, 2);
 
 /** Seconds that a stack may take: shaders are compiled for the processor, slowly. */
-const patience = 900;
+const patience = 1500;
 
 /** Fails where something of a Debian package is not there, with what to do. */
 function expectFile(path: string | undefined, what: string, debianPackage: string): string {

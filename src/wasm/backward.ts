@@ -13,7 +13,7 @@ import { contiguousStrides, type View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import type { Machine } from "./forward.ts";
 import {
-  chunkKeys,
+  chunksOf,
   countChunks,
   countPanels,
   cutGradients,
@@ -255,7 +255,10 @@ function stageStretch(call: Call, stretch: Stretch, places: Places, records: num
   };
   stageSums(call, staged);
   clearSums(call, staged);
-  for (let chunk = 0; chunk < countChunks(stretch); chunk++) writeChunk(call, staged, chunk);
+  const chunks = chunksOf(stretch);
+  for (let chunk = 0; chunk + 1 < chunks.length; chunk++) {
+    writeChunk(call, staged, chunk, chunks[chunk], chunks[chunk + 1]);
+  }
 }
 
 /** Brings a window of a head's keys or values into linear memory where its first stretch needs them. */
@@ -351,7 +354,13 @@ function clearSums({ arena, target, plan }: Call, { stretch, places }: Staged): 
 }
 
 /** Writes the jobs of a chunk: one, or one after the other for each query head. */
-function writeChunk(call: Call, staged: Staged, chunk: number): void {
+function writeChunk(
+  call: Call,
+  staged: Staged,
+  chunk: number,
+  from: number,
+  to: number,
+): void {
   const { cut } = call, { places, records } = staged;
   const after = places.more + chunk * (cut.members - 1) * jobBytes;
   const recordOf = (member: number) =>
@@ -360,7 +369,7 @@ function writeChunk(call: Call, staged: Staged, chunk: number): void {
     const next = member + 1 < cut.members ? recordOf(member + 1) : 0;
     const gradient = places.gradients + (chunk * cut.members + member) * gradientWords * 4;
     writeRecord(call, staged, member, recordOf(member), gradient);
-    writeGradient(call, staged, member, chunk, gradient, next);
+    writeGradient(call, staged, { member, chunk, from, to, next }, gradient);
   }
 }
 
@@ -392,17 +401,23 @@ function writeRecord(
   writeTerms(plan, common, memory, 0, stretch, terms, { member, from, part: 0 });
 }
 
+/** A job: a member's rows against a chunk of keys, and the record of the job that follows it. */
+interface GradientPiece {
+  readonly member: number;
+  readonly chunk: number;
+  readonly from: number;
+  readonly to: number;
+  readonly next: number;
+}
+
 /** Writes what a job has for gradients alone. */
 function writeGradient(
   call: Call,
   { stretch, places, dOut, k, v }: Staged,
-  member: number,
-  chunk: number,
+  { member, chunk, from, to, next }: GradientPiece,
   at: number,
-  next: number,
 ): void {
-  const { arena, plan, cut } = call, { firstKey, endKey } = stretch;
-  const skipped = chunk * chunkKeys, from = firstKey + skipped;
+  const { arena, plan, cut } = call, skipped = from - stretch.firstKey;
   const panels = countPanels(plan, cut, stretch) * gradientBytes(plan.dim);
   const words = new Int32Array(arena.memory.buffer, at, gradientWords);
   writeGradientJob(words, 0, {
@@ -421,7 +436,7 @@ function writeGradient(
     vElement: v.element,
     vStorage: storageOf[plan.v.dtype],
     from,
-    to: Math.min(from + chunkKeys, endKey),
+    to,
     dq: places.panels + (chunk * cut.members + member) * panels,
     dk: places.dk + skipped / 8 * gradientBytes(plan.dim),
     dv: places.dv + skipped / 8 * gradientBytes(plan.valueDim),

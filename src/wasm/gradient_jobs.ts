@@ -41,6 +41,9 @@ export interface GradientCut {
 /** Keys of a chunk: dQ costs a sum for each. */
 export const chunkKeys = 256;
 
+/** Keys of the pieces that the last chunk of a window is in. */
+const lastChunkKeys = 64;
+
 /** Bytes of keys and values of a window; their gradients take as many. */
 const windowBytes = 1024 * 1024;
 
@@ -104,9 +107,21 @@ export function cutGradients(plan: AttentionPlan, available: number): GradientCu
   };
 }
 
+/** Where each chunk of a stretch's window begins, and where the last ends. */
+export function chunksOf({ firstKey, endKey }: Stretch): readonly number[] {
+  const ends: number[] = [];
+  for (let from = firstKey; from < endKey; from += chunkKeys) {
+    // The last of several in pieces, so that all threads finish at nearly the same time.
+    const step = from > firstKey && from + chunkKeys >= endKey ? lastChunkKeys : chunkKeys;
+    const end = Math.min(from + chunkKeys, endKey);
+    for (let at = from; at < end; at += step) ends.push(at);
+  }
+  return [...ends, endKey];
+}
+
 /** Chunks of a stretch's window. */
-export function countChunks({ firstKey, endKey }: Stretch): number {
-  return Math.ceil((endKey - firstKey) / chunkKeys);
+export function countChunks(stretch: Stretch): number {
+  return chunksOf(stretch).length - 1;
 }
 
 /**

@@ -6,6 +6,7 @@ import { type HostPlan, planAttention } from "../../src/plan.ts";
 import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
 import {
   chunkKeys,
+  chunksOf,
   countChunks,
   countPanels,
   cutGradients,
@@ -61,6 +62,20 @@ test("stretchesOf() cuts keys alike for any number of threads", () => {
   };
   assertEquals(windows(1), windows(7));
   assert(windows(1).length > 1);
+});
+
+test("chunksOf() cuts a window alike whatever its rows are, its end finest", () => {
+  const chunks = (firstKey: number, endKey: number) =>
+    chunksOf({
+      ...{ segment: 0, keyHead: 0, from: 3, to: 9 },
+      firstKey,
+      endKey,
+      opens: true,
+      closes: true,
+    });
+  assertEquals(chunks(0, 0), [0]);
+  assertEquals(chunks(0, 200), [0, 200]);
+  assertEquals(chunks(512, 1200), [512, 768, 1024, 1088, 1152, 1200]);
 });
 
 test("stretchesOf() puts heads together as far as their bytes allow, for several threads", () => {
