@@ -46,7 +46,7 @@ const whole = -1, skipped = -2;
  * console.log(mask.keeps(0, 0, 2, 0), [...mask.rowRuns(0, 0, 2)]); // false [[1, 3]]
  * ```
  */
-export class BlockMask implements Grid {
+export class BlockMask {
   /** Queries, Nq. */
   readonly queries: number;
   /** Keys, Nk. */

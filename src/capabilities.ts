@@ -12,7 +12,9 @@ import { hardwareThreads, threadsUnavailable } from "./wasm/threads/spawn.ts";
 
 /** Whether something can be used here, and why or why not, in words. */
 export interface Availability {
+  /** Whether it can. */
   readonly available: boolean;
+  /** Why, or why not. */
   readonly reason: string;
 }
 

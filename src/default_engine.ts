@@ -64,6 +64,7 @@ export function attention<Data extends TensorData>(
   v: AnyTensor,
   options: AttentionOptions & { readonly lse: true },
 ): Promise<AttentionResultWithLse<Data>>;
+/** The same without `lse`. */
 export function attention<Data extends TensorData>(
   q: Tensor<Data>,
   k: AnyTensor,
@@ -76,6 +77,7 @@ export function attention<Data extends TensorData>(
   cache: KvCache,
   options: CacheAttentionOptions & { readonly lse: true },
 ): Promise<AttentionResultWithLse<Data>>;
+/** The same without `lse`. */
 export function attention<Data extends TensorData>(
   q: Tensor<Data>,
   cache: KvCache,

@@ -83,6 +83,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     v: AnyTensor,
     options: AttentionOptions & { readonly lse: true },
   ): Promise<AttentionResultWithLse<Data>>;
+  /** The same without `lse`. */
   attention<Data extends TensorData>(
     q: Tensor<Data>,
     k: AnyTensor,
@@ -95,6 +96,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     cache: KvCache,
     options: CacheAttentionOptions & { readonly lse: true },
   ): Promise<AttentionResultWithLse<Data>>;
+  /** The same without `lse`. */
   attention<Data extends TensorData>(
     q: Tensor<Data>,
     cache: KvCache,
@@ -107,6 +109,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     v: AnyTensor,
     options: AttentionOptions & { readonly lse: true },
   ): AttentionResultWithLse<Data>;
+  /** The same without `lse`. */
   attentionSync<Data extends TensorData>(
     q: Tensor<Data>,
     k: AnyTensor,
@@ -162,6 +165,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     shape: readonly number[],
     dtype?: "f32",
   ): EngineTensor<Memory extends GPUBuffer ? GPUBuffer : Float32Array>;
+  /** The same in another storage. */
   tensor(shape: readonly number[], dtype: DType): EngineTensor<Memory>;
   /** As the function `mergeAttention()`. */
   mergeAttention<Data extends TensorData>(
@@ -197,6 +201,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     suffix: CascadePart,
     options: CascadeOptions & { readonly lse: true },
   ): Promise<AttentionResultWithLse<Data>>;
+  /** The same without `lse`. */
   cascadeAttention<Data extends TensorData>(
     q: Tensor<Data>,
     prefix: CascadePart,
@@ -306,6 +311,7 @@ function checkMemory(bytes: number): void {
 export async function createEngine(
   options: EngineOptions & { readonly backend: "webgpu" },
 ): Promise<Engine<GPUBuffer>>;
+/** The same where nobody has decided on a GPU: tensors of its own are arrays. */
 export async function createEngine(options?: EngineOptions): Promise<Engine>;
 export async function createEngine(
   options: EngineOptions = {},

@@ -10,10 +10,12 @@
  * another one, or for `"auto"`.
  */
 export class BackendUnavailableError extends Error {
+  /** Tells it from other errors, also from another realm. */
   override readonly name = "BackendUnavailableError";
   /** The backend that was asked for, as `createEngine` takes it. */
   readonly backend: string;
 
+  /** Says which backend, and why it cannot. */
   constructor(backend: string, reason: string, options?: ErrorOptions) {
     super(`Cannot use the ${backend} backend: ${reason}`, options);
     this.backend = backend;
@@ -25,8 +27,10 @@ export class BackendUnavailableError extends Error {
  * the next call asks for a new device.
  */
 export class DeviceLostError extends Error {
+  /** Tells it from other errors, also from another realm. */
   override readonly name = "DeviceLostError";
 
+  /** Says why the device went. */
   constructor(reason: string, options?: ErrorOptions) {
     super(`Lost the GPU device: ${reason}`, options);
   }

@@ -57,6 +57,7 @@ export interface RopeOptions {
   readonly style?: "half" | "interleaved";
   /** How many elements of a row are rotated, from the first on; default D. */
   readonly dims?: number;
+  /** How angles are changed for contexts longer than those trained on; default none. */
   readonly scaling?: RopeScaling;
   /** Order of the axes; default `"bhnd"`. */
   readonly layout?: Layout;

@@ -80,6 +80,7 @@ export type CacheAttentionOptions = Omit<
  * appended. Sequences may share pages; a shared page is copied before one of them writes to it.
  */
 export class KvCache implements Disposable {
+  /** What it was made with, defaults filled in. */
   readonly options: Readonly<Required<Omit<KvCacheOptions, "capacity" | "pages">>>;
   readonly #backend: Backend;
   readonly #store: PageStore;
@@ -164,6 +165,7 @@ export class KvCache implements Disposable {
     this.#store.free();
   }
 
+  /** As `free()`, unless that was called. */
   [Symbol.dispose](): void {
     if (!this.#freed) this.free();
   }
@@ -243,6 +245,7 @@ export class KvCache implements Disposable {
     q: Tensor<Data>,
     options: CacheAttentionOptions & { readonly lse: true },
   ): Promise<AttentionResultWithLse<Data>>;
+  /** The same without `lse`. */
   attend<Data extends TensorData>(
     q: Tensor<Data>,
     options?: CacheAttentionOptions,
@@ -265,6 +268,7 @@ export class KvCache implements Disposable {
     q: Tensor<Data>,
     options: CacheAttentionOptions & { readonly lse: true },
   ): AttentionResultWithLse<Data>;
+  /** The same without `lse`. */
   attendSync<Data extends TensorData>(
     q: Tensor<Data>,
     options?: CacheAttentionOptions,

@@ -24,9 +24,11 @@ export interface ReferenceBackwardOptions extends AttentionOptions {
 
 /** The oracle's gradients, each in the shape and layout of what it is by, contiguous. */
 export interface ReferenceGradients {
+  /** By `q`. */
   readonly dq: ReferenceArray;
-  /** Query heads of a group are summed. */
+  /** By `k`: query heads of a group are summed. */
   readonly dk: ReferenceArray;
+  /** By `v`, likewise. */
   readonly dv: ReferenceArray;
   /** In the shape of `bias`, summed over the axes of extent 1; where one is given. */
   readonly dBias?: ReferenceArray;

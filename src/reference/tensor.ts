@@ -22,7 +22,9 @@ export interface ReferenceTensor {
 
 /** A tensor of the oracle's result, contiguous. */
 export interface ReferenceArray {
+  /** The elements, last axis fastest. */
   readonly data: Float64Array;
+  /** Extent of each axis. */
   readonly shape: readonly number[];
 }
 
