@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { Engine } from "@flashtile/attention";
+import { type Engine, tensor } from "@flashtile/attention";
 import { assertSameBits } from "../support/bits.ts";
 import { errorOf } from "../support/errors.ts";
 import {
@@ -293,3 +293,19 @@ contract("attention() writes in place where its own need makes memory grow", asy
   assert(engine.memoryBytes > bytes);
   assertSameBits(memory.data, (await run(engine, inputs)).out.data);
 }, { needs: "hostTensors" });
+
+contract(
+  "attentionBackward() takes at most 8 MiB a thread, and no more for more queries and keys",
+  async (engine, { threads }) => {
+    const memoryOf = async (n: number) => {
+      const rows = (width: number) => tensor(new Float32Array(n * width), [n, width]);
+      const x = rows(64), lse = tensor(new Float32Array(n), [n]);
+      await engine.attentionBackward(x, x, x, x, { causal: true, out: x, lse });
+      return engine.memoryBytes;
+    };
+    const bytes = await memoryOf(4100);
+    assert(bytes <= 8 * MiB * threads, `${bytes} bytes`);
+    assertEquals(await memoryOf(8200), bytes);
+  },
+  { needs: ["backward", "linearMemory"] },
+);
