@@ -22,9 +22,6 @@ import {
 import { accumulateColumns, dotPanels } from "./products";
 import { F32, loadStored } from "./storage";
 
-// What rows are multiplied by on their way out, by the calling thread.
-const FACTORS: usize = memory.data(32, 16);
-
 const ONES: usize = memory.data<f32>([1, 1, 1, 1, 1, 1, 1, 1], 16);
 
 // Where everything is in tile memory of the job under way.
@@ -440,11 +437,12 @@ export function differentiate(record: usize, scratch: usize): void {
   for (; record != 0; record = job.gradient_next(job.gradient(record))) differentiateJob(record, scratch);
 }
 
-// dQ of all rows of a job, summed over `chunks` of keys, `stride` bytes apart, and times `factor`.
-export function finishQueries(record: usize, chunks: usize, stride: usize, factor: f32): void {
+// dQ of all rows of a job, summed over `chunks` of keys, `stride` bytes apart, and times `factor`. `scratch` is
+// the caller's: static memory is written anew whenever a thread begins.
+export function finishQueries(record: usize, chunks: usize, stride: usize, factor: f32, scratch: usize): void {
   const gradient = job.gradient(record), rows = rowsOf(record), bytes = gradientBytes(job.dim(record));
-  v128.store(FACTORS, f32x4.splat(factor));
-  v128.store(FACTORS, f32x4.splat(factor), 16);
+  v128.store(scratch, f32x4.splat(factor));
+  v128.store(scratch, f32x4.splat(factor), 16);
   let panel = job.gradient_dq(gradient);
   for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
     end = tileEnd(record, first, rows);
@@ -454,20 +452,20 @@ export function finishQueries(record: usize, chunks: usize, stride: usize, facto
           v128.store(panel + at, f32x4.add(v128.load(panel + at), v128.load(other + at)));
         }
       }
-      unpackPanel(record, panel, FACTORS, job.dim(record), row, end);
+      unpackPanel(record, panel, scratch, job.dim(record), row, end);
     }
   }
 }
 
 // dK or dV of `count` keys, times `factor`, as rows of a storage that lie one after the other.
 export function finishKeys(
-  storage: i32, source: usize, width: usize, factor: f32, target: usize, count: usize,
+  storage: i32, source: usize, width: usize, factor: f32, target: usize, count: usize, scratch: usize,
 ): void {
   const element: usize = storage == F32 ? 4 : 2, row = width * element;
-  v128.store(FACTORS, f32x4.splat(factor));
+  v128.store(scratch, f32x4.splat(factor));
   for (let key: usize = 0; key < count; key += 4) {
     const eight = source + (key >> 3) * gradientBytes(width) + ((key & 4) << 2), at = target + key * row;
-    unpackRows(storage, eight, 32, FACTORS, width, at, at + row, at + 2 * row, at + 3 * row, element, count - key);
+    unpackRows(storage, eight, 32, scratch, width, at, at + row, at + 2 * row, at + 3 * row, element, count - key);
   }
 }
 

@@ -477,13 +477,14 @@ function collectStretch(call: Call, stretch: Stretch, places: Places, records: n
 
 /** Sums dQ over chunks, and over windows. */
 function collectQueries(call: Call, stretch: Stretch, places: Places, records: number): void {
-  const { machine, arena, plan, cut, target } = call, { segment, keyHead, from, to } = stretch;
+  const { machine, arena, plan, cut, target, common } = call;
+  const { segment, keyHead, from, to } = stretch, chunks = countChunks(stretch);
   const { batch, firstQuery, keys } = plan.segments[segment], width = plan.dim;
   const panels = countPanels(plan, cut, stretch) * gradientBytes(width);
   for (let member = 0; member < cut.members; member++) {
     const record = member === 0 ? records : places.more + (member - 1) * jobBytes;
     const stride = panels * cut.members;
-    machine.kernels.finishQueries(record, countChunks(stretch), stride, plan.scale);
+    machine.kernels.finishQueries(record, chunks, stride, plan.scale, common.scratch);
   }
   const first = firstQuery + from, count = (to - from) * width;
   for (let g = 0; g < plan.group; g++) {
@@ -528,7 +529,8 @@ function collectKeys(
   for (let from = firstKey; from < endKey; from += passingRows) {
     const to = Math.min(endKey, from + passingRows);
     const source = panels + (from - firstKey) / 8 * gradientBytes(width);
-    machine.kernels.finishKeys(storage, source, width, factor, common.passing, to - from);
+    const { passing, scratch } = common;
+    machine.kernels.finishKeys(storage, source, width, factor, passing, to - from, scratch);
     const rows = elementsOver(arena, common.passing, (to - from) * width, target.dtype);
     copyRowsOut(rows, target, batch, keyHead, base + from, base + to);
   }

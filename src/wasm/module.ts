@@ -24,7 +24,13 @@ export interface Kernels {
   gradientScratchBytes(record: number): number;
   run(record: number, scratch: number): void;
   merge(record: number, parts: number): void;
-  finishQueries(record: number, chunks: number, stride: number, factor: number): void;
+  finishQueries(
+    record: number,
+    chunks: number,
+    stride: number,
+    factor: number,
+    scratch: number,
+  ): void;
   finishKeys(
     storage: number,
     source: number,
@@ -32,6 +38,7 @@ export interface Kernels {
     factor: number,
     target: number,
     count: number,
+    scratch: number,
   ): void;
   rowProducts(
     aStorage: number,

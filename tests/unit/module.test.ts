@@ -1,6 +1,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { BackendUnavailableError } from "@flashtile/attention";
+import { BackendUnavailableError, createEngine, type Tensor, tensor } from "@flashtile/attention";
+import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
 import {
   chooseBinary,
   chooseSplats,
@@ -199,4 +200,29 @@ test("chooseSplats() takes the micro-kernels of Deno", async () => {
   if (!("Deno" in globalThis)) return assert([0, 4].includes(chooseSplats()));
   assertEquals(chooseSplats(), relaxedFuses() ? 1 : 0);
   await withStub(WebAssembly, "validate", onlySimd, () => assertEquals(chooseSplats(), 0));
+});
+
+test("no kernel writes static memory: a thread that begins makes it anew, whoever works there", async () => {
+  const module = await compileBinary("simd");
+  const memory = new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages });
+  const bytes = instantiate(module, memory).heapBase();
+  await using engine = await createEngine({ backend: "wasm", module });
+  const statics = () => new Uint8Array(engine.tensor([1]).data.buffer, 0, bytes).slice();
+  const before = statics();
+
+  const half = { data: new Uint16Array(300 * 20).fill(0x3800), shape: [300, 20], dtype: "f16" };
+  const x = half as Tensor<Uint16Array>, bias = tensor(new Float32Array(300), [300]);
+  const options = { causal: true, softcap: 3, bias, alibi: tensor(Float32Array.of(0.1), [1]) };
+  const { backward, ...part } = await engine.attentionWithGradient(x, x, x, options);
+  await backward(x);
+  await engine.mergeAttention([part, part]);
+  await engine.rope(x, null, { positions: 3 });
+  for (const dtype of ["f32", "f16", "bf16", "int8", "int4"] as const) {
+    using cache = engine.kvCache({ kvHeads: 1, headDim: 20, dtype });
+    cache.append(x, x);
+    for (const rows of [1, 3, 20]) {
+      await cache.attend(tensor(new Float32Array(rows * 20).fill(0.1), [rows, 20]));
+    }
+  }
+  assertEquals(statics(), before);
 });
