@@ -85,6 +85,9 @@ export async function compile(
     // "s": what is inlined into several places doubles the size and gains nothing.
     ...["-O3s", "--converge", "--noAssert", "--uncheckedBehavior", "always"],
     ...["--runtime", "stub"],
+    // Instructions that fill and copy trap where a thread has missed that the memory grew, which V8 11
+    // (Node 20) lets happen to one that begins at that moment; loads and stores do not.
+    ...["--disable", "bulk-memory"],
     ...flags,
   ], {
     readFile: (name: string) => readSource(name, generated),

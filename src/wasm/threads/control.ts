@@ -26,6 +26,8 @@ export const cells = {
   scratchStride: 8,
   /** Workers that have begun. */
   started: 9,
+  /** Pages that the memory has. */
+  pages: 10,
 } as const;
 
 /** The first of the cells, one per thread, that are 1 while it has a job. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { pageBytes } from "../arena.ts";
 import { jobBytes } from "../job_record.ts";
 import type { Kernels } from "../module.ts";
 import { type Batch, Solo, type Team } from "../team.ts";
@@ -157,6 +158,8 @@ export class WorkerTeam implements Team {
     Atomics.store(this.#control, cells.records, records);
     Atomics.store(this.#control, cells.scratch, scratch);
     Atomics.store(this.#control, cells.scratchStride, scratchStride);
+    const { buffer } = this.#parts.memory;
+    Atomics.store(this.#control, cells.pages, buffer.byteLength / pageBytes);
     Atomics.store(this.#control, cells.failed, 0);
     Atomics.store(this.#control, cells.limit, first + count | 0);
     Atomics.notify(this.#control, cells.limit);

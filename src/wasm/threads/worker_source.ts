@@ -4,6 +4,7 @@
  * @module
  */
 
+import { pageBytes } from "../arena.ts";
 import { jobBytes } from "../job_record.ts";
 import { cells, firstHolding } from "./control.ts";
 
@@ -35,7 +36,9 @@ function work({ module, memory, control, index }) {
       const record = Atomics.load(control, ${cells.records}) + at * ${jobBytes};
       const scratch = Atomics.load(control, ${cells.scratch}) +
         index * Atomics.load(control, ${cells.scratchStride});
-      memory.buffer; // Lets this thread see that the memory has grown.
+      // Lets this thread see that the memory has grown. V8 11 (Node 20) tells nothing to one that begins
+      // at that moment: it then looks by itself. Filling and copying would trap beyond what it knows of.
+      if (memory.buffer.byteLength < Atomics.load(control, ${cells.pages}) * ${pageBytes}) memory.grow(0);
       try {
         run(record, scratch);
       } catch {
