@@ -73,13 +73,19 @@ export function gradientCall(problem: Problem, meaning: Meaning = {}, seed = 1):
   return { problem, meaning, cotangents: randomCotangents(problem, seed) };
 }
 
-/** What an engine gives, from its own forward pass. */
+/** What an engine gives, from its own forward pass or from that of another. */
 export async function gradientsOf(
   engine: Engine,
   { problem, meaning, cotangents }: GradientCall,
+  forward?: { readonly out: Float32Array; readonly lse: Float32Array },
 ): Promise<Gradients<Float32Array>> {
   const { q, k, v } = inputsOf(problem), { dOut, dLse } = cotangentTensors(problem, cotangents);
-  const { out, lse } = await engine.attention(q, k, v, { ...meaning, lse: true });
+  const { out, lse } = forward === undefined
+    ? await engine.attention(q, k, v, { ...meaning, lse: true })
+    : {
+      out: { data: forward.out, shape: dOut.shape },
+      lse: { data: forward.lse, shape: dOut.shape.slice(0, 3) },
+    };
   const options = { ...meaning, out, lse, dLse };
   const gradients: Gradients<Tensor> = await engine.attentionBackward(dOut, q, k, v, options);
   return eachGradient(gradients, ({ data }) => data);
