@@ -17,9 +17,9 @@ import { bunTests, denoTests, nodeTests, root, type TestRun } from "./test_runs.
 const names = String.raw`\(webgpu[^)]*\)$`;
 
 /** Folders of `tests/` that have such tests. */
-const suites = ["contract", "webgpu", "properties"];
+const suites = ["contract", "webgpu", "gradients", "properties"];
 
-/** The same without properties, which one stack is enough for: they take minutes in software. */
+/** The same without those that one stack is enough for: they take minutes in software. */
 const briefSuites = suites.slice(0, 2);
 
 /** Seconds that a stack may take: shaders are compiled for the processor, slowly. */

@@ -25,24 +25,9 @@ import {
   slice,
 } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
-import { vectorCases } from "../support/vectors.ts";
-import { contract } from "./backends.ts";
+import { contract } from "../contract/backends.ts";
 
 const needs = "backward";
-
-for (const { name, read } of vectorCases) {
-  const prepare = once(() => {
-    const { problem, options, dOut, out, lse } = read();
-    const call = { problem, meaning: options, cotangents: { dOut } };
-    return { call, forward: { out, lse }, check: gradientExpectation(call) };
-  });
-  contract(`attentionBackward() agrees with PyTorch on ${name}`, async (engine) => {
-    // The file's gradients are rounded to f32; the oracle's, which agree with them to that, are not.
-    // `out` and `lse` are the file's: of what they lack, few gradients as those of sinks are no measure.
-    const { call, forward, check } = prepare();
-    check(await gradientsOf(engine, call, forward));
-  }, { needs });
-}
 
 type SomeSizes = Parameters<typeof sizesOf>[0];
 

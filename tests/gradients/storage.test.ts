@@ -30,7 +30,7 @@ import {
 import { normals, seeded } from "../support/random.ts";
 import { residentOf } from "../support/resident.ts";
 import { numbersIn, rounded, storages, stored } from "../support/storage.ts";
-import { assertGivenBack, contract } from "./backends.ts";
+import { assertGivenBack, contract } from "../contract/backends.ts";
 
 const needs = "backward";
 

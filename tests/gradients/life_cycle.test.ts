@@ -13,7 +13,7 @@ import {
 } from "../support/gradients.ts";
 import { gpuRequired } from "../support/gpu.ts";
 import { inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
-import { assertGivenBack, contract } from "./backends.ts";
+import { assertGivenBack, contract } from "../contract/backends.ts";
 
 const needs = "backward";
 

@@ -12,7 +12,7 @@ import {
 import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
 import { stored } from "../support/storage.ts";
-import { contract } from "./backends.ts";
+import { contract } from "../contract/backends.ts";
 
 const needs = ["attentionSync", "backward"] as const;
 
