@@ -12,7 +12,7 @@
 import { weights_f32_2x8 } from "./exp.gen";
 import { fma } from "./fma";
 import * as job from "./job.gen";
-import { firstHalves, high, low, PANEL, packKeys, packValues, secondHalves, unpackRows } from "./layout";
+import { PANEL, packKeys, packValues, storeTurned, unpackRows } from "./layout";
 import * as mask from "./mask";
 import {
   ALPHA, biasScores, BIAS_ROWS, BOUNDS, capScores, clipBounds, L, largest, LOG2_E, M, outputBytes, packPanel, panelBytes,
@@ -20,7 +20,7 @@ import {
   visitsOf,
 } from "./panel";
 import { accumulateColumns, dotPanels } from "./products";
-import { F32, loadStored } from "./storage";
+import { F32 } from "./storage";
 
 const ONES: usize = memory.data<f32>([1, 1, 1, 1, 1, 1, 1, 1], 16);
 
@@ -112,11 +112,7 @@ function turnPanel(panel: usize, width: usize, target: usize, columns: usize): v
       const from = panel + (at << 5) + half, to = target + (half << 2);
       const a = v128.load(from), b = at + 1 < width ? v128.load(from, 32) : zero;
       const c = at + 2 < width ? v128.load(from, 64) : zero, d = at + 3 < width ? v128.load(from, 96) : zero;
-      const ab = low(a, b), cd = low(c, d), AB = high(a, b), CD = high(c, d);
-      v128.store(to, firstHalves(ab, cd));
-      v128.store(to, secondHalves(ab, cd), 16);
-      v128.store(to, firstHalves(AB, CD), 32);
-      v128.store(to, secondHalves(AB, CD), 48);
+      storeTurned(to, 16, a, b, c, d);
     }
     target += columns;
   }
@@ -241,11 +237,7 @@ function turn(source: usize, groups: usize, target: usize, stride: usize): void 
       const keys = (quarter & 1) << 7, rows = (quarter >> 1) << 4;
       const from = source + keys + rows, to = target + (rows << 3) + (keys >> 3);
       const a = v128.load(from), b = v128.load(from, 32), c = v128.load(from, 64), d = v128.load(from, 96);
-      const ab = low(a, b), cd = low(c, d), AB = high(a, b), CD = high(c, d);
-      v128.store(to, firstHalves(ab, cd));
-      v128.store(to, secondHalves(ab, cd), 32);
-      v128.store(to, firstHalves(AB, CD), 64);
-      v128.store(to, secondHalves(AB, CD), 96);
+      storeTurned(to, 32, a, b, c, d);
     }
     source += 256;
     target += stride;
@@ -466,37 +458,5 @@ export function finishKeys(
   for (let key: usize = 0; key < count; key += 4) {
     const eight = source + (key >> 3) * gradientBytes(width) + ((key & 4) << 2), at = target + key * row;
     unpackRows(storage, eight, 32, scratch, width, at, at + row, at + 2 * row, at + 3 * row, element, count - key);
-  }
-}
-
-// Four numbers of a row, from any storage.
-
-// @ts-ignore: decorator
-@inline
-function gatherFour(storage: i32, at: usize, element: usize): v128 {
-  if (storage == F32 && element == 4) return v128.load(at);
-  let x = f32x4.splat(loadStored(storage, at));
-  x = f32x4.replace_lane(x, 1, loadStored(storage, at + element));
-  x = f32x4.replace_lane(x, 2, loadStored(storage, at + 2 * element));
-  return f32x4.replace_lane(x, 3, loadStored(storage, at + 3 * element));
-}
-
-// target[count] = the sum of a * b over `width` numbers of each row; in the same order however they are stored.
-export function rowProducts(
-  aStorage: i32, a: usize, aRow: usize, aElement: usize, bStorage: i32, b: usize, bRow: usize, bElement: usize,
-  width: usize, count: usize, target: usize,
-): void {
-  const whole = width & ~3;
-  for (const end = target + (count << 2); target < end; target += 4, a += aRow, b += bRow) {
-    let sums = f32x4.splat(0);
-    for (let at: usize = 0; at < whole; at += 4) {
-      sums = fma(gatherFour(aStorage, a + at * aElement, aElement), gatherFour(bStorage, b + at * bElement, bElement), sums);
-    }
-    let sum = (f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1)) +
-      (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));
-    for (let at = whole; at < width; at++) {
-      sum += loadStored(aStorage, a + at * aElement) * loadStored(bStorage, b + at * bElement);
-    }
-    f32.store(target, sum);
   }
 }

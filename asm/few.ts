@@ -6,21 +6,9 @@
 // s[keys][8].
 
 import { fma } from "./fma";
-import { firstHalves, high, low, secondHalves } from "./layout";
+import { firstHalves, high, low, secondHalves, storeTurned } from "./layout";
 import { seenLow } from "./mask";
 import { bytesOf, evenOf, HALF_BIAS, magnitudeOf, maskOf, oddOf, readFour } from "./storage";
-
-// Scores of four keys and four queries, turned into columns.
-
-// @ts-ignore: decorator
-@inline
-function storeFourRows(s: usize, a: v128, b: v128, c: v128, d: v128): void {
-  const ab = low(a, b), cd = low(c, d), AB = high(a, b), CD = high(c, d);
-  v128.store(s, firstHalves(ab, cd));
-  v128.store(s, secondHalves(ab, cd), 32);
-  v128.store(s, firstHalves(AB, CD), 64);
-  v128.store(s, secondHalves(AB, CD), 96);
-}
 
 // The sum of `count` vectors of four, each times a factor: one stream of memory, and eight sums, since a
 // multiply-add waits four cycles for the one before it. Factors are loaded as they are needed, and with
@@ -117,7 +105,7 @@ export function dotFour<T>(k: usize, q: usize, s: usize, dim: usize, groups: usi
       c = fma(v128.load_splat<f32>(at, 8), x, c);
       d = fma(v128.load_splat<f32>(at, 12), x, d);
     }
-    storeFourRows(s, a, b, c, d);
+    storeTurned(s, 32, a, b, c, d);
   }
 }
 

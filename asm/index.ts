@@ -4,11 +4,11 @@ import { differentiate } from "./backward";
 import { forward } from "./forward";
 import * as job from "./job.gen";
 
-export { finishKeys, finishQueries, gradientScratchBytes, rowProducts } from "./backward";
+export { finishKeys, finishQueries, gradientScratchBytes } from "./backward";
 export { merge, scratchBytes } from "./forward";
 export { packKeys, packValues } from "./layout";
 export { copyToken, writeTokens } from "./pages";
-export { addRows, rotateRows, storeRow } from "./rows";
+export { addRows, rotateRows, rowProducts, storeRow } from "./rows";
 
 // A job: attention, or its gradients. `scratch` is tile memory of the thread that runs it.
 export function run(record: usize, scratch: usize): void {

@@ -1,6 +1,7 @@
-// Whole rows beside attention: weighted sums of them, and rotations.
+// Whole rows beside attention: weighted sums and products of them, and rotations.
 
-import { BF16, brain, F16, half, loadOne, storeOne } from "./storage";
+import { fma } from "./fma";
+import { BF16, brain, F16, F32, half, loadOne, loadStored, storeOne } from "./storage";
 
 function addRowsOf<T>(source: usize, rows: usize, width: usize, weights: usize, target: usize): void {
   for (const end = weights + (rows << 2); weights < end; weights += 4) {
@@ -59,4 +60,36 @@ export function rotateRows(
   if (storage == F16) rotateRowsOf<half>(row, rows, width, table, pairs, step, apart);
   else if (storage == BF16) rotateRowsOf<brain>(row, rows, width, table, pairs, step, apart);
   else rotateRowsOf<f32>(row, rows, width, table, pairs, step, apart);
+}
+
+// Four numbers of a row, from any storage.
+
+// @ts-ignore: decorator
+@inline
+function gatherFour(storage: i32, at: usize, element: usize): v128 {
+  if (storage == F32 && element == 4) return v128.load(at);
+  let x = f32x4.splat(loadStored(storage, at));
+  x = f32x4.replace_lane(x, 1, loadStored(storage, at + element));
+  x = f32x4.replace_lane(x, 2, loadStored(storage, at + 2 * element));
+  return f32x4.replace_lane(x, 3, loadStored(storage, at + 3 * element));
+}
+
+// target[count] = the sum of a * b over `width` numbers of each row; in the same order however they are stored.
+export function rowProducts(
+  aStorage: i32, a: usize, aRow: usize, aElement: usize, bStorage: i32, b: usize, bRow: usize, bElement: usize,
+  width: usize, count: usize, target: usize,
+): void {
+  const whole = width & ~3;
+  for (const end = target + (count << 2); target < end; target += 4, a += aRow, b += bRow) {
+    let sums = f32x4.splat(0);
+    for (let at: usize = 0; at < whole; at += 4) {
+      sums = fma(gatherFour(aStorage, a + at * aElement, aElement), gatherFour(bStorage, b + at * bElement, bElement), sums);
+    }
+    let sum = (f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1)) +
+      (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));
+    for (let at = whole; at < width; at++) {
+      sum += loadStored(aStorage, a + at * aElement) * loadStored(bStorage, b + at * bElement);
+    }
+    f32.store(target, sum);
+  }
 }

@@ -9,6 +9,7 @@ import { InputError } from "./error.ts";
 import { type ModelFiles, type ReadFile, readModelFiles } from "./files.ts";
 import { generate, type Generation } from "./generate.ts";
 import { Llama } from "./model.ts";
+import { type Output, runProgram } from "./program.ts";
 import { type Options, parseOptions, usage } from "./options.ts";
 import { Printer } from "./printer.ts";
 import { checkLogits, type LogitCheck, type Reference, TOLERANCE } from "./reference.ts";
@@ -16,15 +17,11 @@ import { formatReport } from "./report.ts";
 import { createSampler } from "./sample.ts";
 
 /** What the demo needs of the world outside. */
-export interface Io {
+export interface Io extends Output {
   /** Folder of the model when `--model` names none. */
   readonly modelFolder: string;
   /** Reads a whole file. */
   readonly readFile: ReadFile;
-  /** Writes to the standard output. */
-  readonly write: (text: string) => void | Promise<void>;
-  /** Writes to the standard error output. */
-  readonly writeError: (text: string) => void | Promise<void>;
 }
 
 /**
@@ -35,16 +32,8 @@ export interface Io {
  * @returns The exit code: 0, or 1 after an error that `io.writeError` was told in one line.
  */
 export async function run(args: readonly string[], io: Io): Promise<number> {
-  try {
-    const options = parseOptions(args);
-    if (options.help) await io.write(usage);
-    else await demonstrate(options, io);
-    return 0;
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    await io.writeError(`error: ${error.message}\n`);
-    return 1;
-  }
+  const act = (options: Options) => demonstrate(options, io);
+  return await runProgram(args, { parse: parseOptions, usage, act }, io);
 }
 
 async function demonstrate(options: Options, io: Io): Promise<void> {

@@ -9,13 +9,14 @@ import { createEngine, type Engine } from "@flashtile/attention";
 import { type LlamaConfig, parseConfig } from "../llama/config.ts";
 import { InputError } from "../llama/error.ts";
 import { formatSafetensors } from "../llama/safetensors_writer.ts";
+import { type Output, runProgram } from "../llama/program.ts";
 import { type Options, parseOptions, usage } from "./options.ts";
 import type { Progress } from "./progress.ts";
 import { formatReport } from "./report.ts";
 import { type Step, Training } from "./train.ts";
 
 /** What training needs of the world outside. */
-export interface Io {
+export interface Io extends Output {
   /** Folder of this example: what options do not name is in it. */
   readonly folder: string;
   /** Reads a whole file. */
@@ -26,10 +27,6 @@ export interface Io {
   readonly drawCurve: (steps: readonly Step[]) => Promise<string>;
   /** Shows how far it is. */
   readonly progress: Progress;
-  /** Writes to the standard output. */
-  readonly write: (text: string) => void | Promise<void>;
-  /** Writes to the standard error output. */
-  readonly writeError: (text: string) => void | Promise<void>;
 }
 
 /**
@@ -40,16 +37,8 @@ export interface Io {
  * @returns The exit code: 0, or 1 after an error that `io.writeError` was told in one line.
  */
 export async function run(args: readonly string[], io: Io): Promise<number> {
-  try {
-    const options = parseOptions(args);
-    if (options.help) await io.write(usage);
-    else await trainAndSave(options, io);
-    return 0;
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    await io.writeError(`error: ${error.message}\n`);
-    return 1;
-  }
+  const act = (options: Options) => trainAndSave(options, io);
+  return await runProgram(args, { parse: parseOptions, usage, act }, io);
 }
 
 async function trainAndSave(options: Options, io: Io): Promise<void> {

@@ -15,7 +15,6 @@ import type { Machine } from "./forward.ts";
 import {
   chunksOf,
   countChunks,
-  countPanels,
   cutGradients,
   type GradientCut,
   type Stretch,
@@ -87,15 +86,15 @@ interface Staged {
   readonly places: Places;
   readonly q: GroupRows;
   readonly dOut: GroupRows;
-  readonly k: KeyRows;
-  readonly v: KeyRows;
+  readonly k: HeadRows;
+  readonly v: HeadRows;
   readonly terms: PlacedTerms;
   /** Address of the first of its job records. */
   readonly records: number;
 }
 
-/** Where the rows of a head's keys or values are, counted from its segment's first. */
-interface KeyRows {
+/** Where rows of one head are; of keys and values, counted from their segment's first. */
+interface HeadRows {
   readonly at: number;
   readonly row: number;
   readonly element: number;
@@ -268,7 +267,7 @@ function placeKeys(
   view: View,
   resident: Resident | undefined,
   at: number,
-): KeyRows {
+): HeadRows {
   const { batch, firstKey: base } = plan.segments[segment];
   if (resident) {
     const [, , row, element] = resident.strides;
@@ -307,7 +306,7 @@ function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
 
 /** rowsum(dO * O) of some rows of a head. */
 function productsOfRows(
-  { machine, arena, plan, dOut: { dtype }, out, residents, common }: Call,
+  call: Call,
   dOut: GroupRows,
   g: number,
   batch: number,
@@ -316,26 +315,35 @@ function productsOfRows(
   count: number,
   target: number,
 ): void {
-  const storages = [storageOf[dtype], storageOf[out.dtype]], { valueDim } = plan;
+  const { machine, plan, out } = call;
   for (let at = 0; at < count; at += passingRows) {
-    const some = Math.min(passingRows, count - at),
-      a = dOut.at + g * dOut.head + at * dOut.position;
-    let [b, row, element] = [common.passing, valueDim * bytesPerElement(out.dtype), 0];
-    if (residents.out) {
-      const { strides } = residents.out;
-      [row, element] = [strides[2], strides[3]];
-      b = headAt(residents.out, batch, head) + (first + at) * row;
-    } else {
-      element = bytesPerElement(out.dtype);
-      const rows = elementsOver(arena, b, some * valueDim, out.dtype);
-      copyRowsIn(out, batch, head, first + at, first + at + some, rows);
-    }
+    const some = Math.min(passingRows, count - at);
+    const place = placeOut(call, batch, head, first + at, first + at + some);
     machine.kernels.rowProducts(
-      ...[storages[0], a, dOut.position, dOut.element] as const,
-      ...[storages[1], b, row, element] as const,
-      ...[valueDim, some, target + at * 4] as const,
+      storageOf[call.dOut.dtype],
+      ...[dOut.at + g * dOut.head + at * dOut.position, dOut.position, dOut.element] as const,
+      ...[storageOf[out.dtype], place.at, place.row, place.element] as const,
+      ...[plan.valueDim, some, target + at * 4] as const,
     );
   }
+}
+
+/** Brings rows of `out` into linear memory unless they live there; says where they are. */
+function placeOut(
+  { arena, plan, out, residents, common: { passing } }: Call,
+  batch: number,
+  head: number,
+  from: number,
+  to: number,
+): HeadRows {
+  if (residents.out) {
+    const [, , row, element] = residents.out.strides;
+    return { at: headAt(residents.out, batch, head) + from * row, row, element };
+  }
+  const element = bytesPerElement(out.dtype);
+  const rows = elementsOver(arena, passing, (to - from) * plan.valueDim, out.dtype);
+  copyRowsIn(out, batch, head, from, to, rows);
+  return { at: passing, row: plan.valueDim * element, element };
 }
 
 /** Sums over the rows of a window begin with 0. */
@@ -418,7 +426,6 @@ function writeGradient(
   at: number,
 ): void {
   const { arena, plan, cut } = call, skipped = from - stretch.firstKey;
-  const panels = countPanels(plan, cut, stretch) * gradientBytes(plan.dim);
   const words = new Int32Array(arena.memory.buffer, at, gradientWords);
   writeGradientJob(words, 0, {
     dOut: dOut.at + member * dOut.head,
@@ -437,7 +444,7 @@ function writeGradient(
     vStorage: storageOf[plan.v.dtype],
     from,
     to,
-    dq: places.panels + (chunk * cut.members + member) * panels,
+    dq: places.panels + (chunk * cut.members + member) * places.panelBytes,
     dk: places.dk + skipped / 8 * gradientBytes(plan.dim),
     dv: places.dv + skipped / 8 * gradientBytes(plan.valueDim),
     ...dBiasOf(call, stretch, places.dBias, member, chunk),
@@ -480,10 +487,9 @@ function collectQueries(call: Call, stretch: Stretch, places: Places, records: n
   const { machine, arena, plan, cut, target, common } = call;
   const { segment, keyHead, from, to } = stretch, chunks = countChunks(stretch);
   const { batch, firstQuery, keys } = plan.segments[segment], width = plan.dim;
-  const panels = countPanels(plan, cut, stretch) * gradientBytes(width);
+  const stride = cut.members * places.panelBytes;
   for (let member = 0; member < cut.members; member++) {
     const record = member === 0 ? records : places.more + (member - 1) * jobBytes;
-    const stride = panels * cut.members;
     machine.kernels.finishQueries(record, chunks, stride, plan.scale, common.scratch);
   }
   const first = firstQuery + from, count = (to - from) * width;

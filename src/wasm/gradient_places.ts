@@ -65,8 +65,9 @@ export interface Places extends WindowPlaces {
   readonly dOut: number;
   readonly lse: number;
   readonly delta: number;
-  /** Panels of dQ of each chunk, and the rows that they become. */
+  /** Panels of dQ of each chunk and member, bytes of those of one, and the rows that they become. */
   readonly panels: number;
+  readonly panelBytes: number;
   readonly dq: number;
   readonly bias: number;
   readonly mask: number;
@@ -119,7 +120,7 @@ export function dBiasBytes(call: Pick<Sized, "target" | "plan">, stretch: Stretc
 }
 
 /** Gives a window its places. */
-export function placeWindow(call: Sized, stretch: Stretch, place: Place): WindowPlaces {
+function placeWindow(call: Sized, stretch: Stretch, place: Place): WindowPlaces {
   const { residents, plan: { k, v, dim, valueDim }, target: { dBias } } = call;
   const keys = stretch.endKey - stretch.firstKey, eights = Math.ceil(keys / 8);
   return {
@@ -132,20 +133,21 @@ export function placeWindow(call: Sized, stretch: Stretch, place: Place): Window
 }
 
 /** Gives a stretch its places. */
-export function placeStretch(
+function placeStretch(
   call: Sized,
   stretch: Stretch,
   place: Place,
 ): Omit<Places, keyof WindowPlaces> {
   const { plan, cut, residents, dOut, target: { dBias } } = call, { q, dim, group } = plan;
   const rows = (stretch.to - stretch.from) * group, chunks = countChunks(stretch);
-  const panels = countPanels(plan, cut, stretch) * cut.members * gradientBytes(dim);
+  const panelBytes = countPanels(plan, cut, stretch) * gradientBytes(dim);
   return {
     q: place(residents.q ? 0 : groupBytes(q, plan, stretch)),
     dOut: place(residents.dOut ? 0 : groupBytes(dOut, plan, stretch)),
     lse: place(rows * 4),
     delta: place(rows * 4),
-    panels: place(chunks * panels),
+    panels: place(chunks * cut.members * panelBytes),
+    panelBytes,
     dq: place(rows * dim * 4),
     bias: place(residents.bias ? 0 : biasBytes(plan, stretch)),
     dBias: place(dBias === null || isShared(dBias) ? 0 : dBiasBytes(call, stretch)),
@@ -165,6 +167,7 @@ export interface PlacedWave {
   readonly ends: readonly [windows: number, stretches: number];
 }
 
+/** Gives a wave its places, from these on. */
 export function placeWave(
   call: Sized,
   wave: readonly Stretch[],
