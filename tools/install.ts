@@ -16,8 +16,10 @@ import process from "node:process";
 export const versions = {
   bun: "1.4.5",
   node20: "20.20.2",
+  node22: "22.23.3",
   node26: "26.10.0",
   esbuild: "0.28.2",
+  typescript: "7.0.2",
   webgpu: "0.6.2",
 } as const;
 
