@@ -4,6 +4,7 @@
  * @module
  */
 
+import { isWorkerd } from "../workerd.ts";
 import { workerSource } from "./worker_source.ts";
 
 /** What a worker is started with. */
@@ -63,7 +64,7 @@ function isServer(): boolean {
   if ("Deno" in globalThis) return true;
   const { process } = globalThis as { process?: NodeProcess };
   return process?.getBuiltinModule !== undefined && process.versions?.node !== undefined &&
-    globalThis.navigator?.userAgent !== "Cloudflare-Workers";
+    !isWorkerd();
 }
 
 /** Why workers over shared memory cannot be used here; `undefined` when they can. */
