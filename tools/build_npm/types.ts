@@ -5,8 +5,8 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { filesOf } from "../bundle_tests.ts";
 import { install, versions } from "../install.ts";
@@ -26,6 +26,20 @@ export function emitTypes(folder: string): void {
     if (!reached.has(file)) rmSync(file);
     else writeFileSync(file, renamed(withScripts(readFileSync(file, "utf8"))));
   }
+  for (const source of sources) refer(declarationOf(join(folder, source)), addGlobals(folder));
+}
+
+/** Declares what a project may lack; returns the file. */
+function addGlobals(folder: string): string {
+  const file = join(folder, "globals.d.ts");
+  copyFileSync(new URL("globals.d.ts", import.meta.url), file);
+  return file;
+}
+
+/** Makes a project that takes a declaration file take another one too. */
+function refer(file: string, other: string): void {
+  const path = relative(dirname(file), other).replace(/^(?!\.)/, "./");
+  writeFileSync(file, `/// <reference path="${path}" />\n${readFileSync(file, "utf8")}`);
 }
 
 function emit(folder: string): void {
