@@ -21,6 +21,9 @@ export const versions = {
   esbuild: "0.28.2",
   typescript: "7.0.2",
   webgpu: "0.6.2",
+  workerd: "1.20261117.1",
+  edgeRuntime: "5.0.0",
+  autocannon: "9.0.0",
 } as const;
 
 /** Installs packages, unless they are there; returns their `node_modules`. */
