@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { extname, join, relative } from "node:path";
@@ -27,7 +27,7 @@ export interface ServedWorker extends AsyncDisposable {
   readonly pid: number;
 }
 
-const configFile = "config.capnp";
+const configFile = "config.capnp", compiledFile = "config.bin";
 
 /** Milliseconds until it must listen. */
 const patience = 20_000;
@@ -47,7 +47,7 @@ function kindOf(file: string): string {
 function writeConfig(folder: string, options: WorkerOptions): string {
   const { main = "worker.js", port = 0, compatibilityDate = "2026-11-17" } = options;
   const others = filesOf(folder, "").map((file) => relative(folder, file))
-    .filter((file) => extname(file) !== "" && ![main, configFile].includes(file));
+    .filter((file) => extname(file) !== "" && ![main, configFile, compiledFile].includes(file));
   const modules = [main, ...others].map((file) =>
     `(name = "${file}", ${kindOf(file)} = embed "${file}")`
   );
@@ -68,28 +68,45 @@ const worker :Workerd.Worker = (
   return path;
 }
 
-/** Serves the worker whose modules a folder holds, and says when it listens. */
-export async function serveWorker(
-  folder: string,
-  options: WorkerOptions = {},
-): Promise<ServedWorker> {
-  // It tells its port on descriptor 1, before anything that the worker says.
-  const process = spawn(
+/**
+ * Compiles a configuration, modules included: otherwise workerd does it whenever it starts.
+ *
+ * @param folder Holds the worker's modules and nothing else; receives the configuration.
+ * @returns The compiled configuration.
+ */
+export function compileWorker(folder: string, options: WorkerOptions = {}): string {
+  const { status, stdout, error } = spawnSync(
     workerdProgram(),
-    ["serve", "--control-fd=1", writeConfig(folder, options)],
-    { stdio: ["ignore", "pipe", "inherit"] },
+    ["compile", "--config-only", writeConfig(folder, options)],
+    { stdio: ["ignore", "pipe", "inherit"], maxBuffer: 2 ** 28 },
   );
+  if (status !== 0) {
+    throw new Error(`Cannot compile ${folder}: workerd ended with ${error ?? status}`);
+  }
+  const path = join(folder, compiledFile);
+  writeFileSync(path, stdout);
+  return path;
+}
+
+/** Serves a compiled configuration, and says when it listens. */
+export async function startWorker(compiled: string): Promise<ServedWorker> {
+  // It tells its port on descriptor 1, before anything that the worker says.
+  const process = spawn(workerdProgram(), ["serve", "--binary", "--control-fd=1", compiled], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const close = () => end(process);
   try {
-    return {
-      url: `http://127.0.0.1:${await portOf(process)}`,
-      pid: process.pid!,
-      [Symbol.asyncDispose]: close,
-    };
+    const url = `http://127.0.0.1:${await portOf(process)}`;
+    return { url, pid: process.pid!, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** Serves the worker whose modules a folder holds. */
+export function serveWorker(folder: string, options?: WorkerOptions): Promise<ServedWorker> {
+  return startWorker(compileWorker(folder, options));
 }
 
 function portOf(process: ChildProcess): Promise<number> {
