@@ -6,12 +6,9 @@
 /// <reference lib="esnext.disposable" />
 /// <reference lib="esnext.float16" />
 
-// With a member each: anything would be an empty one. Properties alone, and declared in the same words
-// by lib.dom and @webgpu/types: a method would come before theirs among its overloads.
-
-interface GPU {
-  readonly wgslLanguageFeatures: WGSLLanguageFeatures;
-}
+// Data is told from a buffer by what that has: with an empty stand-in anything would be a buffer.
+// Properties alone, in the words of lib.dom and @webgpu/types: a method would come before theirs among
+// its overloads.
 
 interface GPUBuffer {
   readonly size: number;
@@ -26,10 +23,10 @@ interface GPUDevice {
   label: string;
 }
 
-// Only passed on.
+// Only passed on, and without a property that can be declared twice.
 
 // deno-lint-ignore no-empty-interface
-interface WGSLLanguageFeatures {}
+interface GPU {}
 
 declare namespace WebAssembly {
   // deno-lint-ignore no-empty-interface

@@ -17,6 +17,9 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 /** Modules whose types are public. */
 const sources = ["mod.ts", "src/reference.ts"];
 
+/** Declarations that are written by hand. */
+const written = ["globals.d.ts", "binary.d.ts"];
+
 /** Emits the declarations that the public ones reach, into a folder. */
 export function emitTypes(folder: string): void {
   emit(folder);
@@ -26,14 +29,9 @@ export function emitTypes(folder: string): void {
     if (!reached.has(file)) rmSync(file);
     else writeFileSync(file, renamed(withScripts(readFileSync(file, "utf8"))));
   }
-  for (const source of sources) refer(declarationOf(join(folder, source)), addGlobals(folder));
-}
-
-/** Declares what a project may lack; returns the file. */
-function addGlobals(folder: string): string {
-  const file = join(folder, "globals.d.ts");
-  copyFileSync(new URL("globals.d.ts", import.meta.url), file);
-  return file;
+  for (const file of written) copyFileSync(new URL(file, import.meta.url), join(folder, file));
+  const declarations = sources.map((source) => declarationOf(join(folder, source)));
+  for (const file of declarations) refer(file, join(folder, "globals.d.ts"));
 }
 
 /** Makes a project that takes a declaration file take another one too. */
