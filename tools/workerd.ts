@@ -25,6 +25,8 @@ export interface WorkerOptions {
 export interface ServedWorker extends AsyncDisposable {
   readonly url: string;
   readonly pid: number;
+  /** Where it can be inspected, if that was asked for: slower, and nobody else may reach it. */
+  readonly inspector?: string;
 }
 
 const configFile = "config.capnp", compiledFile = "config.bin";
@@ -89,15 +91,22 @@ export function compileWorker(folder: string, options: WorkerOptions = {}): stri
 }
 
 /** Serves a compiled configuration, and says when it listens. */
-export async function startWorker(compiled: string): Promise<ServedWorker> {
-  // It tells its port on descriptor 1, before anything that the worker says.
-  const process = spawn(workerdProgram(), ["serve", "--binary", "--control-fd=1", compiled], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+export async function startWorker(compiled: string, inspected = false): Promise<ServedWorker> {
+  // It tells its ports on descriptor 1, before anything that the worker says.
+  const process = spawn(workerdProgram(), [
+    ...["serve", "--binary", "--control-fd=1"],
+    ...(inspected ? ["--inspector-addr=127.0.0.1:0"] : []),
+    compiled,
+  ], { stdio: ["ignore", "pipe", "inherit"] });
   const close = () => end(process);
   try {
-    const url = `http://127.0.0.1:${await portOf(process)}`;
-    return { url, pid: process.pid!, [Symbol.asyncDispose]: close };
+    const [port, inspectorPort] = await portsOf(process, inspected);
+    return {
+      url: `http://127.0.0.1:${port}`,
+      pid: process.pid!,
+      ...(inspected && { inspector: `ws://127.0.0.1:${inspectorPort}/worker` }),
+      [Symbol.asyncDispose]: close,
+    };
   } catch (error) {
     await close();
     throw error;
@@ -109,7 +118,8 @@ export function serveWorker(folder: string, options?: WorkerOptions): Promise<Se
   return startWorker(compileWorker(folder, options));
 }
 
-function portOf(process: ChildProcess): Promise<number> {
+/** The ports that it listens on: for requests, and for an inspector. */
+function portsOf(process: ChildProcess, inspected: boolean): Promise<number[]> {
   return new Promise((resolve, reject) => {
     const fail = (why: string) => reject(new Error(`Cannot serve the worker: workerd ${why}`));
     const timer = setTimeout(() => fail(`does not listen after ${patience} ms`), patience);
@@ -117,10 +127,13 @@ function portOf(process: ChildProcess): Promise<number> {
     process.once("exit", (code) => fail(`ended with ${code}`));
     let text = "";
     process.stdout!.setEncoding("utf8").on("data", (part) => {
-      const line = /^(.*)\n/.exec(text += part);
-      if (line === null) return;
+      text += part;
+      const ports = ["listen", ...(inspected ? ["listen-inspector"] : [])].map((event) =>
+        new RegExp(`^{"event":"${event}".*"port":(\\d+)}$`, "m").exec(text)?.[1]
+      );
+      if (ports.includes(undefined)) return;
       clearTimeout(timer);
-      resolve(JSON.parse(line[1]).port);
+      resolve(ports.map(Number));
     });
   });
 }

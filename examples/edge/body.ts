@@ -42,14 +42,13 @@ export async function readFields(request: Request, known: readonly string[]): Pr
 async function readBytes(request: Request): Promise<Uint8Array<ArrayBuffer>> {
   const tooLong = () => new Refusal(413, `the body must have at most ${mostBodyBytes} bytes`);
   if (Number(request.headers.get("content-length")) > mostBodyBytes) throw tooLong();
-  const bytes = new Uint8Array(mostBodyBytes);
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
   let length = 0;
   for await (const chunk of request.body ?? []) {
-    if (length + chunk.length > mostBodyBytes) throw tooLong();
-    bytes.set(chunk, length);
-    length += chunk.length;
+    if ((length += chunk.length) > mostBodyBytes) throw tooLong();
+    chunks.push(chunk);
   }
-  return bytes.subarray(0, length);
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
 function parse(bytes: Uint8Array<ArrayBuffer>): Fields {

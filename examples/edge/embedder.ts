@@ -9,7 +9,13 @@ import type { LlamaConfig } from "../llama/config.ts";
 import { Llama } from "../llama/model.ts";
 import type { LlamaWeights } from "../llama/weights.ts";
 
-/** Makes vectors of texts. Calls may overlap: each has a model of its own while it runs. */
+/** Models that wait for the next call at most; calls overlap seldom, and only if one takes long. */
+const mostIdle = 2;
+
+/**
+ * Makes vectors of texts. Calls may overlap: each has a model of its own while it runs. A queue would
+ * be simpler, but workerd lets no request wait for another's promise.
+ */
 export class Embedder {
   /** The model's sizes. */
   readonly config: LlamaConfig;
@@ -52,7 +58,7 @@ export class Embedder {
       const [states] = await model.states([bytes], caches);
       return normalize(sumOfRows(states, this.config.hiddenSize));
     } finally {
-      this.#idle.push(model);
+      if (this.#idle.length < mostIdle) this.#idle.push(model);
     }
   }
 }
@@ -70,5 +76,6 @@ function sumOfRows(rows: Float32Array, width: number): Float64Array {
 }
 
 function normalize(vector: Float64Array): Float32Array {
-  return Float32Array.from(vector, (x) => x / Math.hypot(...vector));
+  const length = Math.hypot(...vector);
+  return Float32Array.from(vector, (x) => x / length);
 }
