@@ -1,0 +1,29 @@
+/**
+ * The npm package in a folder.
+ *
+ * @module
+ */
+
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
+import { writeDocuments } from "./documents.ts";
+import { entries, minified } from "./entries.ts";
+import { packageJson } from "./package_json.ts";
+import { bundle } from "./scripts.ts";
+import { emitTypes } from "./types.ts";
+
+/** Makes the package in a folder, whatever was there. */
+export function buildPackage(folder: string): void {
+  const dist = join(folder, "dist");
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(dist, { recursive: true });
+  bundle(dist, entries);
+  bundle(dist, minified, "chunks.min", ["--minify"]);
+  emitTypes(join(dist, "types"));
+  for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
+    writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
+  }
+  writeDocuments(folder);
+  writeFileSync(join(folder, "package.json"), JSON.stringify(packageJson(), null, 2) + "\n");
+}
