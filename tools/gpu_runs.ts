@@ -11,6 +11,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { bundleForBrowser, bundleForNode, filesOf } from "./bundle_tests.ts";
 import { install, versions } from "./install.ts";
+import { type Claim, nameOf } from "./runtime_table.ts";
 import { bunTests, denoTests, nodeTests, root, type TestRun } from "./test_runs.ts";
 
 /** Names of the tests that need WebGPU end with it: `… (webgpu)`. */
@@ -65,9 +66,16 @@ export function gpuRuns(folder: string): TestRun[] {
   const bundles = (some: readonly string[]) =>
     some.flatMap((suite) => filesOf(join(bundleForNode(folder), suite), ".test.mjs"));
   const pattern = [`--test-name-pattern=${names}`];
-  const runs: Pick<TestRun, "name" | "tests" | "reportsLast">[] = [
+  const claim = (runtime: string, version: string, webgpu: string, on = "SwiftShader"): Claim => ({
+    runtimes: [nameOf(runtime, version)],
+    tried: `WebGPU on ${on}`,
+    webgpu,
+  });
+  const fromPackage = "the package `webgpu`";
+  const runs: Pick<TestRun, "name" | "claim" | "tests" | "reportsLast">[] = [
     {
       name: "Deno, WebGPU",
+      claim: claim("Deno", Deno.version.deno, "its own", "lavapipe"),
       reportsLast: true,
       tests: (report) => ({
         ...denoTests(report, paths(suites), [
@@ -83,6 +91,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: `Bun ${versions.bun}, WebGPU`,
+      claim: claim("Bun", versions.bun, fromPackage),
       tests: (report) => ({
         ...bunTests(report, bundles(briefSuites), pattern),
         environment: dawnEnvironment(folder),
@@ -90,6 +99,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: `Node ${versions.node26}, WebGPU`,
+      claim: claim("Node", versions.node26, fromPackage),
       tests: (report) => ({
         ...nodeTests(versions.node26, report, bundles(briefSuites), pattern),
         environment: dawnEnvironment(folder),
@@ -97,6 +107,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: "Chromium, WebGPU",
+      claim: claim("Chromium", "", "its own"),
       tests: (report) => ({
         program: process.execPath,
         arguments: [
