@@ -21,6 +21,7 @@ export const versions = {
   esbuild: "0.28.2",
   typescript: "7.0.2",
   webgpu: "0.6.2",
+  vite: "8.3.8",
 } as const;
 
 /** Installs packages, unless they are there; returns their `node_modules`. */
