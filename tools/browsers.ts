@@ -34,7 +34,7 @@ export type BrowserName = keyof typeof browsers;
 export const browserNames = Object.keys(browsers) as readonly BrowserName[];
 
 /** Longest wait for an answer: on the CPU a GPU's shaders are compiled slowly. */
-const patience = 60_000;
+const patience = 120_000;
 
 /** Starts a browser; its profile is in the system's temporary folder, and goes when it is closed. */
 export async function launchBrowser(name: BrowserName): Promise<Browser> {

@@ -76,7 +76,7 @@ export function bundleForPackage(
   [attention, reference]: readonly [string, string],
 ): string {
   return bundle(folder, [script], [
-    ...["--platform=browser", "--target=es2023"],
+    ...["--platform=browser", "--target=es2023", "--sources-content=true"],
     ...[`--alias:@flashtile/attention=${attention}`, `--external:${attention}`],
     ...[`--alias:@flashtile/attention/reference=${reference}`, `--external:${reference}`],
   ]);

@@ -17,6 +17,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { browserPackageRun } from "./browser_package/run.ts";
 import { pageRun } from "./browser_page/run.ts";
 import { gpuRuns } from "./gpu_runs.ts";
 import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
@@ -165,7 +166,7 @@ function choose(runs: readonly TestRun[], words: readonly string[]): TestRun[] {
 const folder = mkdtempSync(join(tmpdir(), "flashtile-tests-"));
 try {
   const runs = choose(
-    [...runtimeRuns(folder), ...gpuRuns(folder), pageRun()],
+    [...runtimeRuns(folder), ...gpuRuns(folder), pageRun(), browserPackageRun(folder)],
     process.argv.slice(2),
   );
   const results = runs.map((run): [string, Counts] => [run.name, count(run, folder)]);

@@ -11,7 +11,6 @@ import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type BrowserName, browserNames } from "../browsers.ts";
-import { filesOf } from "../bundle_tests.ts";
 import { type Headers, isolation, serveFolder } from "./server.ts";
 import { serveProject, shaderMark, sitesIn } from "./sites.ts";
 import { visit, type Visited } from "./visit.ts";
@@ -140,3 +139,29 @@ test("Vite's development server in Chromium: attention, gradients, a cache and t
     assertEquals(seen.complaints, []);
   });
 });
+
+/** Policies under which no worker can begin, refused later or at once, and what a call then says. */
+const policies = {
+  "a policy without blob: workers": {
+    policy: "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'",
+    words: /the Content-Security-Policy must allow `worker-src blob:`/,
+  },
+  "a policy of trusted types": { policy: "require-trusted-types-for 'script'", words: /Worker/ },
+};
+
+for (const browser of browserNames) {
+  for (const [name, { policy, words }] of Object.entries(policies)) {
+    test(`a script tag in ${browser} under ${name}: the page's thread does the work`, async () => {
+      const headers = { ...isolation, "Content-Security-Policy": policy };
+      await visitSite({ browser, folder: plain, headers }, async (seen) => {
+        const { threads } = await seen.ask("capabilities");
+        assert(threads.available);
+        const { started, reason } = await seen.ask("callsOnTwo");
+        // What was refused once is not tried again, call after call.
+        assertEquals(started, 1);
+        assertMatch(reason, /relaxed binary, one thread \(no worker can begin: .*\)/);
+        assertMatch(reason, words);
+      });
+    });
+  }
+}
