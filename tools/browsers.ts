@@ -8,41 +8,51 @@
  */
 
 import { existsSync } from "node:fs";
+import process from "node:process";
 import { type Browser, launch, type LaunchOptions } from "puppeteer-core";
 import * as chromium from "./chromium.ts";
+import { lavapipe } from "./gpu_runs.ts";
 
-/** Both of them, Debian's. */
-const browsers = {
+/** A browser as Debian has it. */
+interface Program {
+  readonly executablePath: string;
+  readonly debianPackage: string;
+  options(): LaunchOptions;
+}
+
+const firefox = { executablePath: "/usr/bin/firefox-esr", debianPackage: "firefox-esr" };
+
+const programs = {
   Chromium: {
-    browser: "chrome",
     executablePath: chromium.executablePath,
-    args: [...chromium.args],
     debianPackage: "chromium",
+    options: () => ({ args: [...chromium.args] }),
   },
-  Firefox: {
-    browser: "firefox",
-    executablePath: "/usr/bin/firefox-esr",
-    args: [],
-    debianPackage: "firefox-esr",
+  Firefox: { ...firefox, options: () => ({ browser: "firefox" }) },
+  // Which Linux has not by itself yet.
+  "Firefox with WebGPU": {
+    ...firefox,
+    options: () => ({
+      browser: "firefox",
+      extraPrefsFirefox: { "dom.webgpu.enabled": true, "gfx.webgpu.ignore-blocklist": true },
+      env: { ...process.env, VK_DRIVER_FILES: lavapipe() },
+    }),
   },
-} as const satisfies Record<string, LaunchOptions & { debianPackage: string }>;
+} as const satisfies Record<string, Program>;
 
 /** The name of one of them. */
-export type BrowserName = keyof typeof browsers;
-
-/** Their names. */
-export const browserNames = Object.keys(browsers) as readonly BrowserName[];
+export type BrowserName = keyof typeof programs;
 
 /** Longest wait for an answer: on the CPU a GPU's shaders are compiled slowly. */
 const patience = 120_000;
 
 /** Starts a browser; its profile is in the system's temporary folder, and goes when it is closed. */
 export async function launchBrowser(name: BrowserName): Promise<Browser> {
-  const { debianPackage, ...options } = browsers[name], { executablePath } = options;
+  const { executablePath, debianPackage, options }: Program = programs[name];
   if (!existsSync(executablePath)) {
     throw new Error(
       `Cannot find ${executablePath}: install it with \`apt-get install ${debianPackage}\``,
     );
   }
-  return await launch({ ...options, args: [...options.args], protocolTimeout: patience });
+  return await launch({ executablePath, protocolTimeout: patience, ...options() });
 }

@@ -32,7 +32,7 @@ function expectFile(path: string | undefined, what: string, debianPackage: strin
 }
 
 /** Mesa's Vulkan driver for the processor. The name of its file has the processor's in it. */
-function lavapipe(): string {
+export function lavapipe(): string {
   const folder = "/usr/share/vulkan/icd.d";
   const file = existsSync(folder) &&
     readdirSync(folder).find((name) => name.startsWith("lvp_icd."));

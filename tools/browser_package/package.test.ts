@@ -10,7 +10,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type BrowserName, browserNames } from "../browsers.ts";
+import type { BrowserName } from "../browsers.ts";
 import { type Headers, isolation, serveFolder } from "./server.ts";
 import { serveProject, shaderMark, sitesIn } from "./sites.ts";
 import { visit, type Visited } from "./visit.ts";
@@ -20,6 +20,7 @@ if (FLASHTILE_SITES === undefined) {
   throw new Error("Run these tests by `deno task test:all browsers, the package`");
 }
 const { plain, vite, project } = sitesIn(FLASHTILE_SITES);
+const browsers = ["Chromium", "Firefox"] as const;
 const sites = { "a script tag": plain, "a page built by Vite": vite };
 
 interface Setting {
@@ -67,7 +68,7 @@ async function note(browser: BrowserName, { version, ask, evaluate }: Visited): 
   writeFileSync(join(FLASHTILE_TABLE, name), JSON.stringify(row) + "\n");
 }
 
-for (const browser of browserNames) {
+for (const browser of browsers) {
   for (const [name, folder] of Object.entries(sites)) {
     const where = `${name} in ${browser}`;
 
@@ -106,16 +107,18 @@ for (const browser of browserNames) {
 }
 
 for (const [name, folder] of Object.entries(sites)) {
-  test(`${name} in Chromium: WebGPU`, async () => {
-    await visitSite({ browser: "Chromium", folder }, async (seen) => {
-      const { webgpu } = await seen.ask("capabilities");
-      assert(webgpu.available, webgpu.reason);
-      const { backend } = await seen.ask("answers", { backend: "webgpu" });
-      assertEquals(backend, "webgpu");
-      assertEquals(seen.shaders().length, 1);
-      assertEquals(seen.complaints, []);
+  for (const browser of ["Chromium", "Firefox with WebGPU"] as const) {
+    test(`${name} in ${browser}: attention, gradients and a cache on WebGPU`, async () => {
+      await visitSite({ browser, folder }, async (seen) => {
+        const { webgpu } = await seen.ask("capabilities");
+        assert(webgpu.available, webgpu.reason);
+        const { backend } = await seen.ask("answers", { backend: "webgpu" });
+        assertEquals(backend, "webgpu");
+        assertEquals(seen.shaders().length, 1);
+        assertEquals(seen.complaints, []);
+      });
     });
-  });
+  }
 
   test(`${name} in Firefox: no WebGPU, and why`, async () => {
     await visitSite({ browser: "Firefox", folder }, async (seen) => {
@@ -149,7 +152,7 @@ const policies = {
   "a policy of trusted types": { policy: "require-trusted-types-for 'script'", words: /Worker/ },
 };
 
-for (const browser of browserNames) {
+for (const browser of browsers) {
   for (const [name, { policy, words }] of Object.entries(policies)) {
     test(`a script tag in ${browser} under ${name}: the page's thread does the work`, async () => {
       const headers = { ...isolation, "Content-Security-Policy": policy };
