@@ -154,6 +154,7 @@ async function libraryFile(sources: Files): Promise<string> {
   return [
     notice,
     constant("packed", "Both binaries, deflated.", await packBinaries([simd, relaxed])),
+    constant("inflater", "What inflates them.", await compile("asm/inflate.ts", sources, [])),
     "/** Bytes of each: the kernels with 128-bit SIMD alone, and with relaxed SIMD. */\n" +
     `export const sizes = { simd: ${simd.length}, relaxed: ${relaxed.length} } as const;\n`,
     "/** Bytes of a piece: those of the two take turns. */\n" +

@@ -1,6 +1,6 @@
 /**
- * Runs the tests everywhere: on Deno as they are, on Bun, Node 20 and Node 26 bundled, and those of
- * WebGPU on four stacks. Words given as arguments choose the runs that have all of them in their
+ * Runs the tests everywhere: on Deno as they are, on Bun, Node 20 and Node 26 bundled, those of WebGPU
+ * on four stacks, and those of the packages as users install them. Words given as arguments choose the runs that have all of them in their
  * names:
  *
  *     deno task test:all node 20
@@ -20,6 +20,7 @@ import process from "node:process";
 import { browserPackageRun } from "./browser_package/run.ts";
 import { pageRun } from "./browser_page/run.ts";
 import { gpuRuns } from "./gpu_runs.ts";
+import { packageRun } from "./package_tests/run.ts";
 import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
 
 /** Seconds after which a script that does not end by itself has failed. */
@@ -166,7 +167,10 @@ function choose(runs: readonly TestRun[], words: readonly string[]): TestRun[] {
 const folder = mkdtempSync(join(tmpdir(), "flashtile-tests-"));
 try {
   const runs = choose(
-    [...runtimeRuns(folder), ...gpuRuns(folder), pageRun(), browserPackageRun(folder)],
+    [
+      ...[...runtimeRuns(folder), ...gpuRuns(folder), pageRun()],
+      ...[packageRun(folder), browserPackageRun(folder)],
+    ],
     process.argv.slice(2),
   );
   const results = runs.map((run): [string, Counts] => [run.name, count(run, folder)]);

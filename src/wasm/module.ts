@@ -6,7 +6,7 @@
 
 import { BackendUnavailableError } from "../errors.ts";
 import { inflate } from "./inflate.ts";
-import { packed, pieceBytes, probe, simdProbe, sizes } from "./binaries.gen.ts";
+import { inflater, packed, pieceBytes, probe, simdProbe, sizes } from "./binaries.gen.ts";
 
 /** The two binaries built from one source. */
 export type BinaryName = "simd" | "relaxed";
@@ -156,7 +156,7 @@ export function binaryBytes(name: BinaryName): Uint8Array<ArrayBuffer> {
 }
 
 function unpack(): Record<BinaryName, Uint8Array<ArrayBuffer>> {
-  const bytes = inflate(decode(packed), sizes.simd + sizes.relaxed);
+  const bytes = inflate(decode(inflater), decode(packed), sizes.simd + sizes.relaxed);
   const simd = new Uint8Array(sizes.simd), relaxed = new Uint8Array(sizes.relaxed);
   // Pieces of the two take turns: see tools/build_wasm.ts.
   for (let at = 0, from = 0; from < bytes.length; at += pieceBytes) {
@@ -257,8 +257,11 @@ export function chooseSplats(): 0 | 1 | 4 {
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
 async function compile(name: BinaryName, shared: boolean): Promise<WebAssembly.Module> {
-  const bytes = binaryBytes(name);
-  return await WebAssembly.compile(shared ? overSharedMemory(bytes) : bytes);
+  const bytes = shared ? overSharedMemory(binaryBytes(name)) : binaryBytes(name);
+  // Where no page waits to be drawn: handing it to another thread takes longer than doing it, since
+  // functions are compiled when they are first called.
+  if (!("document" in globalThis)) return new WebAssembly.Module(bytes);
+  return await WebAssembly.compile(bytes);
 }
 
 /** Compiles a binary once per process. */

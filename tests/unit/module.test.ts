@@ -102,11 +102,24 @@ test("chooseBinary() throws where there is no SIMD, or no WebAssembly at all", a
 });
 
 test("compileBinary() tries again after a failure", async () => {
-  const mistake = new Error("out of memory");
-  await withStub(WebAssembly, "compile", () => Promise.reject(mistake), async () => {
+  const { Module } = WebAssembly, mistake = new Error("out of memory");
+  const fail = function () {
+    throw mistake;
+  };
+  await withStub(WebAssembly, "Module", fail, async () => {
     assert(await errorOf(() => compileBinary("simd")) === mistake);
   });
-  assertInstanceOf(await compileBinary("simd"), WebAssembly.Module);
+  assertInstanceOf(await compileBinary("simd"), Module);
+});
+
+test("compileBinary() compiles beside a page, and fails there as anywhere", async () => {
+  const mistake = new Error("out of memory");
+  await withStub(globalThis as { document?: unknown }, "document", {}, async () => {
+    await withStub(WebAssembly, "compile", () => Promise.reject(mistake), async () => {
+      assert(await errorOf(() => compileBinary("relaxed")) === mistake);
+    });
+    assertInstanceOf(await compileBinary("relaxed"), WebAssembly.Module);
+  });
 });
 
 test("instantiate() gives the kernels over the memory", async () => {

@@ -24,15 +24,15 @@ export function packageJson(): Record<string, unknown> {
     exports: {
       ".": { types: "./dist/types/mod.d.ts", default: "./dist/flashtile.js" },
       "./reference": { types: "./dist/types/src/reference.d.ts", default: "./dist/reference.js" },
-      "./simd.wasm": "./dist/simd.wasm",
-      "./relaxed.wasm": "./dist/relaxed.wasm",
+      "./simd.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/simd.wasm" },
+      "./relaxed.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/relaxed.wasm" },
       "./package.json": "./package.json",
     },
     unpkg: "./dist/flashtile.min.js",
     jsdelivr: "./dist/flashtile.min.js",
     sideEffects: false,
     engines: { node: ">=20" },
-    files: ["dist", "CHANGELOG.md"],
+    files: ["dist", "docs", "CHANGELOG.md"],
     peerDependencies: { webgpu: ">=0.6.2" },
     peerDependenciesMeta: { webgpu: { optional: true } },
   };

@@ -5,8 +5,8 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { filesOf } from "../bundle_tests.ts";
 import { install, versions } from "../install.ts";
@@ -17,6 +17,9 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 /** Modules whose types are public. */
 const sources = ["mod.ts", "src/reference.ts"];
 
+/** Declarations that are written by hand. */
+const written = ["globals.d.ts", "binary.d.ts"];
+
 /** Emits the declarations that the public ones reach, into a folder. */
 export function emitTypes(folder: string): void {
   emit(folder);
@@ -26,6 +29,15 @@ export function emitTypes(folder: string): void {
     if (!reached.has(file)) rmSync(file);
     else writeFileSync(file, renamed(withScripts(readFileSync(file, "utf8"))));
   }
+  for (const file of written) copyFileSync(new URL(file, import.meta.url), join(folder, file));
+  const declarations = sources.map((source) => declarationOf(join(folder, source)));
+  for (const file of declarations) refer(file, join(folder, "globals.d.ts"));
+}
+
+/** Makes a project that takes a declaration file take another one too. */
+function refer(file: string, other: string): void {
+  const path = relative(dirname(file), other).replace(/^(?!\.)/, "./");
+  writeFileSync(file, `/// <reference path="${path}" />\n${readFileSync(file, "utf8")}`);
 }
 
 function emit(folder: string): void {
