@@ -32,7 +32,6 @@ export const versions = {
   publint: "0.3.25",
   attw: "0.18.5",
   webgpu: "0.6.2",
-  vite: "8.3.8",
 } as const;
 
 /** Installs packages, unless they are there; returns their `node_modules`. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -65,6 +65,7 @@ async function note(browser: BrowserName, { version, ask, evaluate }: Visited): 
     ...{ threads: threads.available, webgpu: webgpu.available },
   };
   const name = `${browser}${isolated ? "-isolated" : ""}.json`;
+  mkdirSync(FLASHTILE_TABLE, { recursive: true });
   writeFileSync(join(FLASHTILE_TABLE, name), JSON.stringify(row) + "\n");
 }
 
