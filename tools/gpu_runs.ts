@@ -33,7 +33,7 @@ function expectFile(path: string | undefined, what: string, debianPackage: strin
 }
 
 /** Mesa's Vulkan driver for the processor. The name of its file has the processor's in it. */
-function lavapipe(): string {
+export function lavapipe(): string {
   const folder = "/usr/share/vulkan/icd.d";
   const file = existsSync(folder) &&
     readdirSync(folder).find((name) => name.startsWith("lvp_icd."));
@@ -66,16 +66,17 @@ export function gpuRuns(folder: string): TestRun[] {
   const bundles = (some: readonly string[]) =>
     some.flatMap((suite) => filesOf(join(bundleForNode(folder), suite), ".test.mjs"));
   const pattern = [`--test-name-pattern=${names}`];
-  const claim = (runtime: string, version: string, webgpu: string, on = "SwiftShader"): Claim => ({
-    runtimes: [nameOf(runtime, version)],
-    tried: `WebGPU on ${on}`,
-    webgpu,
-  });
+  const claims = (
+    runtime: string,
+    version: string,
+    webgpu: string,
+    on = "SwiftShader",
+  ): Claim[] => [{ runtimes: [nameOf(runtime, version)], tried: `WebGPU on ${on}`, webgpu }];
   const fromPackage = "the package `webgpu`";
-  const runs: Pick<TestRun, "name" | "claim" | "tests" | "reportsLast">[] = [
+  const runs: Pick<TestRun, "name" | "claims" | "tests" | "reportsLast">[] = [
     {
       name: "Deno, WebGPU",
-      claim: claim("Deno", Deno.version.deno, "its own", "lavapipe"),
+      claims: claims("Deno", Deno.version.deno, "its own", "lavapipe"),
       reportsLast: true,
       tests: (report) => ({
         ...denoTests(report, paths(suites), [
@@ -91,7 +92,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: `Bun ${versions.bun}, WebGPU`,
-      claim: claim("Bun", versions.bun, fromPackage),
+      claims: claims("Bun", versions.bun, fromPackage),
       tests: (report) => ({
         ...bunTests(report, bundles(briefSuites), pattern),
         environment: dawnEnvironment(folder),
@@ -99,7 +100,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: `Node ${versions.node26}, WebGPU`,
-      claim: claim("Node", versions.node26, fromPackage),
+      claims: claims("Node", versions.node26, fromPackage),
       tests: (report) => ({
         ...nodeTests(versions.node26, report, bundles(briefSuites), pattern),
         environment: dawnEnvironment(folder),
@@ -107,7 +108,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: "Chromium, WebGPU",
-      claim: claim("Chromium", "", "its own"),
+      claims: claims("Chromium", "", "its own"),
       tests: (report) => ({
         program: process.execPath,
         arguments: [

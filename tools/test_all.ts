@@ -19,6 +19,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { browserPackageRun } from "./browser_package/run.ts";
 import { pageRun } from "./browser_page/run.ts";
 import { gpuRuns } from "./gpu_runs.ts";
 import { packageRun } from "./package_tests/run.ts";
@@ -156,6 +157,17 @@ function line({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`;
 }
 
+/** Every run; `folder` is for what they need. */
+function allRuns(folder: string): TestRun[] {
+  return [
+    ...runtimeRuns(folder),
+    ...gpuRuns(folder),
+    pageRun(),
+    packageRun(folder),
+    browserPackageRun(folder),
+  ];
+}
+
 /** The runs whose names have all the words in them. */
 function choose(runs: readonly TestRun[], words: readonly string[]): TestRun[] {
   const chosen = runs.filter(({ name }) =>
@@ -184,15 +196,12 @@ const words = process.argv.slice(2).filter((word) => word !== tableFlag);
 const folder = mkdtempSync(join(tmpdir(), "flashtile-tests-"));
 try {
   Object.assign(process.env, findingsUnder(folder));
-  const runs = choose(
-    [...runtimeRuns(folder), ...gpuRuns(folder), pageRun(), packageRun(folder)],
-    words,
-  );
+  const runs = choose(allRuns(folder), words);
   const results: [string, Counts][] = [], claims: Claim[] = [];
   for (const run of runs) {
     const counts = count(run, folder);
     results.push([run.name, counts]);
-    if (run.claim !== undefined && counts.failed === 0) claims.push(run.claim);
+    if (counts.failed === 0) claims.push(...run.claims ?? []);
   }
   if (words.length === 0) {
     const write = process.argv.includes(tableFlag);

@@ -38,7 +38,7 @@ export interface TestRun {
   /** Regular expression for the names of its tests; all tests by default. */
   readonly names?: string;
   /** What it tells the README's table of runtimes, if it passes. */
-  readonly claim?: Claim;
+  readonly claims?: readonly Claim[];
   /** How to run the tests. Installs what is missing, and throws where that is not to be had. */
   tests(report: string): Command;
   /** Scripts that must each end by themselves and well. */
@@ -95,13 +95,12 @@ export function nodeTests(
 export function runtimeRuns(folder: string): TestRun[] {
   const tests = () => filesOf(bundleForNode(folder), ".test.mjs");
   const scripts = () => filesOf(join(bundleForNode(folder), "runtime"), ".mjs");
-  const claim = (runtime: string, version: string): Claim => ({
-    runtimes: [nameOf(runtime, version)],
-    tried: "all tests",
-  });
+  const allTests = (runtime: string, version: string): Claim[] => [
+    { runtimes: [nameOf(runtime, version)], tried: "all tests" },
+  ];
   const node = (version: string): TestRun => ({
     name: `Node ${version}`,
-    claim: claim("Node", version),
+    claims: allTests("Node", version),
     tests: (report) => nodeTests(version, report, tests()),
     scripts: () =>
       scripts().map((script) => ({
@@ -112,7 +111,7 @@ export function runtimeRuns(folder: string): TestRun[] {
   return [
     {
       name: "Deno",
-      claim: claim("Deno", Deno.version.deno),
+      claims: allTests("Deno", Deno.version.deno),
       tests: (report) => ({
         ...denoTests(report, ["tests/"], ["--parallel"]),
         // WebGPU has a run of its own; here its tests are skipped, as where there is no GPU.
@@ -127,7 +126,7 @@ export function runtimeRuns(folder: string): TestRun[] {
     },
     {
       name: `Bun ${versions.bun}`,
-      claim: claim("Bun", versions.bun),
+      claims: allTests("Bun", versions.bun),
       tests: (report) => bunTests(report, tests()),
       scripts: () =>
         scripts().map((script) => ({

@@ -16,14 +16,14 @@ import { folderVariable } from "./folder.ts";
 export function packageRun(folder: string): TestRun {
   return {
     name: "Packages for npm and JSR",
-    claim: {
+    claims: [{
       runtimes: [
         nameOf("Deno", Deno.version.deno),
         nameOf("Bun", versions.bun),
         ...[versions.node20, versions.node22, versions.node26].map((node) => nameOf("Node", node)),
       ],
       tried: "the package",
-    },
+    }],
     patience: 900,
     tests: (report) => {
       packPackage(folder);
