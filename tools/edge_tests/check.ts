@@ -7,6 +7,7 @@
 import {
   attention,
   attentionWithGradient,
+  type Capabilities,
   capabilities,
   createEngine,
   tensor,
@@ -18,7 +19,8 @@ export interface Checked {
   readonly errors: Readonly<Record<string, number>>;
   /** Why the engine runs what it runs. */
   readonly reason: string;
-  readonly threads: string;
+  /** What the runtime offers. */
+  readonly offered: Capabilities;
   readonly memoryBytes: number;
 }
 
@@ -56,7 +58,6 @@ export async function check(): Promise<Checked> {
   const whole = await engine.attention(long, long, long, { causal: true });
   const head = (x: Float32Array) => tensor(x.slice(7 * 1024 * 64), [1, 1024, 64]);
   const last = head(long.data);
-  const { threads } = await capabilities();
   return {
     errors: {
       out: errorOf(out.data, expected.out.data),
@@ -71,7 +72,7 @@ export async function check(): Promise<Checked> {
       ),
     },
     reason: engine.reason,
-    threads: threads.reason,
+    offered: await capabilities(),
     memoryBytes: engine.memoryBytes,
   };
 }

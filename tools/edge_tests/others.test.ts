@@ -11,10 +11,11 @@ import process from "node:process";
 import { test } from "node:test";
 import { install, runtimeProgram, versions } from "../install.ts";
 import { runIn } from "../package_tests/child.ts";
+import { keepFinding } from "../runtime_table.ts";
 import { root } from "../test_runs.ts";
 import type { Checked } from "./check.ts";
 import { bundled, project } from "./project.ts";
-import { expectRight } from "./right.ts";
+import { expectRight, findingOf } from "./right.ts";
 
 /** Runs the calls in a context that has nothing but what Vercel's runtime gives it. */
 function writeHost(script: string): string {
@@ -41,6 +42,7 @@ test("@edge-runtime/vm runs the package in a single script, with its globals onl
   const checked = JSON.parse(stdout) as Checked & { globals: string[] };
   assertEquals(checked.globals, ["string", "undefined", "undefined", "undefined"]);
   expectRight(checked);
+  keepFinding(findingOf("@edge-runtime/vm", versions.edgeRuntime, checked));
   assertMatch(checked.reason, /^relaxed binary, one thread: this engine fuses/);
 });
 

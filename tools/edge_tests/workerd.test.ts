@@ -10,10 +10,12 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { filesOf } from "../bundle_tests.ts";
 import type { BundleOptions } from "../bundle_worker.ts";
+import { versions } from "../install.ts";
+import { keepFinding } from "../runtime_table.ts";
 import { serveWorker, type WorkerOptions } from "../workerd.ts";
 import type { Checked } from "./check.ts";
 import { bundled } from "./project.ts";
-import { expectRight } from "./right.ts";
+import { expectRight, findingOf } from "./right.ts";
 
 /** Before a worker was allowed to compile while it starts. */
 const strict: WorkerOptions = { compatibilityDate: "2025-05-31" };
@@ -69,7 +71,8 @@ for (const [index, { words, files, bundling, serving }] of ways.entries()) {
         checked.reason,
         "relaxed binary, one thread: compiled before the program serves",
       );
-      assertEquals(checked.threads, "this runtime has no workers");
+      assertEquals(checked.offered.threads.reason, "this runtime has no workers");
+      keepFinding(findingOf("workerd", versions.workerd, checked));
       assertLess(checked.memoryBytes, 16 * 2 ** 20);
     }
   });
