@@ -87,7 +87,7 @@ function threadsOf(findings: readonly Finding[]): string {
 
 function cellsOf(name: string, findings: readonly Finding[], claims: readonly Claim[]): string[] {
   const own = claims.filter(({ runtimes }) => runtimes.includes(name));
-  const webgpu = own.find(({ webgpu }) => webgpu !== undefined)?.webgpu ?? "no";
+  const webgpu = own.find(({ webgpu }) => webgpu !== undefined)?.webgpu ?? "not tried";
   const tried = own.map(({ tried }) => tried).join(", ");
   return [name, findings[0].binary, threadsOf(findings), webgpu, tried];
 }

@@ -22,6 +22,7 @@ export function edgeRun(folder: string): TestRun {
         nameOf("@edge-runtime/vm", versions.edgeRuntime),
       ],
       tried: "the package",
+      webgpu: "no",
     }, {
       runtimes: [nameOf("workerd", versions.workerd)],
       tried: "an embedding service under load",
