@@ -12,12 +12,25 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 
-/** What the tests and benches run on beside Deno, and what bundles for it. */
+/** What the tests and benches run on beside Deno, what bundles, and what checks the packages. */
 export const versions = {
   bun: "1.4.5",
   node20: "20.20.2",
+  node22: "22.23.3",
   node26: "26.10.0",
   esbuild: "0.28.2",
+  vite: "8.3.8",
+  rollup: "4.68.7",
+  rollupNodeResolve: "16.0.3",
+  webpack: "5.112.2",
+  webpackCli: "7.3.1",
+  typescript: "7.0.2",
+  typescript5: "5.9.3",
+  nodeTypes: "26.6.6",
+  webgpuTypes: "0.1.74",
+  workersTypes: "5.20261117.1",
+  publint: "0.3.25",
+  attw: "0.18.5",
   webgpu: "0.6.2",
 } as const;
 

@@ -19,6 +19,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { pageRun } from "./browser_page/run.ts";
 import { gpuRuns } from "./gpu_runs.ts";
+import { packageRun } from "./package_tests/run.ts";
 import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
 
 /** Seconds after which a script that does not end by itself has failed. */
@@ -165,7 +166,7 @@ function choose(runs: readonly TestRun[], words: readonly string[]): TestRun[] {
 const folder = mkdtempSync(join(tmpdir(), "flashtile-tests-"));
 try {
   const runs = choose(
-    [...runtimeRuns(folder), ...gpuRuns(folder), pageRun()],
+    [...runtimeRuns(folder), ...gpuRuns(folder), pageRun(), packageRun(folder)],
     process.argv.slice(2),
   );
   const results = runs.map((run): [string, Counts] => [run.name, count(run, folder)]);

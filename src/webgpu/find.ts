@@ -41,10 +41,13 @@ async function findPackage(): Promise<GPU | undefined> {
   ) as unknown as Builtins;
   const entry = findEntry(builtins, process.cwd());
   if (entry === undefined) return undefined;
+  const { host, pathname } = builtins.url.pathToFileURL(entry);
   // By its address: a bare name would make Bun, without a node_modules folder, fetch the package.
-  const { create } = await import(builtins.url.pathToFileURL(entry).href) as {
-    create(options: string[]): GPU;
-  };
+  // The scheme is written here, so that whoever publishes this sees that there is nothing to resolve.
+  // Bundlers are to leave it alone: webpack would put an `import()` of its own there, which fails.
+  const { create } = await import(
+    /* webpackIgnore: true */ /* @vite-ignore */ `file://${host}${pathname}`
+  ) as { create(options: string[]): GPU };
   return create([]);
 }
 

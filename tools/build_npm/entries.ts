@@ -1,0 +1,30 @@
+/**
+ * What can be imported from the package, and what is loaded later by a name of its own.
+ *
+ * @module
+ */
+
+/** A script of `dist/`. */
+export interface Entry {
+  /** Its name there, without `.js`. */
+  readonly name: string;
+  /** The module that it is made of. */
+  readonly source: string;
+}
+
+/** What `exports` of `package.json` points to. */
+export const entries: readonly Entry[] = [
+  { name: "flashtile", source: "mod.ts" },
+  { name: "reference", source: "src/reference.ts" },
+];
+
+/** What a script tag or a CDN takes: minified, with chunks of its own. */
+export const minified: readonly Entry[] = [
+  { name: "flashtile.min", source: "mod.ts" },
+];
+
+/** What is imported later. Named here, or its name would be a hash. */
+export const lazy: readonly Entry[] = [
+  { name: "gradients", source: "src/wasm/backward.ts" },
+  { name: "webgpu", source: "src/webgpu/backend.ts" },
+];

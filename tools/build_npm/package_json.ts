@@ -1,0 +1,39 @@
+/**
+ * The package's description for npm and for what resolves imports.
+ *
+ * @module
+ */
+
+import { readFileSync } from "node:fs";
+
+/** The contents of `package.json`; version and licence are those of `deno.json`. */
+export function packageJson(): Record<string, unknown> {
+  const { version, license } = JSON.parse(
+    readFileSync(new URL("../../deno.json", import.meta.url), "utf8"),
+  ) as { version: string; license: string };
+  return {
+    name: "flashtile",
+    version,
+    license,
+    description: "Exact FlashAttention for JavaScript: Wasm SIMD, threads and WebGPU",
+    keywords: [
+      ...["attention", "flash-attention", "transformer", "llm", "kv-cache"],
+      ...["wasm", "simd", "webgpu", "autograd"],
+    ],
+    type: "module",
+    exports: {
+      ".": { types: "./dist/types/mod.d.ts", default: "./dist/flashtile.js" },
+      "./reference": { types: "./dist/types/src/reference.d.ts", default: "./dist/reference.js" },
+      "./simd.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/simd.wasm" },
+      "./relaxed.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/relaxed.wasm" },
+      "./package.json": "./package.json",
+    },
+    unpkg: "./dist/flashtile.min.js",
+    jsdelivr: "./dist/flashtile.min.js",
+    sideEffects: false,
+    engines: { node: ">=20" },
+    files: ["dist", "CHANGELOG.md"],
+    peerDependencies: { webgpu: ">=0.6.2" },
+    peerDependenciesMeta: { webgpu: { optional: true } },
+  };
+}

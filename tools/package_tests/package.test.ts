@@ -1,0 +1,72 @@
+/**
+ * What is published, to npm and to JSR.
+ *
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { filesOf } from "../bundle_tests.ts";
+import { install, versions } from "../install.ts";
+import { root } from "../test_runs.ts";
+import { runIn } from "./child.ts";
+import { emptyFolder, tarball } from "./folder.ts";
+
+const programs = join(
+  install("package-checks", [
+    `publint@${versions.publint}`,
+    `@arethetypeswrong/cli@${versions.attw}`,
+  ]),
+  ".bin",
+);
+
+/** The folder of what is in the tarball. */
+function unpack(): string {
+  const folder = emptyFolder("unpacked");
+  runIn(folder, ["tar", "--extract", "--file", tarball()]);
+  return join(folder, "package");
+}
+
+const unpacked = unpack();
+
+test("publint finds nothing in the npm package", () => {
+  const { all } = runIn(root, [join(programs, "publint"), tarball(), "--strict"]);
+  assert(all.includes("All good!"), all);
+});
+
+test("attw resolves every entry of the npm package from ES modules", () => {
+  const { all } = runIn(root, [join(programs, "attw"), tarball(), "--profile", "esm-only"]);
+  assertEquals(all.match(/node16 \(from ESM\): 🟢/g)?.length, 5, all);
+});
+
+test("the npm package says nothing of its name on JSR", () => {
+  const naming = filesOf(unpacked, "").filter((file) =>
+    /\.(ts|js|md|json)$/.test(file) &&
+    readFileSync(file, "utf8").includes("@flashtile/attention")
+  );
+  assertEquals(naming, []);
+});
+
+test("the npm package depends on nothing, and runs nothing when it is installed", () => {
+  const { dependencies, scripts, peerDependencies, peerDependenciesMeta } = JSON.parse(
+    readFileSync(join(unpacked, "package.json"), "utf8"),
+  );
+  assertEquals([dependencies, scripts], [undefined, undefined]);
+  assertEquals(Object.keys(peerDependencies), ["webgpu"]);
+  assertEquals(peerDependenciesMeta, { webgpu: { optional: true } });
+});
+
+test("deno publish takes the source alone, and has nothing to say against it", () => {
+  const { all } = runIn(root, [process.execPath, "publish", "--dry-run", "--allow-dirty"]);
+  assert(all.includes("Success Dry run complete"), all);
+  assert(!/warning|error|slow type[^s]/i.test(all.replaceAll(/src\/\S+/g, "")), all);
+  const files = Array.from(all.matchAll(/file:\/\/\S+/g), ([url]) => url)
+    .map((url) => url.slice(new URL(`file://${root}`).href.length));
+  assertEquals(
+    files.filter((file) => !file.startsWith("src/")).sort(),
+    ["CHANGELOG.md", "LICENSE", "README.md", "deno.json", "mod.ts"],
+  );
+});

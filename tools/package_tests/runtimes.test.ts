@@ -1,0 +1,55 @@
+/**
+ * The package, installed into an empty project, on every runtime.
+ *
+ * @module
+ */
+
+import { assertEquals } from "@std/assert";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { runtimeProgram, versions } from "../install.ts";
+import { runIn } from "./child.ts";
+import { makeProject } from "./project.ts";
+import { writeProgram } from "./script.ts";
+
+/** Runs the program; returns what it says of the runtime. */
+function runProgram(project: string, command: readonly string[]): Record<string, unknown> {
+  const { stdout } = runIn(project, [...command, "program.js"]);
+  keep(stdout);
+  return JSON.parse(stdout);
+}
+
+/** Keeps a runtime's line for the README's table, where a folder is given. */
+function keep(line: string): void {
+  const { FLASHTILE_TABLE: folder } = process.env;
+  if (folder === undefined) return;
+  const { runtime, version } = JSON.parse(line);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `${runtime}-${version}.json`), line);
+}
+
+const project = makeProject("runtimes");
+writeProgram(project);
+
+for (const version of [versions.node20, versions.node22, versions.node26]) {
+  test(`the npm package runs on Node ${version}`, () => {
+    const offered = runProgram(project, [runtimeProgram("node", version)]);
+    const binary = version === versions.node20 ? "simd" : "relaxed";
+    assertEquals([offered.runtime, offered.version, offered.binary], ["Node", version, binary]);
+  });
+}
+
+test("the npm package runs on Deno, without a permission", () => {
+  const offered = runProgram(project, [process.execPath, "run", "--no-prompt"]);
+  assertEquals([offered.runtime, offered.binary], ["Deno", "relaxed"]);
+});
+
+test(`the npm package, installed by Bun, runs on Bun ${versions.bun}`, () => {
+  const bun = runtimeProgram("bun", versions.bun);
+  const own = makeProject("bun", (packages) => [bun, "add", ...packages]);
+  writeProgram(own);
+  const offered = runProgram(own, [bun, "run"]);
+  assertEquals([offered.runtime, offered.version, offered.binary], ["Bun", versions.bun, "simd"]);
+});
