@@ -8,7 +8,8 @@ import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "no
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
-import { entries, minified } from "./entries.ts";
+import { entries } from "./entries.ts";
+import { bundleMinified } from "./minify.ts";
 import { packageJson } from "./package_json.ts";
 import { renamed } from "./rename.ts";
 import { bundle } from "./scripts.ts";
@@ -22,7 +23,7 @@ export function buildPackage(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(dist, { recursive: true });
   bundle(dist, entries);
-  bundle(dist, minified, "chunks.min", ["--minify"]);
+  bundleMinified(dist);
   emitTypes(join(dist, "types"));
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
