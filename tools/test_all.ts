@@ -1,6 +1,6 @@
 /**
- * Runs the tests everywhere: on Deno as they are, on Bun, Node 20 and Node 26 bundled, and those of
- * WebGPU on four stacks. Words given as arguments choose the runs that have all of them in their
+ * Runs the tests everywhere: on Deno as they are, on Bun, Node 20 and Node 26 bundled, those of WebGPU
+ * on four stacks, and those of the packages as users install them. Words given as arguments choose the runs that have all of them in their
  * names:
  *
  *     deno task test:all node 20

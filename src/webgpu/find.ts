@@ -44,7 +44,8 @@ async function findPackage(): Promise<GPU | undefined> {
   const { host, pathname } = builtins.url.pathToFileURL(entry);
   // By its address: a bare name would make Bun, without a node_modules folder, fetch the package.
   // The scheme is written here, so that whoever publishes this sees that there is nothing to resolve.
-  // Bundlers are to leave it alone: webpack would put an `import()` of its own there, which fails.
+  // Bundlers are to leave it alone: webpack would put an `import()` of its own there, which fails, and
+  // Vite's server would complain.
   const { create } = await import(
     /* webpackIgnore: true */ /* @vite-ignore */ `file://${host}${pathname}`
   ) as { create(options: string[]): GPU };

@@ -4,18 +4,15 @@
  * @module
  */
 
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
+import { writeDocuments } from "./documents.ts";
 import { entries } from "./entries.ts";
 import { bundleMinified } from "./minify.ts";
 import { packageJson } from "./package_json.ts";
-import { renamed } from "./rename.ts";
 import { bundle } from "./scripts.ts";
 import { emitTypes } from "./types.ts";
-
-const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Makes the package in a folder, whatever was there. */
 export function buildPackage(folder: string): void {
@@ -28,9 +25,6 @@ export function buildPackage(folder: string): void {
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
   }
-  for (const name of ["LICENSE", "CHANGELOG.md"]) {
-    copyFileSync(join(root, name), join(folder, name));
-  }
-  writeFileSync(join(folder, "README.md"), renamed(readFileSync(join(root, "README.md"), "utf8")));
+  writeDocuments(folder);
   writeFileSync(join(folder, "package.json"), JSON.stringify(packageJson(), null, 2) + "\n");
 }

@@ -32,7 +32,7 @@ export function packageJson(): Record<string, unknown> {
     jsdelivr: "./dist/flashtile.min.js",
     sideEffects: false,
     engines: { node: ">=20" },
-    files: ["dist", "CHANGELOG.md"],
+    files: ["dist", "docs", "CHANGELOG.md"],
     peerDependencies: { webgpu: ">=0.6.2" },
     peerDependenciesMeta: { webgpu: { optional: true } },
   };

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { assert, assertEquals } from "@std/assert";
-import { readFileSync, writeFileSync } from "node:fs";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { filesOf } from "../bundle_tests.ts";
@@ -25,6 +25,17 @@ const modules = install("bundlers", [
 
 const project = makeProject("bundlers");
 writeProgram(project);
+installWebGpu(project);
+
+/** Puts a package `webgpu` into a project which finds no adapter. Bundlers have nothing to do with it. */
+function installWebGpu(project: string): void {
+  const folder = join(project, "node_modules", "webgpu");
+  mkdirSync(folder);
+  writeFileSync(
+    join(folder, "index.js"),
+    "export const create = () => ({ requestAdapter: () => Promise.resolve(null) });\n",
+  );
+}
 
 /** A bundler: its command, and its configuration where that is a file. */
 interface Bundler {
@@ -102,10 +113,12 @@ function hasShaders(script: string): boolean {
 }
 
 for (const bundler of bundlers) {
-  test(`${bundler.name} bundles the npm package: it runs, without WGSL at its start`, () => {
+  test(`${bundler.name} bundles the npm package: it runs, and starts without WGSL`, () => {
     const folder = bundle(bundler);
     const { stdout } = runIn(folder, [runtimeProgram("node", versions.node26), "program.js"]);
-    assertEquals(JSON.parse(stdout).binary, "relaxed");
+    const { binary, webgpu } = JSON.parse(stdout);
+    assertEquals(binary, "relaxed");
+    assertStringIncludes(webgpu.reason, "no adapter"); // Of the package that is installed.
 
     assert(filesOf(folder, "js").some(hasShaders), "no script has the shaders");
     assertEquals([...needed(join(folder, "program.js"))].filter(hasShaders), []);

@@ -5,10 +5,11 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import { documents } from "../build_npm/documents.ts";
 import { filesOf } from "../bundle_tests.ts";
 import { install, versions } from "../install.ts";
 import { root } from "../test_runs.ts";
@@ -50,6 +51,15 @@ test("the npm package says nothing of its name on JSR", () => {
   assertEquals(naming, []);
 });
 
+test("documents of the npm package link to what is in it", () => {
+  for (const file of filesOf(unpacked, ".md")) {
+    for (const [, target] of readFileSync(file, "utf8").matchAll(/\]\(([^)#]+)/g)) {
+      const there = /^https?:/.test(target) || existsSync(join(dirname(file), target));
+      assert(there, `${file} links to ${target}`);
+    }
+  }
+});
+
 test("the npm package depends on nothing, and runs nothing when it is installed", () => {
   const { dependencies, scripts, peerDependencies, peerDependenciesMeta } = JSON.parse(
     readFileSync(join(unpacked, "package.json"), "utf8"),
@@ -67,6 +77,6 @@ test("deno publish takes the source alone, and has nothing to say against it", (
     .map((url) => url.slice(new URL(`file://${root}`).href.length));
   assertEquals(
     files.filter((file) => !file.startsWith("src/")).sort(),
-    ["CHANGELOG.md", "LICENSE", "README.md", "deno.json", "mod.ts"],
+    ["README.md", "deno.json", "mod.ts", ...documents].sort(),
   );
 });

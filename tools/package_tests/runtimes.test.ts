@@ -41,6 +41,11 @@ for (const version of [versions.node20, versions.node22, versions.node26]) {
   });
 }
 
+test("createEngine() takes the binaries of the npm package as `module`", () => {
+  const program = writeProgram(project, "binaries");
+  runIn(project, [runtimeProgram("node", versions.node26), program]);
+});
+
 test("the npm package runs on Deno, without a permission", () => {
   const offered = runProgram(project, [process.execPath, "run", "--no-prompt"]);
   assertEquals([offered.runtime, offered.binary], ["Deno", "relaxed"]);

@@ -1,5 +1,5 @@
 /**
- * The program as users write it without TypeScript.
+ * Programs as users write them without TypeScript.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { install, versions } from "../install.ts";
 import { runIn } from "./child.ts";
 import { sourceOf } from "./project.ts";
 
-/** Writes the program into a project, without types; returns its name. */
-export function writeProgram(project: string): string {
+/** Writes a program of this folder into a project, without types; returns its name. */
+export function writeProgram(project: string, name = "program"): string {
   const modules = install("esbuild", [`esbuild@${versions.esbuild}`]);
-  writeFileSync(join(project, "program.ts"), sourceOf("program.ts"));
+  writeFileSync(join(project, `${name}.ts`), sourceOf(`${name}.ts`));
   runIn(project, [
     join(modules, ".bin", "esbuild"),
-    ...["program.ts", "--outfile=program.js", "--target=es2022", "--log-level=warning"],
+    ...[`${name}.ts`, `--outfile=${name}.js`, "--target=es2022", "--log-level=warning"],
   ]);
-  return "program.js";
+  return `${name}.js`;
 }

@@ -1,0 +1,42 @@
+/**
+ * What of the documentation is in the package, and what it says there.
+ *
+ * @module
+ */
+
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { renamed } from "./rename.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Documents of the package beside its README: what the types' own documentation refers to. */
+export const documents = ["CHANGELOG.md", "LICENSE", "docs/NUMERICS.md", "docs/SEMANTICS.md"];
+
+/** Writes all of them into a folder. */
+export function writeDocuments(folder: string): void {
+  mkdirSync(join(folder, "docs"));
+  for (const path of documents) {
+    if (path.endsWith(".md")) writeDocument(folder, path);
+    else copyFileSync(join(root, path), join(folder, path));
+  }
+  writeDocument(folder, "README.md");
+}
+
+function writeDocument(folder: string, path: string): void {
+  const text = readFileSync(join(root, path), "utf8");
+  writeFileSync(join(folder, path), withoutOthers(renamed(text), dirname(path)));
+}
+
+/** A picture or a link, in a line of its own or not. */
+const reference = /(!?)\[([^\]]*)\]\(([^)#]+)[^)]*\)(\n\n)?/g;
+
+/** A document whose links to files that are not in the package are words, and without pictures. */
+function withoutOthers(text: string, folder: string): string {
+  return text.replaceAll(reference, (all, picture, words, target, end = "") => {
+    if (/^https?:/.test(target)) return all;
+    if (picture) return "";
+    return documents.includes(join(folder, target)) ? all : words + end;
+  });
+}
