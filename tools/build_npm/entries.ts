@@ -23,12 +23,8 @@ export const minified: readonly Entry[] = [
   { name: "flashtile.min", source: "mod.ts" },
 ];
 
-/**
- * What is in files of its own: what is imported later, whose name would otherwise be a hash, and the
- * binaries, which as random text in the midst of a script would make it compress worse.
- */
-export const apart: readonly Entry[] = [
-  { name: "kernels", source: "src/wasm/binaries.gen.ts" },
+/** What is imported later. Named here, or its name would be a hash. */
+export const lazy: readonly Entry[] = [
   { name: "gradients", source: "src/wasm/backward.ts" },
   { name: "webgpu", source: "src/webgpu/backend.ts" },
 ];

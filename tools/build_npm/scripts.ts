@@ -8,21 +8,21 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { install, versions } from "../install.ts";
-import { apart, type Entry } from "./entries.ts";
+import { type Entry, lazy } from "./entries.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Bundles scripts into `folder`, with what they share or load later in its folder `chunks`. */
+/** Bundles scripts into `folder`, with what they share and load later in its folder `chunks`. */
 export function bundle(
   folder: string,
   scripts: readonly Entry[],
   chunks = "chunks",
   flags: readonly string[] = [],
 ): void {
-  const others = apart.map(({ name, source }) => ({ name: `${chunks}/${name}`, source }));
+  const later = lazy.map(({ name, source }) => ({ name: `${chunks}/${name}`, source }));
   const modules = install("esbuild", [`esbuild@${versions.esbuild}`]);
   const { status } = spawnSync(join(modules, ".bin", "esbuild"), [
-    ...[...scripts, ...others].map(({ name, source }) => `${name}=${source}`),
+    ...[...scripts, ...later].map(({ name, source }) => `${name}=${source}`),
     ...["--bundle", "--splitting", "--format=esm", "--platform=neutral", "--target=es2022"],
     // A binary is imported by what can: its host gives the module.
     ...["--external:*.wasm", `--chunk-names=${chunks}/[name]-[hash]`],
