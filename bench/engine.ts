@@ -1,11 +1,10 @@
 /**
  * `deno task bench:engine`: what is around the kernels. Small calls, two threads against one, a very
- * long sequence with its memory, how soon an abort comes through, and the cold start.
+ * long sequence with its memory, and how soon an abort comes through.
  *
  * @module
  */
 
-import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
 import { type HostPlan, planAttention } from "../src/plan.ts";
@@ -161,28 +160,6 @@ async function abortLatency(): Promise<void> {
   await engine.close();
 }
 
-/** Milliseconds of a whole process, median of some runs. */
-function processTime(source: string): number {
-  const runs = Array.from({ length: 9 }, () => {
-    const start = performance.now();
-    spawnSync(process.execPath, ["run", "--no-check", "-A", "-"], { input: source });
-    return performance.now() - start;
-  });
-  return runs.sort((a, b) => a - b)[runs.length >> 1];
-}
-
-function coldStart(): void {
-  const module = new URL("../mod.ts", import.meta.url).href;
-  const first = `import { attention } from ${JSON.stringify(module)};
-    const q = { data: new Float32Array(1024), shape: [16, 64] };
-    await attention(q, q, q);`;
-  const empty = processTime(""), whole = processTime(first);
-  console.log(
-    `cold start: ${whole.toFixed(0)} ms from start to first result, ` +
-      `${(whole - empty).toFixed(0)} over an empty program`,
-  );
-}
-
 if (import.meta.main) {
   const { cpu, cores, runtime } = machine();
   console.log(`${cpu}, ${cores} cores, ${runtime}`);
@@ -190,5 +167,4 @@ if (import.meta.main) {
   await twoThreads();
   await abortLatency();
   await longSequence();
-  coldStart();
 }

@@ -47,7 +47,8 @@ export interface EngineOptions {
   /**
    * Threads of the Wasm backend, the calling one included. `"auto"` (default) takes as many as run
    * at the same time here, and for work too small to gain from them none but the calling one. A
-   * number is taken or refused.
+   * number is taken or refused. Where workers then cannot begin, as under a Content-Security-Policy
+   * without `worker-src blob:`, the calling thread does all the work, and `reason` says why.
    */
   readonly threads?: "auto" | number;
   /** A compiled Wasm binary of this library, where compiling at run time is not allowed. */
@@ -70,7 +71,7 @@ export interface EngineOptions {
 export interface Engine<Memory extends TensorData = HostData> extends AsyncDisposable {
   /** The backend that runs; with `"auto"`, the GPU once a call was worth it and one was found. */
   readonly backend: BackendName;
-  /** Why it was taken, in words. */
+  /** Why it was taken, and on how many threads, in words. */
   readonly reason: string;
   /** What the machine offers. */
   capabilities(): Promise<Capabilities>;

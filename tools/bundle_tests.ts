@@ -69,6 +69,19 @@ export function bundleForNode(folder: string): string {
   ]);
 }
 
+/** Bundles a page's script that imports the package, and the package's oracle, by these names. */
+export function bundleForPackage(
+  folder: string,
+  script: string,
+  [attention, reference]: readonly [string, string],
+): string {
+  return bundle(folder, [script], [
+    ...["--platform=browser", "--target=es2023", "--sources-content=true"],
+    ...[`--alias:@flashtile/attention=${attention}`, `--external:${attention}`],
+    ...[`--alias:@flashtile/attention/reference=${reference}`, `--external:${reference}`],
+  ]);
+}
+
 /** Bundles test files of some folders, and the page's part of their runner; returns where. */
 export function bundleForBrowser(folder: string, suites: readonly string[]): string {
   return bundle(join(folder, "browser"), [

@@ -8,10 +8,10 @@ import { existsSync } from "node:fs";
 import { type Browser, chromium } from "playwright-core";
 
 /** Debian's. */
-const executablePath = "/usr/bin/chromium";
+export const executablePath = "/usr/bin/chromium";
 
-/** Beside what Playwright passes: it has no sandbox for root, and WebGPU no GPU. */
-const args = ["--no-sandbox", "--enable-unsafe-webgpu", "--disable-quic"];
+/** Beside what drivers pass: it has no sandbox for root, and WebGPU no GPU. */
+export const args = ["--no-sandbox", "--enable-unsafe-webgpu", "--disable-quic"];
 
 /** Starts the browser. */
 export async function launchChromium(): Promise<Browser> {

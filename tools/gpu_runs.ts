@@ -11,6 +11,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { bundleForBrowser, bundleForNode, filesOf } from "./bundle_tests.ts";
 import { install, versions } from "./install.ts";
+import { type Claim, nameOf } from "./runtime_table.ts";
 import { bunTests, denoTests, nodeTests, root, type TestRun } from "./test_runs.ts";
 
 /** Names of the tests that need WebGPU end with it: `… (webgpu)`. */
@@ -32,7 +33,7 @@ function expectFile(path: string | undefined, what: string, debianPackage: strin
 }
 
 /** Mesa's Vulkan driver for the processor. The name of its file has the processor's in it. */
-function lavapipe(): string {
+export function lavapipe(): string {
   const folder = "/usr/share/vulkan/icd.d";
   const file = existsSync(folder) &&
     readdirSync(folder).find((name) => name.startsWith("lvp_icd."));
@@ -65,9 +66,17 @@ export function gpuRuns(folder: string): TestRun[] {
   const bundles = (some: readonly string[]) =>
     some.flatMap((suite) => filesOf(join(bundleForNode(folder), suite), ".test.mjs"));
   const pattern = [`--test-name-pattern=${names}`];
-  const runs: Pick<TestRun, "name" | "tests" | "reportsLast">[] = [
+  const claims = (
+    runtime: string,
+    version: string,
+    webgpu: string,
+    on = "SwiftShader",
+  ): Claim[] => [{ runtimes: [nameOf(runtime, version)], tried: `WebGPU on ${on}`, webgpu }];
+  const fromPackage = "the package `webgpu`";
+  const runs: Pick<TestRun, "name" | "claims" | "tests" | "reportsLast">[] = [
     {
       name: "Deno, WebGPU",
+      claims: claims("Deno", Deno.version.deno, "its own", "lavapipe"),
       reportsLast: true,
       tests: (report) => ({
         ...denoTests(report, paths(suites), [
@@ -83,6 +92,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: `Bun ${versions.bun}, WebGPU`,
+      claims: claims("Bun", versions.bun, fromPackage),
       tests: (report) => ({
         ...bunTests(report, bundles(briefSuites), pattern),
         environment: dawnEnvironment(folder),
@@ -90,6 +100,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: `Node ${versions.node26}, WebGPU`,
+      claims: claims("Node", versions.node26, fromPackage),
       tests: (report) => ({
         ...nodeTests(versions.node26, report, bundles(briefSuites), pattern),
         environment: dawnEnvironment(folder),
@@ -97,6 +108,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: "Chromium, WebGPU",
+      claims: claims("Chromium", "", "its own"),
       tests: (report) => ({
         program: process.execPath,
         arguments: [

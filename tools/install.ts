@@ -33,6 +33,9 @@ export const versions = {
   publint: "0.3.25",
   attw: "0.18.5",
   webgpu: "0.6.2",
+  workerd: "1.20261117.1",
+  edgeRuntime: "5.0.0",
+  autocannon: "9.0.0",
 } as const;
 
 /** Installs packages, unless they are there; returns their `node_modules`. */

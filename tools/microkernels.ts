@@ -177,7 +177,7 @@ export function dotName(shape: Shape): string {
  *
  * |                                                     | 0  | 1  | 4  |
  * | --------------------------------------------------- | -- | -- | -- |
- * | V8 that checks the bounds of each load (Deno)       | 43 | 47 | 34 |
+ * | V8 that checks bounds of each load (Deno, workerd)  | 43 | 47 | 34 |
  * | V8 that relies on guard pages (Node, Chromium)      | 44 | 48 | 50 |
  * | JavaScriptCore, which splats slowly                 | 34 | 29 | 23 |
  *

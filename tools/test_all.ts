@@ -1,9 +1,11 @@
 /**
  * Runs the tests everywhere: on Deno as they are, on Bun, Node 20 and Node 26 bundled, those of WebGPU
- * on four stacks, and those of the packages as users install them. Words given as arguments choose the runs that have all of them in their
- * names:
+ * on four stacks, and those of the packages as users install them, on runtimes, in browsers and at the
+ * edge. Words given as arguments choose the runs that have all of them in their names:
  *
  *     deno task test:all node 20
+ *
+ * A whole run checks the README's table of runtimes against what it found; with `--table` it writes it.
  *
  * The last line is `N passed, N failed, N skipped`, counted from the runners' own JUnit reports. A
  * run that does not report or cannot be had counts as a failure, and so does a script of
@@ -13,13 +15,16 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { browserPackageRun } from "./browser_package/run.ts";
 import { pageRun } from "./browser_page/run.ts";
+import { edgeRun } from "./edge_tests/run.ts";
 import { gpuRuns } from "./gpu_runs.ts";
 import { packageRun } from "./package_tests/run.ts";
+import { type Claim, findingsUnder, withTable } from "./runtime_table.ts";
 import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
 
 /** Seconds after which a script that does not end by itself has failed. */
@@ -153,6 +158,18 @@ function line({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`;
 }
 
+/** Every run; `folder` is for what they need. */
+function allRuns(folder: string): TestRun[] {
+  return [
+    ...runtimeRuns(folder),
+    ...gpuRuns(folder),
+    pageRun(),
+    packageRun(folder),
+    browserPackageRun(folder),
+    edgeRun(folder),
+  ];
+}
+
 /** The runs whose names have all the words in them. */
 function choose(runs: readonly TestRun[], words: readonly string[]): TestRun[] {
   const chosen = runs.filter(({ name }) =>
@@ -163,14 +180,36 @@ function choose(runs: readonly TestRun[], words: readonly string[]): TestRun[] {
   throw new Error(`Cannot find a run with ${words.join(" ")} in its name: there are ${all}`);
 }
 
+const readme = join(root, "README.md"), tableFlag = "--table";
+
+/** Whether the README's table of runtimes is what a whole run found; writes it, if that is wanted. */
+function checkTable(folder: string, claims: readonly Claim[], write: boolean): Counts {
+  const text = readFileSync(readme, "utf8"), found = withTable(text, folder, claims);
+  if (text === found) return { passed: 1, failed: 0, skipped: 0 };
+  const lines = found.split("\n").filter((line) => line.startsWith("|"));
+  const stale = lines.filter((line) => !text.includes(line));
+  console.error(`\nThe README's table of runtimes has to say:\n${stale.join("\n")}`);
+  if (!write) return { passed: 0, failed: 1, skipped: 0 };
+  writeFileSync(readme, found);
+  return { passed: 1, failed: 0, skipped: 0 };
+}
+
+const words = process.argv.slice(2).filter((word) => word !== tableFlag);
 const folder = mkdtempSync(join(tmpdir(), "flashtile-tests-"));
 try {
-  const runs = choose(
-    [...runtimeRuns(folder), ...gpuRuns(folder), pageRun(), packageRun(folder)],
-    process.argv.slice(2),
-  );
-  const results = runs.map((run): [string, Counts] => [run.name, count(run, folder)]);
-  const width = Math.max(...runs.map(({ name }) => name.length));
+  Object.assign(process.env, findingsUnder(folder));
+  const runs = choose(allRuns(folder), words);
+  const results: [string, Counts][] = [], claims: Claim[] = [];
+  for (const run of runs) {
+    const counts = count(run, folder);
+    results.push([run.name, counts]);
+    if (counts.failed === 0) claims.push(...run.claims ?? []);
+  }
+  if (words.length === 0) {
+    const write = process.argv.includes(tableFlag);
+    results.push(["README, the table of runtimes", checkTable(folder, claims, write)]);
+  }
+  const width = Math.max(...results.map(([name]) => name.length));
   console.log("");
   for (const [name, counts] of results) console.log(`${name.padEnd(width)}  ${line(counts)}`);
   const total = results.map(([, counts]) => counts).reduce(add);

@@ -10,6 +10,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { bundleForNode, filesOf } from "./bundle_tests.ts";
 import { runtimeProgram, versions } from "./install.ts";
+import { type Claim, nameOf } from "./runtime_table.ts";
 
 /** The repository. */
 export const root = fileURLToPath(new URL("..", import.meta.url));
@@ -36,6 +37,8 @@ export interface TestRun {
   readonly reportsLast?: boolean;
   /** Regular expression for the names of its tests; all tests by default. */
   readonly names?: string;
+  /** What it tells the README's table of runtimes, if it passes. */
+  readonly claims?: readonly Claim[];
   /** How to run the tests. Installs what is missing, and throws where that is not to be had. */
   tests(report: string): Command;
   /** Scripts that must each end by themselves and well. */
@@ -92,8 +95,12 @@ export function nodeTests(
 export function runtimeRuns(folder: string): TestRun[] {
   const tests = () => filesOf(bundleForNode(folder), ".test.mjs");
   const scripts = () => filesOf(join(bundleForNode(folder), "runtime"), ".mjs");
+  const allTests = (runtime: string, version: string): Claim[] => [
+    { runtimes: [nameOf(runtime, version)], tried: "all tests" },
+  ];
   const node = (version: string): TestRun => ({
     name: `Node ${version}`,
+    claims: allTests("Node", version),
     tests: (report) => nodeTests(version, report, tests()),
     scripts: () =>
       scripts().map((script) => ({
@@ -104,6 +111,7 @@ export function runtimeRuns(folder: string): TestRun[] {
   return [
     {
       name: "Deno",
+      claims: allTests("Deno", Deno.version.deno),
       tests: (report) => ({
         ...denoTests(report, ["tests/"], ["--parallel"]),
         // WebGPU has a run of its own; here its tests are skipped, as where there is no GPU.
@@ -118,6 +126,7 @@ export function runtimeRuns(folder: string): TestRun[] {
     },
     {
       name: `Bun ${versions.bun}`,
+      claims: allTests("Bun", versions.bun),
       tests: (report) => bunTests(report, tests()),
       scripts: () =>
         scripts().map((script) => ({

@@ -97,6 +97,21 @@ export class Llama {
     caches: Caches,
     wanted: Wanted,
   ): Promise<readonly Float32Array[]> {
+    return this.#logits(await this.#read(tokens, caches), wanted);
+  }
+
+  /**
+   * Reads as `forward()` does, and gives what it would make logits of.
+   *
+   * @returns The last layer's rows after the norm, of each sequence `[tokens, hidden]`.
+   */
+  async states(tokens: readonly Uint8Array[], caches: Caches): Promise<readonly Float32Array[]> {
+    const { counts, begins } = await this.#read(tokens, caches);
+    return counts.map((count, sequence) => this.#normed(begins[sequence], count).slice());
+  }
+
+  /** Takes tokens through all layers; their rows are in the stream then. */
+  async #read(tokens: readonly Uint8Array[], caches: Caches): Promise<Ragged> {
     const chunk = chunkOf(tokens, caches.lengths, this.config.context);
     const { total } = chunk.rows;
     if (total > this.#activations.room) this.#activations = createActivations(this.config, total);
@@ -105,7 +120,7 @@ export class Llama {
       await this.#attentionBlock(weights, chunk, caches.layers[layer]);
       this.#swigluBlock(weights, total);
     }
-    return this.#logits(chunk.rows, wanted);
+    return chunk.rows;
   }
 
   #embed(tokens: readonly Uint8Array[], { begins }: Ragged): void {
@@ -195,13 +210,17 @@ export class Llama {
   }
 
   #logitsOf(first: number, rows: number): Float32Array {
-    const { hiddenSize, vocabSize, normEpsilon } = this.config;
-    const { stream, normed } = this.#activations;
-    const logits = new Float32Array(rows * vocabSize);
-    const from = stream.subarray(first * hiddenSize);
-    rmsNorm(from, rows, this.#weights.norm, normEpsilon, normed);
-    linear(normed, rows, this.#weights.head, logits);
+    const logits = new Float32Array(rows * this.config.vocabSize);
+    linear(this.#normed(first, rows), rows, this.#weights.head, logits);
     return logits;
+  }
+
+  /** Rows of the stream after the last norm; good until the next norm. */
+  #normed(first: number, rows: number): Float32Array {
+    const { hiddenSize, normEpsilon } = this.config;
+    const { stream, normed } = this.#activations;
+    rmsNorm(stream.subarray(first * hiddenSize), rows, this.#weights.norm, normEpsilon, normed);
+    return normed.subarray(0, rows * hiddenSize);
   }
 }
 

@@ -79,9 +79,14 @@ export function parseSafetensors(file: Uint8Array, source: string): Map<string, 
  */
 export function toFloat32({ dtype, bytes }: StoredTensor): Float32Array {
   const { size, read } = elements[dtype];
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const values = new Float32Array(bytes.byteLength / size);
-  for (let i = 0; i < values.length; i++) values[i] = read(view, i * size);
+  const { buffer, byteOffset, byteLength } = bytes, length = byteLength / size;
+  // Where the runtime knows such numbers, it takes half the time.
+  if (dtype === "F16" && byteOffset % size === 0 && "Float16Array" in globalThis) {
+    return new Float32Array(new Float16Array(buffer, byteOffset, length));
+  }
+  const view = new DataView(buffer, byteOffset, byteLength);
+  const values = new Float32Array(length);
+  for (let i = 0; i < length; i++) values[i] = read(view, i * size);
   return values;
 }
 

@@ -70,14 +70,21 @@ interface Parts {
 export async function createWasmBackend(options: WasmOptions = {}): Promise<Backend> {
   const { module, maxMemoryBytes = memoryLimits.most, threads = "auto" } = options;
   if (module !== undefined) {
-    return new WasmBackend(assemble(module, maxMemoryBytes, 1), "the module passed in");
+    return new WasmBackend(assemble(module, maxMemoryBytes, 1), () => "the module passed in");
   }
   const choice = chooseBinary();
   const count = countThreads(threads);
   const compiled = await compileBinary(choice.name, count > 1);
-  const words = count === 1 ? "one thread" : `${count} threads`;
-  const parts = assemble(compiled, maxMemoryBytes, count);
-  return new WasmBackend(parts, `${choice.name} binary, ${words}: ${choice.reason}`);
+  const parts = assemble(compiled, maxMemoryBytes, count), { team } = parts;
+  return new WasmBackend(
+    parts,
+    () => `${choice.name} binary, ${describeThreads(team)}: ${choice.reason}`,
+  );
+}
+
+function describeThreads({ threads, alone }: Team): string {
+  if (alone !== undefined) return `one thread (no worker can begin: ${alone})`;
+  return threads === 1 ? "one thread" : `${threads} threads`;
 }
 
 /** Threads to run on. A number that was asked for is taken or refused. */
@@ -108,14 +115,18 @@ function assemble(module: WebAssembly.Module, maxMemoryBytes: number, threads: n
 
 class WasmBackend implements Backend {
   readonly name = "wasm";
-  readonly reason: string;
+  readonly #describe: () => string;
   #parts: Parts | undefined;
   /** Loaded when it is asked for: most programs never train. */
   #backward: typeof backward | undefined;
 
-  constructor(parts: Parts, reason: string) {
+  constructor(parts: Parts, describe: () => string) {
     this.#parts = parts;
-    this.reason = reason;
+    this.#describe = describe;
+  }
+
+  get reason(): string {
+    return this.#describe();
   }
 
   get memoryBytes(): number {

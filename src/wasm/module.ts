@@ -7,6 +7,7 @@
 import { BackendUnavailableError } from "../errors.ts";
 import { decompressor, packed, probe, simdProbe, sizes } from "./binaries.gen.ts";
 import { decompress } from "./lzma.ts";
+import { isWorkerd } from "./workerd.ts";
 
 /** The two binaries built from one source. */
 export type BinaryName = "simd" | "relaxed";
@@ -163,6 +164,58 @@ export function relaxedFuses(): boolean | null {
   return Boolean((exports as { fused(): number }).fused());
 }
 
+/** A binary that was compiled before it is needed. */
+interface ProvidedBinary {
+  readonly name: BinaryName;
+  readonly module: WebAssembly.Module;
+}
+
+let provided: ProvidedBinary | undefined;
+
+/**
+ * Provides a binary where compiling and probing are forbidden later: it is the one that
+ * `chooseBinary()` takes.
+ *
+ * @param name Which of the two it is.
+ * @param binary Compiled, or its bytes, as bundlers embed it; these are compiled now.
+ */
+export function provideBinary(
+  name: BinaryName,
+  binary: WebAssembly.Module | Uint8Array<ArrayBuffer>,
+): void {
+  const module = binary instanceof WebAssembly.Module ? binary : new WebAssembly.Module(binary);
+  provided = { name, module };
+}
+
+/** Compiles on workerd what no entry of the package has provided. */
+function compileAhead(): void {
+  if (provided === undefined && isWorkerd()) provideBinary("relaxed", binaryBytes("relaxed"));
+}
+
+// In a microtask: workerd still starts then, and an entry that provides a compiled binary has done so.
+if (isWorkerd()) {
+  queueMicrotask(() => {
+    try {
+      compileAhead();
+    } catch {
+      // An old compatibility date. Whoever needs the binary is told.
+    }
+  });
+}
+
+function takeProvided(): BinaryChoice | undefined {
+  try {
+    compileAhead();
+  } catch {
+    throw new BackendUnavailableError(
+      "wasm",
+      "workerd compiles only while a worker starts; let your bundler take the package's entry for " +
+        "the condition `workerd`, set a compatibility date from 2025-06-01 on, or pass `module`",
+    );
+  }
+  return provided && { name: provided.name, reason: "compiled before the program serves" };
+}
+
 /**
  * Picks the binary that is faster here. Relaxed SIMD pays where the engine fuses (V8: a third
  * faster); where it does not (JavaScriptCore) the plain binary is as fast and rounds the same way
@@ -174,6 +227,8 @@ export function chooseBinary(): BinaryChoice {
   if (typeof WebAssembly === "undefined") {
     throw new BackendUnavailableError("wasm", "this runtime has no WebAssembly");
   }
+  const ahead = takeProvided();
+  if (ahead !== undefined) return ahead;
   const fuses = relaxedFuses();
   if (fuses) return { name: "relaxed", reason: "this engine fuses relaxed multiply-add" };
   if (!WebAssembly.validate(decode(simdProbe))) {
@@ -228,6 +283,7 @@ function memoryFlags(bytes: Uint8Array): number {
 export function chooseSplats(): 0 | 1 | 4 {
   // Deno first: there, touching `process` loads what stands behind it, 20 ms.
   if ("Deno" in globalThis) return relaxedFuses() ? 1 : 0;
+  if (isWorkerd()) return 1;
   const { process, navigator } = globalThis as {
     process?: { versions?: { v8?: string; bun?: string } };
     navigator?: { userAgent?: string };
@@ -249,6 +305,7 @@ async function compile(name: BinaryName, shared: boolean): Promise<WebAssembly.M
 
 /** Compiles a binary once per process. */
 export function compileBinary(name: BinaryName, shared = false): Promise<WebAssembly.Module> {
+  if (provided?.name === name && !shared) return Promise.resolve(provided.module);
   const key = shared ? `${name}, shared` : name;
   let module = compiled.get(key);
   if (module === undefined) {

@@ -26,6 +26,8 @@ export interface Batch {
 export interface Team {
   /** Threads at most, the calling one included. */
   readonly threads: number;
+  /** Why the calling thread is alone although it was to have workers. */
+  readonly alone?: string;
   /** Runs every job of a batch. When it settles, nobody touches the batch's memory any more. */
   run(batch: Batch): Promise<void>;
   /** The same, without the event loop. */

@@ -4,8 +4,11 @@
  * @module
  */
 
-/** The part of the runtime's globals that pages lack. */
-type Immediate = { setImmediate?: (callback: () => void) => void };
+/** The part of the runtime's globals that some lack: pages the first, edge runtimes both. */
+interface Turns {
+  setImmediate?: (callback: () => void) => void;
+  MessageChannel?: typeof MessageChannel;
+}
 
 /**
  * Lets timers, messages and input have their turn.
@@ -14,8 +17,9 @@ type Immediate = { setImmediate?: (callback: () => void) => void };
  * starve them. Pages have only messages; `setTimeout` would wait 4 ms there.
  */
 export function turn(): Promise<void> {
-  const { setImmediate } = globalThis as Immediate;
+  const { setImmediate, MessageChannel } = globalThis as Turns;
   if (setImmediate !== undefined) return new Promise((resolve) => setImmediate(() => resolve()));
+  if (MessageChannel === undefined) return new Promise((resolve) => setTimeout(resolve, 0));
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {

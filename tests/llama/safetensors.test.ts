@@ -103,3 +103,17 @@ test("parseSafetensors() refuses truncated data, overlaps, gaps and trailing byt
   );
   refuses(safetensors({ a, b }, [...two, 0, 0]), "2 bytes follow tensor `b`");
 });
+
+test("toFloat32() widens every half alike, at even and at odd bytes", () => {
+  const halves = Uint8Array.from(
+    { length: 2 * 65536 },
+    (_, at) => (at & 1) === 0 ? at >> 1 : at >> 9,
+  );
+  const odd = new Uint8Array(halves.length + 1);
+  odd.set(halves, 1);
+  const [a, b] = [halves, odd.subarray(1)].map((bytes) =>
+    toFloat32({ dtype: "F16", shape: [65536], bytes })
+  );
+  assertEquals(a, b);
+  assertEquals([a[0x3c00], a[0xc000], a[0x7c00], a[1]], [1, -2, Infinity, 2 ** -24]);
+});

@@ -185,6 +185,14 @@ const splats: [what: string, globals: Record<string, unknown>, expected: number]
   ["Bun", { process: { versions: { node: "24", v8: "13", bun: "1.3" } } }, 0],
   ["Chrome", { process: undefined, navigator: { userAgent: "Mozilla/5.0 Chrome/140" } }, 4],
   ["Firefox", { process: undefined, navigator: { userAgent: "Mozilla/5.0 Gecko Firefox/1" } }, 0],
+  [
+    "workerd",
+    {
+      process: { versions: { node: "22", v8: "" } },
+      navigator: { userAgent: "Cloudflare-Workers" },
+    },
+    1,
+  ],
   ["a bare runtime", { process: undefined, navigator: undefined }, 0],
 ];
 

@@ -97,7 +97,7 @@ function watchedSpawn() {
   const start: typeof spawn = (data, onEnd) => {
     const handle = spawn(data, () => {
       seen.ended++;
-      onEnd();
+      onEnd("it ends");
     });
     seen.handles.push(handle);
     return handle;
@@ -187,16 +187,33 @@ test("WorkerTeam does without workers that fail at their start", async () => {
     const { process } = globalThis as unknown as { process: Modules };
     const { Worker } = process.getBuiltinModule("node:worker_threads");
     const worker = new Worker("process.exit(1)", { eval: true });
-    worker.on("exit", onEnd);
+    worker.on("exit", () => onEnd("it exits"));
     return { terminate: async () => void await worker.terminate() };
   };
   const { team, run, runSync } = await makeTeam({ spawn: broken });
+  assertSameBits(await run(), expected);
+  await until(() => team.alone === "it exits", "the worker's end");
+  const before = started;
   for (let time = 0; time < 3; time++) {
     assertSameBits(await run(), expected);
     assertSameBits(runSync(), expected);
-    await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  assert(started > 0);
+  assertEquals(started, before); // Others would end as this one did.
+  await team.close();
+});
+
+test("WorkerTeam does without workers that are refused at once", async () => {
+  let asked = 0;
+  const refuse: typeof spawn = () => {
+    asked++;
+    throw new TypeError("no workers here");
+  };
+  const { team, run, runSync } = await makeTeam({ spawn: refuse, threads: 3 });
+  for (let time = 0; time < 3; time++) {
+    assertSameBits(await run(), expected);
+    assertSameBits(runSync(), expected);
+  }
+  assertEquals([asked, team.alone], [1, "no workers here"]);
   await team.close();
 });
 
@@ -204,6 +221,7 @@ test("WorkerTeam does without workers that fail at their start", async () => {
 const orders = { wait: 0, desert: 1, leave: 2 } as const;
 const deserter = `
 const { control, gate, index } = process.getBuiltinModule("node:worker_threads").workerData;
+Atomics.add(control, ${cells.started}, 1);
 Atomics.store(gate, 0, 1);
 Atomics.wait(gate, 1, ${orders.wait});
 while (Atomics.load(gate, 1) === ${orders.desert}) {
@@ -230,7 +248,7 @@ async function teamWithDeserter(patienceMilliseconds: number, threads = 2) {
     const worker = new Worker(deserter, { eval: true, workerData: { control, gate, index } });
     worker.on("exit", () => {
       ended++;
-      onEnd();
+      onEnd("it deserts");
     });
     return { terminate: async () => void await worker.terminate() };
   };

@@ -7,10 +7,8 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
 import type { Page } from "playwright-core";
+import { tolerance } from "./tolerance.ts";
 import { enters, readTable, run, visit } from "./visit.ts";
-
-/** Largest difference from the oracle that an f32 result may have on these inputs. */
-const tolerance = 5e-6;
 
 /** How many pixels of a canvas have a colour of the style sheet. */
 function countPixels(page: Page, canvas: string, colour: string): Promise<number> {

@@ -8,15 +8,15 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import type { TestRun } from "../test_runs.ts";
 
-/** Drives the page in Chromium. */
+/** Drives the page in browsers. */
 export function pageRun(): TestRun {
-  const file = fileURLToPath(new URL("page.test.ts", import.meta.url));
+  const folder = fileURLToPath(new URL(".", import.meta.url));
   return {
-    name: "Chromium, the page of examples/browser",
+    name: "Chromium and Firefox, the page of examples/browser",
     patience: 300,
     tests: (report) => ({
       program: process.execPath,
-      arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, file],
+      arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, folder],
     }),
   };
 }

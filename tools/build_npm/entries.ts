@@ -15,6 +15,7 @@ export interface Entry {
 /** What `exports` of `package.json` points to. */
 export const entries: readonly Entry[] = [
   { name: "flashtile", source: "mod.ts" },
+  { name: "workerd", source: "src/workerd.ts" },
   { name: "reference", source: "src/reference.ts" },
 ];
 

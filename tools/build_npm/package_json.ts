@@ -22,7 +22,11 @@ export function packageJson(): Record<string, unknown> {
     ],
     type: "module",
     exports: {
-      ".": { types: "./dist/types/mod.d.ts", default: "./dist/flashtile.js" },
+      ".": {
+        types: "./dist/types/mod.d.ts",
+        workerd: "./dist/workerd.js",
+        default: "./dist/flashtile.js",
+      },
       "./reference": { types: "./dist/types/src/reference.d.ts", default: "./dist/reference.js" },
       "./simd.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/simd.wasm" },
       "./relaxed.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/relaxed.wasm" },
@@ -30,7 +34,8 @@ export function packageJson(): Record<string, unknown> {
     },
     unpkg: "./dist/flashtile.min.js",
     jsdelivr: "./dist/flashtile.min.js",
-    sideEffects: false,
+    // It provides the binary; the rest is exports.
+    sideEffects: ["./dist/workerd.js"],
     engines: { node: ">=20" },
     files: ["dist", "docs", "CHANGELOG.md"],
     peerDependencies: { webgpu: ">=0.6.2" },

@@ -7,6 +7,8 @@
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { packPackage } from "../build_npm/pack.ts";
+import { versions } from "../install.ts";
+import { nameOf } from "../runtime_table.ts";
 import type { TestRun } from "../test_runs.ts";
 import { folderVariable } from "./folder.ts";
 
@@ -14,6 +16,14 @@ import { folderVariable } from "./folder.ts";
 export function packageRun(folder: string): TestRun {
   return {
     name: "Packages for npm and JSR",
+    claims: [{
+      runtimes: [
+        nameOf("Deno", Deno.version.deno),
+        nameOf("Bun", versions.bun),
+        ...[versions.node20, versions.node22, versions.node26].map((node) => nameOf("Node", node)),
+      ],
+      tried: "the package",
+    }],
     patience: 900,
     tests: (report) => {
       packPackage(folder);

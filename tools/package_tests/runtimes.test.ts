@@ -5,29 +5,21 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { runtimeProgram, versions } from "../install.ts";
+import { type Finding, keepFinding } from "../runtime_table.ts";
 import { runIn } from "./child.ts";
 import { makeProject } from "./project.ts";
 import { writeProgram } from "./script.ts";
 
 /** Runs the program; returns what it says of the runtime. */
-function runProgram(project: string, command: readonly string[]): Record<string, unknown> {
+function runProgram(project: string, command: readonly string[]): Finding {
   const { stdout } = runIn(project, [...command, "program.js"]);
-  keep(stdout);
-  return JSON.parse(stdout);
-}
-
-/** Keeps a runtime's line for the README's table, where a folder is given. */
-function keep(line: string): void {
-  const { FLASHTILE_TABLE: folder } = process.env;
-  if (folder === undefined) return;
-  const { runtime, version } = JSON.parse(line);
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, `${runtime}-${version}.json`), line);
+  const { threads, ...said } = JSON.parse(stdout);
+  const finding = { ...said, threads: threads.available };
+  keepFinding(finding);
+  return finding;
 }
 
 const project = makeProject("runtimes");

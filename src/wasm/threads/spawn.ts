@@ -4,6 +4,7 @@
  * @module
  */
 
+import { isWorkerd } from "../workerd.ts";
 import { workerSource } from "./worker_source.ts";
 
 /** What a worker is started with. */
@@ -26,7 +27,8 @@ export interface WorkerHandle {
 /** The part of node:worker_threads that is used. */
 interface NodeWorkers {
   Worker: new (source: string, options: { eval: true; workerData: WorkerData }) => {
-    on(event: "error" | "exit", listener: () => void): void;
+    on(event: "error", listener: (error: Error) => void): void;
+    on(event: "exit", listener: () => void): void;
     unref(): void;
     terminate(): Promise<number>;
   };
@@ -63,7 +65,7 @@ function isServer(): boolean {
   if ("Deno" in globalThis) return true;
   const { process } = globalThis as { process?: NodeProcess };
   return process?.getBuiltinModule !== undefined && process.versions?.node !== undefined &&
-    globalThis.navigator?.userAgent !== "Cloudflare-Workers";
+    !isWorkerd();
 }
 
 /** Why workers over shared memory cannot be used here; `undefined` when they can. */
@@ -82,26 +84,34 @@ export function threadsUnavailable(): string | undefined {
 /**
  * Starts a worker that neither keeps the process alive nor needs a permission.
  *
- * @param onEnd Called when it ends, by itself or not.
+ * @param onEnd Called when it ends, by itself or not, with what is known of why.
+ * @throws What the runtime throws that does not let workers begin.
  */
-export function spawn(data: WorkerData, onEnd: () => void): WorkerHandle {
+export function spawn(data: WorkerData, onEnd: (reason: string) => void): WorkerHandle {
   const workers = nodeWorkers();
   if (workers !== undefined) {
     const worker = new workers.Worker(workerSource, { eval: true, workerData: data });
-    worker.on("error", onEnd);
-    worker.on("exit", onEnd);
+    worker.on("error", ({ message }) => onEnd(message));
+    worker.on("exit", () => onEnd("a worker ended"));
     worker.unref();
     return { terminate: async () => void await worker.terminate() };
   }
   const url = URL.createObjectURL(new Blob([workerSource], { type: "text/javascript" }));
-  const worker = new Worker(url);
-  worker.onerror = onEnd;
-  worker.postMessage(data);
-  return {
-    terminate: () => {
+  try {
+    const worker = new Worker(url);
+    const end = () => {
       worker.terminate();
       URL.revokeObjectURL(url);
-      return Promise.resolve();
-    },
-  };
+    };
+    worker.onerror = ({ message }) => {
+      end(); // An error does not end it.
+      // A policy's refusal comes without a word.
+      onEnd(message || "the Content-Security-Policy must allow `worker-src blob:`");
+    };
+    worker.postMessage(data);
+    return { terminate: () => Promise.resolve(end()) };
+  } catch (error) {
+    URL.revokeObjectURL(url);
+    throw error;
+  }
 }

@@ -19,7 +19,8 @@ const spins = 20_000;
 
 /** A worker with its place in the team. */
 interface Member {
-  readonly handle: WorkerHandle;
+  /** Absent where it could not be started. */
+  handle?: WorkerHandle;
   alive: boolean;
 }
 
@@ -46,6 +47,8 @@ export class WorkerTeam implements Team {
   readonly #members = new Map<number, Member>();
   /** Workers that were asked to begin with this control block. */
   #enlisted = 0;
+  /** Why the first of them ended that did. */
+  #failure: string | undefined;
   /** Settles when the batch under way is finished; batches run one at a time. */
   #busy: Promise<void> | undefined;
 
@@ -54,6 +57,11 @@ export class WorkerTeam implements Team {
     this.#parts = parts;
     this.#solo = new Solo(parts.kernels);
     this.#control = createControl(parts.threads);
+  }
+
+  /** Where workers end before one has begun, others would, too: a page's policy may not allow any. */
+  get alone(): string | undefined {
+    return this.#cell("started") === 0 ? this.#failure : undefined;
   }
 
   async run(batch: Batch): Promise<void> {
@@ -108,7 +116,8 @@ export class WorkerTeam implements Team {
     meanwhile.check();
     // Workers begin while the event loop waits, which it never does between short calls; Bun's need a
     // timer for that, not only a turn.
-    if (this.#cell("started") < this.#enlisted) await new Promise((resolve) => setTimeout(resolve));
+    const isStarting = this.#cell("started") < this.#enlisted && this.alone === undefined;
+    if (isStarting) await new Promise((resolve) => setTimeout(resolve));
   }
 
   /** Runs out when no job is finished for so long. */
@@ -150,7 +159,7 @@ export class WorkerTeam implements Team {
 
   /** Publishes a batch and wakes the workers. */
   #publish({ records, count, scratch, scratchStride }: Batch): void {
-    for (let index = 1; index < this.threads; index++) {
+    for (let index = 1; index < this.threads && this.alone === undefined; index++) {
       if (!this.#members.get(index)?.alive) this.#enlist(index);
     }
     const first = this.#cell("limit");
@@ -166,14 +175,19 @@ export class WorkerTeam implements Team {
   }
 
   #enlist(index: number): void {
-    const { module, memory } = this.#parts;
-    const data = { module, memory, control: this.#control, index };
-    const member: Member = {
-      handle: (this.#parts.spawn ?? spawn)(data, () => member.alive = false),
-      alive: true,
+    const { module, memory } = this.#parts, control = this.#control;
+    const member: Member = { alive: true };
+    const onEnd = (reason: string) => {
+      member.alive = false;
+      if (control === this.#control) this.#failure ??= reason;
     };
     this.#members.set(index, member);
     this.#enlisted++;
+    try {
+      member.handle = (this.#parts.spawn ?? spawn)({ module, memory, control, index }, onEnd);
+    } catch (error) {
+      onEnd((error as Error).message);
+    }
   }
 
   /** Takes jobs until none is left to take. */
@@ -226,10 +240,11 @@ export class WorkerTeam implements Team {
     this.#members.clear();
     this.#control = createControl(this.threads);
     this.#enlisted = 0;
+    this.#failure = undefined;
     Atomics.store(control, cells.closed, 1);
     Atomics.store(control, cells.next, Atomics.load(control, cells.limit));
     Atomics.notify(control, cells.limit);
-    await Promise.all(members.map(({ handle }) => handle.terminate()));
+    await Promise.all(members.map(({ handle }) => handle?.terminate()));
   }
 
   #checkFailures(): void {

@@ -1,0 +1,165 @@
+/**
+ * The tests of the npm package in browsers. Not in `tests/`: they need browsers and the sites that
+ * `run.ts` makes, and are one run of `deno task test:all`.
+ *
+ * @module
+ */
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { BrowserName } from "../browsers.ts";
+import { keepFinding } from "../runtime_table.ts";
+import { type Headers, isolation, serveFolder } from "./server.ts";
+import { serveProject, shaderMark, sitesIn } from "./sites.ts";
+import { visit, type Visited } from "./visit.ts";
+
+const { FLASHTILE_SITES } = process.env;
+if (FLASHTILE_SITES === undefined) {
+  throw new Error("Run these tests by `deno task test:all browsers, the package`");
+}
+const { plain, vite, project } = sitesIn(FLASHTILE_SITES);
+const browsers = ["Chromium", "Firefox"] as const;
+const sites = { "a script tag": plain, "a page built by Vite": vite };
+
+interface Setting {
+  readonly browser: BrowserName;
+  readonly folder: string;
+  readonly headers?: Headers;
+}
+
+/** What a visit of a served folder has seen. */
+interface Seen extends Visited {
+  /** Files of the site that were asked for and hold shaders. */
+  shaders(): string[];
+}
+
+/** Visits a site, which must not ask for anything but its own files. */
+async function visitSite(
+  { browser, folder, headers = {} }: Setting,
+  look: (seen: Seen) => Promise<void>,
+): Promise<void> {
+  await using server = serveFolder(folder, headers);
+  await visit(browser, server.url, async (visited) => {
+    await look({
+      ...visited,
+      shaders: () => server.served.filter((path) => hasShaders(folder, path)),
+    });
+    assertEquals([...visited.origins], [new URL(server.url).origin]);
+  });
+  assertEquals(server.missed, []);
+}
+
+function hasShaders(folder: string, path: string): boolean {
+  return readFileSync(join(folder, path), "utf8").includes(shaderMark);
+}
+
+/** Keeps for the README's table what a browser offers. */
+async function note(runtime: BrowserName, { version, ask, evaluate }: Visited): Promise<void> {
+  const { wasm, threads } = await ask("capabilities");
+  const isolated = await evaluate<boolean>("crossOriginIsolated");
+  keepFinding({ runtime, version, binary: wasm.binary!, threads: threads.available, isolated });
+}
+
+for (const browser of browsers) {
+  for (const [name, folder] of Object.entries(sites)) {
+    const where = `${name} in ${browser}`;
+
+    test(`${where}: attention, gradients, a cache and threads, isolated`, async () => {
+      await visitSite({ browser, folder, headers: isolation }, async (seen) => {
+        const { threads, wasm } = await seen.ask("capabilities");
+        assertEquals([wasm.binary, threads.available], ["relaxed", true]);
+        const { backend, reason } = await seen.ask("answers", {});
+        assertEquals(backend, "wasm");
+        assertMatch(reason, threads.count > 1 ? /relaxed binary, \d+ threads:/ : /one thread:/);
+        assertMatch(await seen.ask("worker"), /relaxed binary, 2 threads:/);
+        assertEquals(seen.shaders(), []);
+        assertEquals(seen.complaints, []);
+        await note(browser, seen);
+      });
+    });
+
+    test(`${where}: attention, gradients and a cache on one thread, not isolated`, async () => {
+      await visitSite({ browser, folder }, async (seen) => {
+        const { threads, wasm } = await seen.ask("capabilities");
+        assertEquals([wasm.binary, threads.available], ["relaxed", false]);
+        assertMatch(threads.reason, /COOP and COEP/);
+        const { backend, reason } = await seen.ask("answers", {});
+        assertEquals(backend, "wasm");
+        assertMatch(reason, /relaxed binary, one thread:/);
+        assertEquals(await seen.ask("refusal", { threads: 2 }), {
+          name: "BackendUnavailableError",
+          message: `Cannot use the wasm backend: it cannot have 2 threads: ${threads.reason}`,
+        });
+        assertEquals(seen.shaders(), []);
+        assertEquals(seen.complaints, []);
+        await note(browser, seen);
+      });
+    });
+  }
+}
+
+for (const [name, folder] of Object.entries(sites)) {
+  for (const browser of ["Chromium", "Firefox with WebGPU"] as const) {
+    test(`${name} in ${browser}: attention, gradients and a cache on WebGPU`, async () => {
+      await visitSite({ browser, folder }, async (seen) => {
+        const { webgpu } = await seen.ask("capabilities");
+        assert(webgpu.available, webgpu.reason);
+        const { backend } = await seen.ask("answers", { backend: "webgpu" });
+        assertEquals(backend, "webgpu");
+        assertEquals(seen.shaders().length, 1);
+        assertEquals(seen.complaints, []);
+      });
+    });
+  }
+
+  test(`${name} in Firefox: no WebGPU, and why`, async () => {
+    await visitSite({ browser: "Firefox", folder }, async (seen) => {
+      const { webgpu, backend } = await seen.ask("capabilities");
+      assertEquals([webgpu.available, backend], [false, "wasm"]);
+      assertEquals(await seen.ask("refusal", { backend: "webgpu" }), {
+        name: "BackendUnavailableError",
+        message: `Cannot use the webgpu backend: ${webgpu.reason}`,
+      });
+      assertEquals(seen.complaints, []);
+    });
+  });
+}
+
+test("Vite's development server in Chromium: attention, gradients, a cache and threads", async () => {
+  await using server = await serveProject(project);
+  await visit("Chromium", server.url, async (seen) => {
+    await seen.ask("answers", {});
+    assertMatch(await seen.ask("worker"), /2 threads:/);
+    assertEquals([...seen.origins], [new URL(server.url).origin]);
+    assertEquals(seen.complaints, []);
+  });
+});
+
+/** Policies under which no worker can begin, refused later or at once, and what a call then says. */
+const policies = {
+  "a policy without blob: workers": {
+    policy: "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'",
+    words: /the Content-Security-Policy must allow `worker-src blob:`/,
+  },
+  "a policy of trusted types": { policy: "require-trusted-types-for 'script'", words: /Worker/ },
+};
+
+for (const browser of browsers) {
+  for (const [name, { policy, words }] of Object.entries(policies)) {
+    test(`a script tag in ${browser} under ${name}: the page's thread does the work`, async () => {
+      const headers = { ...isolation, "Content-Security-Policy": policy };
+      await visitSite({ browser, folder: plain, headers }, async (seen) => {
+        const { threads } = await seen.ask("capabilities");
+        assert(threads.available);
+        const { started, reason } = await seen.ask("callsOnTwo");
+        // What was refused once is not tried again, call after call.
+        assertEquals(started, 1);
+        assertMatch(reason, /relaxed binary, one thread \(no worker can begin: .*\)/);
+        assertMatch(reason, words);
+      });
+    });
+  }
+}

@@ -1,0 +1,35 @@
+/**
+ * The npm package in browsers as a run of `deno task test:all`.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { packPackage } from "../build_npm/pack.ts";
+import type { TestRun } from "../test_runs.ts";
+import { makeSites } from "./sites.ts";
+
+/** Makes sites of the package and opens them in Chromium and Firefox. `folder` is for the sites. */
+export function browserPackageRun(folder: string): TestRun {
+  const file = fileURLToPath(new URL("package.test.ts", import.meta.url));
+  return {
+    name: "Chromium and Firefox, the package flashtile",
+    claims: [
+      { runtimes: ["Chromium", "Firefox"], tried: "the package" },
+      { runtimes: ["Firefox"], tried: "WebGPU on lavapipe", webgpu: "where it is turned on" },
+    ],
+    patience: 300,
+    tests(report) {
+      const sites = join(folder, "sites");
+      makeSites(sites, packPackage(folder));
+      return {
+        program: process.execPath,
+        arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, file],
+        // A browser that is ended leaves its profile behind: here, that goes with the folder.
+        environment: { FLASHTILE_SITES: sites, TMPDIR: folder },
+      };
+    },
+  };
+}

@@ -1,0 +1,160 @@
+/**
+ * Two sites that use the npm package as its users do: a page without any tool, and one made by Vite.
+ *
+ * @module
+ */
+
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { bundleForPackage } from "../bundle_tests.ts";
+import { install, runtimeProgram, versions } from "../install.ts";
+import { isolation } from "./server.ts";
+
+/** Longest wait for a server. */
+const patienceMilliseconds = 30_000;
+
+/** Folders of the sites. */
+export interface Sites {
+  /** A script tag on the minified file of the unpacked package. */
+  readonly plain: string;
+  /** The production build of a project that depends on the package. */
+  readonly vite: string;
+  /** The project. */
+  readonly project: string;
+}
+
+/** The sites in a folder, whether they are made yet or not. */
+export function sitesIn(folder: string): Sites {
+  const project = join(folder, "project");
+  return { plain: join(folder, "plain"), vite: join(project, "dist"), project };
+}
+
+/** Scripts that a page of the CPU has no need of hold this: shaders. */
+export const shaderMark = "@compute";
+
+const html = `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <title>FlashTile from npm</title>
+    <link rel="icon" href="data:,">
+    <script type="module" src="/main.js"></script>
+  </head>
+</html>
+`;
+
+const viteConfig = `export default {
+  clearScreen: false,
+  server: { host: "127.0.0.1", strictPort: true, headers: ${JSON.stringify(isolation)} },
+};
+`;
+
+/** Makes the sites of the package's tarball. */
+export function makeSites(folder: string, tarball: string): void {
+  const { plain, project } = sitesIn(folder);
+  makeProject(project, tarball);
+  writeScript(project, ["flashtile", "flashtile/reference"]);
+  build(project);
+  // What npm has unpacked.
+  cpSync(join(project, "node_modules", "flashtile", "dist"), join(plain, "flashtile"), {
+    recursive: true,
+  });
+  writeFileSync(join(plain, "index.html"), html);
+  writeScript(plain, ["/flashtile/flashtile.min.js", "/flashtile/reference.js"]);
+}
+
+function makeProject(project: string, tarball: string): void {
+  mkdirSync(project, { recursive: true });
+  writeFileSync(join(project, "index.html"), html);
+  writeFileSync(join(project, "vite.config.js"), viteConfig);
+  const vite = viteCommand();
+  const description = {
+    private: true,
+    type: "module",
+    scripts: { build: `${vite} build`, dev: vite },
+    dependencies: { flashtile: `file:${tarball}` },
+  };
+  writeFileSync(join(project, "package.json"), JSON.stringify(description));
+  const { status } = spawnSync("npm", [
+    ...["install", "--offline", "--no-audit", "--no-fund", "--no-package-lock"],
+    "--loglevel=error",
+  ], { cwd: project, stdio: ["ignore", "ignore", "inherit"] });
+  if (status !== 0) throw new Error(`Cannot install ${tarball}`);
+}
+
+/** The page's script, which imports the package and its oracle by these names. */
+function writeScript(folder: string, names: readonly [string, string]): void {
+  const source = fileURLToPath(new URL("page.ts", import.meta.url));
+  const bundled = bundleForPackage(join(folder, "bundled"), source, names);
+  renameSync(join(bundled, "page.js"), join(folder, "main.js"));
+}
+
+/** What runs Vite, in a shell. */
+function viteCommand(): string {
+  const modules = install("vite", [`vite@${versions.vite}`]);
+  return `"${runtimeProgram("node", versions.node26)}" "${join(modules, "vite/bin/vite.js")}"`;
+}
+
+function build(project: string): void {
+  const { status, stdout, stderr } = spawnSync("npm", ["run", "--silent", "build"], {
+    cwd: project,
+    encoding: "utf8",
+  });
+  if (status !== 0) throw new Error(`Cannot build ${project}:\n${stdout}${stderr}`);
+  // Whoever builds with the package should not be told anything about it.
+  if (stderr !== "") throw new Error(`Vite complains of the package:\n${stderr}`);
+}
+
+/** A development server. */
+export interface DevelopmentServer extends AsyncDisposable {
+  readonly url: string;
+}
+
+/** Starts Vite's development server for the project. */
+export async function serveProject(project: string): Promise<DevelopmentServer> {
+  const { scripts } = JSON.parse(readFileSync(join(project, "package.json"), "utf8"));
+  const port = await freePort(), url = `http://127.0.0.1:${port}/`;
+  const server = spawn("sh", ["-c", `exec ${scripts.dev} --port=${port}`], {
+    cwd: project,
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  const ended = once(server, "exit");
+  const stop = async () => {
+    server.kill();
+    await ended;
+  };
+  try {
+    await answers(url);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { url, [Symbol.asyncDispose]: stop };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+/** Waits until there is a page. */
+async function answers(url: string): Promise<void> {
+  const end = performance.now() + patienceMilliseconds;
+  for (;;) {
+    try {
+      const response = await fetch(url);
+      await response.text();
+      return;
+    } catch (error) {
+      if (performance.now() > end) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * The tests of edge runtimes as a run of `deno task test:all`.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { packPackage } from "../build_npm/pack.ts";
+import { versions } from "../install.ts";
+import { folderVariable } from "../package_tests/folder.ts";
+import { nameOf } from "../runtime_table.ts";
+import type { TestRun } from "../test_runs.ts";
+
+/** Installs the package and runs it on workerd, on Vercel's runtime, and on Deno. */
+export function edgeRun(folder: string): TestRun {
+  return {
+    name: "Edge: workerd, edge-runtime, Deno without permissions",
+    claims: [{
+      runtimes: [
+        nameOf("workerd", versions.workerd),
+        nameOf("@edge-runtime/vm", versions.edgeRuntime),
+      ],
+      tried: "the package",
+    }, {
+      runtimes: [nameOf("workerd", versions.workerd)],
+      tried: "an embedding service under load",
+    }],
+    patience: 600,
+    tests: (report) => {
+      packPackage(folder);
+      const tests = fileURLToPath(new URL(".", import.meta.url));
+      return {
+        program: process.execPath,
+        arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, tests],
+        environment: { [folderVariable]: folder },
+      };
+    },
+  };
+}
