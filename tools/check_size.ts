@@ -1,84 +1,94 @@
 /**
- * Measures what a user downloads, minified and gzipped, and fails when it is past its bound.
+ * Measures what a user downloads, the package's minified scripts, gzipped each by itself as they are
+ * served; and fails when it is past its bound, or when shaders are loaded by who needs none.
  *
  * @module
  */
 
-import { spawnSync } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { gzipSync } from "node:zlib";
 import { binaryBytes, type BinaryName } from "../src/wasm/module.ts";
 import { shaders } from "../src/webgpu/shaders.gen.ts";
+import { minified } from "./build_npm/entries.ts";
+import { bundleMinified, chunks } from "./build_npm/minify.ts";
 
 /**
- * Most bytes, gzipped: what a program on the CPU loads, Wasm included; and what it loads more when it
- * asks for gradients there, and when it takes a GPU.
+ * Most bytes, gzipped: of all there is; of what a program on the CPU loads, both Wasm binaries
+ * included; and of what it loads more when it asks for gradients there, and when it takes a GPU.
  */
-const bounds = { cpu: 60 * 1024, gradients: 8 * 1024, gpu: 33 * 1024 };
+const bounds = { everything: 91_000, cpu: 54_400, gradients: 5_400, gpu: 31_700 };
 
-/** Minified files by name: `mod.js`, what it needs from the start, and what it imports later. */
-async function bundle(): Promise<ReadonlyMap<string, Uint8Array>> {
-  const folder = await mkdtemp(join(tmpdir(), "flashtile-size-"));
-  try {
-    const { status, stderr } = spawnSync(process.execPath, [
-      ...["bundle", "--quiet", "--minify", "--platform", "browser", "--code-splitting"],
-      ...["--outdir", folder, "mod.ts"],
-    ], { encoding: "utf8" });
-    if (status !== 0) throw new Error(`Cannot bundle mod.ts:\n${stderr}`);
-    const names = await readdir(folder);
-    const files = await Promise.all(names.map((name) => readFile(join(folder, name))));
-    return new Map(names.map((name, at) => [name, files[at]]));
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
+/** Scripts by their paths, from one that is the first on. */
+type Scripts = ReadonlyMap<string, string>;
 
-/** The files that a file needs before it runs, itself included. */
-function needed(files: ReadonlyMap<string, Uint8Array>, name: string, found = new Set<string>()) {
-  if (found.has(name)) return found;
-  found.add(name);
-  for (const [, other] of textOf(files.get(name)!).matchAll(/(?:from|import)\s*"\.\/([^"]+)"/g)) {
-    needed(files, other, found);
+/** What is only in scripts with shaders. */
+const shaderText = /@(?:compute|group)\b/;
+
+const imports = /(?:from|import)\s*"(\.{1,2}\/[^"]+)"/g;
+const lateImports = /import\(\s*"(\.{1,2}\/[^"]+)"\s*\)/g;
+
+/** The scripts that a script needs before it runs, itself included; and `late` what it may load then. */
+function loaded(path: string, late: boolean, found = new Map<string, string>()): Scripts {
+  if (found.has(path)) return found;
+  const text = readFileSync(path, "utf8");
+  found.set(path, text);
+  for (const pattern of late ? [imports, lateImports] : [imports]) {
+    for (const [, other] of text.matchAll(pattern)) loaded(join(dirname(path), other), late, found);
   }
   return found;
 }
 
-function textOf(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
+function gzipped(data: string | Uint8Array): number {
+  return gzipSync(data, { level: 9, memLevel: 9 }).length; // As `gzip -9`.
 }
 
-function gzipped(bytes: Uint8Array): number {
-  return gzipSync(bytes, { level: 9 }).length;
+/** Bytes of scripts but for those that are there already. */
+function sizeOf(scripts: Scripts, there?: Scripts): number {
+  let sum = 0;
+  for (const [path, text] of scripts) if (!there?.has(path)) sum += gzipped(text);
+  return sum;
+}
+
+function fail(what: string): void {
+  console.error(`error: ${what}`);
+  process.exitCode = 1;
 }
 
 function print(name: string, bytes: number, most?: number): void {
   const bound = most === undefined ? "" : `, at most ${most}`;
   console.log(`${name.padEnd(24)} ${String(bytes).padStart(6)} bytes gzipped${bound}`);
-  if (most !== undefined && bytes > most) {
-    console.error(`error: ${bytes - most} bytes too many`);
-    process.exitCode = 1;
-  }
+  if (most !== undefined && bytes > most) fail(`${bytes - most} bytes too many`);
 }
 
-const files = await bundle(), start = needed(files, "mod.js");
-// Of what is imported later, gradients alone have no shaders.
-const later = [...files.keys()].filter((name) => !start.has(name));
-const gpu = later.filter((name) => textOf(files.get(name)!).includes("GPU"));
-const gradients = later.filter((name) => !gpu.includes(name));
-const sizes = new Map(Array.from(files, ([name, bytes]) => [name, gzipped(bytes)]));
-const sumOf = (names: Iterable<string>) => {
-  let sum = 0;
-  for (const name of names) sum += sizes.get(name)!;
-  return sum;
-};
-for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
-  print(`Wasm, ${name}`, gzipped(binaryBytes(name)));
+function hasShaders(scripts: Scripts): boolean {
+  return [...scripts.values()].some((text) => shaderText.test(text));
 }
-print("WGSL", gzipped(new TextEncoder().encode(Object.values(shaders).join("\n"))));
-print("on the CPU", sumOf(start), bounds.cpu);
-print("more for gradients there", sumOf(gradients), bounds.gradients);
-print("more on a GPU", sumOf(gpu), bounds.gpu);
-print("everything", sumOf(sizes.keys()));
+
+/** Prints and checks the scripts in a folder. */
+function check(folder: string): void {
+  const main = join(folder, `${minified[0].name}.js`);
+  const start = loaded(main, false), everything = loaded(main, true);
+  const chunk = (name: string) => loaded(join(folder, chunks, `${name}.js`), false);
+  const gradients = chunk("gradients"), gpu = chunk("webgpu");
+  for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
+    print(`Wasm, ${name}`, gzipped(binaryBytes(name)));
+  }
+  print("WGSL", gzipped(Object.values(shaders).join("\n")));
+  print("on the CPU", sizeOf(start), bounds.cpu);
+  print("more for gradients there", sizeOf(gradients, start), bounds.gradients);
+  print("more on a GPU", sizeOf(gpu, start), bounds.gpu);
+  print("everything", sizeOf(everything), bounds.everything);
+  if (!hasShaders(gpu)) fail("no shaders are found, not even where they must be");
+  if (hasShaders(start) || hasShaders(gradients)) fail("a program on the CPU loads shaders");
+}
+
+const folder = mkdtempSync(join(tmpdir(), "flashtile-size-"));
+try {
+  bundleMinified(folder);
+  check(folder);
+} finally {
+  rmSync(folder, { recursive: true });
+}

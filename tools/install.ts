@@ -19,6 +19,7 @@ export const versions = {
   node22: "22.23.3",
   node26: "26.10.0",
   esbuild: "0.28.2",
+  terser: "5.51.2",
   vite: "8.3.8",
   rollup: "4.68.7",
   rollupNodeResolve: "16.0.3",

@@ -5,8 +5,8 @@
  */
 
 import { BackendUnavailableError } from "../errors.ts";
-import { inflate } from "./inflate.ts";
-import { inflater, packed, pieceBytes, probe, simdProbe, sizes } from "./binaries.gen.ts";
+import { decompressor, packed, probe, simdProbe, sizes } from "./binaries.gen.ts";
+import { decompress } from "./lzma.ts";
 import { isWorkerd } from "./workerd.ts";
 
 /** The two binaries built from one source. */
@@ -148,29 +148,12 @@ function decode(base64: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
-let unpacked: Readonly<Record<BinaryName, Uint8Array<ArrayBuffer>>> | undefined;
-
 /** The bytes of a binary, to be compiled where compiling is allowed. */
 export function binaryBytes(name: BinaryName): Uint8Array<ArrayBuffer> {
-  unpacked ??= unpack();
-  return unpacked[name];
-}
-
-function unpack(): Record<BinaryName, Uint8Array<ArrayBuffer>> {
-  const bytes = inflate(decode(inflater), decode(packed), sizes.simd + sizes.relaxed);
-  const simd = new Uint8Array(sizes.simd), relaxed = new Uint8Array(sizes.relaxed);
-  // Pieces of the two take turns: see tools/build_wasm.ts.
-  for (let at = 0, from = 0; from < bytes.length; at += pieceBytes) {
-    for (const binary of [simd, relaxed]) {
-      const piece = bytes.subarray(
-        from,
-        from + Math.min(pieceBytes, Math.max(0, binary.length - at)),
-      );
-      binary.set(piece, Math.min(at, binary.length));
-      from += piece.length;
-    }
-  }
-  return { simd, relaxed };
+  // One follows the other: what is not needed of the second is not decompressed.
+  const first = sizes.relaxed, end = name === "relaxed" ? first : first + sizes.simd;
+  const bytes = decompress(decode(decompressor), decode(packed), end);
+  return bytes.subarray(end - sizes[name]);
 }
 
 /** Whether relaxed multiply-add rounds once here; `null` where relaxed SIMD is unknown. */

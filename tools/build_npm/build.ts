@@ -8,7 +8,8 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
 import { writeDocuments } from "./documents.ts";
-import { entries, minified } from "./entries.ts";
+import { entries } from "./entries.ts";
+import { bundleMinified } from "./minify.ts";
 import { packageJson } from "./package_json.ts";
 import { bundle } from "./scripts.ts";
 import { emitTypes } from "./types.ts";
@@ -19,7 +20,7 @@ export function buildPackage(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(dist, { recursive: true });
   bundle(dist, entries);
-  bundle(dist, minified, "chunks.min", ["--minify"]);
+  bundleMinified(dist);
   emitTypes(join(dist, "types"));
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
