@@ -121,7 +121,10 @@ export function serveWorker(folder: string, options?: WorkerOptions): Promise<Se
 /** The ports that it listens on: for requests, and for an inspector. */
 function portsOf(process: ChildProcess, inspected: boolean): Promise<number[]> {
   return new Promise((resolve, reject) => {
-    const fail = (why: string) => reject(new Error(`Cannot serve the worker: workerd ${why}`));
+    const fail = (why: string) => {
+      clearTimeout(timer);
+      reject(new Error(`Cannot serve the worker: workerd ${why}`));
+    };
     const timer = setTimeout(() => fail(`does not listen after ${patience} ms`), patience);
     process.once("error", ({ message }) => fail(message));
     process.once("exit", (code) => fail(`ended with ${code}`));
@@ -139,7 +142,8 @@ function portsOf(process: ChildProcess, inspected: boolean): Promise<number[]> {
 }
 
 async function end(process: ChildProcess): Promise<void> {
-  if (process.exitCode !== null || process.signalCode !== null) return;
+  const isOver = process.exitCode !== null || process.signalCode !== null;
+  if (process.pid === undefined || isOver) return; // It has no number where it did not begin.
   const ended = new Promise((resolve) => process.once("exit", resolve));
   process.kill("SIGKILL");
   await ended;

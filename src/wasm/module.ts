@@ -216,12 +216,28 @@ function takeProvided(): BinaryChoice | undefined {
   return provided && { name: provided.name, reason: "compiled before the program serves" };
 }
 
+/** The least module there is. */
+const emptyModule = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0);
+
+function checkCompiling(): void {
+  try {
+    new WebAssembly.Module(emptyModule);
+  } catch (cause) {
+    throw new BackendUnavailableError(
+      "wasm",
+      "WebAssembly may not be compiled here: a page's Content-Security-Policy must allow " +
+        "`script-src 'wasm-unsafe-eval'`; elsewhere pass `module`",
+      { cause },
+    );
+  }
+}
+
 /**
  * Picks the binary that is faster here. Relaxed SIMD pays where the engine fuses (V8: a third
  * faster); where it does not (JavaScriptCore) the plain binary is as fast and rounds the same way
  * everywhere.
  *
- * @throws {BackendUnavailableError} When the engine has no 128-bit SIMD.
+ * @throws {BackendUnavailableError} When the engine has no 128-bit SIMD, or nothing may be compiled.
  */
 export function chooseBinary(): BinaryChoice {
   if (typeof WebAssembly === "undefined") {
@@ -229,6 +245,7 @@ export function chooseBinary(): BinaryChoice {
   }
   const ahead = takeProvided();
   if (ahead !== undefined) return ahead;
+  checkCompiling();
   const fuses = relaxedFuses();
   if (fuses) return { name: "relaxed", reason: "this engine fuses relaxed multiply-add" };
   if (!WebAssembly.validate(decode(simdProbe))) {

@@ -1,5 +1,5 @@
 import { test } from "node:test";
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { BackendUnavailableError, createEngine, type Tensor, tensor } from "@flashtile/attention";
 import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
 import {
@@ -99,6 +99,20 @@ test("chooseBinary() throws where there is no SIMD, or no WebAssembly at all", a
     assertInstanceOf(error, BackendUnavailableError);
     assertEquals((error as Error).message, `Cannot use the wasm backend: ${reason}`);
   }
+});
+
+test("chooseBinary() says where nothing may be compiled what has to be allowed", async () => {
+  const mistake = new WebAssembly.CompileError("blocked by a policy");
+  const refuse = function () {
+    throw mistake;
+  };
+  let error: unknown;
+  await withStub(WebAssembly, "Module", refuse, async () => {
+    error = await errorOf(() => chooseBinary());
+  });
+  assertInstanceOf(error, BackendUnavailableError);
+  assertMatch((error as Error).message, /'wasm-unsafe-eval'.*pass `module`/);
+  assert((error as Error).cause === mistake);
 });
 
 test("compileBinary() tries again after a failure", async () => {

@@ -18,7 +18,7 @@ import { visit, type Visited } from "./visit.ts";
 
 const { FLASHTILE_SITES } = process.env;
 if (FLASHTILE_SITES === undefined) {
-  throw new Error("Run these tests by `deno task test:all browsers, the package`");
+  throw new Error("Run these tests by `deno task test:all flashtile`");
 }
 const { plain, vite, project } = sitesIn(FLASHTILE_SITES);
 const browsers = ["Chromium", "Firefox"] as const;
@@ -148,6 +148,22 @@ const policies = {
 };
 
 for (const browser of browsers) {
+  test(`a script tag in ${browser} under a policy without Wasm is told what to allow`, async () => {
+    const headers = { "Content-Security-Policy": "script-src 'self'" };
+    await visitSite({ browser, folder: plain, headers }, async (seen) => {
+      const { wasm } = await seen.ask("capabilities");
+      assertEquals([wasm.available, wasm.binary], [false, null]);
+      assertEquals(await seen.ask("refusal", { backend: "wasm" }), {
+        name: "BackendUnavailableError",
+        message: wasm.reason,
+      });
+      assertMatch(
+        wasm.reason,
+        /Content-Security-Policy must allow `script-src 'wasm-unsafe-eval'`/,
+      );
+    });
+  });
+
   for (const [name, { policy, words }] of Object.entries(policies)) {
     test(`a script tag in ${browser} under ${name}: the page's thread does the work`, async () => {
       const headers = { ...isolation, "Content-Security-Policy": policy };

@@ -25,8 +25,16 @@ export function writeDocuments(folder: string): void {
 }
 
 function writeDocument(folder: string, path: string): void {
-  const text = readFileSync(join(root, path), "utf8");
+  const text = withoutCheckout(readFileSync(join(root, path), "utf8"));
   writeFileSync(join(folder, path), withoutOthers(renamed(text), dirname(path)));
+}
+
+/** Sections that are about a checkout of the repository. */
+const aboutCheckout = /^## (?:Try it|Contributing)\n[^]*?(?=^## |(?![^]))/gm;
+
+/** A document without them. */
+function withoutCheckout(text: string): string {
+  return text.replaceAll(aboutCheckout, "");
 }
 
 /** A picture or a link, in a line of its own or not. */

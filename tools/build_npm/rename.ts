@@ -4,7 +4,10 @@
  * @module
  */
 
+/** The package's name on JSR, but where that is what is spoken of. */
+export const nameOnJsr = /(?<!jsr:|JSR \(`)@flashtile\/attention/g;
+
 /** A text that names the package as JSR has it, with npm's name. */
 export function renamed(text: string): string {
-  return text.replaceAll("@flashtile/attention", "flashtile");
+  return text.replaceAll(nameOnJsr, "flashtile");
 }

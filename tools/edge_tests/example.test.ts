@@ -12,8 +12,8 @@ import { Embedder } from "../../examples/edge/embedder.ts";
 import { ownTexts } from "../../examples/edge/texts.ts";
 import { readModelFiles } from "../../examples/llama/files.ts";
 import { compileWorker, serveWorker, startWorker } from "../workerd.ts";
-import { Inspected, sizeOf } from "./heap.ts";
-import { load } from "./load.ts";
+import { Inspected, sizeOf } from "../heap.ts";
+import { load } from "../load.ts";
 import { bundled } from "./project.ts";
 
 const folder = bundled("example", "examples/edge/worker.ts", { flags: ["--minify"] });
@@ -194,10 +194,12 @@ test("50 clients at a time are all answered, and memory is what it was", async (
   using isolate = await Inspected.begin(served.inspector!);
   const url = `${served.url}/embed`, body = { texts: ["In the beginning", "a"] };
   const ask = (seconds: number) => load({ url, connections: 50, seconds, body });
+  const linear = async () => (await (await fetch(served.url)).json()).memoryBytes;
   await ask(2);
-  const before = await isolate.readCollected();
-  const counted = await ask(5);
+  const before = await isolate.readCollected(), linearBefore = await linear();
+  const counted = await ask(30);
   const during = await isolate.read(), after = await isolate.readCollected();
+  assertEquals(await linear(), linearBefore);
   assertEquals([counted.refusals, counted.errors], [0, 0]);
   assert(counted.answers > 0);
   const bytes = JSON.stringify({ before, during, after });

@@ -78,6 +78,16 @@ for (const [index, { words, files, bundling, serving }] of ways.entries()) {
   });
 }
 
+test("createEngine() takes the package's binary as workerd has compiled it", async () => {
+  // By no condition, on a day when nothing may be compiled: this binary is all that there is.
+  const flags = ["--conditions="];
+  const folder = bundled("module", "tools/edge_tests/module_worker.ts", { flags });
+  await using served = await serveWorker(folder, strict);
+  const response = await fetch(served.url);
+  assertEquals(response.status, 200, await response.clone().text());
+  assertEquals(await response.json(), { reason: "the module passed in", wrong: false });
+});
+
 test("workerd says what to do where nothing was compiled when it could be", async () => {
   const folder = bundled("too-late", worker, { flags: ["--conditions="] });
   assert(!existsSync(join(folder, "relaxed.wasm")));

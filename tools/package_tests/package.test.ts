@@ -10,6 +10,7 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { documents } from "../build_npm/documents.ts";
+import { nameOnJsr } from "../build_npm/rename.ts";
 import { filesOf } from "../bundle_tests.ts";
 import { install, versions } from "../install.ts";
 import { root } from "../test_runs.ts";
@@ -43,12 +44,20 @@ test("attw resolves every entry of the npm package from ES modules", () => {
   assertEquals(all.match(/node16 \(from ESM\): 🟢/g)?.length, 5, all);
 });
 
-test("the npm package says nothing of its name on JSR", () => {
+test("the npm package is imported by its name on npm, wherever it is named", () => {
   const naming = filesOf(unpacked, "").filter((file) =>
-    /\.(ts|js|md|json)$/.test(file) &&
-    readFileSync(file, "utf8").includes("@flashtile/attention")
+    /\.(ts|js|md|json)$/.test(file) && readFileSync(file, "utf8").search(nameOnJsr) >= 0
   );
   assertEquals(naming, []);
+});
+
+test("the npm package's README says how it is installed, and nothing of a checkout", () => {
+  const readme = readFileSync(join(unpacked, "README.md"), "utf8");
+  const commands = "npm install flashtile\nbun add flashtile\ndeno add jsr:@flashtile/attention\n";
+  assert(readme.includes(commands), readme);
+  assert(readme.includes('from "flashtile"'), readme);
+  assert(!/^## (Try it|Contributing)/m.test(readme), readme);
+  assert(readme.includes("## Options of `attention()`"), readme);
 });
 
 test("documents of the npm package link to what is in it", () => {

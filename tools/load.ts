@@ -6,7 +6,7 @@
 
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { install, versions } from "../install.ts";
+import { install, versions } from "./install.ts";
 
 /** How many clients ask, what, and for how long. */
 export interface Load {

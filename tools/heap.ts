@@ -89,9 +89,11 @@ function next(socket: WebSocket, event: "open" | "message"): Promise<Event> {
   return new Promise((resolve, reject) => {
     const fail = (why: string) => () => reject(new Error(`Cannot inspect the worker: ${why}`));
     const timer = setTimeout(fail(`no ${event}`), patience);
-    socket.addEventListener("error", fail("the connection failed"), { once: true });
+    const failed = fail("the connection failed");
+    socket.addEventListener("error", failed, { once: true });
     socket.addEventListener(event, (found) => {
       clearTimeout(timer);
+      socket.removeEventListener("error", failed);
       resolve(found);
     }, { once: true });
   });
