@@ -60,6 +60,19 @@ export function denoTests(
   };
 }
 
+/** Runs tests of the tools with Deno: of a folder or a file, which may do what they need. */
+export function toolTests(
+  report: string,
+  path: string,
+  environment: Readonly<Record<string, string>> = {},
+): Command {
+  return {
+    program: process.execPath,
+    arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, path],
+    environment,
+  };
+}
+
 /** Runs bundled tests with Bun. */
 export function bunTests(
   report: string,

@@ -5,10 +5,9 @@
  */
 
 import { join } from "node:path";
-import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { packPackage } from "../build_npm/pack.ts";
-import type { TestRun } from "../test_runs.ts";
+import { type TestRun, toolTests } from "../test_runs.ts";
 import { makeSites } from "./sites.ts";
 
 /** Makes sites of the package and opens them in Chromium and Firefox. `folder` is for the sites. */
@@ -24,12 +23,8 @@ export function browserPackageRun(folder: string): TestRun {
     tests(report) {
       const sites = join(folder, "sites");
       makeSites(sites, packPackage(folder));
-      return {
-        program: process.execPath,
-        arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, file],
-        // A browser that is ended leaves its profile behind: here, that goes with the folder.
-        environment: { FLASHTILE_SITES: sites, TMPDIR: folder },
-      };
+      // A browser that is ended leaves its profile behind: here, that goes with the folder.
+      return toolTests(report, file, { FLASHTILE_SITES: sites, TMPDIR: folder });
     },
   };
 }

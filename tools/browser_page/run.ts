@@ -4,9 +4,8 @@
  * @module
  */
 
-import process from "node:process";
 import { fileURLToPath } from "node:url";
-import type { TestRun } from "../test_runs.ts";
+import { type TestRun, toolTests } from "../test_runs.ts";
 
 /** Drives the page in browsers. */
 export function pageRun(): TestRun {
@@ -14,9 +13,6 @@ export function pageRun(): TestRun {
   return {
     name: "Chromium and Firefox, the page of examples/browser",
     patience: 300,
-    tests: (report) => ({
-      program: process.execPath,
-      arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, folder],
-    }),
+    tests: (report) => toolTests(report, folder),
   };
 }

@@ -4,13 +4,12 @@
  * @module
  */
 
-import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { packPackage } from "../build_npm/pack.ts";
 import { versions } from "../install.ts";
 import { folderVariable } from "../package_tests/folder.ts";
 import { nameOf } from "../runtime_table.ts";
-import type { TestRun } from "../test_runs.ts";
+import { type TestRun, toolTests } from "../test_runs.ts";
 
 /** Installs the package and runs it on workerd, on Vercel's runtime, and on Deno. */
 export function edgeRun(folder: string): TestRun {
@@ -31,11 +30,7 @@ export function edgeRun(folder: string): TestRun {
     tests: (report) => {
       packPackage(folder);
       const tests = fileURLToPath(new URL(".", import.meta.url));
-      return {
-        program: process.execPath,
-        arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, tests],
-        environment: { [folderVariable]: folder },
-      };
+      return toolTests(report, tests, { [folderVariable]: folder });
     },
   };
 }

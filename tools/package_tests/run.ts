@@ -4,12 +4,11 @@
  * @module
  */
 
-import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { packPackage } from "../build_npm/pack.ts";
 import { versions } from "../install.ts";
 import { nameOf } from "../runtime_table.ts";
-import type { TestRun } from "../test_runs.ts";
+import { type TestRun, toolTests } from "../test_runs.ts";
 import { folderVariable } from "./folder.ts";
 
 /** Makes the packages, installs the one for npm, and uses it. `folder` is for all of that. */
@@ -28,11 +27,7 @@ export function packageRun(folder: string): TestRun {
     tests: (report) => {
       packPackage(folder);
       const tests = fileURLToPath(new URL(".", import.meta.url));
-      return {
-        program: process.execPath,
-        arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, tests],
-        environment: { [folderVariable]: folder },
-      };
+      return toolTests(report, tests, { [folderVariable]: folder });
     },
   };
 }
