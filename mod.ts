@@ -29,13 +29,13 @@ export {
   capabilities,
   type CapabilityOptions,
 } from "./src/capabilities.ts";
+export type { KvCache } from "./src/cache/kv_cache.ts";
 export type {
   AppendOptions,
   CacheAttentionOptions,
   Kept,
-  KvCache,
   KvCacheOptions,
-} from "./src/cache/kv_cache.ts";
+} from "./src/cache/options.ts";
 export type { CascadeOptions, CascadePart } from "./src/cascade.ts";
 export type { CacheDType } from "./src/cache/store.ts";
 export {

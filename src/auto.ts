@@ -10,12 +10,12 @@ import type {
   Control,
   EngineTensor,
   GradientTarget,
+  Rotation,
   Target,
 } from "./backend.ts";
 import type { PageLayout, PageStore } from "./cache/store.ts";
 import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
 import { type AttentionPlan, type BackwardPlan, countScores, isHostPlan } from "./plan.ts";
-import type { Rotation } from "./rope.ts";
 import type { AnyView, View } from "./tensor.ts";
 
 /**

@@ -8,7 +8,6 @@ import type { PageLayout, PageStore } from "./cache/store.ts";
 import type { DType, TensorData } from "./dtype.ts";
 import type { Progress } from "./options.ts";
 import type { AttentionPlan, BackwardPlan } from "./plan.ts";
-import type { Rotation } from "./rope.ts";
 import type { BroadcastView } from "./scores.ts";
 import type { AnyView, Tensor, View } from "./tensor.ts";
 
@@ -25,6 +24,17 @@ export interface Target<V extends AnyView = AnyView> {
 
 /** Results in arrays. */
 export type HostTarget = Target<View>;
+
+/** What a backend rotates. */
+export interface Rotation {
+  readonly views: readonly AnyView[];
+  /** `[1 or B][N][pairs][2]`: cosine and sine. */
+  readonly table: Float32Array;
+  /** Numbers of the table from a batch to the next; 0 where all have the same. */
+  readonly batchStride: number;
+  readonly pairs: number;
+  readonly interleaved: boolean;
+}
 
 /** Where gradients go: zeros at first, where the inputs are; none shares an element with another. */
 export interface GradientTarget<V extends AnyView = AnyView> {

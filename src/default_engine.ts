@@ -12,7 +12,8 @@ import {
   type GradientOptions,
   planBackward,
 } from "./backward.ts";
-import { type CacheAttentionOptions, KvCache } from "./cache/kv_cache.ts";
+import { KvCache } from "./cache/kv_cache.ts";
+import type { CacheAttentionOptions } from "./cache/options.ts";
 import type { TensorData } from "./dtype.ts";
 import { createEngine, type Engine } from "./engine.ts";
 import { type AttentionPart, checkParts, type MergeOptions } from "./merge.ts";

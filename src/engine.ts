@@ -20,7 +20,8 @@ import {
   runBackwardSync,
   runWithGradient,
 } from "./backward.ts";
-import { type CacheAttentionOptions, KvCache, type KvCacheOptions } from "./cache/kv_cache.ts";
+import { KvCache } from "./cache/kv_cache.ts";
+import type { CacheAttentionOptions, KvCacheOptions } from "./cache/options.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
 import { type CascadeOptions, type CascadePart, runCascade } from "./cascade.ts";
 import type { DType, HostData, TensorData } from "./dtype.ts";

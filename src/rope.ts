@@ -5,9 +5,9 @@
  * @module
  */
 
-import type { Backend } from "./backend.ts";
+import type { Backend, Rotation } from "./backend.ts";
 import type { Layout } from "./options.ts";
-import { type AnyTensor, type AnyView, mayOverlap, viewOf } from "./tensor.ts";
+import { type AnyTensor, mayOverlap, viewOf } from "./tensor.ts";
 import { checkTensor, sharesElements } from "./validate/tensors.ts";
 import { checkKeys, checkLayoutName, checkOneOf, kindOf } from "./validate/words.ts";
 
@@ -61,17 +61,6 @@ export interface RopeOptions {
   readonly scaling?: RopeScaling;
   /** Order of the axes; default `"bhnd"`. */
   readonly layout?: Layout;
-}
-
-/** What a backend rotates. */
-export interface Rotation {
-  readonly views: readonly AnyView[];
-  /** `[1 or B][N][pairs][2]`: cosine and sine. */
-  readonly table: Float32Array;
-  /** Numbers of the table from a batch to the next; 0 where all have the same. */
-  readonly batchStride: number;
-  readonly pairs: number;
-  readonly interleaved: boolean;
 }
 
 const cannot = "Cannot rotate";

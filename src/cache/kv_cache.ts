@@ -13,65 +13,13 @@ import {
 } from "../attention.ts";
 import type { Backend } from "../backend.ts";
 import type { TensorData } from "../dtype.ts";
-import type { AttentionOptions, Layout } from "../options.ts";
 import { type AttentionPlan, planCached } from "../plan.ts";
 import { type AnyTensor, type AnyView, isOnHost, type Tensor } from "../tensor.ts";
 import { checkCacheOptions, checkCount, checkSequence, checkTokens } from "../validate/cache.ts";
 import { decodeCache, encodeCache } from "./format.ts";
+import type { AppendOptions, CacheAttentionOptions, Kept, KvCacheOptions } from "./options.ts";
 import { Sequences } from "./sequences.ts";
-import type { CacheDType, PagedKeys, PageStore } from "./store.ts";
-
-/** Options of `engine.kvCache()`. */
-export interface KvCacheOptions {
-  /** Sequences, B; 1 by default. */
-  readonly batch?: number;
-  /** Key/value heads, Hkv. */
-  readonly kvHeads: number;
-  /** Size of a key, D. */
-  readonly headDim: number;
-  /** Size of a value, Dv; as D by default. */
-  readonly valueDim?: number;
-  /** How keys and values are stored; f32 by default. */
-  readonly dtype?: CacheDType;
-  /**
-   * Subtracts the mean of the first appended keys, by sequence, head and channel, before keys are
-   * rounded to int8 or int4 (SageAttention, arXiv 2410.02367), and adds its product with a query to
-   * the scores again: what channels have in common costs no precision. Append the prompt as a whole.
-   * Default `false`.
-   */
-  readonly smoothKeys?: boolean;
-  /** Most tokens of a sequence; as many as there is memory for by default. */
-  readonly capacity?: number;
-  /**
-   * Tokens of a page: a power of two from 16 to 2,048; 256 by default. Small ones waste less where
-   * sequences are short, large ones are read faster.
-   */
-  readonly pageSize?: number;
-  /** Most pages of all sequences together; as many as there is memory for by default. */
-  readonly pages?: number;
-}
-
-/** Options of `cache.append()`. */
-export interface AppendOptions {
-  /** How many of the tokens count, from the first on, for each sequence; all by default. */
-  readonly lengths?: ArrayLike<number>;
-  /** Order of the axes of `k` and `v`; `"bhnd"` by default. */
-  readonly layout?: Layout;
-}
-
-/** What is kept of a sequence when it is evicted from. */
-export interface Kept {
-  /** Tokens at its beginning: attention sinks. */
-  readonly keepFirst: number;
-  /** Tokens at its end. */
-  readonly keepLast: number;
-}
-
-/** Options of attention to a cache: all but those that say where keys are. */
-export type CacheAttentionOptions = Omit<
-  AttentionOptions,
-  "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"
->;
+import type { PagedKeys, PageStore } from "./store.ts";
 
 /**
  * Keys and values of `batch` sequences, each of its own length. Made by `engine.kvCache()`.

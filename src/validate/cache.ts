@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { AppendOptions, KvCacheOptions } from "../cache/kv_cache.ts";
+import type { AppendOptions, KvCacheOptions } from "../cache/options.ts";
 import { cacheDTypes, isQuantized, type PagedKeys, type PageLayout } from "../cache/store.ts";
 import { type AnyTensor, type AnyView, viewOf } from "../tensor.ts";
 import { checkTensor } from "./tensors.ts";

@@ -11,6 +11,7 @@ import type {
   GradientTarget,
   HostGradientTarget,
   HostTarget,
+  Rotation,
   Target,
 } from "../backend.ts";
 import type { PageLayout, PageStore } from "../cache/store.ts";
@@ -24,7 +25,6 @@ import {
   type HostPlan,
   tensorsOf,
 } from "../plan.ts";
-import type { Rotation } from "../rope.ts";
 import { type AnyView, isOnHost, type View } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
 import type { backward } from "./backward.ts";

@@ -5,8 +5,7 @@
  * @module
  */
 
-import type { HostTarget } from "../backend.ts";
-import type { Rotation } from "../rope.ts";
+import type { HostTarget, Rotation } from "../backend.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
 import type { View } from "../tensor.ts";
 import { type Arena, roundUp } from "./arena.ts";

@@ -4,12 +4,18 @@
  * @module
  */
 
-import type { Backend, Control, EngineTensor, GradientTarget, Target } from "../backend.ts";
+import type {
+  Backend,
+  Control,
+  EngineTensor,
+  GradientTarget,
+  Rotation,
+  Target,
+} from "../backend.ts";
 import type { PageLayout, PageStore } from "../cache/store.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../dtype.ts";
 import { DeviceLostError } from "../errors.ts";
 import { type AttentionPlan, type BackwardPlan, tensorsOf } from "../plan.ts";
-import type { Rotation } from "../rope.ts";
 import { sizeOf, type View } from "../tensor.ts";
 import { backward } from "./backward.ts";
 import { createBuffer, roles } from "./buffers.ts";

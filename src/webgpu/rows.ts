@@ -5,8 +5,7 @@
  * @module
  */
 
-import type { Target } from "../backend.ts";
-import type { Rotation } from "../rope.ts";
+import type { Rotation, Target } from "../backend.ts";
 import { type AnyView, type Extents, isOnHost } from "../tensor.ts";
 import { bindGroup, type Binding } from "./bindings.ts";
 import { Loan, roles } from "./buffers.ts";
