@@ -46,11 +46,17 @@ export class Inspected implements Disposable {
     return { objects: usedSize, buffers: backingStorageSize };
   }
 
-  /** What it holds without that: workerd collects when it is asked to, some time later. */
-  async readCollected(): Promise<Heap> {
+  /**
+   * What it holds without that: workerd collects when it is asked to, some time later, and only a worker
+   * that is used.
+   *
+   * @param use Uses it.
+   */
+  async readCollected(use: () => Promise<unknown>): Promise<Heap> {
     let least = await this.read();
     for (let look = 0; look < looks; look++) {
       this.#send("HeapProfiler.collectGarbage"); // Is never answered.
+      await use();
       await new Promise((resolve) => setTimeout(resolve, interval));
       const found = await this.read();
       if (sizeOf(found) < sizeOf(least)) least = found;

@@ -133,8 +133,9 @@ async function inspect({ compiled }: Worker): Promise<Record<"before" | "during"
   await using served = await startWorker(compiled, true);
   using isolate = await Inspected.begin(served.inspector!);
   const url = `${served.url}/embed`, body = { texts: [text] };
+  const use = async () => await (await fetch(served.url)).text();
   await load({ url, connections, seconds: 5, body });
-  const before = await isolate.readCollected();
+  const before = await isolate.readCollected(use);
   const counting = load({ url, connections, seconds, body });
   let during = before;
   const timer = setInterval(async () => {
@@ -144,7 +145,7 @@ async function inspect({ compiled }: Worker): Promise<Record<"before" | "during"
   await counting;
   clearInterval(timer);
   await isolate.read(); // One may be under way.
-  return { before, during, after: await isolate.readCollected() };
+  return { before, during, after: await isolate.readCollected(use) };
 }
 
 function mebibytes(bytes: number): string {
