@@ -16,6 +16,7 @@ import { parseArgs } from "node:util";
 import { buildPackage } from "../tools/build_npm/build.ts";
 import { runtimeCommands } from "../tools/install.ts";
 import { machine } from "./machine.ts";
+import { median } from "./peers/races.ts";
 
 const rounds = 21;
 
@@ -38,10 +39,6 @@ function programOf(library: string): string {
 const q = { data: new Float32Array(1024), shape: [16, 64] };
 await attention(q, q, q);
 `;
-}
-
-function middle(times: readonly number[]): number {
-  return times.toSorted((a, b) => a - b)[times.length >> 1];
 }
 
 function runOnce({ name, command: [program, ...given], times }: Contestant): void {
@@ -85,8 +82,8 @@ function measure(): Row[] {
       if (round === 0) { for (const { times } of all.flat()) times.length = 0; }
     }
     return all.flatMap(([{ times }, ...others]) => {
-      const empty = middle(times);
-      return others.map(({ name, times }) => ({ name, empty, over: middle(times) - empty }));
+      const empty = median(times);
+      return others.map(({ name, times }) => ({ name, empty, over: median(times) - empty }));
     });
   } finally {
     rmSync(folder, { recursive: true });

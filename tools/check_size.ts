@@ -5,15 +5,16 @@
  * @module
  */
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
 import { gzipSync } from "node:zlib";
 import { binaryBytes, type BinaryName } from "../src/wasm/module.ts";
 import { shaders } from "../src/webgpu/shaders.gen.ts";
 import { minified } from "./build_npm/entries.ts";
 import { bundleMinified, chunks } from "./build_npm/minify.ts";
+import { loaded, type Scripts } from "./loaded.ts";
 
 /**
  * Most bytes, gzipped: of all there is; of what a program on the CPU loads, both Wasm binaries
@@ -21,25 +22,8 @@ import { bundleMinified, chunks } from "./build_npm/minify.ts";
  */
 const bounds = { everything: 91_000, cpu: 54_400, gradients: 5_400, gpu: 31_700 };
 
-/** Scripts by their paths, from one that is the first on. */
-type Scripts = ReadonlyMap<string, string>;
-
 /** What is only in scripts with shaders. */
 const shaderText = /@(?:compute|group)\b/;
-
-const imports = /(?:from|import)\s*"(\.{1,2}\/[^"]+)"/g;
-const lateImports = /import\(\s*"(\.{1,2}\/[^"]+)"\s*\)/g;
-
-/** The scripts that a script needs before it runs, itself included; and `late` what it may load then. */
-function loaded(path: string, late: boolean, found = new Map<string, string>()): Scripts {
-  if (found.has(path)) return found;
-  const text = readFileSync(path, "utf8");
-  found.set(path, text);
-  for (const pattern of late ? [imports, lateImports] : [imports]) {
-    for (const [, other] of text.matchAll(pattern)) loaded(join(dirname(path), other), late, found);
-  }
-  return found;
-}
 
 function gzipped(data: string | Uint8Array): number {
   return gzipSync(data, { level: 9, memLevel: 9 }).length; // As `gzip -9`.

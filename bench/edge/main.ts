@@ -20,6 +20,7 @@ import { type Counted, load } from "../../tools/load.ts";
 import { versions } from "../../tools/install.ts";
 import { compileWorker, residentBytes, startWorker } from "../../tools/workerd.ts";
 import { machine } from "../machine.ts";
+import { median } from "../peers/races.ts";
 
 /** How often each worker is started. */
 const starts = 25;
@@ -95,10 +96,6 @@ async function startOnce(worker: Worker): Promise<readonly number[]> {
   await ask(worker, served.url);
   const end = performance.now();
   return [listening - begin, end - listening, end - begin];
-}
-
-function median(samples: readonly number[]): number {
-  return samples.toSorted((a, b) => a - b)[samples.length >> 1];
 }
 
 /** Starts all workers in turn, so that what else the machine does meets all of them. */

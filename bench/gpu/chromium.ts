@@ -9,6 +9,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { fileURLToPath } from "node:url";
+import { isolation } from "../../tools/isolation.ts";
 import { bundleInto } from "../elsewhere.ts";
 import { installPeers } from "../peers/install.ts";
 import { type Build, builds } from "./onnxruntime.ts";
@@ -20,12 +21,6 @@ const debianChromium = "/usr/bin/chromium";
 
 /** Nothing listens here: the page's requests are answered from files. WebGPU needs this host. */
 const origin = "http://localhost";
-
-/** So that onnxruntime-web may share memory if it wants to. */
-const isolation = {
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Embedder-Policy": "require-corp",
-};
 
 /** Beside what Playwright passes: no sandbox for root, WebGPU behind no blocklist, Linux by Vulkan. */
 const launchArguments = [

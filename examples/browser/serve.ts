@@ -7,7 +7,7 @@
 import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { portOf } from "../port.ts";
 
 /** So that memory can be shared, which threads need. */
 const isolation = {
@@ -63,20 +63,11 @@ export function serve(port: number): Served {
   return { url, [Symbol.asyncDispose]: () => server.shutdown() };
 }
 
-function portOf(args: readonly string[]): number {
-  // `deno task browser -- --port 9000` hands the `--` on.
-  const { values } = parseArgs({
-    args: args[0] === "--" ? args.slice(1) : [...args],
-    options: { port: { type: "string", default: "8765" } },
-  });
-  const port = /^\d+$/.test(values.port) ? Number(values.port) : NaN;
-  if (port <= 65535) return port;
-  throw new Error(`Expected --port to be a number from 0 to 65535, got "${values.port}"`);
-}
-
 if (import.meta.main) {
   try {
-    console.log(`The page is at ${serve(portOf(process.argv.slice(2))).url} (end with Ctrl+C)`);
+    console.log(
+      `The page is at ${serve(portOf(process.argv.slice(2), 8765)).url} (end with Ctrl+C)`,
+    );
   } catch (error) {
     const taken = error instanceof Deno.errors.AddrInUse;
     const advice = taken ? "; another program has this port, take another with --port" : "";

@@ -10,9 +10,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { bundleWorker, unpackPackage } from "../../tools/bundle_worker.ts";
 import { type ServedWorker, serveWorker } from "../../tools/workerd.ts";
+import { portOf } from "../port.ts";
 
 /** Bundles the worker into a folder below `folder`; returns that. */
 export function bundleExample(folder: string, single = false): string {
@@ -20,17 +20,6 @@ export function bundleExample(folder: string, single = false): string {
   const worker = fileURLToPath(new URL("worker.ts", import.meta.url));
   bundleWorker(worker, target, unpackPackage(folder), { flags: ["--minify"], single });
   return target;
-}
-
-function portOf(args: readonly string[]): number {
-  // `deno task edge -- --port 9000` hands the `--` on.
-  const { values } = parseArgs({
-    args: args[0] === "--" ? args.slice(1) : [...args],
-    options: { port: { type: "string", default: "8787" } },
-  });
-  const port = /^\d+$/.test(values.port) ? Number(values.port) : NaN;
-  if (port <= 65535) return port;
-  throw new Error(`Expected --port to be a number from 0 to 65535, got "${values.port}"`);
 }
 
 /** Settles when the program is told to end. */
@@ -44,7 +33,7 @@ if (import.meta.main) {
   const folder = mkdtempSync(join(tmpdir(), "flashtile-edge-"));
   let served: ServedWorker | undefined;
   try {
-    const port = portOf(process.argv.slice(2));
+    const port = portOf(process.argv.slice(2), 8787);
     served = await serveWorker(bundleExample(folder), { port });
     console.log(`The worker is at ${served.url} (end with Ctrl+C)`);
     await told();

@@ -11,8 +11,9 @@ import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { BrowserName } from "../browsers.ts";
+import { isolation } from "../isolation.ts";
 import { keepFinding } from "../runtime_table.ts";
-import { type Headers, isolation, serveFolder } from "./server.ts";
+import { type Headers, serveFolder } from "./server.ts";
 import { serveProject, shaderMark, sitesIn } from "./sites.ts";
 import { visit, type Visited } from "./visit.ts";
 

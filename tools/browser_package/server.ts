@@ -7,12 +7,6 @@
 import { readFile } from "node:fs/promises";
 import { extname, join } from "node:path";
 
-/** So that memory can be shared, which threads need. */
-export const isolation = {
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Embedder-Policy": "require-corp",
-};
-
 /** Headers of every answer. */
 export type Headers = Readonly<Record<string, string>>;
 

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bundleForPackage } from "../bundle_tests.ts";
 import { install, runtimeProgram, versions } from "../install.ts";
-import { isolation } from "./server.ts";
+import { isolation } from "../isolation.ts";
 
 /** Longest wait for a server. */
 const patienceMilliseconds = 30_000;

@@ -15,18 +15,13 @@ import { join } from "node:path";
 import process from "node:process";
 import type { Browser, Page } from "playwright-core";
 import { launchChromium } from "../chromium.ts";
+import { isolation } from "../isolation.ts";
 import type { Result } from "./page.ts";
 
 const [names, report, folder] = process.argv.slice(2);
 
 /** WebGPU needs this host. Nothing listens there: requests are answered from the folder. */
 const origin = "http://localhost";
-
-/** So that memory can be shared, which threads need. */
-const isolation = {
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Embedder-Policy": "require-corp",
-};
 
 /** The results of a test file. */
 interface Suite {

@@ -6,10 +6,11 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { test } from "node:test";
 import { filesOf } from "../bundle_tests.ts";
 import { install, runtimeProgram, versions } from "../install.ts";
+import { loaded } from "../loaded.ts";
 import { runIn } from "./child.ts";
 import { makeProject } from "./project.ts";
 import { writeProgram } from "./script.ts";
@@ -98,16 +99,6 @@ function bundle({ name, arguments: given, config }: Bundler): string {
   return join(project, name);
 }
 
-/** The scripts that a script needs before it runs, itself included. */
-function needed(script: string, found = new Set<string>()): Set<string> {
-  if (found.has(script)) return found;
-  found.add(script);
-  for (const [, path] of readFileSync(script, "utf8").matchAll(/(?:from|import)\s*"(\.[^"]+)"/g)) {
-    needed(join(dirname(script), path), found);
-  }
-  return found;
-}
-
 function hasShaders(script: string): boolean {
   return readFileSync(script, "utf8").includes("@compute");
 }
@@ -121,6 +112,6 @@ for (const bundler of bundlers) {
     assertStringIncludes(webgpu.reason, "no adapter"); // Of the package that is installed.
 
     assert(filesOf(folder, "js").some(hasShaders), "no script has the shaders");
-    assertEquals([...needed(join(folder, "program.js"))].filter(hasShaders), []);
+    assertEquals([...loaded(join(folder, "program.js"), false).keys()].filter(hasShaders), []);
   });
 }
