@@ -8,6 +8,8 @@
 import process from "node:process";
 import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
 import { type HostPlan, planAttention } from "../src/plan.ts";
+import { HeldArray } from "../src/arrays.ts";
+import type { Elements } from "../src/dtype.ts";
 import { contiguousStrides, type View } from "../src/tensor.ts";
 import { Arena } from "../src/wasm/arena.ts";
 import { initialPages, maximumPages } from "../src/wasm/binaries.gen.ts";
@@ -51,7 +53,7 @@ function timed(kernels: Kernels): { kernels: Kernels; spent(): number } {
 
 function lseView(shape: readonly number[]): View {
   const strides = contiguousStrides(shape) as unknown as View["strides"];
-  const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+  const data = new HeldArray<Elements>(new Float32Array(shape.reduce((a, b) => a * b, 1)));
   return { data, dtype: "f32", offset: 0, shape: shape as View["shape"], strides };
 }
 

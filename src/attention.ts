@@ -4,27 +4,36 @@
  * @module
  */
 
-import type { Backend, Target } from "./backend.ts";
+import { type ArrayKind, type HeldArray, zeros } from "./arrays.ts";
+import type { Backend, HostTarget, Target } from "./backend.ts";
 import {
   bytesPerElement,
   type DType,
+  type Elements,
   type HostData,
   isGpuBuffer,
   type TensorData,
-  zerosLike,
 } from "./dtype.ts";
-import type { AttentionOptions, Layout } from "./options.ts";
+import { whileUsing, whileUsingSync } from "./lending.ts";
+import type { AttentionOptions } from "./options.ts";
+import {
+  type AttentionCall,
+  type AttentionPlan,
+  dataOf,
+  hasUncounted,
+  mayBeRead,
+  readAttention,
+  type Storage,
+} from "./plan.ts";
+import { copyRowsOut } from "./rows.ts";
 import { throwIfAborted } from "./signal.ts";
-import { type AttentionPlan, mayBeRead, planAttention } from "./plan.ts";
 import {
   type AnyTensor,
   type AnyView,
-  contiguousStrides,
   copyView,
   isOnHost,
   sizeOf,
   type Tensor,
-  type View,
   viewOf,
 } from "./tensor.ts";
 
@@ -52,38 +61,38 @@ export type AttentionResultWithLse<Data extends TensorData = Float32Array> = Req
 
 /** Runs a call on a backend. */
 export async function runAttention<Data extends TensorData>(
-  chosen: Backend,
+  backend: Backend | Promise<Backend>,
   q: Tensor<Data>,
   k: AnyTensor,
   v: AnyTensor,
-  options: AttentionOptions = {},
+  options?: AttentionOptions,
 ): Promise<AttentionResult<Data>> {
-  return await runPlan(chosen, planAttention(q, k, v, options), q, options);
+  return await runCall(backend, readAttention(q, k, v, options));
 }
 
-/** Runs the plan of a call on a backend. */
-export async function runPlan<Data extends TensorData>(
-  chosen: Backend,
-  plan: AttentionPlan,
-  q: Tensor<Data>,
-  options: AttentionOptions,
+/** Runs a call that was read on a backend. */
+export async function runCall<Data extends TensorData>(
+  asked: Backend | Promise<Backend>,
+  call: AttentionCall,
 ): Promise<AttentionResult<Data>> {
-  const backend = chosen.choose === undefined ? chosen : await chosen.choose(plan, options);
-  backend.check(plan, options);
-  throwIfAborted(options.signal);
-  // The data of `out` decides, and of `q` without one, so that it is `Data`.
-  const { data } = options.out ?? q;
-  // Arrays are followed by the one that was asked: they may be in its memory, whoever runs the plan.
-  const call = isGpuBuffer(data)
-    ? await beginGpuCall(backend, plan, options)
-    : beginCall(chosen, plan, data, options);
-  try {
-    await backend.run(plan, call.target, options);
-  } catch (error) {
-    call.discard?.();
-    throw error;
-  }
-  return call.finish() as AttentionResult<Data>;
+  const { plan, control } = call;
+  return await whileUsing(dataOf(plan), async () => {
+    const chosen = asked instanceof Promise ? await asked : asked;
+    const backend = chosen.choose === undefined ? chosen : await chosen.choose(plan, control);
+    backend.check(plan, control);
+    throwIfAborted(control.signal);
+    const results = isGpuBuffer(call.storage.like)
+      ? await placeOnGpu(backend, call)
+      : placeOnHost(call);
+    try {
+      await backend.run(plan, results.target, control);
+      if (hasUncounted(plan)) await clearUncounted(backend, plan, results.target);
+    } catch (error) {
+      results.discard?.();
+      throw error;
+    }
+    return results.finish() as AttentionResult<Data>;
+  });
 }
 
 /** Runs a call on a backend to its end. */
@@ -92,10 +101,10 @@ export function runAttentionSync<Data extends TensorData>(
   q: Tensor<Data>,
   k: AnyTensor,
   v: AnyTensor,
-  options: AttentionOptions = {},
+  options?: AttentionOptions,
 ): AttentionResult<Data> {
   checkSync(backend);
-  return runPlanSync(backend, planAttention(q, k, v, options), q, options);
+  return runCallSync(backend, readAttention(q, k, v, options));
 }
 
 function checkSync(
@@ -107,69 +116,63 @@ function checkSync(
   );
 }
 
-/** Runs the plan of a call on a backend to its end. */
-export function runPlanSync<Data extends TensorData>(
+/** Runs a call that was read on a backend to its end. */
+export function runCallSync<Data extends TensorData>(
   backend: Backend,
-  plan: AttentionPlan,
-  q: Tensor<Data>,
-  options: AttentionOptions,
+  call: AttentionCall,
 ): AttentionResult<Data> {
   checkSync(backend);
-  backend.check(plan, options);
-  throwIfAborted(options.signal);
-  const call = beginCall(backend, plan, q.data as HostData, options);
-  backend.runSync(plan, call.target, options);
-  return call.finish() as AttentionResult<Data>;
+  const { plan, control } = call;
+  return whileUsingSync(dataOf(plan), () => {
+    backend.check(plan, control);
+    throwIfAborted(control.signal);
+    const results = placeOnHost(call);
+    backend.runSync(plan, results.target, control);
+    if (hasUncounted(plan)) clearRows(plan, results.target as HostTarget);
+    return results.finish() as AttentionResult<Data>;
+  });
 }
 
-interface Call {
+/** Where the results of a call go. */
+interface Results {
   readonly target: Target;
   finish(): { out: AnyTensor; lse?: AnyTensor };
-  /** Frees what was made for the results, where that does not happen by itself. */
+  /** Frees what was made for them, where that does not happen by itself. */
   discard?(): void;
 }
 
-/** Finds a place for the results: arrays of the kind that `like` is. */
-function beginCall(
-  backend: Backend,
-  plan: AttentionPlan,
-  like: HostData,
-  options: AttentionOptions,
-): Call {
-  const layout = options.layout ?? "bhnd";
-  const lse = plan.lseShape === null
-    ? undefined
-    : makeTensor(new Float32Array(0), "f32", plan.lseShape);
-  const lseView = lse === undefined ? null : viewOfLse(lse, plan);
-  const given = plan.out;
+/** Finds a place for the results in arrays. */
+function placeOnHost({ plan, out: result, storage }: AttentionCall): Results {
+  const { layout } = plan.written, like = storage.like as HeldArray<Elements>;
+  const lse = plan.lseShape === null ? undefined : makeTensor("Float32Array", "f32", plan.lseShape);
+  const lseView = lse === undefined ? null : viewOfLse(lse, plan), given = plan.out;
   if (given === null || !isOnHost(given)) {
-    const out = makeTensor(like, plan.q.dtype, plan.outShape);
-    return resultCall(out, lse, { out: viewOf(out, layout), lse: lseView });
+    const out = makeTensor(kindFor(storage), storage.dtype, plan.outShape);
+    return resultsOf(out, lse, { out: viewOf(out, layout), lse: lseView });
   }
-  const result = options.out!;
-  if (!mayBeRead(plan, given)) {
-    return resultCall(result, lse, { out: given, lse: lseView });
-  }
+  if (!mayBeRead(plan, given)) return resultsOf(result!, lse, { out: given, lse: lseView });
   // Written in place, a tile could overwrite what a later one still reads.
-  const apart = viewOf(makeTensor(like, given.dtype, plan.outShape), layout);
-  const place = backend.follow(given);
-  const call = resultCall(result, lse, { out: apart, lse: lseView });
+  const apart = viewOf(makeTensor(like.kind, given.dtype, plan.outShape), layout);
+  const results = resultsOf(result!, lse, { out: apart, lse: lseView });
   return {
-    target: call.target,
+    target: results.target,
     finish: () => {
-      copyView(apart, place());
-      return call.finish();
+      copyView(apart, given);
+      return results.finish();
     },
   };
 }
 
+/** Kind of array that holds what is stored so. */
+export function kindFor({ dtype, like }: Storage): ArrayKind {
+  return dtype === "f32" ? "Float32Array" : (like as HeldArray).kind;
+}
+
 /** The same on the GPU. */
-async function beginGpuCall(
+async function placeOnGpu(
   backend: Backend,
-  plan: AttentionPlan,
-  options: AttentionOptions,
-): Promise<Call> {
-  const layout: Layout = options.layout ?? "bhnd";
+  { plan, out: result, storage }: AttentionCall,
+): Promise<Results> {
   const made: GPUBuffer[] = [];
   const make = async (shape: readonly number[], dtype: DType): Promise<Tensor<GPUBuffer>> => {
     const data = await backend.createBuffer!(shape, dtype);
@@ -179,23 +182,23 @@ async function beginGpuCall(
   const discard = () => made.forEach((buffer) => buffer.destroy());
   try {
     const lse = plan.lseShape === null ? undefined : await make(plan.lseShape, "f32");
-    const out = options.out ?? await make(plan.outShape, plan.q.dtype);
-    const call = resultCall(out, lse, {
-      out: plan.out ?? viewOf(out, layout),
+    const out = result ?? await make(plan.outShape, storage.dtype);
+    const results = resultsOf(out, lse, {
+      out: plan.out ?? viewOf(out, plan.written.layout),
       lse: lse === undefined ? null : viewOfLse(lse, plan),
     });
-    return { ...call, discard };
+    return { ...results, discard };
   } catch (error) {
     discard();
     throw error;
   }
 }
 
-function resultCall(
+function resultsOf(
   out: AnyTensor,
   lse: AnyTensor | undefined,
   target: { out: AnyView; lse: AnyView | null },
-): Call {
+): Results {
   return { target: target as Target, finish: () => ({ out, ...(lse && { lse }) }) };
 }
 
@@ -204,13 +207,13 @@ function resultCall(
  *
  * @throws {RangeError} When there is no memory for it.
  */
-export function makeTensor<Data extends HostData>(
-  like: Data,
+export function makeTensor(
+  kind: ArrayKind,
   dtype: DType,
   shape: readonly number[],
-): Tensor<Data> {
+): Tensor<HostData> {
   try {
-    return { data: zerosLike(like, sizeOf(shape)) as Data, shape, dtype };
+    return { data: zeros(kind, sizeOf(shape)) as HostData, shape, dtype };
   } catch (cause) {
     const bytes = sizeOf(shape) * bytesPerElement(dtype);
     throw new RangeError(`Cannot attend: no ${bytes} bytes for a result of shape [${shape}]`, {
@@ -219,8 +222,58 @@ export function makeTensor<Data extends HostData>(
   }
 }
 
-function viewOfLse(lse: Tensor<Float32Array | GPUBuffer>, plan: AttentionPlan): AnyView {
+function viewOfLse(lse: AnyTensor, plan: AttentionPlan): AnyView {
   const shape = [plan.batch, plan.queryHeads, plan.queries, 1] as const;
-  const strides = contiguousStrides(shape) as unknown as View["strides"];
-  return { data: lse.data, dtype: "f32", offset: 0, shape, strides } as AnyView;
+  return viewOf({ data: lse.data, shape, dtype: "f32" }, "bhnd");
+}
+
+/** Rows that count for nothing see nothing: 0, and -Infinity in `lse`. */
+function clearRows(plan: AttentionPlan, { out, lse }: HostTarget): void {
+  const zero = new (out.dtype === "f32" ? Float32Array : Uint16Array)(plan.valueDim);
+  const none = Float32Array.of(-Infinity);
+  for (const { batch, queries } of plan.segments) {
+    for (let head = 0; head < plan.queryHeads; head++) {
+      for (let row = queries; row < plan.queries; row++) {
+        copyRowsOut(zero, out, batch, head, row, row + 1);
+        if (lse) copyRowsOut(none, lse, batch, head, row, row + 1);
+      }
+    }
+  }
+}
+
+/** The same wherever the results are: on a GPU as attention to no keys. */
+async function clearUncounted(backend: Backend, plan: AttentionPlan, target: Target) {
+  if (isOnHost(target.out)) return clearRows(plan, target as HostTarget);
+  for (const { batch, queries } of plan.segments) {
+    if (queries === plan.queries) continue;
+    const rows = [batch, queries, plan.queries] as const;
+    const empty = emptyPlan(plan, rows), lse = target.lse && rowsOf(target.lse, rows);
+    await backend.run(empty, { out: rowsOf(target.out, rows), lse } as Target, {});
+  }
+}
+
+/** Some rows of a batch. */
+type Rows = readonly [batch: number, from: number, to: number];
+
+function rowsOf<V extends AnyView>(view: V, [batch, from, to]: Rows): V {
+  const { shape, strides, offset } = view;
+  return {
+    ...view,
+    shape: [1, shape[1], to - from, shape[3]],
+    offset: offset + batch * strides[0] + from * strides[2],
+  };
+}
+
+/** The call of some rows that see no key. */
+function emptyPlan(plan: AttentionPlan, rows: Rows): AttentionPlan {
+  const queries = rows[2] - rows[1], none = { strides: [0, 0, 0, 0], offset: 0 } as const;
+  const { q, keyHeads, dim, valueDim } = plan;
+  return {
+    ...plan,
+    ...{ batch: 1, queries, keys: 0, paged: null, q: rowsOf(q, rows), out: null },
+    k: { ...q, ...none, shape: [1, keyHeads, 0, dim] },
+    v: { ...q, ...none, shape: [1, keyHeads, 0, valueDim] },
+    segments: [{ batch: 0, firstQuery: 0, queries, firstKey: 0, keys: 0, offset: 0 }],
+    ...{ softcap: null, slopes: null, bias: null, mask: null, sinks: null, blockMask: null },
+  };
 }

@@ -14,9 +14,9 @@ import type {
   Target,
 } from "./backend.ts";
 import type { PageLayout, PageStore } from "./cache/store.ts";
-import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
+import type { DType, TensorData } from "./dtype.ts";
 import { type AttentionPlan, type BackwardPlan, countScores, isHostPlan } from "./plan.ts";
-import type { AnyView, View } from "./tensor.ts";
+import type { AnyView } from "./tensor.ts";
 
 /**
  * Multiply-adds of a call in arrays from which on a GPU is taken: two threads need some 30 ms for
@@ -74,8 +74,12 @@ export class AutoBackend implements Backend {
     }
   }
 
-  async serving(data: TensorData): Promise<Backend> {
-    return isGpuBuffer(data) ? await this.#gpuOrWasm() : this.#wasm;
+  async serving(onGpu: boolean): Promise<Backend> {
+    return onGpu ? await this.#gpuOrWasm() : this.#wasm;
+  }
+
+  checkOpen(): void {
+    this.#wasm.checkOpen();
   }
 
   check(plan: AttentionPlan, control: Control): void {
@@ -96,10 +100,6 @@ export class AutoBackend implements Backend {
 
   backwardSync(plan: BackwardPlan, target: GradientTarget, control: Control): void {
     this.#wasm.backwardSync!(plan, target, control);
-  }
-
-  follow(view: View): () => View {
-    return this.#wasm.follow(view);
   }
 
   tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData> {

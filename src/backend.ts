@@ -66,7 +66,7 @@ export interface EngineTensor<Data extends TensorData = Float32Array>
    * so read `tensor.data` again after each call instead of keeping it.
    */
   readonly data: Data;
-  /** Gives the memory back. Not while a call that uses the tensor runs. */
+  /** Gives the memory back, once no call uses it any more; the tensor cannot be used from now on. */
   free(): void;
 }
 
@@ -81,8 +81,10 @@ export interface Backend {
   choose?(plan: AttentionPlan, control: Control): Promise<Backend>;
   /** Rejects where it cannot run any call now and cannot mend that; absent where it always can. */
   ready?(): Promise<unknown>;
-  /** The backend for tensors of such data, where that depends on it. */
-  serving?(data: TensorData): Promise<Backend>;
+  /** The backend for tensors on the GPU, or in arrays, where that depends on it. */
+  serving?(onGpu: boolean): Promise<Backend>;
+  /** Throws where it is closed. */
+  checkOpen(): void;
   /** Throws when it cannot run such a plan, before anything is allocated. */
   check(plan: AttentionPlan, control: Control): void;
   /** Runs a plan; other work of the event loop gets its turn while it runs. */
@@ -96,8 +98,6 @@ export interface Backend {
    * been loaded by `backward()` before.
    */
   backwardSync?(plan: BackwardPlan, target: GradientTarget, control: Control): void;
-  /** A view as it is whenever it is asked for, also after the backend's memory has grown. */
-  follow(view: View): () => View;
   /** A buffer of the caller's own for a result on the GPU; absent where there is none. */
   createBuffer?(shape: readonly number[], dtype: DType): Promise<GPUBuffer>;
   /** A tensor in this backend's memory. */

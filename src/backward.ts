@@ -4,22 +4,32 @@
  * @module
  */
 
+import { HeldArray } from "./arrays.ts";
+import { type AttentionResultWithLse, type LseData, makeTensor, runCall } from "./attention.ts";
+import type { Backend, Control, GradientTarget } from "./backend.ts";
+import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
+import { whileUsing, whileUsingSync } from "./lending.ts";
+import { type AttentionOptions, optionNames } from "./options.ts";
 import {
-  type AttentionResultWithLse,
-  type LseData,
-  makeTensor,
-  runAttention,
-} from "./attention.ts";
-import type { Backend, GradientTarget } from "./backend.ts";
-import { type DType, type HostData, isGpuBuffer, type TensorData } from "./dtype.ts";
-import { asColumn } from "./merge.ts";
-import type { AttentionOptions } from "./options.ts";
-import { type AttentionPlan, type BackwardPlan, planAttention } from "./plan.ts";
-import { broadcastOf, type BroadcastView } from "./scores.ts";
+  type AttentionCall,
+  type AttentionPlan,
+  type BackwardPlan,
+  dataOf,
+  readAttention,
+} from "./plan.ts";
+import { broadcastOf } from "./scores.ts";
 import { throwIfAborted } from "./signal.ts";
-import { type AnyTensor, type AnyView, type Tensor, viewOf } from "./tensor.ts";
-import { checkTensor } from "./validate/tensors.ts";
-import { kindOf } from "./validate/words.ts";
+import {
+  type AnyTensor,
+  type AnyView,
+  type ReadData,
+  type ReadTensor,
+  type Tensor,
+  viewOf,
+} from "./tensor.ts";
+import { readAttentionOptions } from "./validate/options.ts";
+import { checkShapeOf, readRows, readTensor } from "./validate/tensors.ts";
+import { kindOf, readOptions } from "./validate/words.ts";
 
 const cannot = "Cannot differentiate";
 
@@ -74,45 +84,54 @@ export interface AttentionWithGradient<
   ): Promise<AttentionGradients<Q, K, V>>;
 }
 
-/** Checks that a tensor has the shape of a result. */
-function checkResult(name: string, value: unknown, shape: readonly number[]): void {
-  checkTensor(name, value, cannot);
-  checkShape(name, value.shape, shape);
-}
+/** Options of `attention()` that its gradients depend on, or that are about time, by name. */
+const gradientNames = optionNames.filter((name): name is keyof GradientOptions & string =>
+  !["lse", "out", "encoder"].includes(name)
+);
 
-function checkShape(name: string, given: readonly number[], expected: readonly number[]): void {
-  if (String(given) === String(expected)) return;
-  throw new RangeError(`${cannot}: \`${name}\` must have shape [${expected}], got [${given}]`);
-}
+const backwardNames = [...gradientNames, "out", "lse", "dLse"] as const;
 
-/** Checks a tensor of one number per row, and reads it as `[B, Hq, Nq, 1]`. */
-function checkRows(name: string, value: unknown, shape: readonly number[]): AnyView {
-  const given = value as AnyTensor;
-  if (!Array.isArray(given?.shape)) {
-    throw new TypeError(
-      `${cannot}: \`${name}\` must be { data, shape }, got ${kindOf(value)}` +
-        (name === "lse" ? "; ask `attention()` for it with `lse: true`" : ""),
-    );
-  }
-  if (given.dtype !== undefined && given.dtype !== "f32") {
-    throw new TypeError(`${cannot}: \`${name}\` must be f32, got ${given.dtype}`);
-  }
-  checkShape(name, given.shape, shape);
-  const column = asColumn(given);
-  checkTensor(name, column, cannot);
-  return viewOf(column, "bhnd");
+const passNames = ["dLse", "signal", "onProgress"] as const;
+
+/** A backward pass as it was read. */
+export interface BackwardCall {
+  readonly plan: BackwardPlan;
+  readonly control: Control;
 }
 
 /** Checks that all tensors of a call are where `q` is. */
-function checkPlaces(q: AnyTensor, tensors: Readonly<Record<string, unknown>>): void {
-  const onGpu = isGpuBuffer(q.data), where = onGpu ? "a GPUBuffer" : "an array";
+function checkPlaces(
+  q: ReadData,
+  tensors: Readonly<Record<string, { readonly data: ReadData } | null>>,
+): void {
+  const onGpu = isGpuBuffer(q), where = onGpu ? "a GPUBuffer" : "an array";
   for (const [name, tensor] of Object.entries(tensors)) {
-    if (tensor === undefined || isGpuBuffer((tensor as AnyTensor).data) === onGpu) continue;
+    if (tensor === null || isGpuBuffer(tensor.data) === onGpu) continue;
     throw new TypeError(`${cannot}: \`${name}\` must be in ${where} as \`q\` is`);
   }
 }
 
-/** Checks a call and decides what it means. */
+/** Reads a call and decides what it means. */
+export function readBackward(
+  dOut: AnyTensor,
+  q: AnyTensor,
+  k: AnyTensor,
+  v: AnyTensor,
+  options: BackwardOptions,
+): BackwardCall {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(
+      `${cannot}: \`options\` must have the \`out\` and \`lse\` that attention() gave, ` +
+        `got ${kindOf(options)}`,
+    );
+  }
+  checkEncoder(options);
+  const { out, lse, dLse, ...rest } = readOptions(options, backwardNames, cannot);
+  const { plan, control } = readAttention(q, k, v, rest, gradientNames);
+  return { plan: planPass(plan, dOut, { out, lse, dLse }), control };
+}
+
+/** The meaning of a call alone. */
 export function planBackward(
   dOut: AnyTensor,
   q: AnyTensor,
@@ -120,63 +139,76 @@ export function planBackward(
   v: AnyTensor,
   options: BackwardOptions,
 ): BackwardPlan {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(
-      `${cannot}: \`options\` must have the \`out\` and \`lse\` that attention() gave, ` +
-        `got ${kindOf(options)}`,
-    );
-  }
-  const { out, lse, dLse, ...rest } = options, { layout = "bhnd" } = rest;
-  if ("encoder" in rest) {
-    throw new TypeError(`${cannot}: \`encoder\` is for \`attention()\` alone`);
-  }
-  const forward = planAttention(q, k, v, rest), rows = forward.outShape.slice(0, -1);
-  checkResult("dOut", dOut, forward.outShape);
-  checkResult("out", out, forward.outShape);
-  // Rows are [B, Hq, Nq] in both layouts.
-  const perRow = [forward.batch, forward.queryHeads, forward.queries].slice(3 - rows.length);
-  const lseView = checkRows("lse", lse, perRow);
-  const dLseView = dLse === undefined ? null : checkRows("dLse", dLse, perRow);
-  checkPlaces(q, { k, v, dOut, out, lse, dLse });
-  return Object.freeze({
-    forward,
-    dOut: viewOf(dOut, layout),
-    out: viewOf(out, layout),
-    lse: lseView,
-    dLse: dLseView,
-  });
+  return readBackward(dOut, q, k, v, options).plan;
 }
 
-/** Runs a call on a backend. */
+function checkEncoder(options: object): void {
+  if (!("encoder" in options)) return;
+  throw new TypeError(`${cannot}: \`encoder\` is for \`attention()\` alone`);
+}
+
+/** The gradients of a forward call that was read. */
+function planPass(
+  forward: AttentionPlan,
+  dOut: AnyTensor,
+  given: Readonly<Record<"out" | "lse" | "dLse", unknown>>,
+): BackwardPlan {
+  const { batch, queryHeads, queries, outShape, written: { layout } } = forward;
+  // Rows are [B, Hq, Nq] in both layouts.
+  const perRow = [batch, queryHeads, queries].slice(4 - outShape.length);
+  const hint = "; ask `attention()` for it with `lse: true`";
+  const views = {
+    dOut: viewOf(readResult("dOut", dOut, outShape), layout),
+    out: viewOf(readResult("out", given.out, outShape), layout),
+    lse: viewOf(readRows("lse", given.lse, perRow, cannot, hint), "bhnd"),
+    dLse: given.dLse === undefined
+      ? null
+      : viewOf(readRows("dLse", given.dLse, perRow, cannot), "bhnd"),
+  };
+  checkPlaces(forward.q.data, { k: forward.k, v: forward.v, ...views });
+  return Object.freeze({ forward, ...views });
+}
+
+/** Reads a tensor of the shape of a result. */
+function readResult(name: string, value: unknown, shape: readonly number[]): ReadTensor {
+  const tensor = readTensor(name, value, cannot);
+  checkShapeOf(name, tensor.shape, shape, cannot);
+  return tensor;
+}
+
+function dataOfBackward({ forward, dOut, out, lse, dLse }: BackwardPlan) {
+  return [...dataOf(forward), dOut.data, out.data, lse.data, dLse && dLse.data];
+}
+
+/** Runs a backward pass on a backend. */
 export async function runBackward<
   Q extends TensorData,
   K extends TensorData,
   V extends TensorData,
 >(
-  chosen: Backend,
-  dOut: AnyTensor,
-  q: Tensor<Q>,
-  k: Tensor<K>,
-  v: Tensor<V>,
-  options: BackwardOptions,
+  asked: Backend | Promise<Backend>,
+  { plan, control }: BackwardCall,
 ): Promise<AttentionGradients<Q, K, V>> {
-  const plan = planBackward(dOut, q, k, v, options), { forward } = plan;
-  const backend = chosen.choose === undefined ? chosen : await chosen.choose(forward, options);
-  checkCall(backend, plan, options);
-  const onGpu = isGpuBuffer(q.data), made: Made = {};
-  try {
-    for (const [name, result] of results(forward, { q, k, v }, options)) {
-      made[name] = onGpu ? await makeOnGpu(backend, result) : makeOnHost(result);
+  const { forward } = plan;
+  return await whileUsing(dataOfBackward(plan), async () => {
+    const chosen = asked instanceof Promise ? await asked : asked;
+    const backend = chosen.choose === undefined ? chosen : await chosen.choose(forward, control);
+    checkCall(backend, plan, control);
+    const onGpu = isGpuBuffer(forward.q.data), made: Made = {};
+    try {
+      for (const [name, result] of results(forward)) {
+        made[name] = onGpu ? await makeOnGpu(backend, result) : makeOnHost(result);
+      }
+      await backend.backward(plan, targetOf(made, forward), control);
+      return made as unknown as AttentionGradients<Q, K, V>;
+    } catch (error) {
+      for (const { data } of Object.values(made)) if (isGpuBuffer(data)) data.destroy();
+      throw error;
     }
-    await backend.backward(plan, targetOf(made, forward, options), options);
-    return made as unknown as AttentionGradients<Q, K, V>;
-  } catch (error) {
-    for (const { data } of Object.values(made)) if (isGpuBuffer(data)) data.destroy();
-    throw error;
-  }
+  });
 }
 
-/** Runs a call on a backend to its end. */
+/** Runs a backward pass on a backend to its end. */
 export function runBackwardSync<
   Q extends TensorData,
   K extends TensorData,
@@ -195,20 +227,21 @@ export function runBackwardSync<
         "use `attentionBackward()`",
     );
   }
-  const plan = planBackward(dOut, q, k, v, options), { forward } = plan, made: Made = {};
-  checkCall(backend, plan, options);
-  for (const [name, result] of results(forward, { q, k, v }, options)) {
-    made[name] = makeOnHost(result);
-  }
-  backend.backwardSync(plan, targetOf(made, forward, options), options);
-  return made as unknown as AttentionGradients<Q, K, V>;
+  const { plan, control } = readBackward(dOut, q, k, v, options), { forward } = plan;
+  return whileUsingSync(dataOfBackward(plan), () => {
+    const made: Made = {};
+    checkCall(backend, plan, control);
+    for (const [name, result] of results(forward)) made[name] = makeOnHost(result);
+    backend.backwardSync!(plan, targetOf(made, forward), control);
+    return made as unknown as AttentionGradients<Q, K, V>;
+  });
 }
 
 /** Checks that a call can run on a backend, and should. */
-function checkCall(backend: Backend, plan: BackwardPlan, options: BackwardOptions): void {
-  backend.check(plan.forward, options);
+function checkCall(backend: Backend, plan: BackwardPlan, control: Control): void {
+  backend.check(plan.forward, control);
   backend.checkReadable?.(cannot, [plan.dOut, plan.out, plan.lse]);
-  throwIfAborted(options.signal);
+  throwIfAborted(control.signal);
 }
 
 /** Gradients that there are so far. */
@@ -216,29 +249,28 @@ type Made = { -readonly [Name in keyof AttentionGradients]?: AnyTensor };
 
 /** What a gradient is made like. */
 interface Result {
-  readonly like: TensorData;
+  /** `null` for f32. */
+  readonly like: ReadData | null;
   readonly shape: readonly number[];
   readonly dtype: DType;
 }
 
 /** The gradients of a call. */
 function results(
-  forward: AttentionPlan,
-  { q, k, v }: { q: AnyTensor; k: AnyTensor; v: AnyTensor },
-  { bias, sinks }: BackwardOptions,
+  { q, k, v, written, sinks }: AttentionPlan,
 ): (readonly [keyof AttentionGradients, Result])[] {
-  const floats = new Float32Array();
+  const floats = { like: null, dtype: "f32" } as const, { bias } = written;
   return [
-    ["dq", { like: q.data, shape: q.shape, dtype: forward.q.dtype }],
-    ["dk", { like: k.data, shape: k.shape, dtype: forward.k.dtype }],
-    ["dv", { like: v.data, shape: v.shape, dtype: forward.v.dtype }],
-    ...(bias ? [["dBias", { like: floats, shape: bias.shape, dtype: "f32" }] as const] : []),
-    ...(sinks ? [["dSinks", { like: floats, shape: sinks.shape, dtype: "f32" }] as const] : []),
+    ["dq", { like: q.data, shape: written.q, dtype: q.dtype }],
+    ["dk", { like: k.data, shape: written.k, dtype: k.dtype }],
+    ["dv", { like: v.data, shape: written.v, dtype: v.dtype }],
+    ...(bias ? [["dBias", { ...floats, shape: bias }] as const] : []),
+    ...(sinks ? [["dSinks", { ...floats, shape: [sinks.length] }] as const] : []),
   ];
 }
 
 function makeOnHost({ like, shape, dtype }: Result): AnyTensor {
-  return makeTensor(like as HostData, dtype, [...shape]);
+  return makeTensor((like as HeldArray | null)?.kind ?? "Float32Array", dtype, [...shape]);
 }
 
 async function makeOnGpu(backend: Backend, { shape, dtype }: Result): Promise<AnyTensor> {
@@ -246,21 +278,23 @@ async function makeOnGpu(backend: Backend, { shape, dtype }: Result): Promise<An
 }
 
 /** How a backend sees the gradients. */
-function targetOf(
-  made: Made,
-  { batch, queryHeads, queries, keys }: AttentionPlan,
-  { layout = "bhnd" }: BackwardOptions,
-): GradientTarget {
+function targetOf(made: Made, forward: AttentionPlan): GradientTarget {
+  const { batch, queryHeads, queries, keys, written: { layout } } = forward;
   const { dBias, dSinks } = made;
   const view = (name: "dq" | "dk" | "dv") => viewOf(made[name]!, layout);
   return {
     ...{ dq: view("dq"), dk: view("dk"), dv: view("dv") },
     dBias: dBias === undefined ? null : {
       ...broadcastOf(dBias, [batch, queryHeads, queries, keys]),
-      ...{ data: dBias.data as BroadcastView["data"], dtype: "f32" as const },
+      ...{ data: heldFloats(dBias), dtype: "f32" as const },
     },
-    dSinks: dSinks === undefined ? null : dSinks.data as BroadcastView["data"],
+    dSinks: dSinks === undefined ? null : dSinks.data as Float32Array | GPUBuffer,
   };
+}
+
+/** A result of f32 as backends see it. */
+function heldFloats({ data }: AnyTensor): HeldArray<Float32Array> | GPUBuffer {
+  return isGpuBuffer(data) ? data : new HeldArray<Float32Array>(data);
 }
 
 /** Runs attention, and keeps what its gradients need. */
@@ -269,19 +303,42 @@ export async function runWithGradient<
   K extends TensorData,
   V extends TensorData,
 >(
-  backend: Backend,
-  q: Tensor<Q>,
-  k: Tensor<K>,
-  v: Tensor<V>,
-  options: GradientOptions = {},
+  backend: Backend | Promise<Backend>,
+  call: AttentionCall,
 ): Promise<AttentionWithGradient<Q, K, V>> {
-  const result = await runAttention(backend, q, k, v, { ...options, lse: true });
-  const { out, lse } = result as AttentionResultWithLse<Q>;
-  // Who waits for the forward pass need not be who waits for this one.
-  const { signal: _, onProgress: __, ...meaning } = options;
+  const result = await runCall<Q>(backend, call),
+    { out, lse } = result as AttentionResultWithLse<Q>;
+  const kept = { out: readTensor("out", out, cannot), lse: { ...lse } };
   return {
     ...{ out, lse },
-    backward: (dOut, pass = {}) =>
-      runBackward(backend, dOut, q, k, v, { ...meaning, ...pass, out, lse }),
+    // Who waits for the forward pass need not be who waits for this one.
+    backward: async (dOut, pass = {}) =>
+      await runBackward(backend, readPass(call.plan, kept, dOut, pass)),
+  };
+}
+
+/** Reads a call whose gradients are to be asked for. */
+export function readWithGradient(
+  q: AnyTensor,
+  k: AnyTensor,
+  v: AnyTensor,
+  options: GradientOptions = {},
+): AttentionCall {
+  const given = readOptions(options, gradientNames, "Cannot attend");
+  return readAttention(q, k, v, { ...given, lse: true });
+}
+
+/** Reads a backward pass: what belongs to the forward call was settled with it. */
+function readPass(
+  forward: AttentionPlan,
+  kept: Readonly<Record<"out" | "lse", unknown>>,
+  dOut: AnyTensor,
+  pass: BackwardPassOptions,
+): BackwardCall {
+  const { dLse, ...rest } = readOptions(pass, passNames, cannot);
+  const { signal, onProgress } = readAttentionOptions(rest, ["signal", "onProgress"]);
+  return {
+    plan: planPass(forward, dOut, { ...kept, dLse }),
+    control: { signal, onProgress },
   };
 }

@@ -19,7 +19,13 @@ export interface Grid {
 }
 
 /** The arrays of a mask. */
-type Blocks = Pick<BlockMask, "starts" | "columns" | "mixed" | "bits">;
+export type Blocks = Pick<BlockMask, "starts" | "columns" | "mixed" | "bits">;
+
+/** What makes a mask: nobody else may say what its arrays hold. */
+const maker = Symbol();
+
+let blocksIn: (mask: BlockMask) => Blocks;
+let isMask: (value: object) => boolean;
 
 /** What `mixed` says of a block whose every element is kept, and what stands for one with none. */
 const whole = -1, skipped = -2;
@@ -27,7 +33,7 @@ const whole = -1, skipped = -2;
 /**
  * Which keys each query sees, as blocks: those that a kernel skips, those that it takes whole, and
  * those that it looks at element by element. Made by the functions of `blockMask`, never changed;
- * the arrays are what kernels read, so do not write to them.
+ * the arrays are copies of what kernels read.
  *
  * A block is whole when all its elements within the extents are kept, and is not listed when none
  * is. Two masks of the same extents and block size that keep the same have equal arrays.
@@ -61,45 +67,74 @@ export class BlockMask {
   readonly queryBlocks: number;
   /** Blocks along the keys: `ceil(keys / block[1])`. */
   readonly keyBlocks: number;
-  /**
-   * Row `r = (b * heads + h) * queryBlocks + queryBlock` has the entries `starts[r]` to
-   * `starts[r + 1]` of `columns` and `mixed`.
-   */
-  readonly starts: Uint32Array;
-  /** Key block of each entry, ascending within a row. */
-  readonly columns: Uint32Array;
-  /** Of each entry: -1 for a whole block, else the number of its bits, which count up from 0. */
-  readonly mixed: Int32Array;
-  /**
-   * The mixed blocks one after the other, each `block[0]` rows of `ceil(block[1] / 8)` bytes: bit
-   * `c & 7` of byte `c >> 3` says whether the row's query sees key `c` of the block. 0 past the
-   * extents.
-   */
-  readonly bits: Uint8Array;
+  readonly #blocks: Blocks;
+  /** The same, for whoever asks. */
+  #copies: Blocks | undefined;
+
+  static {
+    blocksIn = (mask) => mask.#blocks;
+    isMask = (value) => #blocks in value;
+  }
 
   /** For `BlockWriter`: the arrays are not checked. */
-  constructor(grid: Grid, blocks: Blocks) {
+  constructor(by: typeof maker, grid: Grid, blocks: Blocks) {
+    if (by !== maker) {
+      throw new TypeError(`${cannot}: it is made by \`blockMask.causal()\` and its like`);
+    }
     this.queries = grid.queries;
     this.keys = grid.keys;
     this.batch = grid.batch;
     this.heads = grid.heads;
     this.block = grid.block;
     [this.queryBlocks, this.keyBlocks] = blocksOf(grid);
-    this.starts = blocks.starts;
-    this.columns = blocks.columns;
-    this.mixed = blocks.mixed;
-    this.bits = blocks.bits;
+    this.#blocks = blocks;
     Object.freeze(this);
+  }
+
+  /**
+   * Row `r = (b * heads + h) * queryBlocks + queryBlock` has the entries `starts[r]` to
+   * `starts[r + 1]` of `columns` and `mixed`.
+   */
+  get starts(): Uint32Array {
+    return this.#copied.starts;
+  }
+
+  /** Key block of each entry, ascending within a row. */
+  get columns(): Uint32Array {
+    return this.#copied.columns;
+  }
+
+  /** Of each entry: -1 for a whole block, else the number of its bits, which count up from 0. */
+  get mixed(): Int32Array {
+    return this.#copied.mixed;
+  }
+
+  /**
+   * The mixed blocks one after the other, each `block[0]` rows of `ceil(block[1] / 8)` bytes: bit
+   * `c & 7` of byte `c >> 3` says whether the row's query sees key `c` of the block. 0 past the
+   * extents.
+   */
+  get bits(): Uint8Array {
+    return this.#copied.bits;
+  }
+
+  get #copied(): Blocks {
+    const { starts, columns, mixed, bits } = this.#blocks;
+    return this.#copies ??= {
+      ...{ starts: starts.slice(), columns: columns.slice(), mixed: mixed.slice() },
+      bits: bits.slice(),
+    };
   }
 
   /** Part of all elements that is kept; 0 where there are none. Counts the bits at every call. */
   get density(): number {
+    const { starts, columns, mixed, bits } = this.#blocks;
     let kept = 0;
-    for (const byte of this.bits) kept += onesOf(byte);
+    for (const byte of bits) kept += onesOf(byte);
     eachRow(this, (b, h, queryBlock) => {
       const row = rowOf(this, b, h, queryBlock), rows = heightOf(this, queryBlock);
-      for (let e = this.starts[row]; e < this.starts[row + 1]; e++) {
-        if (this.mixed[e] === whole) kept += rows * widthOf(this, this.columns[e]);
+      for (let e = starts[row]; e < starts[row + 1]; e++) {
+        if (mixed[e] === whole) kept += rows * widthOf(this, columns[e]);
       }
     });
     return kept / (this.batch * this.heads * this.queries * this.keys || 1);
@@ -107,7 +142,8 @@ export class BlockMask {
 
   /** Part of all blocks that a kernel visits; 0 where there are none. */
   get visited(): number {
-    return this.columns.length / (this.batch * this.heads * this.queryBlocks * this.keyBlocks || 1);
+    return this.#blocks.columns.length /
+      (this.batch * this.heads * this.queryBlocks * this.keyBlocks || 1);
   }
 
   /**
@@ -121,16 +157,16 @@ export class BlockMask {
    */
   keeps(b: number, h: number, query: number, key: number): boolean {
     checkIndex("key", key, this.keys);
-    const row = this.#rowOfQuery(b, h, query);
+    const { starts, columns, mixed } = this.#blocks, row = this.#rowOfQuery(b, h, query);
     const column = Math.floor(key / this.block[1]);
-    let low = this.starts[row], high = this.starts[row + 1];
+    let low = starts[row], high = starts[row + 1];
     while (low < high) {
       const middle = low + high >>> 1;
-      if (this.columns[middle] < column) low = middle + 1;
+      if (columns[middle] < column) low = middle + 1;
       else high = middle;
     }
-    if (low === this.starts[row + 1] || this.columns[low] !== column) return false;
-    return this.mixed[low] === whole || hasBit(this, this.mixed[low], query, key);
+    if (low === starts[row + 1] || columns[low] !== column) return false;
+    return mixed[low] === whole || hasBit(this, mixed[low], query, key);
   }
 
   /**
@@ -209,6 +245,16 @@ export class BlockMask {
   }
 }
 
+/** Whether a value is a mask, and not only of its prototype. */
+export function isBlockMask(value: unknown): value is BlockMask {
+  return typeof value === "object" && value !== null && isMask(value);
+}
+
+/** The arrays of a mask themselves: not to be written to. */
+export function arraysOf(mask: BlockMask): Blocks {
+  return blocksIn(mask);
+}
+
 /** Blocks along the queries and along the keys. */
 export function blocksOf({ queries, keys, block }: Grid): [queryBlocks: number, keyBlocks: number] {
   return [Math.ceil(queries / block[0]), Math.ceil(keys / block[1])];
@@ -255,11 +301,11 @@ function onesOf(byte: number): number {
 function hasBit(mask: BlockMask, tile: number, query: number, key: number): boolean {
   const [height, width] = mask.block;
   const row = tile * height + query % height, bit = key % width;
-  return (mask.bits[row * rowBytes(mask) + (bit >> 3)] >> (bit & 7) & 1) === 1;
+  return (blocksIn(mask).bits[row * rowBytes(mask) + (bit >> 3)] >> (bit & 7) & 1) === 1;
 }
 
 function* runsOf(mask: BlockMask, row: number, query: number): Generator<[number, number]> {
-  const { block, columns, mixed, starts } = mask;
+  const { block } = mask, { columns, mixed, starts } = blocksIn(mask);
   let from = -1, to = -1;
   for (let e = starts[row]; e < starts[row + 1]; e++) {
     const first = columns[e] * block[1], last = first + widthOf(mask, columns[e]);
@@ -347,7 +393,7 @@ export class BlockWriter {
 
   /** The mask, once every row has ended. */
   finish(): BlockMask {
-    return new BlockMask(this.#grid, {
+    return new BlockMask(maker, this.#grid, {
       starts: this.#starts,
       columns: this.#columns.slice(0, this.#entries),
       mixed: this.#mixed.slice(0, this.#entries),
@@ -491,7 +537,7 @@ function shared(name: "batch" | "heads", a: BlockMask, b: BlockMask): number {
 
 /** The grid of two masks together: the block size of the first. */
 function sharedGrid(a: BlockMask, b: BlockMask): Grid {
-  if (!(b instanceof BlockMask)) {
+  if (!isBlockMask(b)) {
     throw new TypeError(
       `Cannot combine block masks: the other must be a BlockMask, got ${kindOf(b)}`,
     );
@@ -511,7 +557,8 @@ function reblock(mask: BlockMask, block: Grid["block"]): BlockMask {
   if (mask.block[0] === block[0] && mask.block[1] === block[1]) return mask;
   const { queries, keys, batch, heads } = mask;
   return fromRuns({ queries, keys, batch, heads, block }, (b, h, query, add) => {
-    for (const [from, to] of mask.rowRuns(b, h, query)) add(from, to);
+    const row = rowOf(mask, b, h, Math.floor(query / mask.block[0]));
+    for (const [from, to] of runsOf(mask, row, query)) add(from, to);
   });
 }
 
@@ -547,7 +594,8 @@ function combine(a: BlockMask, other: BlockMask, op: BitwiseOp): BlockMask {
 
 /** Walks over the key blocks of a row. */
 class Cursor {
-  readonly #mask: BlockMask;
+  readonly #blocks: Blocks;
+  readonly #tileBytes: number;
   readonly #end: number;
   #entry: number;
   #base = 0;
@@ -556,26 +604,27 @@ class Cursor {
   high = 0;
 
   constructor(mask: BlockMask, row: number) {
-    this.#mask = mask;
-    this.#entry = mask.starts[row];
-    this.#end = mask.starts[row + 1];
+    this.#blocks = blocksIn(mask);
+    this.#tileBytes = mask.block[0] * rowBytes(mask);
+    this.#entry = this.#blocks.starts[row];
+    this.#end = this.#blocks.starts[row + 1];
   }
 
   /** The next key block with an entry. */
   get next(): number {
-    return this.#entry < this.#end ? this.#mask.columns[this.#entry] : Infinity;
+    return this.#entry < this.#end ? this.#blocks.columns[this.#entry] : Infinity;
   }
 
   /** Goes on to a key block, which is not past `next`. */
   moveTo(column: number): void {
-    const kind = this.next === column ? this.#mask.mixed[this.#entry++] : skipped;
+    const kind = this.next === column ? this.#blocks.mixed[this.#entry++] : skipped;
     this.low = kind === whole ? 255 : 0;
     this.high = kind === skipped ? 0 : 255;
-    this.#base = kind * this.#mask.block[0] * rowBytes(this.#mask);
+    this.#base = kind * this.#tileBytes;
   }
 
   byteAt(index: number): number {
-    return this.low === this.high ? this.low : this.#mask.bits[this.#base + index];
+    return this.low === this.high ? this.low : this.#blocks.bits[this.#base + index];
   }
 }
 
@@ -594,7 +643,7 @@ function drawElements(mask: BlockMask, b: number, h: number): string[] {
 }
 
 function drawBlocks(mask: BlockMask, b: number, h: number, group: [number, number]): string[] {
-  const { queryBlocks, keyBlocks, starts, columns, mixed } = mask;
+  const { queryBlocks, keyBlocks } = mask, { starts, columns, mixed } = blocksIn(mask);
   const lines: string[] = [];
   for (let first = 0; first < queryBlocks; first += group[0]) {
     const rows = Math.min(group[0], queryBlocks - first), row = rowOf(mask, b, h, first);

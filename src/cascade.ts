@@ -5,23 +5,27 @@
  * @module
  */
 
-import type { AttentionResult, AttentionResultWithLse } from "./attention.ts";
-import { KvCache } from "./cache/kv_cache.ts";
-import { type HostData, isGpuBuffer, type TensorData, zerosLike } from "./dtype.ts";
-import type { Engine } from "./engine.ts";
+import { HeldArray } from "./arrays.ts";
+import { type AttentionResult, type AttentionResultWithLse, runCall } from "./attention.ts";
+import type { Backend } from "./backend.ts";
+import { isCache, type KvCache, lockCache, readCacheCall } from "./cache/kv_cache.ts";
+import { type Elements, isGpuBuffer, type TensorData } from "./dtype.ts";
+import { useAll } from "./lending.ts";
+import { type MergeCall, runMerge } from "./merge.ts";
 import type { AttentionOptions } from "./options.ts";
+import { type AttentionCall, dataOf, readAttention, type Storage } from "./plan.ts";
 import {
   type AnyTensor,
   contiguousStrides,
   copyView,
-  type HostTensor,
+  type ReadTensor,
   sizeOf,
   type Tensor,
   type View,
   viewOf,
 } from "./tensor.ts";
-import { checkTensor } from "./validate/tensors.ts";
-import { checkKeys, checkLayoutName } from "./validate/words.ts";
+import { readTensor } from "./validate/tensors.ts";
+import { checkLayoutName, readOptions } from "./validate/words.ts";
 
 /** Keys and values of a part of the tokens: in a cache, or as tensors. */
 export type CascadePart = KvCache | { readonly k: AnyTensor; readonly v: AnyTensor };
@@ -34,22 +38,26 @@ export type CascadeOptions = Pick<
 
 const cannot = "Cannot attend in a cascade";
 
-const optionNames = ["causal", "scale", "softcap", "sinks", "layout", "lse", "signal"];
+const optionNames = ["causal", "scale", "softcap", "sinks", "layout", "lse", "signal"] as const;
 
-function checkPart(name: string, part: CascadePart): void {
-  if (part instanceof KvCache) return;
+/** A part as it was read. */
+type ReadPart = KvCache | { readonly k: ReadTensor; readonly v: ReadTensor };
+
+function readPart(name: string, part: CascadePart): ReadPart {
+  if (isCache(part)) return part;
   const { k, v } = Object(part) as { k: AnyTensor; v: AnyTensor };
-  for (const [which, tensor] of [["k", k], ["v", v]] as const) {
-    checkTensor(`${name}.${which}`, tensor, cannot);
-    if (tensor.shape.length === 4) continue;
+  const read = (which: string, given: AnyTensor) => {
+    const tensor = readTensor(`${name}.${which}`, given, cannot);
+    if (tensor.shape.length === 4) return tensor;
     throw new RangeError(
       `${cannot}: \`${name}.${which}\` must have rank 4 as \`q\` has, got [${tensor.shape}]`,
     );
-  }
+  };
+  return { k: read("k", k), v: read("v", v) };
 }
 
 /** A tensor `[B, H, N, D]` whose batches are rows behind one another: `[1, H, B * N, D]`. */
-function fold<Data extends TensorData>(q: Tensor<Data>): Tensor<Data> {
+function fold(q: ReadTensor): ReadTensor {
   const [B, H, N, D] = q.shape, [b, h, n, d] = q.strides ?? contiguousStrides(q.shape);
   const shape = [1, H, B * N, D];
   if (B === 1 || N === 1 || b === N * n) {
@@ -61,9 +69,11 @@ function fold<Data extends TensorData>(q: Tensor<Data>): Tensor<Data> {
         'as they do in layout "bnhd"',
     );
   }
-  const folded = { ...q, data: zerosLike(q.data as HostData, sizeOf(shape)), shape, offset: 0 };
-  const from = viewOf(q as HostTensor, "bhnd");
-  const to = viewOf({ ...folded, strides: undefined } as HostTensor, "bhnd");
+  const from = viewOf(q, "bhnd") as View;
+  const elements = new (q.dtype === "f32" ? Float32Array : Uint16Array)(sizeOf(shape));
+  const strides = contiguousStrides(shape), data = new HeldArray<Elements>(elements);
+  const folded = { data, dtype: q.dtype, shape, strides, offset: 0 };
+  const to = viewOf(folded, "bhnd");
   for (let batch = 0; batch < B; batch++) {
     const one = (view: View, offset: number): View => ({
       ...view,
@@ -72,77 +82,114 @@ function fold<Data extends TensorData>(q: Tensor<Data>): Tensor<Data> {
     });
     copyView(one(from, batch * b), one(to, batch * N * D));
   }
-  return { ...folded, strides: contiguousStrides(shape) } as unknown as Tensor<Data>;
+  return folded;
 }
 
-/** What was folded, as it was: `[B, H, N, ...]` from contiguous `[1, H, B * N, ...]`. */
-function unfold<T extends AnyTensor>(result: T, batch: number, N: number): T {
-  const [, H, rows, ...rest] = result.shape, width = sizeOf(rest);
-  const strides = [N * width, rows * width, width, ...rest.map(() => 1)];
-  return { ...result, shape: [batch, H, N, ...rest], strides };
-}
-
-/** A tensor of layout `"bnhd"` with its axes as in `"bhnd"`, and back. */
-function swapAxes<T extends AnyTensor>(tensor: T): T {
+/** A tensor of layout `"bnhd"` with its axes as in `"bhnd"`. */
+function swapAxes(tensor: ReadTensor): ReadTensor {
   const { shape, strides = contiguousStrides(shape) } = tensor;
   const swap = ([b, h, n, d]: readonly number[]) => [b, n, h, d];
   return { ...tensor, shape: swap(shape), strides: swap(strides) };
 }
 
-async function attendTo<Data extends TensorData>(
-  engine: Engine,
-  q: Tensor<Data>,
-  part: CascadePart,
-  options: AttentionOptions,
-): Promise<AttentionResultWithLse<Data>> {
-  const asked = { ...options, lse: true } as const;
-  return part instanceof KvCache
-    ? await part.attend(q, asked)
-    : await engine.attention(q, part.k, part.v, asked);
+/** The two calls that a cascade consists of, and what becomes of their results. */
+interface CascadeCall {
+  readonly shared: AttentionCall;
+  readonly own: AttentionCall;
+  /** Backends that keep the parts, where these are caches. */
+  readonly prefix: Backend | undefined;
+  readonly suffix: Backend | undefined;
+  /** How the result is stored, its shapes as the caller's layout has them, and whether it has `lse`. */
+  readonly storage: Storage;
+  readonly layout: "bhnd" | "bnhd";
+  readonly lse: boolean;
+}
+
+/** Reads a cascade, whose caches must not change meanwhile. */
+function readCascade(
+  q: AnyTensor,
+  prefix: CascadePart,
+  suffix: CascadePart,
+  options: CascadeOptions,
+): CascadeCall {
+  const given = readOptions(options, optionNames, cannot);
+  const { causal, lse = false, layout = "bhnd", sinks, ...common } = given;
+  checkLayoutName(layout, cannot);
+  const read = readTensor("q", q, cannot);
+  const [first, second] = [readPart("prefix", prefix), readPart("suffix", suffix)];
+  if (read.shape.length !== 4) {
+    throw new RangeError(`${cannot}: \`q\` must have rank 4, [B, H, N, D], got [${read.shape}]`);
+  }
+  const arrange = layout === "bnhd" ? swapAxes : (same: ReadTensor) => same;
+  const queries = arrange(read);
+  const readCall = (rows: ReadTensor, part: ReadPart, asked: AttentionOptions) => {
+    const withLse = { ...asked, lse: true };
+    const call = isCache(part)
+      ? readCacheCall(part, rows, withLse)
+      : { ...readAttention(rows, arrange(part.k), arrange(part.v), withLse), backend: undefined };
+    // Rounded once, at the end.
+    return { ...call, storage: { ...call.storage, dtype: "f32" as const } };
+  };
+  // A sink is seen once: with the prefix.
+  const shared = readCall(fold(queries), first, { ...common, sinks });
+  const own = readCall(queries, second, { ...common, causal });
+  return {
+    ...{ shared, own, prefix: shared.backend, suffix: own.backend, layout, lse },
+    storage: { dtype: read.dtype, like: read.data },
+  };
 }
 
 /** Attends to a prefix and to suffixes, and merges. */
 export async function runCascade<Data extends TensorData>(
-  engine: Engine,
+  backend: Backend,
   q: Tensor<Data>,
   prefix: CascadePart,
   suffix: CascadePart,
   options: CascadeOptions = {},
 ): Promise<AttentionResult<Data>> {
-  checkKeys(options, optionNames, cannot);
-  const { causal, lse, layout = "bhnd", sinks, ...common } = options;
-  checkLayoutName(layout, cannot);
-  checkTensor("q", q, cannot);
-  checkPart("prefix", prefix);
-  checkPart("suffix", suffix);
-  if (q.shape.length !== 4) {
-    throw new RangeError(`${cannot}: \`q\` must have rank 4, [B, H, N, D], got [${q.shape}]`);
-  }
-  const arrange = layout === "bnhd" ? swapAxes : <T>(same: T) => same;
-  const arrangePart = (part: CascadePart): CascadePart =>
-    part instanceof KvCache ? part : { k: arrange(part.k), v: arrange(part.v) };
-  const queries = arrange(q), [batch, , rows] = queries.shape;
+  const unlock = [prefix, suffix].filter(isCache).map((cache) => lockCache(cache, "attend"));
   const made: AttentionResultWithLse<Data>[] = [];
+  let leave = () => {};
   try {
-    // A sink is seen once: with the prefix.
-    const shared = await attendTo(engine, fold(queries), arrangePart(prefix), { ...common, sinks });
-    made.push(shared);
-    const own = await attendTo(engine, queries, arrangePart(suffix), { ...common, causal });
-    made.push(own);
-    const parts = [
-      { out: unfold(shared.out, batch, rows), lse: unfold(shared.lse as AnyTensor, batch, rows) },
-      own,
-    ];
-    const merged = await engine.mergeAttention(
-      parts.map(({ out, lse }) => ({ out: arrange(out), lse })) as (typeof own)[],
-      { layout },
-    );
-    if (lse) return merged;
+    const call = readCascade(q, prefix, suffix, options);
+    leave = useAll([...dataOf(call.shared.plan), ...dataOf(call.own.plan)]);
+    for (const [keeps, part] of [[call.prefix, call.shared], [call.suffix, call.own]] as const) {
+      made.push(await runCall(keeps ?? backend, part) as AttentionResultWithLse<Data>);
+    }
+    const merged = await runMerge<Data>(backend, mergeOf(call, made));
+    if (call.lse) return merged;
     discard(merged.lse);
     return { out: merged.out };
   } finally {
+    leave();
     for (const { out, lse } of made) [out, lse].forEach(discard);
+    for (const end of unlock) end();
   }
+}
+
+/** How the results of both calls are merged. */
+function mergeOf(
+  { own, storage, layout }: CascadeCall,
+  [shared, suffix]: readonly AttentionResultWithLse<TensorData>[],
+): MergeCall {
+  const { batch, queryHeads, queries, valueDim } = own.plan;
+  // Both are contiguous, and the rows of all sequences lie behind one another in the first.
+  const rows = (tensor: AnyTensor, width: number, batchStride: number, headStride: number) =>
+    viewOf({
+      ...tensor,
+      shape: [batch, queryHeads, queries, width],
+      strides: [batchStride * width, headStride * width, width, 1],
+    }, "bhnd");
+  const parts = [[shared, queries, batch * queries], [suffix, queryHeads * queries, queries]]
+    .map((part) => {
+      const [{ out, lse }, b, h] = part as [AttentionResultWithLse<TensorData>, number, number];
+      return { out: rows(out, valueDim, b, h), lse: rows(lse as AnyTensor, 1, b, h) };
+    });
+  const outShape = layout === "bhnd"
+    ? [batch, queryHeads, queries, valueDim]
+    : [batch, queries, queryHeads, valueDim];
+  const lseShape = [batch, queryHeads, queries];
+  return { parts: parts as unknown as MergeCall["parts"], storage, layout, outShape, lseShape };
 }
 
 /** Frees a result of ours, where that does not happen by itself. */

@@ -4,31 +4,36 @@
  * @module
  */
 
-import type { AttentionResult, AttentionResultWithLse } from "./attention.ts";
+import { type AttentionResult, type AttentionResultWithLse, runCall } from "./attention.ts";
+import type { Backend } from "./backend.ts";
 import {
   type AttentionGradients,
   type AttentionWithGradient,
   type BackwardOptions,
   type GradientOptions,
-  planBackward,
+  readBackward,
+  readWithGradient,
+  runBackward,
+  runWithGradient,
 } from "./backward.ts";
-import { KvCache } from "./cache/kv_cache.ts";
+import { isCache, type KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions } from "./cache/options.ts";
 import type { TensorData } from "./dtype.ts";
-import { createEngine, type Engine } from "./engine.ts";
-import { type AttentionPart, checkParts, type MergeOptions } from "./merge.ts";
+import { backendOf, createEngine } from "./engine.ts";
+import { type AttentionPart, type MergeOptions, readMerge, runMerge } from "./merge.ts";
 import type { AttentionOptions } from "./options.ts";
-import { planAttention } from "./plan.ts";
+import { readAttention } from "./plan.ts";
 import type { AnyTensor, Tensor } from "./tensor.ts";
 
-let engine: Promise<Engine> | undefined;
+let backend: Promise<Backend> | undefined;
 
-function defaultEngine(): Promise<Engine> {
-  if (engine === undefined) {
-    engine = createEngine();
-    engine.catch(() => engine = undefined); // A failure is not kept: the next call tries again.
+/** The backend of the engine, which is made when it is first asked for. */
+function defaultBackend(): Promise<Backend> {
+  if (backend === undefined) {
+    backend = createEngine().then(backendOf);
+    backend.catch(() => backend = undefined); // A failure is not kept: the next call tries again.
   }
-  return engine;
+  return backend;
 }
 
 /**
@@ -90,10 +95,9 @@ export async function attention<Data extends TensorData>(
   v?: AnyTensor | CacheAttentionOptions,
   options?: AttentionOptions,
 ): Promise<AttentionResult<Data>> {
-  if (k instanceof KvCache) return await k.attend(q, v as CacheAttentionOptions);
-  const values = v as AnyTensor;
-  if (engine === undefined) planAttention(q, k, values, options); // Bad input needs no engine.
-  return await (await defaultEngine()).attention(q, k, values, options);
+  if (isCache(k)) return await k.attend(q, v as CacheAttentionOptions);
+  const call = readAttention(q, k, v as AnyTensor, options); // Bad input needs no engine.
+  return await runCall(defaultBackend(), call);
 }
 
 /**
@@ -123,8 +127,8 @@ export async function mergeAttention<Data extends TensorData>(
   parts: readonly AttentionPart<Data>[],
   options?: MergeOptions,
 ): Promise<AttentionResultWithLse<Data>> {
-  if (engine === undefined) checkParts(parts, options);
-  return await (await defaultEngine()).mergeAttention(parts, options);
+  const call = readMerge(parts, options);
+  return await runMerge(defaultBackend(), call);
 }
 
 /**
@@ -171,8 +175,8 @@ export async function attentionBackward<
   v: Tensor<V>,
   options: BackwardOptions,
 ): Promise<AttentionGradients<Q, K, V>> {
-  if (engine === undefined) planBackward(dOut, q, k, v, options);
-  return await (await defaultEngine()).attentionBackward(dOut, q, k, v, options);
+  const call = readBackward(dOut, q, k, v, options);
+  return await runBackward(defaultBackend(), call);
 }
 
 /**
@@ -203,6 +207,6 @@ export async function attentionWithGradient<
   v: Tensor<V>,
   options: GradientOptions = {},
 ): Promise<AttentionWithGradient<Q, K, V>> {
-  if (engine === undefined) planAttention(q, k, v, options);
-  return await (await defaultEngine()).attentionWithGradient(q, k, v, options);
+  const call = readWithGradient(q, k, v, options);
+  return await runWithGradient(defaultBackend(), call);
 }

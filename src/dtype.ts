@@ -5,6 +5,8 @@
  * @module
  */
 
+import { type ArrayKind, arrayKind } from "./arrays.ts";
+
 /** How an element is stored: IEEE single, IEEE half, or the upper half of a single. */
 export type DType = "f32" | "f16" | "bf16";
 
@@ -36,14 +38,17 @@ export function bytesPerElement(dtype: StorageType): number {
   return storageBytes[dtype];
 }
 
-/** Whether an array is a `Float16Array`; runtimes before Node 24 have none. */
-export function isFloat16Array(data: unknown): data is Float16Array {
-  return typeof Float16Array !== "undefined" && data instanceof Float16Array;
-}
+/** Kinds of arrays that hold elements, and how each stores them by itself. */
+const storedIn: { readonly [Kind in ArrayKind]?: DType | null } = {
+  Float32Array: "f32",
+  Float16Array: "f16",
+  Uint16Array: null, // It does not say.
+};
 
 /** Whether an array can hold elements of some type. */
 export function isHostData(data: unknown): data is HostData {
-  return data instanceof Float32Array || data instanceof Uint16Array || isFloat16Array(data);
+  const kind = arrayKind(data);
+  return kind !== undefined && storedIn[kind] !== undefined;
 }
 
 /** Whether data is on the GPU. By shape: outside browsers and Deno the class has no global name. */
@@ -51,20 +56,7 @@ export function isGpuBuffer(data: unknown): data is GPUBuffer {
   return typeof data === "object" && data !== null && "mapAsync" in data && "usage" in data;
 }
 
-/** Element type of data by itself; a `Uint16Array` and a buffer do not say. */
-export function inherentDType(data: TensorData): DType | undefined {
-  if (data instanceof Float32Array) return "f32";
-  return isFloat16Array(data) ? "f16" : undefined;
-}
-
-/** The elements as f32, or as the bits of 16-bit ones: what kernels and copies work on. */
-export function bitsOf(data: HostData): Elements {
-  if (!isFloat16Array(data)) return data;
-  return new Uint16Array(data.buffer, data.byteOffset, data.length);
-}
-
-/** A new array of zeros of the same kind as another. */
-export function zerosLike(data: HostData, length: number): HostData {
-  if (data instanceof Float32Array) return new Float32Array(length);
-  return isFloat16Array(data) ? new Float16Array(length) : new Uint16Array(length);
+/** Element type of an array by itself; a `Uint16Array` does not say. */
+export function inherentDType(data: HostData): DType | undefined {
+  return storedIn[arrayKind(data)!] ?? undefined;
 }

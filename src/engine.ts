@@ -16,27 +16,23 @@ import {
   type AttentionWithGradient,
   type BackwardOptions,
   type GradientOptions,
+  readBackward,
+  readWithGradient,
   runBackward,
   runBackwardSync,
   runWithGradient,
 } from "./backward.ts";
-import { KvCache } from "./cache/kv_cache.ts";
+import { isCache, KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions, KvCacheOptions } from "./cache/options.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
 import { type CascadeOptions, type CascadePart, runCascade } from "./cascade.ts";
 import type { DType, HostData, TensorData } from "./dtype.ts";
 import { BackendUnavailableError } from "./errors.ts";
-import { type AttentionPart, type MergeOptions, runMerge } from "./merge.ts";
+import { type AttentionPart, type MergeOptions, readMerge, runMerge } from "./merge.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RopeOptions, runRope } from "./rope.ts";
-import {
-  type AnyTensor,
-  checkDType,
-  checkExtents,
-  type HostTensor,
-  type Tensor,
-} from "./tensor.ts";
-import { checkKeys } from "./validate/words.ts";
+import { type AnyTensor, checkDType, type HostTensor, readExtents, type Tensor } from "./tensor.ts";
+import { readOptions } from "./validate/words.ts";
 import { AutoBackend } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
 import { findGpu } from "./webgpu/find.ts";
@@ -251,10 +247,11 @@ export interface WarmupOptions {
 const warmupCalls = [[80, 16], [1, 1040]] as const;
 
 const cannot = "Cannot create an engine";
-const known = ["backend", "threads", "module", "maxMemoryBytes", "device", "gpu"];
+const known = ["backend", "threads", "module", "maxMemoryBytes", "device", "gpu"] as const;
 
-function checkEngineOptions(options: EngineOptions): void {
-  checkKeys(options, known, cannot);
+/** Reads the options of an engine, once: what is asked for an adapter takes time. */
+function readEngineOptions(given: EngineOptions): EngineOptions {
+  const options = readOptions(given, known, cannot);
   const { backend = "auto", threads = "auto", module, maxMemoryBytes, device, gpu } = options;
   if (!["auto", "wasm", "webgpu"].includes(backend)) {
     throw new TypeError(
@@ -280,6 +277,7 @@ function checkEngineOptions(options: EngineOptions): void {
   if (gpu !== undefined && typeof (gpu as GPU | null)?.requestAdapter !== "function") {
     throw new TypeError(`${cannot}: \`gpu\` must be a GPU, as \`navigator.gpu\` is`);
   }
+  return options;
 }
 
 function checkMemory(bytes: number): void {
@@ -316,9 +314,9 @@ export async function createEngine(
 /** The same where nobody has decided on a GPU: tensors of its own are arrays. */
 export async function createEngine(options?: EngineOptions): Promise<Engine>;
 export async function createEngine(
-  options: EngineOptions = {},
+  given: EngineOptions = {},
 ): Promise<Engine | Engine<GPUBuffer>> {
-  checkEngineOptions(options);
+  const options = readEngineOptions(given);
   return new BackendEngine(await createBackend(options), options);
 }
 
@@ -346,7 +344,18 @@ async function createBackend(options: EngineOptions): Promise<Backend> {
   }
 }
 
+let backendIn: (engine: BackendEngine) => Backend;
+
+/** The backend that an engine of ours runs on: for calls that were read before it was there. */
+export function backendOf(engine: Engine): Backend {
+  return backendIn(engine as BackendEngine);
+}
+
 class BackendEngine implements Engine {
+  static {
+    backendIn = (engine) => engine.#backend;
+  }
+
   readonly #backend: Backend;
   readonly #options: EngineOptions;
 
@@ -377,7 +386,7 @@ class BackendEngine implements Engine {
     v?: AnyTensor | CacheAttentionOptions,
     options?: AttentionOptions,
   ): Promise<AttentionResultWithLse<Data>> {
-    const result = k instanceof KvCache
+    const result = isCache(k)
       ? k.attend(q, (v ?? options) as CacheAttentionOptions)
       : runAttention(this.#backend, q, k, v as AnyTensor, options);
     return result as Promise<AttentionResultWithLse<Data>>;
@@ -392,14 +401,14 @@ class BackendEngine implements Engine {
     return runAttentionSync(this.#backend, q, k, v, options) as AttentionResultWithLse<Data>;
   }
 
-  attentionBackward<Q extends TensorData, K extends TensorData, V extends TensorData>(
+  async attentionBackward<Q extends TensorData, K extends TensorData, V extends TensorData>(
     dOut: AnyTensor,
     q: Tensor<Q>,
     k: Tensor<K>,
     v: Tensor<V>,
     options: BackwardOptions,
   ): Promise<AttentionGradients<Q, K, V>> {
-    return runBackward(this.#backend, dOut, q, k, v, options);
+    return await runBackward(this.#backend, readBackward(dOut, q, k, v, options));
   }
 
   attentionBackwardSync<Q extends TensorData, K extends TensorData, V extends TensorData>(
@@ -412,29 +421,29 @@ class BackendEngine implements Engine {
     return runBackwardSync(this.#backend, dOut, q, k, v, options);
   }
 
-  attentionWithGradient<Q extends TensorData, K extends TensorData, V extends TensorData>(
+  async attentionWithGradient<Q extends TensorData, K extends TensorData, V extends TensorData>(
     q: Tensor<Q>,
     k: Tensor<K>,
     v: Tensor<V>,
     options?: GradientOptions,
   ): Promise<AttentionWithGradient<Q, K, V>> {
-    return runWithGradient(this.#backend, q, k, v, options);
+    return await runWithGradient(this.#backend, readWithGradient(q, k, v, options));
   }
 
   tensor(shape: readonly number[], dtype?: "f32"): EngineTensor;
   tensor(shape: readonly number[], dtype: DType): EngineTensor<HostData>;
   tensor(shape: readonly number[], dtype: DType = "f32"): EngineTensor<HostData> {
-    checkExtents(shape);
+    const extents = readExtents(shape);
     checkDType(dtype);
     // Arrays or buffers, as the engine's type says.
-    return this.#backend.tensor(shape, dtype) as EngineTensor<HostData>;
+    return this.#backend.tensor(extents, dtype) as EngineTensor<HostData>;
   }
 
-  mergeAttention<Data extends TensorData>(
+  async mergeAttention<Data extends TensorData>(
     parts: readonly AttentionPart<Data>[],
     options?: MergeOptions,
   ): Promise<AttentionResultWithLse<Data>> {
-    return runMerge(this.#backend, parts, options);
+    return await runMerge(this.#backend, readMerge(parts, options));
   }
 
   cascadeAttention<Data extends TensorData>(
@@ -443,7 +452,7 @@ class BackendEngine implements Engine {
     suffix: CascadePart,
     options?: CascadeOptions,
   ): Promise<AttentionResultWithLse<Data>> {
-    const result = runCascade(this, q, prefix, suffix, options);
+    const result = runCascade(this.#backend, q, prefix, suffix, options);
     return result as Promise<AttentionResultWithLse<Data>>;
   }
 

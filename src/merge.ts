@@ -4,13 +4,15 @@
  * @module
  */
 
-import { type AttentionResultWithLse, type LseData, makeTensor } from "./attention.ts";
+import { type AttentionResultWithLse, kindFor, type LseData, makeTensor } from "./attention.ts";
 import type { Backend, Target } from "./backend.ts";
-import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
+import { isGpuBuffer, type TensorData } from "./dtype.ts";
+import { whileUsing } from "./lending.ts";
 import type { Layout } from "./options.ts";
-import { type AnyTensor, contiguousStrides, type Tensor, viewOf } from "./tensor.ts";
-import { checkTensor } from "./validate/tensors.ts";
-import { checkKeys, checkLayoutName, kindOf } from "./validate/words.ts";
+import type { Storage } from "./plan.ts";
+import { type AnyTensor, type AnyView, type ReadTensor, type Tensor, viewOf } from "./tensor.ts";
+import { checkShapeOf, readRows, readTensor } from "./validate/tensors.ts";
+import { checkLayoutName, readOptions } from "./validate/words.ts";
 
 const cannot = "Cannot merge";
 
@@ -28,85 +30,99 @@ export interface MergeOptions {
   readonly layout?: Layout;
 }
 
-/** One number per row, `[B, Hq, Nq]`, as `[B, Hq, Nq, 1]`. */
-export function asColumn(lse: AnyTensor): AnyTensor {
-  const { shape, strides = contiguousStrides(shape) } = lse;
-  return { ...lse, dtype: "f32", shape: [...shape, 1], strides: [...Array.from(strides), 1] };
+/** Results over disjoint keys as they were read. */
+export interface MergeCall {
+  /** What backends see of each part. */
+  readonly parts: readonly Target[];
+  /** How the result is stored, and the shapes of its tensors. */
+  readonly storage: Storage;
+  readonly layout: Layout;
+  readonly outShape: readonly number[];
+  readonly lseShape: readonly number[];
 }
 
-/** Checks one part against the first. */
-function checkPart(
-  part: AttentionPart<TensorData>,
+/** One part as it was read. */
+interface ReadPart {
+  readonly out: ReadTensor;
+  readonly view: AnyView;
+  readonly lse: ReadTensor;
+}
+
+/** Reads one part beside the first. */
+function readPart(
+  part: unknown,
   name: string,
-  first: AttentionPart<TensorData>,
+  first: ReadPart | undefined,
   layout: Layout,
-): Target {
-  const { out, lse } = Object(part) as typeof part;
-  checkTensor(`${name}.out`, out, cannot);
-  const view = viewOf(out, layout), { shape } = view;
-  if (!Array.isArray(lse?.shape)) {
-    throw new TypeError(
-      `${cannot}: \`${name}.lse\` must be { data, shape }, got ${kindOf(lse)}; ` +
-        "ask for it with `lse: true`",
-    );
-  }
-  const rows = shape.slice(4 - out.shape.length, 3);
-  const wanted = [["out", out.shape, first.out.shape], ["lse", lse.shape, rows]] as const;
-  for (const [what, got, expected] of wanted) {
-    if (String(got) === String(expected)) continue;
-    throw new RangeError(
-      `${cannot}: \`${name}.${what}\` must have shape [${expected}], got [${got}]`,
-    );
-  }
-  const column = asColumn(lse);
-  checkTensor(`${name}.lse`, column, cannot);
-  const onGpu = isGpuBuffer(first.out.data);
+): ReadPart {
+  const { out: givenOut, lse: givenLse } = Object(part) as Record<"out" | "lse", unknown>;
+  const out = readTensor(`${name}.out`, givenOut, cannot), view = viewOf(out, layout);
+  checkShapeOf(`${name}.out`, out.shape, (first?.out ?? out).shape, cannot);
+  const rows = view.shape.slice(4 - out.shape.length, 3), hint = "; ask for it with `lse: true`";
+  const lse = readRows(`${name}.lse`, givenLse, rows, cannot, hint);
+  const onGpu = isGpuBuffer((first?.out ?? out).data);
   if ([out, lse].some(({ data }) => isGpuBuffer(data) !== onGpu)) {
     const where = onGpu ? "GPUBuffers" : "arrays";
     throw new TypeError(`${cannot}: \`${name}\` must be in ${where} as the first part is`);
   }
-  return { out: view, lse: viewOf(column, "bhnd") };
+  return { out, view, lse };
 }
 
-/** Checks parts: what backends see of each. */
-export function checkParts(
+/** Reads parts, and decides what becomes of them. */
+export function readMerge(
   parts: readonly AttentionPart<TensorData>[],
   options: MergeOptions = {},
-): Target[] {
-  if (!Array.isArray(parts) || parts.length === 0) {
+): MergeCall {
+  const count = Array.isArray(parts) ? parts.length : 0;
+  if (count === 0) {
     throw new TypeError(`${cannot}: \`parts\` must be an array of at least one { out, lse }`);
   }
-  checkKeys(options, ["layout"], cannot);
-  const { layout = "bhnd" } = options, [first] = parts;
+  const { layout = "bhnd" } = readOptions(options, ["layout"], cannot);
   checkLayoutName(layout, cannot);
-  return parts.map((part, at) => checkPart(part, `parts[${at}]`, first, layout));
+  const read: ReadPart[] = [];
+  for (let at = 0; at < count; at++) {
+    read.push(readPart(parts[at], `parts[${at}]`, read[0], layout));
+  }
+  const [{ out, view }] = read;
+  return {
+    parts: read.map(({ view, lse }): Target => ({ out: view, lse: viewOf(lse, "bhnd") }) as Target),
+    storage: { dtype: out.dtype, like: out.data },
+    ...{ layout, outShape: out.shape },
+    lseShape: view.shape.slice(4 - out.shape.length, 3),
+  };
 }
 
-/** Checks parts, and merges them on a backend. */
+/** Merges parts that were read on a backend. */
 export async function runMerge<Data extends TensorData>(
-  chosen: Backend,
-  parts: readonly AttentionPart<Data>[],
-  options: MergeOptions = {},
+  asked: Backend | Promise<Backend>,
+  { parts, storage, layout, outShape, lseShape }: MergeCall,
 ): Promise<AttentionResultWithLse<Data>> {
-  const views = checkParts(parts, options), { layout = "bhnd" } = options, [first] = parts;
-  const { data, shape } = first.out, { dtype } = views[0].out;
-  const backend = await chosen.serving?.(data) ?? chosen;
-  backend.checkReadable?.(cannot, views.map(({ out }) => out));
-  const made: AnyTensor[] = [];
-  const make = async (shape: readonly number[], dtype: DType): Promise<AnyTensor> => {
-    const tensor = isGpuBuffer(data)
-      ? { data: await backend.createBuffer!(shape, dtype), shape, dtype }
-      : makeTensor(dtype === "f32" ? new Float32Array() : data, dtype, shape);
-    made.push(tensor);
-    return tensor;
-  };
-  try {
-    const out = await make(shape, dtype), lse = await make(first.lse.shape, "f32");
-    const target = { out: viewOf(out, layout), lse: viewOf(asColumn(lse), "bhnd") };
-    await backend.merge(views, target);
-    return { out, lse } as AttentionResultWithLse<TensorData> as AttentionResultWithLse<Data>;
-  } catch (error) {
-    for (const { data } of made) if (isGpuBuffer(data)) data.destroy();
-    throw error;
-  }
+  const onGpu = isGpuBuffer(storage.like);
+  return await whileUsing(parts.flatMap(({ out, lse }) => [out.data, lse!.data]), async () => {
+    const chosen = asked instanceof Promise ? await asked : asked;
+    const backend = await chosen.serving?.(onGpu) ?? chosen;
+    backend.checkReadable?.(cannot, parts.map(({ out }) => out));
+    const made: AnyTensor[] = [];
+    const make = async (
+      shape: readonly number[],
+      stored: Storage,
+    ): Promise<AnyTensor> => {
+      const { dtype } = stored;
+      const tensor = onGpu
+        ? { data: await backend.createBuffer!(shape, dtype), shape, dtype }
+        : makeTensor(kindFor(stored), dtype, shape);
+      made.push(tensor);
+      return tensor;
+    };
+    try {
+      const out = await make(outShape, storage);
+      const lse = await make(lseShape, { ...storage, dtype: "f32" });
+      const column = viewOf({ ...lse, shape: [...lseShape, 1] }, "bhnd");
+      await backend.merge(parts, { out: viewOf(out, layout), lse: column } as Target);
+      return { out, lse } as AttentionResultWithLse<TensorData> as AttentionResultWithLse<Data>;
+    } catch (error) {
+      for (const { data } of made) if (isGpuBuffer(data)) data.destroy();
+      throw error;
+    }
+  });
 }

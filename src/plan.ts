@@ -4,24 +4,35 @@
  * @module
  */
 
+import { HeldArray } from "./arrays.ts";
+import type { Control } from "./backend.ts";
 import type { BlockMask } from "./block_mask.ts";
+import type { CacheAttentionOptions } from "./cache/options.ts";
 import type { PagedKeys } from "./cache/store.ts";
-import { isGpuBuffer } from "./dtype.ts";
-import type { AttentionOptions } from "./options.ts";
+import { type DType, type Elements, isGpuBuffer } from "./dtype.ts";
+import { type AttentionOptions, type Layout, optionNames } from "./options.ts";
 import type { BroadcastView, Extents, MaskView } from "./scores.ts";
 import { type Band, countSegments, scoresWithin, type Segment, segmentsOf } from "./segments.ts";
-import { type AnyTensor, type AnyView, mayOverlap, type View } from "./tensor.ts";
-import { checkPages } from "./validate/cache.ts";
-import { checkOptions, checkUncached } from "./validate/options.ts";
 import {
-  checkBias,
-  checkBlockMask,
-  checkMask,
-  checkSinks,
-  checkSlopes,
-} from "./validate/scores.ts";
-import { checkBoundaries, checkLengths, checkOffsets, type Each } from "./validate/segments.ts";
-import { checkInputs, checkOut, checkQueries } from "./validate/tensors.ts";
+  type AnyTensor,
+  type AnyView,
+  mayOverlap,
+  type ReadData,
+  type ReadTensor,
+  type View,
+} from "./tensor.ts";
+import { checkPages } from "./validate/cache.ts";
+import { checkUncached, readAttentionOptions } from "./validate/options.ts";
+import { checkBlockMask, readBias, readMask, readSinks, readSlopes } from "./validate/scores.ts";
+import {
+  type Each,
+  readBoundaries,
+  readCounts,
+  readLengths,
+  readOffsets,
+} from "./validate/segments.ts";
+import { readInputs, readOut, readQueries } from "./validate/tensors.ts";
+import { cannot } from "./validate/words.ts";
 
 /** A checked call of `attention()`, with every default filled in. */
 export interface AttentionPlan<V extends AnyView = AnyView> {
@@ -60,6 +71,33 @@ export interface AttentionPlan<V extends AnyView = AnyView> {
   readonly blockMask: BlockMask | null;
   /** Where keys and values are if in a cache: `k` and `v` then only say their sizes. */
   readonly paged: PagedKeys | null;
+  /** How the caller wrote it: results are written alike. */
+  readonly written: Written;
+}
+
+/** Order and shapes of what a caller handed over. */
+export interface Written {
+  readonly layout: Layout;
+  readonly q: readonly number[];
+  readonly k: readonly number[];
+  readonly v: readonly number[];
+  readonly bias: readonly number[] | null;
+}
+
+/** A call as it was read: nothing of it is read from the caller's objects again. */
+export interface AttentionCall {
+  readonly plan: AttentionPlan;
+  readonly control: Control;
+  /** The caller's tensor for the result, to be handed back; `null` where it gave none. */
+  readonly out: AnyTensor | null;
+  /** How a result is stored that has a tensor of its own. */
+  readonly storage: Storage;
+}
+
+/** How a result is stored: as elements of a type, in an array of the kind of another, or in a buffer. */
+export interface Storage {
+  readonly dtype: DType;
+  readonly like: ReadData;
 }
 
 /** A checked call of `attentionBackward()`. */
@@ -82,11 +120,18 @@ export type HostBackwardPlan = BackwardPlan<View>;
 export type HostPlan = AttentionPlan<View>;
 
 /** What a call reads and writes, by name. */
-export function tensorsOf(plan: AttentionPlan): [name: string, view: { readonly data: unknown }][] {
+export function tensorsOf(
+  plan: AttentionPlan,
+): [name: string, view: { readonly data: HeldArray | GPUBuffer }][] {
   const { q, k, v, bias, mask, out } = plan;
   return Object.entries({ q, k, v, bias, mask, out }).filter(
     (entry): entry is [string, AnyView | BroadcastView | MaskView] => entry[1] !== null,
   );
+}
+
+/** Where all of that is. */
+export function dataOf({ q, k, v, bias, mask, out }: AttentionPlan) {
+  return [q.data, k.data, v.data, bias && bias.data, mask && mask.data, out && out.data];
 }
 
 /** Whether a view may share an element with something that the call reads. */
@@ -125,31 +170,63 @@ export function countScores({ segments, band, queryHeads, blockMask }: Attention
   return scores * queryHeads * (blockMask?.visited ?? 1);
 }
 
-/** Checks a call and decides what it means. */
+/** What a caller can do to a running call, of the options that were read. */
+function controlOf({ signal, encoder, onProgress }: AttentionOptions): Control {
+  return { signal, encoder, onProgress };
+}
+
+/** Reads a call and decides what it means. */
+export function readAttention(
+  q: AnyTensor | ReadTensor,
+  k: AnyTensor | ReadTensor,
+  v: AnyTensor | ReadTensor,
+  options: AttentionOptions = {},
+  names: readonly (keyof AttentionOptions)[] = optionNames,
+): AttentionCall {
+  const given = readAttentionOptions(options, names);
+  return callOf(planGiven(q, k, v, given), given);
+}
+
+/** The meaning of a call alone. */
 export function planAttention(
   q: AnyTensor,
   k: AnyTensor,
   v: AnyTensor,
-  options: AttentionOptions = {},
+  options?: AttentionOptions,
 ): AttentionPlan {
-  checkOptions(options);
-  const { causal = false, layout = "bhnd" } = options;
-  const inputs = checkInputs(q, k, v, layout);
+  return readAttention(q, k, v, options).plan;
+}
+
+function callOf(plan: AttentionPlan, given: AttentionOptions): AttentionCall {
+  const { out, q } = plan;
+  return {
+    plan,
+    control: controlOf(given),
+    out: given.out ?? null,
+    storage: { dtype: q.dtype, like: out === null ? q.data : out.data },
+  };
+}
+
+function planGiven(
+  q: AnyTensor | ReadTensor,
+  k: AnyTensor | ReadTensor,
+  v: AnyTensor | ReadTensor,
+  given: AttentionOptions,
+): AttentionPlan {
+  const { causal = false, layout = "bhnd" } = given;
+  const { shapes, ...inputs } = readInputs({ q, k, v }, layout);
   const [batch, queryHeads, queries, dim] = inputs.q.shape;
   const [, keyHeads, keys] = inputs.k.shape;
-  const valueDim = inputs.v.shape[3];
-  const outShape = [...q.shape.slice(0, -1), valueDim];
-  const lseShape = [batch, queryHeads, queries].slice(4 - inputs.rank);
-  const packed = checkBoundaries(options.cuSeqlens, batch, queries, keys);
+  const packed = readBoundaries(given.cuSeqlens, batch, queries, keys);
   const each: Each = {
     count: countSegments({ batch, packed }),
     name: packed === null ? "batch" : "sequence",
   };
   const segments = segmentsOf({
     ...{ batch, queries, keys, packed, topLeft: causal === "top-left" },
-    offsets: checkOffsets(options.offset, each),
-    lengths: checkLengths(
-      options.kvLengths,
+    offsets: readOffsets(given.offset, each),
+    lengths: readLengths(
+      given.kvLengths,
       each,
       (index) =>
         packed === null
@@ -158,87 +235,139 @@ export function planAttention(
     ),
   });
   const extents: Extents = [batch, queryHeads, queries, keys];
-  return Object.freeze({
-    batch,
-    queryHeads,
-    keyHeads,
-    group: queryHeads / keyHeads,
-    queries,
-    keys,
-    dim,
-    valueDim,
-    q: inputs.q,
-    k: inputs.k,
-    v: inputs.v,
-    out: options.out === undefined ? null : checkOut(options.out, outShape, layout),
-    outShape,
-    lseShape: options.lse ? lseShape : null,
-    scale: options.scale ?? 1 / Math.sqrt(dim),
+  const valueDim = inputs.v.shape[3];
+  return planOf(given, shapes, each, {
+    ...{ batch, queryHeads, keyHeads, group: queryHeads / keyHeads, queries, keys, dim, valueDim },
+    ...inputs,
     segments,
     packed: packed !== null,
-    band: bandOf(causal !== false, options.window),
-    softcap: options.softcap || null,
-    slopes: checkSlopes(options.alibi, each, queryHeads),
-    bias: checkBias(options.bias, extents),
-    mask: checkMask(options.mask, extents),
-    sinks: checkSinks(options.sinks, queryHeads),
-    blockMask: checkBlockMask(options.blockMask, extents),
+    blockMask: checkBlockMask(given.blockMask, extents),
     paged: null,
   });
 }
 
-/** Checks a call against a cache whose sequences have so many tokens, and decides what it means. */
+/** What calls on tensors and calls on caches decide alike. */
+function planOf(
+  given: AttentionOptions,
+  shapes: Pick<Written, "q" | "k" | "v">,
+  each: Each,
+  sizes: Pick<
+    AttentionPlan,
+    | ("batch" | "queryHeads" | "keyHeads" | "group" | "queries" | "keys" | "dim" | "valueDim")
+    | ("q" | "k" | "v" | "segments" | "packed" | "blockMask" | "paged")
+  >,
+): AttentionPlan {
+  const { batch, queryHeads, queries, keys, dim, valueDim } = sizes;
+  const { causal = false, layout = "bhnd" } = given, rank = shapes.q.length;
+  const outShape = [...shapes.q.slice(0, -1), valueDim];
+  const extents: Extents = [batch, queryHeads, queries, keys];
+  const bias = readBias(given.bias, extents);
+  return Object.freeze({
+    ...sizes,
+    out: given.out === undefined ? null : readOut(given.out, outShape, layout),
+    outShape,
+    lseShape: given.lse ? [batch, queryHeads, queries].slice(4 - rank) : null,
+    scale: given.scale ?? 1 / Math.sqrt(dim),
+    band: bandOf(causal !== false, given.window),
+    softcap: given.softcap || null,
+    slopes: readSlopes(given.alibi, each, queryHeads),
+    bias: bias && bias.view,
+    mask: readMask(given.mask, extents),
+    sinks: readSinks(given.sinks, queryHeads),
+    written: { layout, ...shapes, bias: bias && bias.shape },
+  });
+}
+
+/** Every option of attention to a cache, by name. */
+const cachedNames = [...optionNames, "lengths"] as const;
+
+/**
+ * Reads a call against a cache whose sequences have so many tokens, and decides what it means. The
+ * cache must not change meanwhile: what is read may be a function of the caller's.
+ */
+export function readCached(
+  q: AnyTensor | ReadTensor,
+  paged: PagedKeys,
+  tokens: readonly number[],
+  options: CacheAttentionOptions = {},
+): AttentionCall {
+  const given: CachedOptions = readAttentionOptions(options as CachedOptions, cachedNames);
+  checkUncached(given);
+  return callOf(planOfCache(q, paged, tokens, given), given);
+}
+
+/** The meaning of a call against a cache alone. */
 export function planCached(
   q: AnyTensor,
   paged: PagedKeys,
-  lengths: readonly number[],
-  options: AttentionOptions = {},
+  tokens: readonly number[],
+  options?: CacheAttentionOptions,
 ): AttentionPlan {
-  checkOptions(options);
-  checkUncached(options);
-  const { causal = false, layout = "bhnd" } = options;
-  const { kvHeads, headDim, valueDim } = paged.store.layout;
-  checkPages(paged, lengths);
-  const view = checkQueries(q, layout, [lengths.length, kvHeads, headDim]);
-  const [batch, queryHeads, queries] = view.shape;
-  const keys = Math.max(0, ...lengths);
-  const outShape = [...q.shape.slice(0, -1), valueDim];
+  return readCached(q, paged, tokens, options).plan;
+}
+
+type CachedOptions = AttentionOptions & CacheAttentionOptions;
+
+function planOfCache(
+  given: AnyTensor | ReadTensor,
+  paged: PagedKeys,
+  tokens: readonly number[],
+  options: CachedOptions,
+): AttentionPlan {
+  const { layout = "bhnd" } = options, { kvHeads, headDim, valueDim } = paged.store.layout;
+  checkPages(paged, tokens);
+  const { q, shape } = readQueries(given, layout, [tokens.length, kvHeads, headDim]);
+  const [batch, queryHeads, queries] = q.shape, keys = Math.max(0, ...tokens);
   const each: Each = { count: batch, name: "batch" };
-  const offsets = checkOffsets(options.offset, each);
-  const extents: Extents = [batch, queryHeads, queries, keys];
   const sizes = (dim: number): View => ({
-    ...{ data: new Float32Array(0), dtype: "f32", offset: 0, strides: [0, 0, 0, 0] },
+    ...{ data: nothing, dtype: "f32", offset: 0, strides: [0, 0, 0, 0] },
     shape: [batch, kvHeads, keys, dim],
   });
-  return Object.freeze({
-    batch,
-    queryHeads,
-    keyHeads: kvHeads,
-    group: queryHeads / kvHeads,
-    queries,
-    keys,
-    dim: headDim,
-    valueDim,
-    q: view,
-    k: sizes(headDim),
-    v: sizes(valueDim),
-    out: options.out === undefined ? null : checkOut(options.out, outShape, layout),
-    outShape,
-    lseShape: options.lse ? [batch, queryHeads, queries].slice(4 - q.shape.length) : null,
-    scale: options.scale ?? 1 / Math.sqrt(headDim),
-    // Each sequence by its own length: its last query stands on its last token.
-    segments: lengths.map((length, index) => ({
-      ...{ batch: index, firstQuery: 0, queries, firstKey: 0, keys: length },
-      offset: offsets?.[index] ?? (causal === "top-left" ? 0 : length - queries),
-    })),
-    packed: false,
-    band: bandOf(causal !== false, options.window),
-    softcap: options.softcap || null,
-    slopes: checkSlopes(options.alibi, each, queryHeads),
-    bias: checkBias(options.bias, extents),
-    mask: checkMask(options.mask, extents),
-    sinks: checkSinks(options.sinks, queryHeads),
-    blockMask: null,
-    paged,
+  return planOf(options, { q: shape, k: [], v: [] }, each, {
+    ...{ batch, queryHeads, keyHeads: kvHeads, group: queryHeads / kvHeads, queries, keys },
+    ...{ dim: headDim, valueDim, q, k: sizes(headDim), v: sizes(valueDim) },
+    segments: segmentsOfCache(options, each, queries, tokens),
+    ...{ packed: false, blockMask: null, paged },
   });
+}
+
+/** What stands for keys and values that are in a cache. */
+const nothing = new HeldArray<Elements>(new Float32Array(0));
+
+/** Each sequence by its own length: the last of its queries that count stands on its last token. */
+function segmentsOfCache(
+  { causal = false, offset, lengths }: CachedOptions,
+  each: Each,
+  queries: number,
+  tokens: readonly number[],
+): readonly Segment[] {
+  const offsets = readOffsets(offset, each);
+  const counts = lengths === undefined
+    ? null
+    : readCounts("lengths", lengths, each, () => [queries, "Nq"]);
+  const isAligned = causal === true || causal === "bottom-right";
+  if (isAligned && offsets === null && counts === null) checkAlignment(queries, tokens);
+  return tokens.map((keys, index) => {
+    const rows = counts?.[index] ?? queries;
+    return {
+      ...{ batch: index, firstQuery: 0, queries: rows, firstKey: 0, keys },
+      offset: offsets?.[index] ?? (causal === "top-left" ? 0 : keys - rows),
+    };
+  });
+}
+
+/** More queries than tokens are padded ones: aligned by the last of them, the first would see nothing. */
+function checkAlignment(queries: number, tokens: readonly number[]): void {
+  const short = tokens.findIndex((length) => length > 0 && length < queries);
+  if (short < 0) return;
+  throw new RangeError(
+    `${cannot}: \`causal\` with Nq = ${queries} queries needs \`lengths\` or \`offset\`, since ` +
+      `sequence ${short} has only ${tokens[short]} tokens; \`lengths\` says how many queries of ` +
+      "each sequence count",
+  );
+}
+
+/** Whether some rows belong to no segment: those behind what `lengths` counts. */
+export function hasUncounted({ packed, segments, queries }: AttentionPlan): boolean {
+  return !packed && segments.some((segment) => segment.queries < queries);
 }

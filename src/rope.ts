@@ -6,10 +6,12 @@
  */
 
 import type { Backend, Rotation } from "./backend.ts";
+import { isGpuBuffer } from "./dtype.ts";
+import { whileUsing } from "./lending.ts";
 import type { Layout } from "./options.ts";
 import { type AnyTensor, mayOverlap, viewOf } from "./tensor.ts";
-import { checkTensor, sharesElements } from "./validate/tensors.ts";
-import { checkKeys, checkLayoutName, checkOneOf, kindOf } from "./validate/words.ts";
+import { readTensor, sharesElements } from "./validate/tensors.ts";
+import { checkLayoutName, checkOneOf, kindOf, readOptions } from "./validate/words.ts";
 
 /** How angles are changed for contexts longer than those that a model was trained with. */
 export type RopeScaling =
@@ -65,7 +67,7 @@ export interface RopeOptions {
 
 const cannot = "Cannot rotate";
 
-const optionNames = ["positions", "theta", "style", "dims", "scaling", "layout"];
+const optionNames = ["positions", "theta", "style", "dims", "scaling", "layout"] as const;
 
 function checkNumber(name: string, value: unknown, least: number): void {
   if (Number.isFinite(value) && (value as number) > least) return;
@@ -85,16 +87,15 @@ function clamp01(x: number): number {
 function scaleFrequencies(
   theta: number,
   dims: number,
-  scaling: RopeScaling | undefined,
+  given: RopeScaling | undefined,
 ): { frequencies: number[]; length: number } {
   const pairs = dims / 2, frequency = (base: number, pair: number) => base ** (-pair / pairs);
   const scaled = (scale: (plain: number, pair: number) => number, length = 1) => ({
     frequencies: Array.from({ length: pairs }, (_, at) => scale(frequency(theta, at), at)),
     length,
   });
-  if (scaling === undefined) return scaled((plain) => plain);
-  checkKeysOf(scaling);
-  const { type, factor } = scaling;
+  if (given === undefined) return scaled((plain) => plain);
+  const scaling = readScaling(given), { type, factor } = scaling;
   checkNumber("scaling.factor", factor, 0);
   if (type === "linear") return scaled((plain) => plain / factor);
   if (type === "ntk") {
@@ -133,10 +134,12 @@ const scalings: Readonly<Record<RopeScaling["type"], readonly string[]>> = {
   yarn: ["originalLength", "betaFast", "betaSlow", "attentionFactor"],
 };
 
-function checkKeysOf(scaling: RopeScaling): void {
+/** A scaling as it is now; what it may have depends on its type. */
+function readScaling(scaling: RopeScaling): RopeScaling {
   const { type } = Object(scaling) as RopeScaling;
   checkOneOf("scaling.type", type ?? null, Object.keys(scalings), cannot);
-  checkKeys(scaling, ["type", "factor", ...scalings[type]], cannot);
+  const names = ["type", "factor", ...scalings[type]] as (keyof RopeScaling & string)[];
+  return { ...readOptions(scaling, names, cannot), type } as RopeScaling;
 }
 
 /** One position for each row of the table. */
@@ -144,11 +147,13 @@ function positionsOf(given: RopeOptions["positions"], batch: number, rows: numbe
   if (given === undefined || typeof given === "number") {
     return Array.from({ length: rows }, (_, at) => (given ?? 0) + at);
   }
-  const positions = Array.from(Object(given) as ArrayLike<number>, Number);
-  if (positions.length === rows || positions.length === batch * rows) return positions;
+  const { length } = Object(given) as ArrayLike<number>;
+  if (length === rows || length === batch * rows) {
+    return Array.from({ length }, (_, at) => Number(given[at]));
+  }
   throw new RangeError(
     `${cannot}: \`positions\` must be a number, or ${rows} of them for N rows, or ` +
-      `${batch * rows} for B times N, got ${positions.length}`,
+      `${batch * rows} for B times N, got ${kindOf(length)}`,
   );
 }
 
@@ -158,15 +163,14 @@ export function planRotation(
   k: AnyTensor | null | undefined,
   options: RopeOptions = {},
 ): Rotation {
-  checkKeys(options, optionNames, cannot);
-  const { theta = 10_000, style = "half", layout = "bhnd", scaling } = options;
+  const given = readOptions(options, optionNames, cannot);
+  const { theta = 10_000, style = "half", layout = "bhnd", scaling } = given;
   checkLayoutName(layout, cannot);
   checkOneOf("style", style, ["half", "interleaved"], cannot);
   checkNumber("theta", theta, 0);
   const views = Object.entries({ q, k }).flatMap(([name, tensor]) => {
     if (name === "k" && (tensor ?? null) === null) return [];
-    checkTensor(name, tensor, cannot);
-    const view = viewOf(tensor, layout);
+    const view = viewOf(readTensor(name, tensor, cannot), layout);
     if (!sharesElements(view)) return [view];
     throw new RangeError(`${cannot}: \`${name}\` has strides that name an element twice`);
   });
@@ -184,14 +188,14 @@ export function planRotation(
   if (views.length > 1 && mayOverlap(views[0], views[1])) {
     throw new RangeError(`${cannot}: \`q\` and \`k\` share elements, which would be turned twice`);
   }
-  const { dims = dim } = options;
+  const { dims = dim } = given;
   if (!(Number.isSafeInteger(dims) && dims >= 2 && dims <= dim && dims % 2 === 0)) {
     throw new RangeError(
       `${cannot}: \`dims\` must be even and from 2 to D = ${dim}, got ${kindOf(dims)}`,
     );
   }
   const { frequencies, length } = scaleFrequencies(theta, dims, scaling);
-  const positions = positionsOf(options.positions, batch, rows);
+  const positions = positionsOf(given.positions, batch, rows);
   const table = new Float32Array(positions.length * dims);
   let at = 0;
   const fastest = Math.max(...frequencies);
@@ -219,8 +223,10 @@ export async function runRope(
   k: AnyTensor | null | undefined,
   options?: RopeOptions,
 ): Promise<void> {
-  const rotation = planRotation(q, k, options);
-  const backend = await chosen.serving?.(q.data) ?? chosen;
-  backend.checkReadable?.(cannot, rotation.views);
-  await backend.rotate(rotation);
+  const rotation = planRotation(q, k, options), data = rotation.views.map((view) => view.data);
+  await whileUsing(data, async () => {
+    const backend = await chosen.serving?.(isGpuBuffer(data[0])) ?? chosen;
+    backend.checkReadable?.(cannot, rotation.views);
+    await backend.rotate(rotation);
+  });
 }

@@ -13,12 +13,6 @@ function rowAt(view: View, b: number, h: number, n: number): number {
   return offset + b * strides[0] + h * strides[1] + n * strides[2];
 }
 
-/** A buffer that another engine's memory outgrew holds nothing, and would be read as NaN. */
-export function checkAttached(data: ArrayLike<unknown>, whose = "an input's"): void {
-  if (data.length > 0) return;
-  throw new TypeError(`Cannot attend: ${whose} buffer was detached while the call ran`);
-}
-
 /** Copies the rows `from` to `to` of one head, contiguous, to `target`. */
 export function copyRowsIn(
   view: View,
@@ -28,8 +22,7 @@ export function copyRowsIn(
   to: number,
   target: Elements,
 ): void {
-  const { data, shape, strides } = view;
-  checkAttached(data);
+  const { shape, strides } = view, data = view.data.now();
   const width = shape[3];
   const start = rowAt(view, b, h, from);
   if (strides[3] === 1 && (strides[2] === width || to - from === 1)) {
@@ -52,8 +45,7 @@ export function copyRowsOut(
   from: number,
   to: number,
 ): void {
-  const { data, shape, strides } = view;
-  checkAttached(data, "`out`'s");
+  const { shape, strides } = view, data = view.data.now("`out`'s");
   const width = shape[3];
   const start = rowAt(view, b, h, from);
   if (strides[3] === 1 && (strides[2] === width || to - from === 1)) {

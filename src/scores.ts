@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { HeldArray } from "./arrays.ts";
 import type { BooleanDType } from "./options.ts";
 import { contiguousStrides, type Extents, type Tensor } from "./tensor.ts";
 
@@ -19,13 +20,13 @@ export interface Broadcast {
 
 /** A bias: f32. */
 export interface BroadcastView extends Broadcast {
-  readonly data: Float32Array | GPUBuffer;
+  readonly data: HeldArray<Float32Array> | GPUBuffer;
   readonly dtype: "f32";
 }
 
 /** A mask. */
 export interface MaskView extends Broadcast {
-  readonly data: Uint8Array | Uint32Array | GPUBuffer;
+  readonly data: HeldArray<Uint8Array | Uint32Array> | GPUBuffer;
   readonly dtype: BooleanDType;
 }
 

@@ -4,8 +4,8 @@
  * @module
  */
 
+import { HeldArray } from "./arrays.ts";
 import {
-  bitsOf,
   bytesPerElement,
   type DType,
   dtypes,
@@ -89,24 +89,30 @@ export function tensor<Data extends HostData>(
   }
   if (dtype !== undefined) checkDType(dtype);
   const stored = inherentDType(data) ?? dtype;
-  if (stored === undefined || (stored === "f32" && data instanceof Uint16Array)) {
+  if (stored === undefined || (stored === "f32" && inherentDType(data) === undefined)) {
     throw new TypeError(`${cannot}: a Uint16Array needs the dtype "f16" or "bf16"`);
   }
   if (dtype !== undefined && dtype !== stored) {
     throw new TypeError(`${cannot}: \`data\` holds ${stored}, \`dtype\` says ${dtype}`);
   }
-  checkExtents(shape);
-  if (sizeOf(shape) !== data.length) {
+  const extents = readExtents(shape), { length } = new HeldArray(data);
+  if (sizeOf(extents) !== length) {
     throw new RangeError(
-      `${cannot}: shape [${shape}] names ${sizeOf(shape)} elements, \`data\` has ${data.length}`,
+      `${cannot}: shape [${extents}] names ${sizeOf(extents)} elements, \`data\` has ${length}`,
     );
   }
-  return { data, shape: [...shape], dtype: stored };
+  return { data, shape: extents, dtype: stored };
 }
 
-/** Checks a shape by itself. */
-export function checkExtents(shape: readonly number[]): void {
-  if (Array.isArray(shape) && shape.every((n) => Number.isSafeInteger(n) && n >= 0)) return;
+/** A shape by itself, read once: each of its numbers by its index, so that a hole is seen. */
+export function readExtents(shape: readonly number[]): number[] {
+  const isList = Array.isArray(shape), extents: number[] = [];
+  for (let axis = 0, rank = isList ? shape.length : 0; axis < rank; axis++) {
+    const extent = shape[axis];
+    if (!Number.isSafeInteger(extent) || extent < 0) break;
+    extents.push(extent);
+  }
+  if (isList && extents.length === shape.length) return extents;
   throw new TypeError("Cannot make a tensor: `shape` must be an array of whole numbers >= 0");
 }
 
@@ -118,8 +124,20 @@ export function checkDType(dtype: DType): void {
   );
 }
 
+/** Elements as they were read: in an array, or in a buffer. */
+export type ReadData = HeldArray<Elements> | GPUBuffer;
+
+/** A tensor as it was read: nothing of it is read from the caller's objects again. */
+export interface ReadTensor<Data extends ReadData = ReadData> {
+  readonly data: Data;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly strides?: readonly number[];
+  readonly offset?: number;
+}
+
 /** A tensor of rank 4 in the order `[B, H, N, D]`, whatever the caller's rank and layout. */
-export interface View<Data extends Elements | GPUBuffer = Elements> {
+export interface View<Data extends ReadData = HeldArray<Elements>> {
   /** f32, or the bits of 16-bit elements; or a buffer of either. */
   readonly data: Data;
   readonly dtype: DType;
@@ -129,7 +147,7 @@ export interface View<Data extends Elements | GPUBuffer = Elements> {
 }
 
 /** A view of elements wherever they are. */
-export type AnyView = View<Elements> | View<GPUBuffer>;
+export type AnyView = View | View<GPUBuffer>;
 
 /** One number per axis of `[B, H, N, D]`. */
 export type Extents = readonly [batch: number, heads: number, rows: number, columns: number];
@@ -138,9 +156,12 @@ export type Extents = readonly [batch: number, heads: number, rows: number, colu
 type Layout = "bhnd" | "bnhd";
 
 /** Axes of a checked tensor in the order `[B, H, N, D]`; missing ones have extent 1, stride 0. */
-export function viewOf(tensor: Tensor<HostData>, layout: Layout): View;
-export function viewOf(tensor: AnyTensor, layout: Layout): AnyView;
-export function viewOf(tensor: AnyTensor, layout: Layout): AnyView {
+export function viewOf(
+  tensor: Tensor<HostData> | ReadTensor<HeldArray<Elements>>,
+  layout: Layout,
+): View;
+export function viewOf(tensor: AnyTensor | ReadTensor, layout: Layout): AnyView;
+export function viewOf(tensor: AnyTensor | ReadTensor, layout: Layout): AnyView {
   const { data, shape, offset = 0, strides = contiguousStrides(shape) } = tensor;
   const arrange = (axes: readonly number[], missing: number): Extents => {
     const padded = [...new Array<number>(4 - axes.length).fill(missing), ...axes];
@@ -148,9 +169,10 @@ export function viewOf(tensor: AnyTensor, layout: Layout): AnyView {
     if (layout === "bnhd" && axes.length > 2) [padded[1], padded[2]] = [padded[2], padded[1]];
     return padded as unknown as Extents;
   };
+  const isRead = isGpuBuffer(data) || HeldArray.is(data);
   return {
-    data: isGpuBuffer(data) ? data : bitsOf(data),
-    dtype: inherentDType(data) ?? tensor.dtype ?? "f16",
+    data: isRead ? data : new HeldArray<Elements>(data),
+    dtype: (isRead ? undefined : inherentDType(data)) ?? tensor.dtype ?? "f16",
     offset,
     shape: arrange(shape, 1),
     strides: arrange(strides, 0),
@@ -173,22 +195,23 @@ export function reach(
 
 /** What a view must say so that one can tell whether it shares elements with another. */
 export interface Reaching extends Pick<View, "shape" | "strides" | "offset"> {
-  readonly data: ArrayBufferView | GPUBuffer;
+  readonly data: HeldArray | GPUBuffer;
   readonly dtype: StorageType;
 }
 
-/** Whether two views may share an element: their reaches in the same buffer intersect. */
+/** Whether two views may share an element: their reaches in the same memory intersect. */
 export function mayOverlap(a: Reaching, b: Reaching): boolean {
   if (isGpuBuffer(a.data) || isGpuBuffer(b.data)) return a.data === b.data;
-  // A shared memory has a new buffer each time it grows, and the old ones reach the same bytes.
-  const shared = isShared(a.data.buffer) && isShared(b.data.buffer);
-  if (a.data.buffer !== b.data.buffer) return shared;
+  // Buffers of one memory change as it grows; shared ones of others may be of one, too.
+  const isOne = a.data.buffer === b.data.buffer ||
+    (a.data.lender !== undefined && a.data.lender === b.data.lender);
+  if (!isOne) return isShared(a.data.buffer) && isShared(b.data.buffer);
   const ours = bytesOf(a, a.data), theirs = bytesOf(b, b.data);
   return ours !== undefined && theirs !== undefined && ours[0] < theirs[1] && theirs[0] < ours[1];
 }
 
 /** The bytes that a view reaches, from the first to before the last. */
-function bytesOf(view: Reaching, data: ArrayBufferView): [number, number] | undefined {
+function bytesOf(view: Reaching, data: HeldArray): [number, number] | undefined {
   const elements = reach(view), bytes = bytesPerElement(view.dtype);
   if (elements === undefined) return undefined;
   const first = data.byteOffset + Math.floor(elements[0] * bytes);
@@ -202,14 +225,15 @@ function isShared(buffer: ArrayBufferLike): boolean {
 /** Copies every element from one view to another of the same shape and element type. */
 export function copyView(from: View, to: View): void {
   const [batch, heads, rows, columns] = from.shape;
+  const source = from.data.now(), target = to.data.now("`out`'s");
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < heads; h++) {
       for (let n = 0; n < rows; n++) {
-        const source = from.offset + b * from.strides[0] + h * from.strides[1] +
+        const first = from.offset + b * from.strides[0] + h * from.strides[1] +
           n * from.strides[2];
-        const target = to.offset + b * to.strides[0] + h * to.strides[1] + n * to.strides[2];
+        const at = to.offset + b * to.strides[0] + h * to.strides[1] + n * to.strides[2];
         for (let d = 0; d < columns; d++) {
-          to.data[target + d * to.strides[3]] = from.data[source + d * from.strides[3]];
+          target[at + d * to.strides[3]] = source[first + d * from.strides[3]];
         }
       }
     }

@@ -15,6 +15,7 @@
  * @module
  */
 
+import { arrayKind, HeldArray } from "../arrays.ts";
 import { cacheDTypes, type Page, type PageStore } from "./store.ts";
 
 const magic = 0x564b5446; // "FTKV"
@@ -88,15 +89,16 @@ export interface SavedCache {
 }
 
 /** Reads bytes that `encodeCache` gave, for a cache like the one that they are from. */
-export function decodeCache(bytes: Uint8Array, store: PageStore, batch: number): SavedCache {
-  if (!(bytes instanceof Uint8Array)) {
+export function decodeCache(given: Uint8Array, store: PageStore, batch: number): SavedCache {
+  if (arrayKind(given) !== "Uint8Array") {
     throw new TypeError(`${cannot}: \`bytes\` must be a Uint8Array`);
   }
+  const bytes = new HeldArray<Uint8Array>(given);
   const sizes = sizesOf(store), fixed = 2 + sizes.length + 1;
   if (bytes.length % 4 !== 0 || bytes.length < (fixed + 1) * 4) {
     throw new RangeError(`${cannot}: ${bytes.length} bytes are no saved cache`);
   }
-  const words = wordsOf(bytes, bytes.length);
+  const words = wordsOf(bytes.now(), bytes.length);
   if (words[0] !== magic) throw new RangeError(`${cannot}: the bytes are no saved cache`);
   if (words[1] !== version) {
     throw new RangeError(`${cannot}: its version is ${words[1]}, known is ${version}`);
@@ -118,7 +120,7 @@ function readPages(
   fixed: number,
   { bytesPerPage, layout: { pageSize } }: PageStore,
   batch: number,
-  bytes: Uint8Array,
+  bytes: HeldArray<Uint8Array>,
 ): SavedCache {
   const lengths = Array.from(words.subarray(fixed, fixed + batch));
   const counts = lengths.map((length) => Math.ceil(length / pageSize));
@@ -129,12 +131,14 @@ function readPages(
         `got ${bytes.length}`,
     );
   }
-  const before = (sequence: number) => counts.slice(0, sequence).reduce((a, b) => a + b, 0);
+  // Bytes where the pages of each sequence begin.
+  let at = begin;
+  const begins = counts.map((count) => (at += count * bytesPerPage) - count * bytesPerPage);
   return {
     lengths,
     pageOf: (sequence, index) => {
-      const at = begin + (before(sequence) + index) * bytesPerPage;
-      return bytes.subarray(at, at + bytesPerPage);
+      const from = begins[sequence] + index * bytesPerPage;
+      return bytes.now().subarray(from, from + bytesPerPage);
     },
   };
 }

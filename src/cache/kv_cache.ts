@@ -8,18 +8,31 @@
 import {
   type AttentionResult,
   type AttentionResultWithLse,
-  runPlan,
-  runPlanSync,
+  runCall,
+  runCallSync,
 } from "../attention.ts";
 import type { Backend } from "../backend.ts";
 import type { TensorData } from "../dtype.ts";
-import { type AttentionPlan, planCached } from "../plan.ts";
-import { type AnyTensor, type AnyView, isOnHost, type Tensor } from "../tensor.ts";
-import { checkCacheOptions, checkCount, checkSequence, checkTokens } from "../validate/cache.ts";
+import { type AttentionCall, readCached } from "../plan.ts";
+import type { AnyTensor, ReadTensor, Tensor } from "../tensor.ts";
+import { checkCount, checkSequence, readCacheOptions, readTokens } from "../validate/cache.ts";
 import { decodeCache, encodeCache } from "./format.ts";
 import type { AppendOptions, CacheAttentionOptions, Kept, KvCacheOptions } from "./options.ts";
 import { Sequences } from "./sequences.ts";
 import type { PagedKeys, PageStore } from "./store.ts";
+
+/** What others of the library may do with a cache. */
+interface Inside {
+  is(value: object): boolean;
+  lock(cache: KvCache, doing: string): () => void;
+  read(
+    cache: KvCache,
+    q: AnyTensor | ReadTensor,
+    options: CacheAttentionOptions,
+  ): AttentionCall & { readonly backend: Backend };
+}
+
+let inside: Inside;
 
 /**
  * Keys and values of `batch` sequences, each of its own length. Made by `engine.kvCache()`.
@@ -34,18 +47,28 @@ export class KvCache implements Disposable {
   readonly #store: PageStore;
   readonly #sequences: Sequences;
   readonly #capacity: number;
+  /** The same as `options`, which nobody keeps callers from replacing. */
+  readonly #options: KvCache["options"];
   #running = 0;
   #freed = false;
 
+  static {
+    inside = {
+      is: (value) => #backend in value,
+      lock: (cache, doing) => cache.#lock(doing),
+      read: (cache, q, options) => ({ ...cache.#read(q, options), backend: cache.#backend }),
+    };
+  }
+
   /** For `engine.kvCache()`. */
   constructor(backend: Backend, given: KvCacheOptions) {
-    const { batch, capacity, pages, ...layout } = checkCacheOptions(given);
+    const { batch, capacity, pages, ...layout } = readCacheOptions(given);
     this.#backend = backend;
     const mostPages = batch * Math.ceil(capacity / layout.pageSize);
     this.#store = backend.createPages(layout, Math.min(pages, mostPages));
     this.#sequences = new Sequences(this.#store, batch, pages);
     this.#capacity = capacity;
-    this.options = Object.freeze({ batch, ...layout });
+    this.options = this.#options = Object.freeze({ batch, ...layout });
   }
 
   /** Tokens of each sequence. */
@@ -72,18 +95,14 @@ export class KvCache implements Disposable {
    * cache is as it was then.
    */
   append(keys: AnyTensor, values: AnyTensor, options: AppendOptions = {}): void {
+    const { k, v, counts } = readTokens(keys, values, this.#options, options);
     this.#beginChange("append");
-    const tokens = checkTokens(keys, values, this.options, options);
-    this.#backend.checkReadable?.("Cannot append", [tokens.k, tokens.v]);
-    const before = this.lengths;
-    this.#checkCapacity("append", tokens.counts.map((count, at) => before[at] + count));
-    // Arrays of the engine's own memory are made anew where it grows.
-    const follow = (view: AnyView) => isOnHost(view) ? this.#backend.follow(view) : () => view;
-    const [kNow, vNow] = [follow(tokens.k), follow(tokens.v)];
-    this.#sequences.reserve(tokens.counts);
-    const k = kNow(), v = vNow();
+    this.#backend.checkReadable?.("Cannot append", [k, v]);
+    const before = this.#sequences.lengths;
+    this.#checkCapacity("append", counts.map((count, at) => before[at] + count));
+    this.#sequences.reserve(counts);
     try {
-      for (const [batch, to] of tokens.counts.entries()) {
+      for (const [batch, to] of counts.entries()) {
         if (to > 0) this.#sequences.write(batch, { k, v, batch, from: 0, to });
       }
       this.#store.settle?.();
@@ -97,7 +116,7 @@ export class KvCache implements Disposable {
   truncate(sequence: number, length: number): void {
     this.#beginChange("truncate");
     this.#check(sequence);
-    checkCount("length", length, this.lengths[sequence]);
+    checkCount("length", length, this.#sequences.lengths[sequence]);
     this.#sequences.truncate(sequence, length);
   }
 
@@ -106,8 +125,8 @@ export class KvCache implements Disposable {
   /** Frees the cache: its pages go back to the engine. */
   free(): void;
   free(sequence?: number): void {
-    this.#beginChange("free");
     if (sequence !== undefined) return this.truncate(sequence, 0);
+    this.#checkIdle("free");
     this.#freed = true;
     this.#sequences.clear();
     this.#store.free();
@@ -127,7 +146,7 @@ export class KvCache implements Disposable {
    * @returns `to`.
    * @throws {RangeError} When no sequence is empty.
    */
-  fork(from: number, to: number = this.lengths.indexOf(0)): number {
+  fork(from: number, to: number = this.#sequences.lengths.indexOf(0)): number {
     this.#beginChange("fork");
     this.#check(from);
     if (to < 0) {
@@ -145,23 +164,22 @@ export class KvCache implements Disposable {
    * @param sequence Which; all by default.
    */
   evict(kept: Kept, sequence?: number): void {
-    this.#beginChange("evict");
     const { keepFirst, keepLast } = Object(kept) as Kept;
+    this.#beginChange("evict");
     checkCount("keepFirst", keepFirst);
     checkCount("keepLast", keepLast);
     if (sequence !== undefined) this.#check(sequence);
-    const all = sequence === undefined ? [...this.lengths.keys()] : [sequence];
+    const all = sequence === undefined ? [...this.#sequences.lengths.keys()] : [sequence];
     this.#sequences.evict(all, keepFirst, keepLast);
   }
 
   /** All sequences as bytes, with a header that says what they are, and a checksum. */
   async save(): Promise<Uint8Array<ArrayBuffer>> {
-    this.#open("save");
-    this.#running++;
+    const unlock = this.#lock("save");
     try {
-      return await encodeCache(this.#store, this.lengths, this.#sequences.pages);
+      return await encodeCache(this.#store, this.#sequences.lengths, this.#sequences.pages);
     } finally {
-      this.#running--;
+      unlock();
     }
   }
 
@@ -171,8 +189,8 @@ export class KvCache implements Disposable {
    * @throws {RangeError} When the bytes are damaged, or of a cache of other sizes; nothing has changed.
    */
   load(bytes: Uint8Array): void {
+    const saved = decodeCache(bytes, this.#store, this.#options.batch);
     this.#beginChange("load");
-    const saved = decodeCache(bytes, this.#store, this.options.batch);
     this.#checkCapacity("load", saved.lengths);
     this.#sequences.replace(saved.lengths);
     for (const [at, pages] of this.#sequences.pages.entries()) {
@@ -202,12 +220,11 @@ export class KvCache implements Disposable {
     q: Tensor<Data>,
     options: CacheAttentionOptions = {},
   ): Promise<AttentionResult<Data>> {
-    const plan = this.#plan(q, options);
-    this.#running++;
+    const unlock = this.#lock("attend");
     try {
-      return await runPlan(this.#backend, plan, q, options);
+      return await runCall(this.#backend, this.#read(q, options));
     } finally {
-      this.#running--;
+      unlock();
     }
   }
 
@@ -225,43 +242,76 @@ export class KvCache implements Disposable {
     q: Tensor<Data>,
     options: CacheAttentionOptions = {},
   ): AttentionResult<Data> {
-    const plan = this.#plan(q, options);
-    this.#running++;
+    const unlock = this.#lock("attend");
     try {
-      return runPlanSync(this.#backend, plan, q, options);
+      return runCallSync(this.#backend, this.#read(q, options));
     } finally {
-      this.#running--;
+      unlock();
     }
   }
 
-  #plan(q: AnyTensor, options: CacheAttentionOptions): AttentionPlan {
-    this.#open("attend");
-    const paged: PagedKeys = { store: this.#store, pages: this.#sequences.pages };
-    return planCached(q, paged, this.lengths, options);
+  #read(q: AnyTensor | ReadTensor, options: CacheAttentionOptions): AttentionCall {
+    const paged = { store: this.#store, pages: this.#sequences.pages };
+    return readCached(q, paged, this.#sequences.lengths, options);
+  }
+
+  /** Nothing may change the cache until what this gives is called. */
+  #lock(doing: string): () => void {
+    this.#checkOpen(doing);
+    this.#running++;
+    return () => void this.#running--;
   }
 
   #checkCapacity(doing: string, lengths: readonly number[]): void {
     const full = lengths.findIndex((length) => length > this.#capacity);
     if (full < 0) return;
     throw new RangeError(
-      `Cannot ${doing}: sequence ${full} has ${this.lengths[full]} tokens and would have ` +
+      `Cannot ${doing}: sequence ${full} has ${
+        this.#sequences.lengths[full]
+      } tokens and would have ` +
         `${lengths[full]}, \`capacity\` is ${this.#capacity}`,
     );
   }
 
   #check(sequence: number): void {
-    checkSequence(sequence, this.options.batch);
+    checkSequence(sequence, this.#options.batch);
   }
 
-  #open(doing: string): void {
+  #checkOpen(doing: string): void {
     if (this.#freed) throw new Error(`Cannot ${doing}: the cache was freed`);
+    this.#backend.checkOpen();
   }
 
   /** Nothing may change under a call that reads it. */
-  #beginChange(doing: string): void {
-    this.#open(doing);
+  #checkIdle(doing: string): void {
+    if (this.#freed) throw new Error(`Cannot ${doing}: the cache was freed`);
     if (this.#running > 0) {
       throw new Error(`Cannot ${doing}: a call reads the cache, wait for it first`);
     }
   }
+
+  /** Says what cannot be changed now. What is asked was read before: that may call for changes, too. */
+  #beginChange(doing: string): void {
+    this.#checkOpen(doing);
+    this.#checkIdle(doing);
+  }
+}
+
+/** Whether a value is a cache, and not only of its prototype. */
+export function isCache(value: unknown): value is KvCache {
+  return typeof value === "object" && value !== null && inside.is(value);
+}
+
+/** Keeps a cache as it is until what this gives is called. */
+export function lockCache(cache: KvCache, doing: string): () => void {
+  return inside.lock(cache, doing);
+}
+
+/** Reads a call against a cache that is locked, and says which backend has it. */
+export function readCacheCall(
+  cache: KvCache,
+  q: AnyTensor | ReadTensor,
+  options: CacheAttentionOptions,
+): AttentionCall & { readonly backend: Backend } {
+  return inside.read(cache, q, options);
 }

@@ -54,7 +54,12 @@ export interface Kept {
 }
 
 /** Options of attention to a cache: all but those that say where keys are. */
-export type CacheAttentionOptions = Omit<
-  AttentionOptions,
-  "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"
->;
+export interface CacheAttentionOptions
+  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"> {
+  /**
+   * How many queries of each sequence count, from the first on: `[B]`, whole, from 0 to Nq; all by
+   * default. The last that counts stands on the sequence's last token. Rows behind it give 0, and
+   * -Infinity in `lse`. As `lengths` of `append()` for the chunk that the queries are of.
+   */
+  readonly lengths?: ArrayLike<number>;
+}

@@ -4,10 +4,12 @@
  * @module
  */
 
+import { HeldArray } from "../arrays.ts";
 import { type BlockMask, cannot, fromRuns, type Runs } from "../block_mask.ts";
 import type { BooleanTensor } from "../options.ts";
 import { contiguousStrides, sizeOf } from "../tensor.ts";
-import { isExtent, kindOf } from "../validate/words.ts";
+import { booleansOf, checkBits } from "../validate/booleans.ts";
+import { isExtent, kindOf, readOptions, readShort } from "../validate/words.ts";
 import { type BlockMaskSize, checkObject, checkSize } from "./size.ts";
 
 /** Whether a query sees a key. */
@@ -58,70 +60,86 @@ export function fromDense(
   mask: BooleanTensor,
   options: Pick<BlockMaskSize, "block"> = {},
 ): BlockMask {
-  const data = checkDense(mask);
-  checkObject("options", options, ["block"]);
-  const { shape, strides = contiguousStrides(shape), offset = 0 } = mask;
+  const { data, shape, strides, offset } = readDense(mask);
+  const { block } = readOptions(options, ["block"], cannot);
   const missing = 4 - shape.length;
   const [batch, heads, queries, keys] = [...new Array<number>(missing).fill(1), ...shape];
   const [sb, sh, sq, sk] = [...new Array<number>(missing).fill(0), ...strides];
-  const size = checkSize({ ...options, batch, heads, queries, keys });
-  const packed = data instanceof Uint32Array;
+  const size = checkSize({ ...(block !== undefined && { block }), batch, heads, queries, keys });
+  const elements = data.now(), packed = data.kind === "Uint32Array";
   const keeps: Keeps = (b, h, query, key) => {
     const e = offset + b * sb + h * sh + query * sq + key * sk;
-    return (packed ? data[Math.floor(e / 32)] >> e % 32 & 1 : data[e]) !== 0;
+    return (packed ? elements[Math.floor(e / 32)] >> e % 32 & 1 : elements[e]) !== 0;
   };
   return fromRuns(size, runsWhere(keeps, keys));
 }
 
-/** Checks a mask by itself; gives its data. */
-function checkDense(mask: unknown): Uint8Array | Uint32Array {
-  checkObject("mask", mask, ["data", "shape", "dtype", "strides", "offset"]);
-  const { data, shape, dtype, strides, offset = 0 } = mask;
-  if (!(data instanceof Uint8Array || data instanceof Uint32Array)) {
+/** A mask by itself, as it was read. */
+interface Dense {
+  readonly data: HeldArray<Uint8Array | Uint32Array>;
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  readonly offset: number;
+}
+
+const denseNames = ["data", "shape", "dtype", "strides", "offset"] as const;
+
+/** Reads a mask by itself. */
+function readDense(mask: BooleanTensor): Dense {
+  checkObject("mask", mask, denseNames);
+  const written = readOptions(mask, denseNames, cannot), { data: given, dtype } = written;
+  const stored = booleansOf(given);
+  if (stored === undefined) {
     throw new TypeError(
-      `${cannot}: \`mask.data\` must be a Uint8Array or Uint32Array, got ${kindOf(data)}`,
+      `${cannot}: \`mask.data\` must be a Uint8Array or Uint32Array, got ${kindOf(given)}`,
     );
   }
-  const perElement = data instanceof Uint8Array ? 1 : 32;
-  const stored = perElement === 1 ? "u8" : "bit";
   if (dtype !== undefined && dtype !== stored) {
     throw new TypeError(
-      `${cannot}: \`mask.dtype\` must be ${stored} for a ${kindOf(data)}, got ${kindOf(dtype)}`,
+      `${cannot}: \`mask.dtype\` must be ${stored} for a ${kindOf(given)}, got ${kindOf(dtype)}`,
     );
   }
-  checkExtents("shape", shape);
+  const shape = readExtents("shape", written.shape);
   if (shape.length < 2 || shape.length > 4) {
     throw new RangeError(
       `${cannot}: \`mask\` must have rank 2 [Nq, Nk], 3 [H, Nq, Nk] or 4 [B, H, Nq, Nk], ` +
         `got [${shape}]`,
     );
   }
-  const steps = strides ?? contiguousStrides(shape);
-  checkExtents("strides", steps);
-  checkExtents("offset", [offset]);
-  if (steps.length !== shape.length) {
+  const data = new HeldArray<Uint8Array | Uint32Array>(given as Uint8Array);
+  const [offset] = readExtents("offset", [written.offset ?? 0]);
+  const strides = written.strides === undefined
+    ? contiguousStrides(shape)
+    : readExtents("strides", written.strides);
+  if (strides.length !== shape.length) {
     throw new RangeError(
-      `${cannot}: \`mask.strides\` must have one number per axis of [${shape}], got [${steps}]`,
+      `${cannot}: \`mask.strides\` must have one number per axis of [${shape}], got [${strides}]`,
     );
   }
-  const last = shape.reduce(
-    (sum, extent, axis) => sum + (extent - 1) * steps[axis],
-    Number(offset),
+  checkBits(
+    "mask",
+    { strides: undefined, offset: undefined, dtype: undefined, ...written },
+    shape,
+    data,
+    cannot,
   );
-  const needed = sizeOf(shape) === 0 ? 0 : last + 1, length = data.length * perElement;
-  if (needed <= length) return data;
+  const last = shape.reduce((sum, extent, axis) => sum + (extent - 1) * strides[axis], offset);
+  const needed = sizeOf(shape) === 0 ? 0 : last + 1;
+  const length = data.length * (stored === "u8" ? 1 : 32);
+  if (needed <= length) return { data, shape, strides, offset };
   throw new RangeError(
-    `${cannot}: \`mask\` with shape [${shape}], strides [${steps}] and offset ${offset} ` +
+    `${cannot}: \`mask\` with shape [${shape}], strides [${strides}] and offset ${offset} ` +
       `needs ${needed} elements, \`data\` has ${length}`,
   );
 }
 
-function checkExtents(name: string, value: unknown): asserts value is readonly number[] {
+function readExtents(name: string, value: unknown): readonly number[] {
   if (!Array.isArray(value)) {
     throw new TypeError(`${cannot}: \`mask.${name}\` must be an array, got ${kindOf(value)}`);
   }
-  if (value.every(isExtent)) return;
+  const extents = readShort(value);
+  if (extents.every(isExtent)) return extents;
   throw new RangeError(
-    `${cannot}: \`mask.${name}\` must be whole numbers >= 0, got ${value.map(kindOf)}`,
+    `${cannot}: \`mask.${name}\` must be whole numbers >= 0, got ${extents.map(kindOf)}`,
   );
 }

@@ -47,7 +47,7 @@ export function longformer(pattern: LongformerPattern, size: BlockMaskSize): Blo
   const positions = new Set(checkNumbers("global", global));
   for (const position of positions) checkWhole("global", position, 0, checked.keys - 1);
   const side = Math.floor(window / 2) * dilation;
-  const local = dilated({ window: [side, side], dilation }, size);
+  const local = dilated({ window: [side, side], dilation }, checked);
   if (positions.size === 0) return local;
   const runs = runsOf([...positions].sort((a, b) => a - b));
   return local.or(fromRuns(checked, (_b, _h, query, add) => {

@@ -5,7 +5,14 @@
  */
 
 import { cannot, type Grid } from "../block_mask.ts";
-import { checkKeys, isWhole, kindOf } from "../validate/words.ts";
+import {
+  checkKeys,
+  isWhole,
+  kindOf,
+  lengthOfList,
+  readNumbers,
+  readShort,
+} from "../validate/words.ts";
 
 /** Extents of a mask, its blocks, and where its queries stand. */
 export interface BlockMaskSize {
@@ -45,12 +52,15 @@ export function checkSize(size: unknown, unused: readonly string[] = []): Size {
   checkWhole("keys", keys);
   checkWhole("batch", batch, 1);
   checkWhole("heads", heads, 1);
-  const given: unknown = typeof block === "number" ? [block, block] : block;
-  const isPair = Array.isArray(given) && given.length === 2;
-  if (!isPair || !given.every((extent) => typeof extent === "number")) {
+  const given = typeof block === "number"
+    ? [block, block]
+    : Array.isArray(block)
+    ? readShort(block)
+    : undefined;
+  if (given?.length !== 2 || !given.every((extent) => typeof extent === "number")) {
     throw new TypeError(
       `${cannot}: \`block\` must be a number or [queries, keys], got ${
-        Array.isArray(given) ? `[${given.map(kindOf)}]` : kindOf(given)
+        given === undefined ? kindOf(block) : `[${given.map(kindOf)}]`
       }`,
     );
   }
@@ -100,13 +110,12 @@ export function checkWhole(
 
 /** Checks an array of numbers of any kind. */
 export function checkNumbers(name: string, value: unknown): readonly number[] {
-  const isList = typeof value === "object" && isWhole((value as ArrayLike<unknown> | null)?.length);
-  const numbers = isList ? Array.from(value as ArrayLike<unknown>) : [];
-  const wrong = numbers.findIndex((number) => typeof number !== "number");
-  if (isList && wrong < 0) return numbers as number[];
+  const length = lengthOfList(value), isNumber = (one: unknown) => typeof one === "number";
+  const { numbers, wrong } = readNumbers(value as ArrayLike<unknown>, length ?? 0, isNumber);
+  if (length !== undefined && wrong === undefined) return numbers;
   throw new TypeError(
     `${cannot}: \`${name}\` must be an array of numbers, got ${
-      isList ? `${kindOf(numbers[wrong])} in it` : kindOf(value)
+      wrong === undefined ? kindOf(value) : `${kindOf(wrong.value)} in it`
     }`,
   );
 }

@@ -7,8 +7,16 @@
 import type { AppendOptions, KvCacheOptions } from "../cache/options.ts";
 import { cacheDTypes, isQuantized, type PagedKeys, type PageLayout } from "../cache/store.ts";
 import { type AnyTensor, type AnyView, viewOf } from "../tensor.ts";
-import { checkTensor } from "./tensors.ts";
-import { checkKeys, checkLayoutName, checkOneOf, isExtent, kindOf } from "./words.ts";
+import { readTensor } from "./tensors.ts";
+import {
+  checkLayoutName,
+  checkOneOf,
+  isExtent,
+  kindOf,
+  lengthOfList,
+  readNumbers,
+  readOptions,
+} from "./words.ts";
 
 const cannotMake = "Cannot make a KV cache";
 const cannotAppend = "Cannot append";
@@ -23,7 +31,7 @@ const optionNames = [
   "pageSize",
   "pages",
   "smoothKeys",
-];
+] as const;
 
 /** Tokens of a page unless it is said. */
 const usualPageSize = 256;
@@ -42,14 +50,24 @@ function checkSize(name: string, value: unknown): void {
   );
 }
 
-/** Checks the options of a cache. */
-export function checkCacheOptions(options: unknown): CacheSizes {
-  checkKeys(options as object, optionNames, cannotMake);
-  const { batch = 1, kvHeads, headDim, valueDim = headDim, dtype = "f32", ...rest } =
-    options as KvCacheOptions;
+/** Sequences of a cache, at most: something is kept for each. */
+const mostSequences = 65_536;
+
+/** Reads the options of a cache. */
+export function readCacheOptions(options: KvCacheOptions): CacheSizes {
+  const { batch = 1, kvHeads, headDim, valueDim = headDim, dtype = "f32", ...rest } = readOptions(
+    options,
+    optionNames,
+    cannotMake,
+  );
   const { capacity, pageSize = usualPageSize, pages, smoothKeys = false } = rest;
   for (const [name, value] of Object.entries({ batch, kvHeads, headDim, valueDim })) {
     checkSize(name, value);
+  }
+  if (batch > mostSequences) {
+    throw new RangeError(
+      `${cannotMake}: \`batch\` must be at most ${mostSequences} sequences, got ${batch}`,
+    );
   }
   checkOneOf("dtype", dtype, cacheDTypes, cannotMake);
   checkOneOf("smoothKeys", smoothKeys, [true, false], cannotMake);
@@ -80,23 +98,21 @@ export interface CheckedTokens {
   readonly counts: readonly number[];
 }
 
-/** Checks tokens against the cache that they are for. */
-export function checkTokens(
+/** Reads tokens for a cache of these sizes. */
+export function readTokens(
   k: AnyTensor,
   v: AnyTensor,
   { batch, kvHeads, headDim, valueDim }: PageLayout & { readonly batch: number },
   options: AppendOptions,
 ): CheckedTokens {
-  checkKeys(options, ["lengths", "layout"], cannotAppend);
-  const { lengths, layout = "bhnd" } = options;
+  const { lengths, layout = "bhnd" } = readOptions(options, ["lengths", "layout"], cannotAppend);
   checkLayoutName(layout, cannotAppend);
-  checkTensor("k", k, cannotAppend);
-  checkTensor("v", v, cannotAppend);
-  const [kView, vView] = [viewOf(k, layout), viewOf(v, layout)];
+  const kView = viewOf(readTensor("k", k, cannotAppend), layout);
+  const vView = viewOf(readTensor("v", v, cannotAppend), layout);
   const tokens = kView.shape[2];
   checkShape("k", kView, [batch, kvHeads, tokens, headDim]);
   checkShape("v", vView, [batch, kvHeads, tokens, valueDim]);
-  return { k: kView, v: vView, counts: checkCounts(lengths, batch, tokens) };
+  return { k: kView, v: vView, counts: readAppended(lengths, batch, tokens) };
 }
 
 function checkShape(name: string, { shape }: AnyView, expected: readonly number[]): void {
@@ -107,19 +123,21 @@ function checkShape(name: string, { shape }: AnyView, expected: readonly number[
   );
 }
 
-function checkCounts(lengths: unknown, batch: number, tokens: number): readonly number[] {
+function readAppended(lengths: unknown, batch: number, tokens: number): readonly number[] {
   if (lengths === undefined) return new Array<number>(batch).fill(tokens);
-  const given = Array.from(Object(lengths) as ArrayLike<unknown>);
-  if (given.length !== batch) {
+  const length = lengthOfList(Object(lengths)) ?? 0;
+  if (length !== batch) {
     throw new RangeError(
-      `${cannotAppend}: \`lengths\` must have one number per sequence, B = ${batch}, ` +
-        `got ${given.length}`,
+      `${cannotAppend}: \`lengths\` must have one number per sequence, B = ${batch}, got ${length}`,
     );
   }
-  const wrong = given.find((count) => !isExtent(count) || count > tokens);
-  if (wrong === undefined) return given as number[];
+  const isRight = (count: unknown) => isExtent(count) && count <= tokens;
+  const { numbers, wrong } = readNumbers(lengths as ArrayLike<unknown>, length, isRight);
+  if (wrong === undefined) return numbers;
   throw new RangeError(
-    `${cannotAppend}: \`lengths\` must be whole numbers from 0 to ${tokens}, got ${kindOf(wrong)}`,
+    `${cannotAppend}: \`lengths\` must be whole numbers from 0 to ${tokens}, got ${
+      kindOf(wrong.value)
+    }`,
   );
 }
 

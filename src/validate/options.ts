@@ -4,17 +4,30 @@
  * @module
  */
 
-import { type AttentionOptions, optionNames } from "../options.ts";
-import { cannot, checkKeys, checkLayoutName, checkOneOf, isWhole, kindOf } from "./words.ts";
+import type { AttentionOptions } from "../options.ts";
+import {
+  cannot,
+  checkLayoutName,
+  checkOneOf,
+  isWhole,
+  kindOf,
+  readOptions,
+  readShort,
+} from "./words.ts";
 
-/** Checks the options by themselves: names and kinds. */
-export function checkOptions(options: unknown): asserts options is AttentionOptions {
-  checkKeys(options as object, optionNames, cannot);
-  const given = options as Record<keyof AttentionOptions, unknown>;
+/**
+ * Reads the options, once, and checks them by themselves: names and kinds.
+ *
+ * @param names Those that there are.
+ */
+export function readAttentionOptions<Options extends AttentionOptions>(
+  options: Options,
+  names: readonly (keyof Options & string)[],
+): Options {
+  const given = readOptions(options, names, cannot);
   checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"]);
   checkLayoutName(given.layout);
   checkOneOf("lse", given.lse, [true, false]);
-  checkWindow(given.window);
   checkSoftcap(given.softcap);
   if (given.scale !== undefined) {
     if (typeof given.scale !== "number") {
@@ -31,7 +44,7 @@ export function checkOptions(options: unknown): asserts options is AttentionOpti
     );
   }
   checkSignal(given.signal);
-  const { encoder } = given;
+  const { encoder, window } = given;
   if (
     encoder !== undefined &&
     typeof (encoder as GPUCommandEncoder | null)?.beginComputePass !== "function"
@@ -40,6 +53,7 @@ export function checkOptions(options: unknown): asserts options is AttentionOpti
       `${cannot}: \`encoder\` must be a GPUCommandEncoder, got ${kindOf(encoder)}`,
     );
   }
+  return window === undefined ? given : { ...given, window: readWindow(window) };
 }
 
 function checkSoftcap(softcap: unknown): void {
@@ -62,17 +76,19 @@ function checkSignal(signal: unknown): void {
   throw new TypeError(`${cannot}: \`signal\` must be an AbortSignal, got ${kindOf(signal)}`);
 }
 
-function checkWindow(window: unknown): void {
-  if (window === undefined) return;
+function readWindow(given: unknown): AttentionOptions["window"] {
+  const window = Array.isArray(given) ? readShort(given) : undefined;
   const isSide = (side: unknown) => side === null || side === Infinity || isWhole(side);
-  if (!Array.isArray(window) || window.length !== 2 || !window.every(isSide)) {
+  if (window?.length !== 2 || !window.every(isSide)) {
     throw new TypeError(
       `${cannot}: \`window\` must be [left, right] of whole numbers or null, got ${
-        Array.isArray(window) ? `[${window.map(kindOf)}]` : kindOf(window)
+        window === undefined ? kindOf(given) : `[${window.map(kindOf)}]`
       }`,
     );
   }
-  if (window.every((side) => side === null || side >= 0)) return;
+  if (window.every((side) => side === null || side as number >= 0)) {
+    return window as unknown as [number | null, number | null];
+  }
   throw new RangeError(`${cannot}: \`window\` must not be negative, got [${window.map(kindOf)}]`);
 }
 

@@ -4,57 +4,72 @@
  * @module
  */
 
-import { BlockMask } from "../block_mask.ts";
+import { arrayKind, type HeldArray } from "../arrays.ts";
+import { type BlockMask, isBlockMask } from "../block_mask.ts";
 import { isGpuBuffer } from "../dtype.ts";
-import type { BooleanDType, BooleanTensor } from "../options.ts";
+import type { BooleanDType } from "../options.ts";
 import { broadcastOf, type BroadcastView, type Extents, type MaskView } from "../scores.ts";
-import type { Tensor } from "../tensor.ts";
+import { booleansOf, checkBits } from "./booleans.ts";
 import type { Each } from "./segments.ts";
-import { checkBuffer, checkExtentsOf, checkLayout } from "./tensors.ts";
+import {
+  checkBuffer,
+  holdArray,
+  type Placed,
+  readExtentsOf,
+  readLayout,
+  readWritten,
+  type Written,
+} from "./tensors.ts";
 import { cannot, kindOf } from "./words.ts";
 
 /** Letters of the axes of scores. */
 const axes = ["B", "Hq", "Nq", "Nk"];
 
-function checkObject(name: string, value: unknown, data: string): asserts value is object {
-  if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) return;
+function readObject(name: string, value: unknown, data: string): Written {
+  if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) {
+    return readWritten(value);
+  }
   throw new TypeError(
     `${cannot}: \`${name}\` must be { data: ${data}, shape }, got ${kindOf(value)}`,
   );
 }
 
-/** Checks a tensor of f32 in an array, and that each of its axes is what is expected of it. */
-function checkFloats(name: string, value: unknown): asserts value is Tensor {
-  checkObject(name, value, "Float32Array");
-  const { data, shape, dtype } = value as Record<keyof Tensor, unknown>;
-  if (!(data instanceof Float32Array) || (dtype !== undefined && dtype !== "f32")) {
+/** A tensor of f32 in an array, as it was read. */
+interface Floats extends Placed {
+  readonly data: HeldArray<Float32Array>;
+}
+
+function readFloats(name: string, written: Written): Floats {
+  const { data, dtype } = written, isFloats = arrayKind(data) === "Float32Array";
+  if (!isFloats || (dtype !== undefined && dtype !== "f32")) {
     throw new TypeError(
       `${cannot}: \`${name}.data\` must be a Float32Array, got ${
-        data instanceof Float32Array ? `dtype ${kindOf(dtype)}` : kindOf(data)
+        isFloats ? `dtype ${kindOf(dtype)}` : kindOf(data)
       }`,
     );
   }
-  checkExtentsOf(name, shape);
-  checkLayout(name, value as Tensor, data.length, data);
+  const held = holdArray(name, data as Float32Array), shape = readExtentsOf(name, written.shape);
+  return { data: held, ...readLayout(name, written, shape, held, "f32") };
 }
 
 /** Numbers of a tensor with these strides, as a dense array. */
 function dense(
-  { data, offset = 0 }: Tensor,
+  { data, offset }: Floats,
   rows: number,
   columns: number,
   [row, column]: readonly [number, number],
 ): Float32Array {
+  const numbers = data.now();
   return Float32Array.from({ length: rows * columns }, (_, at) => {
-    return data[offset + Math.floor(at / columns) * row + (at % columns) * column];
+    return numbers[offset + Math.floor(at / columns) * row + (at % columns) * column];
   });
 }
 
 /** ALiBi's slopes of each segment and query head; `null` where they are not given. */
-export function checkSlopes(alibi: unknown, each: Each, heads: number): Float32Array | null {
+export function readSlopes(alibi: unknown, each: Each, heads: number): Float32Array | null {
   if (alibi === undefined) return null;
-  checkFloats("alibi", alibi);
-  const { shape } = alibi, rank = shape.length;
+  const slopes = readFloats("alibi", readObject("alibi", alibi, "Float32Array"));
+  const { shape, strides } = slopes, rank = shape.length;
   const rows = rank === 2 ? shape[0] : 1;
   const fits = (rank === 1 || rank === 2) && shape[rank - 1] === heads &&
     (rank === 1 || rows === 1 || rows === each.count);
@@ -65,21 +80,19 @@ export function checkSlopes(alibi: unknown, each: Each, heads: number): Float32A
         `[${each.count}, ${heads}], got [${shape}]`,
     );
   }
-  const strides = alibi.strides ?? [heads, 1];
-  const row = rows === 1 ? 0 : strides[0];
-  return dense(alibi, each.count, heads, [row, strides.at(-1)!]);
+  return dense(slopes, each.count, heads, [rows === 1 ? 0 : strides[0], strides.at(-1)!]);
 }
 
 /** The sink of each query head; `null` where they are not given. */
-export function checkSinks(sinks: unknown, heads: number): Float32Array | null {
-  if (sinks === undefined) return null;
-  checkFloats("sinks", sinks);
-  if (sinks.shape.length !== 1 || sinks.shape[0] !== heads) {
+export function readSinks(given: unknown, heads: number): Float32Array | null {
+  if (given === undefined) return null;
+  const sinks = readFloats("sinks", readObject("sinks", given, "Float32Array")), { shape } = sinks;
+  if (shape.length !== 1 || shape[0] !== heads) {
     throw new RangeError(
-      `${cannot}: \`sinks\` must have shape [Hq] = [${heads}], got [${sinks.shape}]`,
+      `${cannot}: \`sinks\` must have shape [Hq] = [${heads}], got [${shape}]`,
     );
   }
-  return dense(sinks, 1, heads, [0, sinks.strides?.[0] ?? 1]);
+  return dense(sinks, 1, heads, [0, sinks.strides[0]]);
 }
 
 function checkBroadcast(name: string, shape: readonly number[], extents: Extents): void {
@@ -95,62 +108,60 @@ function checkBroadcast(name: string, shape: readonly number[], extents: Extents
   );
 }
 
+/** A bias as it was read: over all scores, and its shape as it was written. */
+export interface ReadBias {
+  readonly view: BroadcastView;
+  readonly shape: readonly number[];
+}
+
 /** The bias over all scores; `null` where it is not given. */
-export function checkBias(bias: unknown, extents: Extents): BroadcastView | null {
+export function readBias(bias: unknown, extents: Extents): ReadBias | null {
   if (bias === undefined) return null;
-  checkObject("bias", bias, "Float32Array or GPUBuffer");
-  const { data, dtype } = bias as Record<keyof Tensor, unknown>;
-  if (isGpuBuffer(data)) {
-    checkBuffer("bias", data, dtype, ["f32"]);
-    if (dtype !== "f32") {
-      throw new TypeError(`${cannot}: \`bias.dtype\` must be f32, got ${kindOf(dtype)}`);
-    }
-    checkExtentsOf("bias", (bias as Tensor).shape);
-    checkLayout("bias", bias as Tensor, Math.floor(data.size / 4), data);
-  } else {
-    checkFloats("bias", bias);
+  const written = readObject("bias", bias, "Float32Array or GPUBuffer");
+  const read = isGpuBuffer(written.data)
+    ? readBufferOfFloats("bias", written, written.data)
+    : readFloats("bias", written);
+  checkBroadcast("bias", read.shape, extents);
+  const view = { ...broadcastOf(read, extents), data: read.data, dtype: "f32" } as const;
+  return { view, shape: read.shape };
+}
+
+function readBufferOfFloats(name: string, written: Written, data: GPUBuffer) {
+  checkBuffer(name, data, written.dtype, ["f32"]);
+  if (written.dtype !== "f32") {
+    throw new TypeError(`${cannot}: \`${name}.dtype\` must be f32, got ${kindOf(written.dtype)}`);
   }
-  const tensor = bias as Tensor<Float32Array | GPUBuffer>;
-  checkBroadcast("bias", tensor.shape, extents);
-  return { ...broadcastOf(tensor, extents), data: tensor.data, dtype: "f32" };
+  const shape = readExtentsOf(name, written.shape);
+  return { data, ...readLayout(name, written, shape, data, "f32") };
 }
 
 const booleanDTypes: readonly BooleanDType[] = ["u8", "bit"];
 
 /** The mask over all scores; `null` where it is not given. */
-export function checkMask(mask: unknown, extents: Extents): MaskView | null {
+export function readMask(mask: unknown, extents: Extents): MaskView | null {
   if (mask === undefined) return null;
-  checkObject("mask", mask, "Uint8Array");
-  const { data, shape, dtype } = mask as Record<keyof BooleanTensor, unknown>;
-  const { dtype: stored, length } = checkBooleans(data, dtype);
-  checkExtentsOf("mask", shape);
-  const tensor = mask as BooleanTensor;
-  checkLayout("mask", tensor, length, tensor.data);
-  checkBroadcast("mask", tensor.shape, extents);
-  return { ...broadcastOf(tensor, extents), data: tensor.data, dtype: stored };
+  const written = readObject("mask", mask, "Uint8Array");
+  const { data, dtype } = readBooleans(written), shape = readExtentsOf("mask", written.shape);
+  const placed = readLayout("mask", written, shape, data, dtype);
+  checkBits("mask", written, shape, data);
+  checkBroadcast("mask", shape, extents);
+  return { ...broadcastOf(placed, extents), data, dtype };
 }
 
-/** How a mask's elements are stored, and how many `data` can hold. */
-function checkBooleans(
-  data: unknown,
-  dtype: unknown,
-): { readonly dtype: BooleanDType; readonly length: number } {
+/** A mask's elements, and how they are stored. */
+function readBooleans(
+  { data, dtype }: Written,
+): Pick<MaskView, "data" | "dtype"> {
   if (dtype !== undefined && !booleanDTypes.includes(dtype as BooleanDType)) {
     throw new TypeError(
       `${cannot}: \`mask.dtype\` must be one of ${booleanDTypes.join(", ")}, got ${kindOf(dtype)}`,
     );
   }
-  const inherent = data instanceof Uint8Array
-    ? "u8"
-    : data instanceof Uint32Array
-    ? "bit"
-    : undefined;
   if (isGpuBuffer(data)) {
     checkBuffer("mask", data, dtype, booleanDTypes);
-    const stored = dtype as BooleanDType;
-    // Shaders read words.
-    return { dtype: stored, length: Math.floor(data.size / 4) * (stored === "u8" ? 4 : 32) };
+    return { data, dtype: dtype as BooleanDType };
   }
+  const inherent = booleansOf(data);
   if (inherent === undefined) {
     throw new TypeError(
       `${cannot}: \`mask.data\` must be a Uint8Array (a byte each), Uint32Array (bits) or ` +
@@ -162,8 +173,7 @@ function checkBooleans(
       `${cannot}: \`mask\` has dtype ${dtype}, its data is a ${kindOf(data)}`,
     );
   }
-  const { length } = data as Uint8Array | Uint32Array;
-  return { dtype: inherent, length: inherent === "u8" ? length : length * 32 };
+  return { data: holdArray("mask", data as Uint8Array | Uint32Array), dtype: inherent };
 }
 
 /** The block mask; `null` where it is not given. */
@@ -172,7 +182,7 @@ export function checkBlockMask(
   [batch, heads, queries, keys]: Extents,
 ): BlockMask | null {
   if (blockMask === undefined) return null;
-  if (!(blockMask instanceof BlockMask)) {
+  if (!isBlockMask(blockMask)) {
     throw new TypeError(
       `${cannot}: \`blockMask\` must be a BlockMask, as \`blockMask.causal()\` and its like make, ` +
         `got ${kindOf(blockMask)}`,

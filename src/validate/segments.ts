@@ -1,11 +1,11 @@
 /**
- * Checks of what divides a call into segments: offsets, numbers of keys, packed sequences.
+ * What divides a call into segments is read: offsets, numbers of keys, packed sequences.
  *
  * @module
  */
 
 import type { Boundaries } from "../segments.ts";
-import { cannot, isExtent, isWhole, kindOf } from "./words.ts";
+import { cannot, isExtent, isWhole, kindOf, lengthOfList, readNumbers } from "./words.ts";
 
 /** What a number is wanted for each of: batches, or packed sequences. */
 export interface Each {
@@ -19,67 +19,80 @@ function perEach({ count, name }: Each): string {
 }
 
 /** One offset per segment, where they are given. */
-export function checkOffsets(offset: unknown, each: Each): readonly number[] | null {
+export function readOffsets(offset: unknown, each: Each): readonly number[] | null {
   if (offset === undefined) return null;
-  const one = typeof offset === "number";
-  if (!one && !(Array.isArray(offset) && offset.every((value) => typeof value === "number"))) {
-    throw new TypeError(
-      `${cannot}: \`offset\` must be a number or one per ${each.name}, got ${kindOf(offset)}`,
+  const refuse = (got: unknown) =>
+    new TypeError(
+      `${cannot}: \`offset\` must be a number or one per ${each.name}, got ${kindOf(got)}`,
     );
+  if (typeof offset === "number") {
+    if (!isWhole(offset)) throw notWhole(offset);
+    return new Array<number>(each.count).fill(offset);
   }
-  const offsets = one ? new Array<number>(each.count).fill(offset) : offset;
-  if (!offsets.every(isWhole)) {
-    throw new RangeError(`${cannot}: \`offset\` must be whole, got ${offset}`);
-  }
-  if (offsets.length !== each.count) {
-    throw new RangeError(
-      `${cannot}: \`offset\` must have ${perEach(each)}, got ${offsets.length}`,
-    );
-  }
-  return offsets;
+  const length = Array.isArray(offset) ? offset.length : undefined;
+  if (length === undefined) throw refuse(offset);
+  const isNumber = (value: unknown) => typeof value === "number";
+  const { numbers, wrong } = readNumbers(
+    offset as unknown[],
+    Math.min(length, each.count),
+    isNumber,
+  );
+  if (wrong !== undefined) throw refuse(offset);
+  if (!numbers.every(isWhole)) throw notWhole(numbers);
+  if (length === each.count) return numbers;
+  throw new RangeError(`${cannot}: \`offset\` must have ${perEach(each)}, got ${length}`);
 }
 
-/** An array-like of any numbers, as an array; `undefined` where it is none. */
-function numbersOf(value: unknown): unknown[] | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  const { length } = value as ArrayLike<unknown>;
-  return isExtent(length) ? Array.from(value as ArrayLike<unknown>) : undefined;
+function notWhole(offset: number | readonly number[]): RangeError {
+  return new RangeError(`${cannot}: \`offset\` must be whole, got ${offset}`);
 }
 
 /**
  * How many keys of each segment count, where that is given; `most` gives how many keys a segment has,
  * and the name of that number.
  */
-export function checkLengths(
+export function readLengths(
   lengths: unknown,
   each: Each,
   most: (index: number) => readonly [keys: number, name: string],
 ): readonly number[] | null {
   if (lengths === undefined) return null;
-  const given = numbersOf(lengths);
-  if (given === undefined) {
+  return readCounts("kvLengths", lengths, each, most);
+}
+
+/** One count for each of some, of at most as many as each has. */
+export function readCounts(
+  name: string,
+  counts: unknown,
+  each: Each,
+  most: (index: number) => readonly [most: number, name: string],
+): readonly number[] {
+  const length = lengthOfList(counts);
+  if (length === undefined) {
     throw new TypeError(
-      `${cannot}: \`kvLengths\` must be an array of one number per ${each.name}, ` +
-        `got ${kindOf(lengths)}`,
+      `${cannot}: \`${name}\` must be an array of one number per ${each.name}, ` +
+        `got ${kindOf(counts)}`,
     );
   }
-  if (given.length !== each.count) {
-    throw new RangeError(
-      `${cannot}: \`kvLengths\` must have ${perEach(each)}, got ${given.length}`,
-    );
+  if (length !== each.count) {
+    throw new RangeError(`${cannot}: \`${name}\` must have ${perEach(each)}, got ${length}`);
   }
-  const wrong = given.findIndex((count, index) => !isExtent(count) || count > most(index)[0]);
-  if (wrong < 0) return given as number[];
-  const [keys, name] = most(wrong);
+  const { numbers, wrong } = readNumbers(
+    counts as ArrayLike<unknown>,
+    length,
+    (count, index) => isExtent(count) && count <= most(index)[0],
+  );
+  if (wrong === undefined) return numbers;
+  const [keys, of] = most(numbers.length);
   throw new RangeError(
-    `${cannot}: \`kvLengths\` must be whole numbers from 0 to ${name} = ${keys}, got ${
-      kindOf(given[wrong])
+    `${cannot}: \`${name}\` must be whole numbers from 0 to ${of} = ${keys}, got ${
+      kindOf(wrong.value)
     }`,
   );
 }
 
 /** The boundaries of packed sequences, where they are given. */
-export function checkBoundaries(
+export function readBoundaries(
   cuSeqlens: unknown,
   batch: number,
   queries: number,
@@ -87,7 +100,7 @@ export function checkBoundaries(
 ): Boundaries | null {
   if (cuSeqlens === undefined) return null;
   const { q, k } = Object(cuSeqlens) as Record<"q" | "k", unknown>;
-  const [ofQ, ofK] = [numbersOf(q), numbersOf(k)];
+  const [ofQ, ofK] = [lengthOfList(q), lengthOfList(k)];
   if (ofQ === undefined || ofK === undefined) {
     throw new TypeError(
       `${cannot}: \`cuSeqlens\` must be { q, k } of Int32Array, got ${
@@ -103,35 +116,41 @@ export function checkBoundaries(
         `got B = ${batch}`,
     );
   }
-  if (ofQ.length !== ofK.length) {
+  if (ofQ !== ofK) {
     throw new RangeError(
       `${cannot}: \`cuSeqlens.q\` and \`cuSeqlens.k\` must have one length, ` +
-        `got ${ofQ.length} and ${ofK.length}`,
+        `got ${ofQ} and ${ofK}`,
     );
   }
   return {
-    q: checkAscent("q", ofQ, "Nq", queries),
-    k: checkAscent("k", ofK, "Nk", keys),
+    q: readAscent("q", q as ArrayLike<unknown>, ofQ, "Nq", queries),
+    k: readAscent("k", k as ArrayLike<unknown>, ofQ, "Nk", keys),
   };
 }
 
-function checkAscent(name: string, given: unknown[], axis: string, rows: number): number[] {
-  const wrong = given.findIndex((at, index) =>
-    !isExtent(at) || (index === 0 ? at !== 0 : at < (given[index - 1] as number))
+function readAscent(
+  name: string,
+  given: ArrayLike<unknown>,
+  length: number,
+  axis: string,
+  rows: number,
+): readonly number[] {
+  const { numbers, wrong } = readNumbers(
+    given,
+    length,
+    (at, index, before) => isExtent(at) && (index === 0 ? at === 0 : at >= before[index - 1]),
   );
-  if (wrong >= 0) {
+  if (wrong !== undefined) {
     throw new RangeError(
       `${cannot}: \`cuSeqlens.${name}\` must begin with 0 and not decrease, got ${
-        kindOf(given[wrong])
-      } at index ${wrong}`,
+        kindOf(wrong.value)
+      } at index ${numbers.length}`,
     );
   }
-  if (given.at(-1) !== rows) {
-    throw new RangeError(
-      `${cannot}: \`cuSeqlens.${name}\` must end with ${axis} = ${rows}, got ${
-        kindOf(given.at(-1))
-      }`,
-    );
-  }
-  return given as number[];
+  if (numbers.at(-1) === rows) return numbers;
+  throw new RangeError(
+    `${cannot}: \`cuSeqlens.${name}\` must end with ${axis} = ${rows}, got ${
+      kindOf(numbers.at(-1))
+    }`,
+  );
 }

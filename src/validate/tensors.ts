@@ -1,37 +1,45 @@
 /**
- * Checks of tensors: each by itself, the inputs against each other, and the one to write into.
+ * Tensors are read: each by itself, the inputs against each other, and the one to write into. What is
+ * checked is what is used, and nothing is read from the caller's objects again.
  *
  * @module
  */
 
+import { HeldArray } from "../arrays.ts";
 import {
   bytesPerElement,
   type DType,
   dtypes,
+  type Elements,
   inherentDType,
   isGpuBuffer,
   isHostData,
-  type TensorData,
 } from "../dtype.ts";
 import type { Layout } from "../options.ts";
 import {
-  type AnyTensor,
   type AnyView,
   contiguousStrides,
   type Extents,
   reach,
+  type ReadData,
+  type ReadTensor,
   sizeOf,
   type Tensor,
   viewOf,
 } from "../tensor.ts";
-import { cannot, isExtent, kindOf } from "./words.ts";
+import { cannot, isExtent, kindOf, readShort } from "./words.ts";
 
-/** Checks one tensor by itself: kinds, rank, extents, and that every element lies within `data`. */
-export function checkTensor(
-  name: string,
-  value: unknown,
-  doing = cannot,
-): asserts value is AnyTensor {
+/** What a caller wrote of a tensor, not checked yet. */
+export type Written = Readonly<Record<keyof Tensor, unknown>>;
+
+/** Reads what was written of a tensor, once. */
+export function readWritten(value: object): Written {
+  const { data, shape, dtype, strides, offset } = value as Written;
+  return { data, shape, dtype, strides, offset };
+}
+
+/** Reads one tensor: kinds, rank, extents, and that every element lies within `data`. */
+export function readTensor(name: string, value: unknown, doing = cannot): ReadTensor {
   if (ArrayBuffer.isView(value)) {
     throw new TypeError(
       `${doing}: \`${name}\` is a bare ${kindOf(value)}, ` +
@@ -41,60 +49,77 @@ export function checkTensor(
   if (typeof value !== "object" || value === null) {
     throw new TypeError(`${doing}: \`${name}\` must be { data, shape }, got ${kindOf(value)}`);
   }
-  const { data, shape, dtype } = value as Record<keyof Tensor, unknown>;
-  const storage = checkData(name, data, dtype, doing);
-  checkShape(name, shape, doing);
-  checkLayout(
-    name,
-    value as AnyTensor,
-    lengthOf(storage, (dtype ?? "f32") as DType),
-    storage,
-    doing,
-  );
+  const written = readWritten(value);
+  const [data, dtype] = readData(name, written, doing);
+  const shape = readShape(name, written.shape, doing);
+  return { data, dtype, ...readLayout(name, written, shape, data, dtype, doing) };
 }
 
-/** Checks strides and offset against a checked shape, and that `data` reaches so far. */
-export function checkLayout(
+/** Where elements are in `data`, as it was written. */
+export interface Placed {
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  readonly offset: number;
+}
+
+/** How a tensor of any storage is read. */
+type Stored = DType | "u8" | "bit";
+
+/** Reads strides and offset beside a checked shape, and that `data` reaches so far. */
+export function readLayout(
   name: string,
-  tensor: Pick<Tensor, "shape" | "strides" | "offset">,
-  length: number,
-  data: ArrayBufferView | GPUBuffer,
+  { strides: written, offset = 0 }: Written,
+  shape: readonly number[],
+  data: HeldArray | GPUBuffer,
+  dtype: Stored,
   doing = cannot,
-): void {
-  const { shape, strides, offset }: {
-    shape: readonly number[];
-    strides?: unknown;
-    offset?: unknown;
-  } = tensor;
-  if (strides !== undefined) {
-    if (!Array.isArray(strides) || !strides.every(isExtent)) {
-      throw new TypeError(
-        `${doing}: \`${name}.strides\` must be an array of whole numbers >= 0, got ${
-          Array.isArray(strides) ? `[${strides}]` : kindOf(strides)
-        }`,
-      );
-    }
-    if (strides.length !== shape.length) {
-      throw new RangeError(
-        `${doing}: \`${name}.strides\` must have one number per axis of [${shape}], got [${strides}]`,
-      );
-    }
-  }
-  if (offset !== undefined && !isExtent(offset)) {
+): Placed {
+  const strides = written === undefined
+    ? contiguousStrides(shape)
+    : readStrides(name, written, shape, doing);
+  if (!isExtent(offset)) {
     throw new RangeError(
       `${doing}: \`${name}.offset\` must be a whole number >= 0, got ${kindOf(offset)}`,
     );
   }
-  checkReach(name, tensor, length, data, doing);
+  const placed = { shape, strides, offset };
+  checkReach(name, placed, lengthOf(data, dtype), data, doing);
+  return placed;
 }
 
-function checkData(name: string, data: unknown, dtype: unknown, doing: string): TensorData {
+function readStrides(
+  name: string,
+  written: unknown,
+  shape: readonly number[],
+  doing: string,
+): readonly number[] {
+  const strides = Array.isArray(written) ? readShort(written) : undefined;
+  if (!strides?.every(isExtent)) {
+    throw new TypeError(
+      `${doing}: \`${name}.strides\` must be an array of whole numbers >= 0, got ${
+        strides === undefined ? kindOf(written) : `[${strides}]`
+      }`,
+    );
+  }
+  if (strides.length === shape.length) return strides;
+  throw new RangeError(
+    `${doing}: \`${name}.strides\` must have one number per axis of [${shape}], got [${strides}]`,
+  );
+}
+
+function readData(
+  name: string,
+  { data, dtype }: Written,
+  doing: string,
+): [data: ReadData, dtype: DType] {
   if (dtype !== undefined && !dtypes.includes(dtype as DType)) {
     throw new TypeError(
       `${doing}: \`${name}.dtype\` must be one of ${dtypes.join(", ")}, got ${kindOf(dtype)}`,
     );
   }
-  if (isGpuBuffer(data)) return checkBuffer(name, data, dtype, dtypes, doing);
+  if (isGpuBuffer(data)) return [checkBuffer(name, data, dtype, dtypes, doing), dtype as DType];
+  // Our own, of a call that is made of others.
+  if (HeldArray.is(data)) return [data as HeldArray<Elements>, dtype as DType];
   if (!isHostData(data)) {
     throw new TypeError(
       `${doing}: \`${name}.data\` must be a Float32Array, Float16Array, Uint16Array or ` +
@@ -111,7 +136,21 @@ function checkData(name: string, data: unknown, dtype: unknown, doing: string): 
   if (inherent !== undefined && dtype !== undefined && dtype !== inherent) {
     throw new TypeError(`${doing}: \`${name}\` has dtype ${dtype}, its data is a ${kindOf(data)}`);
   }
-  return data;
+  return [holdArray<Elements>(name, data, doing), inherent ?? dtype as DType];
+}
+
+/** An array as it is now, unless it lies where an engine has lent nothing: others' bytes are there. */
+export function holdArray<A extends Elements | Uint8Array | Uint32Array>(
+  name: string,
+  data: A | Float16Array,
+  doing = cannot,
+): HeldArray<A> {
+  const held = new HeldArray<A>(data);
+  if (held.lender === undefined || held.lent !== undefined || held.length === 0) return held;
+  throw new TypeError(
+    `${doing}: \`${name}.data\` lies in an engine's memory and in no tensor of it: the tensor ` +
+      "was freed, or `data` is not within `tensor.data`",
+  );
 }
 
 /** `GPUBufferUsage.STORAGE`, which is no name where the GPU comes from a package. */
@@ -140,48 +179,41 @@ export function checkBuffer(
   return buffer;
 }
 
-/** Elements that data can hold. */
-function lengthOf(data: TensorData, dtype: DType): number {
-  return isGpuBuffer(data) ? Math.floor(data.size / 4) * (4 / bytesPerElement(dtype)) : data.length;
+/** Elements that data can hold; shaders read whole words. */
+function lengthOf(data: HeldArray | GPUBuffer, dtype: Stored): number {
+  const perElement = bytesPerElement(dtype);
+  return isGpuBuffer(data)
+    ? Math.floor(data.size / 4) * 4 / perElement
+    : data.byteLength / perElement;
 }
 
-function checkShape(
-  name: string,
-  shape: unknown,
-  doing: string,
-): asserts shape is readonly number[] {
-  checkExtentsOf(name, shape, doing);
-  if (shape.length < 2 || shape.length > 4) {
-    throw new RangeError(
-      `${doing}: \`${name}\` must have rank 2 [N, D], 3 [H, N, D] or 4 [B, H, N, D], got [${shape}]`,
-    );
-  }
+function readShape(name: string, written: unknown, doing: string): readonly number[] {
+  const shape = readExtentsOf(name, written, doing);
+  if (shape.length >= 2 && shape.length <= 4) return shape;
+  throw new RangeError(
+    `${doing}: \`${name}\` must have rank 2 [N, D], 3 [H, N, D] or 4 [B, H, N, D], got [${shape}]`,
+  );
 }
 
-/** Checks a shape by itself, of whatever rank. */
-export function checkExtentsOf(
-  name: string,
-  shape: unknown,
-  doing = cannot,
-): asserts shape is readonly number[] {
-  if (!Array.isArray(shape)) {
-    throw new TypeError(`${doing}: \`${name}.shape\` must be an array, got ${kindOf(shape)}`);
+/** Reads a shape by itself, of whatever rank. */
+export function readExtentsOf(name: string, written: unknown, doing = cannot): readonly number[] {
+  if (!Array.isArray(written)) {
+    throw new TypeError(`${doing}: \`${name}.shape\` must be an array, got ${kindOf(written)}`);
   }
-  if (!shape.every(isExtent)) {
-    throw new RangeError(
-      `${doing}: \`${name}.shape\` must hold whole numbers >= 0, got [${shape}]`,
-    );
-  }
+  const shape = readShort(written);
+  if (shape.every(isExtent)) return shape;
+  throw new RangeError(
+    `${doing}: \`${name}.shape\` must hold whole numbers >= 0, got [${shape}]`,
+  );
 }
 
 function checkReach(
   name: string,
-  tensor: Pick<Tensor, "shape" | "strides" | "offset">,
+  { shape, strides, offset }: Placed,
   length: number,
-  data: ArrayBufferView | GPUBuffer,
-  doing = cannot,
+  data: HeldArray | GPUBuffer,
+  doing: string,
 ): void {
-  const { shape, offset = 0, strides = contiguousStrides(shape) } = tensor;
   const needed = sizeOf(shape) === 0
     ? 0
     : 1 + offset + shape.reduce((sum, extent, axis) => sum + (extent - 1) * strides[axis], 0);
@@ -195,20 +227,62 @@ function checkReach(
   );
 }
 
-/** The three inputs as views, and what their shapes agree on. */
+/**
+ * Reads a tensor of one number per row, f32, as a column: `[B, Hq, Nq]` becomes `[B, Hq, Nq, 1]`.
+ *
+ * @param shape The shape that it must have.
+ * @param hint What to do where there is none.
+ */
+export function readRows(
+  name: string,
+  value: unknown,
+  shape: readonly number[],
+  doing: string,
+  hint = "",
+): ReadTensor {
+  const written = typeof value === "object" && value !== null ? readWritten(value) : undefined;
+  if (!Array.isArray(written?.shape)) {
+    throw new TypeError(
+      `${doing}: \`${name}\` must be { data, shape }, got ${kindOf(value)}${hint}`,
+    );
+  }
+  const { dtype, strides } = written;
+  if (dtype !== undefined && dtype !== "f32") {
+    throw new TypeError(`${doing}: \`${name}\` must be f32, got ${kindOf(dtype)}`);
+  }
+  const extents = readExtentsOf(name, written.shape, doing);
+  checkShapeOf(name, extents, shape, doing);
+  return readTensor(name, {
+    ...{ data: written.data, dtype: "f32", offset: written.offset, shape: [...extents, 1] },
+    strides: Array.isArray(strides) ? [...readShort(strides), 1] : strides,
+  }, doing);
+}
+
+/** Checks that a tensor has the shape that is expected of it. */
+export function checkShapeOf(
+  name: string,
+  given: readonly number[],
+  expected: readonly number[],
+  doing: string,
+): void {
+  if (given.length === expected.length && given.every((n, axis) => n === expected[axis])) return;
+  throw new RangeError(`${doing}: \`${name}\` must have shape [${expected}], got [${given}]`);
+}
+
+/** The inputs as views, and their shapes as they were written. */
 export interface Inputs {
   readonly q: AnyView;
   readonly k: AnyView;
   readonly v: AnyView;
-  /** Rank of `q` as the caller wrote it; the result has the same. */
-  readonly rank: number;
+  readonly shapes: Readonly<Record<"q" | "k" | "v", readonly number[]>>;
 }
 
-/** Checks the inputs one by one, then against each other. */
-export function checkInputs(q: unknown, k: unknown, v: unknown, layout: Layout): Inputs {
-  checkTensor("q", q);
-  checkTensor("k", k);
-  checkTensor("v", v);
+/** Reads the inputs one by one, then against each other. */
+export function readInputs(
+  given: Readonly<Record<"q" | "k" | "v", unknown>>,
+  layout: Layout,
+): Inputs {
+  const [q, k, v] = (["q", "k", "v"] as const).map((name) => readTensor(name, given[name]));
   const rank = q.shape.length;
   for (const [name, tensor] of [["k", k], ["v", v]] as const) {
     if (tensor.shape.length === rank) continue;
@@ -218,17 +292,17 @@ export function checkInputs(q: unknown, k: unknown, v: unknown, layout: Layout):
   }
   const views = { q: viewOf(q, layout), k: viewOf(k, layout), v: viewOf(v, layout) };
   checkAgreement(views.q.shape, views.k.shape, views.v.shape);
-  return { ...views, rank };
+  return { ...views, shapes: { q: q.shape, k: k.shape, v: v.shape } };
 }
 
-/** Checks the queries of a call against a cache of these sizes. */
-export function checkQueries(
-  q: unknown,
+/** Reads the queries of a call against a cache of these sizes; gives their shape as it was written. */
+export function readQueries(
+  given: unknown,
   layout: Layout,
   [batch, kvHeads, headDim]: readonly [number, number, number],
-): AnyView {
-  checkTensor("q", q);
-  const view = viewOf(q, layout), [ofBatch, heads, , dim] = view.shape;
+): { readonly q: AnyView; readonly shape: readonly number[] } {
+  const tensor = readTensor("q", given);
+  const view = viewOf(tensor, layout), [ofBatch, heads, , dim] = view.shape;
   const wanted = [["B", ofBatch, batch], ["D", dim, headDim]] as const;
   const wrong = wanted.find(([, got, expected]) => got !== expected);
   if (wrong !== undefined) {
@@ -243,7 +317,7 @@ export function checkQueries(
         "in the cache",
     );
   }
-  return view;
+  return { q: view, shape: tensor.shape };
 }
 
 function checkAgreement(q: Extents, k: Extents, v: Extents): void {
@@ -275,22 +349,16 @@ function checkAgreement(q: Extents, k: Extents, v: Extents): void {
   atLeastOne("v", "Dv", v[3]);
 }
 
-/** Checks the tensor to write into: its shape, and that no two of its elements are one. */
-export function checkOut(value: unknown, shape: readonly number[], layout: Layout): AnyView {
-  checkTensor("out", value);
-  if (value.shape.length !== shape.length || value.shape.some((n, axis) => n !== shape[axis])) {
-    throw new RangeError(
-      `${cannot}: \`out\` must have shape [${shape}], got [${value.shape}]`,
-    );
-  }
-  const view = viewOf(value, layout);
-  if (sharesElements(view)) {
-    throw new RangeError(
-      `${cannot}: \`out\` with strides [${value.strides}] may write an element twice, ` +
-        "each stride must step past all that the smaller ones reach",
-    );
-  }
-  return view;
+/** Reads the tensor to write into: its shape, and that no two of its elements are one. */
+export function readOut(given: unknown, shape: readonly number[], layout: Layout): AnyView {
+  const tensor = readTensor("out", given);
+  checkShapeOf("out", tensor.shape, shape, cannot);
+  const view = viewOf(tensor, layout);
+  if (!sharesElements(view)) return view;
+  throw new RangeError(
+    `${cannot}: \`out\` with strides [${tensor.strides}] may write an element twice, ` +
+      "each stride must step past all that the smaller ones reach",
+  );
 }
 
 /**

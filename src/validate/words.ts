@@ -24,6 +24,60 @@ export function isExtent(value: unknown): value is number {
   return isWhole(value) && value >= 0;
 }
 
+/**
+ * Numbers of a list, each read once by its index, so that a hole is seen. Stops at the first that is
+ * wrong, since a list may say any length.
+ *
+ * @returns Those before the first that is wrong, and that one.
+ */
+export function readNumbers(
+  list: ArrayLike<unknown>,
+  length: number,
+  isRight: (value: unknown, index: number, before: readonly number[]) => boolean,
+): { readonly numbers: readonly number[]; readonly wrong?: { readonly value: unknown } } {
+  const numbers: number[] = [];
+  for (let index = 0; index < length; index++) {
+    const value = list[index];
+    if (!isRight(value, index, numbers)) return { numbers, wrong: { value } };
+    numbers.push(value as number);
+  }
+  return { numbers };
+}
+
+/** Axes that a shape may be written with before it is called too long to read. */
+const mostAxes = 32;
+
+/** A short list as it is now: a plain array, each element read once. */
+export function readShort(list: readonly unknown[]): unknown[] {
+  return Array.from({ length: Math.min(list.length, mostAxes) }, (_, index) => list[index]);
+}
+
+/** Length of a list of numbers; `undefined` where it is none. */
+export function lengthOfList(value: unknown): number | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { length } = value as ArrayLike<unknown>;
+  return isExtent(length) ? length : undefined;
+}
+
+/**
+ * Options as they are now: each is read once, into an object that nobody else has.
+ *
+ * @param known The names that there are; another is refused.
+ */
+export function readOptions<Options extends object>(
+  options: Options,
+  known: readonly (keyof Options & string)[],
+  doing: string,
+): Options {
+  checkKeys(options, known, doing);
+  const read: Partial<Options> = {};
+  for (const name of known) {
+    const value = options[name];
+    if (value !== undefined) read[name] = value;
+  }
+  return read as Options;
+}
+
 /** Checks that `value` is an object whose keys are all known. */
 export function checkKeys(value: object, known: readonly string[], doing: string): void {
   if (typeof value !== "object" || value === null) {

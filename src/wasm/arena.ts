@@ -7,6 +7,8 @@
  * @module
  */
 
+import { type Lender, Lent, registerBuffer } from "../lending.ts";
+
 /** Bytes of a page of Wasm memory. */
 export const pageBytes = 65536;
 
@@ -30,13 +32,19 @@ interface Span {
   bytes: number;
 }
 
+/** A block that a caller has. */
+interface LentBlock {
+  readonly lent: Lent;
+  readonly bytes: number;
+}
+
 /** Allocates blocks of a Wasm memory above `base`. */
-export class Arena {
+export class Arena implements Lender {
   readonly memory: WebAssembly.Memory;
   readonly #maximumBytes: number;
   readonly #blocks = new Map<number, number>();
-  /** Every buffer that the memory has had: old ones of a shared memory still reach its bytes. */
-  readonly #buffers = new WeakSet<ArrayBufferLike>();
+  /** Those that callers have as tensors, by address. */
+  readonly #lent = new Map<number, LentBlock>();
   #free: Span[];
   /** Up to here bytes may have been written; above, fresh memory is zero. */
   #touched: number;
@@ -49,12 +57,11 @@ export class Arena {
     const at = roundUp(base, alignment);
     this.#free = [{ at, bytes: memory.buffer.byteLength - at }];
     this.#touched = at;
-    this.#buffers.add(memory.buffer);
+    registerBuffer(memory.buffer, this);
   }
 
-  /** Whether a buffer is, or was, this memory's. */
-  owns(buffer: ArrayBufferLike): boolean {
-    return this.#buffers.has(buffer);
+  get buffer(): ArrayBufferLike {
+    return this.memory.buffer;
   }
 
   /** Bytes reserved from the system. */
@@ -93,6 +100,26 @@ export class Arena {
     const used = Math.min(bytes, touched - at);
     if (used > 0) new Uint8Array(this.memory.buffer, at, used).fill(0);
     return at;
+  }
+
+  /** Lends a block of zeros, which comes back when it is freed and nobody uses it any more. */
+  lend(bytes: number): { readonly at: number; readonly lent: Lent } {
+    const at = this.allocateZeroed(bytes);
+    const lent = new Lent(() => {
+      this.#lent.delete(at);
+      this.free(at);
+    });
+    this.#lent.set(at, { lent, bytes });
+    return { at, lent };
+  }
+
+  lentAt(at: number, bytes: number): Lent | undefined {
+    const exact = this.#lent.get(at);
+    if (exact !== undefined && bytes <= exact.bytes) return exact.lent;
+    for (const [from, block] of this.#lent) {
+      if (from <= at && at + bytes <= from + block.bytes) return block.lent;
+    }
+    return undefined;
   }
 
   /**
@@ -156,7 +183,7 @@ export class Arena {
     for (const count of new Set([Math.min(roundUp(needed, growthPages), most), needed])) {
       try {
         this.memory.grow(count);
-        this.#buffers.add(this.memory.buffer);
+        registerBuffer(this.memory.buffer, this);
         this.#insert({ at: end, bytes: this.reservedBytes - end });
         return true;
       } catch {

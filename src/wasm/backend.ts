@@ -25,7 +25,7 @@ import {
   type HostPlan,
   tensorsOf,
 } from "../plan.ts";
-import { type AnyView, isOnHost, type View } from "../tensor.ts";
+import { type AnyView, isOnHost } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
 import type { backward } from "./backward.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
@@ -34,7 +34,6 @@ import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module
 import { WasmPages } from "./pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
 import { finish, finishInTurns } from "./slices.ts";
-import { follow } from "./staging.ts";
 import { Solo, type Team } from "./team.ts";
 import { allocateTensor } from "./tensor.ts";
 import { hardwareThreads, threadsUnavailable } from "./threads/spawn.ts";
@@ -178,8 +177,8 @@ class WasmBackend implements Backend {
     finish(this.#guard(steps), team, countRows(plan.forward), control);
   }
 
-  follow(view: View): () => View {
-    return follow(view, this.#open().machine.arena);
+  checkOpen(): void {
+    this.#open();
   }
 
   tensor(shape: readonly number[], dtype: DType): EngineTensor<HostData> {

@@ -6,7 +6,8 @@
  */
 
 import type { HostGradientTarget } from "../backend.ts";
-import { bytesPerElement, type DType } from "../dtype.ts";
+import { HeldArray } from "../arrays.ts";
+import { bytesPerElement, type DType, type Elements } from "../dtype.ts";
 import { countRows, type HostBackwardPlan, type HostPlan } from "../plan.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
 import { contiguousStrides, type View } from "../tensor.ts";
@@ -55,9 +56,9 @@ import {
   placeGroup,
   writeTerms,
 } from "./records.ts";
-import { elementsOver, follow, locate, locateBias, type Resident } from "./staging.ts";
+import { elementsOver, locate, locateBias, type Resident } from "./staging.ts";
 import type { Batch } from "./team.ts";
-import { followTerms, stageMask, type Terms } from "./terms.ts";
+import { stageMask } from "./terms.ts";
 import { stageVisits } from "./visits.ts";
 import { runInTurn, type Step } from "./waves.ts";
 
@@ -66,12 +67,11 @@ interface Call extends Sized {
   readonly machine: Machine;
   readonly arena: Arena;
   readonly out: View;
-  readonly lse: () => View;
-  readonly dLse: (() => View) | null;
+  readonly lse: View;
+  readonly dLse: View | null;
   readonly sinks: Float32Array | null;
   /** dQ in f32: the target, or what becomes it at the end. */
   readonly dq: View;
-  readonly terms: Terms;
   /** Gradients by sinks so far. */
   readonly dSinks: Float64Array;
   /** What all waves share. */
@@ -113,7 +113,6 @@ export function* backward(
   const { forward, dOut, out } = given, { arena } = machine;
   if (countRows(forward) === 0) return;
   const plan: HostPlan = { ...forward, sinks: null };
-  // Found before the workspace is taken: growing the memory detaches the callers' views of it.
   const residents = {
     q: locate(plan.q, arena),
     k: locate(plan.k, arena),
@@ -122,8 +121,7 @@ export function* backward(
     out: locate(out, arena),
     bias: plan.bias === null ? undefined : locateBias(plan.bias, arena),
   };
-  const lse = follow(given.lse, arena), dLse = given.dLse && follow(given.dLse, arena);
-  const terms = followTerms(plan, arena), cut = cutGradients(plan, machine.threads);
+  const { lse, dLse } = given, cut = cutGradients(plan, machine.threads);
   const sized = { plan, cut, residents, target, dOut };
   const waves = () => stretchesOf(plan, cut, (stretch) => bytesOf(sized, stretch));
   const { block, common } = takeMemory(arena, sized, waves());
@@ -143,7 +141,6 @@ export function* backward(
         target,
         cut,
         residents,
-        terms,
         common,
       },
       dq: sumsOf(target.dq, plan, cut),
@@ -177,7 +174,7 @@ function sumsOf(dq: View, { segments }: HostPlan, { keys }: GradientCut): View {
   const isSummed = segments.some((segment) => segment.keys > keys);
   const { shape } = dq, size = isSummed ? shape.reduce((a, b) => a * b, 1) : 0;
   return {
-    ...{ data: new Float32Array(size), dtype: "f32", offset: 0, shape },
+    ...{ data: new HeldArray<Elements>(new Float32Array(size)), dtype: "f32", offset: 0, shape },
     strides: contiguousStrides(shape) as unknown as View["strides"],
   };
 }
@@ -247,8 +244,8 @@ function stageStretch(call: Call, stretch: Stretch, places: Places, records: num
     k: placeKeys(call, stretch, plan.k, residents.k, places.k),
     v: placeKeys(call, stretch, plan.v, residents.v, places.v),
     terms: {
-      bias: plan.bias && biasOf(arena, plan, call.terms, residents.bias, stretch, places.bias),
-      mask: plan.mask && stageMask(arena, plan, call.terms, stretch, places.mask),
+      bias: plan.bias && biasOf(arena, plan, residents.bias, stretch, places.bias),
+      mask: plan.mask && stageMask(arena, plan, stretch, places.mask),
       visits: plan.blockMask && stageVisits(arena, plan, stretch, places.visits),
     },
   };
@@ -286,7 +283,7 @@ function placeKeys(
 function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
   const { arena, plan, sinks } = call, { segment, keyHead, from, to, firstKey } = stretch;
   const { batch, firstQuery } = plan.segments[segment], count = to - from;
-  const first = firstQuery + from, lseView = call.lse(), dLseView = call.dLse?.();
+  const first = firstQuery + from, { lse: lseView, dLse: dLseView } = call;
   for (let g = 0; g < plan.group; g++) {
     const head = keyHead * plan.group + g, skipped = g * count * 4;
     const lse = elementsOver(arena, places.lse + skipped, count, "f32") as Float32Array;
@@ -509,13 +506,14 @@ function collectQueries(call: Call, stretch: Stretch, places: Places, records: n
 
 /** Adds rows of a view, which is contiguous in its last two axes, to some in linear memory. */
 function addRows(
-  { data, offset, strides, shape }: View,
+  { data: held, offset, strides, shape }: View,
   batch: number,
   head: number,
   first: number,
   rows: Float32Array,
 ): void {
   const width = shape[3], base = offset + batch * strides[0] + head * strides[1];
+  const data = held.now();
   for (let row = 0, at = 0; at < rows.length; row++) {
     let from = base + (first + row) * strides[2];
     for (const end = at + width; at < end; at++) rows[at] += data[from++];
@@ -545,7 +543,8 @@ function collectKeys(
 /** Adds the gradients by a bias to where it has them. */
 function collectBias(call: Call, stretch: Stretch, at: number): void {
   const { arena, plan, target } = call, { data, offset, strides } = target.dBias!;
-  const { segment, keyHead, from, firstKey, endKey } = stretch, sums = data as Float32Array;
+  const { segment, keyHead, from, firstKey, endKey } = stretch,
+    sums = (data as HeldArray<Float32Array>).now();
   const { batch, firstQuery, firstKey: base } = plan.segments[segment];
   const { heads, positions, isPerKey } = biasShapeOf(call, stretch), chunks = countChunks(stretch);
   const keys = isPerKey ? endKey - firstKey : 1, area = heads * positions * keys;

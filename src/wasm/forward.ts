@@ -48,7 +48,7 @@ import {
 } from "./records.ts";
 import { elementsOver, locate, locateBias, type Resident } from "./staging.ts";
 import type { Batch } from "./team.ts";
-import { followTerms, stageMask, type Terms } from "./terms.ts";
+import { stageMask } from "./terms.ts";
 import { stageVisits } from "./visits.ts";
 import { runInTurn, type Step } from "./waves.ts";
 import {
@@ -91,7 +91,6 @@ interface Call {
   readonly cut: Cut;
   readonly target: HostTarget;
   readonly residents: Residents;
-  readonly terms: Terms;
   readonly hasTerms: boolean;
   readonly where: Elsewhere;
   readonly space: Workspace;
@@ -115,8 +114,7 @@ interface PlacedWave extends Wave {
 export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): Generator<Step> {
   if (countRows(plan) === 0) return;
   const { kernels, arena } = machine;
-  // Found before the workspace is taken: growing the memory detaches the callers' views of it.
-  const residents = findResidents(plan, target, arena), terms = followTerms(plan, arena);
+  const residents = findResidents(plan, target, arena);
   const cut = cutPlan(plan, machine.threads);
   const where = {
     q: residents.q !== undefined,
@@ -131,7 +129,7 @@ export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): 
     if (sinks) elementsOver(arena, space.sinks, sinks.length, "f32").set(sinks);
     const job = encodeJob(commonJob(machine, plan, target, cut), commonFloats(plan));
     yield* runWaves({
-      ...{ kernels, arena, plan, cut, target, residents, terms, where, space, job },
+      ...{ kernels, arena, plan, cut, target, residents, where, space, job },
       hasTerms: hasTerms(plan),
     });
   } finally {
@@ -235,7 +233,7 @@ interface StagedRun extends PlacedTerms {
 }
 
 function stageRun(call: Call, wave: PlacedWave, run: Run, share: Shares): StagedRun {
-  const { arena, plan, terms } = call, { packed, staged } = wave;
+  const { arena, plan } = call, { packed, staged } = wave;
   const head = { keys: packed.keys + share.keys, values: packed.values + share.values };
   if (wave.packs && plan.paged === null) packHead(call, run, head);
   return {
@@ -245,8 +243,8 @@ function stageRun(call: Call, wave: PlacedWave, run: Run, share: Shares): Staged
     results: resultsOf(call, run, share, staged),
     panels: staged.panels + share.panels,
     bias: plan.bias &&
-      biasOf(arena, plan, terms, call.residents.bias, run, staged.bias + share.bias),
-    mask: plan.mask && stageMask(arena, plan, terms, run, staged.mask + share.mask),
+      biasOf(arena, plan, call.residents.bias, run, staged.bias + share.bias),
+    mask: plan.mask && stageMask(arena, plan, run, staged.mask + share.mask),
     visits: plan.blockMask && stageVisits(arena, plan, run, staged.visits + share.visits),
     pages: plan.paged && stagePages(call, run, staged.pages + share.pages),
   };

@@ -20,7 +20,7 @@ import {
 } from "./job_record.ts";
 import { keysPerPart, type Piece, type Run, type Tiles } from "./jobs.ts";
 import { elementsOver, type Resident } from "./staging.ts";
-import { type BiasPlace, type MaskPlace, stageBias, type Terms } from "./terms.ts";
+import { type BiasPlace, type MaskPlace, stageBias } from "./terms.ts";
 
 /** What all jobs of a call have in common but where results go. */
 export function commonFields(
@@ -99,12 +99,11 @@ export function headAt({ at, strides }: Resident, batch: number, head: number): 
 export function biasOf(
   arena: Arena,
   plan: HostPlan,
-  terms: Terms,
   resident: Resident | undefined,
   run: Run,
   at: number,
 ): BiasPlace {
-  if (resident === undefined) return stageBias(arena, plan, terms, run, at);
+  if (resident === undefined) return stageBias(arena, plan, run, at);
   const [, head, position, key] = resident.strides;
   const { batch, firstQuery, firstKey } = plan.segments[run.segment];
   const bias = headAt(resident, batch, run.keyHead * plan.group) +

@@ -11,7 +11,7 @@ import type { View } from "../tensor.ts";
 import { type Arena, roundUp } from "./arena.ts";
 import { storageOf } from "./job_record.ts";
 import type { Kernels } from "./module.ts";
-import { elementsOver, follow } from "./staging.ts";
+import { elementsOver } from "./staging.ts";
 
 interface RowMachine {
   readonly kernels: Kernels;
@@ -67,7 +67,7 @@ function copyOut(view: View, { batch, head, from, to }: Rows, arena: Arena, at: 
 }
 
 function lseAt({ data, offset, strides }: View, { batch, head }: Rows, row: number): number {
-  return data[offset + batch * strides[0] + head * strides[1] + row * strides[2]];
+  return data.now()[offset + batch * strides[0] + head * strides[1] + row * strides[2]];
 }
 
 /** Writes the weight of each part in one row, by its lse; returns that of all of them. */
@@ -89,22 +89,19 @@ export function mergeParts(
   { out, lse }: HostTarget,
 ): void {
   const width = out.shape[3], numbers = mostRows * width;
-  // The parts may be in linear memory, which grows here.
-  const views = parts.map((part) => [follow(part.out, arena), follow(part.lse!, arena)]);
   withNumbers(arena, [numbers, numbers, parts.length * mostRows], (sum, row, table) => {
-    const partViews = views.map(([out, lse]) => ({ out: out(), lse: lse() }));
     const weights = new Float32Array(arena.memory.buffer, table, parts.length * mostRows);
     for (const some of rowsOf(out)) {
       const { from, to } = some, count = to - from;
       for (let at = 0; at < count; at++) {
-        const lses = partViews.map((part) => lseAt(part.lse, some, from + at));
+        const lses = parts.map((part) => lseAt(part.lse!, some, from + at));
         copyRowsOut(
           Float32Array.of(weigh(lses, weights, at)),
           ...[lse!, some.batch, some.head, from + at, from + at + 1] as const,
         );
       }
       elementsOver(arena, sum, count * width, "f32").fill(0);
-      for (const [index, part] of partViews.entries()) {
+      for (const [index, part] of parts.entries()) {
         copyIn(part.out, some, arena, row);
         const storage = storageOf[part.out.dtype];
         kernels.addRows(storage, row, count, width, table + index * mostRows * 4, sum);
@@ -118,10 +115,9 @@ export function mergeParts(
 /** Rotates the rows of every tensor, in place. */
 export function rotateRows({ kernels, arena }: RowMachine, rotation: Rotation): void {
   const { pairs, interleaved, table, batchStride } = rotation, perRow = pairs * 2;
-  const following = (rotation.views as View[]).map((view) => follow(view, arena));
-  const width = following[0]().shape[3];
+  const views = rotation.views as View[], width = views[0].shape[3];
   withNumbers(arena, [mostRows * width, mostRows * perRow], (row, angles) => {
-    for (const view of following.map((now) => now())) {
+    for (const view of views) {
       for (const some of rowsOf(view)) {
         const count = some.to - some.from, first = some.batch * batchStride + some.from * perRow;
         copyIn(view, some, arena, row);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { HeldArray } from "../arrays.ts";
 import { bytesPerElement, type DType, type Elements } from "../dtype.ts";
 import type { BroadcastView } from "../scores.ts";
 import { reach, type View } from "../tensor.ts";
@@ -17,7 +18,7 @@ export interface Resident {
 
 /** Finds a tensor in linear memory; `undefined` when it lives elsewhere. */
 export function locate(view: View, arena: Arena): Resident | undefined {
-  if (!arena.owns(view.data.buffer)) return undefined;
+  if (view.data.lender !== arena) return undefined;
   const bytes = bytesPerElement(view.dtype);
   return {
     at: view.data.byteOffset + view.offset * bytes,
@@ -30,20 +31,11 @@ export function locate(view: View, arena: Arena): Resident | undefined {
  * behind the last that it may touch.
  */
 export function locateBias(bias: BroadcastView, arena: Arena): Resident | undefined {
-  const data = bias.data as Float32Array, last = reach(bias)?.[1];
-  if (!arena.owns(data.buffer) || bias.strides[3] !== 1 || last === undefined) return undefined;
+  const data = bias.data as HeldArray<Float32Array>, last = reach(bias)?.[1];
+  if (data.lender !== arena || bias.strides[3] !== 1 || last === undefined) return undefined;
   const at = data.byteOffset + bias.offset * 4, end = data.byteOffset + (last + 4) * 4;
-  if (at % 4 !== 0 || end > data.buffer.byteLength) return undefined;
+  if (at % 4 !== 0 || end > arena.reservedBytes) return undefined;
   return { at, strides: bias.strides.map((n) => n * 4) as unknown as View["strides"] };
-}
-
-/**
- * A view as it is whenever it is asked for: where the memory under it grows, its array is made anew.
- */
-export function follow(view: View, arena: Arena): () => View {
-  const { byteOffset, buffer, length } = view.data;
-  if (!arena.owns(buffer)) return () => view;
-  return () => ({ ...view, data: elementsOver(arena, byteOffset, length, view.dtype) });
 }
 
 /** A fresh array over linear memory: none may be kept where the memory could grow. */
@@ -52,15 +44,4 @@ export function elementsOver(arena: Arena, at: number, length: number, dtype: DT
   return dtype === "f32"
     ? new Float32Array(buffer, at, length)
     : new Uint16Array(buffer, at, length);
-}
-
-/** An array of any kind as it is whenever it is asked for; `undefined` where there is none. */
-export function followArray<A extends Float32Array | Uint8Array | Uint32Array>(
-  data: A,
-  arena: Arena,
-): () => A {
-  if (data === undefined || !arena.owns(data.buffer)) return () => data;
-  const { byteOffset, length } = data;
-  const Kind = data.constructor as new (buffer: ArrayBuffer, at: number, length: number) => A;
-  return () => new Kind(arena.memory.buffer, byteOffset, length);
 }

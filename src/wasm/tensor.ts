@@ -25,18 +25,18 @@ export function allocateTensor(
 ): EngineTensor<HostData> {
   const shape = Object.freeze([...extents]);
   const size = sizeOf(shape);
-  let at: number | undefined = arena.allocateZeroed(size * bytesPerElement(dtype));
-  let view = arrayOver(arena, at, size, dtype);
+  const { at, lent } = arena.lend(size * bytesPerElement(dtype));
+  let view: HostData | undefined = arrayOver(arena, at, size, dtype);
   const free = () => {
-    if (at !== undefined) arena.free(at);
-    at = undefined;
+    view = undefined;
+    lent.free();
   };
   return {
     shape,
     dtype,
     // A property of its own, so that `{ ...tensor, shape, strides }` is a view of it.
     get data(): HostData {
-      if (at === undefined) {
+      if (view === undefined) {
         throw new TypeError(`Cannot use a tensor of shape [${shape}] after \`free()\``);
       }
       if (view.buffer !== arena.memory.buffer) view = arrayOver(arena, at, size, dtype);

@@ -4,13 +4,12 @@
  * @module
  */
 
+import type { HeldArray } from "../arrays.ts";
 import type { AttentionPlan } from "../plan.ts";
-import { checkAttached } from "../rows.ts";
 import type { Broadcast, MaskView } from "../scores.ts";
 import { type Arena, roundUp } from "./arena.ts";
 import type { Job } from "./job_record.ts";
 import type { Run } from "./jobs.ts";
-import { followArray } from "./staging.ts";
 
 /** Rows of a bias or a mask that a run stages, and the bytes of each. */
 interface Rows {
@@ -109,30 +108,14 @@ function strides({ heads, positions, rowBytes }: Rows): { position: number; head
   };
 }
 
-/** The arrays of a plan's bias and mask, as they are when they are asked for. */
-export interface Terms {
-  readonly bias: () => Float32Array;
-  readonly mask: () => Uint8Array | Uint32Array;
-}
-
-/** Finds the arrays before linear memory may grow, which makes those over it anew. */
-export function followTerms({ bias, mask }: AttentionPlan, arena: Arena): Terms {
-  return {
-    bias: followArray(bias?.data as Float32Array, arena),
-    mask: followArray(mask?.data as Uint8Array | Uint32Array, arena),
-  };
-}
-
 /** Brings the bias of a run into linear memory. */
 export function stageBias(
   arena: Arena,
   plan: AttentionPlan,
-  terms: Terms,
   run: Run,
   at: number,
 ): BiasPlace {
-  const view = plan.bias!, data = terms.bias();
-  if (plan.keys > 0) checkAttached(data);
+  const view = plan.bias!, data = (view.data as HeldArray<Float32Array>).now();
   const { keys } = plan.segments[run.segment];
   const rows = biasRows(plan, run.to - run.from, keys), step = view.strides[3];
   const memory = new Float32Array(arena.memory.buffer);
@@ -150,18 +133,16 @@ export function stageBias(
 export function stageMask(
   arena: Arena,
   plan: AttentionPlan,
-  terms: Terms,
   run: Run,
   at: number,
 ): MaskPlace {
-  const view = { ...plan.mask!, data: terms.mask() };
-  if (plan.keys > 0) checkAttached(view.data);
+  const view = plan.mask!, data = (view.data as HeldArray<Uint8Array | Uint32Array>).now();
   const { keys } = plan.segments[run.segment];
   const rows = maskRows(plan, run.to - run.from, keys);
   const memory = new Uint8Array(arena.memory.buffer);
   const copy = view.dtype === "u8" ? copyBytes : copyBits;
   eachRow(view, plan, run, rows, at, (element, address) => {
-    copy(view, element, keys, memory.subarray(address, address + rows.rowBytes));
+    copy(data, view.strides[3], element, keys, memory.subarray(address, address + rows.rowBytes));
   });
   const { position, head } = strides(rows);
   return {
@@ -173,25 +154,25 @@ export function stageMask(
 }
 
 function copyBytes(
-  { data, strides: [, , , step] }: MaskView,
+  data: Uint8Array | Uint32Array,
+  step: number,
   element: number,
   keys: number,
   target: Uint8Array,
 ): void {
-  const bytes = data as Uint8Array;
-  if (step === 1) target.set(bytes.subarray(element, element + keys));
-  else if (step === 0) target.fill(bytes[element], 0, keys);
-  else for (let key = 0; key < keys; key++) target[key] = bytes[element + key * step];
+  if (step === 1) target.set(data.subarray(element, element + keys));
+  else if (step === 0) target.fill(data[element], 0, keys);
+  else for (let key = 0; key < keys; key++) target[key] = data[element + key * step];
 }
 
 /** Bits come to lie from the lowest of the first byte on, wherever they are in their words. */
 function copyBits(
-  { data, strides: [, , , step] }: MaskView,
+  words: Uint8Array | Uint32Array,
+  step: number,
   element: number,
   keys: number,
   target: Uint8Array,
 ): void {
-  const words = data as Uint32Array;
   if (step === 0) {
     target.fill(words[Math.floor(element / 32)] >>> (element % 32) & 1 ? 0xff : 0);
     return;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { BlockMask } from "../block_mask.ts";
+import { arraysOf, type BlockMask, type Blocks } from "../block_mask.ts";
 import type { AttentionPlan } from "../plan.ts";
 import { type Arena, roundUp } from "./arena.ts";
 import { visitFields, visitWords } from "./job_record.ts";
@@ -43,12 +43,13 @@ export function visitBytes(plan: AttentionPlan, run: Run): number {
   const mask = plan.blockMask;
   if (mask === null) return 0;
   const [first, end] = blocksOf(plan, run), { batch } = plan.segments[run.segment];
+  const { starts, mixed } = arraysOf(mask);
   let bytes = 0;
   for (let member = 0; member < membersOf(plan); member++) {
     const list = listOf(mask, batch, run.keyHead * plan.group + member);
     bytes += (end - first + 1) * 4;
-    for (let entry = mask.starts[list + first]; entry < mask.starts[list + end]; entry++) {
-      bytes += visitWords * 4 + (mask.mixed[entry] < 0 ? 0 : bitsPerBlock(mask) + slack);
+    for (let entry = starts[list + first]; entry < starts[list + end]; entry++) {
+      bytes += visitWords * 4 + (mixed[entry] < 0 ? 0 : bitsPerBlock(mask) + slack);
     }
     bytes = roundUp(bytes, 4); // The next list begins at a word.
   }
@@ -73,6 +74,7 @@ export function stageVisits(arena: Arena, plan: AttentionPlan, run: Run, at: num
 /** Writes lists of one segment's keys. */
 class VisitWriter {
   readonly #mask: BlockMask;
+  readonly #blocks: Blocks;
   readonly #firstKey: number;
   readonly #keys: number;
   readonly #words: Int32Array;
@@ -80,6 +82,7 @@ class VisitWriter {
 
   constructor({ memory: { buffer } }: Arena, mask: BlockMask, firstKey: number, keys: number) {
     this.#mask = mask;
+    this.#blocks = arraysOf(mask);
     this.#firstKey = firstKey;
     this.#keys = keys;
     this.#words = new Int32Array(buffer);
@@ -88,7 +91,7 @@ class VisitWriter {
 
   /** Writes the list of some blocks of queries to an address; returns the one behind it. */
   write(first: number, end: number, at: number): number {
-    const { starts } = this.#mask, words = this.#words;
+    const { starts } = this.#blocks, words = this.#words;
     const entries = starts[end] - starts[first];
     let visit = at / 4 + (end - first + 1);
     let bits = (visit + entries * visitWords) * 4;
@@ -108,12 +111,13 @@ class VisitWriter {
   }
 
   #isMixed(entry: number): boolean {
-    return this.#mask.mixed[entry] >= 0;
+    return this.#blocks.mixed[entry] >= 0;
   }
 
   /** The entry behind the last that can be one run with `first`. */
   #runEnd(first: number, end: number): number {
-    const { columns, block: [, width] } = this.#mask, mixed = this.#isMixed(first);
+    const { block: [, width] } = this.#mask, { columns } = this.#blocks;
+    const mixed = this.#isMixed(first);
     // Rows of bits are whole bytes.
     const most = !mixed ? Infinity : width % 8 === 0 ? Math.max(1, mostMixedKeys / width) : 1;
     let next = first + 1;
@@ -126,7 +130,7 @@ class VisitWriter {
 
   /** Writes the run of some neighbouring blocks; `false` where the segment has none of their keys. */
   #writeVisit(visit: number, first: number, end: number, bits: number): boolean {
-    const { columns, block: [, width] } = this.#mask;
+    const { block: [, width] } = this.#mask, { columns } = this.#blocks;
     const origin = columns[first] * width - this.#firstKey;
     const from = Math.max(0, origin);
     const to = Math.min(this.#keys, origin + (end - first) * width);
@@ -143,7 +147,7 @@ class VisitWriter {
 
   /** Writes the bits of some blocks side by side. */
   #writeBits(first: number, end: number, at: number): void {
-    const { mixed, bits, block: [rows, width] } = this.#mask;
+    const { block: [rows, width] } = this.#mask, { mixed, bits } = this.#blocks;
     const rowBytes = Math.ceil(width / 8), stride = (end - first) * rowBytes;
     for (let entry = first; entry < end; entry++) {
       let from = mixed[entry] * rows * rowBytes, to = at + (entry - first) * rowBytes;

@@ -16,7 +16,8 @@ import type { PageLayout, PageStore } from "../cache/store.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../dtype.ts";
 import { DeviceLostError } from "../errors.ts";
 import { type AttentionPlan, type BackwardPlan, tensorsOf } from "../plan.ts";
-import { sizeOf, type View } from "../tensor.ts";
+import { Lent, registerLent } from "../lending.ts";
+import { sizeOf } from "../tensor.ts";
 import { backward } from "./backward.ts";
 import { createBuffer, roles } from "./buffers.ts";
 import { type Gpu, requestGpu, watch } from "./device.ts";
@@ -45,18 +46,21 @@ class GpuTensor implements EngineTensor<GPUBuffer> {
   readonly data: GPUBuffer;
   readonly shape: readonly number[];
   readonly dtype: DType;
-  readonly #freed: () => void;
+  readonly #lent: Lent;
 
   constructor(data: GPUBuffer, shape: readonly number[], dtype: DType, freed: () => void) {
     this.data = data;
     this.shape = [...shape];
     this.dtype = dtype;
-    this.#freed = freed;
+    this.#lent = new Lent(() => {
+      data.destroy();
+      freed();
+    });
+    registerLent(data, this.#lent);
   }
 
   free(): void {
-    this.data.destroy();
-    this.#freed();
+    this.#lent.free();
   }
 
   [Symbol.dispose](): void {
@@ -122,8 +126,8 @@ class WebGpuBackend implements Backend {
     await backward(await this.ready(), plan, target, control, () => this.#open());
   }
 
-  follow(view: View): () => View {
-    return () => view;
+  checkOpen(): void {
+    this.#open();
   }
 
   async createBuffer(shape: readonly number[], dtype: DType): Promise<GPUBuffer> {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { BlockMask } from "../block_mask.ts";
+import { arraysOf, type BlockMask } from "../block_mask.ts";
 import type { AttentionPlan } from "../plan.ts";
 import type { Parameters } from "./parameters.ts";
 import { extent, type Range, type Region } from "./regions.ts";
@@ -21,11 +21,12 @@ interface BlockPart {
 
 /** Rows of a mask's entries, in order. */
 function* entryRows(mask: BlockMask, { batch, heads, queryBlocks }: Omit<BlockPart, "mixed">) {
+  const { starts } = arraysOf(mask);
   for (let b = batch[0]; b < batch[1]; b++) {
     for (let h = heads[0]; h < heads[1]; h++) {
       for (let row = queryBlocks[0]; row < queryBlocks[1]; row++) {
         const at = (b * mask.heads + h) * mask.queryBlocks + row;
-        yield [mask.starts[at], mask.starts[at + 1]] as const;
+        yield [starts[at], starts[at + 1]] as const;
       }
     }
   }
@@ -38,12 +39,13 @@ function blockPartOf(plan: AttentionPlan, mask: BlockMask, region: Region): Bloc
     heads: mask.heads === 1 ? [0, 1] : queryHeadsOf(plan, region),
     queryBlocks: [Math.floor(first / height), Math.ceil(end / height)],
   };
+  const { mixed } = arraysOf(mask);
   let low = Infinity, high = 0;
   for (const [from, to] of entryRows(mask, blocks)) {
     for (let entry = from; entry < to; entry++) {
-      if (mask.mixed[entry] < 0) continue;
-      low = Math.min(low, mask.mixed[entry]);
-      high = Math.max(high, mask.mixed[entry] + 1);
+      if (mixed[entry] < 0) continue;
+      low = Math.min(low, mixed[entry]);
+      high = Math.max(high, mixed[entry] + 1);
     }
   }
   return { ...blocks, mixed: [Math.min(low, high), high] };
@@ -72,17 +74,17 @@ export function writeBlocks(
   at: number,
 ): Parameters {
   const part = blockPartOf(plan, mask, region);
-  const bytes = bytesOf(mask);
+  const bytes = bytesOf(mask), { columns, mixed, bits } = arraysOf(mask);
   let row = at;
   for (const [from, to] of entryRows(mask, part)) {
     for (let entry = from; entry < to; entry++) {
-      const number = mask.mixed[entry];
-      words[row + mask.columns[entry]] = number < 0 ? 1 : 2 + number - part.mixed[0];
+      const number = mixed[entry];
+      words[row + columns[entry]] = number < 0 ? 1 : 2 + number - part.mixed[0];
     }
     row += mask.keyBlocks;
   }
   const [firstBit, lastBit] = part.mixed.map((number) => number * bytes.block);
-  new Uint8Array(words.buffer).set(mask.bits.subarray(firstBit, lastBit), row * 4);
+  new Uint8Array(words.buffer).set(bits.subarray(firstBit, lastBit), row * 4);
   const perHead = extent(part.queryBlocks) * mask.keyBlocks;
   return {
     blocks_at: at,

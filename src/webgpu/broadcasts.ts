@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { HeldArray } from "../arrays.ts";
 import { bytesPerElement, isGpuBuffer, type StorageType } from "../dtype.ts";
 import type { Broadcast, BroadcastView, MaskView } from "../scores.ts";
 import { type Loan, roles } from "./buffers.ts";
@@ -40,7 +41,7 @@ export interface BufferBroadcast extends Broadcast {
 }
 
 interface ArrayBroadcast extends Broadcast {
-  readonly data: ArrayData;
+  readonly data: HeldArray<ArrayData>;
   readonly dtype: StorageType;
 }
 
@@ -233,13 +234,11 @@ function upload(
   first: number,
   words: number,
 ): void {
-  if (data.length === 0) {
-    throw new TypeError("Cannot attend: an input's buffer was detached while the call ran");
-  }
+  const elements = data.now();
   const gathered = new Uint32Array(Math.min(words, gatherBytes / 4));
   for (let from = 0; from < words; from += gathered.length) {
     const part = gathered.subarray(0, Math.min(gathered.length, words - from));
-    readWords(data, dtype, first + from * elementsPerWord(dtype), part);
+    readWords(elements, dtype, first + from * elementsPerWord(dtype), part);
     queue.writeBuffer(buffer, target + from * 4, part);
   }
 }
@@ -276,5 +275,8 @@ export function scoreSourceOf(
 ): ScoreSource {
   return isGpuBuffer(view.data)
     ? new BufferSource({ ...view, data: view.data }, session, loan)
-    : new ArraySource({ ...view, data: view.data }, session, loan, name);
+    : new ArraySource(
+      { ...view, data: view.data as HeldArray<ArrayData> },
+      ...[session, loan, name] as const,
+    );
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { HeldArray } from "../arrays.ts";
 import type { BroadcastView } from "../scores.ts";
 import { isGpuBuffer } from "../dtype.ts";
 import { broadcastWindow, type BufferBroadcast, type ScoreBox } from "./broadcasts.ts";
@@ -13,7 +14,8 @@ import type { Window } from "./transfer.ts";
 
 /** How the elements of a gradient by sinks are those of scores. */
 export function sinkView(data: Float32Array | GPUBuffer, heads: number): BroadcastView {
-  return { data, dtype: "f32", shape: [1, heads, 1, 1], strides: [0, 1, 0, 0], offset: 0 };
+  const held = isGpuBuffer(data) ? data : new HeldArray<Float32Array>(data);
+  return { data: held, dtype: "f32", shape: [1, heads, 1, 1], strides: [0, 1, 0, 0], offset: 0 };
 }
 
 /** Parts of the scores. */
@@ -24,11 +26,16 @@ interface Boxes {
 /** A caller's buffer as it is; or one for a caller's array, brought to it at the end. */
 export class Summed {
   readonly #view: BufferBroadcast;
-  readonly #array: Float32Array | null;
+  readonly #array: HeldArray<Float32Array> | null;
   readonly #session: Session;
   readonly #loan: Loan;
 
-  constructor(view: BufferBroadcast, array: Float32Array | null, session: Session, loan: Loan) {
+  constructor(
+    view: BufferBroadcast,
+    array: HeldArray<Float32Array> | null,
+    session: Session,
+    loan: Loan,
+  ) {
     this.#view = view;
     this.#array = array;
     this.#session = session;
@@ -57,7 +64,7 @@ export class Summed {
     encoder.copyBufferToBuffer(buffer, 0, readBack, 0, size);
     device.queue.submit([encoder.finish()]);
     await guard(readBack.mapAsync(usages.mapRead, 0, size));
-    array.set(new Float32Array(readBack.getMappedRange(0, size)));
+    array.now().set(new Float32Array(readBack.getMappedRange(0, size)));
     readBack.unmap();
     for (const used of [readBack, buffer]) this.#loan.give(used);
   }

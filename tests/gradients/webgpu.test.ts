@@ -8,6 +8,7 @@ import {
   type Tensor,
 } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
+import { HeldArray } from "../../src/arrays.ts";
 import { planBackward } from "../../src/backward.ts";
 import { broadcastOf } from "../../src/scores.ts";
 import { viewOf } from "../../src/tensor.ts";
@@ -81,9 +82,11 @@ async function run(
   const { B, Hq, Nq, Nk } = problem.sizes;
   const target = {
     ...{ dq: viewOf(dq, "bhnd"), dk: viewOf(dk, "bhnd"), dv: viewOf(dv, "bhnd") },
-    dBias: dBias === undefined
-      ? null
-      : { ...broadcastOf(dBias, [B, Hq, Nq, Nk]), data: dBias.data, dtype: "f32" as const },
+    dBias: dBias === undefined ? null : {
+      ...broadcastOf(dBias, [B, Hq, Nq, Nk]),
+      data: new HeldArray(dBias.data),
+      dtype: "f32" as const,
+    },
     dSinks: dSinks?.data ?? null,
   };
   const used = session ?? new Session(await sharedGpu(), bounds);

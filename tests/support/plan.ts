@@ -4,6 +4,7 @@
  * @module
  */
 
+import { HeldArray } from "../../src/arrays.ts";
 import fc from "fast-check";
 import { type AttentionOptions, blockMask, type Tensor } from "@flashtile/attention";
 import { type AttentionPlan, planAttention } from "../../src/plan.ts";
@@ -62,9 +63,9 @@ export function withTerm(plan: AttentionPlan, { full, dtype }: TermShape): Atten
   const dense = [shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1];
   const strides = dense.map((stride, axis) => full[axis] ? stride : 0) as unknown as Extents;
   const view = { shape, strides, offset: 0 };
-  if (dtype === "f32") return { ...plan, bias: { ...view, data: nothing, dtype } };
+  if (dtype === "f32") return { ...plan, bias: { ...view, data: new HeldArray(nothing), dtype } };
   const data = dtype === "u8" ? new Uint8Array(1) : new Uint32Array(1);
-  return { ...plan, mask: { ...view, data, dtype } };
+  return { ...plan, mask: { ...view, data: new HeldArray(data), dtype } };
 }
 
 const few = fc.integer({ min: 1, max: 8 });

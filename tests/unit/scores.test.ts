@@ -4,14 +4,15 @@ import fc from "fast-check";
 import { blockMask, type Tensor } from "@flashtile/attention";
 import { broadcastOf, type Extents } from "../../src/scores.ts";
 import {
-  checkBias,
   checkBlockMask,
-  checkMask,
-  checkSinks,
-  checkSlopes,
+  readBias,
+  readMask,
+  readSinks,
+  readSlopes,
 } from "../../src/validate/scores.ts";
 import { runs } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
+import { assertSameArray } from "../support/held.ts";
 import { broadcastReader } from "../support/meaning.ts";
 
 const extents: Extents = [2, 4, 3, 5];
@@ -57,61 +58,62 @@ test("broadcastOf() reads the element that belongs to each score", () => {
   );
 });
 
-test("checkBias() keeps the data that it was given", () => {
+test("readBias() keeps the data that it was given", () => {
   const bias = counted([3, 5], { offset: 4, strides: [10, 2] });
-  const view = checkBias(bias, extents)!;
-  assert(view.data === bias.data);
+  const { view, shape } = readBias(bias, extents)!;
+  assertSameArray(view.data, bias.data);
+  assertEquals(shape, [3, 5]);
   assertEquals([view.dtype, view.offset, view.strides], ["f32", 4, [0, 0, 10, 2]]);
-  assertEquals(checkBias(undefined, extents), null);
+  assertEquals(readBias(undefined, extents), null);
 });
 
-test("checkMask() tells bytes from bits by their kind", () => {
+test("readMask() tells bytes from bits by their kind", () => {
   const bytes = new Uint8Array(15), bits = Uint32Array.of(7);
-  assertEquals(checkMask({ data: bytes, shape: [3, 5] }, extents)?.dtype, "u8");
-  assertEquals(checkMask({ data: bytes, shape: [3, 5], dtype: "u8" }, extents)?.dtype, "u8");
-  const view = checkMask({ data: bits, shape: [3, 5], offset: 17 }, extents)!;
-  assert(view.data === bits);
+  assertEquals(readMask({ data: bytes, shape: [3, 5] }, extents)?.dtype, "u8");
+  assertEquals(readMask({ data: bytes, shape: [3, 5], dtype: "u8" }, extents)?.dtype, "u8");
+  const view = readMask({ data: bits, shape: [3, 5], offset: 17 }, extents)!;
+  assertSameArray(view.data, bits);
   assertEquals([view.dtype, view.offset, view.strides], ["bit", 17, [0, 0, 5, 1]]);
-  assertEquals(checkMask(undefined, extents), null);
+  assertEquals(readMask(undefined, extents), null);
 });
 
 /** What looks like a buffer on a GPU. */
 const buffer = { mapAsync() {}, usage: 0x80, size: 16 };
 
-test("checkMask() and checkBias() take buffers as they are stored", () => {
+test("readMask() and readBias() take buffers as they are stored", () => {
   const mask = { data: buffer, shape: [3, 5] };
-  assertEquals(checkMask({ ...mask, dtype: "u8" }, extents)?.dtype, "u8");
-  assertEquals(checkMask({ ...mask, dtype: "bit", offset: 113 }, extents)?.dtype, "bit");
-  const bias = checkBias({ data: buffer, shape: [4, 1, 1], dtype: "f32" }, extents);
+  assertEquals(readMask({ ...mask, dtype: "u8" }, extents)?.dtype, "u8");
+  assertEquals(readMask({ ...mask, dtype: "bit", offset: 113 }, extents)?.dtype, "bit");
+  const bias = readBias({ data: buffer, shape: [4, 1, 1], dtype: "f32" }, extents)?.view;
   assertEquals([bias?.data as unknown === buffer, bias?.strides], [true, [0, 1, 0, 0]]);
 });
 
 const two = { count: 2, name: "batch" };
 
-test("checkSlopes() gives slopes of each segment and head, whatever strides say", () => {
-  assertEquals(checkSlopes(undefined, two, 4), null);
-  const dense = (alibi: Tensor) => checkSlopes(alibi, two, 4)!;
+test("readSlopes() gives slopes of each segment and head, whatever strides say", () => {
+  assertEquals(readSlopes(undefined, two, 4), null);
+  const dense = (alibi: Tensor) => readSlopes(alibi, two, 4)!;
   assertSameBits(dense(counted([4])), [0, 1, 2, 3, 0, 1, 2, 3]);
   assertSameBits(dense(counted([4], { strides: [3], offset: 2 })), [2, 5, 8, 11, 2, 5, 8, 11]);
   assertSameBits(dense(counted([2, 4])), [0, 1, 2, 3, 4, 5, 6, 7]);
   assertSameBits(dense(counted([1, 4], { strides: [99, 2] })), [0, 2, 4, 6, 0, 2, 4, 6]);
   assertSameBits(dense(counted([2, 4], { strides: [1, 2] })), [0, 2, 4, 6, 1, 3, 5, 7]);
   assertSameBits(dense(counted([2, 4], { strides: [0, 1] })), [0, 1, 2, 3, 0, 1, 2, 3]);
-  assertEquals(checkSlopes(counted([4]), { count: 0, name: "batch" }, 4)?.length, 0);
+  assertEquals(readSlopes(counted([4]), { count: 0, name: "batch" }, 4)?.length, 0);
 });
 
-test("checkSlopes() and checkSinks() copy: what is written later does not count", () => {
+test("readSlopes() and readSinks() copy: what is written later does not count", () => {
   const tensor = counted([4]);
-  const slopes = checkSlopes(tensor, two, 4)!, sinks = checkSinks(tensor, 4)!;
+  const slopes = readSlopes(tensor, two, 4)!, sinks = readSinks(tensor, 4)!;
   tensor.data.fill(-1);
   assertSameBits(slopes.subarray(4), [0, 1, 2, 3]);
   assertSameBits(sinks, [0, 1, 2, 3]);
 });
 
-test("checkSinks() gives a sink for each head, whatever strides say", () => {
-  assertEquals(checkSinks(undefined, 4), null);
-  assertSameBits(checkSinks(counted([4], { strides: [5], offset: 1 }), 4)!, [1, 6, 11, 16]);
-  assertSameBits(checkSinks(counted([4], { strides: [0], offset: 9 }), 4)!, [9, 9, 9, 9]);
+test("readSinks() gives a sink for each head, whatever strides say", () => {
+  assertEquals(readSinks(undefined, 4), null);
+  assertSameBits(readSinks(counted([4], { strides: [5], offset: 1 }), 4)!, [1, 6, 11, 16]);
+  assertSameBits(readSinks(counted([4], { strides: [0], offset: 9 }), 4)!, [9, 9, 9, 9]);
 });
 
 test("checkBlockMask() takes masks that are shared by batches, by heads, or by none", () => {

@@ -2,7 +2,7 @@ import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { countSegments, type Division, scoresWithin, segmentsOf } from "../../src/segments.ts";
-import { checkBoundaries, checkLengths, checkOffsets } from "../../src/validate/segments.ts";
+import { readBoundaries, readLengths, readOffsets } from "../../src/validate/segments.ts";
 import { runs } from "../support/arbitrary.ts";
 
 /** Two batches of 4 queries and 7 keys, and what else is given. */
@@ -92,28 +92,28 @@ test("scoresWithin() counts far offsets and long segments", () => {
 
 const three = { count: 3, name: "sequence" };
 
-test("checkOffsets() gives one number to all, and leaves out what is not given", () => {
-  assertEquals(checkOffsets(undefined, three), null);
-  assertEquals(checkOffsets(-4, three), [-4, -4, -4]);
-  assertEquals(checkOffsets([1, 0, -2], three), [1, 0, -2]);
-  assertEquals(checkOffsets([], { count: 0, name: "batch" }), []);
+test("readOffsets() gives one number to all, and leaves out what is not given", () => {
+  assertEquals(readOffsets(undefined, three), null);
+  assertEquals(readOffsets(-4, three), [-4, -4, -4]);
+  assertEquals(readOffsets([1, 0, -2], three), [1, 0, -2]);
+  assertEquals(readOffsets([], { count: 0, name: "batch" }), []);
 });
 
-test("checkLengths() takes whatever has a length and numbers up to what each may have", () => {
+test("readLengths() takes whatever has a length and numbers up to what each may have", () => {
   const most = (index: number) => [index + 1, "keys"] as const;
-  assertEquals(checkLengths(undefined, three, most), null);
+  assertEquals(readLengths(undefined, three, most), null);
   for (const given of [[1, 2, 3], Int32Array.of(1, 2, 3), { length: 3, 0: 1, 1: 2, 2: 3 }]) {
-    assertEquals(checkLengths(given, three, most), [1, 2, 3]);
+    assertEquals(readLengths(given, three, most), [1, 2, 3]);
   }
 });
 
-test("checkBoundaries() takes whatever has a length, as arrays", () => {
-  assertEquals(checkBoundaries(undefined, 2, 5, 5), null);
+test("readBoundaries() takes whatever has a length, as arrays", () => {
+  assertEquals(readBoundaries(undefined, 2, 5, 5), null);
   const expected = { q: [0, 3, 3, 5], k: [0, 1, 5, 5] };
   for (
     const given of [expected, { q: Int32Array.from(expected.q), k: Float64Array.from(expected.k) }]
   ) {
-    assertEquals(checkBoundaries(given, 1, 5, 5), expected);
+    assertEquals(readBoundaries(given, 1, 5, 5), expected);
   }
-  assertEquals(checkBoundaries({ q: [0], k: [0] }, 1, 0, 0), { q: [0], k: [0] });
+  assertEquals(readBoundaries({ q: [0], k: [0] }, 1, 0, 0), { q: [0], k: [0] });
 });

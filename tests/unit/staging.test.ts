@@ -2,9 +2,11 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { DType, Tensor } from "@flashtile/attention";
+import { HeldArray } from "../../src/arrays.ts";
+import { broadcastOf } from "../../src/scores.ts";
 import { Arena, pageBytes } from "../../src/wasm/arena.ts";
 import { copyRowsIn, copyRowsOut } from "../../src/rows.ts";
-import { elementsOver, follow, locate, locateBias } from "../../src/wasm/staging.ts";
+import { elementsOver, locate, locateBias } from "../../src/wasm/staging.ts";
 import { viewOf } from "../../src/tensor.ts";
 import { arrangement, runs } from "../support/arbitrary.ts";
 import { present } from "../support/arrangement.ts";
@@ -58,7 +60,7 @@ test("copyRowsIn() copies rows of any strides, contiguous", () => {
       const { view, shape, b, h, from, to } = given;
       const target = new Float32Array((to - from) * shape[3] + 3).fill(7);
       copyRowsIn(view, b, h, from, to, target);
-      const expected = placesOfRows(given).map((place) => view.data[place]);
+      const expected = placesOfRows(given).map((place) => view.data.now()[place]);
       assertSameBits(target, [...expected, 7, 7, 7]);
     }),
     runs(300),
@@ -71,10 +73,10 @@ test("copyRowsOut() copies rows to any strides, and nothing beside them", () => 
       const { view, shape, b, h, from, to } = given;
       const source = normals((to - from) * shape[3] + 3, seeded(1));
       const places = placesOfRows(given), written = new Set(places);
-      const before = view.data.slice();
+      const before = view.data.now().slice();
       copyRowsOut(source, view, b, h, from, to);
-      places.forEach((place, at) => assert(Object.is(view.data[place], source[at])));
-      before.forEach((x, at) => written.has(at) || assert(Object.is(view.data[at], x)));
+      places.forEach((place, at) => assert(Object.is(view.data.now()[place], source[at])));
+      before.forEach((x, at) => written.has(at) || assert(Object.is(view.data.now()[at], x)));
     }),
     runs(300),
   );
@@ -120,8 +122,9 @@ function biasOver(
   byteOffset = 256,
 ) {
   const data = new Float32Array(buffer, byteOffset, length);
-  const plan = planOf({ Nq: 3, Nk: 5, D: 4 }, { bias: { data, ...layout } });
-  return plan.bias!;
+  const [tensor] = [{ shape: layout.shape, strides: layout.strides, offset: layout.offset }];
+  const held = { ...broadcastOf(tensor, [1, 1, 3, 5]), data: new HeldArray<Float32Array>(data) };
+  return { ...held, dtype: "f32" as const };
 }
 
 test("locateBias() finds a bias in the memory, with strides in bytes", () => {
@@ -158,22 +161,17 @@ test("locateBias() leaves alone what lives in another memory", () => {
   assertEquals(locateBias(bias, makeArena()), undefined);
 });
 
-test("follow() gives a view over the memory as it is by now", () => {
+test("a view stays over the same bytes where the memory grows", () => {
   for (const shared of [false, true]) {
     const arena = makeArena(shared);
     const data = new Float32Array(arena.memory.buffer, 256, 12).fill(7);
-    const place = follow(viewOf({ data, shape: [3, 4], strides: [1, 3] }, "bhnd"), arena);
+    const view = viewOf({ data, shape: [3, 4], strides: [1, 3] }, "bhnd");
     arena.allocate(pageBytes);
-    const view = place();
-    assert(view.data.buffer === arena.memory.buffer);
-    assertEquals([view.data.byteOffset, view.strides], [256, [0, 0, 1, 3]]);
-    assertSameBits(view.data, new Float32Array(12).fill(7));
+    const now = view.data.now();
+    assert(now.buffer === arena.memory.buffer);
+    assertEquals([now.byteOffset, view.strides], [256, [0, 0, 1, 3]]);
+    assertSameBits(now, new Float32Array(12).fill(7));
   }
-});
-
-test("follow() gives a view that lives elsewhere as it is", () => {
-  const view = viewOf({ data: new Float32Array(4), shape: [2, 2] }, "bhnd");
-  assert(follow(view, makeArena())() === view);
 });
 
 test("elementsOver() gives f32, or the bits of 16-bit elements", () => {

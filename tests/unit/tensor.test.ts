@@ -1,6 +1,9 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
+import { HeldArray } from "../../src/arrays.ts";
+import type { Elements } from "../../src/dtype.ts";
+import { assertSameArray } from "../support/held.ts";
 import { tensor } from "@flashtile/attention";
 import {
   contiguousStrides,
@@ -83,7 +86,7 @@ test("viewOf() gives the bits of half-precision arrays, over the same memory", (
   const data = new Float16Array([0, 1, -2, 65504]).subarray(1);
   const view = viewOf({ data, shape: [3, 1] }, "bhnd");
   assertEquals(view.dtype, "f16");
-  assertEquals(Array.from(view.data), [0x3c00, 0xc000, 0x7bff]);
+  assertEquals(Array.from(view.data.now()), [0x3c00, 0xc000, 0x7bff]);
   assert(view.data.buffer === data.buffer && view.data.byteOffset === data.byteOffset);
 });
 
@@ -92,7 +95,7 @@ test("viewOf() takes a storage as it is written", () => {
     const data = new Uint16Array(4);
     const view = viewOf({ data, shape: [2, 2], dtype }, "bhnd");
     assertEquals(view.dtype, dtype);
-    assert(view.data === data);
+    assertSameArray(view.data, data);
   }
 });
 
@@ -135,7 +138,7 @@ test("viewOf() brings every rank and layout into the order [B, H, N, D]", () => 
   for (const [shape, layout, extents, strides] of cases) {
     const view = viewOf({ data, shape }, layout);
     assertEquals([view.shape, view.strides, view.offset], [extents, strides, 0]);
-    assert(view.data === data);
+    assertSameArray(view.data, data);
   }
 });
 
@@ -156,9 +159,9 @@ const views: fc.Arbitrary<View> = fc.record({
   strides: fc.tuple(...Array.from({ length: 4 }, () => fc.constantFrom(0, 1, 2, 5, 9))),
 }).map(({ buffer, begin, ...view }) => ({
   ...view,
-  data: view.dtype === "f32"
-    ? new Float32Array(buffer, begin * 4)
-    : new Uint16Array(buffer, begin * 2),
+  data: new HeldArray(
+    view.dtype === "f32" ? new Float32Array(buffer, begin * 4) : new Uint16Array(buffer, begin * 2),
+  ),
 } as unknown as View));
 
 test("reach() is the first and the last element of a view", () => {
@@ -175,7 +178,7 @@ test("reach() is the first and the last element of a view", () => {
 /** Addresses of the bytes of a view's elements, in pairs, by buffer. */
 function addresses(view: View): Set<string> {
   const buffer = buffers.indexOf(view.data.buffer as ArrayBuffer);
-  const { byteOffset, BYTES_PER_ELEMENT: bytes } = view.data;
+  const { byteOffset, BYTES_PER_ELEMENT: bytes } = view.data.now();
   const pairs = bytes === 4 ? [0, 2] : [0];
   return new Set(
     placesOf(view).flatMap((at) =>
@@ -202,10 +205,15 @@ test("mayOverlap() is true wherever two views share an element", () => {
 
 test("mayOverlap() tells neighbours apart", () => {
   const data = new Float32Array(20);
-  const one = { data, dtype: "f32", shape: [1, 1, 1, 4], strides: [0, 0, 0, 1] } as const;
+  const one = {
+    data: new HeldArray(data),
+    dtype: "f32",
+    shape: [1, 1, 1, 4],
+    strides: [0, 0, 0, 1],
+  } as const;
   assertEquals(mayOverlap({ ...one, offset: 0 }, { ...one, offset: 4 }), false);
   assertEquals(mayOverlap({ ...one, offset: 0 }, { ...one, offset: 3 }), true);
-  const half = { ...one, data: new Uint16Array(data.buffer), dtype: "f16" } as const;
+  const half = { ...one, data: new HeldArray(new Uint16Array(data.buffer)), dtype: "f16" } as const;
   assertEquals(mayOverlap({ ...one, offset: 0 }, { ...half, offset: 8 }), false);
   assertEquals(mayOverlap({ ...one, offset: 0 }, { ...half, offset: 7 }), true);
   assertEquals(mayOverlap({ ...one, offset: 2 }, { ...half, offset: 0 }), false);
@@ -214,11 +222,15 @@ test("mayOverlap() tells neighbours apart", () => {
 
 test("mayOverlap() tells neighbours apart where one has bytes or bits", () => {
   const buffer = new ArrayBuffer(64);
-  const floats = { data: new Float32Array(buffer), dtype: "f32", offset: 2 } as const;
+  const floats = {
+    data: new HeldArray(new Float32Array(buffer)),
+    dtype: "f32",
+    offset: 2,
+  } as const;
   const axes = { shape: [1, 1, 1, 4], strides: [0, 0, 0, 1] } as const;
   const four = { ...floats, ...axes }; // Bytes 8 to 23.
-  const bytes = { data: new Uint8Array(buffer, 4), dtype: "u8", ...axes } as const;
-  const bits = { data: new Uint32Array(buffer, 4), dtype: "bit", ...axes } as const;
+  const bytes = { data: new HeldArray(new Uint8Array(buffer, 4)), dtype: "u8", ...axes } as const;
+  const bits = { data: new HeldArray(new Uint32Array(buffer, 4)), dtype: "bit", ...axes } as const;
   const over = (other: Omit<Reaching, "offset">, offset: number) =>
     mayOverlap(four, { ...other, offset }) && mayOverlap({ ...other, offset }, four);
   assertEquals([0, 1, 19, 20].map((at) => over(bytes, at)), [false, true, true, false]);
@@ -228,7 +240,7 @@ test("mayOverlap() tells neighbours apart where one has bytes or bits", () => {
 test("mayOverlap() takes shared buffers as one: old ones of a grown memory reach it too", () => {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 2, shared: true });
   const view = (): View => ({
-    data: new Float32Array(memory.buffer, 0, 4),
+    data: new HeldArray<Elements>(new Float32Array(memory.buffer, 0, 4)),
     dtype: "f32",
     offset: 0,
     shape: [1, 1, 1, 4],
@@ -238,7 +250,7 @@ test("mayOverlap() takes shared buffers as one: old ones of a grown memory reach
   memory.grow(1);
   assertEquals(mayOverlap(before, view()), true);
   const data = new Float32Array(4);
-  assertEquals(mayOverlap(before, { ...before, data }), false);
+  assertEquals(mayOverlap(before, { ...before, data: new HeldArray<Elements>(data) }), false);
 });
 
 test("copyView() copies element by element between any strides", () => {
@@ -252,7 +264,10 @@ test("copyView() copies element by element between any strides", () => {
     shape,
     strides: [1, 2, 6, 12] as const,
   };
-  copyView(from, to);
+  copyView(
+    { ...from, data: new HeldArray<Elements>(from.data) },
+    { ...to, data: new HeldArray<Elements>(to.data) },
+  );
   assertSameBits(gather(to), gather(from));
   const written = new Set(placesOf(to));
   to.data.forEach((x, at) => written.has(at) || assertEquals(x, -1));

@@ -6,7 +6,6 @@ import { Arena, pageBytes } from "../../src/wasm/arena.ts";
 import type { Run } from "../../src/wasm/jobs.ts";
 import {
   biasBytes,
-  followTerms,
   maskBytes,
   stageBias,
   stageMask,
@@ -114,7 +113,7 @@ test("stageBias() brings every number of a run to where the kernel reads it", ()
       const bias = { data, ...given.layout }, read = broadcastReader(bias);
       const plan = planFor(given, { bias }), run = runOf(given);
       clear();
-      const place = stageBias(arena, plan, followTerms(plan, arena), run, at),
+      const place = stageBias(arena, plan, run, at),
         floats = new DataView(memory.buffer);
       eachScore(given, (member, position, key, [h, i, j]) => {
         const row = place.bias + member * place.biasHead + position * place.biasPosition;
@@ -142,7 +141,7 @@ for (const dtype of ["u8", "bit"] as const) {
         const mask = maskOf(given, dtype), read = broadcastReader(mask);
         const plan = planFor(given, { mask }), run = runOf(given);
         clear();
-        const place = stageMask(arena, plan, followTerms(plan, arena), run, at),
+        const place = stageMask(arena, plan, run, at),
           bytes = new Uint8Array(memory.buffer);
         assertEquals(place.maskIsBits, Number(dtype === "bit"));
         eachScore(given, (member, position, key, [h, i, j]) => {

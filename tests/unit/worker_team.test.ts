@@ -58,12 +58,12 @@ async function makeTeam(
     async run(change = same) {
       const { out, lse } = target();
       for (const { batch } of forward(machine, plan, { out, lse })) await team.run(change(batch));
-      return out.data as Float32Array;
+      return out.data.now() as Float32Array;
     },
     runSync(change = same) {
       const { out, lse } = target();
       for (const { batch } of forward(machine, plan, { out, lse })) team.runSync(change(batch));
-      return out.data as Float32Array;
+      return out.data.now() as Float32Array;
     },
   };
 }
