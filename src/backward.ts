@@ -19,14 +19,7 @@ import {
 } from "./plan.ts";
 import { broadcastOf } from "./scores.ts";
 import { throwIfAborted } from "./signal.ts";
-import {
-  type AnyTensor,
-  type AnyView,
-  type ReadData,
-  type ReadTensor,
-  type Tensor,
-  viewOf,
-} from "./tensor.ts";
+import { type AnyTensor, type ReadData, type ReadTensor, type Tensor, viewOf } from "./tensor.ts";
 import { readAttentionOptions } from "./validate/options.ts";
 import { checkShapeOf, readRows, readTensor } from "./validate/tensors.ts";
 import { kindOf, readOptions } from "./validate/words.ts";
@@ -294,7 +287,7 @@ function targetOf(made: Made, forward: AttentionPlan): GradientTarget {
 
 /** A result of f32 as backends see it. */
 function heldFloats({ data }: AnyTensor): HeldArray<Float32Array> | GPUBuffer {
-  return isGpuBuffer(data) ? data : new HeldArray<Float32Array>(data);
+  return isGpuBuffer(data) ? data : new HeldArray(data as Float32Array);
 }
 
 /** Runs attention, and keeps what its gradients need. */

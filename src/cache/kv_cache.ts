@@ -19,7 +19,7 @@ import { checkCount, checkSequence, readCacheOptions, readTokens } from "../vali
 import { decodeCache, encodeCache } from "./format.ts";
 import type { AppendOptions, CacheAttentionOptions, Kept, KvCacheOptions } from "./options.ts";
 import { Sequences } from "./sequences.ts";
-import type { PagedKeys, PageStore } from "./store.ts";
+import type { PageStore } from "./store.ts";
 
 /** What others of the library may do with a cache. */
 interface Inside {

@@ -31,13 +31,33 @@ export interface Call {
   sink(h: number): number;
 }
 
-/** Reads a call. */
+/** Options that the oracle knows: those that say what a call means, and those that say nothing to it. */
+const known = new Set([
+  ...["causal", "offset", "window", "kvLengths", "scale", "layout", "softcap", "alibi", "bias"],
+  ...["mask", "sinks", "cuSeqlens", "blockMask"],
+  ...["lse", "out", "signal", "onProgress"],
+  "dLse", // Of gradients alone.
+]);
+
+/**
+ * Reads a call.
+ *
+ * @throws {TypeError} On an option that it does not know.
+ */
 export function callOf(
   q: ReferenceTensor,
   k: ReferenceTensor,
   v: ReferenceTensor,
   options: AttentionOptions,
 ): Call {
+  const unknown = Object.keys(options).find((name) => !known.has(name));
+  if (unknown !== undefined) {
+    throw new TypeError(
+      `Cannot compute a reference: unknown option \`${unknown}\`, known are ${
+        [...known].join(", ")
+      }`,
+    );
+  }
   const bnhd = options.layout === "bnhd";
   const [{ extents, read: Q }, { read: K }, V] = [q, k, v].map((tensor) => axesOf(tensor, bnhd));
   const [B, Hq, Nq, D] = extents, [, Hkv, Nk, Dv] = V.extents;

@@ -248,7 +248,7 @@ export function readRows(
   }
   const { dtype, strides } = written;
   if (dtype !== undefined && dtype !== "f32") {
-    throw new TypeError(`${doing}: \`${name}\` must be f32, got ${kindOf(dtype)}`);
+    throw new TypeError(`${doing}: \`${name}\` must be f32, got ${dtype}`);
   }
   const extents = readExtentsOf(name, written.shape, doing);
   checkShapeOf(name, extents, shape, doing);

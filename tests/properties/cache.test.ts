@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import type { CacheDType, Engine, KvCache } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
@@ -45,12 +45,17 @@ async function assertAttends(
 ): Promise<void> {
   const { problem, q } = model.problem(step.queries, step.group), { lengths } = model;
   const options = model.options(step);
-  const ours = await cache.attend(q, { ...options, lse: true });
+  const offset = lengths.map((length) => length - step.queries);
+  const isShort = lengths.some((length) => length > 0 && length < step.queries);
+  if (options.causal && isShort) {
+    await assertRejects(() => cache.attend(q, options), RangeError, "`lengths` or `offset`");
+  }
+  const ours = await cache.attend(q, { ...options, ...(isShort && { offset }), lse: true });
   const { k, v } = inputsOf(problem);
   const exact = referenceAttention(q, k, v, {
     ...options,
     kvLengths: lengths,
-    offset: lengths.map((length) => length - step.queries),
+    offset,
   });
   const limit = tolerance[model.sizes.dtype];
   assert(largestDifference(ours.out.data, exact.out.data) <= limit, "out");

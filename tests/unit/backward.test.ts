@@ -221,6 +221,14 @@ const refusals: readonly Refusal[] = [
     error: TypeError,
     message: "Cannot differentiate: `lse` must be in a GPUBuffer as `q` is",
   },
+  {
+    what: "an unknown option",
+    options: { casual: true } as never,
+    error: TypeError,
+    message: "Cannot differentiate: unknown option `casual`, known are causal, offset, window, " +
+      "kvLengths, scale, layout, signal, onProgress, softcap, alibi, bias, mask, sinks, cuSeqlens, " +
+      "blockMask, out, lse, dLse",
+  },
 ];
 
 for (const refusal of refusals) {
@@ -239,6 +247,7 @@ test("planBackward() refuses what attention() refuses, with its words", async ()
     // Those that are no options, or of attention() alone.
     if (options !== undefined && options !== Object(options)) continue;
     if (["out", "lse", "encoder"].some((name) => name in Object(options))) continue;
+    if (refusal.what === "an unknown option") continue; // It has other options.
     const given = argumentsOf({ ...refusal, options: options as object });
     await assertRefused(() => planBackward(...given), refusal.error, refusal.message);
   }
