@@ -5,7 +5,7 @@
  */
 
 import { type ArrayKind, type HeldArray, zeros } from "./arrays.ts";
-import type { Backend, HostTarget, Target } from "./backend.ts";
+import type { Backend, Target } from "./backend.ts";
 import {
   bytesPerElement,
   type DType,
@@ -20,12 +20,10 @@ import {
   type AttentionCall,
   type AttentionPlan,
   dataOf,
-  hasUncounted,
   mayBeRead,
   readAttention,
   type Storage,
 } from "./plan.ts";
-import { copyRowsOut } from "./rows.ts";
 import { throwIfAborted } from "./signal.ts";
 import {
   type AnyTensor,
@@ -86,7 +84,6 @@ export async function runCall<Data extends TensorData>(
       : placeOnHost(call);
     try {
       await backend.run(plan, results.target, control);
-      if (hasUncounted(plan)) await clearUncounted(backend, plan, results.target);
     } catch (error) {
       results.discard?.();
       throw error;
@@ -128,7 +125,6 @@ export function runCallSync<Data extends TensorData>(
     throwIfAborted(control.signal);
     const results = placeOnHost(call);
     backend.runSync(plan, results.target, control);
-    if (hasUncounted(plan)) clearRows(plan, results.target as HostTarget);
     return results.finish() as AttentionResult<Data>;
   });
 }
@@ -225,55 +221,4 @@ export function makeTensor(
 function viewOfLse(lse: AnyTensor, plan: AttentionPlan): AnyView {
   const shape = [plan.batch, plan.queryHeads, plan.queries, 1] as const;
   return viewOf({ data: lse.data, shape, dtype: "f32" }, "bhnd");
-}
-
-/** Rows that count for nothing see nothing: 0, and -Infinity in `lse`. */
-function clearRows(plan: AttentionPlan, { out, lse }: HostTarget): void {
-  const zero = new (out.dtype === "f32" ? Float32Array : Uint16Array)(plan.valueDim);
-  const none = Float32Array.of(-Infinity);
-  for (const { batch, queries } of plan.segments) {
-    for (let head = 0; head < plan.queryHeads; head++) {
-      for (let row = queries; row < plan.queries; row++) {
-        copyRowsOut(zero, out, batch, head, row, row + 1);
-        if (lse) copyRowsOut(none, lse, batch, head, row, row + 1);
-      }
-    }
-  }
-}
-
-/** The same wherever the results are: on a GPU as attention to no keys. */
-async function clearUncounted(backend: Backend, plan: AttentionPlan, target: Target) {
-  if (isOnHost(target.out)) return clearRows(plan, target as HostTarget);
-  for (const { batch, queries } of plan.segments) {
-    if (queries === plan.queries) continue;
-    const rows = [batch, queries, plan.queries] as const;
-    const empty = emptyPlan(plan, rows), lse = target.lse && rowsOf(target.lse, rows);
-    await backend.run(empty, { out: rowsOf(target.out, rows), lse } as Target, {});
-  }
-}
-
-/** Some rows of a batch. */
-type Rows = readonly [batch: number, from: number, to: number];
-
-function rowsOf<V extends AnyView>(view: V, [batch, from, to]: Rows): V {
-  const { shape, strides, offset } = view;
-  return {
-    ...view,
-    shape: [1, shape[1], to - from, shape[3]],
-    offset: offset + batch * strides[0] + from * strides[2],
-  };
-}
-
-/** The call of some rows that see no key. */
-function emptyPlan(plan: AttentionPlan, rows: Rows): AttentionPlan {
-  const queries = rows[2] - rows[1], none = { strides: [0, 0, 0, 0], offset: 0 } as const;
-  const { q, keyHeads, dim, valueDim } = plan;
-  return {
-    ...plan,
-    ...{ batch: 1, queries, keys: 0, paged: null, q: rowsOf(q, rows), out: null },
-    k: { ...q, ...none, shape: [1, keyHeads, 0, dim] },
-    v: { ...q, ...none, shape: [1, keyHeads, 0, valueDim] },
-    segments: [{ batch: 0, firstQuery: 0, queries, firstKey: 0, keys: 0, offset: 0 }],
-    ...{ softcap: null, slopes: null, bias: null, mask: null, sinks: null, blockMask: null },
-  };
 }

@@ -78,9 +78,7 @@ export class BlockMask {
 
   /** For `BlockWriter`: the arrays are not checked. */
   constructor(by: typeof maker, grid: Grid, blocks: Blocks) {
-    if (by !== maker) {
-      throw new TypeError(`${cannot}: it is made by \`blockMask.causal()\` and its like`);
-    }
+    if (by !== maker) throw new TypeError(`${cannot}: only \`blockMask\` makes them`);
     this.queries = grid.queries;
     this.keys = grid.keys;
     this.batch = grid.batch;

@@ -17,8 +17,11 @@ export class Lent {
   }
 
   /** Throws where it was freed: somebody else may have it by now. */
-  use(): void {
+  check(): void {
     if (this.#isFreed) throw new TypeError("Cannot use a tensor after `free()`");
+  }
+
+  use(): void {
     this.#users++;
   }
 
@@ -78,19 +81,12 @@ function lentOf(used: Used): Lent | undefined {
  * @returns What ends it.
  */
 export function useAll(all: readonly Used[]): () => void {
-  const used: Lent[] = [], leave = () => used.forEach((lent) => lent.leave());
-  try {
-    for (const one of all) {
-      const lent = lentOf(one);
-      if (lent === undefined) continue;
-      lent.use();
-      used.push(lent);
-    }
-    return leave;
-  } catch (error) {
-    leave();
-    throw error;
-  }
+  const used = all.flatMap((one) => lentOf(one) ?? []);
+  for (const lent of used) lent.check();
+  for (const lent of used) lent.use();
+  return () => {
+    for (const lent of used) lent.leave();
+  };
 }
 
 /** Does what uses memory, until it settles. */

@@ -55,7 +55,10 @@ export interface AttentionPlan<V extends AnyView = AnyView> {
   /** Shape of `lse` as the caller sees it; `null` when it is not asked for. */
   readonly lseShape: readonly number[] | null;
   readonly scale: number;
-  /** Queries that see keys together, in the order of their rows; all rows are in one of them. */
+  /**
+   * Queries that see keys together, in the order of their rows. What is in none of them sees nothing:
+   * 0, and -Infinity in `lse`, whatever sinks say.
+   */
   readonly segments: readonly Segment[];
   /** Whether segments are packed in one batch; else each is a batch. */
   readonly packed: boolean;
@@ -207,6 +210,8 @@ function callOf(plan: AttentionPlan, given: AttentionOptions): AttentionCall {
   };
 }
 
+const ofBatches = { name: "batch", letter: "B" };
+
 function planGiven(
   q: AnyTensor | ReadTensor,
   k: AnyTensor | ReadTensor,
@@ -220,7 +225,7 @@ function planGiven(
   const packed = readBoundaries(given.cuSeqlens, batch, queries, keys);
   const each: Each = {
     count: countSegments({ batch, packed }),
-    name: packed === null ? "batch" : "sequence",
+    ...(packed === null ? ofBatches : { name: "sequence" }),
   };
   const segments = segmentsOf({
     ...{ batch, queries, keys, packed, topLeft: causal === "top-left" },
@@ -318,7 +323,7 @@ function planOfCache(
   checkPages(paged, tokens);
   const { q, shape } = readQueries(given, layout, [tokens.length, kvHeads, headDim]);
   const [batch, queryHeads, queries] = q.shape, keys = Math.max(0, ...tokens);
-  const each: Each = { count: batch, name: "batch" };
+  const each: Each = { count: batch, ...ofBatches };
   const sizes = (dim: number): View => ({
     ...{ data: nothing, dtype: "f32", offset: 0, strides: [0, 0, 0, 0] },
     shape: [batch, kvHeads, keys, dim],
@@ -367,7 +372,7 @@ function checkAlignment(queries: number, tokens: readonly number[]): void {
   );
 }
 
-/** Whether some rows belong to no segment: those behind what `lengths` counts. */
+/** Whether some rows are in no segment: those behind what `lengths` counts. */
 export function hasUncounted({ packed, segments, queries }: AttentionPlan): boolean {
   return !packed && segments.some((segment) => segment.queries < queries);
 }

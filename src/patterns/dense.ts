@@ -7,9 +7,9 @@
 import { HeldArray } from "../arrays.ts";
 import { type BlockMask, cannot, fromRuns, type Runs } from "../block_mask.ts";
 import type { BooleanTensor } from "../options.ts";
-import { contiguousStrides, sizeOf } from "../tensor.ts";
 import { booleansOf, checkBits } from "../validate/booleans.ts";
-import { isExtent, kindOf, readOptions, readShort } from "../validate/words.ts";
+import { type Placed, readExtentsOf, readLayout, readWritten } from "../validate/tensors.ts";
+import { kindOf, readOptions } from "../validate/words.ts";
 import { type BlockMaskSize, checkObject, checkSize } from "./size.ts";
 
 /** Whether a query sees a key. */
@@ -75,20 +75,16 @@ export function fromDense(
 }
 
 /** A mask by itself, as it was read. */
-interface Dense {
+interface Dense extends Placed {
   readonly data: HeldArray<Uint8Array | Uint32Array>;
-  readonly shape: readonly number[];
-  readonly strides: readonly number[];
-  readonly offset: number;
 }
 
-const denseNames = ["data", "shape", "dtype", "strides", "offset"] as const;
+const denseNames = ["data", "shape", "dtype", "strides", "offset"];
 
 /** Reads a mask by itself. */
 function readDense(mask: BooleanTensor): Dense {
   checkObject("mask", mask, denseNames);
-  const written = readOptions(mask, denseNames, cannot), { data: given, dtype } = written;
-  const stored = booleansOf(given);
+  const written = readWritten(mask), { data: given, dtype } = written, stored = booleansOf(given);
   if (stored === undefined) {
     throw new TypeError(
       `${cannot}: \`mask.data\` must be a Uint8Array or Uint32Array, got ${kindOf(given)}`,
@@ -99,47 +95,14 @@ function readDense(mask: BooleanTensor): Dense {
       `${cannot}: \`mask.dtype\` must be ${stored} for a ${kindOf(given)}, got ${kindOf(dtype)}`,
     );
   }
-  const shape = readExtents("shape", written.shape);
+  const shape = readExtentsOf("mask", written.shape, cannot);
   if (shape.length < 2 || shape.length > 4) {
     throw new RangeError(
       `${cannot}: \`mask\` must have rank 2 [Nq, Nk], 3 [H, Nq, Nk] or 4 [B, H, Nq, Nk], ` +
         `got [${shape}]`,
     );
   }
-  const data = new HeldArray<Uint8Array | Uint32Array>(given as Uint8Array);
-  const [offset] = readExtents("offset", [written.offset ?? 0]);
-  const strides = written.strides === undefined
-    ? contiguousStrides(shape)
-    : readExtents("strides", written.strides);
-  if (strides.length !== shape.length) {
-    throw new RangeError(
-      `${cannot}: \`mask.strides\` must have one number per axis of [${shape}], got [${strides}]`,
-    );
-  }
-  checkBits(
-    "mask",
-    { strides: undefined, offset: undefined, dtype: undefined, ...written },
-    shape,
-    data,
-    cannot,
-  );
-  const last = shape.reduce((sum, extent, axis) => sum + (extent - 1) * strides[axis], offset);
-  const needed = sizeOf(shape) === 0 ? 0 : last + 1;
-  const length = data.length * (stored === "u8" ? 1 : 32);
-  if (needed <= length) return { data, shape, strides, offset };
-  throw new RangeError(
-    `${cannot}: \`mask\` with shape [${shape}], strides [${strides}] and offset ${offset} ` +
-      `needs ${needed} elements, \`data\` has ${length}`,
-  );
-}
-
-function readExtents(name: string, value: unknown): readonly number[] {
-  if (!Array.isArray(value)) {
-    throw new TypeError(`${cannot}: \`mask.${name}\` must be an array, got ${kindOf(value)}`);
-  }
-  const extents = readShort(value);
-  if (extents.every(isExtent)) return extents;
-  throw new RangeError(
-    `${cannot}: \`mask.${name}\` must be whole numbers >= 0, got ${extents.map(kindOf)}`,
-  );
+  const data = new HeldArray(given as Uint8Array | Uint32Array);
+  checkBits("mask", written, shape, data, cannot);
+  return { data, ...readLayout("mask", written, shape, data, stored, cannot) };
 }

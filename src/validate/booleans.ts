@@ -8,6 +8,7 @@ import { arrayKind, type HeldArray } from "../arrays.ts";
 import { isGpuBuffer } from "../dtype.ts";
 import type { BooleanDType } from "../options.ts";
 import { sizeOf } from "../tensor.ts";
+import type { Written } from "./tensors.ts";
 import { cannot as cannotAttend } from "./words.ts";
 
 /** How an array holds booleans; `undefined` where it holds none. */
@@ -22,20 +23,15 @@ export function booleansOf(data: unknown): BooleanDType | undefined {
  */
 export function checkBits(
   name: string,
-  { dtype, strides, offset }: {
-    readonly dtype: unknown;
-    readonly strides: unknown;
-    readonly offset: unknown;
-  },
+  { dtype, strides, offset }: Written,
   shape: readonly number[],
   data: HeldArray | GPUBuffer,
   cannot = cannotAttend,
 ): void {
   if (isGpuBuffer(data) || data.kind !== "Uint32Array" || data.length <= 1) return;
-  const isSaid = [dtype, strides, offset].some((one) => one !== undefined);
-  if (isSaid || data.length !== sizeOf(shape)) return;
+  if ((dtype ?? strides ?? offset) !== undefined || data.length !== sizeOf(shape)) return;
   throw new TypeError(
-    `${cannot}: \`${name}.data\` is a Uint32Array with a word for each of ${data.length} elements, ` +
-      `but holds a bit for each; use a Uint8Array, or say \`dtype: "bit"\``,
+    `${cannot}: \`${name}.data\` is a Uint32Array of a word per element, and would be read as bits; ` +
+      'give a Uint8Array, or `dtype: "bit"`',
   );
 }

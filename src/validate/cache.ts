@@ -7,16 +7,9 @@
 import type { AppendOptions, KvCacheOptions } from "../cache/options.ts";
 import { cacheDTypes, isQuantized, type PagedKeys, type PageLayout } from "../cache/store.ts";
 import { type AnyTensor, type AnyView, viewOf } from "../tensor.ts";
+import { readCounts } from "./segments.ts";
 import { readTensor } from "./tensors.ts";
-import {
-  checkLayoutName,
-  checkOneOf,
-  isExtent,
-  kindOf,
-  lengthOfList,
-  readNumbers,
-  readOptions,
-} from "./words.ts";
+import { checkLayoutName, checkOneOf, isExtent, kindOf, readOptions } from "./words.ts";
 
 const cannotMake = "Cannot make a KV cache";
 const cannotAppend = "Cannot append";
@@ -112,7 +105,11 @@ export function readTokens(
   const tokens = kView.shape[2];
   checkShape("k", kView, [batch, kvHeads, tokens, headDim]);
   checkShape("v", vView, [batch, kvHeads, tokens, valueDim]);
-  return { k: kView, v: vView, counts: readAppended(lengths, batch, tokens) };
+  const counts = lengths === undefined
+    ? new Array<number>(batch).fill(tokens)
+    : readCounts("lengths", lengths, { count: batch, name: "sequence", letter: "B" }, () =>
+      tokens, cannotAppend);
+  return { k: kView, v: vView, counts };
 }
 
 function checkShape(name: string, { shape }: AnyView, expected: readonly number[]): void {
@@ -120,24 +117,6 @@ function checkShape(name: string, { shape }: AnyView, expected: readonly number[
   throw new RangeError(
     `${cannotAppend}: \`${name}\` must have shape [B, Hkv, n, ${name === "k" ? "D" : "Dv"}] = ` +
       `[${expected}], got [${shape}]`,
-  );
-}
-
-function readAppended(lengths: unknown, batch: number, tokens: number): readonly number[] {
-  if (lengths === undefined) return new Array<number>(batch).fill(tokens);
-  const length = lengthOfList(Object(lengths)) ?? 0;
-  if (length !== batch) {
-    throw new RangeError(
-      `${cannotAppend}: \`lengths\` must have one number per sequence, B = ${batch}, got ${length}`,
-    );
-  }
-  const isRight = (count: unknown) => isExtent(count) && count <= tokens;
-  const { numbers, wrong } = readNumbers(lengths as ArrayLike<unknown>, length, isRight);
-  if (wrong === undefined) return numbers;
-  throw new RangeError(
-    `${cannotAppend}: \`lengths\` must be whole numbers from 0 to ${tokens}, got ${
-      kindOf(wrong.value)
-    }`,
   );
 }
 

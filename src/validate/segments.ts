@@ -12,10 +12,12 @@ export interface Each {
   readonly count: number;
   /** `"batch"` or `"sequence"`. */
   readonly name: string;
+  /** How shapes call the count, where they do. */
+  readonly letter?: string;
 }
 
-function perEach({ count, name }: Each): string {
-  return `one number per ${name}, ${name === "batch" ? `B = ${count}` : `${count} of them`}`;
+function perEach({ count, name, letter }: Each): string {
+  return `one number per ${name}, ${letter ? `${letter} = ${count}` : `${count} of them`}`;
 }
 
 /** One offset per segment, where they are given. */
@@ -60,22 +62,27 @@ export function readLengths(
   return readCounts("kvLengths", lengths, each, most);
 }
 
-/** One count for each of some, of at most as many as each has. */
+/**
+ * One count for each of some, of at most as many as each has: `most` gives these, and how they are
+ * called.
+ */
 export function readCounts(
   name: string,
   counts: unknown,
   each: Each,
-  most: (index: number) => readonly [most: number, name: string],
+  most: (index: number) => readonly [most: number, name?: string],
+  doing = cannot,
 ): readonly number[] {
   const length = lengthOfList(counts);
   if (length === undefined) {
     throw new TypeError(
-      `${cannot}: \`${name}\` must be an array of one number per ${each.name}, ` +
-        `got ${kindOf(counts)}`,
+      `${doing}: \`${name}\` must be an array of one number per ${each.name}, got ${
+        kindOf(counts)
+      }`,
     );
   }
   if (length !== each.count) {
-    throw new RangeError(`${cannot}: \`${name}\` must have ${perEach(each)}, got ${length}`);
+    throw new RangeError(`${doing}: \`${name}\` must have ${perEach(each)}, got ${length}`);
   }
   const { numbers, wrong } = readNumbers(
     counts as ArrayLike<unknown>,
@@ -83,11 +90,9 @@ export function readCounts(
     (count, index) => isExtent(count) && count <= most(index)[0],
   );
   if (wrong === undefined) return numbers;
-  const [keys, of] = most(numbers.length);
+  const bound = [...most(numbers.length)].reverse().join(" = ");
   throw new RangeError(
-    `${cannot}: \`${name}\` must be whole numbers from 0 to ${of} = ${keys}, got ${
-      kindOf(wrong.value)
-    }`,
+    `${doing}: \`${name}\` must be whole numbers from 0 to ${bound}, got ${kindOf(wrong.value)}`,
   );
 }
 

@@ -8,7 +8,7 @@
 import type { HostTarget } from "../backend.ts";
 import { isQuantized } from "../cache/store.ts";
 import { bytesPerElement } from "../dtype.ts";
-import { countRows, hasTerms, type HostPlan } from "../plan.ts";
+import { countRows, hasTerms, hasUncounted, type HostPlan } from "../plan.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
 import type { Segment } from "../segments.ts";
 import type { View } from "../tensor.ts";
@@ -113,6 +113,7 @@ interface PlacedWave extends Wave {
  */
 export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): Generator<Step> {
   if (countRows(plan) === 0) return;
+  if (hasUncounted(plan)) clearUncounted(plan, target);
   const { kernels, arena } = machine;
   const residents = findResidents(plan, target, arena);
   const cut = cutPlan(plan, machine.threads);
@@ -134,6 +135,23 @@ export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): 
     });
   } finally {
     space.free();
+  }
+}
+
+/** Rows in no segment see nothing. */
+function clearUncounted(
+  { segments, queryHeads, queries }: HostPlan,
+  { out, lse }: HostTarget,
+): void {
+  const zeros = new (out.dtype === "f32" ? Float32Array : Uint16Array)(out.shape[3]);
+  const none = Float32Array.of(-Infinity);
+  for (const { batch, queries: counted } of segments) {
+    for (let head = 0; head < queryHeads; head++) {
+      for (let row = counted; row < queries; row++) {
+        copyRowsOut(zeros, out, batch, head, row, row + 1);
+        if (lse) copyRowsOut(none, lse, batch, head, row, row + 1);
+      }
+    }
   }
 }
 

@@ -15,7 +15,7 @@ import type {
 import type { PageLayout, PageStore } from "../cache/store.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../dtype.ts";
 import { DeviceLostError } from "../errors.ts";
-import { type AttentionPlan, type BackwardPlan, tensorsOf } from "../plan.ts";
+import { type AttentionPlan, type BackwardPlan, hasUncounted, tensorsOf } from "../plan.ts";
 import { Lent, registerLent } from "../lending.ts";
 import { sizeOf } from "../tensor.ts";
 import { backward } from "./backward.ts";
@@ -25,6 +25,7 @@ import { forward } from "./forward.ts";
 import { WebGpuPages } from "./pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
 import { Session } from "./session.ts";
+import { uncountedOf } from "./uncounted.ts";
 
 /** Options of the WebGPU backend. */
 export interface WebGpuOptions {
@@ -115,6 +116,11 @@ class WebGpuBackend implements Backend {
     pages?.settle();
     try {
       await forward(session, plan, target, control, () => this.#open());
+      if (hasUncounted(plan)) {
+        for (const rest of uncountedOf(plan, target)) {
+          await forward(session, rest.plan, rest.target, {}, () => this.#open());
+        }
+      }
     } catch (error) {
       pages?.open(); // Says what else was lost.
       throw error;

@@ -556,7 +556,7 @@ test("blockMask.fromDense() refuses what is no mask", async () => {
       '`mask.dtype` must be bit for a Uint32Array, got "u8"',
     ],
     [{ data }, TypeError, "`mask.shape` must be an array, got undefined"],
-    [{ data, shape: [2, -3] }, RangeError, "`mask.shape` must be whole numbers >= 0, got 2,-3"],
+    [{ data, shape: [2, -3] }, RangeError, "`mask.shape` must hold whole numbers >= 0, got [2,-3]"],
     [
       { data, shape: [6] },
       RangeError,
@@ -567,18 +567,22 @@ test("blockMask.fromDense() refuses what is no mask", async () => {
       RangeError,
       "`mask` must have rank 2 [Nq, Nk], 3 [H, Nq, Nk] or 4 [B, H, Nq, Nk], got [1,1,1,2,3]",
     ],
-    [{ data, shape, strides: 3 }, TypeError, "`mask.strides` must be an array, got 3"],
+    [
+      { data, shape, strides: 3 },
+      TypeError,
+      "`mask.strides` must be an array of whole numbers >= 0, got 3",
+    ],
     [
       { data, shape, strides: [3, -1] },
-      RangeError,
-      "`mask.strides` must be whole numbers >= 0, got 3,-1",
+      TypeError,
+      "`mask.strides` must be an array of whole numbers >= 0, got [3,-1]",
     ],
     [
       { data, shape, strides: [1] },
       RangeError,
       "`mask.strides` must have one number per axis of [2,3], got [1]",
     ],
-    [{ data, shape, offset: -1 }, RangeError, "`mask.offset` must be whole numbers >= 0, got -1"],
+    [{ data, shape, offset: -1 }, RangeError, "`mask.offset` must be a whole number >= 0, got -1"],
     [
       { data, shape, offset: 1 },
       RangeError,
