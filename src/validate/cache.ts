@@ -105,10 +105,13 @@ export function readTokens(
   const tokens = kView.shape[2];
   checkShape("k", kView, [batch, kvHeads, tokens, headDim]);
   checkShape("v", vView, [batch, kvHeads, tokens, valueDim]);
-  const counts = lengths === undefined
-    ? new Array<number>(batch).fill(tokens)
-    : readCounts("lengths", lengths, { count: batch, name: "sequence", letter: "B" }, () =>
-      tokens, cannotAppend);
+  const counts = lengths === undefined ? new Array<number>(batch).fill(tokens) : readCounts(
+    "lengths",
+    lengths,
+    { count: batch, name: "sequence", letter: "B" },
+    () => [tokens],
+    cannotAppend,
+  );
   return { k: kView, v: vView, counts };
 }
 
