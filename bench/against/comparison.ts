@@ -1,0 +1,64 @@
+/**
+ * Two checkouts compared: ratios within a pair of processes, and their median.
+ *
+ * @module
+ */
+
+import { type Spread, spreadOf } from "../spread.ts";
+
+/** Milliseconds by the name of what was measured; what a checkout cannot do has none. */
+export type Times = Readonly<Record<string, number>>;
+
+/** What two processes measured one after the other, of this checkout and of the other. */
+export interface Pair {
+  readonly here: Times;
+  readonly there: Times;
+}
+
+/** What came out for one measure. */
+export interface Compared {
+  readonly name: string;
+  /** Milliseconds: the least of all processes. */
+  readonly here: number;
+  readonly there: number;
+  /** Pairs in which both have it. */
+  readonly pairs: number;
+  /** Time here over time there, of these pairs. */
+  readonly ratio: Spread;
+}
+
+/** Ratios nearer to 1 than this are not told from it. */
+const visible = 0.02;
+
+/** Pairs that it takes for quartiles to tell anything. */
+const fewestPairs = 5;
+
+/** Compares what both checkouts have, in the order of the first pair. */
+export function compare(pairs: readonly Pair[]): Compared[] {
+  return namesOf(pairs).flatMap((name) => {
+    const both = pairs.filter(({ here, there }) => name in here && name in there);
+    if (both.length === 0) return [];
+    const here = both.map((pair) => pair.here[name]), there = both.map((pair) => pair.there[name]);
+    return [{
+      name,
+      pairs: both.length,
+      here: Math.min(...here),
+      there: Math.min(...there),
+      ratio: spreadOf(here.map((milliseconds, index) => milliseconds / there[index])),
+    }];
+  });
+}
+
+function namesOf(pairs: readonly Pair[]): string[] {
+  return [...new Set(pairs.flatMap(({ here, there }) => Object.keys({ ...here, ...there })))];
+}
+
+/** In a word, where the median is off by more than noise and the middle half of the pairs agrees. */
+export function verdict(
+  { pairs, ratio: { median, lower, upper } }: Pick<Compared, "pairs" | "ratio">,
+): "slower" | "faster" | "" {
+  if (pairs < fewestPairs) return "";
+  if (median > 1 + visible && lower > 1) return "slower";
+  if (median < 1 - visible && upper < 1) return "faster";
+  return "";
+}
