@@ -1,6 +1,6 @@
 /**
- * One process of a checkout: `child.ts MODULE NAME...` measures what is named, each as the fastest
- * of some turns, and prints milliseconds as JSON; what the checkout cannot do, as the reason.
+ * One process of a checkout: `child.ts MODULE NAME` measures what is named, and prints milliseconds
+ * of the fastest of some turns as JSON; or the reason, where the checkout cannot do it.
  *
  * @module
  */
@@ -13,10 +13,10 @@ import { type Measure, measures, start } from "./measures.ts";
 type Library = typeof import("../../mod.ts");
 
 /** What a process prints: milliseconds, or why there are none. */
-export type Measured = Record<string, number | string>;
+export type Measured = number | string;
 
 /** Milliseconds that a turn, the turns before the first that counts, and all together take. */
-const bounds = { turn: 10, warmUp: 80, all: 200 };
+const bounds = { turn: 10, warmUp: 60, all: 150 };
 
 /** Turns that count, at least. */
 const fewestTurns = 4;
@@ -40,8 +40,8 @@ async function fastest(run: () => unknown): Promise<number> {
   return Math.min(...times);
 }
 
-/** Measures on an engine of its own, so that no measure finds the memory of another. */
-async function measure({ createEngine }: Library, { threads, prepare }: Measure): Promise<number> {
+async function timeRun({ threads, prepare }: Measure, module: string): Promise<number> {
+  const { createEngine }: Library = await import(module);
   const engine: Engine = await createEngine({ backend: "wasm", threads });
   try {
     return await fastest(await prepare(engine));
@@ -50,15 +50,11 @@ async function measure({ createEngine }: Library, { threads, prepare }: Measure)
   }
 }
 
-async function main(module: string, names: readonly string[]): Promise<void> {
-  const measured: Measured = {};
-  if (names.includes(start)) measured[start] = await timeStart(module);
-  const library: Library = await import(module);
-  for (const one of measures.filter(({ name }) => names.includes(name))) {
-    measured[one.name] = await measure(library, one).catch(String);
-  }
-  console.log(JSON.stringify(measured));
+async function measure(module: string, name: string): Promise<number> {
+  if (name === start) return await timeStart(module);
+  return await timeRun(measures.find((one) => one.name === name)!, module);
 }
 
-const [module, ...names] = process.argv.slice(2);
-await main(module, names);
+const [module, name] = process.argv.slice(2);
+const measured: Measured = await measure(module, name).catch(String);
+console.log(JSON.stringify(measured));

@@ -1,8 +1,8 @@
 /**
  * `deno task bench:against FOLDER [WORD...] [--pairs N] [--json FILE]`: this checkout against another
- * one, both from their sources. Processes in pairs, one of each, the first of a pair in turn; what
- * is told of a measure is the median of the ratios within a pair and the quartiles around it. Words
- * choose the measures that have all of them in their names.
+ * one, both from their sources. Each measure is taken in pairs of processes, one of each checkout,
+ * the first of a pair in turn; what is told of it is the median of the ratios within a pair and the
+ * quartiles around it. Words choose the measures that have all of them in their names.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { machine } from "../machine.ts";
 import type { Measured } from "./child.ts";
-import { compare, type Compared, type Pair, type Times, verdict } from "./comparison.ts";
+import { compare, type Compared, type Pair } from "./comparison.ts";
 import { measures, start } from "./measures.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -28,45 +28,51 @@ const starts = 5;
 /** Reasons why a checkout lacks a measure, by its name. */
 type Missing = Map<string, string>;
 
-/** Runs one process; what fails in it is noted. */
-function runChild(checkout: string, names: readonly string[], missing: Missing): Times {
+/** Milliseconds of one measure in a process of its own; what fails in it is noted. */
+function runChild(checkout: string, name: string, missing: Missing): number | undefined {
   const module = pathToFileURL(join(checkout, "mod.ts")).href;
   const { status, stdout, stderr } = spawnSync(process.execPath, [
     // Neither checkout's configuration is the other's.
     ...["run", "-A", "--no-check", "--no-config", "--no-lock", "--quiet", script],
-    ...[module, ...names],
+    ...[module, name],
   ], { encoding: "utf8" });
-  if (status !== 0) throw new Error(`A process of ${checkout} ended with ${status}:\n${stderr}`);
-  const times: Record<string, number> = {};
-  for (const [name, measured] of Object.entries(JSON.parse(stdout) as Measured)) {
-    if (typeof measured === "number") times[name] = measured;
-    else missing.set(name, `${checkout === root ? "here" : "there"}: ${measured}`);
+  const side = checkout === root ? "here" : "there";
+  if (status !== 0) throw new Error(`A process ${side} ended with ${status}:\n${stderr}`);
+  const measured = JSON.parse(stdout) as Measured;
+  if (typeof measured === "number") return measured;
+  missing.set(name, `${side}: ${measured}`);
+}
+
+/** One side of a pair. */
+function runSide(checkout: string, name: string, missing: Missing): number | undefined {
+  if (name !== start) return runChild(checkout, name, missing);
+  return Math.min(...Array.from({ length: starts }, () => runChild(checkout, name, missing)!));
+}
+
+/** Every measure here and there, one right after the other, for what else the machine does. */
+function runPair(other: string, names: readonly string[], missing: Missing, turn: number): Pair {
+  const here: Record<string, number> = {}, there: Record<string, number> = {};
+  for (const [index, name] of names.entries()) {
+    const sides = [[root, here], [other, there]] as const;
+    for (const [checkout, times] of (turn + index) % 2 === 0 ? sides : sides.toReversed()) {
+      const time = missing.has(name) ? undefined : runSide(checkout, name, missing);
+      if (time !== undefined) times[name] = time;
+    }
   }
-  return times;
-}
-
-/** One side of a pair: a process for all that goes on for long, and some that only start. */
-function runSide(checkout: string, names: readonly string[], missing: Missing): Times {
-  const long = names.filter((name) => name !== start);
-  const times = long.length > 0 ? runChild(checkout, long, missing) : {};
-  if (!names.includes(start)) return times;
-  const first = Array.from({ length: starts }, () => runChild(checkout, [start], missing)[start]);
-  return { ...times, [start]: Math.min(...first) };
-}
-
-function runPair(other: string, names: string[], missing: Missing, otherFirst: boolean): Pair {
-  const run = (checkout: string) => runSide(checkout, names, missing);
-  if (!otherFirst) return { here: run(root), there: run(other) };
-  const there = run(other);
-  return { here: run(root), there };
+  return { here, there };
 }
 
 /** All pairs; what the first processes compile does not count. */
-function runPairs(other: string, names: string[], count: number, missing: Missing): Pair[] {
-  for (const checkout of [root, other]) runChild(checkout, [start], missing);
-  return Array.from({ length: count }, (_, index) => {
-    const pair = runPair(other, names, missing, index % 2 === 1);
-    console.error(`${index + 1} of ${count} pairs`);
+function runPairs(
+  other: string,
+  names: readonly string[],
+  count: number,
+  missing: Missing,
+): Pair[] {
+  for (const checkout of [root, other]) runChild(checkout, start, missing);
+  return Array.from({ length: count }, (_, turn) => {
+    const pair = runPair(other, names, missing, turn);
+    console.error(`${turn + 1} of ${count} pairs`);
     return pair;
   });
 }
@@ -74,13 +80,12 @@ function runPairs(other: string, names: string[], count: number, missing: Missin
 function print(rows: readonly Compared[], missing: Missing): void {
   const width = Math.max(...rows.map(({ name }) => name.length));
   console.log(`${"".padEnd(width)}    here ms   there ms   ratio (quartiles)`);
-  for (const row of rows) {
-    const { name, here, there, ratio } = row;
+  for (const { name, here, there, ratio, verdict } of rows) {
     const cells = [here, there].map((milliseconds) => milliseconds.toPrecision(4).padStart(9));
     const { median, lower, upper } = ratio;
     const quartiles = `${median.toFixed(3)} (${lower.toFixed(3)}-${upper.toFixed(3)})`;
     console.log(
-      `${name.padEnd(width)}  ${cells.join("  ")}   ${quartiles} ${verdict(row)}`.trimEnd(),
+      `${name.padEnd(width)}  ${cells.join("  ")}   ${quartiles} ${verdict}`.trimEnd(),
     );
   }
   for (const [name, reason] of missing) console.log(`${name}: not measured, ${reason}`);

@@ -103,7 +103,7 @@ function attend(what: string, dtype: CacheDType, queries: number, threads = 1): 
   };
 }
 
-/** All that is measured in a process which goes on for long. */
+/** What is measured of an engine that goes on for long. */
 export const measures: readonly Measure[] = [
   forward({ length: 16, heads: 1, dim: 64 }),
   forward({ length: 16, heads: 8, dim: 64 }),
@@ -132,5 +132,5 @@ export const measures: readonly Measure[] = [
   ]),
 ];
 
-/** What a process of its own measures. */
+/** What is measured of a process that starts. */
 export const start = "start, from import to a first result";

@@ -1,6 +1,6 @@
 import { test } from "node:test";
 import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { compare, type Pair, verdict } from "../../bench/against/comparison.ts";
+import { compare, type Pair } from "../../bench/against/comparison.ts";
 import { median, spreadOf } from "../../bench/spread.ts";
 
 test("median() is the middle of numbers in any order, between the two of an even count", () => {
@@ -44,13 +44,15 @@ test("compare() leaves out pairs in which a side has no time, and measures witho
   assertEquals(rows[0].ratio, { median: 0.5, lower: 0.5, upper: 0.5 });
 });
 
-test("verdict() needs a median beyond 2 %, quartiles on its side of 1, and five pairs", () => {
-  const of = (lower: number, median: number, upper: number, pairs = 5) =>
-    verdict({ pairs, ratio: { lower, median, upper } });
-  assertEquals(of(1.01, 1.05, 1.2), "slower");
-  assertEquals(of(0.8, 0.95, 0.99), "faster");
-  assertEquals(of(0.99, 1.05, 1.2), "");
-  assertEquals(of(0.8, 0.95, 1.01), "");
-  assertEquals(of(1.01, 1.015, 1.2), "");
-  assertEquals(of(1.01, 1.05, 1.2, 4), "");
+test("compare() tells who is faster beyond 2 %, where all of five pairs or ten of eleven agree", () => {
+  const of = (ratios: number[]) =>
+    compare(ratios.map((ratio) => ({ here: { run: ratio }, there: { run: 1 } })))[0].verdict;
+  assertEquals(of([1.03, 1.01, 1.03, 1.5, 1.03]), "slower");
+  assertEquals(of([0.97, 0.99, 0.97, 0.5, 0.97]), "faster");
+  assertEquals(of([1.03, 0.99, 1.03, 1.5, 1.03]), "");
+  assertEquals(of([0.97, 1.01, 0.97, 0.5, 0.97]), "");
+  assertEquals(of([1.015, 1.01, 1.015, 1.5, 1.015]), "");
+  assertEquals(of([1.03, 1.03, 1.03, 1.03]), "");
+  const ten = Array.from({ length: 10 }, () => 1.03);
+  assertEquals([of([...ten, 0.5]), of([...ten.slice(1), 0.5, 0.5])], ["slower", ""]);
 });
