@@ -1,8 +1,9 @@
 /**
  * `deno task bench:against FOLDER [WORD...] [--pairs N] [--json FILE]`: this checkout against another
  * one, both from their sources. Each measure is taken in pairs of processes, one of each checkout,
- * the first of a pair in turn; what is told of it is the median of the ratios within a pair and the
- * quartiles around it. Words choose the measures that have all of them in their names.
+ * the first of a pair in turn; what is told of it is the ratio of the fastest processes, and the
+ * median of the ratios within a pair with its quartiles. Words choose the measures that have all of
+ * them in their names.
  *
  * @module
  */
@@ -78,15 +79,13 @@ function runPairs(
 }
 
 function print(rows: readonly Compared[], missing: Missing): void {
-  const width = Math.max(...rows.map(({ name }) => name.length));
-  console.log(`${"".padEnd(width)}    here ms   there ms   ratio (quartiles)`);
-  for (const { name, here, there, ratio, verdict } of rows) {
-    const cells = [here, there].map((milliseconds) => milliseconds.toPrecision(4).padStart(9));
-    const { median, lower, upper } = ratio;
-    const quartiles = `${median.toFixed(3)} (${lower.toFixed(3)}-${upper.toFixed(3)})`;
-    console.log(
-      `${name.padEnd(width)}  ${cells.join("  ")}   ${quartiles} ${verdict}`.trimEnd(),
-    );
+  const width = Math.max(0, ...rows.map(({ name }) => name.length));
+  const row = (...cells: string[]) => console.log(cells.join("  ").trimEnd());
+  row("".padEnd(width), "  here ms", " there ms", "ratio", "of pairs (quartiles)");
+  for (const { name, here, there, ratio: { median, lower, upper }, verdict } of rows) {
+    const [a, b] = [here, there].map((milliseconds) => milliseconds.toPrecision(4).padStart(9));
+    const pairs = `${median.toFixed(3)} (${lower.toFixed(3)}-${upper.toFixed(3)})`;
+    row(name.padEnd(width), a, b, (here / there).toFixed(3), pairs, verdict);
   }
   for (const [name, reason] of missing) console.log(`${name}: not measured, ${reason}`);
 }
