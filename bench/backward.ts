@@ -16,8 +16,8 @@ import { carryOut } from "./peers/children.ts";
 import { trainers } from "./peers/gradients.ts";
 import { installPeers, pinnedVersions } from "./peers/install.ts";
 import type { Shape } from "./peers/problem.ts";
-import { median } from "./peers/races.ts";
 import { printRows, rowsOf } from "./peers/rows.ts";
+import { median } from "./spread.ts";
 
 interface Own {
   readonly shape: Shape;

@@ -16,7 +16,7 @@ import { parseArgs } from "node:util";
 import { buildPackage } from "../tools/build_npm/build.ts";
 import { runtimeCommands } from "../tools/install.ts";
 import { machine } from "./machine.ts";
-import { median } from "./peers/races.ts";
+import { median } from "./spread.ts";
 
 const rounds = 21;
 

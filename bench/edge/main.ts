@@ -20,7 +20,7 @@ import { type Counted, load } from "../../tools/load.ts";
 import { versions } from "../../tools/install.ts";
 import { compileWorker, residentBytes, startWorker } from "../../tools/workerd.ts";
 import { machine } from "../machine.ts";
-import { median } from "../peers/races.ts";
+import { median } from "../spread.ts";
 
 /** How often each worker is started. */
 const starts = 25;

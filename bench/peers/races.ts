@@ -4,6 +4,7 @@
  * @module
  */
 
+import { median } from "../spread.ts";
 import { peers } from "./all.ts";
 import { carryOut, type RuntimeName } from "./children.ts";
 import type { Answer, Bounds } from "./orders.ts";
@@ -136,11 +137,4 @@ function rowsOf(
 export function ratioOf(theirs: readonly number[], mine: readonly number[]): Ratio {
   const ratios = theirs.map((milliseconds, round) => milliseconds / mine[round]);
   return { median: median(ratios), lowest: Math.min(...ratios), highest: Math.max(...ratios) };
-}
-
-/** The median of numbers. */
-export function median(numbers: readonly number[]): number {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

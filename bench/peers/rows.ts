@@ -5,7 +5,8 @@
  */
 
 import type { Answer } from "./orders.ts";
-import { median, ratioOf } from "./races.ts";
+import { median } from "../spread.ts";
+import { ratioOf } from "./races.ts";
 import type { Missing, Ratio } from "./report.ts";
 
 /** Times of one subject, in milliseconds. */
