@@ -105,10 +105,10 @@ declare class BlockMask {
   ];
   readonly queryBlocks: number;
   readonly keyBlocks: number;
-  readonly starts: Uint32Array;
-  readonly columns: Uint32Array;
-  readonly mixed: Int32Array;
-  readonly bits: Uint8Array;
+  get starts(): Uint32Array;
+  get columns(): Uint32Array;
+  get mixed(): Int32Array;
+  get bits(): Uint8Array;
   get density(): number;
   get visited(): number;
   keeps(b: number, h: number, query: number, key: number): boolean;
@@ -147,10 +147,10 @@ export interface BooleanTensor {
   readonly offset?: number;
 }
 
-export type CacheAttentionOptions = Omit<
-  AttentionOptions,
-  "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"
->;
+export interface CacheAttentionOptions
+  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"> {
+  readonly lengths?: ArrayLike<number>;
+}
 
 export type CacheDType = "f32" | "f16" | "bf16" | "int8" | "int4";
 
