@@ -20,11 +20,12 @@ export type ArrayKind =
 
 type Maker = new (buffer: ArrayBufferLike | number, at?: number, length?: number) => PlainArray;
 
-/** By kind; runtimes before Node 24 have no `Float16Array`. */
-const makers = {
-  ...{ Float32Array, Uint16Array, Uint8Array, Uint32Array },
-  ...(typeof Float16Array === "undefined" ? {} : { Float16Array }),
-} as unknown as Readonly<Record<ArrayKind, Maker>>;
+/** By kind, and nothing else; runtimes before Node 24 have no `Float16Array`. */
+const makers: Readonly<Record<string, Maker | undefined>> = Object.assign(
+  Object.create(null),
+  { Float32Array, Uint16Array, Uint8Array, Uint32Array },
+  typeof Float16Array === "undefined" ? {} : { Float16Array },
+);
 
 /** What every typed array has by itself, under a name that objects may have written over. */
 function intrinsic<T>(name: PropertyKey): (array: unknown) => T {
@@ -43,12 +44,12 @@ const lengthOf = intrinsic<number>("length");
 /** Kind of an array by what it is and not by its prototype; `undefined` for anything else. */
 export function arrayKind(value: unknown): ArrayKind | undefined {
   const kind = kindOfArray(value);
-  return kind !== undefined && Object.hasOwn(makers, kind) ? kind as ArrayKind : undefined;
+  return kind !== undefined && makers[kind] !== undefined ? kind as ArrayKind : undefined;
 }
 
 /** A new array of zeros. */
 export function zeros(kind: ArrayKind, length: number): PlainArray {
-  return new makers[kind](length);
+  return new makers[kind]!(length);
 }
 
 /**
@@ -60,32 +61,33 @@ export class HeldArray<A extends PlainArray = PlainArray> {
   readonly buffer: ArrayBufferLike;
   readonly byteOffset: number;
   readonly length: number;
+  readonly byteLength: number;
   /** Whose memory it is in. */
   readonly lender: Lender | undefined;
   /** What was lent to the caller that it lies in. */
   readonly lent: Lent | undefined;
   readonly #Maker: Maker;
-  #array: A;
+  readonly #elementBytes: number;
+  #array: A | undefined;
 
   /** Elements of 16 bits are held as these bits. */
   constructor(array: A | Float16Array) {
-    this.kind = arrayKind(array)!;
+    const kind = arrayKind(array)!;
+    const Maker = makers[kind === "Float16Array" ? "Uint16Array" : kind]!;
+    this.kind = kind;
     this.buffer = bufferOf(array);
     this.byteOffset = byteOffsetOf(array);
     this.length = lengthOf(array);
+    this.#Maker = Maker;
+    this.#elementBytes = kind === "Uint8Array" ? 1 : Maker === Uint16Array ? 2 : 4;
+    this.byteLength = this.length * this.#elementBytes;
     this.lender = lenderOf(this.buffer);
-    this.#Maker = makers[this.kind === "Float16Array" ? "Uint16Array" : this.kind];
-    this.#array = this.#over(this.buffer);
-    this.lent = this.lender?.lentAt(this.byteOffset, this.#array.byteLength);
+    this.lent = this.lender && this.lender.lentAt(this.byteOffset, this.byteLength);
   }
 
   /** Whether a value is one. */
   static is(value: unknown): value is HeldArray {
     return typeof value === "object" && value !== null && #array in value;
-  }
-
-  get byteLength(): number {
-    return this.length * this.#Maker.prototype.BYTES_PER_ELEMENT;
   }
 
   /**
@@ -94,17 +96,29 @@ export class HeldArray<A extends PlainArray = PlainArray> {
    * @param whose How a message calls it.
    * @throws {TypeError} Where they are no more.
    */
-  now(whose = "an input's"): A {
-    const buffer = this.lender?.buffer ?? this.buffer;
-    if (this.#array.buffer !== buffer) this.#array = this.#over(buffer);
-    if (this.#array.length === this.length) return this.#array;
+  now(whose?: string): A {
+    const buffer = this.#bufferNow(whose);
+    if (this.#array === undefined || this.#array.buffer !== buffer) {
+      this.#array = this.#over(buffer, 0, this.length);
+    }
+    return this.#array;
+  }
+
+  /** The same of some elements. */
+  part(from: number, to: number, whose?: string): A {
+    return this.#over(this.#bufferNow(whose), from, to - from);
+  }
+
+  #bufferNow(whose = "an input's"): ArrayBufferLike {
+    const buffer = this.lender === undefined ? this.buffer : this.lender.buffer;
+    if (this.byteOffset + this.byteLength <= buffer.byteLength) return buffer;
     const what = buffer.byteLength === 0 ? "detached" : "made smaller";
     throw new TypeError(`Cannot attend: ${whose} buffer was ${what} while the call ran`);
   }
 
-  #over(buffer: ArrayBufferLike): A {
-    // What was detached before the call has no place, and nothing in it.
-    if (this.length === 0) return new this.#Maker(0) as A;
-    return new this.#Maker(buffer, this.byteOffset, this.length) as A;
+  #over(buffer: ArrayBufferLike, from: number, length: number): A {
+    // What was detached before the call is empty, and nothing can be made over it.
+    if (length === 0) return new this.#Maker(0) as A;
+    return new this.#Maker(buffer, this.byteOffset + from * this.#elementBytes, length) as A;
   }
 }

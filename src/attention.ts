@@ -4,17 +4,16 @@
  * @module
  */
 
-import { type ArrayKind, type HeldArray, zeros } from "./arrays.ts";
+import { type ArrayKind, HeldArray, zeros } from "./arrays.ts";
 import type { Backend, Target } from "./backend.ts";
 import {
   bytesPerElement,
   type DType,
   type Elements,
   type HostData,
-  isGpuBuffer,
   type TensorData,
 } from "./dtype.ts";
-import { whileUsing, whileUsingSync } from "./lending.ts";
+import { useAll } from "./lending.ts";
 import type { AttentionOptions } from "./options.ts";
 import {
   type AttentionCall,
@@ -73,23 +72,22 @@ export async function runCall<Data extends TensorData>(
   asked: Backend | Promise<Backend>,
   call: AttentionCall,
 ): Promise<AttentionResult<Data>> {
-  const { plan, control } = call;
-  return await whileUsing(dataOf(plan), async () => {
+  const { plan, control } = call, leave = useAll(dataOf(plan));
+  let results: Results | undefined;
+  try {
     const chosen = asked instanceof Promise ? await asked : asked;
     const backend = chosen.choose === undefined ? chosen : await chosen.choose(plan, control);
     backend.check(plan, control);
     throwIfAborted(control.signal);
-    const results = isGpuBuffer(call.storage.like)
-      ? await placeOnGpu(backend, call)
-      : placeOnHost(call);
-    try {
-      await backend.run(plan, results.target, control);
-    } catch (error) {
-      results.discard?.();
-      throw error;
-    }
+    results = HeldArray.is(call.storage.like) ? placeOnHost(call) : await placeOnGpu(backend, call);
+    await backend.run(plan, results.target, control);
     return results.finish() as AttentionResult<Data>;
-  });
+  } catch (error) {
+    results?.discard?.();
+    throw error;
+  } finally {
+    leave();
+  }
 }
 
 /** Runs a call on a backend to its end. */
@@ -119,14 +117,16 @@ export function runCallSync<Data extends TensorData>(
   call: AttentionCall,
 ): AttentionResult<Data> {
   checkSync(backend);
-  const { plan, control } = call;
-  return whileUsingSync(dataOf(plan), () => {
+  const { plan, control } = call, leave = useAll(dataOf(plan));
+  try {
     backend.check(plan, control);
     throwIfAborted(control.signal);
     const results = placeOnHost(call);
     backend.runSync(plan, results.target, control);
     return results.finish() as AttentionResult<Data>;
-  });
+  } finally {
+    leave();
+  }
 }
 
 /** Where the results of a call go. */

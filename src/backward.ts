@@ -8,7 +8,7 @@ import { HeldArray } from "./arrays.ts";
 import { type AttentionResultWithLse, type LseData, makeTensor, runCall } from "./attention.ts";
 import type { Backend, Control, GradientTarget } from "./backend.ts";
 import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
-import { whileUsing, whileUsingSync } from "./lending.ts";
+import { useAll } from "./lending.ts";
 import { type AttentionOptions, optionNames } from "./options.ts";
 import {
   type AttentionCall,
@@ -182,23 +182,23 @@ export async function runBackward<
   asked: Backend | Promise<Backend>,
   { plan, control }: BackwardCall,
 ): Promise<AttentionGradients<Q, K, V>> {
-  const { forward } = plan;
-  return await whileUsing(dataOfBackward(plan), async () => {
+  const { forward } = plan, leave = useAll(dataOfBackward(plan)), made: Made = {};
+  try {
     const chosen = asked instanceof Promise ? await asked : asked;
     const backend = chosen.choose === undefined ? chosen : await chosen.choose(forward, control);
     checkCall(backend, plan, control);
-    const onGpu = isGpuBuffer(forward.q.data), made: Made = {};
-    try {
-      for (const [name, result] of results(forward)) {
-        made[name] = onGpu ? await makeOnGpu(backend, result) : makeOnHost(result);
-      }
-      await backend.backward(plan, targetOf(made, forward), control);
-      return made as unknown as AttentionGradients<Q, K, V>;
-    } catch (error) {
-      for (const { data } of Object.values(made)) if (isGpuBuffer(data)) data.destroy();
-      throw error;
+    const onGpu = isGpuBuffer(forward.q.data);
+    for (const [name, result] of results(forward)) {
+      made[name] = onGpu ? await makeOnGpu(backend, result) : makeOnHost(result);
     }
-  });
+    await backend.backward(plan, targetOf(made, forward), control);
+    return made as unknown as AttentionGradients<Q, K, V>;
+  } catch (error) {
+    for (const { data } of Object.values(made)) if (isGpuBuffer(data)) data.destroy();
+    throw error;
+  } finally {
+    leave();
+  }
 }
 
 /** Runs a backward pass on a backend to its end. */
@@ -221,13 +221,15 @@ export function runBackwardSync<
     );
   }
   const { plan, control } = readBackward(dOut, q, k, v, options), { forward } = plan;
-  return whileUsingSync(dataOfBackward(plan), () => {
-    const made: Made = {};
+  const leave = useAll(dataOfBackward(plan)), made: Made = {};
+  try {
     checkCall(backend, plan, control);
     for (const [name, result] of results(forward)) made[name] = makeOnHost(result);
-    backend.backwardSync!(plan, targetOf(made, forward), control);
+    backend.backwardSync(plan, targetOf(made, forward), control);
     return made as unknown as AttentionGradients<Q, K, V>;
-  });
+  } finally {
+    leave();
+  }
 }
 
 /** Checks that a call can run on a backend, and should. */

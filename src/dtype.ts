@@ -39,24 +39,22 @@ export function bytesPerElement(dtype: StorageType): number {
 }
 
 /** Kinds of arrays that hold elements, and how each stores them by itself. */
-const storedIn: { readonly [Kind in ArrayKind]?: DType | null } = {
+const storages: { readonly [Kind in ArrayKind]?: DType | null } = {
   Float32Array: "f32",
   Float16Array: "f16",
-  Uint16Array: null, // It does not say.
+  Uint16Array: null,
 };
 
-/** Whether an array can hold elements of some type. */
-export function isHostData(data: unknown): data is HostData {
+/**
+ * How an array stores elements by itself; `null` for a `Uint16Array`, which does not say, `undefined`
+ * for what holds none.
+ */
+export function storedIn(data: unknown): DType | null | undefined {
   const kind = arrayKind(data);
-  return kind !== undefined && storedIn[kind] !== undefined;
+  return kind && storages[kind];
 }
 
 /** Whether data is on the GPU. By shape: outside browsers and Deno the class has no global name. */
 export function isGpuBuffer(data: unknown): data is GPUBuffer {
   return typeof data === "object" && data !== null && "mapAsync" in data && "usage" in data;
-}
-
-/** Element type of an array by itself; a `Uint16Array` does not say. */
-export function inherentDType(data: HostData): DType | undefined {
-  return storedIn[arrayKind(data)!] ?? undefined;
 }

@@ -81,30 +81,14 @@ function lentOf(used: Used): Lent | undefined {
  * @returns What ends it.
  */
 export function useAll(all: readonly Used[]): () => void {
-  const used = all.flatMap((one) => lentOf(one) ?? []);
-  for (const lent of used) lent.check();
+  const used: Lent[] = [];
+  for (const one of all) {
+    const lent = lentOf(one);
+    lent?.check();
+    if (lent !== undefined) used.push(lent);
+  }
   for (const lent of used) lent.use();
   return () => {
     for (const lent of used) lent.leave();
   };
-}
-
-/** Does what uses memory, until it settles. */
-export async function whileUsing<T>(all: readonly Used[], work: () => Promise<T>): Promise<T> {
-  const leave = useAll(all);
-  try {
-    return await work();
-  } finally {
-    leave();
-  }
-}
-
-/** The same without a promise. */
-export function whileUsingSync<T>(all: readonly Used[], work: () => T): T {
-  const leave = useAll(all);
-  try {
-    return work();
-  } finally {
-    leave();
-  }
 }

@@ -7,7 +7,7 @@
 import { type AttentionResultWithLse, kindFor, type LseData, makeTensor } from "./attention.ts";
 import type { Backend, Target } from "./backend.ts";
 import { isGpuBuffer, type TensorData } from "./dtype.ts";
-import { whileUsing } from "./lending.ts";
+import { useAll } from "./lending.ts";
 import type { Layout } from "./options.ts";
 import type { Storage } from "./plan.ts";
 import { type AnyTensor, type AnyView, type ReadTensor, type Tensor, viewOf } from "./tensor.ts";
@@ -97,16 +97,13 @@ export async function runMerge<Data extends TensorData>(
   asked: Backend | Promise<Backend>,
   { parts, storage, layout, outShape, lseShape }: MergeCall,
 ): Promise<AttentionResultWithLse<Data>> {
-  const onGpu = isGpuBuffer(storage.like);
-  return await whileUsing(parts.flatMap(({ out, lse }) => [out.data, lse!.data]), async () => {
+  const onGpu = isGpuBuffer(storage.like), made: AnyTensor[] = [];
+  const leave = useAll(parts.flatMap(({ out, lse }) => [out.data, lse!.data]));
+  try {
     const chosen = asked instanceof Promise ? await asked : asked;
     const backend = await chosen.serving?.(onGpu) ?? chosen;
     backend.checkReadable?.(cannot, parts.map(({ out }) => out));
-    const made: AnyTensor[] = [];
-    const make = async (
-      shape: readonly number[],
-      stored: Storage,
-    ): Promise<AnyTensor> => {
+    const make = async (shape: readonly number[], stored: Storage): Promise<AnyTensor> => {
       const { dtype } = stored;
       const tensor = onGpu
         ? { data: await backend.createBuffer!(shape, dtype), shape, dtype }
@@ -114,15 +111,15 @@ export async function runMerge<Data extends TensorData>(
       made.push(tensor);
       return tensor;
     };
-    try {
-      const out = await make(outShape, storage);
-      const lse = await make(lseShape, { ...storage, dtype: "f32" });
-      const column = viewOf({ ...lse, shape: [...lseShape, 1] }, "bhnd");
-      await backend.merge(parts, { out: viewOf(out, layout), lse: column } as Target);
-      return { out, lse } as AttentionResultWithLse<TensorData> as AttentionResultWithLse<Data>;
-    } catch (error) {
-      for (const { data } of made) if (isGpuBuffer(data)) data.destroy();
-      throw error;
-    }
-  });
+    const out = await make(outShape, storage);
+    const lse = await make(lseShape, { ...storage, dtype: "f32" });
+    const column = viewOf({ ...lse, shape: [...lseShape, 1] }, "bhnd");
+    await backend.merge(parts, { out: viewOf(out, layout), lse: column } as Target);
+    return { out, lse } as AttentionResultWithLse<TensorData> as AttentionResultWithLse<Data>;
+  } catch (error) {
+    for (const { data } of made) if (isGpuBuffer(data)) data.destroy();
+    throw error;
+  } finally {
+    leave();
+  }
 }

@@ -144,7 +144,7 @@ export function mayBeRead({ q, k, v, bias, mask }: AttentionPlan, view: AnyView)
 
 /** Whether all tensors of a plan are in arrays. */
 export function isHostPlan(plan: AttentionPlan): plan is HostPlan {
-  return tensorsOf(plan).every(([, { data }]) => !isGpuBuffer(data));
+  return dataOf(plan).every((data) => data === null || HeldArray.is(data));
 }
 
 /** Whether scores are anything but scaled products within one band. */
@@ -219,7 +219,7 @@ function planGiven(
   given: AttentionOptions,
 ): AttentionPlan {
   const { causal = false, layout = "bhnd" } = given;
-  const { shapes, ...inputs } = readInputs({ q, k, v }, layout);
+  const inputs = readInputs(q, k, v, layout);
   const [batch, queryHeads, queries, dim] = inputs.q.shape;
   const [, keyHeads, keys] = inputs.k.shape;
   const packed = readBoundaries(given.cuSeqlens, batch, queries, keys);
@@ -240,10 +240,18 @@ function planGiven(
     ),
   });
   const extents: Extents = [batch, queryHeads, queries, keys];
-  const valueDim = inputs.v.shape[3];
-  return planOf(given, shapes, each, {
-    ...{ batch, queryHeads, keyHeads, group: queryHeads / keyHeads, queries, keys, dim, valueDim },
-    ...inputs,
+  return planOf(given, inputs.shapes, each, {
+    batch,
+    queryHeads,
+    keyHeads,
+    group: queryHeads / keyHeads,
+    queries,
+    keys,
+    dim,
+    valueDim: inputs.v.shape[3],
+    q: inputs.q,
+    k: inputs.k,
+    v: inputs.v,
     segments,
     packed: packed !== null,
     blockMask: checkBlockMask(given.blockMask, extents),
@@ -279,7 +287,7 @@ function planOf(
     bias: bias && bias.view,
     mask: readMask(given.mask, extents),
     sinks: readSinks(given.sinks, queryHeads),
-    written: { layout, ...shapes, bias: bias && bias.shape },
+    written: { layout, q: shapes.q, k: shapes.k, v: shapes.v, bias: bias && bias.shape },
   });
 }
 

@@ -7,7 +7,7 @@
 
 import type { Backend, Rotation } from "./backend.ts";
 import { isGpuBuffer } from "./dtype.ts";
-import { whileUsing } from "./lending.ts";
+import { useAll } from "./lending.ts";
 import type { Layout } from "./options.ts";
 import { type AnyTensor, mayOverlap, viewOf } from "./tensor.ts";
 import { readTensor, sharesElements } from "./validate/tensors.ts";
@@ -224,9 +224,12 @@ export async function runRope(
   options?: RopeOptions,
 ): Promise<void> {
   const rotation = planRotation(q, k, options), data = rotation.views.map((view) => view.data);
-  await whileUsing(data, async () => {
+  const leave = useAll(data);
+  try {
     const backend = await chosen.serving?.(isGpuBuffer(data[0])) ?? chosen;
     backend.checkReadable?.(cannot, rotation.views);
     await backend.rotate(rotation);
-  });
+  } finally {
+    leave();
+  }
 }

@@ -22,13 +22,13 @@ export function copyRowsIn(
   to: number,
   target: Elements,
 ): void {
-  const { shape, strides } = view, data = view.data.now();
-  const width = shape[3];
+  const { shape, strides, data: held } = view, width = shape[3];
   const start = rowAt(view, b, h, from);
   if (strides[3] === 1 && (strides[2] === width || to - from === 1)) {
-    target.set(data.subarray(start, start + (to - from) * width));
+    target.set(held.part(start, start + (to - from) * width));
     return;
   }
+  const data = held.now();
   for (let n = from, at = 0; n < to; n++, at += width) {
     const row = rowAt(view, b, h, n);
     if (strides[3] === 1) target.set(data.subarray(row, row + width), at);
@@ -45,13 +45,15 @@ export function copyRowsOut(
   from: number,
   to: number,
 ): void {
-  const { shape, strides } = view, data = view.data.now("`out`'s");
-  const width = shape[3];
+  const { shape, strides, data: held } = view, width = shape[3];
   const start = rowAt(view, b, h, from);
   if (strides[3] === 1 && (strides[2] === width || to - from === 1)) {
-    data.set(source.subarray(0, (to - from) * width), start);
+    const count = (to - from) * width;
+    const rows = source.length === count ? source : source.subarray(0, count);
+    held.part(start, start + count, "`out`'s").set(rows);
     return;
   }
+  const data = held.now("`out`'s");
   for (let n = from, at = 0; n < to; n++, at += width) {
     const row = rowAt(view, b, h, n);
     if (strides[3] === 1) data.set(source.subarray(at, at + width), row);

@@ -46,17 +46,19 @@ export function countSegments({ batch, packed }: Pick<Division, "batch" | "packe
 /** The segments of a call, in the order of its rows. */
 export function segmentsOf(division: Division): readonly Segment[] {
   const { queries, keys, topLeft, packed, offsets, lengths } = division;
-  return Array.from({ length: countSegments(division) }, (_, index) => {
+  const segments: Segment[] = [], count = countSegments(division);
+  for (let index = 0; index < count; index++) {
     const place = packed === null
       ? { batch: index, firstQuery: 0, queries, firstKey: 0, keys }
       : sequence(packed, index);
-    return {
+    segments.push({
       ...place,
       keys: lengths?.[index] ?? place.keys,
       // By all keys of the segment: lengths do not move the alignment.
       offset: offsets?.[index] ?? (topLeft ? 0 : place.keys - place.queries),
-    };
-  });
+    });
+  }
+  return segments;
 }
 
 function sequence({ q, k }: Boundaries, index: number) {

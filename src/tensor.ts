@@ -11,10 +11,9 @@ import {
   dtypes,
   type Elements,
   type HostData,
-  inherentDType,
   isGpuBuffer,
-  isHostData,
   type StorageType,
+  storedIn,
   type TensorData,
 } from "./dtype.ts";
 
@@ -84,12 +83,13 @@ export function tensor<Data extends HostData>(
   dtype?: DType,
 ): Tensor<Data> {
   const cannot = "Cannot make a tensor";
-  if (!isHostData(data)) {
+  const inherent = storedIn(data);
+  if (inherent === undefined) {
     throw new TypeError(`${cannot}: \`data\` must be a Float32Array, Float16Array or Uint16Array`);
   }
   if (dtype !== undefined) checkDType(dtype);
-  const stored = inherentDType(data) ?? dtype;
-  if (stored === undefined || (stored === "f32" && inherentDType(data) === undefined)) {
+  const stored = inherent ?? dtype;
+  if (stored === undefined || (stored === "f32" && inherent === null)) {
     throw new TypeError(`${cannot}: a Uint16Array needs the dtype "f16" or "bf16"`);
   }
   if (dtype !== undefined && dtype !== stored) {
@@ -164,15 +164,15 @@ export function viewOf(tensor: AnyTensor | ReadTensor, layout: Layout): AnyView;
 export function viewOf(tensor: AnyTensor | ReadTensor, layout: Layout): AnyView {
   const { data, shape, offset = 0, strides = contiguousStrides(shape) } = tensor;
   const arrange = (axes: readonly number[], missing: number): Extents => {
-    const padded = [...new Array<number>(4 - axes.length).fill(missing), ...axes];
+    const at = (axis: number) => axis < axes.length ? axes[axes.length - 1 - axis] : missing;
     // Rank 2 is [N, D] in both layouts.
-    if (layout === "bnhd" && axes.length > 2) [padded[1], padded[2]] = [padded[2], padded[1]];
-    return padded as unknown as Extents;
+    const swapped = layout === "bnhd" && axes.length > 2;
+    return swapped ? [at(3), at(1), at(2), at(0)] : [at(3), at(2), at(1), at(0)];
   };
-  const isRead = isGpuBuffer(data) || HeldArray.is(data);
+  const isRead = HeldArray.is(data) || isGpuBuffer(data);
   return {
     data: isRead ? data : new HeldArray<Elements>(data),
-    dtype: (isRead ? undefined : inherentDType(data)) ?? tensor.dtype ?? "f16",
+    dtype: (isRead ? undefined : storedIn(data)) ?? tensor.dtype ?? "f16",
     offset,
     shape: arrange(shape, 1),
     strides: arrange(strides, 0),

@@ -11,9 +11,8 @@ import {
   type DType,
   dtypes,
   type Elements,
-  inherentDType,
   isGpuBuffer,
-  isHostData,
+  storedIn,
 } from "../dtype.ts";
 import type { Layout } from "../options.ts";
 import {
@@ -52,7 +51,8 @@ export function readTensor(name: string, value: unknown, doing = cannot): ReadTe
   const written = readWritten(value);
   const [data, dtype] = readData(name, written, doing);
   const shape = readShape(name, written.shape, doing);
-  return { data, dtype, ...readLayout(name, written, shape, data, dtype, doing) };
+  const { strides, offset } = readLayout(name, written, shape, data, dtype, doing);
+  return { data, dtype, shape, strides, offset };
 }
 
 /** Where elements are in `data`, as it was written. */
@@ -117,26 +117,26 @@ function readData(
       `${doing}: \`${name}.dtype\` must be one of ${dtypes.join(", ")}, got ${kindOf(dtype)}`,
     );
   }
-  if (isGpuBuffer(data)) return [checkBuffer(name, data, dtype, dtypes, doing), dtype as DType];
-  // Our own, of a call that is made of others.
-  if (HeldArray.is(data)) return [data as HeldArray<Elements>, dtype as DType];
-  if (!isHostData(data)) {
+  const stored = storedIn(data);
+  if (stored === undefined) {
+    if (isGpuBuffer(data)) return [checkBuffer(name, data, dtype, dtypes, doing), dtype as DType];
+    // Our own, of a call that is made of others.
+    if (HeldArray.is(data)) return [data as HeldArray<Elements>, dtype as DType];
     throw new TypeError(
       `${doing}: \`${name}.data\` must be a Float32Array, Float16Array, Uint16Array or ` +
         `GPUBuffer, got ${kindOf(data)}`,
     );
   }
-  const inherent = inherentDType(data);
-  if (inherent === undefined && dtype !== "f16" && dtype !== "bf16") {
+  if (stored === null && dtype !== "f16" && dtype !== "bf16") {
     throw new TypeError(
       `${doing}: \`${name}.data\` is a Uint16Array, so \`${name}.dtype\` must be "f16" or ` +
         `"bf16", got ${kindOf(dtype)}`,
     );
   }
-  if (inherent !== undefined && dtype !== undefined && dtype !== inherent) {
+  if (stored !== null && dtype !== undefined && dtype !== stored) {
     throw new TypeError(`${doing}: \`${name}\` has dtype ${dtype}, its data is a ${kindOf(data)}`);
   }
-  return [holdArray<Elements>(name, data, doing), inherent ?? dtype as DType];
+  return [holdArray(name, data as Elements, doing), stored ?? dtype as DType];
 }
 
 /** An array as it is now, unless it lies where an engine has lent nothing: others' bytes are there. */
@@ -181,10 +181,8 @@ export function checkBuffer(
 
 /** Elements that data can hold; shaders read whole words. */
 function lengthOf(data: HeldArray | GPUBuffer, dtype: Stored): number {
-  const perElement = bytesPerElement(dtype);
-  return isGpuBuffer(data)
-    ? Math.floor(data.size / 4) * 4 / perElement
-    : data.byteLength / perElement;
+  const bytes = HeldArray.is(data) ? data.byteLength : Math.floor(data.size / 4) * 4;
+  return bytes / bytesPerElement(dtype);
 }
 
 function readShape(name: string, written: unknown, doing: string): readonly number[] {
@@ -214,14 +212,14 @@ function checkReach(
   data: HeldArray | GPUBuffer,
   doing: string,
 ): void {
-  const needed = sizeOf(shape) === 0
-    ? 0
-    : 1 + offset + shape.reduce((sum, extent, axis) => sum + (extent - 1) * strides[axis], 0);
+  let needed = 1 + offset;
+  for (let axis = 0; axis < shape.length; axis++) needed += (shape[axis] - 1) * strides[axis];
+  if (shape.includes(0)) needed = 0;
   if (needed <= length) return;
   throw new RangeError(
     `${doing}: \`${name}\` with shape [${shape}], strides [${strides}] and offset ${offset} ` +
       `needs ${needed} elements, \`data\` has ${length}` +
-      (!isGpuBuffer(data) && data.buffer.byteLength === 0
+      (HeldArray.is(data) && data.buffer.byteLength === 0
         ? ": its buffer is detached, read `tensor.data` again"
         : ""),
   );
@@ -279,10 +277,12 @@ export interface Inputs {
 
 /** Reads the inputs one by one, then against each other. */
 export function readInputs(
-  given: Readonly<Record<"q" | "k" | "v", unknown>>,
+  givenQ: unknown,
+  givenK: unknown,
+  givenV: unknown,
   layout: Layout,
 ): Inputs {
-  const [q, k, v] = (["q", "k", "v"] as const).map((name) => readTensor(name, given[name]));
+  const q = readTensor("q", givenQ), k = readTensor("k", givenK), v = readTensor("v", givenV);
   const rank = q.shape.length;
   for (const [name, tensor] of [["k", k], ["v", v]] as const) {
     if (tensor.shape.length === rank) continue;
@@ -292,7 +292,7 @@ export function readInputs(
   }
   const views = { q: viewOf(q, layout), k: viewOf(k, layout), v: viewOf(v, layout) };
   checkAgreement(views.q.shape, views.k.shape, views.v.shape);
-  return { ...views, shapes: { q: q.shape, k: k.shape, v: v.shape } };
+  return { q: views.q, k: views.k, v: views.v, shapes: { q: q.shape, k: k.shape, v: v.shape } };
 }
 
 /** Reads the queries of a call against a cache of these sizes; gives their shape as it was written. */

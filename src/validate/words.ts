@@ -49,7 +49,9 @@ const mostAxes = 32;
 
 /** A short list as it is now: a plain array, each element read once. */
 export function readShort(list: readonly unknown[]): unknown[] {
-  return Array.from({ length: Math.min(list.length, mostAxes) }, (_, index) => list[index]);
+  const read: unknown[] = [], length = Math.min(list.length, mostAxes);
+  for (let index = 0; index < length; index++) read.push(list[index]);
+  return read;
 }
 
 /** Length of a list of numbers; `undefined` where it is none. */
@@ -69,24 +71,31 @@ export function readOptions<Options extends object>(
   known: readonly (keyof Options & string)[],
   doing: string,
 ): Options {
-  checkKeys(options, known, doing);
-  const read: Partial<Options> = {};
-  for (const name of known) {
+  const own = checkKeys(options, known, doing), read: Partial<Options> = {};
+  // What a class or a prototype has is not among the keys.
+  const isPlain = Object.getPrototypeOf(options) === Object.prototype;
+  for (const name of isPlain ? own as typeof known : known) {
     const value = options[name];
     if (value !== undefined) read[name] = value;
   }
   return read as Options;
 }
 
-/** Checks that `value` is an object whose keys are all known. */
-export function checkKeys(value: object, known: readonly string[], doing: string): void {
+/** Checks that `value` is an object whose keys are all known; gives them. */
+export function checkKeys(
+  value: object,
+  known: readonly string[],
+  doing: string,
+): readonly string[] {
   if (typeof value !== "object" || value === null) {
     throw new TypeError(`${doing}: options must be an object, got ${kindOf(value)}`);
   }
-  for (const key of Object.keys(value)) {
+  const keys = Object.keys(value);
+  for (const key of keys) {
     if (known.includes(key)) continue;
     throw new TypeError(`${doing}: unknown option \`${key}\`, known are ${known.join(", ")}`);
   }
+  return keys;
 }
 
 /** Checks that a value is one of a few. */

@@ -23,6 +23,7 @@ import {
   countRows,
   type HostBackwardPlan,
   type HostPlan,
+  isHostPlan,
   tensorsOf,
 } from "../plan.ts";
 import { type AnyView, isOnHost } from "../tensor.ts";
@@ -134,8 +135,8 @@ class WasmBackend implements Backend {
 
   check(plan: AttentionPlan, { encoder }: Control): void {
     const doing = "Cannot attend";
-    for (const [name, { data }] of tensorsOf(plan)) {
-      if (!isGpuBuffer(data)) continue;
+    if (!isHostPlan(plan)) {
+      const [name] = tensorsOf(plan).find(([, { data }]) => isGpuBuffer(data))!;
       throw new TypeError(
         `${doing}: \`${name}\` is a GPUBuffer, which the wasm backend cannot read; ` +
           'make the engine with { backend: "webgpu", device }',
