@@ -30,11 +30,20 @@ interface Span {
   bytes: number;
 }
 
+/** For tests: so many bytes before and behind each block, and who is told of blocks. */
+export const watch: {
+  around: number;
+  /** A block `at` of `wanted` bytes was taken; all bytes of `span` are its. */
+  taken?(memory: WebAssembly.Memory, at: number, wanted: number, span: Span): void;
+  /** It is given back. */
+  given?(memory: WebAssembly.Memory, at: number): void;
+} = { around: 0 };
+
 /** Allocates blocks of a Wasm memory above `base`. */
 export class Arena {
   readonly memory: WebAssembly.Memory;
   readonly #maximumBytes: number;
-  readonly #blocks = new Map<number, number>();
+  readonly #blocks = new Map<number, Span>();
   /** Every buffer that the memory has had: old ones of a shared memory still reach its bytes. */
   readonly #buffers = new WeakSet<ArrayBufferLike>();
   #free: Span[];
@@ -65,7 +74,7 @@ export class Arena {
   /** Bytes in blocks that are not freed. */
   get usedBytes(): number {
     let used = 0;
-    for (const bytes of this.#blocks.values()) used += bytes;
+    for (const { bytes } of this.#blocks.values()) used += bytes;
     return used;
   }
 
@@ -75,14 +84,16 @@ export class Arena {
    * @throws {RangeError} When the memory cannot grow as far; nothing has changed then.
    */
   allocate(bytes: number): number {
-    const size = roundUp(bytes + slack, alignment);
+    const { around } = watch;
+    const size = roundUp(bytes + slack + around, alignment) + around;
     const span = this.#free.find((free) => free.bytes >= size) ?? this.#grow(size, bytes);
-    const at = span.at;
+    const block = { at: span.at, bytes: size }, at = span.at + around;
     span.at += size;
     span.bytes -= size;
     if (span.bytes === 0) this.#free.splice(this.#free.indexOf(span), 1);
-    this.#blocks.set(at, size);
-    this.#touched = Math.max(this.#touched, at + size);
+    this.#blocks.set(at, block);
+    this.#touched = Math.max(this.#touched, span.at);
+    watch.taken?.(this.memory, at, bytes, block);
     return at;
   }
 
@@ -113,10 +124,11 @@ export class Arena {
 
   /** Gives a block back. */
   free(at: number): void {
-    const bytes = this.#blocks.get(at);
-    if (bytes === undefined) return;
+    const block = this.#blocks.get(at);
+    if (block === undefined) return;
     this.#blocks.delete(at);
-    this.#insert({ at, bytes });
+    watch.given?.(this.memory, at);
+    this.#insert(block);
   }
 
   #insert(span: Span): void {
