@@ -167,12 +167,15 @@ function callOthers(engine: Engine): Aftermath {
     data: new Float32Array(rows * 64).fill(0.5),
     shape: [rows, 64],
   });
-  const calls = [[1, 2], [2, 5000], [3, 1]].map(([queries, keys]) =>
-    engine.attention(ones(queries), ones(keys), ones(keys))
+  const calls = Promise.all(
+    [[1, 2], [2, 5000], [3, 1]].map(([queries, keys]) =>
+      engine.attention(ones(queries), ones(keys), ones(keys))
+    ),
   );
+  calls.catch(() => {}); // Whether anybody looks at them is for others to say.
   return {
     async check() {
-      for (const { out } of await Promise.all(calls)) {
+      for (const { out } of await calls) {
         const wrong = Array.from(out.data).find((value) => Math.abs(value - 0.5) > 1e-5);
         if (wrong !== undefined) throw new Error(`A call beside gave ${wrong}, expected 0.5`);
       }

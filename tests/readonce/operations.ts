@@ -89,6 +89,8 @@ export interface Operation {
 class Inputs implements Passed {
   readonly #setting: Setting;
   readonly #random: Random;
+  /** Arrays of tensors in the engine's memory, by the tensor's place in `tensors`. */
+  readonly #data = new Map<number, () => Float32Array>();
   readonly tensors: Written[] = [];
   readonly own: EngineTensor[] = [];
   readonly caches: KvCache[] = [];
@@ -129,8 +131,19 @@ class Inputs implements Passed {
     const made = this.#setting.engine.tensor([...shape]);
     made.data.set(numbers);
     this.own.push(made);
+    const index = this.tensors.length;
+    // Its getter as it was made: acts put other values in its place.
+    const getter = Object.getOwnPropertyDescriptor(made, "data")?.get;
+    this.#data.set(index, () => getter === undefined ? made.data : getter.call(made));
     if (this.tensors.length % 2 === 0) return made as unknown as Written;
     return { data: made.data, shape: [...shape], strides: stridesOf(shape), offset: 0 };
+  }
+
+  /** The array of a tensor that was made, also after memory has grown. */
+  dataOf(tensor: AnyTensor): () => Float32Array {
+    const { data } = tensor;
+    const inMemory = this.#data.get(this.tensors.indexOf(tensor as unknown as Written));
+    return inMemory ?? (() => data as Float32Array);
   }
 
   /** A tensor of booleans in an array. */
@@ -195,14 +208,12 @@ function outcomesOf(result: object): Outcomes {
   }));
 }
 
-/** Elements of a tensor that a call writes to, as the caller knows it. */
-function elementsOf(tensor: AnyTensor): () => Outcome {
-  const size = count(tensor.shape), { offset = 0 } = tensor;
-  const isOwn = "free" in tensor, { data } = tensor;
+/** Elements of a tensor that a call writes to, as the caller knows it, whatever becomes of the object. */
+function elementsOf(inputs: Inputs, tensor: AnyTensor): () => Outcome {
+  const size = count(tensor.shape), { offset = 0 } = tensor, data = inputs.dataOf(tensor);
   return () => {
     try {
-      const now = (isOwn ? tensor.data : data) as Float32Array;
-      return { elements: Array.from(now.subarray(offset, offset + size)) };
+      return { elements: Array.from(data().subarray(offset, offset + size)) };
     } catch {
       return {}; // It was freed meanwhile.
     }
@@ -273,12 +284,12 @@ const attentions: readonly Operation[] = [
   }),
   operation("attention() into a tensor", (inputs, engine) => {
     const [q, k, v] = three(inputs), out = inputs.tensor([B, H, N, D]);
-    const wrote = elementsOf(out), asked = inputs.asked({ out, lse: true });
+    const wrote = elementsOf(inputs, out), asked = inputs.asked({ out, lse: true });
     const call = engine.attention(q, k, v, asked as Asked) as Promise<{ lse: AnyTensor }>;
     return inputs.started(call.then(({ lse }) => ({ lse })), () => ({ wrote: wrote() }));
   }),
   operation("attention() in place", (inputs, engine) => {
-    const [q, k, v] = three(inputs), wrote = elementsOf(q);
+    const [q, k, v] = three(inputs), wrote = elementsOf(inputs, q);
     const call = engine.attention(q, k, v, inputs.asked({ out: q }) as Asked);
     return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
   }),
@@ -296,7 +307,9 @@ const attentions: readonly Operation[] = [
     return inputs.started(synchronous(() => engine.attentionSync(q, k, k, asked as Asked)));
   }, { sync: true, large: true }),
   operation("attentionSync() into a tensor", (inputs, engine) => {
-    const [q, k, v] = three(inputs), out = inputs.tensor([B, H, N, D]), wrote = elementsOf(out);
+    const [q, k, v] = three(inputs),
+      out = inputs.tensor([B, H, N, D]),
+      wrote = elementsOf(inputs, out);
     const asked = inputs.asked({ out });
     const call = synchronous(() => engine.attentionSync(q, k, v, asked as Asked));
     return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
@@ -414,7 +427,7 @@ const rows: readonly Operation[] = [
   ),
   operation("rope()", (inputs, engine) => {
     const q = inputs.tensor([B, H, N, D]), k = inputs.tensor([B, K, N, D]);
-    const [ofQ, ofK] = [elementsOf(q), elementsOf(k)];
+    const [ofQ, ofK] = [elementsOf(inputs, q), elementsOf(inputs, k)];
     const options = inputs.plain({
       ...{ positions: Int32Array.of(3, 1, 4, 1, 5), theta: 500, style: "interleaved", dims: 2 },
       scaling: { type: "linear", factor: 2 },
@@ -438,7 +451,7 @@ const cached: readonly Operation[] = [
   }, { readsCaches: true }),
   operation("cache.attend() into a tensor", (inputs) => {
     const cache = inputs.cache(lengths), q = inputs.tensor([2, 1, 2, D]);
-    const out = inputs.tensor([2, 1, 2, D]), wrote = elementsOf(out);
+    const out = inputs.tensor([2, 1, 2, D]), wrote = elementsOf(inputs, out);
     const call = cache.attend(q, inputs.asked({ out }) as Asked);
     return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
   }, { readsCaches: true }),
