@@ -13,6 +13,8 @@ export interface Aftermath {
   check?(): void | Promise<void>;
   /** Frees what the act made. */
   clear?(): void;
+  /** When nothing of it runs any more. */
+  readonly settled?: Promise<unknown>;
   /** Blocks of memory that stay. */
   readonly kept?: number;
 }
@@ -167,13 +169,16 @@ function callOthers(engine: Engine): Aftermath {
     data: new Float32Array(rows * 64).fill(0.5),
     shape: [rows, 64],
   });
-  const calls = Promise.all(
-    [[1, 2], [2, 5000], [3, 1]].map(([queries, keys]) =>
-      engine.attention(ones(queries), ones(keys), ones(keys))
-    ),
+  const sizes = [[1, 2], [2, 5000], [3, 1]];
+  const begun = sizes.map(([queries, keys]) =>
+    engine.attention(ones(queries), ones(keys), ones(keys))
   );
-  calls.catch(() => {}); // Whether anybody looks at them is for others to say.
+  const calls = Promise.all(begun);
+  // Whether anybody looks at them is for others to say.
+  const settled = Promise.allSettled(begun);
+  calls.catch(() => {});
   return {
+    settled,
     async check() {
       for (const { out } of await calls) {
         const wrong = Array.from(out.data).find((value) => Math.abs(value - 0.5) > 1e-5);

@@ -273,6 +273,7 @@ class Run {
   /** Waits until nothing runs any more. */
   async settle(): Promise<void> {
     for (const { ended } of this.#calls) await ended;
+    for (const { settled } of this.#aftermaths) await settled;
     await this.#closing;
   }
 
