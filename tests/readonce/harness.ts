@@ -54,10 +54,10 @@ export function clear({ own, caches }: Passed): void {
 }
 
 /** What became of a call. */
-type Ended = { readonly outcomes: Outcomes } | { readonly error: unknown };
+export type Ended = { readonly outcomes: Outcomes } | { readonly error: unknown };
 
-function endOf(call: Started): Promise<Ended> {
-  return call.result.then((outcomes) => ({ outcomes }), (error) => ({ error }));
+export function endOf(result: Promise<Outcomes>): Promise<Ended> {
+  return result.then((outcomes) => ({ outcomes }), (error) => ({ error }));
 }
 
 function assertEnded(ended: Ended, expected: Outcomes, act: Act, call: Started): void {
@@ -126,7 +126,7 @@ async function runAt(
   };
   const start = await operation.ready({ engine, place, seed: 5, onProgress });
   const call = start();
-  const end = endOf(call).then((ended) => {
+  const end = endOf(call.result).then((ended) => {
     settled = true;
     return ended;
   });
