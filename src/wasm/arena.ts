@@ -38,11 +38,20 @@ interface LentBlock {
   readonly bytes: number;
 }
 
+/** For tests: so many bytes before and behind each block, and who is told of blocks. */
+export const watch: {
+  around: number;
+  /** A block `at` of `wanted` bytes was taken; all bytes of `span` are its. */
+  taken?(memory: WebAssembly.Memory, at: number, wanted: number, span: Span): void;
+  /** It is given back. */
+  given?(memory: WebAssembly.Memory, at: number): void;
+} = { around: 0 };
+
 /** Allocates blocks of a Wasm memory above `base`. */
 export class Arena implements Lender {
   readonly memory: WebAssembly.Memory;
   readonly #maximumBytes: number;
-  readonly #blocks = new Map<number, number>();
+  readonly #blocks = new Map<number, Span>();
   /** Those that callers have as tensors, by address. */
   readonly #lent = new Map<number, LentBlock>();
   #free: Span[];
@@ -72,7 +81,7 @@ export class Arena implements Lender {
   /** Bytes in blocks that are not freed. */
   get usedBytes(): number {
     let used = 0;
-    for (const bytes of this.#blocks.values()) used += bytes;
+    for (const { bytes } of this.#blocks.values()) used += bytes;
     return used;
   }
 
@@ -82,14 +91,16 @@ export class Arena implements Lender {
    * @throws {RangeError} When the memory cannot grow as far; nothing has changed then.
    */
   allocate(bytes: number): number {
-    const size = roundUp(bytes + slack, alignment);
+    const { around } = watch;
+    const size = roundUp(bytes + slack + around, alignment) + around;
     const span = this.#free.find((free) => free.bytes >= size) ?? this.#grow(size, bytes);
-    const at = span.at;
+    const block = { at: span.at, bytes: size }, at = span.at + around;
     span.at += size;
     span.bytes -= size;
     if (span.bytes === 0) this.#free.splice(this.#free.indexOf(span), 1);
-    this.#blocks.set(at, size);
-    this.#touched = Math.max(this.#touched, at + size);
+    this.#blocks.set(at, block);
+    this.#touched = Math.max(this.#touched, span.at);
+    watch.taken?.(this.memory, at, bytes, block);
     return at;
   }
 
@@ -140,10 +151,11 @@ export class Arena implements Lender {
 
   /** Gives a block back. */
   free(at: number): void {
-    const bytes = this.#blocks.get(at);
-    if (bytes === undefined) return;
+    const block = this.#blocks.get(at);
+    if (block === undefined) return;
     this.#blocks.delete(at);
-    this.#insert({ at, bytes });
+    watch.given?.(this.memory, at);
+    this.#insert(block);
   }
 
   #insert(span: Span): void {

@@ -8,7 +8,7 @@
 import { once } from "./once.ts";
 
 /** A setting: in the environment, or in a page a global. */
-function setting(name: string): string | undefined {
+export function setting(name: string): string | undefined {
   if (typeof Deno !== "undefined") {
     // Only where it may be read: otherwise Deno would stop and ask.
     const { state } = Deno.permissions.querySync({ name: "env", variable: name });

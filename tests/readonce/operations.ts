@@ -1,0 +1,507 @@
+/**
+ * Every operation that gives a promise, as something that can be started with inputs of its own:
+ * same seed, same numbers, wherever they are.
+ *
+ * @module
+ */
+
+import {
+  type AnyTensor,
+  attention,
+  attentionBackward,
+  attentionWithGradient,
+  blockMask,
+  type Engine,
+  type EngineTensor,
+  type KvCache,
+  mergeAttention,
+} from "@flashtile/attention";
+import { count } from "../support/problem.ts";
+import { normals, type Random, seeded } from "../support/random.ts";
+
+/** Where inputs are: in arrays of the caller's, or in the engine's memory. */
+export type Place = "arrays" | "engine memory";
+
+/** A tensor as callers write it, before anybody has looked at it. */
+export interface Written {
+  data: Float32Array | Uint16Array | Uint8Array | Uint32Array;
+  shape: number[];
+  strides?: number[];
+  offset?: number;
+  dtype?: string;
+}
+
+/** Options as callers write them. */
+export type WrittenOptions = Record<string, unknown>;
+
+/** A result: its shape, and its elements, or nothing where its tensor was freed. */
+export interface Outcome {
+  readonly shape?: readonly number[];
+  readonly elements?: ArrayLike<number>;
+}
+
+/** What a call gave, by name. */
+export type Outcomes = Readonly<Record<string, Outcome>>;
+
+/** All that was passed to a call. */
+export interface Passed {
+  readonly options: readonly WrittenOptions[];
+  readonly tensors: readonly Written[];
+  /** Of `tensors`, those in the engine's memory. */
+  readonly own: readonly EngineTensor[];
+  readonly caches: readonly KvCache[];
+  readonly controller: AbortController;
+}
+
+/** A call that runs. */
+export interface Started extends Passed {
+  readonly result: Promise<Outcomes>;
+}
+
+/** What an operation's inputs are made of. */
+export interface Setting {
+  readonly engine: Engine;
+  readonly place: Place;
+  readonly seed: number;
+  /** Progress of calls that tell theirs. */
+  readonly onProgress?: (passed: Passed) => void;
+}
+
+/** An operation: made ready, and then started. */
+export interface Operation {
+  readonly name: string;
+  /** Caches that it has, where it has some. */
+  readonly readsCaches?: boolean;
+  /** Runs on the engine of the bare functions. */
+  readonly bare?: boolean;
+  /** Needs a call that blocks. */
+  readonly sync?: boolean;
+  /** Large enough to be cut: not for every moment of every act. */
+  readonly large?: boolean;
+  /** Needs an engine that has done nothing yet. */
+  readonly fresh?: boolean;
+  /** Tells its progress. */
+  readonly tells?: boolean;
+  ready(setting: Setting): Promise<() => Started>;
+}
+
+/** Makes inputs, and remembers them. */
+class Inputs implements Passed {
+  readonly #setting: Setting;
+  readonly #random: Random;
+  /** Arrays of tensors in the engine's memory, by the tensor's place in `tensors`. */
+  readonly #data = new Map<number, () => Float32Array>();
+  readonly tensors: Written[] = [];
+  readonly own: EngineTensor[] = [];
+  readonly caches: KvCache[] = [];
+  readonly options: WrittenOptions[] = [];
+  readonly controller = new AbortController();
+
+  constructor(setting: Setting) {
+    this.#setting = setting;
+    this.#random = seeded(setting.seed);
+  }
+
+  /** A tensor of normally distributed numbers. */
+  tensor(shape: readonly number[], spread = 1): AnyTensor {
+    return this.of(normals(count(shape), this.#random, spread), shape);
+  }
+
+  /** A tensor of such numbers. */
+  of(numbers: ArrayLike<number>, shape: readonly number[]): AnyTensor {
+    const made = this.#setting.place === "arrays"
+      ? this.#inArray(numbers, shape)
+      : this.#inMemory(numbers, shape);
+    this.tensors.push(made);
+    return made as unknown as AnyTensor;
+  }
+
+  /** Strided, in every second case, behind numbers that nobody should read. */
+  #inArray(numbers: ArrayLike<number>, shape: readonly number[]): Written {
+    if (this.tensors.length % 2 === 0) {
+      return { data: Float32Array.from(numbers), shape: [...shape] };
+    }
+    const offset = 3, data = new Float32Array(numbers.length + offset).fill(NaN);
+    data.set(numbers, offset);
+    return { data, shape: [...shape], strides: stridesOf(shape), offset, dtype: "f32" };
+  }
+
+  /** The engine's tensor itself, and in every second case a view of its array. */
+  #inMemory(numbers: ArrayLike<number>, shape: readonly number[]): Written {
+    const made = this.#setting.engine.tensor([...shape]);
+    made.data.set(numbers);
+    this.own.push(made);
+    const index = this.tensors.length;
+    // Its getter as it was made: acts put other values in its place.
+    const getter = Object.getOwnPropertyDescriptor(made, "data")?.get;
+    this.#data.set(index, () => getter === undefined ? made.data : getter.call(made));
+    if (this.tensors.length % 2 === 0) return made as unknown as Written;
+    return { data: made.data, shape: [...shape], strides: stridesOf(shape), offset: 0 };
+  }
+
+  /** The array of a tensor that was made, also after memory has grown. */
+  dataOf(tensor: AnyTensor): () => Float32Array {
+    const { data } = tensor;
+    const inMemory = this.#data.get(this.tensors.indexOf(tensor as unknown as Written));
+    return inMemory ?? (() => data as Float32Array);
+  }
+
+  /** A tensor of booleans in an array. */
+  mask(shape: readonly number[]): unknown {
+    const data = Uint8Array.from({ length: count(shape) }, () => Number(this.#random() < 0.8));
+    const made: Written = { data, shape: [...shape] };
+    this.tensors.push(made);
+    return made;
+  }
+
+  /** A tensor of numbers in an array, wherever the others are. */
+  numbers(numbers: readonly number[]): unknown {
+    const made: Written = { data: Float32Array.from(numbers), shape: [numbers.length] };
+    this.tensors.push(made);
+    return made;
+  }
+
+  /** A cache of `lengths` tokens. */
+  cache(lengths: readonly number[], given: object = {}): KvCache {
+    const { engine } = this.#setting, batch = lengths.length, most = Math.max(...lengths);
+    const cache = engine.kvCache({ batch, kvHeads: 1, headDim: 4, pageSize: 16, ...given });
+    const rows = () => ({
+      data: normals(batch * most * 4, this.#random),
+      shape: [batch, 1, most, 4],
+    });
+    cache.append(rows(), rows(), { lengths });
+    this.caches.push(cache);
+    return cache;
+  }
+
+  /** Options, and with them what every call can be told. */
+  asked(options: WrittenOptions = {}): WrittenOptions {
+    const { onProgress } = this.#setting;
+    const told = onProgress && { onProgress: () => onProgress(this) };
+    const all = { ...options, signal: this.controller.signal, ...told };
+    this.options.push(all);
+    return all;
+  }
+
+  /** Options of what has no signal. */
+  plain(options: WrittenOptions = {}): WrittenOptions {
+    this.options.push(options);
+    return options;
+  }
+
+  started(result: Promise<object | void>, more: () => Outcomes = () => ({})): Started {
+    const { tensors, own, caches, options, controller } = this;
+    const all = result.then((value) => ({ ...outcomesOf(value ?? {}), ...more() }));
+    return { result: all, tensors, own, caches, options, controller };
+  }
+}
+
+function stridesOf(shape: readonly number[]): number[] {
+  return shape.map((_, axis) => count(shape.slice(axis + 1)));
+}
+
+/** The results of a call; those that are no tensors are left out. */
+function outcomesOf(result: object): Outcomes {
+  const found = Object.entries(result).filter(([, value]) => typeof value === "object");
+  return Object.fromEntries(found.map(([name, { data, shape }]) => {
+    return [name, { shape: [...shape], elements: Array.from(data as ArrayLike<number>) }];
+  }));
+}
+
+/** Elements of a tensor that a call writes to, as the caller knows it, whatever becomes of the object. */
+function elementsOf(inputs: Inputs, tensor: AnyTensor): () => Outcome {
+  const size = count(tensor.shape), { offset = 0 } = tensor, data = inputs.dataOf(tensor);
+  return () => {
+    try {
+      return { elements: Array.from(data().subarray(offset, offset + size)) };
+    } catch {
+      return {}; // It was freed meanwhile.
+    }
+  };
+}
+
+/** An operation that needs nothing before it starts. */
+function operation(
+  name: string,
+  start: (inputs: Inputs, engine: Engine) => Started,
+  more: Partial<Operation> = {},
+): Operation {
+  return {
+    name,
+    ready: (setting) => Promise.resolve(() => start(new Inputs(setting), setting.engine)),
+    ...more,
+  };
+}
+
+/** The shape of most calls: two batches, four query heads to two of keys, five rows to seven keys. */
+const [B, H, K, N, M, D] = [2, 4, 2, 5, 7, 4];
+
+function three(inputs: Inputs): [AnyTensor, AnyTensor, AnyTensor] {
+  return [
+    inputs.tensor([B, H, N, D]),
+    inputs.tensor([B, K, M, D]),
+    inputs.tensor([B, K, M, D]),
+  ];
+}
+
+/** Options that divide a call, and those that change its scores. */
+function everything(inputs: Inputs): WrittenOptions {
+  return {
+    ...{ causal: true, offset: [2, 3], window: [4, 1], kvLengths: [6, 7], scale: 0.4 },
+    ...{ lse: true, softcap: 20, sinks: inputs.numbers([0.1, -1, 2, 0]) },
+    ...{ alibi: inputs.numbers([0.5, 0.25, 0.125, 0.0625]), mask: inputs.mask([B, 1, N, M]) },
+    bias: inputs.tensor([H, N, M]),
+  };
+}
+
+type Asked = never;
+
+const attentions: readonly Operation[] = [
+  operation("attention()", (inputs, engine) => {
+    const [q, k, v] = three(inputs);
+    const asked = inputs.asked(everything(inputs));
+    return inputs.started(engine.attention(q, k, v, asked as Asked));
+  }),
+  operation("attention() without options", (inputs, engine) => {
+    const [q, k, v] = three(inputs);
+    return inputs.started(engine.attention(q, k, v));
+  }),
+  operation("attention() of a layout", (inputs, engine) => {
+    const q = inputs.tensor([B, N, H, D]), k = inputs.tensor([B, M, K, D]);
+    const asked = inputs.asked({ layout: "bnhd", lse: true, causal: "top-left" });
+    return inputs.started(engine.attention(q, k, k, asked as Asked));
+  }),
+  operation("attention() of packed sequences", (inputs, engine) => {
+    const q = inputs.tensor([1, H, 9, D]), k = inputs.tensor([1, K, 11, D]);
+    const cuSeqlens = { q: Int32Array.of(0, 2, 6, 9), k: Int32Array.of(0, 5, 6, 11) };
+    const options = { cuSeqlens, kvLengths: Int32Array.of(4, 1, 5), causal: true, lse: true };
+    return inputs.started(engine.attention(q, k, k, inputs.asked(options) as Asked));
+  }),
+  operation("attention() of a block mask", (inputs, engine) => {
+    const [q, k, v] = three(inputs), size = { queries: N, keys: M, block: 2 };
+    const mask = blockMask.window([3, 1], size);
+    return inputs.started(engine.attention(q, k, v, inputs.asked({ blockMask: mask }) as Asked));
+  }),
+  operation("attention() into a tensor", (inputs, engine) => {
+    const [q, k, v] = three(inputs), out = inputs.tensor([B, H, N, D]);
+    const wrote = elementsOf(inputs, out), asked = inputs.asked({ out, lse: true });
+    const call = engine.attention(q, k, v, asked as Asked) as Promise<{ lse: AnyTensor }>;
+    return inputs.started(call.then(({ lse }) => ({ lse })), () => ({ wrote: wrote() }));
+  }),
+  operation("attention() in place", (inputs, engine) => {
+    const [q, k, v] = three(inputs), wrote = elementsOf(inputs, q);
+    const call = engine.attention(q, k, v, inputs.asked({ out: q }) as Asked);
+    return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
+  }),
+  operation("attention() in waves", (inputs, engine) => {
+    const q = inputs.tensor([1, 4, 2, 64]), k = inputs.tensor([1, 4, 1100, 64]);
+    return inputs.started(engine.attention(q, k, k, inputs.asked({ causal: true }) as Asked));
+  }, { large: true, tells: true }),
+  operation("the function attention()", (inputs) => {
+    const [q, k, v] = three(inputs);
+    return inputs.started(attention(q, k, v, inputs.asked(everything(inputs)) as Asked));
+  }, { bare: true }),
+  operation("attentionSync() in waves", (inputs, engine) => {
+    const q = inputs.tensor([1, 4, 2, 64]), k = inputs.tensor([1, 4, 1100, 64]);
+    const asked = inputs.asked({ causal: true, lse: true });
+    return inputs.started(synchronous(() => engine.attentionSync(q, k, k, asked as Asked)));
+  }, { sync: true, large: true }),
+  operation("attentionSync() into a tensor", (inputs, engine) => {
+    const [q, k, v] = three(inputs),
+      out = inputs.tensor([B, H, N, D]),
+      wrote = elementsOf(inputs, out);
+    const asked = inputs.asked({ out });
+    const call = synchronous(() => engine.attentionSync(q, k, v, asked as Asked));
+    return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
+  }, { sync: true }),
+  operation("attentionSync()", (inputs, engine) => {
+    const [q, k, v] = three(inputs), asked = inputs.asked(everything(inputs));
+    return inputs.started(synchronous(() => engine.attentionSync(q, k, v, asked as Asked)));
+  }, { sync: true }),
+];
+
+/** A call that blocks as one that gives a promise. */
+function synchronous<T>(call: () => T): Promise<T> {
+  return new Promise((resolve) => resolve(call()));
+}
+
+function gradientOptions(inputs: Inputs): WrittenOptions {
+  const { lse: _, ...options } = everything(inputs);
+  return options;
+}
+
+function backwardOf(run: (engine: Engine) => Engine["attentionBackward"]) {
+  return (inputs: Inputs, engine: Engine) => {
+    const [q, k, v] = three(inputs), options = gradientOptions(inputs);
+    const [dOut, out] = [inputs.tensor([B, H, N, D]), inputs.tensor([B, H, N, D])];
+    const [lse, dLse] = [inputs.tensor([B, H, N]), inputs.tensor([B, H, N])];
+    const asked = inputs.asked({ ...options, out, lse, dLse });
+    return inputs.started(run(engine)(dOut, q, k, v, asked as Asked));
+  };
+}
+
+const gradients: readonly Operation[] = [
+  operation(
+    "the first attentionBackward()",
+    backwardOf((engine) => (...given) => engine.attentionBackward(...given)),
+    { fresh: true },
+  ),
+  {
+    name: "a later attentionBackward()",
+    async ready(setting) {
+      await setting.engine.warmup({ gradients: true, dim: D });
+      const start = backwardOf((engine) => (...given) => engine.attentionBackward(...given));
+      return () => start(new Inputs(setting), setting.engine);
+    },
+  },
+  operation(
+    "the function attentionBackward()",
+    backwardOf(() => attentionBackward as Engine["attentionBackward"]),
+    { bare: true },
+  ),
+  {
+    name: "attentionBackwardSync()",
+    sync: true,
+    async ready(setting) {
+      await setting.engine.warmup({ gradients: true, dim: D });
+      const start = backwardOf((engine) => (...given) =>
+        synchronous(() => engine.attentionBackwardSync(...given)) as never
+      );
+      return () => start(new Inputs(setting), setting.engine);
+    },
+  },
+  ...[true, false].map((bare): Operation => ({
+    name: bare ? "the function attentionWithGradient()" : "attentionWithGradient()",
+    bare,
+    ready(setting) {
+      const inputs = new Inputs(setting), { engine } = setting;
+      return Promise.resolve(() => {
+        const [q, k, v] = three(inputs), asked = inputs.asked(gradientOptions(inputs)) as Asked;
+        const call = bare
+          ? attentionWithGradient(q, k, v, asked)
+          : engine.attentionWithGradient(q, k, v, asked);
+        return inputs.started(call as Promise<object>);
+      });
+    },
+  })),
+  {
+    name: "backward() of attentionWithGradient()",
+    async ready(setting) {
+      const inputs = new Inputs(setting), { engine } = setting;
+      const [q, k, v] = three(inputs), asked = inputs.plain(gradientOptions(inputs)) as Asked;
+      const { backward } = await engine.attentionWithGradient(q, k, v, asked);
+      return () => {
+        const dOut = inputs.tensor([B, H, N, D]), dLse = inputs.tensor([B, H, N]);
+        return inputs.started(backward(dOut, inputs.asked({ dLse }) as Asked));
+      };
+    },
+  },
+];
+
+function partsOf(inputs: Inputs, layout: boolean): AnyTensor[][] {
+  const one = () => [
+    inputs.tensor(layout ? [B, N, H, D] : [B, H, N, D]),
+    inputs.tensor([B, H, N]),
+  ];
+  return [one(), one(), one()];
+}
+
+function mergeOf(run: (engine: Engine) => Engine["mergeAttention"]) {
+  return (inputs: Inputs, engine: Engine) => {
+    const parts = partsOf(inputs, true).map(([out, lse]) => ({ out, lse }));
+    inputs.options.push({ list: parts });
+    const call = run(engine)(parts as never, inputs.plain({ layout: "bnhd" }) as Asked);
+    return inputs.started(call as Promise<object>);
+  };
+}
+
+const rows: readonly Operation[] = [
+  operation(
+    "mergeAttention()",
+    mergeOf((engine) => (...given) => engine.mergeAttention(...given) as never),
+  ),
+  operation(
+    "the function mergeAttention()",
+    mergeOf(() => mergeAttention as unknown as Engine["mergeAttention"]),
+    { bare: true },
+  ),
+  operation("rope()", (inputs, engine) => {
+    const q = inputs.tensor([B, H, N, D]), k = inputs.tensor([B, K, N, D]);
+    const [ofQ, ofK] = [elementsOf(inputs, q), elementsOf(inputs, k)];
+    const options = inputs.plain({
+      ...{ positions: Int32Array.of(3, 1, 4, 1, 5), theta: 500, style: "interleaved", dims: 2 },
+      scaling: { type: "linear", factor: 2 },
+    });
+    return inputs.started(engine.rope(q, k, options as Asked), () => ({ q: ofQ(), k: ofK() }));
+  }),
+];
+
+const lengths = [19, 3];
+
+const cached: readonly Operation[] = [
+  operation("cache.attend()", (inputs) => {
+    const cache = inputs.cache(lengths), q = inputs.tensor([2, 2, 3, D]);
+    const options = { causal: true, window: [9, null], lse: true, bias: inputs.tensor([1, 19]) };
+    return inputs.started(cache.attend(q, inputs.asked(options) as Asked));
+  }, { readsCaches: true }),
+  operation("attention() to a cache of eight bits", (inputs, engine) => {
+    const cache = inputs.cache(lengths, { dtype: "int8" }), q = inputs.tensor([2, 2, 1, D]);
+    const options = { lse: true, sinks: inputs.numbers([1, 2]) };
+    return inputs.started(engine.attention(q, cache, inputs.asked(options) as Asked));
+  }, { readsCaches: true }),
+  operation("cache.attend() into a tensor", (inputs) => {
+    const cache = inputs.cache(lengths), q = inputs.tensor([2, 1, 2, D]);
+    const out = inputs.tensor([2, 1, 2, D]), wrote = elementsOf(inputs, out);
+    const call = cache.attend(q, inputs.asked({ out }) as Asked);
+    return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
+  }, { readsCaches: true }),
+  operation("cache.attendSync()", (inputs) => {
+    const cache = inputs.cache(lengths), q = inputs.tensor([2, 2, 3, D]);
+    const asked = inputs.asked({ causal: true, lse: true });
+    return inputs.started(synchronous(() => cache.attendSync(q, asked as Asked)));
+  }, { readsCaches: true, sync: true }),
+  operation("cache.save()", (inputs) => {
+    const cache = inputs.cache([40, 3]);
+    return inputs.started(
+      cache.save().then((bytes) => ({ bytes: { data: bytes, shape: [bytes.length] } })),
+    );
+  }, { readsCaches: true }),
+];
+
+const cascades = [
+  ["of arrays", false, false],
+  ["of caches", true, true],
+  ["of a cache and arrays", true, false],
+  ["of arrays and a cache", false, true],
+] as const;
+
+function cascade(name: string, ofCache: readonly [boolean, boolean]): Operation {
+  return operation(`cascadeAttention() ${name}`, (inputs, engine) => {
+    const q = inputs.tensor([2, 2, 3, D]);
+    const part = (at: 0 | 1, batch: number, tokens: readonly number[]) =>
+      ofCache[at] ? inputs.cache(tokens) : pair(inputs, [batch, 1, 9, D]);
+    const prefix = part(0, 1, [21]), suffix = part(1, 2, lengths);
+    for (const given of [prefix, suffix]) {
+      if (!ofCache[given === prefix ? 0 : 1]) inputs.options.push(given as never);
+    }
+    const options = { causal: true, lse: true, scale: 0.7, sinks: inputs.numbers([0.5, -2]) };
+    const asked = inputs.asked(options);
+    delete asked.onProgress;
+    return inputs.started(
+      engine.cascadeAttention(q, prefix as never, suffix as never, asked as Asked),
+    );
+  }, { readsCaches: ofCache[0] || ofCache[1] });
+}
+
+function pair(inputs: Inputs, shape: readonly number[]) {
+  return { k: inputs.tensor(shape), v: inputs.tensor(shape) };
+}
+
+/** All of them. */
+export const operations: readonly Operation[] = [
+  ...attentions,
+  ...gradients,
+  ...rows,
+  ...cached,
+  ...cascades.map(([name, ...ofCache]) => cascade(name, ofCache)),
+];
