@@ -72,7 +72,20 @@ export async function runCall<Data extends TensorData>(
   asked: Backend | Promise<Backend>,
   call: AttentionCall,
 ): Promise<AttentionResult<Data>> {
-  const { plan, control } = call, leave = useAll(dataOf(plan));
+  const leave = useAll(dataOf(call.plan));
+  try {
+    return await runUsed(asked, call);
+  } finally {
+    leave();
+  }
+}
+
+/** The same where all that it reads and writes is in use already. */
+export async function runUsed<Data extends TensorData>(
+  asked: Backend | Promise<Backend>,
+  call: AttentionCall,
+): Promise<AttentionResult<Data>> {
+  const { plan, control } = call;
   let results: Results | undefined;
   try {
     const chosen = asked instanceof Promise ? await asked : asked;
@@ -85,8 +98,6 @@ export async function runCall<Data extends TensorData>(
   } catch (error) {
     results?.discard?.();
     throw error;
-  } finally {
-    leave();
   }
 }
 

@@ -6,7 +6,7 @@
  */
 
 import { HeldArray } from "./arrays.ts";
-import { type AttentionResult, type AttentionResultWithLse, runCall } from "./attention.ts";
+import { type AttentionResult, type AttentionResultWithLse, runUsed } from "./attention.ts";
 import type { Backend } from "./backend.ts";
 import { isCache, type KvCache, lockCache, readCacheCall } from "./cache/kv_cache.ts";
 import { type Elements, isGpuBuffer, type TensorData } from "./dtype.ts";
@@ -154,7 +154,7 @@ export async function runCascade<Data extends TensorData>(
     const call = readCascade(q, prefix, suffix, options);
     leave = useAll([...dataOf(call.shared.plan), ...dataOf(call.own.plan)]);
     for (const [keeps, part] of [[call.prefix, call.shared], [call.suffix, call.own]] as const) {
-      made.push(await runCall(keeps ?? backend, part) as AttentionResultWithLse<Data>);
+      made.push(await runUsed(keeps ?? backend, part) as AttentionResultWithLse<Data>);
     }
     const merged = await runMerge<Data>(backend, mergeOf(call, made));
     if (call.lse) return merged;

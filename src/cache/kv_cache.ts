@@ -95,8 +95,9 @@ export class KvCache implements Disposable {
    * cache is as it was then.
    */
   append(keys: AnyTensor, values: AnyTensor, options: AppendOptions = {}): void {
-    const { k, v, counts } = readTokens(keys, values, this.#options, options);
     this.#beginChange("append");
+    const { k, v, counts } = readTokens(keys, values, this.#options, options);
+    this.#beginChange("append"); // What was read may have been a function of the caller's.
     this.#backend.checkReadable?.("Cannot append", [k, v]);
     const before = this.#sequences.lengths;
     this.#checkCapacity("append", counts.map((count, at) => before[at] + count));
@@ -125,7 +126,11 @@ export class KvCache implements Disposable {
   /** Frees the cache: its pages go back to the engine. */
   free(): void;
   free(sequence?: number): void {
-    if (sequence !== undefined) return this.truncate(sequence, 0);
+    if (sequence !== undefined) {
+      this.#beginChange("free");
+      this.#check(sequence);
+      return this.#sequences.truncate(sequence, 0);
+    }
     this.#checkIdle("free");
     this.#freed = true;
     this.#sequences.clear();
@@ -164,6 +169,7 @@ export class KvCache implements Disposable {
    * @param sequence Which; all by default.
    */
   evict(kept: Kept, sequence?: number): void {
+    this.#beginChange("evict");
     const { keepFirst, keepLast } = Object(kept) as Kept;
     this.#beginChange("evict");
     checkCount("keepFirst", keepFirst);
@@ -189,8 +195,8 @@ export class KvCache implements Disposable {
    * @throws {RangeError} When the bytes are damaged, or of a cache of other sizes; nothing has changed.
    */
   load(bytes: Uint8Array): void {
-    const saved = decodeCache(bytes, this.#store, this.#options.batch);
     this.#beginChange("load");
+    const saved = decodeCache(bytes, this.#store, this.#options.batch);
     this.#checkCapacity("load", saved.lengths);
     this.#sequences.replace(saved.lengths);
     for (const [at, pages] of this.#sequences.pages.entries()) {
@@ -290,7 +296,7 @@ export class KvCache implements Disposable {
     }
   }
 
-  /** Says what cannot be changed now. What is asked was read before: that may call for changes, too. */
+  /** Says what cannot be changed now: before what is asked is read, and after it. */
   #beginChange(doing: string): void {
     this.#checkOpen(doing);
     this.#checkIdle(doing);
