@@ -51,10 +51,8 @@ export async function createBuffer(
       `Cannot attend: ${bytes} bytes for ${label}, a buffer of this GPU may have ${most}`,
     );
   }
-  let refusal!: Refusal;
-  const buffer = attempt(
-    () => device.createBuffer({ label: `FlashTile ${label}`, size: bytes, usage }),
-    (told) => refusal = told,
+  const [buffer, refusal] = attempt(() =>
+    device.createBuffer({ label: `FlashTile ${label}`, size: bytes, usage })
   );
   try {
     const error = await refusal;
@@ -68,14 +66,14 @@ export async function createBuffer(
 
 /** Lends buffers and keeps those that come back, up to a bound. */
 export class BufferPool {
-  readonly #gpu: Gpu;
+  readonly gpu: Gpu;
   /** By usage and size, those not lent; the least recently used first. */
   #idle: GPUBuffer[] = [];
   #bytes = 0;
   #closed = false;
 
   constructor(gpu: Gpu) {
-    this.#gpu = gpu;
+    this.gpu = gpu;
   }
 
   /** Bytes of all buffers, lent or not. */
@@ -85,11 +83,11 @@ export class BufferPool {
 
   /** Lends a buffer of at least so many bytes. What it holds is undefined. */
   async take(bytes: number, usage: number, label: string): Promise<GPUBuffer> {
-    const wanted = Math.min(sizeClass(bytes), this.#gpu.device.limits.maxBufferSize);
+    const wanted = Math.min(sizeClass(bytes), this.gpu.device.limits.maxBufferSize);
     const size = Math.max(wanted, bytes);
     const found = this.#idle.findLastIndex((one) => one.size === size && one.usage === usage);
     if (found >= 0) return this.#idle.splice(found, 1)[0];
-    const buffer = await createBuffer(this.#gpu, size, usage, label);
+    const buffer = await createBuffer(this.gpu, size, usage, label);
     this.#bytes += size;
     return buffer;
   }
@@ -123,10 +121,11 @@ export class BufferPool {
   }
 }
 
-/** Buffers that one call has borrowed. */
+/** What one call has of the device: buffers that it borrows, and what it asks for. */
 export class Loan {
   readonly #pool: BufferPool;
   readonly #buffers = new Set<GPUBuffer>();
+  #refusals: Refusal[] = [];
   #isOver = false;
 
   constructor(pool: BufferPool) {
@@ -139,6 +138,19 @@ export class Loan {
     if (!this.#isOver) return buffer;
     this.end(); // Something else of the call failed meanwhile.
     throw new Error("Cannot attend: the call is over");
+  }
+
+  /** Does what the device may refuse; `accepted()` tells. */
+  attempt(work: () => void): void {
+    this.#refusals.push(this.#pool.gpu.attempt(work)[1]);
+  }
+
+  /** Waits for what the device says of all that was not waited for yet. */
+  async accepted(cannot: string): Promise<void> {
+    for (const refusal of this.#refusals.splice(0)) {
+      const error = await refusal;
+      if (error) throw new Error(`${cannot}: the GPU refused the call: ${error.message}`);
+    }
   }
 
   /** Gives one back. */
@@ -173,10 +185,11 @@ function createOrDrop(
   descriptor: GPUBufferDescriptor,
   drop: (buffer: GPUBuffer) => void,
 ): GPUBuffer {
-  let refusal!: Refusal;
-  const buffer = attempt(() => device.createBuffer(descriptor), (told) => refusal = told);
+  const [buffer, refusal] = attempt(() => device.createBuffer(descriptor));
   refusal.then((error) => {
-    if (error !== null) drop(buffer);
+    if (error === null) return;
+    drop(buffer);
+    buffer.destroy();
   }, () => {}); // Lost devices are replaced with all that is theirs.
   return buffer;
 }

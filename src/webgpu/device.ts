@@ -26,10 +26,10 @@ export interface Gpu {
    */
   guard<T>(promise: Promise<T>): Promise<T>;
   /**
-   * Does what the device may refuse, which it tells later, also of attempts within this one. A device
-   * leaves out what it refuses, and all that needs it, in silence.
+   * Does what the device may refuse, which it tells later, also of attempts within this one: else it
+   * leaves out what it refuses, and all that needs it, in silence. `tell` is for work that may throw.
    */
-  attempt<T>(work: () => T, tell: (refusal: Refusal) => void): T;
+  attempt<T>(work: () => T, tell?: (refusal: Refusal) => void): [T, Refusal];
 }
 
 /** Every kind of refusal; the causes of others are asked for first. */
@@ -135,19 +135,21 @@ function attemptsOn(device: GPUDevice, guard: Gpu["guard"]): Gpu["attempt"] {
   /** What is refused of attempts within the present one. */
   let inner: Refusal[] | undefined;
   const pop = async () => await device.popErrorScope();
-  return (work, tell) => {
+  return <T>(work: () => T, tell?: (refusal: Refusal) => void): [T, Refusal] => {
     const outer = inner, refusals: Refusal[] = inner = [];
+    let refusal!: Refusal, value: T;
     for (const filter of filters) device.pushErrorScope(filter);
     try {
-      return work();
+      value = work();
     } finally {
       inner = outer;
       // What failed within comes first: the rest follows from it.
       for (const _ of filters) refusals.push(pop());
-      const refusal = guard(Promise.all(refusals)).then((all) => all.find((one) => one) ?? null);
-      outer?.push(refusal);
+      refusal = guard(Promise.all(refusals)).then((all) => all.find((one) => one) ?? null);
       refusal.catch(() => {}); // Not everybody who is told listens.
-      tell(refusal);
+      outer?.push(refusal);
+      tell?.(refusal);
     }
+    return [value, refusal];
   };
 }

@@ -331,10 +331,10 @@ export class WebGpuPages implements PageStore {
    */
   #attempt(work: () => void): void {
     this.#session.gpu.attempt(work, (refusal) => {
-      const told = refusal.then((error) => {
+      // In their order: what is refused later follows from the first.
+      this.#settled = this.#settled.then(() => refusal).then((error) => {
         if (error !== null) this.#fail(error);
       }, (error) => this.#fail(error));
-      this.#settled = Promise.all([this.#settled, told]).then(() => {});
     });
   }
 

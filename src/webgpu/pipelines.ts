@@ -5,7 +5,7 @@
  */
 
 import { DeviceLostError, reasonOf } from "../errors.ts";
-import type { Gpu, Refusal } from "./device.ts";
+import type { Gpu } from "./device.ts";
 
 const caches = new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
 
@@ -37,12 +37,11 @@ export function pipelineNow(
   const found = known.get(name);
   if (found !== undefined) return found;
   const label = `FlashTile ${name}`, code = codeOf();
-  let refusal!: Refusal;
-  const pipeline = attempt(() => {
+  const [pipeline, refusal] = attempt(() => {
     const module = device.createShaderModule({ label, code });
     const compute = { module, entryPoint: "main" };
     return device.createComputePipeline({ label, layout: "auto", compute });
-  }, (told) => refusal = told);
+  });
   known.set(name, pipeline);
   // One that is none is not kept: the next to need it tries again.
   const drop = () => known.get(name) === pipeline && known.delete(name);
@@ -56,10 +55,8 @@ async function compile(
   label: string,
 ): Promise<GPUComputePipeline> {
   const { device, guard, attempt } = gpu;
-  let refusal!: Refusal;
-  const module = attempt(
-    () => device.createShaderModule({ label: `FlashTile ${label}`, code }),
-    (told) => refusal = told,
+  const [module, refusal] = attempt(() =>
+    device.createShaderModule({ label: `FlashTile ${label}`, code })
   );
   const error = await refusal;
   if (error !== null) throw new Error(await explain(gpu, module, code, label, error.message));
