@@ -14,7 +14,9 @@ export type Fault =
   /** The device is lost: what is under way, and what is asked from then on, never settles. */
   | "lose and hang"
   /** The device is lost: what is under way settles as if nothing had happened. */
-  | "lose and go on";
+  | "lose and go on"
+  /** The device that it stands before is destroyed. */
+  | "destroy";
 
 /** Something to be done to a device, by its name: `createBuffer`, `queue.submit`. */
 export type Decide = (name: string) => Fault | undefined;
@@ -62,6 +64,7 @@ export function flaky(real: GPUDevice, decide: Decide): Flaky {
   const living = new Set<GPUBuffer>();
   let lose = (_: { message: string; reason: string }) => {};
   const lost = new Promise<{ message: string; reason: string }>((resolve) => lose = resolve);
+  real.lost.then(lose);
   let isLost: Fault | undefined;
   /** What a promise of the device comes to. */
   const outcome = <T>(made: Promise<T>, otherwise: T) => {
@@ -112,8 +115,9 @@ export function flaky(real: GPUDevice, decide: Decide): Flaky {
     const call = own[name] ?? (Reflect.get(target, key, target) as Call).bind(target);
     return (...given) => {
       const fault = isLost === undefined ? decide(name) : undefined;
-      if (fault === "refuse") return refusals[name](real, call, given);
-      if (fault !== undefined) {
+      if (fault === "destroy") real.destroy();
+      else if (fault === "refuse") return refusals[name](real, call, given);
+      else if (fault !== undefined) {
         isLost = fault;
         // The news may come before what was under way settles, or after it.
         if (fault === "lose and go on") lose({ message: "lost on purpose", reason: "unknown" });

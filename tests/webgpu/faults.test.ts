@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { createEngine, DeviceLostError, type Engine, type Tensor } from "@flashtile/attention";
+import { requestGpu } from "../../src/webgpu/device.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, sharedDevice } from "../support/device.ts";
+import { findGpu } from "../support/gpu.ts";
 import { type Decide, type Fault, flaky, gpuOf, refusable } from "../support/flaky.ts";
 import { normals, seeded } from "../support/random.ts";
 
@@ -90,10 +92,14 @@ const operations: Record<string, (engine: Engine<GPUBuffer>) => Promise<ArrayBuf
     return [(await engine.attention(x, x, x, { bias, softcap: 3 })).out.data];
   },
   gradients: async (engine) => {
-    const bias = { data: normals(20, seeded(8)), shape: [1, 20] }, sinks = [0, 1];
+    const bias = { data: normals(20, seeded(8)), shape: [1, 20] },
+      sinks = {
+        data: new Float32Array(2),
+        shape: [2],
+      };
     const { out, backward } = await engine.attentionWithGradient(x, x, x, { bias, sinks });
     const { dq, dk, dv, dBias, dSinks } = await backward(out);
-    return [dq.data, dk.data, dv.data, dBias!.data, dSinks!];
+    return [dq.data, dk.data, dv.data, dBias!.data, dSinks!.data];
   },
   merge: async (engine) => {
     const part = { out: x, lse: { data: new Float32Array(40), shape: [1, 2, 20] } };
@@ -133,39 +139,54 @@ for (const [name, operate] of Object.entries(operations)) {
   });
 }
 
-for (const [name, operate] of Object.entries(operations)) {
-  gpuTest(
-    `a device lost at any call of ${name} ends it, and the next one has another`,
-    async () => {
-      const real = await sharedDevice();
-      let expected: ArrayBufferView[] | undefined;
-      for (const fault of ["lose and hang", "lose and go on"] as const) {
-        const run = async (decide: Decide) => {
-          let isArmed = false;
-          const devices = [flaky(real, (call) => isArmed ? decide(call) : undefined)];
-          const next = () => {
-            if (isArmed) devices.push(flaky(real, () => undefined));
-            return devices.at(-1)!.device;
-          };
-          const engine = await createEngine({ backend: "webgpu", gpu: gpuOf(real, next) });
-          isArmed = true;
-          const result = await settled(operate(engine));
-          if (result instanceof Error) {
-            assertInstanceOf(result, DeviceLostError);
-            const again = await settled(operate(engine));
-            // A cache can only be made once the engine knows of the new device.
-            const last = again instanceof DeviceLostError ? await renewed(engine, operate) : again;
-            if (last instanceof Error) throw last;
-            assertSame(last, expected!);
-          } else assertSame(result, expected ??= result);
-          await engine.close();
-          assertEquals(devices.at(-1)!.isDestroyed, true);
-        };
-        assert(await forEachCall((call) => !/ErrorScope|destroy/.test(call), run, fault) > 0);
-      }
-    },
-  );
+/** Runs an operation on a device that fails, then on the one that is asked for in its place. */
+function runsOf(
+  operate: (engine: Engine<GPUBuffer>) => Promise<ArrayBufferView[]>,
+  realOf: () => Promise<GPUDevice>,
+): (decide: Decide) => Promise<void> {
+  let expected: ArrayBufferView[] | undefined;
+  return async (decide) => {
+    let isArmed = false;
+    const real = await realOf(), second = await sharedDevice();
+    const devices = [flaky(real, (call) => isArmed ? decide(call) : undefined)];
+    const next = () => {
+      if (isArmed) devices.push(flaky(second, () => undefined));
+      return devices.at(-1)!.device;
+    };
+    const engine = await createEngine({ backend: "webgpu", gpu: gpuOf(real, next) });
+    isArmed = true;
+    const result = await settled(operate(engine));
+    if (result instanceof Error) {
+      assertInstanceOf(result, DeviceLostError);
+      const again = await settled(operate(engine));
+      // A cache can only be made once the engine knows of the new device.
+      const last = again instanceof DeviceLostError ? await renewed(engine, operate) : again;
+      if (last instanceof Error) throw last;
+      assertSame(last, expected!);
+    } else assertSame(result, expected ??= result);
+    await engine.close();
+    assertEquals(devices.at(-1)!.isDestroyed, true);
+    if (real !== second) real.destroy();
+  };
 }
+
+/** What can be lost at: the others say only how. */
+const isWork = (call: string) => !/ErrorScope|destroy/.test(call);
+
+for (const [name, operate] of Object.entries(operations)) {
+  if (name === "a cache") continue; // One of the two is enough.
+  gpuTest(`${name}: ended by a device lost at any of its calls, done by the next`, async () => {
+    const run = runsOf(operate, sharedDevice);
+    for (const fault of ["lose and hang", "lose and go on"] as const) {
+      assert(await forEachCall(isWork, run, fault) > 0);
+    }
+  });
+}
+
+gpuTest("merge: ended by a device destroyed at any of its calls, done by the next", async () => {
+  const fresh = async () => (await requestGpu(await findGpu())).device;
+  assert(await forEachCall(isWork, runsOf(operations.merge, fresh), "destroy") > 0);
+});
 
 /** Has a lost device replaced, by a call, and operates then. */
 async function renewed<T>(
