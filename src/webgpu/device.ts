@@ -64,11 +64,11 @@ export async function requestGpu(
       () => adapter.requestDevice(descriptor),
       (late) => late.destroy(),
     );
-    const watched = watch(device, describeAdapter(adapter));
+    const made = watch(device, describeAdapter(adapter));
     await undefined; // A device that is lost already has said so by then.
-    const lost = watched.lost();
+    const lost = made.lost();
     if (lost !== undefined) throw new Error(`it was lost at once: ${lost}`);
-    return watched;
+    return made;
   } catch (cause) {
     const reason = `its adapter gave no device: ${reasonOf(cause)}`;
     throw new BackendUnavailableError("webgpu", reason, { cause });
