@@ -23,9 +23,8 @@ const layout: PageLayout = {
 const rows = viewOf({ data: new Float32Array(64), shape: [1, 1, 16, 4] }, "bhnd");
 const tokens = { k: rows, v: rows, batch: 0, from: 0, to: 16 };
 
-/** Pages on a device of its own. */
-function pagesOn(session: Session): WebGpuPages {
-  return new WebGpuPages(session, layout, Infinity, () => {});
+function pagesOn(session: Session, given: Partial<PageLayout> = {}): WebGpuPages {
+  return new WebGpuPages(session, { ...layout, ...given }, Infinity, () => {});
 }
 
 /** Uses pages in every way that asks the device for something. */
@@ -67,6 +66,16 @@ test("WebGpuPages tells of every kind of thing that a device refuses", async () 
       session.close();
     }
   }
+});
+
+test("WebGpuPages tells of a refused copy of means, though nothing follows it", async () => {
+  const { device } = fakeDevice((_, label) =>
+    label === "FlashTile pages on their way" ? "out-of-memory" : undefined
+  );
+  const pages = pagesOn(new Session(watch(device)), { dtype: "int8", smoothKeys: true });
+  pages.inherit(pages.take(), pages.take());
+  const { message } = await errorOf(() => pages.finish()) as Error;
+  assertMatch(message, /make it anew: no FlashTile pages on their way$/);
 });
 
 test("what failed to be made is not kept: the next cache is made anew", async () => {
