@@ -15,8 +15,10 @@ import type {
 } from "./backend.ts";
 import type { PageLayout, PageStore } from "./cache/store.ts";
 import type { DType, TensorData } from "./dtype.ts";
+import { reasonOf } from "./errors.ts";
 import { type AttentionPlan, type BackwardPlan, countScores, isHostPlan } from "./plan.ts";
 import type { AnyView } from "./tensor.ts";
+import { Patience } from "./webgpu/patience.ts";
 
 /**
  * Multiply-adds of a call in arrays from which on a GPU is taken: two threads need some 30 ms for
@@ -31,19 +33,24 @@ export function chooseFor(plan: AttentionPlan, { encoder }: Control): BackendNam
   return countScores(plan) * (plan.dim + plan.valueDim) >= gpuWork ? "webgpu" : "wasm";
 }
 
+/** Finds a GPU that is one, or says why there is none. Waits no longer than it is told. */
+export type OpenGpu = (patience: Patience) => Promise<Backend | string | undefined>;
+
 /**
  * Wasm, and a GPU behind it. Nobody looks for the GPU before the first call that is worth one: that
  * takes up to a quarter of a second. Its own tensors are in linear memory.
  */
 export class AutoBackend implements Backend {
   readonly #wasm: Backend;
-  readonly #openGpu: () => Promise<Backend | undefined>;
+  readonly #openGpu: OpenGpu;
   #gpu: Promise<Backend | undefined> | undefined;
   #opened: Backend | undefined;
+  /** Why there is no GPU, once it was looked for. */
+  #without: string | undefined;
+  #patience: Patience | undefined;
   #closed = false;
 
-  /** `openGpu` finds a GPU that is one; `undefined` where there is none. */
-  constructor(wasm: Backend, openGpu: () => Promise<Backend | undefined>) {
+  constructor(wasm: Backend, openGpu: OpenGpu) {
     this.#wasm = wasm;
     this.#openGpu = openGpu;
   }
@@ -53,6 +60,7 @@ export class AutoBackend implements Backend {
   }
 
   get reason(): string {
+    if (this.#without !== undefined) return `${this.#wasm.reason}; no GPU: ${this.#without}`;
     if (this.#opened === undefined) return this.#wasm.reason;
     return `${this.#opened.reason}; calls below ${gpuWork} multiply-adds: ${this.#wasm.reason}`;
   }
@@ -124,7 +132,8 @@ export class AutoBackend implements Backend {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all([this.#wasm.close(), this.#gpu?.then((gpu) => gpu?.close())]);
+    this.#patience?.end();
+    await Promise.all([this.#wasm.close(), this.#opened?.close()]);
   }
 
   async #gpuOrWasm(): Promise<Backend> {
@@ -135,9 +144,12 @@ export class AutoBackend implements Backend {
 
   async #open(): Promise<Backend | undefined> {
     try {
-      return this.#opened = await this.#openGpu();
-    } catch {
-      return undefined; // A device that cannot be had: Wasm does it.
+      const gpu = await this.#openGpu(this.#patience = new Patience());
+      if (typeof gpu === "string") this.#without = gpu;
+      else if (this.#closed) await gpu?.close(); // Too late: `close()` did not wait for it.
+      else return this.#opened = gpu;
+    } catch (error) {
+      this.#without = reasonOf(error); // A device that cannot be had: Wasm does it.
     }
   }
 }

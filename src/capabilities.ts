@@ -6,8 +6,10 @@
 
 import type { BackendName } from "./backend.ts";
 import { type BinaryName, chooseBinary } from "./wasm/module.ts";
-import { describeAdapter, findAdapter, isSoftware } from "./webgpu/device.ts";
+import { reasonOf } from "./errors.ts";
+import { describeAdapter, findAdapter, isSoftware } from "./webgpu/adapter.ts";
 import { findGpu } from "./webgpu/find.ts";
+import type { Patience } from "./webgpu/patience.ts";
 import { hardwareThreads, threadsUnavailable } from "./wasm/threads/spawn.ts";
 
 /** Whether something can be used here, and why or why not, in words. */
@@ -37,7 +39,7 @@ function probeWasm(): Capabilities["wasm"] {
     const { name, reason } = chooseBinary();
     return { available: true, binary: name, reason };
   } catch (error) {
-    return { available: false, binary: null, reason: (error as Error).message };
+    return { available: false, binary: null, reason: reasonOf(error) };
   }
 }
 
@@ -56,12 +58,16 @@ export interface CapabilityOptions {
   readonly gpu?: GPU;
 }
 
-async function probeWebGpu({ device, gpu }: CapabilityOptions): Promise<Capabilities["webgpu"]> {
+/** What there is of a GPU. */
+export async function probeWebGpu(
+  { device, gpu }: CapabilityOptions,
+  patience?: Patience,
+): Promise<Capabilities["webgpu"]> {
   if (device !== undefined) {
     const reason = `the device passed in, ${describeAdapter(device)}`;
     return { available: true, software: isSoftware(device), reason };
   }
-  const adapter = await findAdapter(gpu ?? await findGpu());
+  const adapter = await findAdapter(gpu ?? await findGpu(), patience);
   if (typeof adapter === "string") return { available: false, software: false, reason: adapter };
   const software = isSoftware(adapter), name = describeAdapter(adapter);
   const reason = software ? `${name}, which computes on the CPU` : name;

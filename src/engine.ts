@@ -24,7 +24,7 @@ import {
 } from "./backward.ts";
 import { isCache, KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions, KvCacheOptions } from "./cache/options.ts";
-import { type Capabilities, capabilities } from "./capabilities.ts";
+import { type Capabilities, capabilities, probeWebGpu } from "./capabilities.ts";
 import { type CascadeOptions, type CascadePart, runCascade } from "./cascade.ts";
 import type { DType, HostData, TensorData } from "./dtype.ts";
 import { BackendUnavailableError } from "./errors.ts";
@@ -36,6 +36,7 @@ import { readOptions } from "./validate/words.ts";
 import { AutoBackend } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
 import { findGpu } from "./webgpu/find.ts";
+import { Patience } from "./webgpu/patience.ts";
 
 /** Options of `createEngine()`. */
 export interface EngineOptions {
@@ -323,23 +324,24 @@ export async function createEngine(
 /** Makes the backend that was asked for. */
 async function createBackend(options: EngineOptions): Promise<Backend> {
   const { backend = "auto", device } = options;
-  const openGpu = async () => {
+  const openGpu = async (patience?: Patience) => {
     // Loaded when it is asked for: whoever stays on the CPU pays for no shader.
     const { createWebGpuBackend } = await import("./webgpu/backend.ts");
     const gpu = options.gpu ?? await findGpu();
-    return await createWebGpuBackend({ device, gpu });
+    return await createWebGpuBackend({ device, gpu }, patience);
   };
   if (backend === "webgpu") return await openGpu();
   if (backend === "wasm") return await createWasmBackend(options);
-  const findGpuFor = async () => {
-    const offered = await capabilities(options);
-    return offered.backend === "webgpu" ? await openGpu() : undefined;
+  const findGpuFor = async (patience: Patience) => {
+    const { available, software, reason } = await probeWebGpu(options, patience);
+    return available && !software ? await openGpu(patience) : reason;
   };
   try {
     return new AutoBackend(await createWasmBackend(options), findGpuFor);
   } catch (reason) {
-    const only = reason instanceof BackendUnavailableError ? await findGpuFor() : undefined;
-    if (only === undefined) throw reason;
+    if (!(reason instanceof BackendUnavailableError)) throw reason;
+    const only = await findGpuFor(new Patience());
+    if (typeof only === "string") throw reason;
     return only;
   }
 }

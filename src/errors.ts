@@ -35,3 +35,9 @@ export class DeviceLostError extends Error {
     super(`Lost the GPU device: ${reason}`, options);
   }
 }
+
+/** What anything that was thrown says. */
+export function reasonOf(thrown: unknown): string {
+  const { message } = Object(thrown) as { message?: unknown };
+  return String((typeof thrown === "string" ? thrown : message) || "no reason was given");
+}

@@ -23,6 +23,7 @@ import { createBuffer, roles } from "./buffers.ts";
 import { type Gpu, requestGpu, watch } from "./device.ts";
 import { forward } from "./forward.ts";
 import { WebGpuPages } from "./pages.ts";
+import { Patience } from "./patience.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
 import { Session } from "./session.ts";
 import { uncountedOf } from "./uncounted.ts";
@@ -36,10 +37,13 @@ export interface WebGpuOptions {
 }
 
 /** Makes the backend. */
-export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<Backend> {
+export async function createWebGpuBackend(
+  options: WebGpuOptions = {},
+  patience?: Patience,
+): Promise<Backend> {
   const { device, gpu = globalThis.navigator?.gpu } = options;
   if (device !== undefined) return new WebGpuBackend(watch(device), undefined);
-  return new WebGpuBackend(await requestGpu(gpu), () => requestGpu(gpu));
+  return new WebGpuBackend(await requestGpu(gpu, patience), (more) => requestGpu(gpu, more));
 }
 
 /** A caller's buffer of the engine's; it counts as memory of the engine until it is freed. */
@@ -72,13 +76,14 @@ class GpuTensor implements EngineTensor<GPUBuffer> {
 class WebGpuBackend implements Backend {
   readonly name = "webgpu";
   readonly reason: string;
-  readonly #renew: (() => Promise<Gpu>) | undefined;
+  readonly #renew: ((patience: Patience) => Promise<Gpu>) | undefined;
   #session: Session | undefined;
   #renewal: Promise<Session> | undefined;
+  #patience: Patience | undefined;
   readonly #tensors = new Map<GpuTensor, number>();
   readonly #pages = new Set<WebGpuPages>();
 
-  constructor(gpu: Gpu, renew: (() => Promise<Gpu>) | undefined) {
+  constructor(gpu: Gpu, renew: ((patience: Patience) => Promise<Gpu>) | undefined) {
     this.#session = new Session(gpu);
     this.#renew = renew;
     this.reason = gpu.adapter;
@@ -122,7 +127,7 @@ class WebGpuBackend implements Backend {
         }
       }
     } catch (error) {
-      pages?.open(); // Says what else was lost.
+      await pages?.finish(); // Says what else was lost.
       throw error;
     }
     await pages?.finish();
@@ -182,7 +187,7 @@ class WebGpuBackend implements Backend {
   close(): Promise<void> {
     const session = this.#session;
     this.#session = undefined;
-    this.#renewal = undefined;
+    this.#patience?.end();
     for (const tensor of [...this.#tensors.keys()]) tensor.free();
     for (const pages of [...this.#pages]) pages.free();
     session?.close();
@@ -208,15 +213,15 @@ class WebGpuBackend implements Backend {
     return await this.#renewal;
   }
 
-  async #replace(renew: () => Promise<Gpu>): Promise<Session> {
+  async #replace(renew: (patience: Patience) => Promise<Gpu>): Promise<Session> {
     try {
-      const session = new Session(await renew());
-      if (this.#session === undefined) {
-        session.close();
-        session.gpu.device.destroy();
-      }
+      const gpu = await renew(this.#patience = new Patience());
+      if (this.#session === undefined) gpu.device.destroy();
       this.#open();
-      return this.#session = session;
+      return this.#session = new Session(gpu);
+    } catch (error) {
+      this.#open(); // Closed meanwhile: nobody waited any more.
+      throw error;
     } finally {
       this.#renewal = undefined;
     }

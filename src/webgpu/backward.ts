@@ -129,12 +129,9 @@ async function runPiece(
   pending: Pending,
 ): Promise<void> {
   const placed = await placePiece(call, gradient, piece);
-  const scope = submitPiece(call, gradient, piece, placed);
-  const accepted = scope.then((error) => {
-    if (error === null) return;
-    throw new Error(`Cannot differentiate: the GPU refused the call: ${error.message}`);
-  });
-  pending.add(workOfPiece(call, gradient, piece), accepted, false);
+  call.loan.attempt(() => submitPiece(call, gradient, piece, placed));
+  const wait = call.loan.accepted("Cannot differentiate");
+  pending.add(workOfPiece(call, gradient, piece), wait, false);
   const { readBack } = placed.result;
   if (readBack) pending.add(0, gradient.result.collect(placed.boxes, readBack), true);
 }
@@ -175,22 +172,21 @@ async function placeTables(call: BackwardCall, piece: Piece, boxes: Boxes) {
   const { words, parameters } = tablesOf(cut, piece.region, [windowOf(piece)]);
   const size = Math.max(16, pieceTableBytes(call, piece, boxes));
   const tables = { buffer: await loan.take(size, roles.storage, "tables"), offset: 0, size };
-  session.gpu.device.queue.writeBuffer(tables.buffer, 0, words);
+  loan.attempt(() => session.gpu.device.queue.writeBuffer(tables.buffer, 0, words));
   const head = extent(rows.rows);
   const ofRows = { rows_at: words.length, l_head: head, l_batch: extent(rows.heads) * head };
   return { tables, looked: { ...parameters, ...ofRows } };
 }
 
-/** Records and submits a piece in one go; resolves to what the device says against it. */
+/** Records and submits a piece in one go. */
 function submitPiece(
   call: BackwardCall,
   gradient: Gradient,
   piece: Piece,
   placed: PlacedPiece,
-): Promise<GPUError | null> {
+): void {
   const { session, loan } = call, { result, tables } = placed;
   const { device } = session.gpu;
-  device.pushErrorScope("validation");
   const encoder = device.createCommandEncoder({ label: "FlashTile gradients" });
   // A slot of the ring must not come round again before it is submitted.
   const write: WriteUniforms = gradient.firstVectors.length < UniformRing.slots
@@ -211,7 +207,6 @@ function submitPiece(
     ]
   ) source?.settle();
   loan.give(tables.buffer);
-  return device.popErrorScope();
 }
 
 /** Records the dispatches of a piece: that of its rows, then those of its columns. */

@@ -179,10 +179,12 @@ class ArraySource implements ScoreSource {
     const { firsts, count, shape, strides, offset } = pieces;
     const size = bytesOf(count, this.dtype);
     const data = await this.#loan.take(size, roles.storage, this.#name);
-    const each = size / firsts.length;
-    for (const [index, first] of firsts.entries()) {
-      upload(this.#session.gpu.device.queue, data, index * each, this.#view, first, each / 4);
-    }
+    const each = size / firsts.length, { queue } = this.#session.gpu.device;
+    this.#loan.attempt(() => {
+      for (const [index, first] of firsts.entries()) {
+        upload(queue, data, index * each, this.#view, first, each / 4);
+      }
+    });
     return { data, dtype: this.dtype, shape, strides, offset };
   }
 

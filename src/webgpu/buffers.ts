@@ -5,7 +5,7 @@
  */
 
 import type { Binding } from "./bindings.ts";
-import type { Gpu } from "./device.ts";
+import type { Gpu, Refusal } from "./device.ts";
 
 /** `GPUBufferUsage`, which has no name where the GPU comes from a package. */
 export const usages = {
@@ -40,7 +40,7 @@ export function sizeClass(bytes: number): number {
 
 /** Makes a buffer; tells the caller where the device has no room for it. */
 export async function createBuffer(
-  { device, guard }: Gpu,
+  { device, attempt }: Gpu,
   bytes: number,
   usage: number,
   label: string,
@@ -51,26 +51,29 @@ export async function createBuffer(
       `Cannot attend: ${bytes} bytes for ${label}, a buffer of this GPU may have ${most}`,
     );
   }
-  device.pushErrorScope("out-of-memory");
-  device.pushErrorScope("validation");
-  const buffer = device.createBuffer({ label: `FlashTile ${label}`, size: bytes, usage });
-  const errors = Promise.all([device.popErrorScope(), device.popErrorScope()]);
-  const error = (await guard(errors)).find((found) => found !== null);
-  if (error === undefined) return buffer;
-  buffer.destroy();
-  throw new RangeError(`Cannot attend: no ${bytes} bytes for ${label}: ${error!.message}`);
+  const [buffer, refusal] = attempt(() =>
+    device.createBuffer({ label: `FlashTile ${label}`, size: bytes, usage })
+  );
+  try {
+    const error = await refusal;
+    if (error === null) return buffer;
+    throw new RangeError(`Cannot attend: no ${bytes} bytes for ${label}: ${error.message}`);
+  } catch (error) {
+    buffer.destroy();
+    throw error;
+  }
 }
 
 /** Lends buffers and keeps those that come back, up to a bound. */
 export class BufferPool {
-  readonly #gpu: Gpu;
+  readonly gpu: Gpu;
   /** By usage and size, those not lent; the least recently used first. */
   #idle: GPUBuffer[] = [];
   #bytes = 0;
   #closed = false;
 
   constructor(gpu: Gpu) {
-    this.#gpu = gpu;
+    this.gpu = gpu;
   }
 
   /** Bytes of all buffers, lent or not. */
@@ -80,11 +83,11 @@ export class BufferPool {
 
   /** Lends a buffer of at least so many bytes. What it holds is undefined. */
   async take(bytes: number, usage: number, label: string): Promise<GPUBuffer> {
-    const wanted = Math.min(sizeClass(bytes), this.#gpu.device.limits.maxBufferSize);
+    const wanted = Math.min(sizeClass(bytes), this.gpu.device.limits.maxBufferSize);
     const size = Math.max(wanted, bytes);
     const found = this.#idle.findLastIndex((one) => one.size === size && one.usage === usage);
     if (found >= 0) return this.#idle.splice(found, 1)[0];
-    const buffer = await createBuffer(this.#gpu, size, usage, label);
+    const buffer = await createBuffer(this.gpu, size, usage, label);
     this.#bytes += size;
     return buffer;
   }
@@ -118,10 +121,12 @@ export class BufferPool {
   }
 }
 
-/** Buffers that one call has borrowed. */
+/** What one call has of the device: buffers that it borrows, and what it asks for. */
 export class Loan {
   readonly #pool: BufferPool;
   readonly #buffers = new Set<GPUBuffer>();
+  #refusals: Refusal[] = [];
+  #isOver = false;
 
   constructor(pool: BufferPool) {
     this.#pool = pool;
@@ -130,7 +135,22 @@ export class Loan {
   async take(bytes: number, usage: number, label: string): Promise<GPUBuffer> {
     const buffer = await this.#pool.take(bytes, usage, label);
     this.#buffers.add(buffer);
-    return buffer;
+    if (!this.#isOver) return buffer;
+    this.end(); // Something else of the call failed meanwhile.
+    throw new Error("Cannot attend: the call is over");
+  }
+
+  /** Does what the device may refuse; `accepted()` tells. */
+  attempt(work: () => void): void {
+    this.#refusals.push(this.#pool.gpu.attempt(work)[1]);
+  }
+
+  /** Waits for what the device says of all that was not waited for yet. */
+  async accepted(cannot: string): Promise<void> {
+    for (const refusal of this.#refusals.splice(0)) {
+      const error = await refusal;
+      if (error) throw new Error(`${cannot}: the GPU refused the call: ${error.message}`);
+    }
   }
 
   /** Gives one back. */
@@ -140,18 +160,38 @@ export class Loan {
 
   /** Leaves all to the garbage collector. */
   leave(): void {
+    this.#isOver = true;
     for (const buffer of this.#buffers) this.#pool.forget(buffer);
     this.#buffers.clear();
   }
 
   /** Gives all back; those that are mapped, or being mapped, are no use any more. */
   end(): void {
+    this.#isOver = true;
     for (const buffer of this.#buffers) {
       if (buffer.mapState === "unmapped") this.#pool.give(buffer);
       else this.#pool.drop(buffer);
     }
     this.#buffers.clear();
   }
+}
+
+/**
+ * Makes a buffer that many calls use. Those that use one which failed to be made are refused: it is
+ * dropped, so that later ones get another.
+ */
+function createOrDrop(
+  { device, attempt }: Gpu,
+  descriptor: GPUBufferDescriptor,
+  drop: (buffer: GPUBuffer) => void,
+): GPUBuffer {
+  const [buffer, refusal] = attempt(() => device.createBuffer(descriptor));
+  refusal.then((error) => {
+    if (error === null) return;
+    drop(buffer);
+    buffer.destroy();
+  }, () => {}); // Lost devices are replaced with all that is theirs.
+  return buffer;
 }
 
 /** Where a dispatch's uniforms are. */
@@ -162,50 +202,58 @@ export type UniformSlot = Binding;
  * submitted before: it can be written again as soon as its reader is submitted.
  */
 export class UniformRing {
-  readonly #device: GPUDevice;
-  readonly #buffer: GPUBuffer;
+  readonly #gpu: Gpu;
   readonly #slotBytes: number;
+  #buffer: GPUBuffer | undefined;
   #next = 0;
 
-  constructor({ device }: Gpu, bytes: number) {
-    const alignment = device.limits.minUniformBufferOffsetAlignment;
-    this.#device = device;
+  constructor(gpu: Gpu, bytes: number) {
+    const alignment = gpu.device.limits.minUniformBufferOffsetAlignment;
+    this.#gpu = gpu;
     this.#slotBytes = Math.ceil(bytes / alignment) * alignment;
-    this.#buffer = device.createBuffer({
+    this.#make();
+  }
+
+  #make(): GPUBuffer {
+    const descriptor = {
       label: "FlashTile uniforms",
       size: this.#slotBytes * UniformRing.slots,
       usage: roles.uniform,
-    });
+    };
+    const drop = (buffer: GPUBuffer) => {
+      if (this.#buffer === buffer) this.#buffer = undefined;
+    };
+    return this.#buffer = createOrDrop(this.#gpu, descriptor, drop);
   }
 
   /** Slots: more than one submit ever has dispatches. */
   static readonly slots = 256;
 
   get bytes(): number {
-    return this.#buffer.size;
+    return this.#buffer?.size ?? 0;
   }
 
   write(block: Uint8Array<ArrayBuffer>): UniformSlot {
-    const offset = this.#next * this.#slotBytes;
+    const buffer = this.#buffer ?? this.#make(), offset = this.#next * this.#slotBytes;
     this.#next = (this.#next + 1) % UniformRing.slots;
-    this.#device.queue.writeBuffer(this.#buffer, offset, block);
-    return { buffer: this.#buffer, offset, size: block.byteLength };
+    this.#gpu.device.queue.writeBuffer(buffer, offset, block);
+    return { buffer, offset, size: block.byteLength };
   }
 
   close(): void {
-    this.#buffer.destroy();
+    this.#buffer?.destroy();
   }
 }
 
 /** A place for what is uploaded and read by the next submit; after that it is written again. */
 export class Staging {
-  readonly #device: GPUDevice;
+  readonly #gpu: Gpu;
   #buffer: GPUBuffer | undefined;
   #full: GPUBuffer[] = [];
   #used = 0;
 
-  constructor({ device }: Gpu) {
-    this.#device = device;
+  constructor(gpu: Gpu) {
+    this.#gpu = gpu;
   }
 
   get bytes(): number {
@@ -219,7 +267,7 @@ export class Staging {
     const buffer = this.#buffer!, offset = this.#used;
     let at = offset;
     for (const part of parts) {
-      this.#device.queue.writeBuffer(buffer, at, part);
+      this.#gpu.device.queue.writeBuffer(buffer, at, part);
       at += part.byteLength;
     }
     // 256 is the widest alignment of bindings.
@@ -241,10 +289,13 @@ export class Staging {
 
   #grow(size: number): void {
     if (this.#buffer !== undefined) this.#full.push(this.#buffer);
-    this.#buffer = this.#device.createBuffer({
+    const descriptor = {
       label: "FlashTile uploads",
       size: 2 ** Math.ceil(Math.log2(Math.max(size, 2 * this.bytes, 4096))),
       usage: roles.storage,
+    };
+    this.#buffer = createOrDrop(this.#gpu, descriptor, (buffer) => {
+      if (this.#buffer === buffer) this.#buffer = undefined;
     });
     this.#used = 0;
   }

@@ -1,10 +1,15 @@
 /**
- * The device: finding an adapter, asking for all that it offers, noticing that it is lost.
+ * The device: asking for all that it offers, noticing that it is lost and what it refuses.
  *
  * @module
  */
 
-import { BackendUnavailableError, DeviceLostError } from "../errors.ts";
+import { BackendUnavailableError, DeviceLostError, reasonOf } from "../errors.ts";
+import { describeAdapter, findAdapter } from "./adapter.ts";
+import { Patience } from "./patience.ts";
+
+/** What a device says against something; `null` where nothing. */
+export type Refusal = Promise<GPUError | null>;
 
 /** A device with what is kept beside it. */
 export interface Gpu {
@@ -20,7 +25,15 @@ export interface Gpu {
    * @throws {DeviceLostError} When the device is or goes lost.
    */
   guard<T>(promise: Promise<T>): Promise<T>;
+  /**
+   * Does what the device may refuse, which it tells later, also of attempts within this one: else it
+   * leaves out what it refuses, and all that needs it, in silence. `tell` is for work that may throw.
+   */
+  attempt<T>(work: () => T, tell?: (refusal: Refusal) => void): [T, Refusal];
 }
+
+/** Every kind of refusal; the causes of others are asked for first. */
+const filters: readonly GPUErrorFilter[] = ["validation", "internal", "out-of-memory"];
 
 /** Limits that are asked for as high as the adapter has them; everything works with the defaults. */
 const wantedLimits = [
@@ -38,65 +51,39 @@ const wantedFeatures: readonly GPUFeatureName[] = ["subgroups", "timestamp-query
 /** Between what a lost device makes fail and the news of its loss lies less than this. */
 const lossMilliseconds = 50;
 
-/** Names of adapters that are programs on the CPU. */
-const softwareNames = /swiftshader|llvmpipe|lavapipe|basic render|warp\b|software|cpu\b/i;
-
-type AdapterInfo = GPUAdapterInfo & { readonly isFallbackAdapter?: boolean };
-
-function infoOf(adapter: GPUAdapter | GPUDevice): AdapterInfo | undefined {
-  const { info, adapterInfo } = adapter as { info?: AdapterInfo; adapterInfo?: AdapterInfo };
-  return info ?? adapterInfo;
-}
-
-/** What an adapter calls itself. */
-export function describeAdapter(adapter: GPUAdapter | GPUDevice): string {
-  const info = infoOf(adapter);
-  const words = [info?.vendor, info?.architecture, info?.device, info?.description]
-    .filter((word) => word !== undefined && word !== "" && !/^\d+$/.test(word));
-  if (words.length === 0) return "an adapter that does not say its name";
-  return [...new Set(words)].join(" ");
-}
-
-/** Whether an adapter computes on the CPU: `auto` never takes one. */
-export function isSoftware(adapter: GPUAdapter | GPUDevice): boolean {
-  // Where it stands has moved from the adapter to its info.
-  const { isFallbackAdapter } = adapter as { isFallbackAdapter?: boolean };
-  const fallback = isFallbackAdapter ?? infoOf(adapter)?.isFallbackAdapter;
-  return fallback === true || softwareNames.test(describeAdapter(adapter));
-}
-
-/** Asks for an adapter and says why there is none. */
-export async function findAdapter(gpu: GPU | undefined): Promise<GPUAdapter | string> {
-  if (gpu === undefined) return "this runtime has no `navigator.gpu`, pass `gpu` or `device`";
-  try {
-    const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
-    return adapter ?? "no adapter was found: there is no GPU, or no driver for it";
-  } catch (error) {
-    return `asking for an adapter failed: ${(error as Error).message}`;
-  }
-}
-
 /** Asks for a device. A fresh adapter each time: one is spent once it has given a device. */
-export async function requestGpu(gpu: GPU | undefined): Promise<Gpu> {
-  const adapter = await findAdapter(gpu);
+export async function requestGpu(
+  gpu: GPU | undefined,
+  patience: Patience = new Patience(),
+): Promise<Gpu> {
+  const adapter = await findAdapter(gpu, patience);
   if (typeof adapter === "string") throw new BackendUnavailableError("webgpu", adapter);
-  const requiredLimits: Record<string, number> = {};
-  for (const name of wantedLimits) {
-    const limit = adapter.limits[name];
-    if (limit !== undefined) requiredLimits[name] = limit;
-  }
-  const requiredFeatures = wantedFeatures.filter((name) => adapter.features.has(name));
   try {
-    const device = await adapter.requestDevice({
-      label: "FlashTile",
-      requiredLimits,
-      requiredFeatures,
-    });
-    return watch(device, describeAdapter(adapter));
+    const descriptor = descriptorFor(adapter);
+    const device = await patience.ask(
+      () => adapter.requestDevice(descriptor),
+      (late) => late.destroy(),
+    );
+    const made = watch(device, describeAdapter(adapter));
+    await undefined; // A device that is lost already has said so by then.
+    const lost = made.lost();
+    if (lost !== undefined) throw new Error(`it was lost at once: ${lost}`);
+    return made;
   } catch (cause) {
-    const reason = `its adapter gave no device: ${(cause as Error).message}`;
+    const reason = `its adapter gave no device: ${reasonOf(cause)}`;
     throw new BackendUnavailableError("webgpu", reason, { cause });
   }
+}
+
+/** All of the adapter that calls can use. */
+function descriptorFor({ limits, features }: GPUAdapter): GPUDeviceDescriptor {
+  const requiredLimits: Record<string, number> = {};
+  for (const name of wantedLimits) {
+    const limit = limits[name];
+    if (limit !== undefined) requiredLimits[name] = limit;
+  }
+  const requiredFeatures = wantedFeatures.filter((name) => features.has(name));
+  return { label: "FlashTile", requiredLimits, requiredFeatures };
 }
 
 const watched = new WeakMap<GPUDevice, Gpu>();
@@ -108,28 +95,61 @@ export function watch(device: GPUDevice, adapter: string = describeAdapter(devic
   let reason: string | undefined;
   // Not a race against `device.lost`: each would be remembered there for as long as the device lives.
   const waiting = new Set<() => void>();
-  device.lost.then((info) => {
-    reason = info.message || info.reason || "no reason was given";
-    for (const lose of waiting) lose();
+  const lose = (info?: { readonly message?: string; readonly reason?: string }) => {
+    reason = info?.message || info?.reason || "no reason was given";
+    for (const end of waiting) end();
     waiting.clear();
-  });
+  };
+  // What fails instead of telling of the loss is one, too.
+  Promise.resolve(device.lost).then(lose, lose);
   const guard = <T>(promise: Promise<T>) =>
     new Promise<T>((resolve, reject) => {
-      const lose = () => reject(new DeviceLostError(reason!));
-      waiting.add(lose);
+      const end = () => reject(new DeviceLostError(reason!));
       const settle = (how: () => void) => {
-        waiting.delete(lose);
+        waiting.delete(end);
         // What settled after a loss says nothing.
         if (reason === undefined) how();
-        else lose();
+        else end();
       };
       promise.then(
         (value) => settle(() => resolve(value)),
         // A failure may be the first sign of a loss.
         (error) => setTimeout(() => settle(() => reject(error)), lossMilliseconds),
       );
+      if (reason === undefined) waiting.add(end);
+      else end();
     });
-  const gpu: Gpu = { device, adapter, lost: () => reason, guard };
+  const gpu: Gpu = {
+    device,
+    adapter,
+    lost: () => reason,
+    guard,
+    attempt: attemptsOn(device, guard),
+  };
   watched.set(device, gpu);
   return gpu;
+}
+
+/** `Gpu.attempt` of a device. */
+function attemptsOn(device: GPUDevice, guard: Gpu["guard"]): Gpu["attempt"] {
+  /** What is refused of attempts within the present one. */
+  let inner: Refusal[] | undefined;
+  const pop = async () => await device.popErrorScope();
+  return <T>(work: () => T, tell?: (refusal: Refusal) => void): [T, Refusal] => {
+    const outer = inner, refusals: Refusal[] = inner = [];
+    let refusal!: Refusal, value: T;
+    for (const filter of filters) device.pushErrorScope(filter);
+    try {
+      value = work();
+    } finally {
+      inner = outer;
+      // What failed within comes first: the rest follows from it.
+      for (const _ of filters) refusals.push(pop());
+      refusal = guard(Promise.all(refusals)).then((all) => all.find((one) => one) ?? null);
+      refusal.catch(() => {}); // Not everybody who is told listens.
+      outer?.push(refusal);
+      tell?.(refusal);
+    }
+    return [value, refusal];
+  };
 }

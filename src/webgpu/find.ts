@@ -4,6 +4,8 @@
  * @module
  */
 
+import { Patience } from "./patience.ts";
+
 /** The part of a runtime that looks into the file system. */
 interface Builtins {
   readonly fs: { existsSync(path: string): boolean };
@@ -46,9 +48,11 @@ async function findPackage(): Promise<GPU | undefined> {
   // The scheme is written here, so that whoever publishes this sees that there is nothing to resolve.
   // Bundlers are to leave it alone: webpack would put an `import()` of its own there, which fails, and
   // Vite's server would complain.
-  const { create } = await import(
-    /* webpackIgnore: true */ /* @vite-ignore */ `file://${host}${pathname}`
-  ) as { create(options: string[]): GPU };
+  const { create } = await new Patience().ask(() =>
+    import(
+      /* webpackIgnore: true */ /* @vite-ignore */ `file://${host}${pathname}`
+    ) as Promise<{ create(options: string[]): GPU }>
+  );
   return create([]);
 }
 

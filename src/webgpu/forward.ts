@@ -62,30 +62,24 @@ async function runRegions(call: Call, control: Control, check: Check): Promise<v
 
 /** Submits a region and waits for what the caller is to have. */
 async function runRegion(call: Call, region: Region, more: boolean): Promise<void> {
-  const { session, out, lse } = call;
+  const { session, loan, out, lse } = call;
   const { device, guard } = session.gpu;
   const placed = await placeRegion(call, region);
-  const scope = submitRegion(call, region, placed);
+  loan.attempt(() => submitRegion(call, region, placed));
   const start = performance.now();
   const { rows } = boxesOf(call, region, [0, 0]);
-  const waits: Promise<void>[] = [];
+  const waits = [loan.accepted("Cannot attend")];
   if (placed.out.readBack) waits.push(out.collect(rows, placed.out.readBack));
   if (placed.lse?.readBack) waits.push(lse!.collect(rows, placed.lse.readBack));
-  if (more && waits.length === 0) waits.push(device.queue.onSubmittedWorkDone().then(() => {}));
-  const [error] = await guard(Promise.all([scope, ...waits]));
-  if (error) throw new Error(`Cannot attend: the GPU refused the call: ${error.message}`);
-  if (waits.length > 0) session.learn(workOf(call, region), performance.now() - start);
+  if (more && waits.length === 1) waits.push(device.queue.onSubmittedWorkDone().then(() => {}));
+  await guard(Promise.all(waits));
+  if (waits.length > 1) session.learn(workOf(call, region), performance.now() - start);
 }
 
-/** Records and submits a region in one go; resolves to what the device says against it. */
-function submitRegion(
-  call: Call,
-  region: Region,
-  placed: PlacedRegion,
-): Promise<GPUError | null> {
+/** Records and submits a region in one go. */
+function submitRegion(call: Call, region: Region, placed: PlacedRegion): void {
   const { session, loan } = call;
   const { device } = session.gpu;
-  device.pushErrorScope("validation");
   const encoder = device.createCommandEncoder({ label: "FlashTile attention" });
   // A slot of the ring must not come round again before it is submitted.
   const write: WriteUniforms = countDispatches(call, placed) <= UniformRing.slots
@@ -101,7 +95,6 @@ function submitRegion(
   for (const source of [call.q, call.k, call.v, call.bias, call.mask]) source?.settle();
   const { partial, tables } = placed;
   for (const used of [partial?.acc, partial?.ml, tables?.binding]) if (used) loan.give(used.buffer);
-  return device.popErrorScope();
 }
 
 function countDispatches({ plan, valueVectors, merge }: Call, { keys }: PlacedRegion): number {
@@ -111,16 +104,16 @@ function countDispatches({ plan, valueVectors, merge }: Call, { keys }: PlacedRe
 
 /** Records all regions into the caller's encoder. */
 async function recordRegions(call: Call, encoder: GPUCommandEncoder): Promise<void> {
-  const { device, guard } = call.session.gpu;
+  const { session: { gpu: { device } }, loan } = call;
   const regions = [...regionsOf(call, () => true)];
-  const placed = [];
+  const placed: PlacedRegion[] = [];
   for (const region of regions) placed.push(await placeRegion(call, region));
-  device.pushErrorScope("validation");
-  for (const [index, region] of regions.entries()) {
-    recordRegion(call, region, placed[index], encoder, (block) => ownUniforms(device, block));
-  }
-  const error = await guard(device.popErrorScope());
-  if (error !== null) throw new Error(`Cannot attend: the GPU refused the call: ${error.message}`);
+  loan.attempt(() => {
+    for (const [index, region] of regions.entries()) {
+      recordRegion(call, region, placed[index], encoder, (block) => ownUniforms(device, block));
+    }
+  });
+  await loan.accepted("Cannot attend");
 }
 
 /** Uniforms that nobody writes again: nobody knows when the caller submits. */

@@ -12,7 +12,7 @@ import {
   type PageStore,
   type Tokens,
 } from "../cache/store.ts";
-import { DeviceLostError } from "../errors.ts";
+import { DeviceLostError, reasonOf } from "../errors.ts";
 import { Loan, roles, usages } from "./buffers.ts";
 import { type Dispatch, PagePool, type Rows } from "./page_pool.ts";
 import type { Session } from "./session.ts";
@@ -72,7 +72,7 @@ export class WebGpuPages implements PageStore {
 
   take(): Page {
     this.open();
-    return this.#ledger.take((used) => this.#clear(used), () => {
+    return this.#ledger.take((used) => this.#attempt(() => this.#clear(used)), () => {
       if (this.#made === this.#room) this.#grow();
       return this.#made++;
     });
@@ -91,8 +91,8 @@ export class WebGpuPages implements PageStore {
     this.check([page]);
     if (!this.layout.smoothKeys) return;
     this.settle();
-    this.#guard(() =>
-      this.#attempt(() => {
+    this.#attempt(() =>
+      this.#put(() => {
         for (const rows of this.#portions(which)) {
           this.keys.put(page, 0, k, rows);
           const isFirst = rows.from === which.from;
@@ -109,14 +109,14 @@ export class WebGpuPages implements PageStore {
     if (!this.layout.smoothKeys) return;
     this.#writeFirst();
     const { pageBytes, meanBytes } = this.keys;
-    this.#copy(this.keys, from * pageBytes, to * pageBytes, meanBytes);
+    this.#attempt(() => this.#copy(this.keys, from * pageBytes, to * pageBytes, meanBytes));
   }
 
   write(page: Page, slot: number, tokens: Tokens): void {
     this.open();
     this.#checkSlots(page, slot, tokens.to - tokens.from);
     const { k, v, ...which } = tokens;
-    this.#attempt(() => {
+    this.#put(() => {
       for (const rows of this.#portions(which)) {
         const at = slot + rows.from - which.from;
         this.#waiting += this.keys.put(page, at, k, rows) + this.values.put(page, at, v, rows);
@@ -129,9 +129,11 @@ export class WebGpuPages implements PageStore {
     this.open();
     this.check([from, to]);
     this.#writeFirst();
-    for (const pool of [this.keys, this.values]) {
-      this.#copy(pool, from * pool.pageBytes, to * pool.pageBytes, pool.pageBytes);
-    }
+    this.#attempt(() => {
+      for (const pool of [this.keys, this.values]) {
+        this.#copy(pool, from * pool.pageBytes, to * pool.pageBytes, pool.pageBytes);
+      }
+    });
   }
 
   copyTokens(from: Page, source: number, to: Page, target: number, count: number): void {
@@ -139,12 +141,14 @@ export class WebGpuPages implements PageStore {
     this.#checkSlots(from, source, count);
     this.#checkSlots(to, target, count);
     this.#writeFirst();
-    for (const pool of [this.keys, this.values]) {
-      const bytes = pool.bytesOf(count);
-      for (let head = 0; head < this.layout.kvHeads; head++) {
-        this.#copy(pool, pool.byteAt(from, head, source), pool.byteAt(to, head, target), bytes);
+    this.#attempt(() => {
+      for (const pool of [this.keys, this.values]) {
+        const bytes = pool.bytesOf(count);
+        for (let head = 0; head < this.layout.kvHeads; head++) {
+          this.#copy(pool, pool.byteAt(from, head, source), pool.byteAt(to, head, target), bytes);
+        }
       }
-    }
+    });
   }
 
   async read(page: Page): Promise<Uint8Array> {
@@ -153,19 +157,24 @@ export class WebGpuPages implements PageStore {
     const { pool, gpu } = this.#session, loan = new Loan(pool);
     const target = await loan.take(this.bytesPerPage, roles.readBack, "a page on its way back");
     try {
+      this.open(); // It may be so no more.
       this.#writeFirst();
-      const encoder = this.#record();
-      let at = 0;
-      for (const { buffer, pageBytes } of [this.keys, this.values]) {
-        encoder.copyBufferToBuffer(buffer, page * pageBytes, target, at, pageBytes);
-        at += pageBytes;
-      }
-      this.settle();
+      this.#attempt(() => {
+        let at = 0;
+        for (const { buffer, pageBytes } of [this.keys, this.values]) {
+          this.#record().copyBufferToBuffer(buffer, page * pageBytes, target, at, pageBytes);
+          at += pageBytes;
+        }
+        this.#submit();
+      });
       await this.finish();
       await gpu.guard(target.mapAsync(usages.mapRead));
-      const bytes = new Uint8Array(target.getMappedRange(0, at)).slice();
+      const bytes = new Uint8Array(target.getMappedRange(0, this.bytesPerPage)).slice();
       target.unmap();
       return bytes;
+    } catch (error) {
+      this.open(); // Says what else was lost.
+      throw error;
     } finally {
       loan.end();
     }
@@ -175,25 +184,27 @@ export class WebGpuPages implements PageStore {
     this.open();
     this.check([page]);
     this.settle(); // Writes overtake what is recorded.
-    let at = 0;
-    for (const { buffer, pageBytes } of [this.keys, this.values]) {
-      const part = bytes.slice(at, at + pageBytes);
-      this.#session.gpu.device.queue.writeBuffer(buffer, page * pageBytes, part);
-      at += pageBytes;
-    }
+    this.#attempt(() => {
+      let at = 0;
+      for (const { buffer, pageBytes } of [this.keys, this.values]) {
+        const part = bytes.slice(at, at + pageBytes);
+        this.#session.gpu.device.queue.writeBuffer(buffer, page * pageBytes, part);
+        at += pageBytes;
+      }
+    });
   }
 
   settle(): void {
     if (!this.keys.waits && this.#encoder === undefined) return;
     this.#waiting = 0;
-    this.#guard(() => {
+    this.#attempt(() => {
       for (const pool of [this.keys, this.values]) this.#dispatch(pool.dispatches());
       this.#submit();
     });
   }
 
   /** Puts rows; forgets them where that fails. */
-  #attempt(work: () => void): void {
+  #put(work: () => void): void {
     try {
       work();
     } catch (error) {
@@ -228,7 +239,7 @@ export class WebGpuPages implements PageStore {
   /** Waits for what the device says of all that was written. */
   async finish(): Promise<void> {
     await this.#settled;
-    if (this.#failure !== undefined) throw this.#failure;
+    this.open();
   }
 
   free(): void {
@@ -237,15 +248,18 @@ export class WebGpuPages implements PageStore {
     this.keys.free();
     this.values.free();
     this.#scratch?.destroy();
+    this.#encoder = undefined;
     this.#freed();
   }
 
-  /** Throws where the pages are no more. */
+  /** Throws where the pages are no more, or are not what they should be. */
   open(): void {
     if (this.#isFreed) throw new Error("Cannot use an engine after `close()`");
     const reason = this.#session.gpu.lost();
-    if (reason === undefined) return;
-    throw new DeviceLostError(`${reason}; the cache's tokens went with it, make the cache anew`);
+    if (reason !== undefined) {
+      throw new DeviceLostError(`${reason}; the cache's tokens went with it, make the cache anew`);
+    }
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   #checkSlots(page: Page, slot: number, count: number): void {
@@ -267,7 +281,7 @@ export class WebGpuPages implements PageStore {
     this.settle();
     const wanted = Math.max(2 * this.#room, Math.ceil(firstBytes / this.bytesPerPage));
     const room = Math.min(this.#mostPages, wanted);
-    this.#guard(() => {
+    this.#attempt(() => {
       const pools = [this.keys, this.values];
       const old = pools.map((pool) => pool.grow(room, this.#record()));
       this.#submit();
@@ -310,24 +324,23 @@ export class WebGpuPages implements PageStore {
     staging.settle();
   }
 
-  /** Does what the device may refuse, which is told later: nobody waits here. */
-  #guard(work: () => void): void {
-    const { device, guard } = this.#session.gpu;
-    device.pushErrorScope("out-of-memory");
-    device.pushErrorScope("validation");
-    try {
-      work();
-    } finally {
-      const scopes = guard(Promise.all([device.popErrorScope(), device.popErrorScope()]));
-      const told = scopes.then((errors) => {
-        const error = errors.find((found) => found !== null);
-        if (error) this.#failure ??= new Error(refused(error.message));
-      }, () => {}); // A lost device is found when it is needed.
-      this.#settled = Promise.all([this.#settled, told]).then(() => {});
-    }
+  /**
+   * Does what the device may refuse, which is told later: nobody waits here. All that a device is asked
+   * for pages is within an attempt, since a single refusal can take others' work with it: that of an
+   * encoder is done as a whole or not at all.
+   */
+  #attempt(work: () => void): void {
+    this.#session.gpu.attempt(work, (refusal) => {
+      // In their order: what is refused later follows from the first.
+      this.#settled = this.#settled.then(() => refusal).then((error) => {
+        if (error !== null) this.#fail(error);
+      }, (error) => this.#fail(error));
+    });
   }
-}
 
-function refused(reason: string): string {
-  return `Cannot attend: the GPU refused tokens of the cache, make it anew: ${reason}`;
+  #fail(error: unknown): void {
+    this.#failure ??= new Error(
+      `Cannot attend: the GPU refused tokens of the cache, make it anew: ${reasonOf(error)}`,
+    );
+  }
 }

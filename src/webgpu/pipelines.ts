@@ -4,6 +4,7 @@
  * @module
  */
 
+import { DeviceLostError, reasonOf } from "../errors.ts";
 import type { Gpu } from "./device.ts";
 
 const caches = new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
@@ -23,36 +24,42 @@ export function pipelineOf(gpu: Gpu, code: string, label: string): Promise<GPUCo
 const ready = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
 
 /**
- * A small pipeline, compiled on the spot and found again by its name. What is wrong with it, an error
- * scope of the caller's tells.
+ * A small pipeline, compiled on the spot and found again by its name. What is wrong with it, the
+ * attempt that it is made in tells.
  */
 export function pipelineNow(
-  { device }: Gpu,
+  { device, attempt }: Gpu,
   name: string,
   codeOf: () => string,
 ): GPUComputePipeline {
   let known = ready.get(device);
   if (known === undefined) ready.set(device, known = new Map());
-  let pipeline = known.get(name);
-  if (pipeline === undefined) {
-    const label = `FlashTile ${name}`;
-    const module = device.createShaderModule({ label, code: codeOf() });
+  const found = known.get(name);
+  if (found !== undefined) return found;
+  const label = `FlashTile ${name}`, code = codeOf();
+  const [pipeline, refusal] = attempt(() => {
+    const module = device.createShaderModule({ label, code });
     const compute = { module, entryPoint: "main" };
-    known.set(name, pipeline = device.createComputePipeline({ label, layout: "auto", compute }));
-  }
+    return device.createComputePipeline({ label, layout: "auto", compute });
+  });
+  known.set(name, pipeline);
+  // One that is none is not kept: the next to need it tries again.
+  const drop = () => known.get(name) === pipeline && known.delete(name);
+  refusal.then((error) => error && drop(), drop);
   return pipeline;
 }
 
 async function compile(
-  { device, guard }: Gpu,
+  gpu: Gpu,
   code: string,
   label: string,
 ): Promise<GPUComputePipeline> {
-  device.pushErrorScope("validation");
-  const module = device.createShaderModule({ label: `FlashTile ${label}`, code });
-  const scope = device.popErrorScope();
-  const error = await guard(scope);
-  if (error !== null) throw new Error(await explain(module, code, label, error.message));
+  const { device, guard, attempt } = gpu;
+  const [module, refusal] = attempt(() =>
+    device.createShaderModule({ label: `FlashTile ${label}`, code })
+  );
+  const error = await refusal;
+  if (error !== null) throw new Error(await explain(gpu, module, code, label, error.message));
   try {
     return await guard(device.createComputePipelineAsync({
       label: `FlashTile ${label}`,
@@ -60,20 +67,21 @@ async function compile(
       compute: { module, entryPoint: "main" },
     }));
   } catch (cause) {
-    if ((cause as Error).name === "DeviceLostError") throw cause;
-    throw new Error(await explain(module, code, label, (cause as Error).message), { cause });
+    if (cause instanceof DeviceLostError) throw cause;
+    throw new Error(await explain(gpu, module, code, label, reasonOf(cause)), { cause });
   }
 }
 
 /** What the compiler says, with the lines that it says it of. */
 async function explain(
+  { guard }: Gpu,
   module: GPUShaderModule,
   code: string,
   label: string,
   fallback: string,
 ): Promise<string> {
   const lines = code.split("\n");
-  const { messages } = await module.getCompilationInfo();
+  const { messages } = await guard(module.getCompilationInfo());
   const errors = messages.filter(({ type }) => type === "error").map(
     ({ lineNum, linePos, message }) =>
       `line ${lineNum}, column ${linePos}: ${message}\n  ${lines[lineNum - 1] ?? ""}`,

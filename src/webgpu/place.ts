@@ -67,7 +67,8 @@ async function take(loan: Loan, size: number, label: string): Promise<Binding> {
 async function placeTables(call: Call, region: Region, windows: readonly KeyWindow[]) {
   const { words, parameters } = tablesOf(call, region, windows);
   const binding = await take(call.loan, tableBytes(call.plan, region, windows), "tables");
-  call.session.gpu.device.queue.writeBuffer(binding.buffer, 0, words);
+  const { session, loan } = call;
+  loan.attempt(() => session.gpu.device.queue.writeBuffer(binding.buffer, 0, words));
   const behind = call.classed && { class_at: words.length };
   return { binding, parameters: { ...parameters, ...behind } };
 }

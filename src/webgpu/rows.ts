@@ -65,30 +65,30 @@ async function run(
   cannot: string,
 ): Promise<void> {
   const { device, guard } = session.gpu;
-  device.pushErrorScope("validation");
-  for (const { pipeline, parameters, bindings, threads } of dispatches) {
-    const encoder = device.createCommandEncoder({ label: "FlashTile rows" });
-    const pass = encoder.beginComputePass();
-    const slot = session.uniforms.write(encodeParameters(parameters));
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, bindGroup(device, pipeline, [slot, ...bindings]));
-    const groups = Math.ceil(extent(box.rows) * threads / rowThreads);
-    pass.dispatchWorkgroups(groups, extent(box.heads), extent(box.batch));
-    pass.end();
+  loan.attempt(() => {
+    for (const { pipeline, parameters, bindings, threads } of dispatches) {
+      const encoder = device.createCommandEncoder({ label: "FlashTile rows" });
+      const pass = encoder.beginComputePass();
+      const slot = session.uniforms.write(encodeParameters(parameters));
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup(device, pipeline, [slot, ...bindings]));
+      const groups = Math.ceil(extent(box.rows) * threads / rowThreads);
+      pass.dispatchWorkgroups(groups, extent(box.heads), extent(box.batch));
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+    }
+    const encoder = device.createCommandEncoder();
+    for (const { window: { buffer, readBack, size } } of results) {
+      if (readBack) encoder.copyBufferToBuffer(buffer, 0, readBack, 0, size);
+    }
     device.queue.submit([encoder.finish()]);
-  }
-  const encoder = device.createCommandEncoder();
-  for (const { window: { buffer, readBack, size } } of results) {
-    if (readBack) encoder.copyBufferToBuffer(buffer, 0, readBack, 0, size);
-  }
-  device.queue.submit([encoder.finish()]);
+  });
   const waits = results.map(async ({ sink, window: { buffer, readBack } }) => {
     if (readBack === undefined) return;
     await sink.collect(box, readBack);
     loan.give(buffer);
   });
-  const [error] = await guard(Promise.all([device.popErrorScope(), ...waits]));
-  if (error) throw new Error(`${cannot}: the GPU refused the call: ${error.message}`);
+  await guard(Promise.all([loan.accepted(cannot), ...waits]));
 }
 
 async function withLoan(session: Session, use: (loan: Loan) => Promise<void>): Promise<void> {
@@ -195,8 +195,10 @@ async function rotateView(
   for (const box of boxesOf(session, view.shape, threads, bytes)) {
     const turns = turnsOf(box), size = turns.byteLength;
     const buffer = await loan.take(size, roles.storage, "angles"), window = await sink.place(box);
-    gpu.device.queue.writeBuffer(buffer, 0, turns as Float32Array<ArrayBuffer>);
-    if (isOnHost(view)) uploadRows(gpu.device.queue, window.buffer, view, box);
+    loan.attempt(() => {
+      gpu.device.queue.writeBuffer(buffer, 0, turns as Float32Array<ArrayBuffer>);
+      if (isOnHost(view)) uploadRows(gpu.device.queue, window.buffer, view, box);
+    });
     const parameters = {
       ...tensorParameters("o", window),
       ...{ dim: pairs, end_row: extent(box.rows), l_batch: batchStride / 2 },

@@ -60,9 +60,12 @@ export class Summed {
     if (array === null || array.length === 0) return;
     const { device, guard } = this.#session.gpu, size = array.byteLength;
     const readBack = await this.#loan.take(size, roles.readBack, "a gradient on its way back");
-    const encoder = device.createCommandEncoder({ label: "FlashTile gradients" });
-    encoder.copyBufferToBuffer(buffer, 0, readBack, 0, size);
-    device.queue.submit([encoder.finish()]);
+    this.#loan.attempt(() => {
+      const encoder = device.createCommandEncoder({ label: "FlashTile gradients" });
+      encoder.copyBufferToBuffer(buffer, 0, readBack, 0, size);
+      device.queue.submit([encoder.finish()]);
+    });
+    await this.#loan.accepted("Cannot differentiate");
     await guard(readBack.mapAsync(usages.mapRead, 0, size));
     array.now().set(new Float32Array(readBack.getMappedRange(0, size)));
     readBack.unmap();
@@ -86,8 +89,10 @@ export async function summedOf(
   if (isGpuBuffer(data)) return new Summed({ ...view, data }, null, session, loan);
   const buffer = await loan.take(Math.max(16, data.byteLength), roles.storage, name);
   const { device } = session.gpu;
-  const encoder = device.createCommandEncoder({ label: `FlashTile ${name}` });
-  encoder.clearBuffer(buffer); // What one of the pool holds is undefined.
-  device.queue.submit([encoder.finish()]);
+  loan.attempt(() => {
+    const encoder = device.createCommandEncoder({ label: `FlashTile ${name}` });
+    encoder.clearBuffer(buffer); // What one of the pool holds is undefined.
+    device.queue.submit([encoder.finish()]);
+  });
   return new Summed({ ...view, data: buffer }, data, session, loan);
 }

@@ -219,7 +219,8 @@ class ArraySource implements Source {
   async #upload(box: Box): Promise<View<GPUBuffer>> {
     const columns = paddedColumns(this.#view);
     const data = await this.#loan.take(count(box) * this.#bytes, roles.storage, this.#name);
-    uploadRows(this.#session.gpu.device.queue, data, this.#view, box);
+    const { queue } = this.#session.gpu.device;
+    this.#loan.attempt(() => uploadRows(queue, data, this.#view, box));
     const { batch, head, row, column } = denseStrides(box, columns);
     return {
       data,
