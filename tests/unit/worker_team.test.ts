@@ -6,9 +6,10 @@ import { forward } from "../../src/wasm/forward.ts";
 import { compileBinary, instantiate } from "../../src/wasm/module.ts";
 import { type HostPlan, planAttention } from "../../src/plan.ts";
 import type { Batch } from "../../src/wasm/team.ts";
-import { cells, firstHolding } from "../../src/wasm/threads/control.ts";
+import { cells, firstState } from "../../src/wasm/threads/control.ts";
 import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/threads/spawn.ts";
-import { type TeamParts, WorkerTeam } from "../../src/wasm/threads/team.ts";
+import type { TeamParts } from "../../src/wasm/threads/crew.ts";
+import { WorkerTeam } from "../../src/wasm/threads/team.ts";
 import { viewOf } from "../../src/tensor.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
@@ -192,7 +193,7 @@ test("WorkerTeam does without workers that fail at their start", async () => {
   };
   const { team, run, runSync } = await makeTeam({ spawn: broken });
   assertSameBits(await run(), expected);
-  await until(() => team.alone === "it exits", "the worker's end");
+  await until(() => team.alone === "no worker can begin: it exits", "the worker's end");
   const before = started;
   for (let time = 0; time < 3; time++) {
     assertSameBits(await run(), expected);
@@ -213,7 +214,7 @@ test("WorkerTeam does without workers that are refused at once", async () => {
     assertSameBits(await run(), expected);
     assertSameBits(runSync(), expected);
   }
-  assertEquals([asked, team.alone], [1, "no workers here"]);
+  assertEquals([asked, team.alone], [1, "no worker can begin: no workers here"]);
   await team.close();
 });
 
@@ -221,6 +222,7 @@ test("WorkerTeam does without workers that are refused at once", async () => {
 const orders = { wait: 0, desert: 1, leave: 2 } as const;
 const deserter = `
 const { control, gate, index } = process.getBuiltinModule("node:worker_threads").workerData;
+Atomics.store(control, ${firstState} + index, 2);
 Atomics.add(control, ${cells.started}, 1);
 Atomics.store(gate, 0, 1);
 Atomics.wait(gate, 1, ${orders.wait});
@@ -229,7 +231,7 @@ while (Atomics.load(gate, 1) === ${orders.desert}) {
   if (Atomics.load(control, ${cells.closed}) === 1) break;
   if (job === limit) Atomics.wait(control, ${cells.limit}, limit, 10);
   else if (Atomics.compareExchange(control, ${cells.next}, job, job + 1 | 0) === job) {
-    Atomics.store(control, ${firstHolding} + index, 1);
+    Atomics.store(control, ${firstState} + index, 3);
     break;
   }
 }
@@ -250,7 +252,7 @@ async function teamWithDeserter(patienceMilliseconds: number, threads = 2) {
       ended++;
       onEnd("it deserts");
     });
-    return { terminate: async () => void await worker.terminate() };
+    return { isCertain: true, terminate: () => worker.terminate() };
   };
   // While it is armed, this thread waits until the worker has a job.
   const patient = (forward: Forward): Forward => (record, scratch) => {
