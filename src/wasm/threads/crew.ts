@@ -20,16 +20,15 @@ export interface TeamParts {
   readonly spawn?: typeof spawn;
   /** A call gives its workers up when nobody finishes a job for so long; 10 s by default. */
   readonly patienceMilliseconds?: number;
+  /**
+   * A call then keeps its memory for workers that still have a job, where nobody tells when a thread
+   * has stopped: 3 s by default. A job takes milliseconds; Deno's threads finish it, pages stop theirs.
+   */
+  readonly graceMilliseconds?: number;
 }
 
 /** After so many times that workers ended at work, with less than so many jobs done, come no others. */
 const mostDeaths = 3, provenJobs = 1000;
-
-/**
- * How long the memory of a call is kept for a worker that was ended while it had a job, where nobody
- * tells when its thread has stopped: a job takes milliseconds, and is finished on Deno; pages stop it.
- */
-const graceMilliseconds = 3000;
 
 /** A worker. */
 interface Member {
@@ -116,7 +115,8 @@ export class Crew {
   /** The same where some did not finish their jobs. */
   giveUp(): Farewell {
     this.#count();
-    const members = [...this.#members.values()], until = performance.now() + graceMilliseconds;
+    const { graceMilliseconds = 3000 } = this.#parts, until = performance.now() + graceMilliseconds;
+    const members = [...this.#members.values()];
     const isAtWork = ({ hasEnded, handle, state }: Member) =>
       state() & 1 && !(hasEnded && handle?.isCertain);
     return {
