@@ -88,14 +88,14 @@ async function settled(): Promise<Usage> {
   return usage();
 }
 
-/** Waits until no more is used than was before, but for 32 MiB. */
-async function assertGone(what: string, before: Usage): Promise<void> {
+/** Waits until no more is used than was before, but for some memory. */
+async function assertGone(what: string, before: Usage, mebibytes = 32): Promise<void> {
   const start = performance.now();
   for (;;) {
     collectGarbage();
     const now = usage();
     // Where threads cannot be counted, both are the same words.
-    if (now.threads <= before.threads && now.mebibytes <= before.mebibytes + 32) return;
+    if (now.threads <= before.threads && now.mebibytes <= before.mebibytes + mebibytes) return;
     if (performance.now() - start > 30_000) {
       throw new Error(`${what} leave something: ${JSON.stringify({ before, now })}`);
     }
@@ -131,7 +131,8 @@ if (isMainThread) {
   await repeat(20, droppedEngine);
   await assertGone("Engines that were dropped", before);
   await Promise.all([ended(), ended(), ended()]);
-  await assertGone("Engines of workers that were ended", before);
+  // The workers' own heaps are the runtime's, which keeps them for a while.
+  await assertGone("Engines of workers that were ended", before, 64);
 } else {
   const engine = await make();
   for (let call = 0;; call++) {

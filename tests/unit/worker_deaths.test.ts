@@ -1,5 +1,6 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
+import { createEngine } from "@flashtile/attention";
 import { cells, firstState, left } from "../../src/wasm/threads/control.ts";
 import { spawn, type WorkerData } from "../../src/wasm/threads/spawn.ts";
 import { assertSameBits } from "../support/bits.ts";
@@ -23,28 +24,34 @@ const globals = globalThis as unknown as { process: Modules };
 
 const sleep = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+/** Has the library start its workers on a script that is changed; returns what ends that. */
+function change(
+  script: (source: string) => string,
+  began: (worker: RawWorker) => void = () => {},
+): () => void {
+  const { process } = globals, original = process.getBuiltinModule;
+  const { Worker } = original.call(process, "node:worker_threads");
+  const changed = function (source: string, options: object): RawWorker {
+    const worker = new Worker(script(source), options);
+    began(worker);
+    return worker;
+  };
+  const threads = { Worker: changed as unknown as typeof Worker };
+  process.getBuiltinModule = () => threads;
+  return () => process.getBuiltinModule = original;
+}
+
 /**
  * Starts a real worker as the library does, on a script that is changed, and tells which one it is:
  * what the runtime says about its end goes the library's own way.
  */
-function startChanged(
-  change: (source: string) => string,
-  began: (worker: RawWorker) => void = () => {},
-): Start {
+function startChanged(...given: Parameters<typeof change>): Start {
   return (data, onEnd) => {
-    const { process } = globals, original = process.getBuiltinModule;
-    const { Worker } = original.call(process, "node:worker_threads");
-    const changed = function (source: string, options: object): RawWorker {
-      const worker = new Worker(change(source), options);
-      began(worker);
-      return worker;
-    };
-    const threads = { Worker: changed as unknown as typeof Worker };
-    process.getBuiltinModule = () => threads;
+    const restore = change(...given);
     try {
       return spawn(data, onEnd);
     } finally {
-      process.getBuiltinModule = original;
+      restore();
     }
   };
 }
@@ -181,7 +188,11 @@ async function isLost(run: () => unknown): Promise<boolean> {
 
 for (const [name, make] of Object.entries(deaths)) {
   test(`WorkerTeam gives right answers, or says that it has none, when workers ${name}`, async () => {
-    const death = make(), fixture = await teamOf(death);
+    const death = make(), fixture = await teamOf(death), { arena } = fixture;
+    const blocks = [1, 2, 3].map(() => arena.allocate(4096));
+    const bytesOf = (at: number) => new Uint8Array(arena.memory.buffer, at, 4096);
+    for (const at of blocks) bytesOf(at).fill(at >> 6);
+    arena.free(blocks[1]); // Calls have this place, and others behind the last.
     let losses = 0;
     for (let call = 0; call < 8; call++) {
       if (await isLost(fixture.run)) losses++;
@@ -189,7 +200,12 @@ for (const [name, make] of Object.entries(deaths)) {
       if (call % 2 === 1) await sleep(15); // Events come, and workers begin.
     }
     assert(losses <= (death.mayLose ? 3 : 0), `${losses} calls were lost`);
-    assertEquals(fixture.arena.usedBytes, 0);
+    for (const at of [blocks[0], blocks[2]]) {
+      assert(bytesOf(at).every((x) => x === (at >> 6 & 255)));
+    }
+    arena.free(blocks[0]);
+    arena.free(blocks[2]);
+    assertEquals(arena.usedBytes, 0);
     const fresh = await makeTeam({ threads: 1 });
     assertSameBits(fixture.staticBytes(), fresh.staticBytes(), "static memory");
     await fixture.team.close();
@@ -214,6 +230,25 @@ test("WorkerTeam leaves work to the calling thread when workers have ended three
   }
   assertEquals(started, before);
   await team.close();
+});
+
+test("engine.reason says that workers ended at work, and calls are right", async () => {
+  const engine = await createEngine({ backend: "wasm", threads: 2 });
+  const shape = [4, 300, 64], x = { data: new Float32Array(4 * 300 * 64).fill(1), shape };
+  const restore = change(atWork("throw null;"));
+  try {
+    await until(async () => {
+      await engine.attention(x, x, x).catch(() => {});
+      await sleep(5);
+      return engine.reason.includes("one thread");
+    }, "workers that ended three times");
+  } finally {
+    restore();
+  }
+  assert(engine.reason.includes("one thread (workers ended 3 times at work)"), engine.reason);
+  const { out } = await engine.attention(x, x, x);
+  assert(out.data.every((value) => Math.abs(value - 1) < 1e-5));
+  await engine.close();
 });
 
 test("WorkerTeam keeps workers that end now and then, with much done in between", async () => {
