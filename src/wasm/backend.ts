@@ -83,7 +83,7 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Back
 }
 
 function describeThreads({ threads, alone }: Team): string {
-  if (alone !== undefined) return `one thread (no worker can begin: ${alone})`;
+  if (alone !== undefined) return `one thread (${alone})`;
   return threads === 1 ? "one thread" : `${threads} threads`;
 }
 

@@ -7,6 +7,16 @@
  * Whoever raises `next` from n to n + 1 has job n. Reading `next` before `limit` makes it impossible
  * to take a job that is not there.
  *
+ * A control block ends once, by `endControl()`: `closed` first, then `next` and `limit`, both raised
+ * by one. A worker reads `next`, `limit`, `closed`, in this order, and sleeps on `limit`. All accesses
+ * are in one order for all threads, so that:
+ * - nobody oversleeps the end: a worker that reads `closed` as 0 read `limit` before it was raised,
+ *   and `Atomics.wait` with that number returns at once when it has been raised meanwhile;
+ * - nobody takes a job after the end: `next` is above every number read before, and who reads the new
+ *   `next` or `limit` reads `closed` as 1;
+ * - whose state is even once the block has ended never touches linear memory again: a state is odd
+ *   before its thread tries to take a job, and no try after the end succeeds.
+ *
  * @module
  */
 
@@ -28,12 +38,29 @@ export const cells = {
   started: 9,
   /** Pages that the memory has. */
   pages: 10,
+  /** Milliseconds without a job after which workers leave; 0 for never. */
+  idle: 11,
 } as const;
 
-/** The first of the cells, one per thread, that are 1 while it has a job. */
-export const firstHolding = 16;
+/**
+ * The first of the cells, one per thread, that hold its state: 0 until it begins; then odd while it
+ * has, or tries to take, a job, even in between, and higher with each job; `left` once it has left.
+ */
+export const firstState = 16;
+
+/** The state of a worker that touches nothing any more. */
+export const left = -2;
 
 /** A new control block for so many threads. */
 export function createControl(threads: number): Int32Array {
-  return new Int32Array(new SharedArrayBuffer((firstHolding + threads) * 4));
+  return new Int32Array(new SharedArrayBuffer((firstState + threads) * 4));
+}
+
+/** Ends a control block: every worker leaves it when it has finished its job, and none takes another. */
+export function endControl(control: Int32Array): void {
+  const end = Atomics.load(control, cells.limit) + 1 | 0;
+  Atomics.store(control, cells.closed, 1);
+  Atomics.store(control, cells.next, end);
+  Atomics.store(control, cells.limit, end);
+  Atomics.notify(control, cells.limit);
 }

@@ -20,14 +20,19 @@ export interface WorkerData {
 
 /** A running worker. */
 export interface WorkerHandle {
-  /** Ends it at once. */
-  terminate(): Promise<void>;
+  /**
+   * Whether its thread does nothing more once it is said to have ended. Deno's finishes what it is at,
+   * however long that takes, and pages do not tell.
+   */
+  readonly isCertain?: boolean;
+  /** Ends it; settles when it has ended, as far as that is told. */
+  terminate(): Promise<unknown>;
 }
 
 /** The part of node:worker_threads that is used. */
 interface NodeWorkers {
   Worker: new (source: string, options: { eval: true; workerData: WorkerData }) => {
-    on(event: "error", listener: (error: Error) => void): void;
+    on(event: "error", listener: (error: unknown) => void): void;
     on(event: "exit", listener: () => void): void;
     unref(): void;
     terminate(): Promise<number>;
@@ -82,6 +87,19 @@ export function threadsUnavailable(): string | undefined {
 }
 
 /**
+ * Milliseconds without a job after which workers leave; 0 for never. On Deno a worker that is ended
+ * leaves its own workers behind, asleep for ever: those of an engine in a worker look after themselves.
+ */
+export function idleMilliseconds(): number {
+  return "Deno" in globalThis && "DedicatedWorkerGlobalScope" in globalThis ? 5000 : 0;
+}
+
+/** What went wrong, in words: anything may be thrown. */
+export function wordsOf(error: unknown): string {
+  return String((error as Error | null | undefined)?.message || error);
+}
+
+/**
  * Starts a worker that neither keeps the process alive nor needs a permission.
  *
  * @param onEnd Called when it ends, by itself or not, with what is known of why.
@@ -91,18 +109,19 @@ export function spawn(data: WorkerData, onEnd: (reason: string) => void): Worker
   const workers = nodeWorkers();
   if (workers !== undefined) {
     const worker = new workers.Worker(workerSource, { eval: true, workerData: data });
-    worker.on("error", ({ message }) => onEnd(message));
+    worker.on("error", (error) => onEnd(wordsOf(error)));
     worker.on("exit", () => onEnd("a worker ended"));
     worker.unref();
-    return { terminate: async () => void await worker.terminate() };
+    return { isCertain: !("Deno" in globalThis), terminate: () => worker.terminate() };
   }
   const url = URL.createObjectURL(new Blob([workerSource], { type: "text/javascript" }));
+  let worker: Worker | undefined;
+  const end = () => {
+    worker?.terminate();
+    URL.revokeObjectURL(url);
+  };
   try {
-    const worker = new Worker(url);
-    const end = () => {
-      worker.terminate();
-      URL.revokeObjectURL(url);
-    };
+    worker = new Worker(url);
     worker.onerror = ({ message }) => {
       end(); // An error does not end it.
       // A policy's refusal comes without a word.
@@ -111,7 +130,7 @@ export function spawn(data: WorkerData, onEnd: (reason: string) => void): Worker
     worker.postMessage(data);
     return { terminate: () => Promise.resolve(end()) };
   } catch (error) {
-    URL.revokeObjectURL(url);
+    end();
     throw error;
   }
 }
