@@ -204,25 +204,32 @@ const someValues = fc.oneof(
 const longRows = fc.record({
   value: someValues,
   first: fc.constantFrom(0, 0, 0.37, 2.5),
-  rows: fc.constantFrom(1, 3, 20),
+  rows: fc.constantFrom(1, 3, 20, 70),
 });
 
-for (const [keys, times] of [[2 ** 16, 9], [2 ** 20, 3]]) {
-  contract(
-    `attention() to ${keys} equal keys is as exact as to few`,
-    async (engine, { name }) => {
-      if (name === "webgpu" && keys > 2 ** 16) return; // Minutes where a program stands in for it.
-      await fc.assert(
-        fc.asyncProperty(longRows, async ({ value, first, rows }) => {
-          const { k, v } = equalKeys(keys, value), q = rowsOf(rows, first);
-          const options = { scale: 1, lse: true } as const;
-          const whole = await engine.attention(q, k, v, options);
-          assertLong(whole, value, keys, Math.fround(first), `${rows} rows`);
-        }),
-        { ...runs(times), examples: [[{ value: Math.fround(0.1), first: 0, rows: 20 }]] },
-      );
-    },
-  );
+/** Lavapipe leaves loops after 65,535 turns, of which a row in one part takes four for each key. */
+const mostKeysOfPart = 2 ** 14;
+
+for (const [most, times] of [[2 ** 16, 9], [2 ** 20, 3]]) {
+  contract(`attention() to ${most} equal keys is as exact as to few`, async (engine, { name }) => {
+    const isGpu = name === "webgpu";
+    if (isGpu && most > 2 ** 16) return; // Minutes where a program stands in for it.
+    await fc.assert(
+      fc.asyncProperty(longRows, async ({ value, first, rows }) => {
+        const keys = isGpu && rows > 64 ? mostKeysOfPart : most;
+        const { k, v } = equalKeys(keys, value), q = rowsOf(rows, first);
+        const result = await engine.attention(q, k, v, { scale: 1, lse: true });
+        assertLong(result, value, keys, Math.fround(first), `${rows} rows`);
+      }),
+      {
+        ...runs(times),
+        examples: [
+          [{ value: Math.fround(0.1), first: 0, rows: 20 }],
+          [{ value: Math.fround(0.1), first: 0.37, rows: 70 }],
+        ],
+      },
+    );
+  });
 }
 
 contract("attention() with a mask is as exact over long rows", async (engine) => {
