@@ -38,7 +38,8 @@ interface Kernel {
   readonly aStride: string;
   readonly target: string;
   readonly setup: readonly string[];
-  first(row: number, vector: number): string;
+  /** What a sum becomes where it is stored. */
+  last(sum: string, place: string, vector: number): string;
 }
 
 function times<T>(count: number, make: (index: number) => T): T[] {
@@ -86,15 +87,17 @@ function writeKernel(kernel: Kernel): string {
     ? step
     : times(shape.steps, () => ["{", ...indent(step), "}"]).flat();
   const lines = [
-    ...kernel.setup,
-    ...each((row, vector) => `let c${row}_${vector} = ${kernel.first(row, vector)};`),
+    ...each((row, vector) => `let c${row}_${vector} = f32x4.splat(0);`),
     `const end = ${b} + ${depth} * ${shape.columns * 4};`,
     `do {`,
     ...indent(turn),
     `} while (${b} < end);`,
-    ...each((row, vector) =>
-      `v128.store(${target}, c${row}_${vector}, ${row * shape.columns * 4 + vector * 16});`
-    ),
+    ...kernel.setup,
+    ...each((row, vector) => {
+      const byte = row * shape.columns * 4 + vector * 16;
+      const last = kernel.last(`c${row}_${vector}`, `${target}, ${byte}`, vector);
+      return `v128.store(${target}, ${last}, ${byte});`;
+    }),
   ];
   return [
     `// ${kernel.comment}`,
@@ -123,7 +126,7 @@ function dot(shape: Shape): Kernel {
     aStride: `${rows * 4}`,
     target: "s",
     setup: [],
-    first: () => "f32x4.splat(0)",
+    last: (sum) => sum,
   };
 }
 
@@ -145,8 +148,8 @@ function accumulate(shape: Shape): Kernel {
       columns / 4,
       (vector) => `const alpha${vector} = v128.load(alpha, ${vector * 16});`,
     ),
-    first: (row, vector) =>
-      `f32x4.mul(alpha${vector}, v128.load(o, ${row * columns * 4 + vector * 16}))`,
+    // The run is summed by itself: a long row's o has no place for its last bits.
+    last: (sum, place, vector) => `fma(v128.load(${place}), alpha${vector}, ${sum})`,
   };
 }
 

@@ -46,8 +46,8 @@ import {
   writeGradientJob,
 } from "./job_record.ts";
 import {
+  bandFields,
   biasOf,
-  clampOffset,
   commonFields,
   commonFloats,
   type GroupRows,
@@ -400,7 +400,7 @@ function writeRecord(
     lseHead: positions * 4,
     positions,
     keys,
-    diagonal: clampOffset(from + offset),
+    ...bandFields(plan.band, from + offset),
     gradient,
   });
   writeTerms(plan, common, memory, 0, stretch, terms, { member, from, part: 0 });
@@ -473,8 +473,9 @@ function collectStretch(call: Call, stretch: Stretch, places: Places, records: n
     collectBias(call, stretch, places.dBias);
   }
   if (!closes) return;
-  // Queries have the scale, and log2(e), in them.
-  const factor = plan.softcap ?? Math.LN2;
+  // Queries have the scale in them, over the cap or times log2(e), and less a power of two.
+  const { unit, capUnit } = commonFloats(plan), { softcap } = plan;
+  const factor = softcap === null ? Math.LN2 * unit! : softcap * capUnit!;
   collectKeys(call, stretch, places.dk, target.dk, factor);
   collectKeys(call, stretch, places.dv, target.dv, 1);
 }

@@ -19,6 +19,7 @@ import {
   type Job,
   jobBytes,
   jobWords,
+  keysPerPart,
   patchJob,
   storageOf,
   type Words,
@@ -27,7 +28,6 @@ import {
   type Cut,
   cutPlan,
   cutWave,
-  keysPerPart,
   partsOf,
   type Piece,
   type Run,
@@ -37,8 +37,8 @@ import {
 import type { Kernels } from "./module.ts";
 import type { WasmPages } from "./pages.ts";
 import {
+  bandFields,
   biasOf,
-  clampOffset,
   commonFields,
   commonFloats,
   headAt,
@@ -367,7 +367,7 @@ function writeRecord(
     out: results.out + skipped * results.outPosition + piece.member * results.outHead,
     lse: results.lse && results.lse + skipped * 4 + piece.member * results.lseHead,
     positions: piece.to - piece.from,
-    diagonal: clampOffset(piece.from + offset - firstKey),
+    ...bandFields(plan.band, piece.from + offset - firstKey),
     keys,
   });
   if (staged.pages !== null) {

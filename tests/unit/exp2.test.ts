@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
 import { relaxed, simd } from "../asm/exp2.gen.ts";
+import { floatOf } from "../support/storage.ts";
 
 /** What the test binary exports. */
 interface Exports {
@@ -56,5 +57,10 @@ for (const [name, base64] of Object.entries({ simd, relaxed })) {
 
   test(`exp2() passes NaN on (${name})`, { skip }, () => {
     assertEquals(exports!.exp2Of(NaN), NaN);
+    for (let sample = 0; sample < 2000; sample++) {
+      // All low bits, which become an exponent, and some of the others.
+      const bits = (sample << 20) | 0x7f800001 | (sample & 0x1ff);
+      assertEquals(exports!.exp2Of(floatOf(bits)), NaN, bits.toString(16));
+    }
   });
 }
