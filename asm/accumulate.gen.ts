@@ -5,16 +5,14 @@ import { fma } from "./fma";
 // o[4][8 queries] = o * alpha + v[keys][4]^T p[keys][8]; keys >= 1,
 // rows of v `stride` bytes apart.
 export function accumulate_f32_4x8(v: usize, stride: usize, p: usize, o: usize, alpha: usize, keys: usize): void {
-  const alpha0 = v128.load(alpha, 0);
-  const alpha1 = v128.load(alpha, 16);
-  let c0_0 = f32x4.mul(alpha0, v128.load(o, 0));
-  let c0_1 = f32x4.mul(alpha1, v128.load(o, 16));
-  let c1_0 = f32x4.mul(alpha0, v128.load(o, 32));
-  let c1_1 = f32x4.mul(alpha1, v128.load(o, 48));
-  let c2_0 = f32x4.mul(alpha0, v128.load(o, 64));
-  let c2_1 = f32x4.mul(alpha1, v128.load(o, 80));
-  let c3_0 = f32x4.mul(alpha0, v128.load(o, 96));
-  let c3_1 = f32x4.mul(alpha1, v128.load(o, 112));
+  let c0_0 = f32x4.splat(0);
+  let c0_1 = f32x4.splat(0);
+  let c1_0 = f32x4.splat(0);
+  let c1_1 = f32x4.splat(0);
+  let c2_0 = f32x4.splat(0);
+  let c2_1 = f32x4.splat(0);
+  let c3_0 = f32x4.splat(0);
+  let c3_1 = f32x4.splat(0);
   const end = p + keys * 32;
   do {
     const b0 = v128.load(p, 0);
@@ -35,29 +33,29 @@ export function accumulate_f32_4x8(v: usize, stride: usize, p: usize, o: usize, 
     v += stride;
     p += 32;
   } while (p < end);
-  v128.store(o, c0_0, 0);
-  v128.store(o, c0_1, 16);
-  v128.store(o, c1_0, 32);
-  v128.store(o, c1_1, 48);
-  v128.store(o, c2_0, 64);
-  v128.store(o, c2_1, 80);
-  v128.store(o, c3_0, 96);
-  v128.store(o, c3_1, 112);
+  const alpha0 = v128.load(alpha, 0);
+  const alpha1 = v128.load(alpha, 16);
+  v128.store(o, fma(alpha0, v128.load(o, 0), c0_0), 0);
+  v128.store(o, fma(alpha1, v128.load(o, 16), c0_1), 16);
+  v128.store(o, fma(alpha0, v128.load(o, 32), c1_0), 32);
+  v128.store(o, fma(alpha1, v128.load(o, 48), c1_1), 48);
+  v128.store(o, fma(alpha0, v128.load(o, 64), c2_0), 64);
+  v128.store(o, fma(alpha1, v128.load(o, 80), c2_1), 80);
+  v128.store(o, fma(alpha0, v128.load(o, 96), c3_0), 96);
+  v128.store(o, fma(alpha1, v128.load(o, 112), c3_1), 112);
 }
 
 // o[4][8 queries] = o * alpha + v[keys][4]^T p[keys][8]; keys >= 1,
 // rows of v `stride` bytes apart.
 export function accumulate_f32_4x8_splat1(v: usize, stride: usize, p: usize, o: usize, alpha: usize, keys: usize): void {
-  const alpha0 = v128.load(alpha, 0);
-  const alpha1 = v128.load(alpha, 16);
-  let c0_0 = f32x4.mul(alpha0, v128.load(o, 0));
-  let c0_1 = f32x4.mul(alpha1, v128.load(o, 16));
-  let c1_0 = f32x4.mul(alpha0, v128.load(o, 32));
-  let c1_1 = f32x4.mul(alpha1, v128.load(o, 48));
-  let c2_0 = f32x4.mul(alpha0, v128.load(o, 64));
-  let c2_1 = f32x4.mul(alpha1, v128.load(o, 80));
-  let c3_0 = f32x4.mul(alpha0, v128.load(o, 96));
-  let c3_1 = f32x4.mul(alpha1, v128.load(o, 112));
+  let c0_0 = f32x4.splat(0);
+  let c0_1 = f32x4.splat(0);
+  let c1_0 = f32x4.splat(0);
+  let c1_1 = f32x4.splat(0);
+  let c2_0 = f32x4.splat(0);
+  let c2_1 = f32x4.splat(0);
+  let c3_0 = f32x4.splat(0);
+  let c3_1 = f32x4.splat(0);
   const end = p + keys * 32;
   do {
     const b0 = v128.load(p, 0);
@@ -78,29 +76,29 @@ export function accumulate_f32_4x8_splat1(v: usize, stride: usize, p: usize, o: 
     v += stride;
     p += 32;
   } while (p < end);
-  v128.store(o, c0_0, 0);
-  v128.store(o, c0_1, 16);
-  v128.store(o, c1_0, 32);
-  v128.store(o, c1_1, 48);
-  v128.store(o, c2_0, 64);
-  v128.store(o, c2_1, 80);
-  v128.store(o, c3_0, 96);
-  v128.store(o, c3_1, 112);
+  const alpha0 = v128.load(alpha, 0);
+  const alpha1 = v128.load(alpha, 16);
+  v128.store(o, fma(alpha0, v128.load(o, 0), c0_0), 0);
+  v128.store(o, fma(alpha1, v128.load(o, 16), c0_1), 16);
+  v128.store(o, fma(alpha0, v128.load(o, 32), c1_0), 32);
+  v128.store(o, fma(alpha1, v128.load(o, 48), c1_1), 48);
+  v128.store(o, fma(alpha0, v128.load(o, 64), c2_0), 64);
+  v128.store(o, fma(alpha1, v128.load(o, 80), c2_1), 80);
+  v128.store(o, fma(alpha0, v128.load(o, 96), c3_0), 96);
+  v128.store(o, fma(alpha1, v128.load(o, 112), c3_1), 112);
 }
 
 // o[4][8 queries] = o * alpha + v[keys][4]^T p[keys][8]; keys >= 1,
 // rows of v `stride` bytes apart.
 export function accumulate_f32_4x8_splat4(v: usize, stride: usize, p: usize, o: usize, alpha: usize, keys: usize): void {
-  const alpha0 = v128.load(alpha, 0);
-  const alpha1 = v128.load(alpha, 16);
-  let c0_0 = f32x4.mul(alpha0, v128.load(o, 0));
-  let c0_1 = f32x4.mul(alpha1, v128.load(o, 16));
-  let c1_0 = f32x4.mul(alpha0, v128.load(o, 32));
-  let c1_1 = f32x4.mul(alpha1, v128.load(o, 48));
-  let c2_0 = f32x4.mul(alpha0, v128.load(o, 64));
-  let c2_1 = f32x4.mul(alpha1, v128.load(o, 80));
-  let c3_0 = f32x4.mul(alpha0, v128.load(o, 96));
-  let c3_1 = f32x4.mul(alpha1, v128.load(o, 112));
+  let c0_0 = f32x4.splat(0);
+  let c0_1 = f32x4.splat(0);
+  let c1_0 = f32x4.splat(0);
+  let c1_1 = f32x4.splat(0);
+  let c2_0 = f32x4.splat(0);
+  let c2_1 = f32x4.splat(0);
+  let c3_0 = f32x4.splat(0);
+  let c3_1 = f32x4.splat(0);
   const end = p + keys * 32;
   do {
     const b0 = v128.load(p, 0);
@@ -120,12 +118,14 @@ export function accumulate_f32_4x8_splat4(v: usize, stride: usize, p: usize, o: 
     v += stride;
     p += 32;
   } while (p < end);
-  v128.store(o, c0_0, 0);
-  v128.store(o, c0_1, 16);
-  v128.store(o, c1_0, 32);
-  v128.store(o, c1_1, 48);
-  v128.store(o, c2_0, 64);
-  v128.store(o, c2_1, 80);
-  v128.store(o, c3_0, 96);
-  v128.store(o, c3_1, 112);
+  const alpha0 = v128.load(alpha, 0);
+  const alpha1 = v128.load(alpha, 16);
+  v128.store(o, fma(alpha0, v128.load(o, 0), c0_0), 0);
+  v128.store(o, fma(alpha1, v128.load(o, 16), c0_1), 16);
+  v128.store(o, fma(alpha0, v128.load(o, 32), c1_0), 32);
+  v128.store(o, fma(alpha1, v128.load(o, 48), c1_1), 48);
+  v128.store(o, fma(alpha0, v128.load(o, 64), c2_0), 64);
+  v128.store(o, fma(alpha1, v128.load(o, 80), c2_1), 80);
+  v128.store(o, fma(alpha0, v128.load(o, 96), c3_0), 96);
+  v128.store(o, fma(alpha1, v128.load(o, 112), c3_1), 112);
 }

@@ -132,15 +132,15 @@ function accumulateSeen(
 ): void {
   const alpha0 = v128.load(alpha), alpha1 = v128.load(alpha, 16);
   for (let column: usize = 0; column < dim; column++) {
-    let c0 = f32x4.mul(alpha0, v128.load(o)), c1 = f32x4.mul(alpha1, v128.load(o, 16));
+    let c0 = f32x4.splat(0), c1 = c0;
     const values = v + (column >> 2) * columns + ((column & 3) << 2);
     for (let key: usize = 0; key < count; key++) {
       const x = v128.load_splat<f32>(values + key * row), weights = p + (key << 5);
       c0 = fma(v128.and(x, mask.seenLow(lanes, key)), v128.load(weights), c0);
       c1 = fma(v128.and(x, mask.seenHigh(lanes, key)), v128.load(weights, 16), c1);
     }
-    v128.store(o, c0);
-    v128.store(o, c1, 16);
+    v128.store(o, fma(alpha0, v128.load(o), c0));
+    v128.store(o, fma(alpha1, v128.load(o, 16), c1), 16);
     o += 32;
   }
 }
@@ -490,7 +490,10 @@ function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): vo
   for (let lane: usize = 0; lane < min(PANEL, rows - firstRow); lane++) {
     const m = <f64>load<f32>(state + M + (lane << 2)), l = <f64>load<f32>(state + L + (lane << 2));
     const at = rowOf(lse, job.lsePosition(record), job.lseHead(record), firstRow + lane, job.group(record));
-    store<f32>(at, <f32>(l == 0 ? -Infinity : m * LN_2 + NativeMath.log(l)));
+    const sum = m * LN_2 + NativeMath.log(l), rounded = <f32>sum;
+    store<f32>(at, l == 0 ? -Infinity : rounded);
+    // Where gradients are asked for, also what rounding took.
+    if (job.lseRest(record) != 0) store<f32>(at - lse + job.lseRest(record), l == 0 ? 0 : <f32>(sum - rounded));
   }
 }
 

@@ -50,6 +50,11 @@ export type AttentionResultWithLse<Data extends TensorData = Float32Array> = Req
   AttentionResult<Data>
 >;
 
+/** The same with what rounding took from `lse`: what gradients are computed from. */
+export interface KeptResult<Data extends TensorData> extends AttentionResultWithLse<Data> {
+  readonly lseRest: Tensor<LseData<Data>>;
+}
+
 /** Runs a call on a backend. */
 export async function runAttention<Data extends TensorData>(
   chosen: Backend,
@@ -61,12 +66,13 @@ export async function runAttention<Data extends TensorData>(
   return await runPlan(chosen, planAttention(q, k, v, options), q, options);
 }
 
-/** Runs the plan of a call on a backend. */
+/** Runs the plan of a call on a backend; a `KeptResult` where that is asked for. */
 export async function runPlan<Data extends TensorData>(
   chosen: Backend,
   plan: AttentionPlan,
   q: Tensor<Data>,
   options: AttentionOptions,
+  keepsRest = false,
 ): Promise<AttentionResult<Data>> {
   const backend = chosen.choose === undefined ? chosen : await chosen.choose(plan, options);
   backend.check(plan, options);
@@ -75,8 +81,8 @@ export async function runPlan<Data extends TensorData>(
   const { data } = options.out ?? q;
   // Arrays are followed by the one that was asked: they may be in its memory, whoever runs the plan.
   const call = isGpuBuffer(data)
-    ? await beginGpuCall(backend, plan, options)
-    : beginCall(chosen, plan, data, options);
+    ? await beginGpuCall(backend, plan, options, keepsRest)
+    : beginCall(chosen, plan, data, options, keepsRest);
   try {
     await backend.run(plan, call.target, options);
   } catch (error) {
@@ -135,25 +141,29 @@ function beginCall(
   plan: AttentionPlan,
   like: HostData,
   options: AttentionOptions,
+  keepsRest = false,
 ): Call {
   const layout = options.layout ?? "bhnd";
-  const lse = plan.lseShape === null
-    ? undefined
-    : makeTensor(new Float32Array(0), "f32", plan.lseShape);
-  const lseView = lse === undefined ? null : viewOfLse(lse, plan);
+  const rows = (needed: boolean) =>
+    needed ? makeTensor(new Float32Array(0), "f32", plan.lseShape!) : undefined;
+  const lse = rows(plan.lseShape !== null), lseRest = rows(keepsRest);
+  const ofRows = {
+    lse: lse === undefined ? null : viewOfLse(lse, plan),
+    lseRest: lseRest === undefined ? null : viewOfLse(lseRest, plan),
+  };
   const given = plan.out;
   if (given === null || !isOnHost(given)) {
     const out = makeTensor(like, plan.q.dtype, plan.outShape);
-    return resultCall(out, lse, { out: viewOf(out, layout), lse: lseView });
+    return resultCall({ out, lse, lseRest }, { out: viewOf(out, layout), ...ofRows });
   }
   const result = options.out!;
   if (!mayBeRead(plan, given)) {
-    return resultCall(result, lse, { out: given, lse: lseView });
+    return resultCall({ out: result, lse, lseRest }, { out: given, ...ofRows });
   }
   // Written in place, a tile could overwrite what a later one still reads.
   const apart = viewOf(makeTensor(like, given.dtype, plan.outShape), layout);
   const place = backend.follow(given);
-  const call = resultCall(result, lse, { out: apart, lse: lseView });
+  const call = resultCall({ out: result, lse, lseRest }, { out: apart, ...ofRows });
   return {
     target: call.target,
     finish: () => {
@@ -168,6 +178,7 @@ async function beginGpuCall(
   backend: Backend,
   plan: AttentionPlan,
   options: AttentionOptions,
+  keepsRest: boolean,
 ): Promise<Call> {
   const layout: Layout = options.layout ?? "bhnd";
   const made: GPUBuffer[] = [];
@@ -180,9 +191,11 @@ async function beginGpuCall(
   try {
     const lse = plan.lseShape === null ? undefined : await make(plan.lseShape, "f32");
     const out = options.out ?? await make(plan.outShape, plan.q.dtype);
-    const call = resultCall(out, lse, {
+    const lseRest = keepsRest ? await make(plan.lseShape!, "f32") : undefined;
+    const call = resultCall({ out, lse, lseRest }, {
       out: plan.out ?? viewOf(out, layout),
       lse: lse === undefined ? null : viewOfLse(lse, plan),
+      lseRest: lseRest === undefined ? null : viewOfLse(lseRest, plan),
     });
     return { ...call, discard };
   } catch (error) {
@@ -192,11 +205,11 @@ async function beginGpuCall(
 }
 
 function resultCall(
-  out: AnyTensor,
-  lse: AnyTensor | undefined,
-  target: { out: AnyView; lse: AnyView | null },
+  { out, lse, lseRest }: { out: AnyTensor; lse?: AnyTensor; lseRest?: AnyTensor },
+  target: { out: AnyView; lse: AnyView | null; lseRest: AnyView | null },
 ): Call {
-  return { target: target as Target, finish: () => ({ out, ...(lse && { lse }) }) };
+  const result = { out, ...(lse && { lse }), ...(lseRest && { lseRest }) };
+  return { target: target as Target, finish: () => result };
 }
 
 /**

@@ -6,9 +6,10 @@
 
 import {
   type AttentionResultWithLse,
+  type KeptResult,
   type LseData,
   makeTensor,
-  runAttention,
+  runPlan,
 } from "./attention.ts";
 import type { Backend, GradientTarget } from "./backend.ts";
 import { type DType, type HostData, isGpuBuffer, type TensorData } from "./dtype.ts";
@@ -143,6 +144,7 @@ export function planBackward(
     dOut: viewOf(dOut, layout),
     out: viewOf(out, layout),
     lse: lseView,
+    lseRest: null,
     dLse: dLseView,
   });
 }
@@ -159,8 +161,13 @@ export async function runBackward<
   k: Tensor<K>,
   v: Tensor<V>,
   options: BackwardOptions,
+  lseRest?: AnyTensor,
 ): Promise<AttentionGradients<Q, K, V>> {
-  const plan = planBackward(dOut, q, k, v, options), { forward } = plan;
+  const plan: BackwardPlan = {
+    ...planBackward(dOut, q, k, v, options),
+    lseRest: lseRest === undefined ? null : viewOf(asColumn(lseRest), "bhnd"),
+  };
+  const { forward } = plan;
   const backend = chosen.choose === undefined ? chosen : await chosen.choose(forward, options);
   checkCall(backend, plan, options);
   const onGpu = isGpuBuffer(q.data), made: Made = {};
@@ -275,13 +282,13 @@ export async function runWithGradient<
   v: Tensor<V>,
   options: GradientOptions = {},
 ): Promise<AttentionWithGradient<Q, K, V>> {
-  const result = await runAttention(backend, q, k, v, { ...options, lse: true });
-  const { out, lse } = result as AttentionResultWithLse<Q>;
+  const asked = { ...options, lse: true }, plan = planAttention(q, k, v, asked);
+  const { out, lse, lseRest } = await runPlan(backend, plan, q, asked, true) as KeptResult<Q>;
   // Who waits for the forward pass need not be who waits for this one.
   const { signal: _, onProgress: __, ...meaning } = options;
   return {
     ...{ out, lse },
     backward: (dOut, pass = {}) =>
-      runBackward(backend, dOut, q, k, v, { ...meaning, ...pass, out, lse }),
+      runBackward(backend, dOut, q, k, v, { ...meaning, ...pass, out, lse }, lseRest),
   };
 }

@@ -71,6 +71,8 @@ export interface BackwardPlan<V extends AnyView = AnyView> {
   /** What the call gave: `[B, Hq, Nq, Dv]`, and `[B, Hq, Nq, 1]` in f32. */
   readonly out: V;
   readonly lse: V;
+  /** What rounding to f32 took from `lse`, as it; `null` where that is not known. */
+  readonly lseRest: V | null;
   /** Gradient by `lse`, as it; `null` for zeros. */
   readonly dLse: V | null;
 }

@@ -37,8 +37,9 @@ interface Kernel {
   /** Bytes from one step of A to the next. */
   readonly aStride: string;
   readonly target: string;
-  readonly setup: readonly string[];
-  first(row: number, vector: number): string;
+  /** What happens once the sums are there, and what is stored of each. */
+  readonly ending: readonly string[];
+  last(row: number, vector: number): string;
 }
 
 function times<T>(count: number, make: (index: number) => T): T[] {
@@ -86,14 +87,16 @@ function writeKernel(kernel: Kernel): string {
     ? step
     : times(shape.steps, () => ["{", ...indent(step), "}"]).flat();
   const lines = [
-    ...kernel.setup,
-    ...each((row, vector) => `let c${row}_${vector} = ${kernel.first(row, vector)};`),
+    ...each((row, vector) => `let c${row}_${vector} = f32x4.splat(0);`),
     `const end = ${b} + ${depth} * ${shape.columns * 4};`,
     `do {`,
     ...indent(turn),
     `} while (${b} < end);`,
+    ...kernel.ending,
     ...each((row, vector) =>
-      `v128.store(${target}, c${row}_${vector}, ${row * shape.columns * 4 + vector * 16});`
+      `v128.store(${target}, ${kernel.last(row, vector)}, ${
+        row * shape.columns * 4 + vector * 16
+      });`
     ),
   ];
   return [
@@ -122,8 +125,8 @@ function dot(shape: Shape): Kernel {
     depth: "depth",
     aStride: `${rows * 4}`,
     target: "s",
-    setup: [],
-    first: () => "f32x4.splat(0)",
+    ending: [],
+    last: (row, vector) => `c${row}_${vector}`,
   };
 }
 
@@ -141,12 +144,13 @@ function accumulate(shape: Shape): Kernel {
     depth: "keys",
     aStride: "stride",
     target: "o",
-    setup: times(
+    // A sum of its own, added at the end: sums over many keys are sums of sums, whose errors do not grow.
+    ending: times(
       columns / 4,
       (vector) => `const alpha${vector} = v128.load(alpha, ${vector * 16});`,
     ),
-    first: (row, vector) =>
-      `f32x4.mul(alpha${vector}, v128.load(o, ${row * columns * 4 + vector * 16}))`,
+    last: (row, vector) =>
+      `fma(alpha${vector}, v128.load(o, ${row * columns * 4 + vector * 16}), c${row}_${vector})`,
   };
 }
 
