@@ -122,10 +122,9 @@ function turnPanel(panel: usize, width: usize, target: usize, columns: usize): v
 // What a row's weights are computed from: its lse to base two, its delta, and the factor of its dO.
 function placeSums(record: usize, gradient: usize, state: usize, row: usize): void {
   const at = rowOf(0, job.lsePosition(record), job.lseHead(record), row, job.group(record));
-  const factor = job.gradient_factor(gradient);
   store<f32>(state, load<f32>(job.lse(record) + at), M);
   store<f32>(state, load<f32>(job.gradient_delta(gradient) + at), L);
-  store<f32>(state, factor == 0 ? 1 : load<f32>(factor + at), SHIFT);
+  store<f32>(state, load<f32>(job.gradient_factor(gradient) + at), SHIFT);
 }
 
 // panel[width][8] times a factor for each of its rows.
@@ -159,7 +158,7 @@ function prepareRows(record: usize, gradient: usize, first: usize, end: usize): 
       // What only fills the panel sees nothing.
       if (row + lane >= end) store<i32>(at, load<i32>(at, BOUNDS), BOUNDS + 32);
     }
-    if (job.gradient_factor(gradient) != 0) scalePanel(o, valueDim, state + SHIFT);
+    scalePanel(o, valueDim, state + SHIFT);
     turnPanel(panel, dim, queryColumns + byte, columns);
     turnPanel(o, valueDim, outColumns + byte, columns);
   }
@@ -528,10 +527,8 @@ export function finishQueries(record: usize, chunks: usize, stride: usize, facto
 export function finishKeys(
   storage: i32, source: usize, sums: usize, width: usize, factor: f32, target: usize, count: usize, scratch: usize,
 ): void {
-  const end = source + ((count + 7) >> 3) * gradientBytes(width);
-  for (let at = source; sums != 0 && at < end; at += 16) {
-    v128.store(at, f32x4.add(v128.load(at), v128.load(at + sums)));
-  }
+  if (sums != 0) addPart(source, source + sums, ((count + 7) >> 3) * gradientBytes(width));
+  source += sums;
   const element: usize = storage == F32 ? 4 : 2, row = width * element;
   v128.store(scratch, f32x4.splat(factor));
   for (let key: usize = 0; key < count; key += 4) {

@@ -50,9 +50,9 @@ export type AttentionResultWithLse<Data extends TensorData = Float32Array> = Req
   AttentionResult<Data>
 >;
 
-/** The same with what rounding took from `lse`: what gradients are computed from. */
+/** The same with what rounding took from `lse`, where it is in an array. */
 export interface KeptResult<Data extends TensorData> extends AttentionResultWithLse<Data> {
-  readonly lseRest: Tensor<LseData<Data>>;
+  readonly lseRest?: Tensor<Float32Array>;
 }
 
 /** Runs a call on a backend. */
@@ -81,7 +81,7 @@ export async function runPlan<Data extends TensorData>(
   const { data } = options.out ?? q;
   // Arrays are followed by the one that was asked: they may be in its memory, whoever runs the plan.
   const call = isGpuBuffer(data)
-    ? await beginGpuCall(backend, plan, options, keepsRest)
+    ? await beginGpuCall(backend, plan, options)
     : beginCall(chosen, plan, data, options, keepsRest);
   try {
     await backend.run(plan, call.target, options);
@@ -178,7 +178,6 @@ async function beginGpuCall(
   backend: Backend,
   plan: AttentionPlan,
   options: AttentionOptions,
-  keepsRest: boolean,
 ): Promise<Call> {
   const layout: Layout = options.layout ?? "bhnd";
   const made: GPUBuffer[] = [];
@@ -191,11 +190,9 @@ async function beginGpuCall(
   try {
     const lse = plan.lseShape === null ? undefined : await make(plan.lseShape, "f32");
     const out = options.out ?? await make(plan.outShape, plan.q.dtype);
-    const lseRest = keepsRest ? await make(plan.lseShape!, "f32") : undefined;
-    const call = resultCall({ out, lse, lseRest }, {
+    const call = resultCall({ out, lse }, {
       out: plan.out ?? viewOf(out, layout),
       lse: lse === undefined ? null : viewOfLse(lse, plan),
-      lseRest: lseRest === undefined ? null : viewOfLse(lseRest, plan),
     });
     return { ...call, discard };
   } catch (error) {
@@ -206,7 +203,7 @@ async function beginGpuCall(
 
 function resultCall(
   { out, lse, lseRest }: { out: AnyTensor; lse?: AnyTensor; lseRest?: AnyTensor },
-  target: { out: AnyView; lse: AnyView | null; lseRest: AnyView | null },
+  target: { out: AnyView; lse: AnyView | null; lseRest?: AnyView | null },
 ): Call {
   const result = { out, ...(lse && { lse }), ...(lseRest && { lseRest }) };
   return { target: target as Target, finish: () => result };

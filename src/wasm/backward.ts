@@ -130,7 +130,7 @@ export function* backward(
   };
   const lse = follow(given.lse, arena), dLse = given.dLse && follow(given.dLse, arena);
   const terms = followTerms(plan, arena), cut = cutGradients(plan, machine.threads);
-  const sized = { plan, cut, residents, target, dOut, lseRest };
+  const sized = { plan, cut, residents, target, dOut };
   const waves = () => stretchesOf(plan, cut, (stretch) => bytesOf(sized, stretch));
   const { block, common } = takeMemory(arena, sized, waves());
   try {
@@ -321,20 +321,19 @@ function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
     const dLse = dLseView && delta.slice();
     productsOfRows(call, dOut, g, batch, head, first, count, places.delta + skipped);
     if (dLse) { for (let at = 0; at < count; at++) delta[at] -= dLse[at]; }
-    const rest = call.lseRest && new Float32Array(count), sink = sinks?.[head] ?? -Infinity;
-    if (rest) copyRowsIn(call.lseRest!, batch, head, first, first + count, rest);
-    const factors = elementsOver(arena, places.factor + skipped, rest ? count : 0, "f32");
+    const rest = new Float32Array(count), sink = sinks?.[head] ?? -Infinity;
+    if (call.lseRest) copyRowsIn(call.lseRest, batch, head, first, first + count, rest);
+    const factors = elementsOver(arena, places.factor + skipped, count, "f32");
     for (let at = 0; at < count; at++) {
       // A row that saw nothing has weights of 0, by whatever finite number.
-      const isEmpty = lse[at] === -Infinity, sum = isEmpty ? 0 : lse[at] + (rest?.[at] || 0);
+      const isEmpty = lse[at] === -Infinity, sum = isEmpty ? 0 : lse[at] + (rest[at] || 0);
       if (firstKey === 0 && sink !== -Infinity && !isEmpty) {
         call.dSinks[head] -= weightOfSink(sink, sum) * delta[at];
       }
       // Not the bits of a NaN, of which the kernels would make a number.
       lse[at] = Number.isNaN(sum) ? NaN : sum * Math.LOG2E;
-      if (rest === null) continue;
       const lost = lse[at] * Math.LN2 - sum;
-      factors[at] = Number.isNaN(lost) ? 1 : Math.exp(Math.max(-80, Math.min(lost, 80)));
+      factors[at] = Number.isFinite(lost) ? Math.exp(Math.max(-80, Math.min(lost, 80))) : 1;
       delta[at] *= factors[at];
     }
   }
@@ -487,7 +486,7 @@ function writeGradient(
     from,
     to,
     dq: places.panels + (chunk * cut.members + member) * places.panelBytes,
-    factor: call.lseRest ? places.factor + member * (stretch.to - stretch.from) * 4 : 0,
+    factor: places.factor + member * (stretch.to - stretch.from) * 4,
     dk: places.dk + skipped / 8 * gradientBytes(plan.dim),
     dv: places.dv + skipped / 8 * gradientBytes(plan.valueDim),
     sums: places.sums,

@@ -33,7 +33,6 @@ export interface Sized {
   readonly residents: Residents;
   readonly target: HostGradientTarget;
   readonly dOut: View;
-  readonly lseRest: View | null;
 }
 
 /** Addresses of what all waves share. */
@@ -159,7 +158,7 @@ function placeStretch(
     dOut: place(residents.dOut ? 0 : groupBytes(dOut, plan, stretch)),
     lse: place(rows * 4),
     delta: place(rows * 4),
-    factor: place(call.lseRest === null ? 0 : rows * 4),
+    factor: place(rows * 4),
     panels: place(chunks * cut.members * panelBytes),
     panelBytes,
     dq: place(rows * dim * 4),

@@ -146,7 +146,7 @@ export const gradientFields = [
   "dOutStorage",
   // What is subtracted from each row's gradients, addressed like `lse`.
   "delta",
-  // What its gradient by the output is multiplied by, likewise; 0 where that is 1.
+  // What its gradients by the output are multiplied by, likewise.
   "factor",
   // Rows of keys and values, from the segment's first on.
   "k",

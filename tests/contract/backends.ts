@@ -15,7 +15,8 @@ import { noGpu, sharedDevice } from "../support/device.ts";
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
- * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients.
+ * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients,
+ * these as good over a million rows or keys, and at a common level of a million.
  */
 export type Feature =
   | "attentionSync"
@@ -28,7 +29,9 @@ export type Feature =
   | "mergeAttention"
   | "rope"
   | "sameBitsForFewRows"
-  | "backward";
+  | "backward"
+  | "longGradients"
+  | "wideGradients";
 
 /** A backend under test. */
 export interface BackendUnderTest {
@@ -94,6 +97,8 @@ const webgpu: BackendUnderTest = {
     int4Cache: "caches of four bits are for the CPU",
     readsWhileRunning: "arrays are uploaded before the call runs",
     sameBitsForFewRows: "keys are split where a head has few rows",
+    longGradients: "a thread adds one product after the other: docs/NUMERICS.md",
+    wideGradients: "it does not keep what rounding takes from lse: docs/NUMERICS.md",
   },
 };
 
