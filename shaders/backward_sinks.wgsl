@@ -16,10 +16,11 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   var sum = 0.0;
   for (var batch = 0u; batch < p.batches; batch++) {
     for (var row = lid; row < p.end_row; row += THREADS) {
-      let at = p.rows_at + 2 * (batch * p.l_batch + head * p.l_head + row);
+      let at = p.rows_at + 3 * (batch * p.l_batch + head * p.l_head + row);
       let lse = bitcast<f32>(tables[at]);
       let delta = bitcast<f32>(tables[at + 1]);
-      sum -= weight * exp_of(vec4f(maximum - lse)).x * delta;
+      let rest = bitcast<f32>(tables[at + 2]);
+      sum -= weight * exp_of(vec4f(maximum - lse - rest)).x * delta;
     }
   }
   sums[lid] = sum;

@@ -50,9 +50,9 @@ export type AttentionResultWithLse<Data extends TensorData = Float32Array> = Req
   AttentionResult<Data>
 >;
 
-/** The same with what rounding took from `lse`, where it is in an array. */
+/** The same with what rounding took from `lse`, where that is. */
 export interface KeptResult<Data extends TensorData> extends AttentionResultWithLse<Data> {
-  readonly lseRest?: Tensor<Float32Array>;
+  readonly lseRest: Tensor<LseData<Data>>;
 }
 
 /** Runs a call on a backend. */
@@ -81,7 +81,7 @@ export async function runPlan<Data extends TensorData>(
   const { data } = options.out ?? q;
   // Arrays are followed by the one that was asked: they may be in its memory, whoever runs the plan.
   const call = isGpuBuffer(data)
-    ? await beginGpuCall(backend, plan, options)
+    ? await beginGpuCall(backend, plan, options, keepsRest)
     : beginCall(chosen, plan, data, options, keepsRest);
   try {
     await backend.run(plan, call.target, options);
@@ -178,6 +178,7 @@ async function beginGpuCall(
   backend: Backend,
   plan: AttentionPlan,
   options: AttentionOptions,
+  keepsRest: boolean,
 ): Promise<Call> {
   const layout: Layout = options.layout ?? "bhnd";
   const made: GPUBuffer[] = [];
@@ -190,9 +191,11 @@ async function beginGpuCall(
   try {
     const lse = plan.lseShape === null ? undefined : await make(plan.lseShape, "f32");
     const out = options.out ?? await make(plan.outShape, plan.q.dtype);
-    const call = resultCall({ out, lse }, {
+    const lseRest = keepsRest ? await make(plan.lseShape!, "f32") : undefined;
+    const call = resultCall({ out, lse, lseRest }, {
       out: plan.out ?? viewOf(out, layout),
       lse: lse === undefined ? null : viewOfLse(lse, plan),
+      lseRest: lseRest === undefined ? null : viewOfLse(lseRest, plan),
     });
     return { ...call, discard };
   } catch (error) {

@@ -55,6 +55,13 @@ fn across_sum(value: vec4f, tx: u32, ty: u32) -> vec4f {
 #end
 #end
 
+/// What rounding took from m + log(l), which is `lse`; nothing is known where scores are powers of two.
+fn rest_of(m: f32, l: f32, lse: f32) -> f32 {
+  let logarithm = log(l);
+  let rest = select(m - (lse - logarithm), logarithm - (lse - m), abs(m) > abs(logarithm));
+  return select(rest, 0.0, l == 0 || p.to_base_two == 1);
+}
+
 /// Natural logarithm of the sum of exponentials of a row; a row that saw nothing has l = 0.
 fn log_sum_exp(m: f32, l: f32) -> f32 {
   // A sum of weights of at most 1 is finite, but where a score was NaN: of that, some devices' exp2

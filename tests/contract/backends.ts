@@ -16,7 +16,7 @@ import { noGpu, sharedDevice } from "../support/device.ts";
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
  * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients,
- * these as good over a million rows or keys, and at a common level of a million.
+ * these as good over a million rows or keys.
  */
 export type Feature =
   | "attentionSync"
@@ -30,8 +30,7 @@ export type Feature =
   | "rope"
   | "sameBitsForFewRows"
   | "backward"
-  | "longGradients"
-  | "wideGradients";
+  | "longGradients";
 
 /** A backend under test. */
 export interface BackendUnderTest {
@@ -98,7 +97,6 @@ const webgpu: BackendUnderTest = {
     readsWhileRunning: "arrays are uploaded before the call runs",
     sameBitsForFewRows: "keys are split where a head has few rows",
     longGradients: "a thread adds one product after the other: docs/NUMERICS.md",
-    wideGradients: "it does not keep what rounding takes from lse: docs/NUMERICS.md",
   },
 };
 
