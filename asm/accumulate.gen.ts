@@ -35,14 +35,14 @@ export function accumulate_f32_4x8(v: usize, stride: usize, p: usize, o: usize, 
   } while (p < end);
   const alpha0 = v128.load(alpha, 0);
   const alpha1 = v128.load(alpha, 16);
-  v128.store(o, fma(alpha0, v128.load(o, 0), c0_0), 0);
-  v128.store(o, fma(alpha1, v128.load(o, 16), c0_1), 16);
-  v128.store(o, fma(alpha0, v128.load(o, 32), c1_0), 32);
-  v128.store(o, fma(alpha1, v128.load(o, 48), c1_1), 48);
-  v128.store(o, fma(alpha0, v128.load(o, 64), c2_0), 64);
-  v128.store(o, fma(alpha1, v128.load(o, 80), c2_1), 80);
-  v128.store(o, fma(alpha0, v128.load(o, 96), c3_0), 96);
-  v128.store(o, fma(alpha1, v128.load(o, 112), c3_1), 112);
+  v128.store(o, fma(v128.load(o, 0), alpha0, c0_0), 0);
+  v128.store(o, fma(v128.load(o, 16), alpha1, c0_1), 16);
+  v128.store(o, fma(v128.load(o, 32), alpha0, c1_0), 32);
+  v128.store(o, fma(v128.load(o, 48), alpha1, c1_1), 48);
+  v128.store(o, fma(v128.load(o, 64), alpha0, c2_0), 64);
+  v128.store(o, fma(v128.load(o, 80), alpha1, c2_1), 80);
+  v128.store(o, fma(v128.load(o, 96), alpha0, c3_0), 96);
+  v128.store(o, fma(v128.load(o, 112), alpha1, c3_1), 112);
 }
 
 // o[4][8 queries] = o * alpha + v[keys][4]^T p[keys][8]; keys >= 1,
@@ -78,14 +78,14 @@ export function accumulate_f32_4x8_splat1(v: usize, stride: usize, p: usize, o: 
   } while (p < end);
   const alpha0 = v128.load(alpha, 0);
   const alpha1 = v128.load(alpha, 16);
-  v128.store(o, fma(alpha0, v128.load(o, 0), c0_0), 0);
-  v128.store(o, fma(alpha1, v128.load(o, 16), c0_1), 16);
-  v128.store(o, fma(alpha0, v128.load(o, 32), c1_0), 32);
-  v128.store(o, fma(alpha1, v128.load(o, 48), c1_1), 48);
-  v128.store(o, fma(alpha0, v128.load(o, 64), c2_0), 64);
-  v128.store(o, fma(alpha1, v128.load(o, 80), c2_1), 80);
-  v128.store(o, fma(alpha0, v128.load(o, 96), c3_0), 96);
-  v128.store(o, fma(alpha1, v128.load(o, 112), c3_1), 112);
+  v128.store(o, fma(v128.load(o, 0), alpha0, c0_0), 0);
+  v128.store(o, fma(v128.load(o, 16), alpha1, c0_1), 16);
+  v128.store(o, fma(v128.load(o, 32), alpha0, c1_0), 32);
+  v128.store(o, fma(v128.load(o, 48), alpha1, c1_1), 48);
+  v128.store(o, fma(v128.load(o, 64), alpha0, c2_0), 64);
+  v128.store(o, fma(v128.load(o, 80), alpha1, c2_1), 80);
+  v128.store(o, fma(v128.load(o, 96), alpha0, c3_0), 96);
+  v128.store(o, fma(v128.load(o, 112), alpha1, c3_1), 112);
 }
 
 // o[4][8 queries] = o * alpha + v[keys][4]^T p[keys][8]; keys >= 1,
@@ -120,12 +120,12 @@ export function accumulate_f32_4x8_splat4(v: usize, stride: usize, p: usize, o: 
   } while (p < end);
   const alpha0 = v128.load(alpha, 0);
   const alpha1 = v128.load(alpha, 16);
-  v128.store(o, fma(alpha0, v128.load(o, 0), c0_0), 0);
-  v128.store(o, fma(alpha1, v128.load(o, 16), c0_1), 16);
-  v128.store(o, fma(alpha0, v128.load(o, 32), c1_0), 32);
-  v128.store(o, fma(alpha1, v128.load(o, 48), c1_1), 48);
-  v128.store(o, fma(alpha0, v128.load(o, 64), c2_0), 64);
-  v128.store(o, fma(alpha1, v128.load(o, 80), c2_1), 80);
-  v128.store(o, fma(alpha0, v128.load(o, 96), c3_0), 96);
-  v128.store(o, fma(alpha1, v128.load(o, 112), c3_1), 112);
+  v128.store(o, fma(v128.load(o, 0), alpha0, c0_0), 0);
+  v128.store(o, fma(v128.load(o, 16), alpha1, c0_1), 16);
+  v128.store(o, fma(v128.load(o, 32), alpha0, c1_0), 32);
+  v128.store(o, fma(v128.load(o, 48), alpha1, c1_1), 48);
+  v128.store(o, fma(v128.load(o, 64), alpha0, c2_0), 64);
+  v128.store(o, fma(v128.load(o, 80), alpha1, c2_1), 80);
+  v128.store(o, fma(v128.load(o, 96), alpha0, c3_0), 96);
+  v128.store(o, fma(v128.load(o, 112), alpha1, c3_1), 112);
 }

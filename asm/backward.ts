@@ -20,10 +20,8 @@ import {
   readMasks, rowOf, rowsOf, setBounds, SHIFT, smallest, TILE_BOUNDS, TILE_LANES, tileBytes, tileEnd, unpackPanel,
   visitsOf,
 } from "./panel";
-import { accumulateColumns, dotPanels } from "./products";
+import { accumulateColumns, dotPanels, ONES, RUN } from "./products";
 import { F32 } from "./storage";
-
-const ONES: usize = memory.data<f32>([1, 1, 1, 1, 1, 1, 1, 1], 16);
 
 // Where everything is in tile memory of the job under way.
 
@@ -119,7 +117,7 @@ function turnPanel(panel: usize, width: usize, target: usize, columns: usize): v
   }
 }
 
-// What a row's weights are computed from: its lse to base two, its delta, and the factor of its dO.
+// What a row's weights are computed from: its lse as scores are, its delta, and the factor of its dO.
 function placeSums(record: usize, gradient: usize, state: usize, row: usize): void {
   const at = rowOf(0, job.lsePosition(record), job.lseHead(record), row, job.group(record));
   store<f32>(state, load<f32>(job.lse(record) + at), M);
@@ -191,16 +189,18 @@ function accumulateWeighted(
 ): void {
   const zero = f32x4.splat(0);
   for (let column: usize = 0; column < width; column++) {
-    let c0 = f32x4.splat(0), c1 = c0;
     const values = v + (column >> 2) * columns + ((column & 3) << 2);
-    for (let at: usize = 0; at < count; at++) {
-      const x = v128.load_splat<f32>(values + (at << 4));
-      const p0 = v128.load(p + (at << 5)), p1 = v128.load(p + (at << 5), 16);
-      c0 = fma(v128.and(x, f32x4.ne(p0, zero)), p0, c0);
-      c1 = fma(v128.and(x, f32x4.ne(p1, zero)), p1, c1);
+    for (let at: usize = 0; at < count;) {
+      let c0 = zero, c1 = zero;
+      for (const end = min(at + RUN, count); at < end; at++) {
+        const x = v128.load_splat<f32>(values + (at << 4));
+        const p0 = v128.load(p + (at << 5)), p1 = v128.load(p + (at << 5), 16);
+        c0 = fma(v128.and(x, f32x4.ne(p0, zero)), p0, c0);
+        c1 = fma(v128.and(x, f32x4.ne(p1, zero)), p1, c1);
+      }
+      v128.store(o, f32x4.add(v128.load(o), c0));
+      v128.store(o, f32x4.add(v128.load(o, 16), c1), 16);
     }
-    v128.store(o, f32x4.add(v128.load(o), c0));
-    v128.store(o, f32x4.add(v128.load(o, 16), c1), 16);
     o += 32;
   }
 }
@@ -352,7 +352,7 @@ function differentiatePanel(
     mask.seeWithin(lanes, bounds, <i32>begin, <i32>padded);
     mask.maskScores(scores, lanes, keys);
   }
-  weights_f32_2x8(scores, keys, state + M, state + ALPHA, ONES);
+  weights_f32_2x8(scores, keys, state + M, state + ALPHA, ONES, job.unit(record));
   // Also those of a row whose lse is NaN.
   if (masked) mask.setUnseen(scores, lanes, keys, 0);
   isMixed = isMixed || masked;

@@ -2,17 +2,18 @@
 //
 // 2^x for x <= 0 (and up to 127). Error: at most 1.3 ULP, 1.0 with fused multiply-add. At -127 and
 // below the result is exactly 0, so that a masked score (-inf) leaves nothing behind; between -127
-// and -126, where 2^x is no longer a normal number, it is some number below 2^-126. NaN gives NaN.
+// and -126, where 2^x is no longer a normal number, it is some number below 2^-126. NaN gives NaN,
+// whatever its bits.
 //
-// Method: x = n + f, n the nearest integer, |f| <= 1/2. Adding 1.5 * 2^23 leaves n in the low bits,
-// so that shifting them left by 23 puts n where the exponent stands; 2^f is a polynomial of degree 6.
+// Method: x = n + f, n the nearest integer, |f| <= 1/2. Adding 1.5 * 2^23 + 127 leaves n + 127 in the
+// low bits; shifted left by 23 they are 2^n. 2^f is a polynomial of degree 6.
 
 import { fma } from "./fma";
 
 // Four lanes each: the clamp, the rounding number, the polynomial from its highest degree.
 const TABLE: usize = memory.data<f32>([
   -127, -127, -127, -127,
-  12582912, 12582912, 12582912, 12582912,
+  12583039, 12583039, 12583039, 12583039,
   0.00015594677824992687, 0.00015594677824992687, 0.00015594677824992687, 0.00015594677824992687,
   0.0013406643411144614, 0.0013406643411144614, 0.0013406643411144614, 0.0013406643411144614,
   0.009617692790925503, 0.009617692790925503, 0.009617692790925503, 0.009617692790925503,
@@ -46,21 +47,24 @@ export function exp2(x: v128): v128 {
   p0 = fma(p0, x0, c);
   c = v128.load(TABLE, 128);
   p0 = fma(p0, x0, c);
-  p0 = i32x4.add(p0, i32x4.shl(t0, 23));
+  p0 = f32x4.mul(p0, i32x4.shl(t0, 23));
   return p0;
 }
 
-// Weights of the rows s[keys][8], in place: s = 2^(s - shift), one shift per query; keys is even.
+// Weights of the rows s[keys][8], in place: s = 2^(unit (s - shift)), one shift per query; keys is even.
 // Their sums are added to l[8] after it was multiplied by alpha[8].
-export function weights_f32_2x8(s: usize, keys: usize, shift: usize, l: usize, alpha: usize): void {
+export function weights_f32_2x8(
+  s: usize, keys: usize, shift: usize, l: usize, alpha: usize, unit: f32,
+): void {
+  const units = f32x4.splat(unit);
   const shift0 = v128.load(shift), shift1 = v128.load(shift, 16);
   let sum0 = f32x4.splat(0), sum1 = sum0;
   for (const end = s + (keys << 5); s < end; s += 64) {
     let c = v128.load(TABLE, 0);
-    let x0 = f32x4.pmax(f32x4.sub(v128.load(s, 0), shift0), c);
-    let x1 = f32x4.pmax(f32x4.sub(v128.load(s, 16), shift1), c);
-    let x2 = f32x4.pmax(f32x4.sub(v128.load(s, 32), shift0), c);
-    let x3 = f32x4.pmax(f32x4.sub(v128.load(s, 48), shift1), c);
+    let x0 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(s, 0), shift0), units), c);
+    let x1 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(s, 16), shift1), units), c);
+    let x2 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(s, 32), shift0), units), c);
+    let x3 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(s, 48), shift1), units), c);
     c = v128.load(TABLE, 16);
     const t0 = f32x4.add(x0, c);
     const t1 = f32x4.add(x1, c);
@@ -105,16 +109,16 @@ export function weights_f32_2x8(s: usize, keys: usize, shift: usize, l: usize, a
     p1 = fma(p1, x1, c);
     p2 = fma(p2, x2, c);
     p3 = fma(p3, x3, c);
-    p0 = i32x4.add(p0, i32x4.shl(t0, 23));
-    p1 = i32x4.add(p1, i32x4.shl(t1, 23));
-    p2 = i32x4.add(p2, i32x4.shl(t2, 23));
-    p3 = i32x4.add(p3, i32x4.shl(t3, 23));
+    p0 = f32x4.mul(p0, i32x4.shl(t0, 23));
+    p1 = f32x4.mul(p1, i32x4.shl(t1, 23));
+    p2 = f32x4.mul(p2, i32x4.shl(t2, 23));
+    p3 = f32x4.mul(p3, i32x4.shl(t3, 23));
     v128.store(s, p0);
     v128.store(s, p1, 16);
     v128.store(s, p2, 32);
     v128.store(s, p3, 48);
-    sum0 = f32x4.add(f32x4.add(sum0, p0), p2);
-    sum1 = f32x4.add(f32x4.add(sum1, p1), p3);
+    sum0 = f32x4.add(sum0, f32x4.add(p0, p2));
+    sum1 = f32x4.add(sum1, f32x4.add(p1, p3));
   }
   v128.store(l, fma(v128.load(l), v128.load(alpha), sum0));
   v128.store(l, fma(v128.load(l, 16), v128.load(alpha, 16), sum1), 16);

@@ -11,17 +11,17 @@ import { fma } from "./fma";
 import * as job from "./job.gen";
 import { PANEL } from "./layout";
 import * as mask from "./mask";
-import { mergePanel } from "./merge";
+import { mergePanel, settlePanel } from "./merge";
 import {
   accumulateFour, accumulateOne, dotFour, dotOne, gather, HALF_WEIGHT, queryFactor, splat, spread,
 } from "./few";
 import { bytesOfFour, depthOf, INT4, INT8, scalesOf, widenTile } from "./pages";
 import {
   ALPHA, biasScores, BIAS_ROWS, BOUNDS, capScores, clipBounds, L, largest, LN_2, LOG2_E, M, outputBytes, packPanel,
-  panelBytes, placeRow, readMasks, rowOf, rowsOf, SHIFT, smallest, STATE, TILE_BOUNDS, TILE_COLUMNS, TILE_FINITE,
+  panelBytes, placeRow, readMasks, rowOf, rowsOf, SHIFT, smallest, TILE_BOUNDS, TILE_COLUMNS, TILE_FINITE,
   TILE_FIRST, TILE_K, TILE_KEYS, TILE_LANES, TILE_SCALES, TILE_STORED, TILE_V, tileBytes, tileEnd, unpackPanel, visitsOf,
 } from "./panel";
-import { accumulateColumns, dotPanels } from "./products";
+import { accumulateColumns, dotPanels, ONES, RUN } from "./products";
 import {
   accumulateOneByte, accumulateOneNibble, dotOneByte, dotOneNibble, quantizeQuery, quantizeWeights,
 } from "./quantized";
@@ -90,23 +90,51 @@ function panelsAt(record: usize): usize {
   return tileBytes(job.tileKeys(record)) + ((wideBytes(record) + 15) & ~15) + fewBytes(record);
 }
 
+// Bytes of o, m and l of a panel.
+
+// @ts-ignore: decorator
+@inline
+function sumBytes(record: usize): usize {
+  return outputBytes(record) + ALPHA;
+}
+
+// Of each panel, what the parts before the one under way have summed to, and what rounding took from that: where
+// there is more than one part.
+function sumsBytes(record: usize): usize {
+  return job.keys(record) > job.PART_KEYS ? (job.tileRows(record) / PANEL) * 2 * sumBytes(record) : 0;
+}
+
 // Bytes of tile memory that the job needs, at 16-byte alignment.
 export function scratchBytes(record: usize): usize {
-  return (job.tileRows(record) / PANEL) * panelBytes(record) + panelsAt(record);
+  return (job.tileRows(record) / PANEL) * panelBytes(record) + panelsAt(record) + sumsBytes(record);
+}
+
+// The sink of a row; minus infinity where there is none.
+function sinkOf(record: usize, row: usize): f32 {
+  const sinks = job.sinks(record);
+  return sinks == 0 ? -Infinity : load<f32>(sinks + ((row % job.group(record)) << 2));
+}
+
+// A sink as a score, and the sum of a row that has seen nothing but it. What rounding takes from the score comes
+// back in the sum, unless it is so much that a sum would not hold it.
+
+// @ts-ignore: decorator
+@inline
+function sinkScore(record: usize, sink: f32): f32 {
+  return <f32>(<f64>sink * LOG2_E / <f64>job.unit(record));
+}
+
+function sinkSum(record: usize, sink: f32): f32 {
+  if (sink == -Infinity) return 0;
+  const taken = <f64>sink - <f64>sinkScore(record, sink) * <f64>job.unit(record) * LN_2;
+  return abs(taken) > 1 ? 1 : <f32>NativeMath.exp(taken);
 }
 
 // The state of one row that has seen nothing yet but its sink, which has weight and no value.
 function beginRow(record: usize, state: usize, row: usize): void {
-  const group = job.group(record), member = (row % group) << 2;
-  let m: f32 = -Infinity, l: f32 = 0;
-  if (job.sinks(record) != 0) {
-    const sink = load<f32>(job.sinks(record) + member);
-    m = <f32>(<f64>sink * LOG2_E);
-    // What rounding takes from m comes back in l: a row that sees nothing else has the sink as its lse.
-    if (m != -Infinity) l = <f32>NativeMath.exp(<f64>sink - <f64>m * LN_2);
-  }
-  store<f32>(state, m, M);
-  store<f32>(state, l, L);
+  const sink = sinkOf(record, row);
+  store<f32>(state, sinkScore(record, sink), M);
+  store<f32>(state, sinkSum(record, sink), L);
   placeRow(record, state, row);
 }
 
@@ -125,22 +153,23 @@ function beginPanel(record: usize, panel: usize, firstRow: usize, rows: usize): 
 }
 
 // o += v^T p for keys that some query of the panel must not see and whose values are not all
-// finite: 0 * NaN would leave a trace. The same sums as accumulate(), value by value.
+// finite: 0 * NaN would leave a trace. The same sums as accumulateColumns(), value by value.
 function accumulateSeen(
   v: usize, row: usize, columns: usize, dim: usize, p: usize, o: usize, alpha: usize,
   lanes: usize, count: usize,
 ): void {
-  const alpha0 = v128.load(alpha), alpha1 = v128.load(alpha, 16);
   for (let column: usize = 0; column < dim; column++) {
-    let c0 = f32x4.splat(0), c1 = c0;
     const values = v + (column >> 2) * columns + ((column & 3) << 2);
-    for (let key: usize = 0; key < count; key++) {
-      const x = v128.load_splat<f32>(values + key * row), weights = p + (key << 5);
-      c0 = fma(v128.and(x, mask.seenLow(lanes, key)), v128.load(weights), c0);
-      c1 = fma(v128.and(x, mask.seenHigh(lanes, key)), v128.load(weights, 16), c1);
+    for (let key: usize = 0, by = alpha; key < count; by = ONES) {
+      let c0 = f32x4.splat(0), c1 = c0;
+      for (const end = min(key + RUN, count); key < end; key++) {
+        const x = v128.load_splat<f32>(values + key * row), weights = p + (key << 5);
+        c0 = fma(v128.and(x, mask.seenLow(lanes, key)), v128.load(weights), c0);
+        c1 = fma(v128.and(x, mask.seenHigh(lanes, key)), v128.load(weights, 16), c1);
+      }
+      v128.store(o, fma(v128.load(o), v128.load(by), c0));
+      v128.store(o, fma(v128.load(o, 16), v128.load(by, 16), c1), 16);
     }
-    v128.store(o, fma(alpha0, v128.load(o), c0));
-    v128.store(o, fma(alpha1, v128.load(o, 16), c1), 16);
     o += 32;
   }
 }
@@ -329,22 +358,26 @@ function accumulateFew(
     return;
   }
   const columns = <usize>load<u32>(tile, TILE_COLUMNS), end = o + outputBytes(record);
-  const v = valuesAt(record, tile, skipped), kernel = job.pageStorage(record);
-  if (kernel == F16) {
-    accumulateFour<finiteHalf>(v, columns, p, o, end, alpha, keys, 0);
-    if (!hasSpecials(record, tile)) return;
-    for (let lane: usize = 0; lane < rowsOf(record) << 2; lane += 4) {
-      mendValues(record, tile, skipped, keys, p + lane, 32, o + lane, 32);
-    }
-  } else if (kernel == BF16) accumulateFour<brain>(v, columns, p, o, end, alpha, keys, lanes);
-  else accumulateFour<f32>(v, columns, p, o, end, alpha, keys, lanes);
+  const kernel = job.pageStorage(record);
+  for (let from: usize = 0; from < keys; from += RUN, alpha = ONES) {
+    const v = valuesAt(record, tile, skipped + from), w = p + (from << 5), count = min(RUN, keys - from);
+    const seen = lanes == 0 ? <usize>0 : lanes + from;
+    if (kernel == F16) accumulateFour<finiteHalf>(v, columns, w, o, end, alpha, count, 0);
+    else if (kernel == BF16) accumulateFour<brain>(v, columns, w, o, end, alpha, count, seen);
+    else accumulateFour<f32>(v, columns, w, o, end, alpha, count, seen);
+  }
+  if (!hasSpecials(record, tile)) return;
+  for (let lane: usize = 0; lane < rowsOf(record) << 2; lane += 4) {
+    mendValues(record, tile, skipped, keys, p + lane, 32, o + lane, 32);
+  }
 }
 
 // The one query of decoding and a tile of which it sees all: its scores are never spread over a panel.
 function attendOne(record: usize, panel: usize, tile: usize, skipped: usize, keys: usize): void {
   const o = panel + (job.dim(record) << 5), state = o + outputBytes(record);
   const row = dotRow(record, panel, tile, 0, skipped, (keys + 3) >> 2);
-  const alpha = softmaxOne(row, keys, state + M, state + L, row + rowBytes(record) - ROW_SCRATCH);
+  const scratch = row + rowBytes(record) - ROW_SCRATCH;
+  const alpha = softmaxOne(row, keys, state + M, state + L, scratch, job.unit(record));
   accumulateRow(record, tile, 0, skipped, keys, row, o, alpha, 0);
 }
 
@@ -453,7 +486,7 @@ function attend(
   }
   if (masked) mask.maskScores(s, lanes, padded - from);
 
-  softmax(s, groups << 2, state + M, state + L, state + ALPHA, state + SHIFT);
+  softmax(s, groups << 2, state + M, state + L, state + ALPHA, state + SHIFT, job.unit(record));
 
   // Values. Those that some row must not see are looked at, since 0 * NaN would leave a trace. Which rows
   // are computed with others, and what nobody sees, changes no sum: only where zeros stand.
@@ -477,7 +510,17 @@ function attend(
   else accumulateSeen(v + skipped * row, row, columns, valueDim, s, o, state + ALPHA, lanes, to - from);
 }
 
-// Epilogue: out = o / l, lse = ln(2) m + ln(l); a row that saw nothing gives 0 and -inf.
+// The logarithm of a row's sum of exponentials. Of a sink that nothing adds to it is the sink.
+function logOf(record: usize, row: usize, m: f32, l: f32): f64 {
+  if (l == 0) return -Infinity;
+  const sink = sinkOf(record, row);
+  if (m == sinkScore(record, sink) && l == sinkSum(record, sink)) return sink;
+  // Rounding may not make infinity of what is finite.
+  const exact = <f64>m * <f64>job.unit(record) * LN_2 + NativeMath.log(l);
+  return min<f64>(max<f64>(exact, -f32.MAX_VALUE), f32.MAX_VALUE);
+}
+
+// Epilogue: out = o / l, lse = ln(2) unit m + ln(l); a row that saw nothing gives 0 and -inf.
 function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): void {
   const o = panel + (job.dim(record) << 5), state = o + outputBytes(record), one = f32x4.splat(1);
   for (let lane: usize = 0; lane < 32; lane += 16) {
@@ -488,12 +531,12 @@ function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): vo
   const lse = job.lse(record);
   if (lse == 0) return;
   for (let lane: usize = 0; lane < min(PANEL, rows - firstRow); lane++) {
-    const m = <f64>load<f32>(state + M + (lane << 2)), l = <f64>load<f32>(state + L + (lane << 2));
+    const m = load<f32>(state + M + (lane << 2)), l = load<f32>(state + L + (lane << 2));
     const at = rowOf(lse, job.lsePosition(record), job.lseHead(record), firstRow + lane, job.group(record));
-    const sum = m * LN_2 + NativeMath.log(l), rounded = <f32>sum;
-    store<f32>(at, l == 0 ? -Infinity : rounded);
+    const sum = logOf(record, firstRow + lane, m, l), rounded = <f32>sum;
+    store<f32>(at, rounded);
     // Where gradients are asked for, also what rounding took.
-    if (job.lseRest(record) != 0) store<f32>(at - lse + job.lseRest(record), l == 0 ? 0 : <f32>(sum - rounded));
+    if (job.lseRest(record) != 0) store<f32>(at - lse + job.lseRest(record), <f32>(sum - rounded));
   }
 }
 
@@ -520,6 +563,42 @@ function setTile(record: usize, tile: usize, first: usize, keys: usize, page: us
   store<u32>(tile, storage == F32 ? 0 : 1, TILE_STORED);
 }
 
+// Parts of PART_KEYS keys: which one is under way, and whether one before it is among the sums.
+let part: usize = 0;
+let hasSums: bool = false;
+
+// Takes the panels of a part into the sums, and begins them anew.
+function endPart(record: usize, scratch: usize, panels: usize, firstRow: usize, rows: usize): void {
+  const bytes = outputBytes(record), size = sumBytes(record), stride = panelBytes(record);
+  let sum = scratch + scratchBytes(record) - sumsBytes(record);
+  for (let row = firstRow, panel = panels; row < rows; row += PANEL, panel += stride, sum += 2 * size) {
+    const o = panel + (job.dim(record) << 5);
+    if (!hasSums) {
+      memory.fill(sum, 0, 2 * size);
+      clearSums(sum, bytes);
+    }
+    mergePanel(sum, sum + size, o, bytes, job.unit(record));
+    clearSums(o, bytes);
+  }
+  hasSums = true;
+}
+
+// o, m and l of a panel that has seen nothing.
+function clearSums(o: usize, bytes: usize): void {
+  memory.fill(o, 0, bytes + ALPHA);
+  v128.store(o + bytes, f32x4.splat(-Infinity), M);
+  v128.store(o + bytes, f32x4.splat(-Infinity), M + 16);
+}
+
+// The sums of all parts become the panels'.
+function settleParts(record: usize, scratch: usize, panels: usize, firstRow: usize, rows: usize): void {
+  const bytes = outputBytes(record), size = sumBytes(record), stride = panelBytes(record);
+  let sum = scratch + scratchBytes(record) - sumsBytes(record);
+  for (let row = firstRow, panel = panels; row < rows; row += PANEL, panel += stride, sum += 2 * size) {
+    settlePanel(sum, sum + size, panel + (job.dim(record) << 5), bytes);
+  }
+}
+
 // The panels of the rows firstRow..rows against a run of keys, tile by tile; of a page, where there is one.
 function attendRun(
   record: usize, scratch: usize, panels: usize, firstRow: usize, rows: usize,
@@ -527,7 +606,11 @@ function attendRun(
 ): void {
   const stride = panelBytes(record), tileKeys = job.tileKeys(record);
   while (from < to) {
-    const first = from & ~3, end = min(to, first + tileKeys);
+    const first = from & ~3, end = min(min(to, first + tileKeys), (from / job.PART_KEYS + 1) * job.PART_KEYS);
+    if (from / job.PART_KEYS != part) {
+      endPart(record, scratch, panels, firstRow, rows);
+      part = from / job.PART_KEYS;
+    }
     setTile(record, scratch + (tileKeys << 5), first, end - first, page, pageFirst);
     for (let row = firstRow, panel = panels; row < rows; row += PANEL, panel += stride) {
       attend(record, panel, scratch, row, rows, from, end, visit);
@@ -591,10 +674,16 @@ export function forward(record: usize, scratch: usize): void {
     for (let row = first, panel = panels; row < end; row += PANEL, panel += stride) {
       beginPanel(record, panel, row, end);
     }
+    part = 0;
+    hasSums = false;
     if (job.few(record) != 0) prepareQueries(record, scratch, panels);
     if (job.pages(record) != 0) attendPages(record, scratch, panels, first, end);
     else if (job.visits(record) != 0) attendVisits(record, scratch, panels, first, end);
     else attendRun(record, scratch, panels, first, end, 0, job.keys(record), 0, 0, 0);
+    if (hasSums) {
+      endPart(record, scratch, panels, first, end);
+      settleParts(record, scratch, panels, first, end);
+    }
     if (job.few(record) == 1) {
       const o = panels + (job.dim(record) << 5);
       spread(o, o, job.valueDim(record));
@@ -607,15 +696,19 @@ export function forward(record: usize, scratch: usize): void {
 }
 
 // The end of a job that was split over keys: `parts` times the panels of one tile, one part after
-// the other. They are merged in ascending order, whoever computed them.
+// the other, and room for one more. They are merged in ascending order, whoever computed them, as those of a job
+// that was not split.
 export function merge(record: usize, parts: usize): void {
   const rows = rowsOf(record);
-  const stride = panelBytes(record), part = ((rows + PANEL - 1) / PANEL) * stride;
+  const stride = panelBytes(record), one = ((rows + PANEL - 1) / PANEL) * stride;
+  const bytes = outputBytes(record);
   for (let row: usize = 0, panel = job.panels(record); row < rows; row += PANEL, panel += stride) {
-    const o = panel + (job.dim(record) << 5), state = panel + stride - STATE;
-    for (let skipped = part; skipped < parts * part; skipped += part) {
-      mergePanel(o, state, o + skipped, state + skipped);
+    const o = panel + (job.dim(record) << 5), rest = o + parts * one;
+    memory.fill(rest, 0, sumBytes(record));
+    for (let skipped = one; skipped < parts * one; skipped += one) {
+      mergePanel(o, rest, o + skipped, bytes, job.unit(record));
     }
+    settlePanel(o, rest, o, bytes);
     endPanel(record, panel, row, rows);
   }
 }

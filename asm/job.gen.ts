@@ -206,25 +206,25 @@ export function panels(record: usize): usize {
 
 // @ts-ignore: decorator
 @inline
-export function scale(record: usize): f32 {
+export function unit(record: usize): f32 {
   return load<f32>(record, 136);
 }
 
 // @ts-ignore: decorator
 @inline
-export function diagonal(record: usize): i32 {
-  return load<i32>(record, 140);
+export function scale(record: usize): f32 {
+  return load<f32>(record, 140);
 }
 
 // @ts-ignore: decorator
 @inline
-export function bandLeft(record: usize): i32 {
+export function bandFirst(record: usize): i32 {
   return load<i32>(record, 144);
 }
 
 // @ts-ignore: decorator
 @inline
-export function bandRight(record: usize): i32 {
+export function bandLast(record: usize): i32 {
   return load<i32>(record, 148);
 }
 
@@ -236,86 +236,92 @@ export function softcap(record: usize): f32 {
 
 // @ts-ignore: decorator
 @inline
+export function capUnit(record: usize): f32 {
+  return load<f32>(record, 156);
+}
+
+// @ts-ignore: decorator
+@inline
 export function slopes(record: usize): usize {
-  return load<usize>(record, 156);
+  return load<usize>(record, 160);
 }
 
 // @ts-ignore: decorator
 @inline
 export function aligned(record: usize): f32 {
-  return load<f32>(record, 160);
+  return load<f32>(record, 164);
 }
 
 // @ts-ignore: decorator
 @inline
 export function sinks(record: usize): usize {
-  return load<usize>(record, 164);
-}
-
-// @ts-ignore: decorator
-@inline
-export function bias(record: usize): usize {
   return load<usize>(record, 168);
 }
 
 // @ts-ignore: decorator
 @inline
-export function biasPosition(record: usize): i32 {
-  return load<i32>(record, 172);
+export function bias(record: usize): usize {
+  return load<usize>(record, 172);
 }
 
 // @ts-ignore: decorator
 @inline
-export function biasHead(record: usize): i32 {
+export function biasPosition(record: usize): i32 {
   return load<i32>(record, 176);
 }
 
 // @ts-ignore: decorator
 @inline
+export function biasHead(record: usize): i32 {
+  return load<i32>(record, 180);
+}
+
+// @ts-ignore: decorator
+@inline
 export function mask(record: usize): usize {
-  return load<usize>(record, 180);
+  return load<usize>(record, 184);
 }
 
 // @ts-ignore: decorator
 @inline
 export function maskPosition(record: usize): i32 {
-  return load<i32>(record, 184);
-}
-
-// @ts-ignore: decorator
-@inline
-export function maskHead(record: usize): i32 {
   return load<i32>(record, 188);
 }
 
 // @ts-ignore: decorator
 @inline
-export function maskIsBits(record: usize): i32 {
+export function maskHead(record: usize): i32 {
   return load<i32>(record, 192);
 }
 
 // @ts-ignore: decorator
 @inline
-export function visits(record: usize): usize {
-  return load<usize>(record, 196);
+export function maskIsBits(record: usize): i32 {
+  return load<i32>(record, 196);
 }
 
 // @ts-ignore: decorator
 @inline
-export function blockRows(record: usize): usize {
+export function visits(record: usize): usize {
   return load<usize>(record, 200);
 }
 
 // @ts-ignore: decorator
 @inline
-export function blockPhase(record: usize): usize {
+export function blockRows(record: usize): usize {
   return load<usize>(record, 204);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient(record: usize): usize {
+export function blockPhase(record: usize): usize {
   return load<usize>(record, 208);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient(record: usize): usize {
+  return load<usize>(record, 212);
 }
 
 // @ts-ignore: decorator
@@ -523,3 +529,5 @@ export function gradient_next(gradient: usize): usize {
 }
 
 export const VISIT_BYTES: usize = 20;
+
+export const PART_KEYS: usize = 2048;

@@ -11,14 +11,13 @@ import { cap_f32_2x8 } from "./tanh.gen";
 
 export const LN_2: f64 = 0.6931471805599453;
 export const LOG2_E: f64 = 1.4426950408889634;
-const OPEN: i32 = i32.MAX_VALUE;
 
 // Tile memory, per panel: queries [dim][8], o [valueDim up to a multiple of 4][8], and the rows'
 // state of 8 lanes each. Before the panels, what one panel and tile of keys need at a time: scores
 // [tileKeys][8], the rows' bounds within the tile, addresses of the rows of a visit's bits, whether the
 // tile's values are finite, and lanes.
 
-export const M: usize = 0; // running maximum; of gradients the row's lse to base two
+export const M: usize = 0; // running maximum; of gradients the row's lse
 export const L: usize = 32; // running sum; of gradients the row's delta
 export const ALPHA: usize = 64;
 export const BOUNDS: usize = 96; // first, end
@@ -77,13 +76,19 @@ export function rowOf(base: usize, position: usize, head: usize, row: usize, gro
 
 // The keys that a row sees: first <= j < end. Writes both lanes' bounds.
 export function setBounds(record: usize, bounds: usize, row: usize): void {
-  const keys = <i64>job.keys(record);
-  const aligned = <i64>(row / job.group(record)) + <i64>job.diagonal(record);
-  const left = job.bandLeft(record), right = job.bandRight(record);
-  const first = left == OPEN ? 0 : min(max(aligned - left, 0), keys);
-  const end = right == OPEN ? keys : min(max(aligned + right + 1, 0), keys);
+  const keys = <i64>job.keys(record), position = <i64>(row / job.group(record));
+  const first = min(max(position + job.bandFirst(record), 0), keys);
+  const end = min(max(position + job.bandLast(record) + 1, 0), keys);
   store<i32>(bounds, <i32>first);
   store<i32>(bounds, <i32>max(first, end), 32);
+}
+
+// What makes a natural logarithm one to base 2^unit, as scores are.
+
+// @ts-ignore: decorator
+@inline
+export function toUnits(record: usize): f32 {
+  return <f32>LOG2_E / job.unit(record);
 }
 
 // What the scores of one row need beside its query.
@@ -91,7 +96,7 @@ export function placeRow(record: usize, state: usize, row: usize): void {
   const group = job.group(record);
   setBounds(record, state + BOUNDS, row);
   if (job.slopes(record) != 0) {
-    store<f32>(state, load<f32>(job.slopes(record) + ((row % group) << 2)) * <f32>LOG2_E, SLOPES);
+    store<f32>(state, load<f32>(job.slopes(record) + ((row % group) << 2)) * toUnits(record), SLOPES);
     store<f32>(state, job.aligned(record) + <f32>(row / group), ALIGNED);
   }
   const biasRow = rowOf(job.bias(record), job.biasPosition(record), job.biasHead(record), row, group);
@@ -209,12 +214,12 @@ export function readMasks(
 // Caps scores, where the job has a cap.
 export function capScores(record: usize, s: usize, keys: usize): void {
   const cap = job.softcap(record);
-  if (cap != 0) cap_f32_2x8(s, keys, cap);
+  if (cap != 0) cap_f32_2x8(s, keys, cap, job.capUnit(record));
 }
 
 // Biases scores of the keys from..padded. Returns whether some bias masks.
 export function biasScores(record: usize, state: usize, s: usize, from: usize, padded: usize): bool {
-  const masks = job.bias(record) != 0 && addBias(s, state + BIAS_ROWS, from, padded);
+  const masks = job.bias(record) != 0 && addBias(s, state + BIAS_ROWS, from, padded, toUnits(record));
   if (job.slopes(record) != 0) {
     subtractDistances(s, state + SLOPES, state + ALIGNED, from, padded);
   }

@@ -14,15 +14,24 @@ export function dotPanels(splats: usize, k: usize, q: usize, s: usize, dim: usiz
   }
 }
 
+export const ONES: usize = memory.data<f32>([1, 1, 1, 1, 1, 1, 1, 1], 16);
+
+// Terms that are summed before they are added to what there is: rounding's errors in a sum of equal terms all go
+// one way, and grow with their number. Even.
+export const RUN: usize = 96;
+
 // o = o * alpha + v^T p for o up to `end`, four columns of v at a time: they are `columns` bytes apart, and
-// their `count` rows `row` bytes.
+// their `count` rows `row` bytes. At least one row.
 export function accumulateColumns(
   splats: usize, v: usize, row: usize, columns: usize, p: usize, o: usize, end: usize, alpha: usize, count: usize,
 ): void {
   for (; o < end; o += 128) {
-    if (splats == 4) accumulate_f32_4x8_splat4(v, row, p, o, alpha, count);
-    else if (splats == 1) accumulate_f32_4x8_splat1(v, row, p, o, alpha, count);
-    else accumulate_f32_4x8(v, row, p, o, alpha, count);
+    for (let from: usize = 0, by = alpha; from < count; from += RUN, by = ONES) {
+      const x = v + from * row, w = p + (from << 5), run = min(RUN, count - from);
+      if (splats == 4) accumulate_f32_4x8_splat4(x, row, w, o, by, run);
+      else if (splats == 1) accumulate_f32_4x8_splat1(x, row, w, o, by, run);
+      else accumulate_f32_4x8(x, row, w, o, by, run);
+    }
     v += columns;
   }
 }

@@ -1,8 +1,12 @@
 // Online softmax of one panel: eight queries side by side, one lane each, keys downwards, so that
 // maxima and sums need no step across lanes. Milakov and Gimelshein, "Online normalizer calculation
-// for softmax" (arXiv 1805.02867), algorithm 3, in base 2.
+// for softmax" (arXiv 1805.02867), algorithm 3, in base 2^unit.
 
 import { exp2, weights_f32_2x8 } from "./exp.gen";
+import { ONES } from "./products";
+
+// Keys whose weights are summed before they are added to what there is.
+const RUN: usize = 128;
 
 // The running maximum of eight queries once the rows s[keys][8] are taken into m.
 function takeMaxima(s: usize, keys: usize, m: usize): void {
@@ -16,6 +20,24 @@ function takeMaxima(s: usize, keys: usize, m: usize): void {
   v128.store(m, max1, 16);
 }
 
+// What is subtracted once `next` is the maximum: it stays until a weight would be above 2. What was summed
+// before is then worth half at most, and so is what rounding has done to it; a maximum that crept would have
+// it rounded with every step.
+
+// @ts-ignore: decorator
+@inline
+export function raised(m: v128, next: v128, unit: f32): v128 {
+  return v128.bitselect(next, m, f32x4.gt(next, f32x4.add(m, f32x4.splat(1 / unit))));
+}
+
+// Two to the power of units.
+
+// @ts-ignore: decorator
+@inline
+export function powerOf(x: v128, unit: f32): v128 {
+  return exp2(f32x4.mul(x, f32x4.splat(unit)));
+}
+
 // A maximum that may be subtracted: a query that has seen no key yet has m = -inf, and
 // -inf - -inf would be NaN.
 
@@ -26,23 +48,30 @@ export function finiteMaximum(m: v128): v128 {
 }
 
 // For the rows of scores s[keys][8], keys even: takes them into the running maximum m and sum l,
-// turns them into weights 2^(s - m) in place, and leaves in `alpha` the factor for what was summed
+// turns them into weights 2^(unit (s - m)) in place, and leaves in `alpha` the factor for what was summed
 // before. `shift` is scratch; each of the five holds eight lanes.
-export function softmax(s: usize, keys: usize, m: usize, l: usize, alpha: usize, shift: usize): void {
-  const old0 = v128.load(m), old1 = v128.load(m, 16);
+export function softmax(s: usize, keys: usize, m: usize, l: usize, alpha: usize, shift: usize, unit: f32): void {
+  v128.store(alpha, v128.load(m));
+  v128.store(alpha, v128.load(m, 16), 16);
   takeMaxima(s, keys, m);
-  const shift0 = finiteMaximum(v128.load(m)), shift1 = finiteMaximum(v128.load(m, 16));
-  v128.store(shift, shift0);
-  v128.store(shift, shift1, 16);
-  v128.store(alpha, exp2(f32x4.sub(old0, shift0)));
-  v128.store(alpha, exp2(f32x4.sub(old1, shift1)), 16);
-  weights_f32_2x8(s, keys, shift, l, alpha);
+  for (let half: usize = 0; half < 32; half += 16) {
+    const old = v128.load(alpha + half), next = raised(old, v128.load(m + half), unit), safe = finiteMaximum(next);
+    v128.store(m + half, next);
+    v128.store(shift + half, safe);
+    v128.store(alpha + half, powerOf(f32x4.sub(old, safe), unit));
+  }
+  for (let by = alpha; keys > 0; by = ONES) {
+    const run = min(keys, RUN);
+    weights_f32_2x8(s, run, shift, l, by, unit);
+    keys -= run;
+    s += run << 5;
+  }
 }
 
 // The same for one query whose scores lie side by side, row[keys]: the lanes of eight are eight of its
 // keys, and its sums come together at the end. `scratch` has room for 16 numbers. Up to a multiple of 16
 // the row is filled with weights of 0. Returns the factor for what was summed before.
-export function softmaxOne(row: usize, keys: usize, m: usize, l: usize, scratch: usize): f32 {
+export function softmaxOne(row: usize, keys: usize, m: usize, l: usize, scratch: usize, unit: f32): f32 {
   const groups = (keys + 15) >> 4 << 1, old = f32.load(m);
   for (let at = keys; at < groups << 3; at++) f32.store(row + (at << 2), -Infinity);
   v128.store(scratch, f32x4.splat(old));
@@ -50,15 +79,15 @@ export function softmaxOne(row: usize, keys: usize, m: usize, l: usize, scratch:
   takeMaxima(row, groups, scratch);
   let largest = old;
   for (let lane: usize = 0; lane < 32; lane += 4) largest = max(largest, f32.load(scratch + lane));
-  f32.store(m, largest);
-  const shift = finiteMaximum(f32x4.splat(largest));
-  const alpha = f32x4.extract_lane(exp2(f32x4.sub(f32x4.splat(old), shift)), 0);
+  const next = raised(f32x4.splat(old), f32x4.splat(largest), unit), shift = finiteMaximum(next);
+  f32.store(m, f32x4.extract_lane(next, 0));
+  const alpha = f32x4.extract_lane(powerOf(f32x4.sub(f32x4.splat(old), shift), unit), 0);
   v128.store(scratch, shift);
   v128.store(scratch, shift, 16);
   v128.store(scratch, f32x4.splat(0), 32);
   v128.store(scratch, f32x4.splat(0), 48);
   // Where nothing was summed before, any number will do for what that is multiplied by.
-  weights_f32_2x8(row, groups, scratch, scratch + 32, scratch);
+  weights_f32_2x8(row, groups, scratch, scratch + 32, scratch, unit);
   let sum = f32.load(l) * alpha;
   for (let lane: usize = 32; lane < 64; lane += 4) sum += f32.load(scratch + lane);
   f32.store(l, sum);

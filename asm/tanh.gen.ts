@@ -54,9 +54,9 @@ export function tanh(x: v128): v128 {
   return p0;
 }
 
-// Caps the rows s[keys][8], in place: s = cap * tanh(s); keys is even.
-export function cap_f32_2x8(s: usize, keys: usize, cap: f32): void {
-  const by = f32x4.splat(cap);
+// Caps the rows s[keys][8], in place: s = cap * tanh(unit * s); keys is even.
+export function cap_f32_2x8(s: usize, keys: usize, cap: f32, unit: f32): void {
+  const by = f32x4.splat(cap), units = f32x4.splat(unit);
   const limit = v128.load(TABLE, 0);
   const lowest = v128.load(TABLE, 16);
   const perStep = v128.load(TABLE, 32);
@@ -66,8 +66,8 @@ export function cap_f32_2x8(s: usize, keys: usize, cap: f32): void {
   const c2 = v128.load(TABLE, 96);
   const one = v128.load(TABLE, 112);
   for (const end = s + (keys << 5); s < end; s += 64) {
-    let x0 = f32x4.pmin(v128.load(s, 0), limit);
-    let x1 = f32x4.pmin(v128.load(s, 16), limit);
+    let x0 = f32x4.pmin(f32x4.mul(v128.load(s, 0), units), limit);
+    let x1 = f32x4.pmin(f32x4.mul(v128.load(s, 16), units), limit);
     x0 = f32x4.pmax(x0, lowest);
     x1 = f32x4.pmax(x1, lowest);
     let s0 = fma(x0, perStep, round);
@@ -92,8 +92,8 @@ export function cap_f32_2x8(s: usize, keys: usize, cap: f32): void {
     p1 = f32x4.div(fma(s1, p1, d1), fma(d1, p1, s1));
     v128.store(s, f32x4.mul(p0, by), 0);
     v128.store(s, f32x4.mul(p1, by), 16);
-    let x2 = f32x4.pmin(v128.load(s, 32), limit);
-    let x3 = f32x4.pmin(v128.load(s, 48), limit);
+    let x2 = f32x4.pmin(f32x4.mul(v128.load(s, 32), units), limit);
+    let x3 = f32x4.pmin(f32x4.mul(v128.load(s, 48), units), limit);
     x2 = f32x4.pmax(x2, lowest);
     x3 = f32x4.pmax(x3, lowest);
     let s2 = fma(x2, perStep, round);

@@ -165,13 +165,17 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   }
 #end
 
+  // What is summed over one run of keys, and over those before it: errors of rounding do not grow with their
+  // number then.
   var m = vec4f(LOWEST);
   var l = vec4f(0);
+  var l_sum = vec4f(0);
+  var run = 0u;
 #for c in NC
-  var acc_$c_0 = vec4f(0);
-  var acc_$c_1 = vec4f(0);
-  var acc_$c_2 = vec4f(0);
-  var acc_$c_3 = vec4f(0);
+#for i in 4
+  var acc_$c_$i = vec4f(0);
+  var sum_$c_$i = vec4f(0);
+#end
 #end
 
 #if TERMS
@@ -195,6 +199,22 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
       continue;
     }
 #end
+    if ((first - part_begin) / RUN != run) {
+      // By the key, not by how many there were: rows beside may see others.
+      run = (first - part_begin) / RUN;
+      let next_l = l_sum + l;
+      l = taken(l_sum, l, next_l);
+      l_sum = next_l;
+#for c in NC
+#for i in 4
+      {
+        let next = sum_$c_$i + acc_$c_$i;
+        acc_$c_$i = taken(sum_$c_$i, acc_$c_$i, next);
+        sum_$c_$i = next;
+      }
+#end
+#end
+    }
     // Scores.
 #for j in RK
     var s_$j = vec4f(0);
@@ -253,7 +273,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #for j in RK
     tile_max = max(tile_max, s_$j);
 #end
-    let next_m = max(m, across_max(tile_max, tx, ty));
+    let next_m = raised(m, across_max(tile_max, tx, ty));
 #if TERMS
     // Beyond the bound it is 0 in any case, and may not be made of infinity.
     let alpha = exp2(max(m - next_m, vec4f(-1e4)) * p.to_base_two);
@@ -261,7 +281,16 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     let alpha = exp2(m - next_m);
 #end
     m = next_m;
-    l *= alpha;
+    if (any(alpha != vec4f(1))) {
+      l *= alpha;
+      l_sum *= alpha;
+#for c in NC
+#for i in 4
+      acc_$c_$i *= alpha[$i];
+      sum_$c_$i *= alpha[$i];
+#end
+#end
+    }
 #for j in RK
     {
       // Not by the score: in a row that sees nothing LOWEST is the maximum too.
@@ -278,12 +307,6 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
 
     // Accumulate.
-#for c in NC
-    acc_$c_0 *= alpha.x;
-    acc_$c_1 *= alpha.y;
-    acc_$c_2 *= alpha.z;
-    acc_$c_3 *= alpha.w;
-#end
 #for s in SLICES
     workgroupBarrier();
     stage_values(lid, v_base, list, first, part_end, p.value_from + $s * SLICE);
@@ -341,7 +364,12 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   }
 
   // Epilogue.
-  l = across_sum(l, tx, ty);
+  l = across_sum(l_sum + l, tx, ty);
+#for c in NC
+#for i in 4
+  acc_$c_$i += sum_$c_$i;
+#end
+#end
 #if SPLIT
 #for i in 4
   if (row + $i < end_row) {

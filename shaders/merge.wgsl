@@ -40,15 +40,24 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   for (var part = 0u; part < parts; part++) {
     m = max(m, partial_ml[first + part * l_part].x);
   }
+  // What rounding takes from the sums is added with the next part.
   var l = 0.0;
   var acc = vec4f(0);
+  var l_rest = 0.0;
+  var acc_rest = vec4f(0);
   for (var part = 0u; part < parts; part++) {
     let at = first + part * l_part;
     let ml = partial_ml[at];
     let weight = exp2(max(ml.x - m, -1e4) * p.to_base_two);
     // A part that saw nothing has m = LOWEST and l = 0.
-    l += select(ml.y * weight, 0.0, ml.y == 0);
-    acc += select(partial_acc[at * p.partial_vectors + index] * weight, vec4f(0), ml.y == 0);
+    l_rest += select(ml.y * weight, 0.0, ml.y == 0);
+    acc_rest += select(partial_acc[at * p.partial_vectors + index] * weight, vec4f(0), ml.y == 0);
+    let next_l = l + l_rest;
+    let next_acc = acc + acc_rest;
+    l_rest = taken(vec4f(l), vec4f(l_rest), vec4f(next_l)).x;
+    acc_rest = taken(acc, acc_rest, next_acc);
+    l = next_l;
+    acc = next_acc;
   }
 #if TERMS
   // As if it had not been in parts, where it was not: others of the call were.

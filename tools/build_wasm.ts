@@ -15,6 +15,7 @@ import {
   type FieldType,
   gradientFields,
   jobFields,
+  keysPerPart,
   visitFields,
   visitWords,
 } from "../src/wasm/job_record.ts";
@@ -58,6 +59,7 @@ function jobFile(): string {
     ...visits,
     ...gradients,
     `export const VISIT_BYTES: usize = ${visitWords * 4};`,
+    `export const PART_KEYS: usize = ${keysPerPart};`,
   ].join("\n\n") + "\n";
 }
 

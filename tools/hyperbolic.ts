@@ -84,7 +84,7 @@ function tanhLines(inputs: readonly string[], first = 0): string[] {
 function keyLines(key: number): string[] {
   const halves = [2 * key, 2 * key + 1];
   return [
-    ...tanhLines(halves.map((half) => `v128.load(s, ${half * 16})`), halves[0]),
+    ...tanhLines(halves.map((half) => `f32x4.mul(v128.load(s, ${half * 16}), units)`), halves[0]),
     ...halves.map((half) => `v128.store(s, f32x4.mul(p${half}, by), ${half * 16});`),
   ];
 }
@@ -128,9 +128,9 @@ ${indent([...constantLines, ...tanhLines(["x"])], 1)}
   return p0;
 }
 
-// Caps the rows s[keys][8], in place: s = cap * tanh(s); keys is even.
-export function cap_f32_2x8(s: usize, keys: usize, cap: f32): void {
-  const by = f32x4.splat(cap);
+// Caps the rows s[keys][8], in place: s = cap * tanh(unit * s); keys is even.
+export function cap_f32_2x8(s: usize, keys: usize, cap: f32, unit: f32): void {
+  const by = f32x4.splat(cap), units = f32x4.splat(unit);
 ${indent(constantLines, 1)}
   for (const end = s + (keys << 5); s < end; s += 64) {
 ${indent([...keyLines(0), ...keyLines(1)], 2)}

@@ -37,9 +37,9 @@ interface Kernel {
   /** Bytes from one step of A to the next. */
   readonly aStride: string;
   readonly target: string;
-  /** What happens once the sums are there, and what is stored of each. */
-  readonly ending: readonly string[];
-  last(row: number, vector: number): string;
+  readonly setup: readonly string[];
+  /** What a sum becomes where it is stored. */
+  last(sum: string, place: string, vector: number): string;
 }
 
 function times<T>(count: number, make: (index: number) => T): T[] {
@@ -92,12 +92,12 @@ function writeKernel(kernel: Kernel): string {
     `do {`,
     ...indent(turn),
     `} while (${b} < end);`,
-    ...kernel.ending,
-    ...each((row, vector) =>
-      `v128.store(${target}, ${kernel.last(row, vector)}, ${
-        row * shape.columns * 4 + vector * 16
-      });`
-    ),
+    ...kernel.setup,
+    ...each((row, vector) => {
+      const byte = row * shape.columns * 4 + vector * 16;
+      const last = kernel.last(`c${row}_${vector}`, `${target}, ${byte}`, vector);
+      return `v128.store(${target}, ${last}, ${byte});`;
+    }),
   ];
   return [
     `// ${kernel.comment}`,
@@ -125,8 +125,8 @@ function dot(shape: Shape): Kernel {
     depth: "depth",
     aStride: `${rows * 4}`,
     target: "s",
-    ending: [],
-    last: (row, vector) => `c${row}_${vector}`,
+    setup: [],
+    last: (sum) => sum,
   };
 }
 
@@ -144,13 +144,12 @@ function accumulate(shape: Shape): Kernel {
     depth: "keys",
     aStride: "stride",
     target: "o",
-    // A sum of its own, added at the end: sums over many keys are sums of sums, whose errors do not grow.
-    ending: times(
+    setup: times(
       columns / 4,
       (vector) => `const alpha${vector} = v128.load(alpha, ${vector * 16});`,
     ),
-    last: (row, vector) =>
-      `fma(alpha${vector}, v128.load(o, ${row * columns * 4 + vector * 16}), c${row}_${vector})`,
+    // The run is summed by itself: a long row's o has no place for its last bits.
+    last: (sum, place, vector) => `fma(v128.load(${place}), alpha${vector}, ${sum})`,
   };
 }
 

@@ -9,6 +9,24 @@ const LOWEST: f32 = -3.4028234663852886e38;
 /// 0 * NaN leaves a trace.
 const UNSEEN: f32 = -1.0;
 const LN2: f32 = 0.6931471805599453;
+/// Keys, a whole number of tiles, that are summed before they are added to what there is: errors of equal terms
+/// all go one way.
+const RUN: u32 = 64;
+
+/// What rounding takes from `sum + added`, which became `next` (Kahan 1965): the next run begins with it. Of
+/// infinities there is nothing to keep.
+fn taken(sum: vec4f, added: vec4f, next: vec4f) -> vec4f {
+  // Compilers, Mesa's among them, take (sum + added) - sum for `added`: a 0 that they do not know hides it.
+  let bits = bitcast<vec4u>(next) ^ vec4u(bitcast<u32>(p.minus_infinity) ^ 0xff800000);
+  let is_finite = (bits & vec4u(0x7f800000)) != vec4u(0x7f800000);
+  return select(vec4f(0), added - (bitcast<vec4f>(bits) - sum), is_finite);
+}
+
+/// The maximum that is subtracted stays until some weight would be above e: what was summed is not rounded
+/// anew with each small step of it.
+fn raised(m: vec4f, next: vec4f) -> vec4f {
+  return select(m, next, next > m + 1);
+}
 
 #if REDUCE
 #if SUBGROUPS

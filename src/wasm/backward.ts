@@ -47,8 +47,8 @@ import {
   writeGradientJob,
 } from "./job_record.ts";
 import {
+  bandFields,
   biasOf,
-  clampOffset,
   commonFields,
   commonFloats,
   type GroupRows,
@@ -303,7 +303,7 @@ function placeKeys(
 }
 
 /**
- * lse of a stretch's rows to base two, and delta = rowsum(dO * O) - dLse; and what these say of sinks.
+ * lse of a stretch's rows as scores are, and delta = rowsum(dO * O) - dLse; and what these say of sinks.
  *
  * The kernels' weights are those of the rounded lse. A large one is off by more than a weight may be:
  * what rounding took, here and in the forward pass, is a factor of the row's dO and delta.
@@ -312,6 +312,7 @@ function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
   const { arena, plan, sinks } = call, { segment, keyHead, from, to, firstKey } = stretch;
   const { batch, firstQuery } = plan.segments[segment], count = to - from;
   const first = firstQuery + from, lseView = call.lse(), dLseView = call.dLse?.();
+  const unit = commonFloats(plan).unit!;
   for (let g = 0; g < plan.group; g++) {
     const head = keyHead * plan.group + g, skipped = g * count * 4;
     const lse = elementsOver(arena, places.lse + skipped, count, "f32") as Float32Array;
@@ -328,21 +329,15 @@ function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
       // A row that saw nothing has weights of 0, by whatever finite number.
       const isEmpty = lse[at] === -Infinity, sum = isEmpty ? 0 : lse[at] + (rest[at] || 0);
       if (firstKey === 0 && sink !== -Infinity && !isEmpty) {
-        call.dSinks[head] -= weightOfSink(sink, sum) * delta[at];
+        call.dSinks[head] -= Math.min(1, Math.exp(sink - sum)) * delta[at];
       }
       // Not the bits of a NaN, of which the kernels would make a number.
-      lse[at] = Number.isNaN(sum) ? NaN : sum * Math.LOG2E;
-      const lost = lse[at] * Math.LN2 - sum;
+      lse[at] = Number.isNaN(sum) ? NaN : sum * Math.LOG2E / unit;
+      const lost = lse[at] * unit * Math.LN2 - sum;
       factors[at] = Number.isFinite(lost) ? Math.exp(Math.max(-80, Math.min(lost, 80))) : 1;
       delta[at] *= factors[at];
     }
   }
-}
-
-/** What a sink weighs in a row. Where f32 cannot tell it from the row's lse, it is what the row sees. */
-function weightOfSink(sink: number, lse: number): number {
-  const isAlike = Math.abs(sink) > 2 ** 30 && Math.abs(sink - lse) < Math.abs(sink) * 2 ** -22;
-  return isAlike ? 1 : Math.exp(sink - lse);
 }
 
 /** rowsum(dO * O) of some rows of a head. */
@@ -444,7 +439,7 @@ function writeRecord(
     lseHead: positions * 4,
     positions,
     keys,
-    diagonal: clampOffset(from + offset),
+    ...bandFields(plan.band, from + offset),
     gradient,
   });
   writeTerms(plan, common, memory, 0, stretch, terms, { member, from, part: 0 });
@@ -522,8 +517,9 @@ function collectStretch(call: Call, stretch: Stretch, places: Places, records: n
     collectBias(call, stretch, places.dBias);
   }
   if (!closes) return;
-  // Queries have the scale, and log2(e), in them.
-  const factor = plan.softcap ?? Math.LN2;
+  // Queries have the scale in them, over the cap or times log2(e), and less a power of two.
+  const { unit, capUnit } = commonFloats(plan), { softcap } = plan;
+  const factor = softcap === null ? Math.LN2 * unit! : softcap * capUnit!;
   collectKeys(call, stretch, places.dk, places.sums, target.dk, factor);
   collectKeys(call, stretch, places.dv, places.sums, target.dv, 1);
 }

@@ -19,6 +19,7 @@ import {
   type Job,
   jobBytes,
   jobWords,
+  keysPerPart,
   patchJob,
   storageOf,
   type Words,
@@ -27,7 +28,6 @@ import {
   type Cut,
   cutPlan,
   cutWave,
-  keysPerPart,
   partsOf,
   type Piece,
   type Run,
@@ -37,8 +37,8 @@ import {
 import type { Kernels } from "./module.ts";
 import type { WasmPages } from "./pages.ts";
 import {
+  bandFields,
   biasOf,
-  clampOffset,
   commonFields,
   commonFloats,
   headAt,
@@ -353,7 +353,7 @@ function writeRecord(
     lse: results.lse && results.lse + skipped * 4 + piece.member * results.lseHead,
     lseRest: results.lseRest && results.lseRest + skipped * 4 + piece.member * results.lseHead,
     positions: piece.to - piece.from,
-    diagonal: clampOffset(piece.from + offset - firstKey),
+    ...bandFields(plan.band, piece.from + offset - firstKey),
     keys,
   });
   if (staged.pages !== null) {

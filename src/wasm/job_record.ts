@@ -70,14 +70,15 @@ export const jobFields = {
   splats: "u32",
   // Where the panels are kept for merging; 0 where the job sees all keys and ends by itself.
   panels: "u32",
-  // Scores: factor with log2(e) in it unless they are capped; the key that the job's first position is
-  // aligned with; how many keys are seen left and right of the aligned one (`open` for all of them).
+  // Scores are logarithms to base 2^unit, unit being a power of two. A query's factor is at most 1, so that
+  // none becomes infinite by it; position p of the job sees the keys from p + bandFirst to p + bandLast.
+  unit: "f32",
   scale: "f32",
-  diagonal: "i32",
-  bandLeft: "i32",
-  bandRight: "i32",
-  // Cap with log2(e) in it; 0 for none.
+  bandFirst: "i32",
+  bandLast: "i32",
+  // Cap as scores are, and a power of two that scores lack before they are capped; 0 for none.
   softcap: "f32",
+  capUnit: "f32",
   // ALiBi: a slope for each group member, 0 for none; the first position's aligned key once more, as
   // distances are computed from it.
   slopes: "u32",
@@ -112,8 +113,11 @@ export const jobWords = Object.keys(jobFields).length;
 /** Bytes of a record. */
 export const jobBytes = jobWords * 4;
 
-/** What `bandLeft` and `bandRight` hold where the band is open on that side. */
-export const open = 0x7fffffff;
+/**
+ * Keys of a part: sums over more are formed part by part. The same whatever the number of threads, and however
+ * rows are cut into calls, so that the bits are the same too.
+ */
+export const keysPerPart = 2048;
 
 const names = Object.keys(jobFields) as (keyof Job)[];
 
@@ -195,7 +199,7 @@ export function writeGradientJob(words: Int32Array, at: number, fields: Gradient
 export const visitWords = 5;
 
 /** Fields that are not whole numbers. */
-export type FloatFields = Partial<Pick<Job, "scale" | "softcap" | "aligned">>;
+export type FloatFields = Partial<Pick<Job, "unit" | "scale" | "softcap" | "capUnit" | "aligned">>;
 
 /** Some of the fields that are whole numbers. */
 export type IntegerFields = Partial<Omit<Job, keyof FloatFields>>;

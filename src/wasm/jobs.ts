@@ -8,6 +8,7 @@
 
 import { type AttentionPlan, countScores } from "../plan.ts";
 import { roundUp } from "./arena.ts";
+import { keysPerPart } from "./job_record.ts";
 import type { WasmPages } from "./pages.ts";
 import { termBytesPerPosition } from "./terms.ts";
 
@@ -95,9 +96,6 @@ const threadedReads = 1e6;
 
 /** Query rows of a head, at most, whose keys are split: two panels. */
 const splitRows = 16;
-
-/** Keys of a part. The same whatever the number of threads, so that the bits are the same too. */
-export const keysPerPart = 2048;
 
 /** Largest extents of a plan's segments. */
 export function largestOf({ segments }: AttentionPlan): { queries: number; keys: number } {

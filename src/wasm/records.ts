@@ -8,17 +8,18 @@
 import { bytesPerElement } from "../dtype.ts";
 import type { HostPlan } from "../plan.ts";
 import { copyRowsIn } from "../rows.ts";
+import type { Band } from "../segments.ts";
 import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import {
   type FloatFields,
   type IntegerFields,
-  open,
+  keysPerPart,
   patchFloats,
   patchJob,
   storageOf,
 } from "./job_record.ts";
-import { keysPerPart, type Piece, type Run, type Tiles } from "./jobs.ts";
+import type { Piece, Run, Tiles } from "./jobs.ts";
 import { elementsOver, type Resident } from "./staging.ts";
 import { type BiasPlace, type MaskPlace, stageBias, type Terms } from "./terms.ts";
 
@@ -28,7 +29,7 @@ export function commonFields(
   plan: HostPlan,
   { tiles, members }: { readonly tiles: Tiles; readonly members: number },
 ): IntegerFields {
-  const { q, dim, valueDim, group, band } = plan;
+  const { q, dim, valueDim, group } = plan;
   return {
     qStorage: storageOf[q.dtype],
     lsePosition: 4,
@@ -38,17 +39,27 @@ export function commonFields(
     tileRows: tiles.rows,
     tileKeys: tiles.keys,
     splats,
-    bandLeft: Math.min(band.left, open),
-    bandRight: Math.min(band.right, open),
   };
 }
 
-/** What is no whole number: a capped score has its factor where it is capped. */
-export function commonFloats(
-  { scale, softcap }: HostPlan,
-): FloatFields {
-  if (softcap === null) return { scale: scale * Math.LOG2E };
-  return { scale: scale / softcap, softcap: softcap * Math.LOG2E };
+/**
+ * What is no whole number: a capped score has its factor where it is capped. Powers of two are taken out
+ * of factors, which changes no bit but keeps from overflow what f32 holds: queries, biases, sinks.
+ */
+export function commonFloats({ scale, softcap }: HostPlan): FloatFields {
+  const { factor, power } = splitFactor(softcap === null ? scale * Math.LOG2E : scale / softcap);
+  if (softcap !== null) {
+    return { scale: factor, capUnit: power, unit: 2, softcap: softcap * Math.LOG2E / 2 };
+  }
+  // A bias has no other factor than log2(e) / unit.
+  return power === 1 ? { scale: factor / 2, unit: 2 } : { scale: factor, unit: power };
+}
+
+/** A factor of magnitude at most 1, and the power of two that it lacks, from 1 to the largest of f32. */
+function splitFactor(factor: number): { factor: number; power: number } {
+  const exponent = Math.ceil(Math.log2(Math.abs(factor)));
+  const power = 2 ** Math.max(0, Math.min(exponent, 127));
+  return { factor: factor / power, power };
 }
 
 /** Rows of all heads of a group in linear memory, as a job reads them. */
@@ -165,7 +176,9 @@ export function writeTerms(
   });
 }
 
-/** Offsets beyond any number of keys mean the same as far ones, which fit 32 bits. */
-export function clampOffset(offset: number): number {
-  return Math.max(-(2 ** 30), Math.min(offset, 2 ** 30));
+/** The keys that position 0 of a job sees, aligned with key `aligned`. Far ones are as those that fit 32 bits. */
+export function bandFields({ left, right }: Band, aligned: number): IntegerFields {
+  // Added up before they are bounded: a far offset and a far band can make a near sum.
+  const bound = (key: number) => Math.max(-(2 ** 31), Math.min(key, 2 ** 31 - 1));
+  return { bandFirst: bound(aligned - left), bandLast: bound(aligned + right) };
 }

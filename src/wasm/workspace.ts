@@ -8,7 +8,7 @@
 import { isQuantized } from "../cache/store.ts";
 import type { AttentionPlan } from "../plan.ts";
 import { type Arena, roundUp } from "./arena.ts";
-import { jobBytes } from "./job_record.ts";
+import { jobBytes, keysPerPart } from "./job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
 import type { WasmPages } from "./pages.ts";
 import { biasBytes, maskBytes } from "./terms.ts";
@@ -92,7 +92,13 @@ function rowBytes({ dim, valueDim }: AttentionPlan): number {
 
 /** Bytes of tile memory: what `scratchBytes` of the binary says. */
 export function scratchBytes(plan: AttentionPlan, { tiles: { rows, keys } }: Cut): number {
-  return rows * rowBytes(plan) + keys * 32 + 128 + roundUp(keys + 32, 16) + pagedBytes(plan, keys);
+  const tile = keys * 32 + 128 + roundUp(keys + 32, 16) + pagedBytes(plan, keys);
+  return rows * (rowBytes(plan) + sumsBytes(plan)) + tile;
+}
+
+/** Bytes of a row in the sums of more than one part, and in what rounding took from them. */
+function sumsBytes({ keys, valueDim }: AttentionPlan): number {
+  return keys > keysPerPart ? 8 * (roundUp(valueDim, 4) + 2) : 0;
 }
 
 /** Bytes of a tile of a cache's keys and values in f32, and of what few queries take beside. */
@@ -121,7 +127,7 @@ export function sharesOf(plan: AttentionPlan, where: Elsewhere, { runs }: Wave):
       rows: last.rows + rows,
       keys: plan.paged !== null ? 0 : last.keys + roundUp(roundUp(keys, 4) * plan.dim * 4, 64),
       values: where.values ? 0 : last.values + roundUp(keys * roundUp(plan.valueDim, 4) * 4, 64),
-      panels: parts === 1 ? last.panels : last.panels + parts * panelBytes(plan, rows),
+      panels: parts === 1 ? last.panels : last.panels + (parts + 1) * panelBytes(plan, rows),
       bias: where.bias ? 0 : last.bias + roundUp(biasBytes(plan, run), 64),
       mask: last.mask + roundUp(maskBytes(plan, run), 64),
       visits: last.visits + roundUp(visitBytes(plan, run), 64),

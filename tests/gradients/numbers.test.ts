@@ -129,6 +129,18 @@ contract("attentionBackward() is as good over a million rows or keys", async (en
   }
 }, { needs: ["backward", "longGradients"] });
 
+const sinkCall = once(() => {
+  const problem = randomProblem(sizesOf({ B: 3, Hq: 8, Hkv: 2, Nq: 33, Nk: 20, D: 8 }), 2);
+  const sinks = [-1e10, -1e12, -3e30, -1e38, 1e10, 1e30, 3e38, 0];
+  return gradientCall(problem, { sinks: { data: Float32Array.from(sinks), shape: [8] } });
+});
+const checkSinks = once(() => gradientExpectation(sinkCall()));
+
+contract("attentionWithGradient() takes sinks of any magnitude", async (engine) => {
+  checkSinks()(await withGradient(engine, sinkCall()));
+  checkSinks()(await gradientsOf(engine, sinkCall()), "of the two calls");
+}, { needs: "backward" });
+
 /** NaN of several bits; those that are quiet and those that are not. */
 const payloads = [0x7fc00001, 0xffffffff, 0x7fa12345, 0xff812345];
 
@@ -141,7 +153,7 @@ function shown(gradients: Gradients<Float32Array>): Gradients<string[]> {
 async function assertSameWhateverNaN(
   engine: Engine,
   call: GradientCall,
-  name: "q" | "k" | "v" | "dOut" | "dLse" | "out" | "lse",
+  name: "q" | "k" | "v" | "dOut" | "dLse" | "out" | "lse" | "bias",
 ) {
   const { q, k, v } = inputsOf(call.problem), exact = referenceAttention(q, k, v, call.meaning);
   const forward = {
@@ -157,11 +169,16 @@ async function assertSameWhateverNaN(
       return { ...from, [name]: copy };
     };
     const given = {
-      ...call,
+      meaning: name === "bias" ? { ...call.meaning, bias: spoiltBias(bits) } : call.meaning,
       problem: spoilt<Problem>(call.problem),
       cotangents: spoilt<Cotangents>(call.cotangents),
     };
     return shown(await gradientsOf(engine, given, spoilt(forward)));
+  };
+  const spoiltBias = (bits: number) => {
+    const { data, shape } = call.meaning.bias as Tensor, copy = data.slice();
+    new Uint32Array(copy.buffer)[3] = bits;
+    return { data: copy, shape };
   };
   const expected = await run(0x7fc00000);
   assert(expected.dq.includes("NaN"), `a NaN in ${name} is lost`);
@@ -170,8 +187,9 @@ async function assertSameWhateverNaN(
 
 contract("attentionBackward() takes a NaN of any bits for NaN", async (engine) => {
   const sizes = sizesOf({ Hq: 2, Nq: 9, Nk: 11, D: 4 });
-  const call = gradientCall(randomProblem(sizes, 1), { causal: true });
-  for (const name of ["q", "k", "v", "dOut", "dLse", "out", "lse"] as const) {
+  const bias = { data: new Float32Array(99), shape: [9, 11] };
+  const call = gradientCall(randomProblem(sizes, 1), { bias });
+  for (const name of ["q", "k", "v", "dOut", "dLse", "out", "lse", "bias"] as const) {
     await assertSameWhateverNaN(engine, call, name);
   }
 }, { needs: "backward" });

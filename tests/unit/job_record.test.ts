@@ -10,7 +10,6 @@ import {
   jobBytes,
   jobFields,
   jobWords,
-  open,
   patchFloats,
   patchJob,
   storageOf,
@@ -63,12 +62,12 @@ const numbered: Partial<Job> = { ...integers, ...floats };
 test("encodeJob() writes every field as its type", () => {
   const words = encodeJob(integers, floats);
   assertEquals([words.length, words.byteLength], [jobWords, jobBytes]);
-  assertEquals(Object.keys(floats), ["scale", "softcap", "aligned"]);
+  assertEquals(Object.keys(floats), ["unit", "scale", "softcap", "capUnit", "aligned"]);
   for (const [name] of fields) assertEquals(read(words, name), numbered[name], name);
 });
 
 test("encodeJob() keeps addresses of the upper half and negative numbers, and leaves the rest 0", () => {
-  const given = { q: 0xfffffff0, diagonal: -(2 ** 30), bandLeft: open };
+  const given = { q: 0xfffffff0, bandFirst: -(2 ** 30), bandLast: 0x7fffffff };
   const words = encodeJob(given, { scale: 0.5 }), expected = { ...given, scale: 0.5 };
   for (const [name] of fields) {
     assertEquals(read(words, name), expected[name as keyof typeof expected] ?? 0, name);

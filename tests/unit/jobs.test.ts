@@ -3,12 +3,12 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { blockMask } from "@flashtile/attention";
 import type { AttentionPlan } from "../../src/plan.ts";
+import { keysPerPart } from "../../src/wasm/job_record.ts";
 import {
   chooseTiles,
   type Cut,
   cutPlan,
   cutWave,
-  keysPerPart,
   type Load,
   partsOf,
   type Piece,

@@ -60,7 +60,10 @@ test("scratchBytes() is what the kernel says its tile memory takes", () => {
   fc.assert(
     fc.property(cases, ({ plan, cut }) => {
       const { dim, valueDim } = plan, { tiles } = cut;
-      const job = { dim, valueDim, tileRows: tiles.rows, tileKeys: tiles.keys };
+      const job = {
+        ...{ dim, valueDim, keys: plan.keys },
+        ...{ tileRows: tiles.rows, tileKeys: tiles.keys },
+      };
       assertEquals(scratchBytes(plan, cut), kernelScratchBytes(job, at));
     }),
     runs(400),
@@ -130,7 +133,7 @@ function placesOfRuns(
       [staged.q + share.rows * dim * 4, where.q ? 0 : rows * dim * 4],
       [staged.out + share.rows * valueDim * 4, where.out ? 0 : rows * valueDim * 4],
       [staged.lse + share.rows * 4, rows * 4],
-      [staged.panels + share.panels, parts === 1 ? 0 : parts * panelBytes(plan, rows)],
+      [staged.panels + share.panels, parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)],
       [staged.bias + share.bias, where.bias ? 0 : biasNeeds(plan, run)],
       [staged.mask + share.mask, maskNeeds(plan, run)],
       [staged.visits + share.visits, visitBytes(plan, run)],
