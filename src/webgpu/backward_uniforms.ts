@@ -70,6 +70,7 @@ export function gradientParameters(
   return {
     ...placed.looked,
     ...unitParameters(plan),
+    minus_infinity: -Infinity,
     gradient_scale: goal === "dv" ? 1 : plan.scale,
     ...{ group: plan.group, key_group: 1, query_heads: queryHeadsOfPiece(plan, piece) },
     ...{ batches: extent(rows.batch), end_row: extent(rows.rows) },

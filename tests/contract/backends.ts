@@ -15,8 +15,7 @@ import { noGpu, sharedDevice } from "../support/device.ts";
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
- * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients,
- * these as good over a million rows or keys.
+ * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients.
  */
 export type Feature =
   | "attentionSync"
@@ -29,8 +28,7 @@ export type Feature =
   | "mergeAttention"
   | "rope"
   | "sameBitsForFewRows"
-  | "backward"
-  | "longGradients";
+  | "backward";
 
 /** A backend under test. */
 export interface BackendUnderTest {
@@ -96,7 +94,6 @@ const webgpu: BackendUnderTest = {
     int4Cache: "caches of four bits are for the CPU",
     readsWhileRunning: "arrays are uploaded before the call runs",
     sameBitsForFewRows: "keys are split where a head has few rows",
-    longGradients: "a thread adds one product after the other: docs/NUMERICS.md",
   },
 };
 
