@@ -603,10 +603,9 @@ function collectBias(call: Call, stretch: Stretch, at: number): void {
   const values = elementsOver(arena, at, dBiasBytes(call, stretch) / 4, "f32");
   const first = offset + batch * strides[0] + keyHead * plan.group * strides[1] +
     (firstQuery + from) * strides[2] + (base + firstKey) * strides[3];
-  for (let at = 0; at < values.length; at++) {
-    if (at % keys >= seen) continue;
-    const row = Math.floor(at % area / keys), head = Math.floor(row / positions);
-    const to = first + head * strides[1] + row % positions * strides[2] + at % keys * strides[3];
-    sums[to] += values[at];
+  for (let from = 0; from < values.length; from += keys) {
+    const row = Math.floor(from % area / keys), head = Math.floor(row / positions);
+    let to = first + head * strides[1] + row % positions * strides[2];
+    for (let at = from; at < from + seen; at++, to += strides[3]) sums[to] += values[at];
   }
 }
