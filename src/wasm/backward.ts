@@ -334,10 +334,16 @@ function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
       // Not the bits of a NaN, of which the kernels would make a number.
       lse[at] = Number.isNaN(sum) ? NaN : sum * Math.LOG2E / unit;
       const lost = lse[at] * unit * Math.LN2 - sum;
-      factors[at] = Number.isFinite(lost) ? Math.exp(Math.max(-80, Math.min(lost, 80))) : 1;
+      // Mostly small, and there are many rows.
+      factors[at] = Math.abs(lost) < 2 ** -9 ? 1 + lost + lost * lost / 2 : boundedExp(lost);
       delta[at] *= factors[at];
     }
   }
+}
+
+/** e^x within f32; 1 for what is no number. */
+function boundedExp(x: number): number {
+  return Number.isFinite(x) ? Math.exp(Math.max(-80, Math.min(x, 80))) : 1;
 }
 
 /** rowsum(dO * O) of some rows of a head. */
