@@ -6,8 +6,9 @@
 // weights, and the gradients of the scores, are turned by 8x8 transposes, and then eight keys are what eight
 // queries are elsewhere: dV^T[dim][8 keys] = dO^T P over all rows of a query tile at once.
 //
-// Sums go row by row and key by key in ascending order, whatever the tiles are: how a call is cut changes no bit.
-// Only dQ is summed over chunks of keys, whose size is fixed.
+// Sums are formed in parts, whose errors do not grow with what is summed: of a tile, of some tiles, of all. Tiles
+// of rows end where units do, which are counted from the segment's first row, and chunks of keys have a fixed size:
+// how a call is cut changes no bit.
 
 import { weights_f32_2x8 } from "./exp.gen";
 import { fma } from "./fma";
@@ -15,8 +16,8 @@ import * as job from "./job.gen";
 import { PANEL, packKeys, packValues, storeTurned, unpackRows } from "./layout";
 import * as mask from "./mask";
 import {
-  ALPHA, biasScores, BIAS_ROWS, BOUNDS, capScores, clipBounds, L, largest, LOG2_E, M, outputBytes, packPanel, panelBytes,
-  placeRow, readMasks, rowOf, rowsOf, setBounds, smallest, TILE_BOUNDS, TILE_LANES, tileBytes, tileEnd, unpackPanel,
+  ALPHA, biasScores, BIAS_ROWS, BOUNDS, capScores, clipBounds, L, largest, M, outputBytes, packPanel, panelBytes, placeRow,
+  readMasks, rowOf, rowsOf, setBounds, SHIFT, smallest, TILE_BOUNDS, TILE_LANES, tileBytes, tileEnd, unpackPanel,
   visitsOf,
 } from "./panel";
 import { accumulateColumns, dotPanels, ONES, RUN } from "./products";
@@ -116,13 +117,21 @@ function turnPanel(panel: usize, width: usize, target: usize, columns: usize): v
   }
 }
 
-// What a row's weights are computed from: its lse as scores are, and its delta. A row that saw nothing has
-// weights of 0, by whatever finite number.
+// What a row's weights are computed from: its lse as scores are, its delta, and the factor of its dO.
 function placeSums(record: usize, gradient: usize, state: usize, row: usize): void {
   const at = rowOf(0, job.lsePosition(record), job.lseHead(record), row, job.group(record));
-  const lse = load<f32>(job.lse(record) + at);
-  store<f32>(state, lse == -Infinity ? <f32>0 : <f32>(<f64>lse * LOG2_E / <f64>job.unit(record)), M);
+  store<f32>(state, load<f32>(job.lse(record) + at), M);
   store<f32>(state, load<f32>(job.gradient_delta(gradient) + at), L);
+  store<f32>(state, load<f32>(job.gradient_factor(gradient) + at), SHIFT);
+}
+
+// panel[width][8] times a factor for each of its rows.
+function scalePanel(panel: usize, width: usize, factors: usize): void {
+  const low = v128.load(factors), high = v128.load(factors, 16);
+  for (const end = panel + (width << 5); panel < end; panel += 32) {
+    v128.store(panel, f32x4.mul(v128.load(panel), low));
+    v128.store(panel, f32x4.mul(v128.load(panel, 16), high), 16);
+  }
 }
 
 // The panels of the rows first..end, and their columns.
@@ -147,6 +156,7 @@ function prepareRows(record: usize, gradient: usize, first: usize, end: usize): 
       // What only fills the panel sees nothing.
       if (row + lane >= end) store<i32>(at, load<i32>(at, BOUNDS), BOUNDS + 32);
     }
+    scalePanel(o, valueDim, state + SHIFT);
     turnPanel(panel, dim, queryColumns + byte, columns);
     turnPanel(o, valueDim, outColumns + byte, columns);
   }
@@ -260,19 +270,47 @@ function extendSpans(from: usize, count: usize, stride: usize, row: usize): void
   }
 }
 
+// What rounding takes from a + b where a is the larger: it comes into the next sum (Kahan). Of what is not finite,
+// nothing.
+
+// @ts-ignore: decorator
+@inline
+function lostBy(a: v128, b: v128): v128 {
+  const lost = f32x4.sub(b, f32x4.sub(f32x4.add(a, b), a));
+  return v128.and(lost, f32x4.eq(lost, lost));
+}
+
 // Gradients of a bias: those of the scores, before caps, of the rows firstRow..end and the keys from..to.
 function addBiasChanges(
   record: usize, gradient: usize, inTile: usize, firstRow: usize, end: usize, from: usize, to: usize,
 ): void {
   const group = job.group(record), stride = job.tileRows(record) << 5;
   const position = job.gradient_dBiasPosition(gradient), head = job.gradient_dBiasHead(gradient);
-  const perKey = job.gradient_dBiasKey(gradient), turned = turnedChanges + (inTile << 5);
+  const perKey = job.gradient_dBiasKey(gradient), rest = job.gradient_dBiasRest(gradient);
+  const turned = turnedChanges + (inTile << 5) + ((from - firstKey) >> 3) * stride;
   for (let row = firstRow; row < min(firstRow + PANEL, end); row++) {
-    const lane = turned + ((row - firstRow) << 5);
-    let target = rowOf(job.gradient_dBias(gradient), position, head, row, group) + from * perKey;
-    for (let key = from; key < to; key++, target += perKey) {
-      const at = key - firstKey, change = f32.load(lane + (at >> 3) * stride + ((at & 7) << 2));
-      f32.store(target, f32.load(target) + change);
+    const target = rowOf(job.gradient_dBias(gradient), position, head, row, group) + from * perKey;
+    let lane = turned + ((row - firstRow) << 5);
+    if (perKey == 0) {
+      let sum = f32x4.splat(0);
+      for (let key = from; key < to; key += 8, lane += stride) {
+        sum = f32x4.add(sum, f32x4.add(v128.load(lane), v128.load(lane, 16)));
+      }
+      const pairs = f32x4.add(sum, v128.shuffle<f32>(sum, sum, 2, 3, 0, 1));
+      f32.store(target, f32.load(target) + (f32x4.extract_lane(pairs, 0) + f32x4.extract_lane(pairs, 1)));
+      continue;
+    }
+    // Up to a multiple of eight keys: nobody sees what lies behind the last.
+    for (let key = from, at = target; key < to; key += 8, at += 32, lane += stride) {
+      for (let half: usize = 0; half < 32; half += 16) {
+        const sum = v128.load(at + half);
+        let change = v128.load(lane + half);
+        if (rest != 0) {
+          change = f32x4.add(change, v128.load(at + half + rest));
+          v128.store(at + half + rest, lostBy(sum, change));
+        }
+        v128.store(at + half, f32x4.add(sum, change));
+      }
     }
   }
 }
@@ -399,6 +437,40 @@ function differentiateTile(record: usize, gradient: usize, first: usize, end: us
   }
 }
 
+// The end of the tile of rows that begins at `row`: no tile crosses a unit either.
+function unitEnd(record: usize, gradient: usize, row: usize, rows: usize): usize {
+  const unit = job.gradient_unit(gradient);
+  return min(tileEnd(record, row, rows), (row / unit + 1) * unit);
+}
+
+// Rows whose parts of dK and dV are summed tile by tile; then they are added to those before.
+const ROWS_OF_PART: usize = 2048;
+
+// Whether a part ends with a job's row, which is as far from the segment's first row however jobs are cut.
+function endsPart(gradient: usize, end: usize): bool {
+  const unit = job.gradient_unit(gradient);
+  return (job.gradient_firstRow(gradient) + end) % (((ROWS_OF_PART + unit - 1) / unit) * unit) == 0;
+}
+
+// Adds a part to the sums of those before it; what that rounds off begins the next part.
+function addPart(part: usize, sums: usize, bytes: usize): void {
+  for (const end = part + bytes; part < end; part += 16, sums += 16) {
+    const sum = v128.load(sums), x = v128.load(part);
+    v128.store(sums, f32x4.add(sum, x));
+    v128.store(part, lostBy(sum, x));
+  }
+}
+
+// The same of what the tile of keys has.
+function addParts(record: usize, gradient: usize): void {
+  const dim = gradientBytes(job.dim(record)), valueDim = gradientBytes(job.valueDim(record));
+  const sums = job.gradient_sums(gradient), first = (firstKey - job.gradient_from(gradient)) >> 3;
+  const dk = job.gradient_dk(gradient) + first * dim, dv = job.gradient_dv(gradient) + first * valueDim;
+  const eights = (keyCount + 7) >> 3;
+  addPart(dk, dk + sums, eights * dim);
+  addPart(dv, dv + sums, eights * valueDim);
+}
+
 // Panels of eight rows that the rows of a job are in.
 function panelsIn(first: usize, end: usize): usize {
   return (end - first + PANEL - 1) / PANEL;
@@ -415,10 +487,11 @@ function differentiateJob(record: usize, scratch: usize): void {
     packTile(record, gradient);
     let dq = job.gradient_dq(gradient);
     for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
-      end = tileEnd(record, first, rows);
+      end = unitEnd(record, gradient, first, rows);
       const count = panelsIn(first, end) * bytes;
       if (firstKey == from) memory.fill(dq, 0, count);
       differentiateTile(record, gradient, first, end, dq);
+      if (job.gradient_sums(gradient) != 0 && endsPart(gradient, end)) addParts(record, gradient);
       dq += count;
     }
   }
@@ -437,7 +510,7 @@ export function finishQueries(record: usize, chunks: usize, stride: usize, facto
   v128.store(scratch, f32x4.splat(factor), 16);
   let panel = job.gradient_dq(gradient);
   for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
-    end = tileEnd(record, first, rows);
+    end = unitEnd(record, gradient, first, rows);
     for (let row = first; row < end; row += PANEL, panel += bytes) {
       for (let chunk: usize = 1, other = panel + stride; chunk < chunks; chunk++, other += stride) {
         for (let at: usize = 0; at < bytes; at += 16) {
@@ -449,10 +522,13 @@ export function finishQueries(record: usize, chunks: usize, stride: usize, facto
   }
 }
 
-// dK or dV of `count` keys, times `factor`, as rows of a storage that lie one after the other.
+// dK or dV of `count` keys, times `factor`, as rows of a storage that lie one after the other. Sums of earlier parts
+// are `sums` bytes behind those of the last, if there are any.
 export function finishKeys(
-  storage: i32, source: usize, width: usize, factor: f32, target: usize, count: usize, scratch: usize,
+  storage: i32, source: usize, sums: usize, width: usize, factor: f32, target: usize, count: usize, scratch: usize,
 ): void {
+  if (sums != 0) addPart(source, source + sums, ((count + 7) >> 3) * gradientBytes(width));
+  source += sums;
   const element: usize = storage == F32 ? 4 : 2, row = width * element;
   v128.store(scratch, f32x4.splat(factor));
   for (let key: usize = 0; key < count; key += 4) {

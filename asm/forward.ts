@@ -511,13 +511,13 @@ function attend(
 }
 
 // The logarithm of a row's sum of exponentials. Of a sink that nothing adds to it is the sink.
-function logOf(record: usize, row: usize, m: f32, l: f32): f32 {
+function logOf(record: usize, row: usize, m: f32, l: f32): f64 {
   if (l == 0) return -Infinity;
   const sink = sinkOf(record, row);
   if (m == sinkScore(record, sink) && l == sinkSum(record, sink)) return sink;
   // Rounding may not make infinity of what is finite.
   const exact = <f64>m * <f64>job.unit(record) * LN_2 + NativeMath.log(l);
-  return <f32>min<f64>(max<f64>(exact, -f32.MAX_VALUE), f32.MAX_VALUE);
+  return min<f64>(max<f64>(exact, -f32.MAX_VALUE), f32.MAX_VALUE);
 }
 
 // Epilogue: out = o / l, lse = ln(2) unit m + ln(l); a row that saw nothing gives 0 and -inf.
@@ -533,7 +533,10 @@ function endPanel(record: usize, panel: usize, firstRow: usize, rows: usize): vo
   for (let lane: usize = 0; lane < min(PANEL, rows - firstRow); lane++) {
     const m = load<f32>(state + M + (lane << 2)), l = load<f32>(state + L + (lane << 2));
     const at = rowOf(lse, job.lsePosition(record), job.lseHead(record), firstRow + lane, job.group(record));
-    store<f32>(at, logOf(record, firstRow + lane, m, l));
+    const sum = logOf(record, firstRow + lane, m, l), rounded = <f32>sum;
+    store<f32>(at, rounded);
+    // Where gradients are asked for, also what rounding took.
+    if (job.lseRest(record) != 0) store<f32>(at - lse + job.lseRest(record), <f32>(sum - rounded));
   }
 }
 

@@ -146,176 +146,182 @@ export function lseHead(record: usize): i32 {
 
 // @ts-ignore: decorator
 @inline
-export function group(record: usize): usize {
+export function lseRest(record: usize): usize {
   return load<usize>(record, 96);
 }
 
 // @ts-ignore: decorator
 @inline
-export function positions(record: usize): usize {
+export function group(record: usize): usize {
   return load<usize>(record, 100);
 }
 
 // @ts-ignore: decorator
 @inline
-export function keys(record: usize): usize {
+export function positions(record: usize): usize {
   return load<usize>(record, 104);
 }
 
 // @ts-ignore: decorator
 @inline
-export function dim(record: usize): usize {
+export function keys(record: usize): usize {
   return load<usize>(record, 108);
 }
 
 // @ts-ignore: decorator
 @inline
-export function valueDim(record: usize): usize {
+export function dim(record: usize): usize {
   return load<usize>(record, 112);
 }
 
 // @ts-ignore: decorator
 @inline
-export function tileRows(record: usize): usize {
+export function valueDim(record: usize): usize {
   return load<usize>(record, 116);
 }
 
 // @ts-ignore: decorator
 @inline
-export function tileKeys(record: usize): usize {
+export function tileRows(record: usize): usize {
   return load<usize>(record, 120);
 }
 
 // @ts-ignore: decorator
 @inline
-export function splats(record: usize): usize {
+export function tileKeys(record: usize): usize {
   return load<usize>(record, 124);
 }
 
 // @ts-ignore: decorator
 @inline
-export function panels(record: usize): usize {
+export function splats(record: usize): usize {
   return load<usize>(record, 128);
 }
 
 // @ts-ignore: decorator
 @inline
-export function unit(record: usize): f32 {
-  return load<f32>(record, 132);
+export function panels(record: usize): usize {
+  return load<usize>(record, 132);
 }
 
 // @ts-ignore: decorator
 @inline
-export function scale(record: usize): f32 {
+export function unit(record: usize): f32 {
   return load<f32>(record, 136);
 }
 
 // @ts-ignore: decorator
 @inline
-export function bandFirst(record: usize): i32 {
-  return load<i32>(record, 140);
+export function scale(record: usize): f32 {
+  return load<f32>(record, 140);
 }
 
 // @ts-ignore: decorator
 @inline
-export function bandLast(record: usize): i32 {
+export function bandFirst(record: usize): i32 {
   return load<i32>(record, 144);
 }
 
 // @ts-ignore: decorator
 @inline
-export function softcap(record: usize): f32 {
-  return load<f32>(record, 148);
+export function bandLast(record: usize): i32 {
+  return load<i32>(record, 148);
 }
 
 // @ts-ignore: decorator
 @inline
-export function capUnit(record: usize): f32 {
+export function softcap(record: usize): f32 {
   return load<f32>(record, 152);
 }
 
 // @ts-ignore: decorator
 @inline
+export function capUnit(record: usize): f32 {
+  return load<f32>(record, 156);
+}
+
+// @ts-ignore: decorator
+@inline
 export function slopes(record: usize): usize {
-  return load<usize>(record, 156);
+  return load<usize>(record, 160);
 }
 
 // @ts-ignore: decorator
 @inline
 export function aligned(record: usize): f32 {
-  return load<f32>(record, 160);
+  return load<f32>(record, 164);
 }
 
 // @ts-ignore: decorator
 @inline
 export function sinks(record: usize): usize {
-  return load<usize>(record, 164);
-}
-
-// @ts-ignore: decorator
-@inline
-export function bias(record: usize): usize {
   return load<usize>(record, 168);
 }
 
 // @ts-ignore: decorator
 @inline
-export function biasPosition(record: usize): i32 {
-  return load<i32>(record, 172);
+export function bias(record: usize): usize {
+  return load<usize>(record, 172);
 }
 
 // @ts-ignore: decorator
 @inline
-export function biasHead(record: usize): i32 {
+export function biasPosition(record: usize): i32 {
   return load<i32>(record, 176);
 }
 
 // @ts-ignore: decorator
 @inline
+export function biasHead(record: usize): i32 {
+  return load<i32>(record, 180);
+}
+
+// @ts-ignore: decorator
+@inline
 export function mask(record: usize): usize {
-  return load<usize>(record, 180);
+  return load<usize>(record, 184);
 }
 
 // @ts-ignore: decorator
 @inline
 export function maskPosition(record: usize): i32 {
-  return load<i32>(record, 184);
-}
-
-// @ts-ignore: decorator
-@inline
-export function maskHead(record: usize): i32 {
   return load<i32>(record, 188);
 }
 
 // @ts-ignore: decorator
 @inline
-export function maskIsBits(record: usize): i32 {
+export function maskHead(record: usize): i32 {
   return load<i32>(record, 192);
 }
 
 // @ts-ignore: decorator
 @inline
-export function visits(record: usize): usize {
-  return load<usize>(record, 196);
+export function maskIsBits(record: usize): i32 {
+  return load<i32>(record, 196);
 }
 
 // @ts-ignore: decorator
 @inline
-export function blockRows(record: usize): usize {
+export function visits(record: usize): usize {
   return load<usize>(record, 200);
 }
 
 // @ts-ignore: decorator
 @inline
-export function blockPhase(record: usize): usize {
+export function blockRows(record: usize): usize {
   return load<usize>(record, 204);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient(record: usize): usize {
+export function blockPhase(record: usize): usize {
   return load<usize>(record, 208);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient(record: usize): usize {
+  return load<usize>(record, 212);
 }
 
 // @ts-ignore: decorator
@@ -386,110 +392,140 @@ export function gradient_delta(gradient: usize): usize {
 
 // @ts-ignore: decorator
 @inline
-export function gradient_k(gradient: usize): usize {
+export function gradient_factor(gradient: usize): usize {
   return <usize>load<u32>(gradient, 24);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_kRow(gradient: usize): usize {
+export function gradient_k(gradient: usize): usize {
   return <usize>load<u32>(gradient, 28);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_kElement(gradient: usize): usize {
+export function gradient_kRow(gradient: usize): usize {
   return <usize>load<u32>(gradient, 32);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_kStorage(gradient: usize): usize {
+export function gradient_kElement(gradient: usize): usize {
   return <usize>load<u32>(gradient, 36);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_v(gradient: usize): usize {
+export function gradient_kStorage(gradient: usize): usize {
   return <usize>load<u32>(gradient, 40);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_vRow(gradient: usize): usize {
+export function gradient_v(gradient: usize): usize {
   return <usize>load<u32>(gradient, 44);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_vElement(gradient: usize): usize {
+export function gradient_vRow(gradient: usize): usize {
   return <usize>load<u32>(gradient, 48);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_vStorage(gradient: usize): usize {
+export function gradient_vElement(gradient: usize): usize {
   return <usize>load<u32>(gradient, 52);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_from(gradient: usize): usize {
+export function gradient_vStorage(gradient: usize): usize {
   return <usize>load<u32>(gradient, 56);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_to(gradient: usize): usize {
+export function gradient_from(gradient: usize): usize {
   return <usize>load<u32>(gradient, 60);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_dq(gradient: usize): usize {
+export function gradient_to(gradient: usize): usize {
   return <usize>load<u32>(gradient, 64);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_dk(gradient: usize): usize {
+export function gradient_dq(gradient: usize): usize {
   return <usize>load<u32>(gradient, 68);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_dv(gradient: usize): usize {
+export function gradient_dk(gradient: usize): usize {
   return <usize>load<u32>(gradient, 72);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_dBias(gradient: usize): usize {
+export function gradient_dv(gradient: usize): usize {
   return <usize>load<u32>(gradient, 76);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_dBiasPosition(gradient: usize): usize {
+export function gradient_sums(gradient: usize): usize {
   return <usize>load<u32>(gradient, 80);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_dBiasHead(gradient: usize): usize {
+export function gradient_unit(gradient: usize): usize {
   return <usize>load<u32>(gradient, 84);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_dBiasKey(gradient: usize): usize {
+export function gradient_firstRow(gradient: usize): usize {
   return <usize>load<u32>(gradient, 88);
 }
 
 // @ts-ignore: decorator
 @inline
-export function gradient_next(gradient: usize): usize {
+export function gradient_dBias(gradient: usize): usize {
   return <usize>load<u32>(gradient, 92);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dBiasPosition(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 96);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dBiasHead(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 100);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dBiasKey(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 104);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_dBiasRest(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 108);
+}
+
+// @ts-ignore: decorator
+@inline
+export function gradient_next(gradient: usize): usize {
+  return <usize>load<u32>(gradient, 112);
 }
 
 export const VISIT_BYTES: usize = 20;

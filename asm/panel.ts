@@ -17,7 +17,7 @@ export const LOG2_E: f64 = 1.4426950408889634;
 // [tileKeys][8], the rows' bounds within the tile, addresses of the rows of a visit's bits, whether the
 // tile's values are finite, and lanes.
 
-export const M: usize = 0; // running maximum; of gradients the row's lse to base two
+export const M: usize = 0; // running maximum; of gradients the row's lse
 export const L: usize = 32; // running sum; of gradients the row's delta
 export const ALPHA: usize = 64;
 export const BOUNDS: usize = 96; // first, end

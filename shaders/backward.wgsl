@@ -16,6 +16,9 @@
 // Constants of the variant, beside those of the tile: SLICES slices of the result's columns, with CPS
 // vectors of a thread in each, NC in all.
 
+/// Tiles whose products are summed one after the other.
+const TILES: u32 = 2;
+
 /// What is summed up by: of 4 rows, [key][ty].
 var<workgroup> results: array<vec4f, BC * (TY + 1)>;
 
@@ -34,11 +37,13 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let tx = lid % TX;
   let ty = lid / TX;
   let part = part_of(group_id.z, group_id.y);
+  // What is summed over a run of tiles, and over those before it.
+  var tiles = 0u;
 #for c in NC
-  var acc_$c_0 = vec4f(0);
-  var acc_$c_1 = vec4f(0);
-  var acc_$c_2 = vec4f(0);
-  var acc_$c_3 = vec4f(0);
+#for i in 4
+  var acc_$c_$i = vec4f(0);
+  var sum_$c_$i = vec4f(0);
+#end
 #end
 
 #if OWNS_KEYS
@@ -138,6 +143,18 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     }
 #end
 #end
+    tiles++;
+    if (tiles % TILES == 0) {
+#for c in NC
+#for i in 4
+      {
+        let next = sum_$c_$i + acc_$c_$i;
+        acc_$c_$i = taken(sum_$c_$i, acc_$c_$i, next);
+        sum_$c_$i = next;
+      }
+#end
+#end
+    }
   }
 
 #if OWNS_KEYS
@@ -151,7 +168,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     store_out(
       at,
       p.value_from + $s * SLICE + tx + $c * TX,
-      acc_$(s*CPS+c)_$i * p.gradient_scale,
+      (sum_$(s*CPS+c)_$i + acc_$(s*CPS+c)_$i) * p.gradient_scale,
     );
 #end
 #end
@@ -170,7 +187,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
       store_out(
         at,
         p.value_from + $s * SLICE + tx + $c * TX,
-        acc_$(s*CPS+c)_$i * p.gradient_scale,
+        (sum_$(s*CPS+c)_$i + acc_$(s*CPS+c)_$i) * p.gradient_scale,
       );
 #end
 #end

@@ -18,6 +18,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let one_key = p.o_column == 0;
 #for j in RK
   var sum_$j = vec4f(0);
+  var rest_$j = vec4f(0);
 #end
 
   let end_index = select(group_id.z + 1, p.sum_segments, p.sum_segments > 0);
@@ -35,7 +36,12 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
           }
           let tile = gradients_of(part, look, first_row, first, lid);
 #for j in RK
-          sum_$j += select(vec4f(0), tile[$j], is_result(tile[$j]));
+          {
+            let term = rest_$j + select(vec4f(0), tile[$j], is_result(tile[$j]));
+            let next = sum_$j + term;
+            rest_$j = taken(sum_$j, term, next);
+            sum_$j = next;
+          }
 #end
         }
       }
@@ -59,9 +65,11 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     if ((one_row || own_row + row < part.end_row) && (one_key || own_key + key < end_key)) {
       var sum = 0.0;
       for (var x = key; x < select(key + 1, BC, one_key); x++) {
+        var of_key = 0.0;
         for (var y = row; y < select(row + 1, BR, one_row); y++) {
-          sum += sums[x * TY + y / 4][y % 4];
+          of_key += sums[x * TY + y / 4][y % 4];
         }
+        sum += of_key;
       }
       // Other dispatches may have summed others, before.
       d_bias[base + (own_row + row) * p.o_row + (own_key + key) * p.o_column] += sum;

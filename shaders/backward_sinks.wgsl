@@ -2,6 +2,7 @@
 // for each query head.
 
 #import shared/parameters.wgsl
+#import shared/softmax.wgsl
 #import shared/exp.wgsl
 #import shared/segment.wgsl
 @group(0) @binding(4) var<storage, read_write> d_sinks: array<f32>;
@@ -13,16 +14,21 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let head = group_id.x;
   let maximum = bitcast<f32>(tables[p.sinks_at + 2 * head]);
   let weight = bitcast<f32>(tables[p.sinks_at + 2 * head + 1]);
-  var sum = 0.0;
+  var sum = vec4f(0);
+  var lost = vec4f(0);
   for (var batch = 0u; batch < p.batches; batch++) {
     for (var row = lid; row < p.end_row; row += THREADS) {
-      let at = p.rows_at + 2 * (batch * p.l_batch + head * p.l_head + row);
+      let at = p.rows_at + 3 * (batch * p.l_batch + head * p.l_head + row);
       let lse = bitcast<f32>(tables[at]);
       let delta = bitcast<f32>(tables[at + 1]);
-      sum -= weight * exp_of(vec4f(maximum - lse)).x * delta;
+      let rest = bitcast<f32>(tables[at + 2]);
+      let term = lost - weight * exp_of(vec4f(maximum - lse - rest)).x * delta;
+      let next = sum + term;
+      lost = taken(sum, term, next);
+      sum = next;
     }
   }
-  sums[lid] = sum;
+  sums[lid] = sum.x;
   workgroupBarrier();
   if (lid == 0) {
     var all = 0.0;

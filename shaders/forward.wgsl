@@ -396,7 +396,12 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
 #if LSE
     if (tx == 0 && p.value_from == 0) {
-      lse[l_base + heads[$i] * l_head + positions[$i]] = log_sum_exp(m[$i], l[$i]);
+      let lse_at = l_base + heads[$i] * l_head + positions[$i];
+      let sum = log_sum_exp(m[$i], l[$i]);
+      lse[lse_at] = sum;
+      if (p.rest_at > 0) {
+        lse[lse_at + p.rest_at] = rest_of(m[$i], l[$i], sum);
+      }
     }
 #end
   }

@@ -69,7 +69,12 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   store_out(at, p.value_from + index, select(mean, vec4f(0), l == 0));
 #if LSE
   if (index == 0 && p.value_from == 0) {
-    lse[p.l_at + batch * p.l_batch + query_head * p.l_head + at_row] = log_sum_exp(m, l);
+    let lse_at = p.l_at + batch * p.l_batch + query_head * p.l_head + at_row;
+    let sum = log_sum_exp(m, l);
+    lse[lse_at] = sum;
+    if (p.rest_at > 0) {
+      lse[lse_at + p.rest_at] = rest_of(m, l, sum);
+    }
   }
 #end
 }

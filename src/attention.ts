@@ -56,6 +56,11 @@ export type AttentionResultWithLse<Data extends TensorData = Float32Array> = Req
   AttentionResult<Data>
 >;
 
+/** The same with what rounding took from `lse`, where that is kept. */
+export interface KeptResult<Data extends TensorData> extends AttentionResultWithLse<Data> {
+  readonly lseRest: Tensor<LseData<Data>>;
+}
+
 /** Runs a call on a backend. */
 export async function runAttention<Data extends TensorData>(
   backend: Backend | Promise<Backend>,
@@ -149,18 +154,19 @@ interface Results {
 }
 
 /** Finds a place for the results in arrays. */
-function placeOnHost({ plan, out: result, storage }: AttentionCall): Results {
+function placeOnHost({ plan, out: result, storage, keepsRest }: AttentionCall): Results {
   const { layout } = plan.written, like = storage.like as HeldArray<Elements>;
-  const lse = plan.lseShape === null ? undefined : makeTensor("Float32Array", "f32", plan.lseShape);
-  const lseView = lse === undefined ? null : viewOfLse(lse, plan), given = plan.out;
+  const ofRows = (isAsked: unknown) =>
+    isAsked ? makeTensor("Float32Array", "f32", plan.lseShape!) : undefined;
+  const rows = { lse: ofRows(plan.lseShape), lseRest: ofRows(keepsRest) }, given = plan.out;
   if (given === null || !isOnHost(given)) {
     const out = makeTensor(kindFor(storage), storage.dtype, plan.outShape);
-    return resultsOf(out, lse, { out: viewOf(out, layout), lse: lseView });
+    return resultsOf(plan, { out, ...rows }, viewOf(out, layout));
   }
-  if (!mayBeRead(plan, given)) return resultsOf(result!, lse, { out: given, lse: lseView });
+  if (!mayBeRead(plan, given)) return resultsOf(plan, { out: result!, ...rows }, given);
   // Written in place, a tile could overwrite what a later one still reads.
   const apart = viewOf(makeTensor(like.kind, given.dtype, plan.outShape), layout);
-  const results = resultsOf(result!, lse, { out: apart, lse: lseView });
+  const results = resultsOf(plan, { out: result!, ...rows }, apart);
   return {
     target: results.target,
     finish: () => {
@@ -178,7 +184,7 @@ export function kindFor({ dtype, like }: Storage): ArrayKind {
 /** The same on the GPU. */
 async function placeOnGpu(
   backend: Backend,
-  { plan, out: result, storage }: AttentionCall,
+  { plan, out: result, storage, keepsRest }: AttentionCall,
 ): Promise<Results> {
   const made: GPUBuffer[] = [];
   const make = async (shape: readonly number[], dtype: DType): Promise<Tensor<GPUBuffer>> => {
@@ -190,10 +196,9 @@ async function placeOnGpu(
   try {
     const lse = plan.lseShape === null ? undefined : await make(plan.lseShape, "f32");
     const out = result ?? await make(plan.outShape, storage.dtype);
-    const results = resultsOf(out, lse, {
-      out: plan.out ?? viewOf(out, plan.written.layout),
-      lse: lse === undefined ? null : viewOfLse(lse, plan),
-    });
+    const lseRest = keepsRest ? await make(plan.lseShape!, "f32") : undefined;
+    const view = plan.out ?? viewOf(out, plan.written.layout);
+    const results = resultsOf(plan, { out, lse, lseRest }, view);
     return { ...results, discard };
   } catch (error) {
     discard();
@@ -202,11 +207,16 @@ async function placeOnGpu(
 }
 
 function resultsOf(
-  out: AnyTensor,
-  lse: AnyTensor | undefined,
-  target: { out: AnyView; lse: AnyView | null },
+  plan: AttentionPlan,
+  { out, lse, lseRest }: { out: AnyTensor; lse?: AnyTensor; lseRest?: AnyTensor },
+  view: AnyView,
 ): Results {
-  return { target: target as Target, finish: () => ({ out, ...(lse && { lse }) }) };
+  const ofRows = (rows?: AnyTensor) => rows === undefined ? null : viewOfLse(rows, plan);
+  const result = { out, ...(lse && { lse }), ...(lseRest && { lseRest }) };
+  return {
+    target: { out: view, lse: ofRows(lse), lseRest: ofRows(lseRest) } as Target,
+    finish: () => result,
+  };
 }
 
 /**

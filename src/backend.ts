@@ -20,6 +20,8 @@ export interface Target<V extends AnyView = AnyView> {
   readonly out: V;
   /** `[B, Hq, Nq]` with a last axis of 1, f32, where `out` is; or `null`. */
   readonly lse: V | null;
+  /** What rounding to f32 took from `lse`, as it; where that is asked for. */
+  readonly lseRest?: V | null;
 }
 
 /** Results in arrays. */

@@ -5,7 +5,13 @@
  */
 
 import { HeldArray } from "./arrays.ts";
-import { type AttentionResultWithLse, type LseData, makeTensor, runCall } from "./attention.ts";
+import {
+  type AttentionResultWithLse,
+  type KeptResult,
+  type LseData,
+  makeTensor,
+  runCall,
+} from "./attention.ts";
 import type { Backend, Control, GradientTarget } from "./backend.ts";
 import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
 import { useAll } from "./lending.ts";
@@ -145,18 +151,20 @@ function planPass(
   forward: AttentionPlan,
   dOut: AnyTensor,
   given: Readonly<Record<"out" | "lse" | "dLse", unknown>>,
+  lseRest?: AnyTensor,
 ): BackwardPlan {
   const { batch, queryHeads, queries, outShape, written: { layout } } = forward;
   // Rows are [B, Hq, Nq] in both layouts.
   const perRow = [batch, queryHeads, queries].slice(4 - outShape.length);
   const hint = "; ask `attention()` for it with `lse: true`";
+  const ofRows = (name: string, rows: unknown) =>
+    rows === undefined ? null : viewOf(readRows(name, rows, perRow, cannot), "bhnd");
   const views = {
     dOut: viewOf(readResult("dOut", dOut, outShape), layout),
     out: viewOf(readResult("out", given.out, outShape), layout),
     lse: viewOf(readRows("lse", given.lse, perRow, cannot, hint), "bhnd"),
-    dLse: given.dLse === undefined
-      ? null
-      : viewOf(readRows("dLse", given.dLse, perRow, cannot), "bhnd"),
+    lseRest: ofRows("lseRest", lseRest),
+    dLse: ofRows("dLse", given.dLse),
   };
   checkPlaces(forward.q.data, { k: forward.k, v: forward.v, ...views });
   return Object.freeze({ forward, ...views });
@@ -301,9 +309,9 @@ export async function runWithGradient<
   backend: Backend | Promise<Backend>,
   call: AttentionCall,
 ): Promise<AttentionWithGradient<Q, K, V>> {
-  const result = await runCall<Q>(backend, call),
-    { out, lse } = result as AttentionResultWithLse<Q>;
-  const kept = { out: readTensor("out", out, cannot), lse: { ...lse } };
+  const result = await runCall<Q>(backend, call);
+  const { out, lse, lseRest } = result as KeptResult<Q>;
+  const kept = { out: readTensor("out", out, cannot), lse: { ...lse }, lseRest };
   return {
     ...{ out, lse },
     // Who waits for the forward pass need not be who waits for this one.
@@ -320,20 +328,20 @@ export function readWithGradient(
   options: GradientOptions = {},
 ): AttentionCall {
   const given = readOptions(options, gradientNames, "Cannot attend");
-  return readAttention(q, k, v, { ...given, lse: true });
+  return { ...readAttention(q, k, v, { ...given, lse: true }), keepsRest: true };
 }
 
 /** Reads a backward pass: what belongs to the forward call was settled with it. */
 function readPass(
   forward: AttentionPlan,
-  kept: Readonly<Record<"out" | "lse", unknown>>,
+  { lseRest, ...kept }: Readonly<Record<"out" | "lse", unknown>> & { readonly lseRest: AnyTensor },
   dOut: AnyTensor,
   pass: BackwardPassOptions,
 ): BackwardCall {
   const { dLse, ...rest } = readOptions(pass, passNames, cannot);
   const { signal, onProgress } = readAttentionOptions(rest, ["signal", "onProgress"]);
   return {
-    plan: planPass(forward, dOut, { ...kept, dLse }),
+    plan: planPass(forward, dOut, { ...kept, dLse }, lseRest),
     control: { signal, onProgress },
   };
 }

@@ -95,6 +95,8 @@ export interface AttentionCall {
   readonly out: AnyTensor | null;
   /** How a result is stored that has a tensor of its own. */
   readonly storage: Storage;
+  /** Whether what rounding takes from `lse` is kept: for gradients. */
+  readonly keepsRest?: boolean;
 }
 
 /** How a result is stored: as elements of a type, in an array of the kind of another, or in a buffer. */
@@ -112,6 +114,8 @@ export interface BackwardPlan<V extends AnyView = AnyView> {
   /** What the call gave: `[B, Hq, Nq, Dv]`, and `[B, Hq, Nq, 1]` in f32. */
   readonly out: V;
   readonly lse: V;
+  /** What rounding to f32 took from `lse`, as it; `null` where that is not known. */
+  readonly lseRest: V | null;
   /** Gradient by `lse`, as it; `null` for zeros. */
   readonly dLse: V | null;
 }

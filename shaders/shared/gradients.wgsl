@@ -37,6 +37,7 @@ struct Rows {
   /// A tile may have less than BR.
   is_there: vec4<bool>,
   lse: vec4f,
+  rest: vec4f,
   delta: vec4f,
   terms: Terms,
 }
@@ -87,11 +88,12 @@ fn rows_of(part: Part, first_row: u32, ty: u32) -> Rows {
   let positions = clamped / p.group;
   let heads = part.head * p.group + clamped % p.group;
   let at = p.rows_at +
-    2 * (part.segment.batch * p.l_batch + heads * p.l_head + part.segment.row + positions);
+    3 * (part.segment.batch * p.l_batch + heads * p.l_head + part.segment.row + positions);
   return Rows(
     positions,
     rows < vec4u(part.end_row),
     table_four(at),
+    table_four(at + 2),
     table_four(at + 1),
     terms_of(part.segment, part.index, part.key_shift, positions, heads),
   );
@@ -178,7 +180,7 @@ fn gradients_of(
       look.in_band,
       look.kinds,
     );
-    var result = exp_of(scored.score - rows.lse);
+    var result = exp_of(scored.score - rows.lse - rows.rest);
 #if WEIGHTS
 #else
     result *= weight_gradients[$j] - rows.delta;

@@ -73,6 +73,15 @@ fn across_sum(value: vec4f, tx: u32, ty: u32) -> vec4f {
 #end
 #end
 
+/// What rounding took from m + log(l), which is `lse`; nothing is known where scores are powers of two.
+fn rest_of(m: f32, l: f32, lse: f32) -> f32 {
+  let logarithm = log(l);
+  let is_larger = abs(m) > abs(logarithm);
+  let larger = select(logarithm, m, is_larger);
+  let rest = taken(vec4f(larger), vec4f(select(m, logarithm, is_larger)), vec4f(lse)).x;
+  return select(rest, 0.0, l == 0 || p.to_base_two == 1);
+}
+
 /// Natural logarithm of the sum of exponentials of a row; a row that saw nothing has l = 0.
 fn log_sum_exp(m: f32, l: f32) -> f32 {
   // A sum of weights of at most 1 is finite, but where a score was NaN: of that, some devices' exp2

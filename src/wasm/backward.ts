@@ -10,6 +10,7 @@ import { HeldArray } from "../arrays.ts";
 import { bytesPerElement, type DType, type Elements } from "../dtype.ts";
 import { countRows, type HostBackwardPlan, type HostPlan } from "../plan.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
+import type { BroadcastView } from "../scores.ts";
 import { contiguousStrides, type View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import type { Machine } from "./forward.ts";
@@ -23,6 +24,7 @@ import {
 } from "./gradient_jobs.ts";
 import {
   biasShapeOf,
+  biasWidth,
   bytesOf,
   type Common,
   dBiasBytes,
@@ -69,11 +71,15 @@ interface Call extends Sized {
   readonly out: View;
   readonly lse: View;
   readonly dLse: View | null;
+  readonly lseRest: View | null;
   readonly sinks: Float32Array | null;
   /** dQ in f32: the target, or what becomes it at the end. */
   readonly dq: View;
-  /** Gradients by sinks so far. */
+  /** What roundings took from dQ so far, where it is summed over windows. */
+  readonly dqRest: Float32Array;
+  /** Gradients by sinks so far, and by a bias that rows or keys share: sums of many. */
   readonly dSinks: Float64Array;
+  readonly dBias: Float64Array | null;
   /** What all waves share. */
   readonly common: Common;
   /** What all jobs have in common. */
@@ -110,7 +116,7 @@ export function* backward(
   given: HostBackwardPlan,
   target: HostGradientTarget,
 ): Generator<Step> {
-  const { forward, dOut, out } = given, { arena } = machine;
+  const { forward, dOut, out, lseRest } = given, { arena } = machine;
   if (countRows(forward) === 0) return;
   const plan: HostPlan = { ...forward, sinks: null };
   const residents = {
@@ -137,6 +143,7 @@ export function* backward(
         out,
         lse,
         dLse,
+        lseRest,
         sinks,
         target,
         cut,
@@ -144,7 +151,9 @@ export function* backward(
         common,
       },
       dq: sumsOf(target.dq, plan, cut),
+      dqRest: new Float32Array(isWindowed(plan, cut) ? target.dq.data.length : 0),
       dSinks: new Float64Array(plan.queryHeads),
+      dBias: target.dBias && sumsOfBias(target.dBias),
       job: encodeJob(
         { ...commonFields(machine.splats, plan, cut), ...rowsOfSums(plan) },
         commonFloats(plan),
@@ -167,12 +176,22 @@ function rowsOfSums({ dim }: HostPlan) {
   return { outStorage: storageOf.f32, outPosition: dim * 4, outElement: 4 };
 }
 
+/** Whether the keys of a segment are more than a window has. */
+function isWindowed({ segments }: HostPlan, { keys }: GradientCut): boolean {
+  return segments.some((segment) => segment.keys > keys);
+}
+
+/** Where a bias's gradient is summed, where rows or keys share elements: in f64. */
+function sumsOfBias({ data, strides }: BroadcastView): Float64Array | null {
+  const [, , row, key] = strides;
+  return row !== 0 && key !== 0 ? null : new Float64Array((data as HeldArray).length);
+}
+
 /** Where dQ is summed over windows: in f32. */
-function sumsOf(dq: View, { segments }: HostPlan, { keys }: GradientCut): View {
+function sumsOf(dq: View, plan: HostPlan, cut: GradientCut): View {
   if (dq.dtype === "f32") return dq;
   // In rows of 16 bits, sums of several windows would be rounded for each.
-  const isSummed = segments.some((segment) => segment.keys > keys);
-  const { shape } = dq, size = isSummed ? shape.reduce((a, b) => a * b, 1) : 0;
+  const { shape } = dq, size = isWindowed(plan, cut) ? shape.reduce((a, b) => a * b, 1) : 0;
   return {
     ...{ data: new HeldArray<Elements>(new Float32Array(size)), dtype: "f32", offset: 0, shape },
     strides: contiguousStrides(shape) as unknown as View["strides"],
@@ -183,6 +202,7 @@ function sumsOf(dq: View, { segments }: HostPlan, { keys }: GradientCut): View {
 function finishSums(call: Call): void {
   const { target, dSinks, sinks, dq, cut, plan } = call;
   if (sinks !== null) (target.dSinks as Float32Array).set(dSinks);
+  if (call.dBias !== null) (target.dBias!.data as HeldArray).now().set(call.dBias);
   if (dq === target.dq) return;
   for (const { batch, firstQuery, queries, keys } of plan.segments) {
     if (keys <= cut.keys) continue;
@@ -279,11 +299,17 @@ function placeKeys(
   return { at: at - firstKey * row, row, element };
 }
 
-/** lse of a stretch's rows, and delta = rowsum(dO * O) - dLse; and what these say of sinks. */
+/**
+ * lse of a stretch's rows as scores are, and delta = rowsum(dO * O) - dLse; and what these say of sinks.
+ *
+ * The kernels' weights are those of the rounded lse. A large one is off by more than a weight may be:
+ * what rounding took, here and in the forward pass, is a factor of the row's dO and delta.
+ */
 function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
   const { arena, plan, sinks } = call, { segment, keyHead, from, to, firstKey } = stretch;
   const { batch, firstQuery } = plan.segments[segment], count = to - from;
   const first = firstQuery + from, { lse: lseView, dLse: dLseView } = call;
+  const unit = commonFloats(plan).unit!;
   for (let g = 0; g < plan.group; g++) {
     const head = keyHead * plan.group + g, skipped = g * count * 4;
     const lse = elementsOver(arena, places.lse + skipped, count, "f32") as Float32Array;
@@ -293,12 +319,28 @@ function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
     const dLse = dLseView && delta.slice();
     productsOfRows(call, dOut, g, batch, head, first, count, places.delta + skipped);
     if (dLse) { for (let at = 0; at < count; at++) delta[at] -= dLse[at]; }
-    if (sinks === null || firstKey > 0 || sinks[head] === -Infinity) continue;
+    const rest = new Float32Array(count), sink = sinks?.[head] ?? -Infinity;
+    if (call.lseRest) copyRowsIn(call.lseRest, batch, head, first, first + count, rest);
+    const factors = elementsOver(arena, places.factor + skipped, count, "f32");
     for (let at = 0; at < count; at++) {
-      if (lse[at] === -Infinity) continue;
-      call.dSinks[head] -= Math.exp(sinks[head] - lse[at]) * delta[at];
+      // A row that saw nothing has weights of 0, by whatever finite number.
+      const isEmpty = lse[at] === -Infinity, sum = isEmpty ? 0 : lse[at] + (rest[at] || 0);
+      if (firstKey === 0 && sink !== -Infinity && !isEmpty) {
+        call.dSinks[head] -= Math.min(1, Math.exp(sink - sum)) * delta[at];
+      }
+      // Not the bits of a NaN, of which the kernels would make a number.
+      lse[at] = Number.isNaN(sum) ? NaN : sum * Math.LOG2E / unit;
+      const lost = lse[at] * unit * Math.LN2 - sum;
+      // Mostly small, and there are many rows.
+      factors[at] = Math.abs(lost) < 2 ** -9 ? 1 + lost + lost * lost / 2 : boundedExp(lost);
+      delta[at] *= factors[at];
     }
   }
+}
+
+/** e^x within f32; 1 for what is no number. */
+function boundedExp(x: number): number {
+  return Number.isFinite(x) ? Math.exp(Math.max(-80, Math.min(x, 80))) : 1;
 }
 
 /** rowsum(dO * O) of some rows of a head. */
@@ -349,8 +391,8 @@ function clearSums({ arena, target, plan }: Call, { stretch, places }: Staged): 
     new Uint8Array(arena.memory.buffer, at, bytes).fill(0);
   const eights = Math.ceil((stretch.endKey - stretch.firstKey) / 8);
   if (stretch.opens) {
-    clear(places.dk, eights * gradientBytes(plan.dim));
-    clear(places.dv, eights * gradientBytes(plan.valueDim));
+    const bytes = eights * (gradientBytes(plan.dim) + gradientBytes(plan.valueDim));
+    clear(places.dk, bytes + places.sums);
   }
   if (target.dBias === null) return;
   if (stretch.opens || !isShared(target.dBias)) {
@@ -442,8 +484,12 @@ function writeGradient(
     from,
     to,
     dq: places.panels + (chunk * cut.members + member) * places.panelBytes,
+    factor: places.factor + member * (stretch.to - stretch.from) * 4,
     dk: places.dk + skipped / 8 * gradientBytes(plan.dim),
     dv: places.dv + skipped / 8 * gradientBytes(plan.valueDim),
+    sums: places.sums,
+    unit: cut.unit * (plan.group / cut.members),
+    firstRow: stretch.from * (plan.group / cut.members),
     ...dBiasOf(call, stretch, places.dBias, member, chunk),
     next,
   });
@@ -452,15 +498,16 @@ function writeGradient(
 /** Where a job adds its gradients by a bias. */
 function dBiasOf(call: Call, stretch: Stretch, area: number, member: number, chunk: number) {
   if (call.target.dBias === null) {
-    return { dBias: 0, dBiasPosition: 0, dBiasHead: 0, dBiasKey: 0 };
+    return { dBias: 0, dBiasPosition: 0, dBiasHead: 0, dBiasKey: 0, dBiasRest: 0 };
   }
-  const { heads, positions, isPerKey } = biasShapeOf(call, stretch);
-  const row = isPerKey ? (stretch.endKey - stretch.firstKey) * 4 : 4;
+  const shape = biasShapeOf(call, stretch), { heads, positions, isPerKey } = shape;
+  const width = biasWidth(shape, stretch), row = isPerKey ? width * 4 : 4;
   const dBiasPosition = positions === 1 ? 0 : row, dBiasHead = heads === 1 ? 0 : positions * row;
   const skipped = isPerKey ? -stretch.firstKey * 4 : chunk * heads * positions * 4;
   return {
     dBias: area + skipped + member * dBiasHead,
     ...{ dBiasPosition, dBiasHead, dBiasKey: isPerKey ? 4 : 0 },
+    dBiasRest: isShared(call.target.dBias) ? heads * positions * width * 4 : 0,
   };
 }
 
@@ -476,8 +523,8 @@ function collectStretch(call: Call, stretch: Stretch, places: Places, records: n
   // Queries have the scale in them, over the cap or times log2(e), and less a power of two.
   const { unit, capUnit } = commonFloats(plan), { softcap } = plan;
   const factor = softcap === null ? Math.LN2 * unit! : softcap * capUnit!;
-  collectKeys(call, stretch, places.dk, target.dk, factor);
-  collectKeys(call, stretch, places.dv, target.dv, 1);
+  collectKeys(call, stretch, places.dk, places.sums, target.dk, factor);
+  collectKeys(call, stretch, places.dv, places.sums, target.dv, 1);
 }
 
 /** Sums dQ over chunks, and over windows. */
@@ -494,7 +541,7 @@ function collectQueries(call: Call, stretch: Stretch, places: Places, records: n
   for (let g = 0; g < plan.group; g++) {
     const head = keyHead * plan.group + g, at = places.dq + g * count * 4;
     const rows = elementsOver(arena, at, count, "f32") as Float32Array;
-    if (stretch.firstKey > 0) addRows(call.dq, batch, head, first, rows);
+    if (stretch.firstKey > 0) addRows(call, batch, head, first, rows);
     if (keys > cut.keys || target.dq.dtype === "f32") {
       copyRowsOut(rows, call.dq, batch, head, first, first + to - from);
       continue;
@@ -505,9 +552,9 @@ function collectQueries(call: Call, stretch: Stretch, places: Places, records: n
   }
 }
 
-/** Adds rows of a view, which is contiguous in its last two axes, to some in linear memory. */
+/** Adds rows of dQ so far, contiguous in its last axis, to some in linear memory (Kahan's sum). */
 function addRows(
-  { data: held, offset, strides, shape }: View,
+  { dq: { data: held, offset, strides, shape }, dqRest }: Call,
   batch: number,
   head: number,
   first: number,
@@ -517,7 +564,12 @@ function addRows(
   const data = held.now();
   for (let row = 0, at = 0; at < rows.length; row++) {
     let from = base + (first + row) * strides[2];
-    for (const end = at + width; at < end; at++) rows[at] += data[from++];
+    for (const end = at + width; at < end; at++, from++) {
+      const term = rows[at] + dqRest[from];
+      rows[at] = data[from] + term;
+      // Of what is not finite, nothing is lost.
+      dqRest[from] = term - (rows[at] - data[from]) || 0;
+    }
   }
 }
 
@@ -526,6 +578,7 @@ function collectKeys(
   { machine, arena, plan, common }: Call,
   { segment, keyHead, firstKey, endKey }: Stretch,
   panels: number,
+  sums: number,
   target: View,
   factor: number,
 ): void {
@@ -535,7 +588,7 @@ function collectKeys(
     const to = Math.min(endKey, from + passingRows);
     const source = panels + (from - firstKey) / 8 * gradientBytes(width);
     const { passing, scratch } = common;
-    machine.kernels.finishKeys(storage, source, width, factor, passing, to - from, scratch);
+    machine.kernels.finishKeys(storage, source, sums, width, factor, passing, to - from, scratch);
     const rows = elementsOver(arena, common.passing, (to - from) * width, target.dtype);
     copyRowsOut(rows, target, batch, keyHead, base + from, base + to);
   }
@@ -544,17 +597,19 @@ function collectKeys(
 /** Adds the gradients by a bias to where it has them. */
 function collectBias(call: Call, stretch: Stretch, at: number): void {
   const { arena, plan, target } = call, { data, offset, strides } = target.dBias!;
-  const { segment, keyHead, from, firstKey, endKey } = stretch,
-    sums = (data as HeldArray<Float32Array>).now();
+  const { segment, keyHead, from, firstKey, endKey } = stretch;
+  const sums = call.dBias ?? (data as HeldArray<Float32Array>).now();
   const { batch, firstQuery, firstKey: base } = plan.segments[segment];
-  const { heads, positions, isPerKey } = biasShapeOf(call, stretch), chunks = countChunks(stretch);
-  const keys = isPerKey ? endKey - firstKey : 1, area = heads * positions * keys;
-  const values = elementsOver(arena, at, area * (isPerKey ? 1 : chunks), "f32");
+  const shape = biasShapeOf(call, stretch), { heads, positions, isPerKey } = shape;
+  const width = biasWidth(shape, stretch), keys = isPerKey ? width : 1;
+  const area = heads * positions * keys, seen = isPerKey ? endKey - firstKey : 1;
+  // Where all rows are summed, what roundings took is behind the sums.
+  const values = elementsOver(arena, at, dBiasBytes(call, stretch) / 4, "f32");
   const first = offset + batch * strides[0] + keyHead * plan.group * strides[1] +
     (firstQuery + from) * strides[2] + (base + firstKey) * strides[3];
-  for (let at = 0; at < values.length; at++) {
-    const row = Math.floor(at % area / keys), head = Math.floor(row / positions);
-    const to = first + head * strides[1] + row % positions * strides[2] + at % keys * strides[3];
-    sums[to] += values[at];
+  for (let from = 0; from < values.length; from += keys) {
+    const row = Math.floor(from % area / keys), head = Math.floor(row / positions);
+    let to = first + head * strides[1] + row % positions * strides[2];
+    for (let at = from; at < from + seen; at++, to += strides[3]) sums[to] += values[at];
   }
 }

@@ -122,6 +122,7 @@ export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): 
     values: residents.inPlace,
     out: residents.out !== undefined,
     bias: residents.bias !== undefined,
+    rest: !!target.lseRest,
   };
   const space = takeWorkspace(arena, plan, cut, where);
   try {
@@ -366,6 +367,7 @@ function writeRecord(
     q: queries.q + skipped * queries.qPosition + piece.member * queries.qHead,
     out: results.out + skipped * results.outPosition + piece.member * results.outHead,
     lse: results.lse && results.lse + skipped * 4 + piece.member * results.lseHead,
+    lseRest: results.lseRest && results.lseRest + skipped * 4 + piece.member * results.lseHead,
     positions: piece.to - piece.from,
     ...bandFields(plan.band, piece.from + offset - firstKey),
     keys,
@@ -393,23 +395,30 @@ function countFew(plan: HostPlan, { segment }: Run): number {
   return rows === 1 ? 1 : rows <= most ? most : 0;
 }
 
-type Results = Pick<Job, "out" | "outHead" | "outPosition" | "outElement" | "lse" | "lseHead">;
+type Results = Pick<
+  Job,
+  "out" | "outHead" | "outPosition" | "outElement" | "lse" | "lseHead" | "lseRest"
+>;
 
 /** Where the kernel puts the results of a run. */
 function resultsOf(call: Call, run: Run, share: Shares, staged: StagedRows): Results {
   const { plan, target, residents } = call;
   const positions = run.to - run.from;
-  const lse = target.lse ? staged.lse + share.rows * 4 : 0, lseHead = positions * 4;
+  const ofLse = {
+    lse: target.lse ? staged.lse + share.rows * 4 : 0,
+    lseHead: positions * 4,
+    lseRest: target.lseRest ? staged.lseRest + share.rows * 4 : 0,
+  };
   if (!residents.out) {
     const outElement = bytesPerElement(target.out.dtype), outPosition = plan.valueDim * outElement;
     const out = staged.out + share.rows * outPosition;
-    return { out, outHead: positions * outPosition, outPosition, outElement, lse, lseHead };
+    return { out, outHead: positions * outPosition, outPosition, outElement, ...ofLse };
   }
   const { batch, firstQuery } = plan.segments[run.segment];
   const [, outHead, outPosition, outElement] = residents.out.strides;
   const out = headAt(residents.out, batch, run.keyHead * plan.group) +
     (firstQuery + run.from) * outPosition;
-  return { out, outHead, outPosition, outElement, lse, lseHead };
+  return { out, outHead, outPosition, outElement, ...ofLse };
 }
 
 /** Merges what was split, and hands the results to the caller's tensors outside linear memory. */
@@ -430,6 +439,7 @@ function collectWave(call: Call, wave: PlacedWave): void {
       };
       if (!residents.out) collect(target.out, staged.out);
       if (target.lse) collect(target.lse, staged.lse);
+      if (target.lseRest) collect(target.lseRest, staged.lseRest);
     }
   }
 }

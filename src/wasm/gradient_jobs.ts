@@ -4,8 +4,8 @@
  * stretch. A **wave** is as many stretches as are staged in linear memory at once.
  *
  * A chunk's dK and dV are summed over stretches in the order of rows, and dQ over chunks in the order of
- * keys: both whatever stretches and waves are. Chunks and windows depend on sizes alone, so that bits do
- * not depend on the number of threads.
+ * keys: both whatever stretches and waves are. Chunks, windows and the **units** that stretches are made
+ * of depend on sizes alone, so that bits do not depend on the number of threads.
  *
  * @module
  */
@@ -31,6 +31,8 @@ export interface GradientCut {
   /** Query positions of a stretch at most, and keys of a window. */
   readonly positions: number;
   readonly keys: number;
+  /** Positions whose rows tiles end with: stretches are made of these. */
+  readonly unit: number;
   /** Bytes and scores that the stretches of a wave may have, where it has several. */
   readonly waveBytes: number;
   readonly waveScores: number;
@@ -83,6 +85,7 @@ function chooseTiles(
 /** Decides how the gradients of a plan are cut for so many threads. */
 export function cutGradients(plan: AttentionPlan, available: number): GradientCut {
   const { dim, valueDim, group, blockMask, bias } = plan, largest = largestOf(plan);
+  const members = blockMask !== null && blockMask.heads > 1 ? group : 1;
   const width = Math.max(dim, valueDim), perKey = (dim + valueDim) * 4;
   const fitting = Math.floor(windowBytes / perKey / chunkKeys) * chunkKeys;
   const keys = Math.min(mostWindowKeys, Math.max(chunkKeys, fitting));
@@ -91,19 +94,23 @@ export function cutGradients(plan: AttentionPlan, available: number): GradientCu
   const threads = countScores(plan) * perScore < threadedWork ? 1 : available;
   const biasBytes = bias === null ? 0 : inWindow * 4;
   const rows = Math.min(
-    threads * panelBytes / (Math.ceil(inWindow / chunkKeys) * width * 4),
-    threads * panelBytes / (3 * width * 4),
-    threads * waveWork / (inWindow * perScore),
-    threads * termBytes / Math.max(1, termBytesPerPosition(plan) / group + biasBytes),
+    panelBytes / (Math.ceil(inWindow / chunkKeys) * width * 4),
+    panelBytes / (3 * width * 4),
+    waveWork / (inWindow * perScore),
+    termBytes / Math.max(1, termBytesPerPosition(plan) / group + biasBytes),
   );
+  const positions = (threads: number) => positionsOf(threads * rows, group);
+  // Whole tiles where one thread has room for them. Of members one follows the other in each stretch.
+  const perRow = group / members, whole = tileRows / Math.min(tileRows, perRow & -perRow);
+  const alone = positions(1), unit = alone < whole ? alone : whole;
   return {
     tiles: chooseTiles(plan, largest.queries, inWindow),
     threads,
-    positions: Math.min(largest.queries, positionsOf(rows, group)),
-    keys,
+    positions: Math.floor(positions(members > 1 ? 1 : threads) / unit) * unit,
+    ...{ keys, unit },
     waveBytes: threads === 1 ? 0 : threads * waveBytes,
     waveScores: threads * waveWork / perScore,
-    members: blockMask !== null && blockMask.heads > 1 ? group : 1,
+    members,
   };
 }
 
@@ -133,14 +140,15 @@ export function countPanels(
   cut: GradientCut,
   { segment, from, to }: Run,
 ): number {
-  const group = plan.group / cut.members, rows = (to - from) * group;
-  if (plan.blockMask === null) return Math.ceil(rows / 8);
-  const [blockRows] = plan.blockMask.block;
+  const group = plan.group / cut.members, rows = (to - from) * group, unit = cut.unit * group;
+  if (plan.blockMask === null && unit % 8 === 0) return Math.ceil(rows / 8);
+  const blockRows = plan.blockMask?.block[0] ?? Infinity;
   const phase = (plan.segments[segment].firstQuery + from) % blockRows;
   let panels = 0;
   for (let row = 0, end = 0; row < rows; row = end) {
     const block = Math.floor((phase + Math.floor(row / group)) / blockRows);
-    end = Math.min(row + cut.tiles.rows, rows, ((block + 1) * blockRows - phase) * group);
+    const ends = [((block + 1) * blockRows - phase) * group, (Math.floor(row / unit) + 1) * unit];
+    end = Math.min(row + cut.tiles.rows, rows, ...ends);
     panels += Math.ceil((end - row) / 8);
   }
   return panels;

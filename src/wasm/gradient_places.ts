@@ -55,6 +55,8 @@ export interface WindowPlaces {
   readonly v: number;
   readonly dk: number;
   readonly dv: number;
+  /** Bytes from there to the sums of earlier rows' parts; 0 where all rows are one part. */
+  readonly sums: number;
   readonly sharedBias: number;
 }
 
@@ -65,6 +67,7 @@ export interface Places extends WindowPlaces {
   readonly dOut: number;
   readonly lse: number;
   readonly delta: number;
+  readonly factor: number;
   /** Panels of dQ of each chunk and member, bytes of those of one, and the rows that they become. */
   readonly panels: number;
   readonly panelBytes: number;
@@ -92,6 +95,9 @@ export function gradientScratchBytes(plan: HostPlan, { tiles }: GradientCut): nu
   return tile + ofKeys + ofRows + 2 * keys * rows * 4 + keys;
 }
 
+/** Query rows whose parts of dK and dV are summed without more ado; the kernels have the same. */
+const rowsOfPart = 2048;
+
 /** The shape of a bias's gradient over a stretch: 1 along axes that are summed over. */
 export function biasShapeOf(
   { target, plan }: Pick<Sized, "target" | "plan">,
@@ -111,23 +117,29 @@ export function isShared({ strides }: BroadcastView): boolean {
   return strides[2] === 0;
 }
 
-/** Bytes of a bias's gradient over a stretch: a number for each key of its rows, or for each chunk. */
+/** Numbers of its rows: one for each key, up to a multiple of eight; or one row of one for each chunk. */
+export function biasWidth({ isPerKey }: { readonly isPerKey: boolean }, stretch: Stretch): number {
+  return isPerKey ? Math.ceil((stretch.endKey - stretch.firstKey) / 8) * 8 : countChunks(stretch);
+}
+
+/** Bytes of a bias's gradient over a stretch; where all rows are summed, with what roundings took. */
 export function dBiasBytes(call: Pick<Sized, "target" | "plan">, stretch: Stretch): number {
   if (call.target.dBias === null) return 0;
-  const { heads, positions, isPerKey } = biasShapeOf(call, stretch);
-  const perRow = isPerKey ? stretch.endKey - stretch.firstKey : countChunks(stretch);
-  return heads * positions * perRow * 4;
+  const shape = biasShapeOf(call, stretch), { heads, positions } = shape;
+  return heads * positions * biasWidth(shape, stretch) * (isShared(call.target.dBias) ? 8 : 4);
 }
 
 /** Gives a window its places. */
 function placeWindow(call: Sized, stretch: Stretch, place: Place): WindowPlaces {
-  const { residents, plan: { k, v, dim, valueDim }, target: { dBias } } = call;
+  const { residents, plan: { k, v, dim, valueDim, group, segments }, target: { dBias } } = call;
   const keys = stretch.endKey - stretch.firstKey, eights = Math.ceil(keys / 8);
+  const dkBytes = eights * gradientBytes(dim), dvBytes = eights * gradientBytes(valueDim);
+  const sums = segments[stretch.segment].queries * group > rowsOfPart ? dkBytes + dvBytes : 0;
+  const dk = place(dkBytes + dvBytes + sums);
   return {
     k: place(residents.k ? 0 : keys * dim * bytesPerElement(k.dtype)),
     v: place(residents.v ? 0 : keys * valueDim * bytesPerElement(v.dtype)),
-    dk: place(eights * gradientBytes(dim)),
-    dv: place(eights * gradientBytes(valueDim)),
+    ...{ dk, dv: dk + dkBytes, sums },
     sharedBias: place(dBias !== null && isShared(dBias) ? dBiasBytes(call, stretch) : 0),
   };
 }
@@ -146,6 +158,7 @@ function placeStretch(
     dOut: place(residents.dOut ? 0 : groupBytes(dOut, plan, stretch)),
     lse: place(rows * 4),
     delta: place(rows * 4),
+    factor: place(rows * 4),
     panels: place(chunks * cut.members * panelBytes),
     panelBytes,
     dq: place(rows * dim * 4),

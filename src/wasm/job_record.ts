@@ -55,6 +55,8 @@ export const jobFields = {
   lse: "u32",
   lsePosition: "i32",
   lseHead: "i32",
+  // What rounding took from it, likewise.
+  lseRest: "u32",
   // Sizes.
   group: "u32",
   positions: "u32",
@@ -148,6 +150,8 @@ export const gradientFields = [
   "dOutStorage",
   // What is subtracted from each row's gradients, addressed like `lse`.
   "delta",
+  // What its gradients by the output are multiplied by, likewise.
+  "factor",
   // Rows of keys and values, from the segment's first on.
   "k",
   "kRow",
@@ -164,11 +168,18 @@ export const gradientFields = [
   "dq",
   "dk",
   "dv",
+  // Bytes from there to where earlier rows' parts of dK and dV are summed; 0 where there are none.
+  "sums",
+  // Rows that tiles end with, and the job's first row, counted from the segment's.
+  "unit",
+  "firstRow",
   // Gradients of a bias, addressed like it, keys `dBiasKey` bytes apart; 0 for none.
   "dBias",
   "dBiasPosition",
   "dBiasHead",
   "dBiasKey",
+  // Bytes from there to what roundings took from its sums; 0 where these are short.
+  "dBiasRest",
   // The record of the job that follows on the same thread; 0 for none.
   "next",
 ] as const;

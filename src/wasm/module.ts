@@ -35,6 +35,7 @@ export interface Kernels {
   finishKeys(
     storage: number,
     source: number,
+    sums: number,
     width: number,
     factor: number,
     target: number,

@@ -35,6 +35,7 @@ export interface StagedRows {
   readonly q: number;
   readonly out: number;
   readonly lse: number;
+  readonly lseRest: number;
   /** Panels of jobs that are split over keys, once per part. */
   readonly panels: number;
   readonly bias: number;
@@ -80,6 +81,8 @@ export interface Elsewhere {
   readonly values: boolean;
   readonly out: boolean;
   readonly bias: boolean;
+  /** Whether what rounding took from `lse` has a place all the same: where it is asked for. */
+  readonly rest?: boolean;
 }
 
 /** Bytes of a row in a tile's panels: its query, its o, and ten numbers of state. */
@@ -199,6 +202,7 @@ export function takeWorkspace(
       q: place(elsewhere.q ? 0 : most.rows * dim * 4),
       out: place(elsewhere.out ? 0 : most.rows * valueDim * 4),
       lse: place(most.rows * 4),
+      lseRest: place(elsewhere.rest ? most.rows * 4 : 0),
       panels: place(most.panels),
       bias: place(most.bias),
       mask: place(most.mask),

@@ -149,6 +149,7 @@ async function placePiece(
     out: await call.out.place(rows),
     lse: await call.lse.place(rows),
     dLse: call.dLse && await call.dLse.place(rows),
+    lseRest: call.lseRest && await call.lseRest.place(rows),
     result: await result.place(boxes),
     scores: goal === "dSinks" ? null : await placeScores(call, boxes),
     ...await placeTables(call, piece, boxes),
@@ -202,7 +203,7 @@ function submitPiece(
   device.queue.submit([encoder.finish()]);
   for (
     const source of [
-      ...[call.q, call.k, call.v, call.dOut, call.out, call.lse, call.dLse],
+      ...[call.q, call.k, call.v, call.dOut, call.out, call.lse, call.dLse, call.lseRest],
       ...[call.bias, call.mask],
     ]
   ) source?.settle();
@@ -218,7 +219,8 @@ function recordPiece(
   encoder: GPUCommandEncoder,
   write: WriteUniforms,
 ): void {
-  const { device } = call.session.gpu, { boxes, out, lse, dLse, dOut, tables, scores } = placed;
+  const { device } = call.session.gpu,
+    { boxes, out, lse, dLse, dOut, tables, scores, lseRest } = placed;
   const pass = encoder.beginComputePass({ label: "FlashTile gradients" });
   const dispatch = (
     by: GPUComputePipeline,
@@ -231,7 +233,7 @@ function recordPiece(
     pass.setBindGroup(0, bindGroup(device, by, [slot, ...bindings]));
     pass.dispatchWorkgroups(...grid);
   };
-  const ofRows = [out, lse, dLse, null, dOut, null, null, tables];
+  const ofRows = [out, lse, dLse, null, dOut, lseRest, null, tables];
   dispatch(call.delta, deltaParameters(call, placed), ofRows, deltaGrid(boxes));
   const ofScores = scores === null ? [null, null, null, placed.result, null, null, null, tables] : [
     ...[scores.q, scores.k, goal === "dv" ? null : scores.v, placed.result, dOut],

@@ -21,6 +21,7 @@ export interface PlacedPiece {
   readonly out: Window;
   readonly lse: Window;
   readonly dLse: Window | null;
+  readonly lseRest: Window | null;
   readonly result: Window;
   /** What scores are made of; `null` where they are not needed. */
   readonly scores: PlacedScores | null;
@@ -51,6 +52,7 @@ export function deltaParameters({ plan }: BackwardCall, placed: PlacedPiece): Pa
     ...tensorParameters("q", placed.out),
     ...tensorParameters("k", placed.lse),
     ...(placed.dLse && tensorParameters("v", placed.dLse)),
+    ...(placed.lseRest && tensorParameters("bias", placed.lseRest)),
     ...tensorParameters("d_out", placed.dOut),
   };
 }
@@ -68,6 +70,7 @@ export function gradientParameters(
   return {
     ...placed.looked,
     ...unitParameters(plan),
+    minus_infinity: -Infinity,
     gradient_scale: goal === "dv" ? 1 : plan.scale,
     ...{ group: plan.group, key_group: 1, query_heads: queryHeadsOfPiece(plan, piece) },
     ...{ batches: extent(rows.batch), end_row: extent(rows.rows) },

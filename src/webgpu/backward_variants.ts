@@ -80,11 +80,18 @@ export function sinkGradientCode(): string {
 }
 
 /** The WGSL of the shader that prepares rows. */
-export function deltaCode(out: Access, lse: Access, dOut: Access, dLse: Access | null): string {
+export function deltaCode(
+  out: Access,
+  lse: Access,
+  dOut: Access,
+  dLse: Access | null,
+  rest: Access | null = null,
+): string {
   const constants: Constants = {
     ...{ THREADS: deltaThreads, ...accessFlags("q", out), ...accessFlags("k", lse) },
     ...accessFlags("d_out", dOut),
     ...(dLse && { D_LSE: 1, ...accessFlags("v", dLse) }),
+    ...(rest && { REST: 1, ...accessFlags("bias", rest) }),
   };
   return expand("delta.wgsl", sources, constants);
 }

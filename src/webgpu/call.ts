@@ -12,6 +12,7 @@ import { type ScoreBox, type ScoreSource, scoreSourceOf } from "./broadcasts.ts"
 import type { Loan } from "./buffers.ts";
 import { type Classed, classedOf, classThreads, squaresOf } from "./classes.ts";
 import type { WebGpuPages } from "./pages.ts";
+import { LsePair } from "./lse_pair.ts";
 import { pipelineOf } from "./pipelines.ts";
 import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "./regions.ts";
 import type { Session } from "./session.ts";
@@ -81,7 +82,11 @@ export async function prepareCall(
   const bias = plan.bias && scoreSourceOf(plan.bias, session, loan, "bias");
   const mask = plan.mask && scoreSourceOf(plan.mask, session, loan, "mask");
   const out = sinkOf(target.out, session, loan, "out");
-  const lse = target.lse && sinkOf(target.lse, session, loan, "lse");
+  const { lseRest } = target,
+    lse = target.lse &&
+      (lseRest
+        ? new LsePair(target.lse, lseRest, session, loan)
+        : sinkOf(target.lse, session, loan, "lse"));
   const terms = needsTerms(plan);
   const mostKeys = countBoundKeys(session, plan, [k, v], [bias, mask]);
   const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };

@@ -87,8 +87,11 @@ function submitRegion(call: Call, region: Region, placed: PlacedRegion): void {
     : (block) => ownUniforms(device, block);
   recordRegion(call, region, placed, encoder, write);
   for (const window of [placed.out, placed.lse]) {
-    if (!window?.readBack) continue;
-    encoder.copyBufferToBuffer(window.buffer, 0, window.readBack, 0, window.size);
+    window?.copyOut?.(encoder);
+    if (!window?.readBack && !window?.copyOut) continue;
+    if (window.readBack) {
+      encoder.copyBufferToBuffer(window.buffer, 0, window.readBack, 0, window.size);
+    }
     loan.give(window.buffer);
   }
   device.queue.submit([encoder.finish()]);

@@ -61,6 +61,7 @@ export interface BackwardCall {
   readonly out: Source;
   readonly lse: Source;
   readonly dLse: Source | null;
+  readonly lseRest: Source | null;
   readonly bias: ScoreSource | null;
   readonly mask: ScoreSource | null;
   /** Nothing is looked at before: each gradient would have to do it anew. */
@@ -84,13 +85,17 @@ export async function prepareBackward(
   const out = sourceOf(backward.out, session, loan, "out");
   const lse = sourceOf(backward.lse, session, loan, "lse");
   const dLse = backward.dLse && sourceOf(backward.dLse, session, loan, "dLse");
-  const code = deltaCode(out.access, lse.access, inputs.dOut.access, dLse && dLse.access);
+  const lseRest = backward.lseRest && sourceOf(backward.lseRest, session, loan, "what lse lacks");
+  const code = deltaCode(
+    ...[out.access, lse.access, inputs.dOut.access] as const,
+    ...[dLse && dLse.access, lseRest && lseRest.access] as const,
+  );
   const [delta, ...gradients] = await Promise.all([
     pipelineOf(session.gpu, code, "delta"),
     ...prepareGradients(session, plan, target, loan, accessOf(inputs)),
   ]);
   return {
-    ...{ session, plan, loan, ...inputs, out, lse, dLse, delta, gradients, classed: null },
+    ...{ session, plan, loan, ...inputs, out, lse, dLse, lseRest, delta, gradients, classed: null },
     bias: plan.bias && scoreSourceOf(plan.bias, session, loan, "bias"),
     mask: plan.mask && scoreSourceOf(plan.mask, session, loan, "mask"),
   };

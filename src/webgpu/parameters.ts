@@ -50,6 +50,8 @@ const fields = {
   l_batch: "u32",
   l_head: "u32",
   l_part: "u32",
+  /** Rows from `lse` to what rounding took from it; 0 where that is not asked for. */
+  rest_at: "u32",
   /** Partial results where they are merged. */
   part_at: "u32",
   part_batch: "u32",
@@ -105,7 +107,7 @@ const fields = {
   mean_at: "u32",
   // And for those of gradients.
   ...tensor("d_out"),
-  /** Word of `tables` where log-sum-exp and delta of each row are; `l_batch` and `l_head` in rows. */
+  /** Word of `tables` where three of each row are; `l_batch` and `l_head` in rows. */
   rows_at: "u32",
   batches: "u32",
   /** What a sum of gradients of products is multiplied by. */

@@ -69,9 +69,9 @@ export function countPieceRows({ rows }: Pick<Boxes, "rows">): number {
   return extent(rows.batch) * extent(rows.heads) * extent(rows.rows);
 }
 
-/** Bytes of a piece's tables, its rows' log-sum-exp and delta behind them. */
+/** Bytes of a piece's tables, what its rows have of three numbers behind them. */
 export function pieceTableBytes({ plan }: BackwardCall, { region }: Piece, boxes: Boxes): number {
-  return 4 * countWords(plan, region) + 8 * countPieceRows(boxes);
+  return 4 * countWords(plan, region) + 12 * countPieceRows(boxes);
 }
 
 /** Whether each of the axes of a bias has elements of its own, or its gradient is summed over it. */
@@ -123,7 +123,8 @@ export function deltaGrid({ rows }: Boxes): [x: number, y: number, z: number] {
 /** Bytes of the bindings of a piece. */
 function bindingsOf(call: BackwardCall, { goal, result }: Gradient, piece: Piece): number[] {
   const boxes = boxesOfPiece(call, piece), { rows, columns, scores } = boxes;
-  const ofRows = [call.dOut, call.out, call.lse, call.dLse].map((one) => one?.bytes(rows) ?? 0);
+  const sources = [call.dOut, call.out, call.lse, call.dLse, call.lseRest];
+  const ofRows = sources.map((one) => one?.bytes(rows) ?? 0);
   const always = [...ofRows, pieceTableBytes(call, piece, boxes), result.bytes(boxes)];
   if (goal === "dSinks") return always;
   return [

@@ -37,6 +37,9 @@ export interface Window {
   readonly strides: Strides;
   /** Where a result is read back from, unless it is where the caller wants it. */
   readonly readBack?: GPUBuffer;
+  /** Of `lse`: elements from there to what rounding took from it; and how both come to the caller's buffers. */
+  readonly restAt?: number;
+  readonly copyOut?: (encoder: GPUCommandEncoder) => void;
 }
 
 /** An input. */
@@ -68,12 +71,13 @@ function stridesOf([batch, head, row, column]: readonly number[]): Strides {
 }
 
 /** Strides of a contiguous box. */
-function denseStrides({ heads, rows }: Box, columns: number): Strides {
+export function denseStrides({ heads, rows }: Box, columns: number): Strides {
   const row = columns, head = extent(rows) * row;
   return { batch: extent(heads) * head, head, row, column: 1 };
 }
 
-function count({ batch, heads, rows }: Box): number {
+/** Rows of a box. */
+export function count({ batch, heads, rows }: Box): number {
   return extent(batch) * extent(heads) * extent(rows);
 }
 

@@ -51,6 +51,7 @@ function commonParameters(
     ...tensorParameters("q", placed.q),
     ...tensorParameters("o", placed.out),
     ...(lse && { l_at: lse.at, l_batch: lse.strides.batch, l_head: lse.strides.head }),
+    rest_at: lse?.restAt,
     ...placed.tables?.parameters,
   };
 }

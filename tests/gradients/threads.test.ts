@@ -1,5 +1,5 @@
 import { test } from "node:test";
-import { createEngine, type Engine } from "@flashtile/attention";
+import { blockMask, createEngine, type Engine } from "@flashtile/attention";
 import { errorOf } from "../support/errors.ts";
 import {
   assertSameGradients,
@@ -53,6 +53,25 @@ const cases: readonly Case[] = [
     sizes: { Hq: 4, Nq: 200, Nk: 300, D: 32 },
     meaning: { bias: { data: Float32Array.of(0.25), shape: [1] } },
   },
+  {
+    name: "three heads that share one, many rows in blocks",
+    sizes: { Hq: 3, Hkv: 1, Nq: 1500, Nk: 40, D: 48 },
+    meaning: {
+      blockMask: blockMask.fromFunction((_b, _h, i, j) => (i + j) % 3 > 0, {
+        ...{ queries: 1500, keys: 40, block: [40, 8] },
+      }),
+    },
+  },
+  {
+    name: "a block mask for each head",
+    sizes: { Hq: 3, Hkv: 1, Nq: 1100, Nk: 40, D: 64 },
+    meaning: {
+      blockMask: blockMask.fromFunction((_b, h, i, j) => (h + i + j) % 3 > 0, {
+        ...{ heads: 3, queries: 1100, keys: 40, block: [40, 8] },
+      }),
+    },
+  },
+  { name: "70 heads of many rows", sizes: { Hq: 70, Hkv: 1, Nq: 80, Nk: 30, D: 128, Dv: 8 } },
   {
     name: "packed sequences",
     sizes: { Hq: 4, Hkv: 2, Nq: 500, Nk: 400, D: 32 },

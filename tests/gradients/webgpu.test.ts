@@ -336,6 +336,26 @@ for (const [dtypes, D, Dv] of ways) {
 }
 
 gpuTest(
+  "attentionWithGradient() keeps a level in buffers as in arrays",
+  () =>
+    withGpu(async (engine, device) => {
+      const sizes = sizesOf({ B: 2, Hq: 4, Hkv: 2, Nq: 37, Nk: 45, D: 8 });
+      const { q, k, v } = inputsOf(randomProblem(sizes, 1)),
+        dOut = normalTensor(shapesOf(sizes).out, 2);
+      const bias = { data: new Float32Array(45).fill(1e5), shape: [45] };
+      const host = await (engine as unknown as Engine).attentionWithGradient(q, k, v, { bias });
+      const wanted = await host.backward(dOut),
+        [a, b, c, d] = [q, k, v, dOut].map((one) => upload(device, one));
+      const { lse, backward } = await engine.attentionWithGradient(a, b, c, { bias });
+      const got = await backward(d);
+      assertSameBits(await read(device, lse), host.lse.data, "lse");
+      for (const name of ["dq", "dk", "dv"] as const) {
+        assertSameBits(await read(device, got[name]), wanted[name].data, name);
+      }
+    }),
+);
+
+gpuTest(
   "attentionBackward() takes dOut and out in one buffer, and a bias in an array",
   () =>
     withGpu(async (engine, device) => {

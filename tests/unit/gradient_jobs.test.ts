@@ -64,6 +64,21 @@ test("stretchesOf() cuts keys alike for any number of threads", () => {
   assert(windows(1).length > 1);
 });
 
+test("cutGradients() makes stretches of units that are the same for any number of threads", () => {
+  for (const [heads, dim] of [[1, 64], [3, 64], [8, 128], [70, 128], [600, 8]]) {
+    const zeros = (heads: number, rows: number) =>
+      tensor(new Float32Array(heads * rows * dim), [heads, rows, dim]);
+    const [q, k] = [zeros(heads, 500), zeros(1, 300)];
+    const plan = planAttention(q, k, k) as HostPlan, { unit } = cutGradients(plan, 1);
+    for (const threads of [1, 2, 3, 7]) {
+      const cut = cutGradients(plan, threads);
+      assertEquals([cut.unit, cut.positions % unit], [unit, 0]);
+    }
+    const whole = 64 / Math.min(64, heads & -heads);
+    assertEquals(unit, [70].includes(heads) ? 9 : Math.min(whole, unit));
+  }
+});
+
 test("chunksOf() cuts a window alike whatever its rows are, its end finest", () => {
   const chunks = (firstKey: number, endKey: number) =>
     chunksOf({
