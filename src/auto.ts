@@ -18,7 +18,6 @@ import type { DType, TensorData } from "./dtype.ts";
 import { reasonOf } from "./errors.ts";
 import { type AttentionPlan, type BackwardPlan, countScores, isHostPlan } from "./plan.ts";
 import type { AnyView } from "./tensor.ts";
-import { Patience } from "./webgpu/patience.ts";
 
 /**
  * Multiply-adds of a call in arrays from which on a GPU is taken: two threads need some 30 ms for
@@ -33,8 +32,8 @@ export function chooseFor(plan: AttentionPlan, { encoder }: Control): BackendNam
   return countScores(plan) * (plan.dim + plan.valueDim) >= gpuWork ? "webgpu" : "wasm";
 }
 
-/** Finds a GPU that is one, or says why there is none. Waits no longer than it is told. */
-export type OpenGpu = (patience: Patience) => Promise<Backend | string | undefined>;
+/** Finds a GPU that is one, or says why there is none. Waits until it is told to stop. */
+export type OpenGpu = (stop: AbortSignal) => Promise<Backend | string>;
 
 /**
  * Wasm, and a GPU behind it. Nobody looks for the GPU before the first call that is worth one: that
@@ -47,7 +46,7 @@ export class AutoBackend implements Backend {
   #opened: Backend | undefined;
   /** Why there is no GPU, once it was looked for. */
   #without: string | undefined;
-  #patience: Patience | undefined;
+  readonly #closing = new AbortController();
   #closed = false;
 
   constructor(wasm: Backend, openGpu: OpenGpu) {
@@ -132,7 +131,7 @@ export class AutoBackend implements Backend {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#patience?.end();
+    this.#closing.abort();
     await Promise.all([this.#wasm.close(), this.#opened?.close()]);
   }
 
@@ -144,9 +143,9 @@ export class AutoBackend implements Backend {
 
   async #open(): Promise<Backend | undefined> {
     try {
-      const gpu = await this.#openGpu(this.#patience = new Patience());
+      const gpu = await this.#openGpu(this.#closing.signal);
       if (typeof gpu === "string") this.#without = gpu;
-      else if (this.#closed) await gpu?.close(); // Too late: `close()` did not wait for it.
+      else if (this.#closed) await gpu.close(); // Too late: `close()` did not wait for it.
       else return this.#opened = gpu;
     } catch (error) {
       this.#without = reasonOf(error); // A device that cannot be had: Wasm does it.

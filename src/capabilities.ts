@@ -7,10 +7,7 @@
 import type { BackendName } from "./backend.ts";
 import { type BinaryName, chooseBinary } from "./wasm/module.ts";
 import { reasonOf } from "./errors.ts";
-import { describeAdapter, findAdapter, isSoftware } from "./webgpu/adapter.ts";
-import { findGpu } from "./webgpu/find.ts";
-import type { Patience } from "./webgpu/patience.ts";
-import { hardwareThreads, threadsUnavailable } from "./wasm/threads/spawn.ts";
+import { hardwareThreads, threadsUnavailable } from "./wasm/threads/available.ts";
 
 /** Whether something can be used here, and why or why not, in words. */
 export interface Availability {
@@ -58,22 +55,6 @@ export interface CapabilityOptions {
   readonly gpu?: GPU;
 }
 
-/** What there is of a GPU. */
-export async function probeWebGpu(
-  { device, gpu }: CapabilityOptions,
-  patience?: Patience,
-): Promise<Capabilities["webgpu"]> {
-  if (device !== undefined) {
-    const reason = `the device passed in, ${describeAdapter(device)}`;
-    return { available: true, software: isSoftware(device), reason };
-  }
-  const adapter = await findAdapter(gpu ?? await findGpu(), patience);
-  if (typeof adapter === "string") return { available: false, software: false, reason: adapter };
-  const software = isSoftware(adapter), name = describeAdapter(adapter);
-  const reason = software ? `${name}, which computes on the CPU` : name;
-  return { available: true, software, reason };
-}
-
 /**
  * Tells what this machine offers, which backend `auto` takes, and why.
  *
@@ -87,7 +68,9 @@ export async function probeWebGpu(
  * @returns Each backend's availability with a reason in words.
  */
 export async function capabilities(options: CapabilityOptions = {}): Promise<Capabilities> {
-  const wasm = probeWasm(), webgpu = await probeWebGpu(options);
+  const { device, gpu } = options, wasm = probeWasm();
+  const { probeWebGpu } = await import("./webgpu/open.ts");
+  const webgpu = await probeWebGpu({ device, gpu });
   return { ...chooseBackend(wasm, webgpu), wasm, webgpu, threads: probeThreads() };
 }
 

@@ -24,7 +24,7 @@ import {
 } from "./backward.ts";
 import { isCache, KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions, KvCacheOptions } from "./cache/options.ts";
-import { type Capabilities, capabilities, probeWebGpu } from "./capabilities.ts";
+import { type Capabilities, capabilities } from "./capabilities.ts";
 import { type CascadeOptions, type CascadePart, runCascade } from "./cascade.ts";
 import type { DType, HostData, TensorData } from "./dtype.ts";
 import { BackendUnavailableError } from "./errors.ts";
@@ -33,10 +33,8 @@ import type { AttentionOptions } from "./options.ts";
 import { type RopeOptions, runRope } from "./rope.ts";
 import { type AnyTensor, checkDType, type HostTensor, readExtents, type Tensor } from "./tensor.ts";
 import { readOptions } from "./validate/words.ts";
-import { AutoBackend } from "./auto.ts";
+import { AutoBackend, type OpenGpu } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
-import { findGpu } from "./webgpu/find.ts";
-import { Patience } from "./webgpu/patience.ts";
 
 /** Options of `createEngine()`. */
 export interface EngineOptions {
@@ -323,24 +321,16 @@ export async function createEngine(
 
 /** Makes the backend that was asked for. */
 async function createBackend(options: EngineOptions): Promise<Backend> {
-  const { backend = "auto", device } = options;
-  const openGpu = async (patience?: Patience) => {
-    // Loaded when it is asked for: whoever stays on the CPU pays for no shader.
-    const { createWebGpuBackend } = await import("./webgpu/backend.ts");
-    const gpu = options.gpu ?? await findGpu();
-    return await createWebGpuBackend({ device, gpu }, patience);
-  };
-  if (backend === "webgpu") return await openGpu();
+  const { backend = "auto" } = options;
   if (backend === "wasm") return await createWasmBackend(options);
-  const findGpuFor = async (patience: Patience) => {
-    const { available, software, reason } = await probeWebGpu(options, patience);
-    return available && !software ? await openGpu(patience) : reason;
-  };
+  const opening = () => import("./webgpu/open.ts");
+  if (backend === "webgpu") return await (await opening()).openGpu(options);
+  const findGpu: OpenGpu = async (stop) => await (await opening()).openRealGpu(options, stop);
   try {
-    return new AutoBackend(await createWasmBackend(options), findGpuFor);
+    return new AutoBackend(await createWasmBackend(options), findGpu);
   } catch (reason) {
     if (!(reason instanceof BackendUnavailableError)) throw reason;
-    const only = await findGpuFor(new Patience());
+    const only = await findGpu(new AbortController().signal);
     if (typeof only === "string") throw reason;
     return only;
   }

@@ -37,8 +37,8 @@ import { mergeParts, rotateRows } from "./rows.ts";
 import { finish, finishInTurns } from "./slices.ts";
 import { Solo, type Team } from "./team.ts";
 import { allocateTensor } from "./tensor.ts";
-import { hardwareThreads, threadsUnavailable } from "./threads/spawn.ts";
-import { WorkerTeam } from "./threads/team.ts";
+import { hardwareThreads, threadsUnavailable } from "./threads/available.ts";
+import type { WorkerTeam } from "./threads/team.ts";
 import type { Step } from "./waves.ts";
 
 /** Bytes that a Wasm memory has at least, and can have at most. */
@@ -72,10 +72,12 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Back
   if (module !== undefined) {
     return new WasmBackend(assemble(module, maxMemoryBytes, 1), () => "the module passed in");
   }
-  const choice = chooseBinary();
-  const count = countThreads(threads);
+  const choice = chooseBinary(), count = countThreads(threads);
+  // Loaded where there are threads: many pages can have none.
+  const loading = count > 1 ? import("./threads/team.ts") : undefined;
   const compiled = await compileBinary(choice.name, count > 1);
-  const parts = assemble(compiled, maxMemoryBytes, count), { team } = parts;
+  const parts = assemble(compiled, maxMemoryBytes, count, (await loading)?.WorkerTeam);
+  const { team } = parts;
   return new WasmBackend(
     parts,
     () => `${choice.name} binary, ${describeThreads(team)}: ${choice.reason}`,
@@ -99,7 +101,12 @@ export function countThreads(threads: "auto" | number): number {
   return threads;
 }
 
-function assemble(module: WebAssembly.Module, maxMemoryBytes: number, threads: number): Parts {
+function assemble(
+  module: WebAssembly.Module,
+  maxMemoryBytes: number,
+  threads: number,
+  Team?: typeof WorkerTeam,
+): Parts {
   const memory = new WebAssembly.Memory({
     initial: initialPages,
     maximum: Math.floor(maxMemoryBytes / pageBytes),
@@ -107,9 +114,9 @@ function assemble(module: WebAssembly.Module, maxMemoryBytes: number, threads: n
   });
   const kernels = instantiate(module, memory);
   const arena = new Arena(memory, kernels.heapBase() >>> 0, maxMemoryBytes);
-  const team = threads === 1
+  const team = Team === undefined
     ? new Solo(kernels)
-    : new WorkerTeam({ kernels, module, memory, threads });
+    : new Team({ kernels, module, memory, threads });
   return { machine: { kernels, arena, threads, splats: chooseSplats() }, team };
 }
 

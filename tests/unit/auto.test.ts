@@ -27,7 +27,9 @@ test("AutoBackend looks for a GPU once, at the first call that is worth one", as
 });
 
 test("AutoBackend runs on the CPU where no GPU can be had", async () => {
-  for (const find of [() => Promise.resolve(undefined), () => Promise.reject(new Error("none"))]) {
+  for (
+    const find of [() => Promise.resolve("it is none"), () => Promise.reject(new Error("none"))]
+  ) {
     assertEquals(await new AutoBackend(wasm, find).choose(planOf(2000), {}), wasm);
   }
 });

@@ -373,6 +373,6 @@ test("WorkerTeam.run() is refused nothing by a runtime that throws undefined", a
     },
   });
   assertSameBits(await run(), expected);
-  assertEquals(team.alone, "no worker can begin: undefined");
+  assertEquals(team.alone, "no worker can begin: no reason was given");
   await team.close();
 });

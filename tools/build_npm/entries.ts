@@ -26,6 +26,8 @@ export const minified: readonly Entry[] = [
 
 /** What is imported later. Named here, or its name would be a hash. */
 export const lazy: readonly Entry[] = [
+  { name: "threads", source: "src/wasm/threads/team.ts" },
   { name: "gradients", source: "src/wasm/backward.ts" },
+  { name: "gpu", source: "src/webgpu/open.ts" },
   { name: "webgpu", source: "src/webgpu/backend.ts" },
 ];

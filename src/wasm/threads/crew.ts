@@ -6,9 +6,10 @@
  * @module
  */
 
+import { reasonOf } from "../../errors.ts";
 import type { Kernels } from "../module.ts";
 import { cells, createControl, endControl, firstState, left } from "./control.ts";
-import { idleMilliseconds, spawn, wordsOf, type WorkerHandle } from "./spawn.ts";
+import { idleMilliseconds, spawn, type WorkerHandle } from "./spawn.ts";
 
 /** What a team is made of. */
 export interface TeamParts {
@@ -156,7 +157,7 @@ export class Crew {
     try {
       member.handle = (this.#parts.spawn ?? spawn)({ module, memory, control, index }, onEnd);
     } catch (error) {
-      onEnd(wordsOf(error));
+      onEnd(reasonOf(error));
     }
   }
 }

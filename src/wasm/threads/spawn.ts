@@ -4,7 +4,8 @@
  * @module
  */
 
-import { isWorkerd } from "../workerd.ts";
+import { reasonOf } from "../../errors.ts";
+import { isServer, type NodeProcess } from "./available.ts";
 import { workerSource } from "./worker_source.ts";
 
 /** What a worker is started with. */
@@ -39,51 +40,11 @@ interface NodeWorkers {
   };
 }
 
-interface NodeProcess {
-  readonly versions?: { readonly node?: string };
-  getBuiltinModule?(name: string): unknown;
-}
-
 /** node:worker_threads, where this is Node, Deno or Bun. */
 function nodeWorkers(): NodeWorkers | undefined {
   if (!isServer()) return undefined;
   const { process } = globalThis as { process?: NodeProcess };
   return process?.getBuiltinModule?.("node:worker_threads") as NodeWorkers | undefined;
-}
-
-/** How many threads run at the same time here. */
-export function hardwareThreads(): number {
-  const known = globalThis.navigator?.hardwareConcurrency;
-  if (known !== undefined) return known;
-  const { process } = globalThis as { process?: NodeProcess };
-  const os = process?.getBuiltinModule?.("node:os") as
-    | { availableParallelism(): number }
-    | undefined;
-  return os?.availableParallelism() ?? 1;
-}
-
-/**
- * Whether this is Node, Deno or Bun, which have worker threads. Neither these nor Deno's `process`
- * are touched to find out: loading what stands behind them takes Deno 20 ms.
- */
-function isServer(): boolean {
-  if ("Deno" in globalThis) return true;
-  const { process } = globalThis as { process?: NodeProcess };
-  return process?.getBuiltinModule !== undefined && process.versions?.node !== undefined &&
-    !isWorkerd();
-}
-
-/** Why workers over shared memory cannot be used here; `undefined` when they can. */
-export function threadsUnavailable(): string | undefined {
-  if (typeof SharedArrayBuffer === "undefined") {
-    return "there is no shared memory (pages need the headers COOP and COEP)";
-  }
-  if (isServer()) return undefined;
-  if (typeof Worker === "undefined") return "this runtime has no workers";
-  if ((globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === false) {
-    return "this page is not cross-origin isolated (it needs the headers COOP and COEP)";
-  }
-  return undefined;
 }
 
 /**
@@ -92,11 +53,6 @@ export function threadsUnavailable(): string | undefined {
  */
 export function idleMilliseconds(): number {
   return "Deno" in globalThis && "DedicatedWorkerGlobalScope" in globalThis ? 5000 : 0;
-}
-
-/** What went wrong, in words: anything may be thrown. */
-export function wordsOf(error: unknown): string {
-  return String((error as Error | null | undefined)?.message || error);
 }
 
 /**
@@ -109,7 +65,7 @@ export function spawn(data: WorkerData, onEnd: (reason: string) => void): Worker
   const workers = nodeWorkers();
   if (workers !== undefined) {
     const worker = new workers.Worker(workerSource, { eval: true, workerData: data });
-    worker.on("error", (error) => onEnd(wordsOf(error)));
+    worker.on("error", (error) => onEnd(reasonOf(error)));
     worker.on("exit", () => onEnd("a worker ended"));
     worker.unref();
     return { isCertain: !("Deno" in globalThis), terminate: () => worker.terminate() };
