@@ -19,7 +19,7 @@ import {
 import { isCache, type KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions } from "./cache/options.ts";
 import type { TensorData } from "./dtype.ts";
-import { backendOf, createEngine } from "./engine.ts";
+import { createBackend } from "./engine.ts";
 import { type AttentionPart, type MergeOptions, readMerge, runMerge } from "./merge.ts";
 import type { AttentionOptions } from "./options.ts";
 import { readAttention } from "./plan.ts";
@@ -30,7 +30,7 @@ let backend: Promise<Backend> | undefined;
 /** The backend of the engine, which is made when it is first asked for. */
 function defaultBackend(): Promise<Backend> {
   if (backend === undefined) {
-    backend = createEngine().then(backendOf);
+    backend = createBackend({}, true);
     backend.catch(() => backend = undefined); // A failure is not kept: the next call tries again.
   }
   return backend;

@@ -319,15 +319,19 @@ export async function createEngine(
   return new BackendEngine(await createBackend(options), options);
 }
 
-/** Makes the backend that was asked for. */
-async function createBackend(options: EngineOptions): Promise<Backend> {
+/**
+ * Makes the backend that was asked for.
+ *
+ * @param late Whether threads are loaded when a call is worth them.
+ */
+export async function createBackend(options: EngineOptions, late = false): Promise<Backend> {
   const { backend = "auto" } = options;
   if (backend === "wasm") return await createWasmBackend(options);
   const opening = () => import("./webgpu/open.ts");
   if (backend === "webgpu") return await (await opening()).openGpu(options);
   const findGpu: OpenGpu = async (stop) => await (await opening()).openRealGpu(options, stop);
   try {
-    return new AutoBackend(await createWasmBackend(options), findGpu);
+    return new AutoBackend(await createWasmBackend(options, late), findGpu);
   } catch (reason) {
     if (!(reason instanceof BackendUnavailableError)) throw reason;
     const only = await findGpu(new AbortController().signal);
@@ -336,18 +340,7 @@ async function createBackend(options: EngineOptions): Promise<Backend> {
   }
 }
 
-let backendIn: (engine: BackendEngine) => Backend;
-
-/** The backend that an engine of ours runs on: for calls that were read before it was there. */
-export function backendOf(engine: Engine): Backend {
-  return backendIn(engine as BackendEngine);
-}
-
 class BackendEngine implements Engine {
-  static {
-    backendIn = (engine) => engine.#backend;
-  }
-
   readonly #backend: Backend;
   readonly #options: EngineOptions;
 

@@ -9,7 +9,7 @@ import type { Control } from "./backend.ts";
 import type { BlockMask } from "./block_mask.ts";
 import type { CacheAttentionOptions } from "./cache/options.ts";
 import type { PagedKeys } from "./cache/store.ts";
-import { type DType, type Elements, isGpuBuffer } from "./dtype.ts";
+import type { DType, Elements } from "./dtype.ts";
 import { type AttentionOptions, type Layout, optionNames } from "./options.ts";
 import type { BroadcastView, Extents, MaskView } from "./scores.ts";
 import { type Band, countSegments, scoresWithin, type Segment, segmentsOf } from "./segments.ts";

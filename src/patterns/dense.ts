@@ -7,8 +7,14 @@
 import { HeldArray } from "../arrays.ts";
 import { type BlockMask, cannot, fromRuns, type Runs } from "../block_mask.ts";
 import type { BooleanTensor } from "../options.ts";
-import { booleansOf, checkBits } from "../validate/booleans.ts";
-import { type Placed, readExtentsOf, readLayout, readWritten } from "../validate/tensors.ts";
+import {
+  booleansOf,
+  checkBits,
+  type Placed,
+  readExtentsOf,
+  readLayout,
+  readWritten,
+} from "../validate/tensors.ts";
 import { kindOf, readOptions } from "../validate/words.ts";
 import { type BlockMaskSize, checkObject, checkSize } from "./size.ts";
 

@@ -9,9 +9,10 @@ import { type BlockMask, isBlockMask } from "../block_mask.ts";
 import { isGpuBuffer } from "../dtype.ts";
 import type { BooleanDType } from "../options.ts";
 import { broadcastOf, type BroadcastView, type Extents, type MaskView } from "../scores.ts";
-import { booleansOf, checkBits } from "./booleans.ts";
 import type { Each } from "./segments.ts";
 import {
+  booleansOf,
+  checkBits,
   checkBuffer,
   holdArray,
   type Placed,

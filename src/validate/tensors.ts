@@ -5,7 +5,7 @@
  * @module
  */
 
-import { HeldArray } from "../arrays.ts";
+import { arrayKind, HeldArray } from "../arrays.ts";
 import {
   bytesPerElement,
   type DType,
@@ -14,7 +14,7 @@ import {
   isGpuBuffer,
   storedIn,
 } from "../dtype.ts";
-import type { Layout } from "../options.ts";
+import type { BooleanDType, Layout } from "../options.ts";
 import {
   type AnyView,
   contiguousStrides,
@@ -377,4 +377,29 @@ export function sharesElements(view: AnyView): boolean {
     span += (extent - 1) * stride;
   }
   return false;
+}
+
+/** How an array holds booleans; `undefined` where it holds none. */
+export function booleansOf(data: unknown): BooleanDType | undefined {
+  const kind = arrayKind(data);
+  return kind === "Uint8Array" ? "u8" : kind === "Uint32Array" ? "bit" : undefined;
+}
+
+/**
+ * Checks that words are meant as bits: as many of them as there are elements look like a word for each,
+ * of which only the first few bits would be read.
+ */
+export function checkBits(
+  name: string,
+  { dtype, strides, offset }: Written,
+  shape: readonly number[],
+  data: HeldArray | GPUBuffer,
+  doing = cannot,
+): void {
+  if (isGpuBuffer(data) || data.kind !== "Uint32Array" || data.length <= 1) return;
+  if ((dtype ?? strides ?? offset) !== undefined || data.length !== sizeOf(shape)) return;
+  throw new TypeError(
+    `${doing}: \`${name}.data\` is a Uint32Array of a word per element, and would be read as bits; ` +
+      'give a Uint8Array, or `dtype: "bit"`',
+  );
 }

@@ -35,10 +35,9 @@ import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module
 import { WasmPages } from "./pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
 import { finish, finishInTurns } from "./slices.ts";
-import { Solo, type Team } from "./team.ts";
+import { LateTeam, Solo, type Team } from "./team.ts";
 import { allocateTensor } from "./tensor.ts";
 import { hardwareThreads, threadsUnavailable } from "./threads/available.ts";
-import type { WorkerTeam } from "./threads/team.ts";
 import type { Step } from "./waves.ts";
 
 /** Bytes that a Wasm memory has at least, and can have at most. */
@@ -66,18 +65,23 @@ interface Parts {
   readonly team: Team;
 }
 
-/** Makes the backend: picks and compiles a binary unless one is given. */
-export async function createWasmBackend(options: WasmOptions = {}): Promise<Backend> {
+/**
+ * Makes the backend: picks and compiles a binary unless one is given.
+ *
+ * @param late Whether threads are loaded later, when a call is worth them: where all calls wait.
+ */
+export async function createWasmBackend(
+  options: WasmOptions = {},
+  late = false,
+): Promise<Backend> {
   const { module, maxMemoryBytes = memoryLimits.most, threads = "auto" } = options;
   if (module !== undefined) {
     return new WasmBackend(assemble(module, maxMemoryBytes, 1), () => "the module passed in");
   }
   const choice = chooseBinary(), count = countThreads(threads);
-  // Loaded where there are threads: many pages can have none.
-  const loading = count > 1 ? import("./threads/team.ts") : undefined;
   const compiled = await compileBinary(choice.name, count > 1);
-  const parts = assemble(compiled, maxMemoryBytes, count, (await loading)?.WorkerTeam);
-  const { team } = parts;
+  const parts = assemble(compiled, maxMemoryBytes, count), { team } = parts;
+  if (!late && team instanceof LateTeam) await team.ready();
   return new WasmBackend(
     parts,
     () => `${choice.name} binary, ${describeThreads(team)}: ${choice.reason}`,
@@ -101,12 +105,7 @@ export function countThreads(threads: "auto" | number): number {
   return threads;
 }
 
-function assemble(
-  module: WebAssembly.Module,
-  maxMemoryBytes: number,
-  threads: number,
-  Team?: typeof WorkerTeam,
-): Parts {
+function assemble(module: WebAssembly.Module, maxMemoryBytes: number, threads: number): Parts {
   const memory = new WebAssembly.Memory({
     initial: initialPages,
     maximum: Math.floor(maxMemoryBytes / pageBytes),
@@ -114,9 +113,11 @@ function assemble(
   });
   const kernels = instantiate(module, memory);
   const arena = new Arena(memory, kernels.heapBase() >>> 0, maxMemoryBytes);
-  const team = Team === undefined
-    ? new Solo(kernels)
-    : new Team({ kernels, module, memory, threads });
+  const load = async () => {
+    const { WorkerTeam } = await import("./threads/team.ts");
+    return new WorkerTeam({ kernels, module, memory, threads });
+  };
+  const team = threads === 1 ? new Solo(kernels) : new LateTeam(kernels, threads, load);
   return { machine: { kernels, arena, threads, splats: chooseSplats() }, team };
 }
 

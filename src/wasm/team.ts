@@ -60,3 +60,43 @@ export class Solo implements Team {
     return Promise.resolve();
   }
 }
+
+/**
+ * A team that is loaded when it is first needed, and until then is the calling thread alone. Nothing of
+ * it is loaded where nobody has threads, and none before a first small result.
+ */
+export class LateTeam implements Team {
+  readonly threads: number;
+  readonly #solo: Solo;
+  readonly #load: () => Promise<Team>;
+  #loading: Promise<Team> | undefined;
+  #team: Team | undefined;
+
+  constructor(kernels: Kernels, threads: number, load: () => Promise<Team>) {
+    this.threads = threads;
+    this.#solo = new Solo(kernels);
+    this.#load = load;
+  }
+
+  get alone(): string | undefined {
+    return this.#team?.alone;
+  }
+
+  /** Loads it: whoever runs batches synchronously has no other time for that. */
+  async ready(): Promise<Team> {
+    return this.#team ??= await (this.#loading ??= this.#load());
+  }
+
+  async run(batch: Batch): Promise<void> {
+    if (batch.threads === 1 || batch.count === 1) return this.#solo.runSync(batch);
+    await (this.#team ?? await this.ready()).run(batch);
+  }
+
+  runSync(batch: Batch): void {
+    (this.#team ?? this.#solo).runSync(batch);
+  }
+
+  async close(): Promise<void> {
+    await (await this.#loading)?.close();
+  }
+}
