@@ -21,6 +21,7 @@ import {
   visitsOf,
 } from "./panel";
 import { accumulateColumns, dotPanels, ONES, RUN } from "./products";
+import { toBaseFour } from "./softmax";
 import { F32 } from "./storage";
 
 // Where everything is in tile memory of the job under way.
@@ -352,7 +353,7 @@ function differentiatePanel(
     mask.seeWithin(lanes, bounds, <i32>begin, <i32>padded);
     mask.maskScores(scores, lanes, keys);
   }
-  weights_f32_2x8(scores, keys, state + M, state + ALPHA, ONES, job.unit(record));
+  weights_f32_2x8(scores, keys, toBaseFour(scores, keys, state + M, job.unit(record)), state + ALPHA, ONES);
   // Also those of a row whose lse is NaN.
   if (masked) mask.setUnseen(scores, lanes, keys, 0);
   isMixed = isMixed || masked;

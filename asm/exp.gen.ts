@@ -13,7 +13,9 @@ import { fma } from "./fma";
 // Four lanes each: the clamp, the rounding number, the polynomial from its highest degree.
 const TABLE: usize = memory.data<f32>([
   -127, -127, -127, -127,
+  -63.5, -63.5, -63.5, -63.5,
   12583039, 12583039, 12583039, 12583039,
+  2, 2, 2, 2,
   0.00015594677824992687, 0.00015594677824992687, 0.00015594677824992687, 0.00015594677824992687,
   0.0013406643411144614, 0.0013406643411144614, 0.0013406643411144614, 0.0013406643411144614,
   0.009617692790925503, 0.009617692790925503, 0.009617692790925503, 0.009617692790925503,
@@ -30,15 +32,11 @@ const TABLE: usize = memory.data<f32>([
 export function exp2(x: v128): v128 {
   let c = v128.load(TABLE, 0);
   let x0 = f32x4.pmax(x, c);
-  c = v128.load(TABLE, 16);
+  c = v128.load(TABLE, 32);
   const t0 = f32x4.add(x0, c);
   x0 = f32x4.sub(x0, f32x4.sub(t0, c));
-  c = v128.load(TABLE, 32);
-  let p0 = c;
-  c = v128.load(TABLE, 48);
-  p0 = fma(p0, x0, c);
   c = v128.load(TABLE, 64);
-  p0 = fma(p0, x0, c);
+  let p0 = c;
   c = v128.load(TABLE, 80);
   p0 = fma(p0, x0, c);
   c = v128.load(TABLE, 96);
@@ -47,48 +45,40 @@ export function exp2(x: v128): v128 {
   p0 = fma(p0, x0, c);
   c = v128.load(TABLE, 128);
   p0 = fma(p0, x0, c);
+  c = v128.load(TABLE, 144);
+  p0 = fma(p0, x0, c);
+  c = v128.load(TABLE, 160);
+  p0 = fma(p0, x0, c);
   p0 = f32x4.mul(p0, i32x4.shl(t0, 23));
   return p0;
 }
 
-// Weights of the rows s[keys][8], in place: s = 2^(unit (s - shift)), one shift per query; keys is even.
+// Weights of the rows s[keys][8], in place: s = 4^(s - shift), one shift per query; keys is even.
 // Their sums are added to l[8] after it was multiplied by alpha[8].
-export function weights_f32_2x8(
-  s: usize, keys: usize, shift: usize, l: usize, alpha: usize, unit: f32,
-): void {
-  const units = f32x4.splat(unit);
+export function weights_f32_2x8(s: usize, keys: usize, shift: usize, l: usize, alpha: usize): void {
   const shift0 = v128.load(shift), shift1 = v128.load(shift, 16);
   let sum0 = f32x4.splat(0), sum1 = sum0;
   for (const end = s + (keys << 5); s < end; s += 64) {
-    let c = v128.load(TABLE, 0);
-    let x0 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(s, 0), shift0), units), c);
-    let x1 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(s, 16), shift1), units), c);
-    let x2 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(s, 32), shift0), units), c);
-    let x3 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(s, 48), shift1), units), c);
-    c = v128.load(TABLE, 16);
-    const t0 = f32x4.add(x0, c);
-    const t1 = f32x4.add(x1, c);
-    const t2 = f32x4.add(x2, c);
-    const t3 = f32x4.add(x3, c);
-    x0 = f32x4.sub(x0, f32x4.sub(t0, c));
-    x1 = f32x4.sub(x1, f32x4.sub(t1, c));
-    x2 = f32x4.sub(x2, f32x4.sub(t2, c));
-    x3 = f32x4.sub(x3, f32x4.sub(t3, c));
+    let c = v128.load(TABLE, 16);
+    let x0 = f32x4.pmax(f32x4.sub(v128.load(s, 0), shift0), c);
+    let x1 = f32x4.pmax(f32x4.sub(v128.load(s, 16), shift1), c);
+    let x2 = f32x4.pmax(f32x4.sub(v128.load(s, 32), shift0), c);
+    let x3 = f32x4.pmax(f32x4.sub(v128.load(s, 48), shift1), c);
     c = v128.load(TABLE, 32);
+    const two = v128.load(TABLE, 48);
+    const t0 = fma(x0, two, c);
+    const t1 = fma(x1, two, c);
+    const t2 = fma(x2, two, c);
+    const t3 = fma(x3, two, c);
+    x0 = fma(x0, two, f32x4.sub(c, t0));
+    x1 = fma(x1, two, f32x4.sub(c, t1));
+    x2 = fma(x2, two, f32x4.sub(c, t2));
+    x3 = fma(x3, two, f32x4.sub(c, t3));
+    c = v128.load(TABLE, 64);
     let p0 = c;
     let p1 = c;
     let p2 = c;
     let p3 = c;
-    c = v128.load(TABLE, 48);
-    p0 = fma(p0, x0, c);
-    p1 = fma(p1, x1, c);
-    p2 = fma(p2, x2, c);
-    p3 = fma(p3, x3, c);
-    c = v128.load(TABLE, 64);
-    p0 = fma(p0, x0, c);
-    p1 = fma(p1, x1, c);
-    p2 = fma(p2, x2, c);
-    p3 = fma(p3, x3, c);
     c = v128.load(TABLE, 80);
     p0 = fma(p0, x0, c);
     p1 = fma(p1, x1, c);
@@ -105,6 +95,16 @@ export function weights_f32_2x8(
     p2 = fma(p2, x2, c);
     p3 = fma(p3, x3, c);
     c = v128.load(TABLE, 128);
+    p0 = fma(p0, x0, c);
+    p1 = fma(p1, x1, c);
+    p2 = fma(p2, x2, c);
+    p3 = fma(p3, x3, c);
+    c = v128.load(TABLE, 144);
+    p0 = fma(p0, x0, c);
+    p1 = fma(p1, x1, c);
+    p2 = fma(p2, x2, c);
+    p3 = fma(p3, x3, c);
+    c = v128.load(TABLE, 160);
     p0 = fma(p0, x0, c);
     p1 = fma(p1, x1, c);
     p2 = fma(p2, x2, c);

@@ -38,6 +38,20 @@ export function powerOf(x: v128, unit: f32): v128 {
   return exp2(f32x4.mul(x, f32x4.splat(unit)));
 }
 
+const ZEROS: usize = memory.data<f32>([0, 0, 0, 0, 0, 0, 0, 0], 16);
+
+// Brings the rows s[keys][8] less a shift per query to base 4, as weights are computed from, where their unit is
+// another than 2, and returns what is left to subtract of them.
+export function toBaseFour(s: usize, keys: usize, shift: usize, unit: f32): usize {
+  if (unit == 2) return shift;
+  const units = f32x4.splat(unit / 2), shift0 = v128.load(shift), shift1 = v128.load(shift, 16);
+  for (const end = s + (keys << 5); s < end; s += 32) {
+    v128.store(s, f32x4.mul(f32x4.sub(v128.load(s), shift0), units));
+    v128.store(s, f32x4.mul(f32x4.sub(v128.load(s, 16), shift1), units), 16);
+  }
+  return ZEROS;
+}
+
 // A maximum that may be subtracted: a query that has seen no key yet has m = -inf, and
 // -inf - -inf would be NaN.
 
@@ -60,9 +74,10 @@ export function softmax(s: usize, keys: usize, m: usize, l: usize, alpha: usize,
     v128.store(shift + half, safe);
     v128.store(alpha + half, powerOf(f32x4.sub(old, safe), unit));
   }
+  shift = toBaseFour(s, keys, shift, unit);
   for (let by = alpha; keys > 0; by = ONES) {
     const run = min(keys, RUN);
-    weights_f32_2x8(s, run, shift, l, by, unit);
+    weights_f32_2x8(s, run, shift, l, by);
     keys -= run;
     s += run << 5;
   }
@@ -87,7 +102,7 @@ export function softmaxOne(row: usize, keys: usize, m: usize, l: usize, scratch:
   v128.store(scratch, f32x4.splat(0), 32);
   v128.store(scratch, f32x4.splat(0), 48);
   // Where nothing was summed before, any number will do for what that is multiplied by.
-  weights_f32_2x8(row, groups, scratch, scratch + 32, scratch, unit);
+  weights_f32_2x8(row, groups, toBaseFour(row, groups, scratch, unit), scratch + 32, scratch);
   let sum = f32.load(l) * alpha;
   for (let lane: usize = 32; lane < 64; lane += 4) sum += f32.load(scratch + lane);
   f32.store(l, sum);

@@ -33,25 +33,50 @@ const polynomial = [
   1,
 ];
 
-const table = [lowest, round, ...polynomial];
+/** Scores of weights are logarithms to base 4: they are doubled on their way. */
+const two = 2;
+
+const table = [lowest, lowest / two, round, two, ...polynomial];
 
 function constant(value: number): string {
   return `v128.load(TABLE, ${table.indexOf(value) * 16})`;
 }
 
-/**
- * Statements that set p0, p1, ... to 2 to the power of the vectors named by `scores`. Each constant
- * is loaded once and used on all of them.
- */
-function exp2Lines(scores: readonly string[]): string[] {
+/** Statements that set t0, t1, ... to `scores` rounded, and x0, x1, ... to what is left of them. */
+function splitLines(scores: readonly string[]): string[] {
   const each = (make: (index: number) => string) => scores.map((_, index) => make(index));
-  const [leading, ...rest] = polynomial;
   return [
     `let c = ${constant(lowest)};`,
     ...each((i) => `let x${i} = f32x4.pmax(${scores[i]}, c);`),
     `c = ${constant(round)};`,
     ...each((i) => `const t${i} = f32x4.add(x${i}, c);`),
     ...each((i) => `x${i} = f32x4.sub(x${i}, f32x4.sub(t${i}, c));`),
+  ];
+}
+
+/** The same of twice the scores. Fused multiply-adds double them at no price. */
+function splitDoubledLines(scores: readonly string[]): string[] {
+  const each = (make: (index: number) => string) => scores.map((_, index) => make(index));
+  return [
+    `let c = ${constant(lowest / two)};`,
+    ...each((i) => `let x${i} = f32x4.pmax(${scores[i]}, c);`),
+    `c = ${constant(round)};`,
+    `const two = ${constant(two)};`,
+    ...each((i) => `const t${i} = fma(x${i}, two, c);`),
+    ...each((i) => `x${i} = fma(x${i}, two, f32x4.sub(c, t${i}));`),
+  ];
+}
+
+/**
+ * Statements that set p0, p1, ... to 2 to the power of as many numbers, which others have split. Each
+ * constant is loaded once and used on all of them.
+ */
+function exp2Lines(split: readonly string[], count: number): string[] {
+  const each = (make: (index: number) => string) =>
+    Array.from({ length: count }, (_, i) => make(i));
+  const [leading, ...rest] = polynomial;
+  return [
+    ...split,
     `c = ${constant(leading)};`,
     ...each((i) => `let p${i} = c;`),
     ...rest.flatMap((coefficient) => [
@@ -84,7 +109,7 @@ import { fma } from "./fma";
 export function exponentialFile(): string {
   const rows = table.map((value) => `  ${new Array(4).fill(value).join(", ")},`);
   const scores = ["shift0", "shift1", "shift0", "shift1"].map((shift, index) =>
-    `f32x4.mul(f32x4.sub(v128.load(s, ${index * 16}), ${shift}), units)`
+    `f32x4.sub(v128.load(s, ${index * 16}), ${shift})`
   );
   return `${header}
 // Four lanes each: the clamp, the rounding number, the polynomial from its highest degree.
@@ -97,20 +122,17 @@ ${rows.join("\n")}
 // @ts-ignore: decorator
 @inline
 export function exp2(x: v128): v128 {
-${indent(exp2Lines(["x"]), 1)}
+${indent(exp2Lines(splitLines(["x"]), 1), 1)}
   return p0;
 }
 
-// Weights of the rows s[keys][8], in place: s = 2^(unit (s - shift)), one shift per query; keys is even.
+// Weights of the rows s[keys][8], in place: s = 4^(s - shift), one shift per query; keys is even.
 // Their sums are added to l[8] after it was multiplied by alpha[8].
-export function weights_f32_2x8(
-  s: usize, keys: usize, shift: usize, l: usize, alpha: usize, unit: f32,
-): void {
-  const units = f32x4.splat(unit);
+export function weights_f32_2x8(s: usize, keys: usize, shift: usize, l: usize, alpha: usize): void {
   const shift0 = v128.load(shift), shift1 = v128.load(shift, 16);
   let sum0 = f32x4.splat(0), sum1 = sum0;
   for (const end = s + (keys << 5); s < end; s += 64) {
-${indent(exp2Lines(scores), 2)}
+${indent(exp2Lines(splitDoubledLines(scores), scores.length), 2)}
     v128.store(s, p0);
     v128.store(s, p1, 16);
     v128.store(s, p2, 32);

@@ -72,6 +72,10 @@ interface Call extends Sized {
   readonly lse: View;
   readonly dLse: View | null;
   readonly lseRest: View | null;
+  /** Scores are logarithms to base 2^unit. */
+  readonly unit: number;
+  /** What dK lacks. */
+  readonly factor: number;
   readonly sinks: Float32Array | null;
   /** dQ in f32: the target, or what becomes it at the end. */
   readonly dq: View;
@@ -134,6 +138,7 @@ export function* backward(
   try {
     const { slopes } = plan, { sinks } = forward;
     if (slopes) elementsOver(arena, common.slopes, slopes.length, "f32").set(slopes);
+    const floats = commonFloats(plan);
     const call: Call = {
       ...{
         machine,
@@ -156,8 +161,11 @@ export function* backward(
       dBias: target.dBias && sumsOfBias(target.dBias),
       job: encodeJob(
         { ...commonFields(machine.splats, plan, cut), ...rowsOfSums(plan) },
-        commonFloats(plan),
+        floats,
       ),
+      unit: floats.unit!,
+      // Queries have the scale in them, over the cap or times log2(e), and less a power of two.
+      factor: plan.softcap === null ? Math.LN2 * floats.unit! : plan.softcap * floats.capUnit!,
     };
     yield* runInTurn(placeWaves(call, common, waves()), {
       ahead: common.stretches.length > 1,
@@ -308,8 +316,7 @@ function placeKeys(
 function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
   const { arena, plan, sinks } = call, { segment, keyHead, from, to, firstKey } = stretch;
   const { batch, firstQuery } = plan.segments[segment], count = to - from;
-  const first = firstQuery + from, { lse: lseView, dLse: dLseView } = call;
-  const unit = commonFloats(plan).unit!;
+  const first = firstQuery + from, { lse: lseView, dLse: dLseView, unit } = call;
   for (let g = 0; g < plan.group; g++) {
     const head = keyHead * plan.group + g, skipped = g * count * 4;
     const lse = elementsOver(arena, places.lse + skipped, count, "f32") as Float32Array;
@@ -319,12 +326,12 @@ function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
     const dLse = dLseView && delta.slice();
     productsOfRows(call, dOut, g, batch, head, first, count, places.delta + skipped);
     if (dLse) { for (let at = 0; at < count; at++) delta[at] -= dLse[at]; }
-    const rest = new Float32Array(count), sink = sinks?.[head] ?? -Infinity;
-    if (call.lseRest) copyRowsIn(call.lseRest, batch, head, first, first + count, rest);
+    const rest = call.lseRest && new Float32Array(count), sink = sinks?.[head] ?? -Infinity;
+    if (rest) copyRowsIn(call.lseRest!, batch, head, first, first + count, rest);
     const factors = elementsOver(arena, places.factor + skipped, count, "f32");
     for (let at = 0; at < count; at++) {
       // A row that saw nothing has weights of 0, by whatever finite number.
-      const isEmpty = lse[at] === -Infinity, sum = isEmpty ? 0 : lse[at] + (rest[at] || 0);
+      const isEmpty = lse[at] === -Infinity, sum = isEmpty ? 0 : lse[at] + (rest && rest[at] || 0);
       if (firstKey === 0 && sink !== -Infinity && !isEmpty) {
         call.dSinks[head] -= Math.min(1, Math.exp(sink - sum)) * delta[at];
       }
@@ -513,17 +520,14 @@ function dBiasOf(call: Call, stretch: Stretch, area: number, member: number, chu
 
 /** Hands out what the jobs of a stretch have summed. */
 function collectStretch(call: Call, stretch: Stretch, places: Places, records: number): void {
-  const { plan, target } = call, { closes } = stretch;
+  const { target } = call, { closes } = stretch;
   if (countChunks(stretch) === 0) return;
   collectQueries(call, stretch, places, records);
   if (target.dBias !== null && (closes || !isShared(target.dBias))) {
     collectBias(call, stretch, places.dBias);
   }
   if (!closes) return;
-  // Queries have the scale in them, over the cap or times log2(e), and less a power of two.
-  const { unit, capUnit } = commonFloats(plan), { softcap } = plan;
-  const factor = softcap === null ? Math.LN2 * unit! : softcap * capUnit!;
-  collectKeys(call, stretch, places.dk, places.sums, target.dk, factor);
+  collectKeys(call, stretch, places.dk, places.sums, target.dk, call.factor);
   collectKeys(call, stretch, places.dv, places.sums, target.dv, 1);
 }
 

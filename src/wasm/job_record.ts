@@ -192,7 +192,9 @@ export const gradientWords = gradientFields.length;
 
 /** Writes the gradient record that begins at word `at`. */
 export function writeGradientJob(words: Int32Array, at: number, fields: GradientJob): void {
-  for (const [word, name] of gradientFields.entries()) words[at + word] = fields[name];
+  for (let word = 0; word < gradientFields.length; word++) {
+    words[at + word] = fields[gradientFields[word]];
+  }
 }
 
 /** Words of a visit. */
