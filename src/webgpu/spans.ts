@@ -53,8 +53,9 @@ export function queryHeadsOf({ group }: Pick<Divided, "group">, { heads }: Regio
 export function queriesOf(plan: Divided, region: Region): Range {
   const segments = segmentsIn(plan, region), [from, to] = region.positions;
   const first = segments[0].firstQuery + from;
-  const { firstQuery, queries } = segments[segments.length - 1];
-  return [first, Math.max(first, firstQuery + Math.min(queries, to))];
+  // Of batches, that of the one with most rows; of packed sequences, that of the last.
+  const ends = segments.map(({ firstQuery, queries }) => firstQuery + Math.min(queries, to));
+  return [first, ends.reduce((last, end) => Math.max(last, end), first)];
 }
 
 /** Rows of `k` that a window has: keys of each segment, counted from its first. */
