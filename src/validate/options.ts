@@ -1,5 +1,5 @@
 /**
- * Checks of options by themselves: names, kinds and ranges.
+ * Options are read by themselves: names, kinds and ranges.
  *
  * @module
  */
