@@ -444,13 +444,11 @@ function unitEnd(record: usize, gradient: usize, row: usize, rows: usize): usize
   return min(tileEnd(record, row, rows), (row / unit + 1) * unit);
 }
 
-// Rows whose parts of dK and dV are summed tile by tile; then they are added to those before.
-const ROWS_OF_PART: usize = 2048;
-
-// Whether a part ends with a job's row, which is as far from the segment's first row however jobs are cut.
+// Whether a part of dK and dV, which is summed tile by tile, ends with a job's row: as far from the segment's first
+// row however jobs are cut.
 function endsPart(gradient: usize, end: usize): bool {
   const unit = job.gradient_unit(gradient);
-  return (job.gradient_firstRow(gradient) + end) % (((ROWS_OF_PART + unit - 1) / unit) * unit) == 0;
+  return (job.gradient_firstRow(gradient) + end) % (((job.PART_ROWS + unit - 1) / unit) * unit) == 0;
 }
 
 // Adds a part to the sums of those before it; what that rounds off begins the next part.

@@ -531,3 +531,5 @@ export function gradient_next(gradient: usize): usize {
 export const VISIT_BYTES: usize = 20;
 
 export const PART_KEYS: usize = 2048;
+
+export const PART_ROWS: usize = 2048;

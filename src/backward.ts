@@ -130,17 +130,6 @@ export function readBackward(
   return { plan: planPass(plan, dOut, { out, lse, dLse }), control };
 }
 
-/** The meaning of a call alone. */
-export function planBackward(
-  dOut: AnyTensor,
-  q: AnyTensor,
-  k: AnyTensor,
-  v: AnyTensor,
-  options: BackwardOptions,
-): BackwardPlan {
-  return readBackward(dOut, q, k, v, options).plan;
-}
-
 function checkEncoder(options: object): void {
   if (!("encoder" in options)) return;
   throw new TypeError(`${cannot}: \`encoder\` is for \`attention()\` alone`);

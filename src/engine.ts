@@ -222,7 +222,11 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
    * @throws {RangeError} When shapes, positions or dims do not fit.
    */
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
-  /** A KV cache in the backend's own memory. */
+  /**
+   * A KV cache in the backend's own memory.
+   *
+   * @throws {RangeError} When sizes are none, `batch` is above 65,536, or options do not go together.
+   */
   kvCache(options: KvCacheOptions): KvCache;
   /** Gets ready for calls of such tensors, so that the first is as fast as the next. */
   warmup(options?: WarmupOptions): Promise<void>;

@@ -313,16 +313,6 @@ export function readCached(
   return callOf(planOfCache(q, paged, tokens, given), given);
 }
 
-/** The meaning of a call against a cache alone. */
-export function planCached(
-  q: AnyTensor,
-  paged: PagedKeys,
-  tokens: readonly number[],
-  options?: CacheAttentionOptions,
-): AttentionPlan {
-  return readCached(q, paged, tokens, options).plan;
-}
-
 type CachedOptions = AttentionOptions & CacheAttentionOptions;
 
 function planOfCache(

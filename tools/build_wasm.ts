@@ -16,6 +16,7 @@ import {
   gradientFields,
   jobFields,
   keysPerPart,
+  rowsPerPart,
   visitFields,
   visitWords,
 } from "../src/wasm/job_record.ts";
@@ -60,6 +61,7 @@ function jobFile(): string {
     ...gradients,
     `export const VISIT_BYTES: usize = ${visitWords * 4};`,
     `export const PART_KEYS: usize = ${keysPerPart};`,
+    `export const PART_ROWS: usize = ${rowsPerPart};`,
   ].join("\n\n") + "\n";
 }
 

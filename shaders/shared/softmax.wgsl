@@ -84,7 +84,7 @@ fn rest_of(m: f32, l: f32, lse: f32) -> f32 {
 
 /// Natural logarithm of the sum of exponentials of a row; a row that saw nothing has l = 0.
 fn log_sum_exp(m: f32, l: f32) -> f32 {
-  // A sum of weights of at most 1 is finite, but where a score was NaN: of that, some devices' exp2
+  // A sum of weights of at most e is finite, but where a score was NaN: of that, some devices' exp2
   // makes infinity.
   if ((bitcast<u32>(l) & 0x7fffffff) >= 0x7f800000) {
     return p.not_a_number;

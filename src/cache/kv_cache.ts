@@ -131,6 +131,7 @@ export class KvCache implements Disposable {
       this.#check(sequence);
       return this.#sequences.truncate(sequence, 0);
     }
+    this.#checkNotFreed("free");
     this.#checkIdle("free");
     this.#freed = true;
     this.#sequences.clear();
@@ -208,10 +209,16 @@ export class KvCache implements Disposable {
 
   /**
    * Attention to the cache, as `attention()`: causal means against each sequence's own length, so that
-   * the last query sees its last token.
+   * the last query sees its last token; where sequences have different numbers of queries, say these as
+   * `lengths`. The cache cannot be changed until the call settles.
    *
    * @param q Queries, `[B, Hq, Nq, D]`; any Nq: one token, a few of speculative decoding, a chunk of a
    * prompt. Append their keys first.
+   * @param options Those of `attention()` but for what says where keys are, and `lengths`.
+   * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
+   * @throws {RangeError} When shapes or values do not fit, memory is short, or, with `causal` and neither
+   * `lengths` nor `offset`, there are more queries than tokens of a sequence that has some.
+   * @throws `signal.reason` when the signal aborts.
    */
   attend<Data extends TensorData>(
     q: Tensor<Data>,
@@ -283,17 +290,19 @@ export class KvCache implements Disposable {
     checkSequence(sequence, this.#options.batch);
   }
 
-  #checkOpen(doing: string): void {
+  #checkNotFreed(doing: string): void {
     if (this.#freed) throw new Error(`Cannot ${doing}: the cache was freed`);
+  }
+
+  #checkOpen(doing: string): void {
+    this.#checkNotFreed(doing);
     this.#backend.checkOpen();
   }
 
   /** Nothing may change under a call that reads it. */
   #checkIdle(doing: string): void {
-    if (this.#freed) throw new Error(`Cannot ${doing}: the cache was freed`);
-    if (this.#running > 0) {
-      throw new Error(`Cannot ${doing}: a call reads the cache, wait for it first`);
-    }
+    if (this.#running === 0) return;
+    throw new Error(`Cannot ${doing}: a call reads the cache, wait for it first`);
   }
 
   /** Says what cannot be changed now: before what is asked is read, and after it. */

@@ -9,7 +9,7 @@ import type { CacheDType } from "./store.ts";
 
 /** Options of `engine.kvCache()`. */
 export interface KvCacheOptions {
-  /** Sequences, B; 1 by default. */
+  /** Sequences, B, at most 65,536; 1 by default. */
   readonly batch?: number;
   /** Key/value heads, Hkv. */
   readonly kvHeads: number;

@@ -1,5 +1,5 @@
 /**
- * Checks of what a cache is asked.
+ * What a cache is asked is read.
  *
  * @module
  */

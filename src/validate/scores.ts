@@ -1,5 +1,5 @@
 /**
- * Checks of what changes scores: ALiBi's slopes, bias, mask, sinks and block masks.
+ * What changes scores is read: ALiBi's slopes, bias, mask, sinks and block masks.
  *
  * @module
  */

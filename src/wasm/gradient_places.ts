@@ -12,7 +12,7 @@ import type { BroadcastView } from "../scores.ts";
 import type { View } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import { countChunks, countPanels, type GradientCut, type Stretch } from "./gradient_jobs.ts";
-import { gradientWords, jobBytes } from "./job_record.ts";
+import { gradientWords, jobBytes, rowsPerPart } from "./job_record.ts";
 import { groupBytes } from "./records.ts";
 import type { Resident } from "./staging.ts";
 import { biasBytes, maskBytes } from "./terms.ts";
@@ -95,9 +95,6 @@ export function gradientScratchBytes(plan: HostPlan, { tiles }: GradientCut): nu
   return tile + ofKeys + ofRows + 2 * keys * rows * 4 + keys;
 }
 
-/** Query rows whose parts of dK and dV are summed without more ado; the kernels have the same. */
-const rowsOfPart = 2048;
-
 /** The shape of a bias's gradient over a stretch: 1 along axes that are summed over. */
 export function biasShapeOf(
   { target, plan }: Pick<Sized, "target" | "plan">,
@@ -134,7 +131,7 @@ function placeWindow(call: Sized, stretch: Stretch, place: Place): WindowPlaces 
   const { residents, plan: { k, v, dim, valueDim, group, segments }, target: { dBias } } = call;
   const keys = stretch.endKey - stretch.firstKey, eights = Math.ceil(keys / 8);
   const dkBytes = eights * gradientBytes(dim), dvBytes = eights * gradientBytes(valueDim);
-  const sums = segments[stretch.segment].queries * group > rowsOfPart ? dkBytes + dvBytes : 0;
+  const sums = segments[stretch.segment].queries * group > rowsPerPart ? dkBytes + dvBytes : 0;
   const dk = place(dkBytes + dvBytes + sums);
   return {
     k: place(residents.k ? 0 : keys * dim * bytesPerElement(k.dtype)),

@@ -119,6 +119,9 @@ export const jobBytes = jobWords * 4;
  */
 export const keysPerPart = 2048;
 
+/** Query rows of a part of dK and dV: the same. */
+export const rowsPerPart = 2048;
+
 const names = Object.keys(jobFields) as (keyof Job)[];
 
 /** Place of each field, in words of four bytes. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { reasonOf } from "../errors.ts";
 import { jobBytes } from "./job_record.ts";
 import type { Kernels } from "./module.ts";
 
@@ -63,7 +64,8 @@ export class Solo implements Team {
 
 /**
  * A team that is loaded when it is first needed, and until then is the calling thread alone. Nothing of
- * it is loaded where nobody has threads, and none before a first small result.
+ * it is loaded where nobody has threads, and none before a first small result. What cannot be loaded is
+ * as workers that cannot begin.
  */
 export class LateTeam implements Team {
   readonly threads: number;
@@ -71,6 +73,7 @@ export class LateTeam implements Team {
   readonly #load: () => Promise<Team>;
   #loading: Promise<Team> | undefined;
   #team: Team | undefined;
+  #failure: string | undefined;
 
   constructor(kernels: Kernels, threads: number, load: () => Promise<Team>) {
     this.threads = threads;
@@ -79,12 +82,16 @@ export class LateTeam implements Team {
   }
 
   get alone(): string | undefined {
-    return this.#team?.alone;
+    return this.#failure ?? this.#team?.alone;
   }
 
   /** Loads it: whoever runs batches synchronously has no other time for that. */
   async ready(): Promise<Team> {
-    return this.#team ??= await (this.#loading ??= this.#load());
+    this.#loading ??= this.#load().catch((error) => {
+      this.#failure = `threads cannot be loaded: ${reasonOf(error)}`;
+      return this.#solo;
+    });
+    return this.#team ??= await this.#loading;
   }
 
   async run(batch: Batch): Promise<void> {

@@ -16,9 +16,6 @@ import { contract } from "./backends.ts";
 
 const needs = { needs: "kvCache" } as const;
 
-/** Options of `attend()` with how many query rows of each sequence count. */
-type Asked = CacheAttentionOptions & { readonly lengths?: ArrayLike<number> };
-
 /** Four sequences: a long one, one of a few tokens, one that is shorter than the rows, an empty one. */
 const held = [40, 21, 3, 0], counted = [6, 4, 2, 0], rows = 6;
 const [batch, heads, kvHeads, D] = [held.length, 4, 2, 8];
@@ -74,7 +71,7 @@ function swapped(
 }
 
 /** Terms that can be asked beside. */
-const terms: Readonly<Record<string, (b: number | null) => Asked>> = {
+const terms: Readonly<Record<string, (b: number | null) => CacheAttentionOptions>> = {
   nothing: () => ({}),
   window: () => ({ window: [5, 1] }),
   bias: (b) => ({ bias: b === null ? bias : part(bias, b, counted[b], held[b]) }),
@@ -119,7 +116,7 @@ async function attend(
   cache: KvCache,
   q: Tensor,
   { storage, layout, causal, sync }: Trial,
-  more: Asked,
+  more: CacheAttentionOptions,
 ) {
   const given = stored((layout === "bnhd" ? swapped(q) : q) as Tensor, storage);
   const asked = { ...more, causal, layout, lse: true } as const;
@@ -211,17 +208,17 @@ contract("attendSync() with lengths gives each sequence what it gets alone", asy
 
 contract("attend() takes lengths in any array, and reads them once", async (engine) => {
   const cache = cacheOf(engine, "f32"), asked = { causal: true, lse: true } as const;
-  const right = await cache.attend(queries, { ...asked, lengths: counted } as typeof asked);
+  const right = await cache.attend(queries, { ...asked, lengths: counted });
   for (
     const lengths of [Int32Array.from(counted), Uint8Array.from(counted), { ...counted, length: 4 }]
   ) {
-    const call = cache.attend(queries, { ...asked, lengths } as typeof asked);
+    const call = cache.attend(queries, { ...asked, lengths });
     (lengths as number[])[0] = 0;
     const { out, lse } = await call;
     assertEquals(out.data, right.out.data);
     assertEquals(lse.data, right.lse.data);
   }
-  const all = { ...asked, lengths: [6, 6, 3, 0] } as typeof asked;
+  const all = { ...asked, lengths: [6, 6, 3, 0] };
   assertEquals((await cache.attend(queries, all)).out.shape, queries.shape);
 }, needs);
 
@@ -234,19 +231,17 @@ contract("attend() refuses lengths that are none", async (engine) => {
     0,
   ]];
   for (const lengths of wrong) {
-    const error = await errorOf(() =>
-      cache.attend(queries, { causal: true, lengths } as Asked)
-    ) as Error;
+    const error = await errorOf(() => cache.attend(queries, { causal: true, lengths })) as Error;
     assert(error instanceof RangeError, `${lengths}: ${error.message}`);
     assertMatch(error.message, /^Cannot attend: `lengths` must /);
   }
   for (const lengths of [null, 3, "1234", {}]) {
-    const error = await errorOf(() => cache.attend(queries, { lengths } as Asked)) as Error;
+    const error = await errorOf(() => cache.attend(queries, { lengths } as never)) as Error;
     assert(error instanceof TypeError || error instanceof RangeError);
     assertMatch(error.message, /^Cannot attend: `lengths` must /);
   }
   const x = numbers([1, 2, 3, 8], 9);
-  const error = await errorOf(() => engine.attention(x, x, x, { lengths: [3] } as Asked)) as Error;
+  const error = await errorOf(() => engine.attention(x, x, x, { lengths: [3] } as never)) as Error;
   assertMatch(error.message, /^Cannot attend: unknown option `lengths`/);
 }, needs);
 
@@ -275,7 +270,7 @@ contract("attend() after a padded append gives no zeros in silence", async (engi
   const cache = engine.kvCache({ batch: 2, kvHeads: 1, headDim: 4 });
   const tokens = numbers([2, 1, 100, 4], 5);
   cache.append(tokens, tokens, { lengths: [100, 37] });
-  const { out } = await cache.attend(tokens, { causal: true, lengths: [100, 37] } as Asked);
+  const { out } = await cache.attend(tokens, { causal: true, lengths: [100, 37] });
   const fromZero = await cache.attend(tokens, { causal: true, offset: 0 });
   assertNear(
     out.data.subarray(400, 400 + 37 * 4),

@@ -9,7 +9,7 @@ import {
 } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
 import { HeldArray } from "../../src/arrays.ts";
-import { planBackward } from "../../src/backward.ts";
+import { readBackward } from "../../src/backward.ts";
 import { broadcastOf } from "../../src/scores.ts";
 import { viewOf } from "../../src/tensor.ts";
 import { backward } from "../../src/webgpu/backward.ts";
@@ -75,7 +75,7 @@ async function run(
     data: Float32Array.from(data),
     shape,
   }));
-  const plan = planBackward(dOut, q, k, v, { ...meaning, out, lse, dLse });
+  const { plan } = readBackward(dOut, q, k, v, { ...meaning, out, lse, dLse });
   const [dq, dk, dv] = [q, k, v].map(({ shape }) => zeros(shape));
   const dBias = meaning.bias && zeros(meaning.bias.shape);
   const dSinks = meaning.sinks && zeros(meaning.sinks.shape);

@@ -16,6 +16,7 @@ import {
   type KvCache,
   mergeAttention,
 } from "@flashtile/attention";
+import { once } from "../support/once.ts";
 import { count } from "../support/problem.ts";
 import { normals, type Random, seeded } from "../support/random.ts";
 
@@ -244,6 +245,13 @@ function three(inputs: Inputs): [AnyTensor, AnyTensor, AnyTensor] {
   ];
 }
 
+/** Keys of calls that are cut into waves: so many that they are drawn once. */
+const manyKeys = once(() => normals(4 * 1100 * 64, seeded(6)));
+
+function inWaves(inputs: Inputs): [q: AnyTensor, k: AnyTensor] {
+  return [inputs.tensor([1, 4, 2, 64]), inputs.of(manyKeys(), [1, 4, 1100, 64])];
+}
+
 /** Options that divide a call, and those that change its scores. */
 function everything(inputs: Inputs): WrittenOptions {
   return {
@@ -294,7 +302,7 @@ const attentions: readonly Operation[] = [
     return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
   }),
   operation("attention() in waves", (inputs, engine) => {
-    const q = inputs.tensor([1, 4, 2, 64]), k = inputs.tensor([1, 4, 1100, 64]);
+    const [q, k] = inWaves(inputs);
     return inputs.started(engine.attention(q, k, k, inputs.asked({ causal: true }) as Asked));
   }, { large: true, tells: true }),
   operation("the function attention()", (inputs) => {
@@ -302,7 +310,7 @@ const attentions: readonly Operation[] = [
     return inputs.started(attention(q, k, v, inputs.asked(everything(inputs)) as Asked));
   }, { bare: true }),
   operation("attentionSync() in waves", (inputs, engine) => {
-    const q = inputs.tensor([1, 4, 2, 64]), k = inputs.tensor([1, 4, 1100, 64]);
+    const [q, k] = inWaves(inputs);
     const asked = inputs.asked({ causal: true, lse: true });
     return inputs.started(synchronous(() => engine.attentionSync(q, k, k, asked as Asked)));
   }, { sync: true, large: true }),

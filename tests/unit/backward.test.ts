@@ -5,7 +5,7 @@ import {
   attentionWithGradient,
   BackendUnavailableError,
 } from "@flashtile/attention";
-import { planBackward } from "../../src/backward.ts";
+import { readBackward } from "../../src/backward.ts";
 import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
 import { refusals as forwardRefusals, right } from "../support/refusals.ts";
 import { withoutSimd } from "../support/stub.ts";
@@ -36,7 +36,7 @@ interface Refusal {
   readonly message: string;
 }
 
-function argumentsOf({ allOptions, options, ...given }: Refusal): Parameters<typeof planBackward> {
+function argumentsOf({ allOptions, options, ...given }: Refusal): Parameters<typeof readBackward> {
   const { dOut, q, k, v } = { ...results, ...right, ...given };
   const all = "allOptions" in given || allOptions !== undefined
     ? allOptions
@@ -232,16 +232,16 @@ const refusals: readonly Refusal[] = [
 ];
 
 for (const refusal of refusals) {
-  test(`planBackward() refuses ${refusal.what}`, async () => {
+  test(`readBackward() refuses ${refusal.what}`, async () => {
     await assertRefused(
-      () => planBackward(...argumentsOf(refusal)),
+      () => readBackward(...argumentsOf(refusal)),
       refusal.error,
       refusal.message,
     );
   });
 }
 
-test("planBackward() refuses what attention() refuses, with its words", async () => {
+test("readBackward() refuses what attention() refuses, with its words", async () => {
   for (const refusal of forwardRefusals) {
     const { options } = refusal;
     // Those that are no options, or of attention() alone.
@@ -249,39 +249,39 @@ test("planBackward() refuses what attention() refuses, with its words", async ()
     if (["out", "lse", "encoder"].some((name) => name in Object(options))) continue;
     if (refusal.what === "an unknown option") continue; // It has other options.
     const given = argumentsOf({ ...refusal, options: options as object });
-    await assertRefused(() => planBackward(...given), refusal.error, refusal.message);
+    await assertRefused(() => readBackward(...given), refusal.error, refusal.message);
   }
 });
 
-test("planBackward() takes right calls of any rank, and reads lse as a column", () => {
+test("readBackward() takes right calls of any rank, and reads lse as a column", () => {
   const { q, k, v } = right, { dOut, out, lse } = results;
-  const plan = planBackward(dOut, q, k, v, { out, lse, dLse: lse });
+  const { plan } = readBackward(dOut, q, k, v, { out, lse, dLse: lse });
   assertEquals(plan.lse.shape, [2, 4, 3, 1]);
   assertEquals(plan.lse.strides, [12, 3, 1, 1]);
   assertEquals(plan.dLse?.shape, [2, 4, 3, 1]);
   assertEquals(plan.out.shape, [2, 4, 3, 6]);
   const flat = (rows: number, width: number) => tensor(rows, width);
-  const one = planBackward(flat(3, 6), flat(3, 8), flat(5, 8), flat(5, 6), {
+  const { plan: one } = readBackward(flat(3, 6), flat(3, 8), flat(5, 8), flat(5, 6), {
     ...{ out: flat(3, 6), lse: tensor(3) },
   });
   assertEquals([one.lse.shape, one.dOut.shape], [[1, 1, 3, 1], [1, 1, 3, 6]]);
   assertEquals(one.dLse, null);
 });
 
-test('planBackward() reads rows as [B, Hq, Nq] in layout "bnhd" too', () => {
+test('readBackward() reads rows as [B, Hq, Nq] in layout "bnhd" too', () => {
   const q = tensor(2, 3, 4, 8), k = tensor(2, 5, 2, 8), v = tensor(2, 5, 2, 6);
   const dOut = tensor(2, 3, 4, 6);
   const { lse } = results;
-  const plan = planBackward(dOut, q, k, v, { layout: "bnhd", out: dOut, lse });
+  const { plan } = readBackward(dOut, q, k, v, { layout: "bnhd", out: dOut, lse });
   assertEquals([plan.dOut.shape, plan.dOut.strides], [[2, 4, 3, 6], [72, 6, 24, 1]]);
   assertEquals([plan.lse.shape, plan.lse.strides], [[2, 4, 3, 1], [12, 3, 1, 1]]);
 });
 
-test("planBackward() accepts any strides of what it reads", () => {
+test("readBackward() accepts any strides of what it reads", () => {
   const { q, k, v } = right, { out } = results;
   const dOut = { data: Float32Array.of(1), shape: [2, 4, 3, 6], strides: [0, 0, 0, 0] };
   const lse = { data: new Float32Array(50), shape: [2, 4, 3], strides: [1, 2, 8], offset: 3 };
-  const plan = planBackward(dOut, q, k, v, { out, lse });
+  const { plan } = readBackward(dOut, q, k, v, { out, lse });
   assertEquals([plan.lse.strides, plan.lse.offset], [[1, 2, 8, 1], 3]);
   assertEquals(plan.dOut.strides, [0, 0, 0, 0]);
 });

@@ -1,7 +1,7 @@
 import { test } from "node:test";
 import { assertEquals, assertThrows } from "@std/assert";
 import type { PageLayout } from "../../src/cache/store.ts";
-import { planCached } from "../../src/plan.ts";
+import { readCached } from "../../src/plan.ts";
 import { Arena } from "../../src/wasm/arena.ts";
 import type { Kernels } from "../../src/wasm/module.ts";
 import { WasmPages } from "../../src/wasm/pages.ts";
@@ -31,7 +31,8 @@ test("WasmPages knows which pages are taken, and gives them out again", () => {
 test("attention to a cache refuses pages that nobody has, or too few", () => {
   const store = makePages(), page = store.take();
   const q = { data: new Float32Array(24), shape: [2, 2, 1, 6] };
-  const plan = (pages: number[][], lengths: number[]) => planCached(q, { store, pages }, lengths);
+  const plan = (pages: number[][], lengths: number[]) =>
+    readCached(q, { store, pages }, lengths).plan;
   assertThrows(() => plan([[page], [page + 64]], [3, 3]), RangeError, "Cannot use page");
   assertThrows(
     () => plan([[page], [page]], [3, 17]),

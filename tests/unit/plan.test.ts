@@ -131,6 +131,12 @@ test("mayBeRead() finds out over any input, bias and mask among them", () => {
   }
 });
 
+test("planAttention() takes the least and the largest softcap that its message names", () => {
+  const least = planOf({ Nq: 2, D: 4 }, { softcap: 1e-30 });
+  const largest = planOf({ Nq: 2, D: 4 }, { softcap: 1e30 });
+  assertEquals([least.softcap, largest.softcap], [1e-30, 1e30]);
+});
+
 test("planAttention() takes a scale of 0 as given", () => {
   assertEquals(planOf(sizes, { scale: 0 }).scale, 0);
 });

@@ -122,9 +122,8 @@ function biasOver(
   byteOffset = 256,
 ) {
   const data = new Float32Array(buffer, byteOffset, length);
-  const [tensor] = [{ shape: layout.shape, strides: layout.strides, offset: layout.offset }];
-  const held = { ...broadcastOf(tensor, [1, 1, 3, 5]), data: new HeldArray<Float32Array>(data) };
-  return { ...held, dtype: "f32" as const };
+  const held = new HeldArray<Float32Array>(data);
+  return { ...broadcastOf(layout, [1, 1, 3, 5]), data: held, dtype: "f32" } as const;
 }
 
 test("locateBias() finds a bias in the memory, with strides in bytes", () => {
@@ -161,7 +160,7 @@ test("locateBias() leaves alone what lives in another memory", () => {
   assertEquals(locateBias(bias, makeArena()), undefined);
 });
 
-test("a view stays over the same bytes where the memory grows", () => {
+test("HeldArray.now() stays over the same bytes where the memory grows", () => {
   for (const shared of [false, true]) {
     const arena = makeArena(shared);
     const data = new Float32Array(arena.memory.buffer, 256, 12).fill(7);

@@ -1,6 +1,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import type { Batch } from "../../src/wasm/team.ts";
+import type { Kernels } from "../../src/wasm/module.ts";
+import { type Batch, LateTeam, Solo } from "../../src/wasm/team.ts";
 import { cells, firstState } from "../../src/wasm/threads/control.ts";
 import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/threads/spawn.ts";
 import { assertSameBits } from "../support/bits.ts";
@@ -362,4 +363,40 @@ test("WorkerTeam goes on where the numbers of its jobs leave 32 bits", async () 
   }
   assert(Atomics.load(control, cells.limit) < 0);
   await team.close();
+});
+
+/** A batch of three jobs, and the jobs that the calling thread has done. */
+function threeJobs() {
+  const done: number[] = [];
+  const kernels = { run: (record: number) => void done.push(record) } as unknown as Kernels;
+  const batch: Batch = { threads: 2, records: 0, count: 3, scratch: 0, scratchStride: 0 };
+  return { done, kernels, batch };
+}
+
+test("LateTeam is loaded once, by the first batch for more than the calling thread", async () => {
+  const { done, kernels, batch } = threeJobs();
+  let loaded = 0, closed = 0;
+  const inner = Object.assign(new Solo(kernels), {
+    close: () => Promise.resolve(void closed++),
+  });
+  const late = new LateTeam(kernels, 2, () => Promise.resolve((loaded++, inner)));
+  await late.run({ ...batch, threads: 1 });
+  await late.run({ ...batch, count: 1 });
+  late.runSync(batch);
+  assertEquals([loaded, done.length, late.alone], [0, 7, undefined]);
+  await Promise.all([late.run(batch), late.run(batch)]);
+  assertEquals([loaded, done.length], [1, 13]);
+  await late.close();
+  assertEquals(closed, 1);
+});
+
+test("LateTeam does without a team that cannot be loaded, and says so", async () => {
+  const { done, kernels, batch } = threeJobs();
+  const late = new LateTeam(kernels, 2, () => Promise.reject(new Error("no such chunk")));
+  await late.run(batch);
+  await late.run(batch);
+  late.runSync(batch);
+  assertEquals(done.length, 9);
+  assertEquals(late.alone, "threads cannot be loaded: no such chunk");
+  await late.close();
 });

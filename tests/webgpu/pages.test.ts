@@ -9,7 +9,7 @@ import {
   type Tensor,
 } from "@flashtile/attention";
 import type { PageLayout } from "../../src/cache/store.ts";
-import { planCached } from "../../src/plan.ts";
+import { readCached } from "../../src/plan.ts";
 import { viewOf } from "../../src/tensor.ts";
 import { usages } from "../../src/webgpu/buffers.ts";
 import { WebGpuPages } from "../../src/webgpu/pages.ts";
@@ -167,7 +167,7 @@ gpuTest(
       const region = { batch: [0, 2], heads: [0, 2], positions: [0, 1] } as const;
       const q = { data: new Float32Array(24), shape: [2, 2, 1, 6] };
       const tables = (lists: number[][], lengths: number[]) => {
-        const plan = planCached(q, { store: pages, pages: lists }, lengths);
+        const { plan } = readCached(q, { store: pages, pages: lists }, lengths);
         const cut = { plan, terms: true, mostKeys: Infinity, tileKeys: 32 };
         return tablesOf(cut, region, windowsOf(cut, region));
       };
