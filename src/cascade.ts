@@ -25,7 +25,7 @@ import {
   viewOf,
 } from "./tensor.ts";
 import { readTensor } from "./validate/tensors.ts";
-import { checkLayoutName, readOptions } from "./validate/words.ts";
+import { checkLayoutName, checkOneOf, readOptions } from "./validate/words.ts";
 
 /** Keys and values of a part of the tokens: in a cache, or as tensors. */
 export type CascadePart = KvCache | { readonly k: AnyTensor; readonly v: AnyTensor };
@@ -115,6 +115,7 @@ function readCascade(
   const given = readOptions(options, optionNames, cannot);
   const { causal, lse = false, layout = "bhnd", sinks, ...common } = given;
   checkLayoutName(layout, cannot);
+  checkOneOf("lse", lse, [true, false], cannot);
   const read = readTensor("q", q, cannot);
   const [first, second] = [readPart("prefix", prefix), readPart("suffix", suffix)];
   if (read.shape.length !== 4) {
