@@ -35,13 +35,15 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const folders = ["src", "src/cache", "src/patterns", "src/validate"];
 
 /** Where tests of checks are, unless it is said. */
-const usualTests = ["tests/unit", "tests/contract", "tests/gradients", "tests/properties"];
+const usualTests = ["unit", "contract", "gradients", "properties", "readonce"].map((name) =>
+  `tests/${name}`
+);
 
 /** What a copy needs none of. */
 const left = new Set([".git", "node_modules", "npm"]);
 
 /** Milliseconds after which tests have failed: without a check they may run for ever. */
-const patience = 300_000;
+const patience = 600_000;
 
 /** A test file that a check refused something in, and milliseconds until then. */
 interface Reached {
