@@ -136,7 +136,7 @@ function readData(
   if (stored !== null && dtype !== undefined && dtype !== stored) {
     throw new TypeError(`${doing}: \`${name}\` has dtype ${dtype}, its data is a ${kindOf(data)}`);
   }
-  return [holdArray(name, data as Elements, doing), stored ?? dtype as DType];
+  return [holdArray(`${name}.data`, data as Elements, doing), stored ?? dtype as DType];
 }
 
 /** An array as it is now, unless it lies where an engine has lent nothing: others' bytes are there. */
@@ -148,8 +148,8 @@ export function holdArray<A extends Elements | Uint8Array | Uint32Array>(
   const held = new HeldArray<A>(data);
   if (held.lender === undefined || held.lent !== undefined || held.length === 0) return held;
   throw new TypeError(
-    `${doing}: \`${name}.data\` lies in an engine's memory and in no tensor of it: the tensor ` +
-      "was freed, or `data` is not within `tensor.data`",
+    `${doing}: \`${name}\` lies in an engine's memory and in no tensor of it: the tensor was ` +
+      "freed, or the array is not within `tensor.data`",
   );
 }
 
