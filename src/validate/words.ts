@@ -16,6 +16,9 @@ export function kindOf(value: unknown): string {
   return typeof value === "string" ? JSON.stringify(value) : String(value);
 }
 
+/** Heads of all batches together, at most: something is kept for each, also where it has no rows. */
+export const mostHeads = 2 ** 22;
+
 export function isWhole(value: unknown): value is number {
   return Number.isSafeInteger(value);
 }
