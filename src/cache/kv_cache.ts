@@ -134,7 +134,8 @@ export class KvCache implements Disposable {
       this.#check(sequence);
       return this.#sequences.truncate(sequence, 0);
     }
-    this.#checkIdle("free");
+    // What calls of a closed engine still read goes to nobody else.
+    if (this.#freed || this.#isOpen()) this.#checkIdle("free");
     this.#freed = true;
     this.#sequences.clear();
     this.#store.free();
@@ -289,6 +290,15 @@ export class KvCache implements Disposable {
   #checkOpen(doing: string): void {
     if (this.#freed) throw new Error(`Cannot ${doing}: the cache was freed`);
     this.#backend.checkOpen();
+  }
+
+  #isOpen(): boolean {
+    try {
+      this.#backend.checkOpen();
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Nothing may change under a call that reads it. */

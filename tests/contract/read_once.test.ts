@@ -486,3 +486,38 @@ test("attention() reads options that are not enumerable", () =>
     ];
     assertSameBits(out.data, expected.out.data, "the result");
   }));
+
+contract(
+  "a cache is freed in silence after its engine is closed, while calls that read it end",
+  async (engine) => {
+    const cache = engine.kvCache({ kvHeads: 2, headDim: 4 }), x = rows(700, 7);
+    const tokens = { data: x.data, shape: [1, ...x.shape] };
+    cache.append(tokens, tokens);
+    const calls = [cache.attend(tokens, { causal: true }), cache.save()].map(errorOrNothing);
+    const closing = engine.close();
+    cache.free();
+    cache[Symbol.dispose]();
+    await closing;
+    for (const error of await Promise.all(calls)) {
+      if (error !== undefined) assertMatch(String(error), /after `close\(\)`/);
+    }
+  },
+  { needs: "kvCache" },
+);
+
+/** What a promise rejects with; `undefined` where it does not. */
+function errorOrNothing(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(() => undefined, (error) => error);
+}
+
+test("blockMask.window() reads its window once", () => {
+  let reads = 0;
+  const window = new Proxy([1, 0], {
+    get(target, name, receiver) {
+      return name === "0" && reads++ > 0 ? 3 : Reflect.get(target, name, receiver);
+    },
+  });
+  const size = { queries: 6, block: 2 };
+  const mask = blockMask.window(window as unknown as [number, number], size);
+  assertEquals(String(mask), String(blockMask.window([1, 0], size)));
+});
