@@ -272,6 +272,15 @@ export class KvCache implements Disposable {
     return () => void this.#running--;
   }
 
+  #isOpen(): boolean {
+    try {
+      this.#backend.checkOpen();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   #checkCapacity(doing: string, lengths: readonly number[]): void {
     const full = lengths.findIndex((length) => length > this.#capacity);
     if (full < 0) return;
@@ -290,15 +299,6 @@ export class KvCache implements Disposable {
   #checkOpen(doing: string): void {
     if (this.#freed) throw new Error(`Cannot ${doing}: the cache was freed`);
     this.#backend.checkOpen();
-  }
-
-  #isOpen(): boolean {
-    try {
-      this.#backend.checkOpen();
-      return true;
-    } catch {
-      return false;
-    }
   }
 
   /** Nothing may change under a call that reads it. */

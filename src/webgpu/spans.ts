@@ -49,13 +49,11 @@ export function queryHeadsOf({ group }: Pick<Divided, "group">, { heads }: Regio
   return [heads[0] * group, heads[1] * group];
 }
 
-/**
- * Rows of `q`: up to the end of the segment that goes furthest, which need not be the last one where
- * each batch counts rows of its own.
- */
+/** Rows of `q`: positions are cut within one segment alone, so those of more lie side by side. */
 export function queriesOf(plan: Divided, region: Region): Range {
   const segments = segmentsIn(plan, region), [from, to] = region.positions;
   const first = segments[0].firstQuery + from;
+  // Of batches, that of the one with most rows; of packed sequences, that of the last.
   const ends = segments.map(({ firstQuery, queries }) => firstQuery + Math.min(queries, to));
   return [first, ends.reduce((last, end) => Math.max(last, end), first)];
 }
