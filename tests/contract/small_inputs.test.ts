@@ -216,3 +216,13 @@ contract(
     assertEquals((await engine.attention(tall, tall, tall)).out.shape, tall.shape);
   },
 );
+
+contract("an append that is refused for want of memory leaves it to others", async (engine) => {
+  const cache = engine.kvCache({ kvHeads: 1, headDim: 4, pageSize: 2048 });
+  const tokens = { data: new Float32Array(4), shape: [1, 1, 2 ** 40, 4], strides: [0, 0, 0, 1] };
+  assertInstanceOf(await errorOf(() => cache.append(tokens, tokens)), RangeError);
+  assertEquals(cache.pages, 0);
+  engine.tensor([1024, 1024]).free();
+  cache.append(x, x);
+  assertEquals(cache.lengths, [4]);
+}, { needs: ["linearMemory", "maxMemoryBytes"], maxMemoryBytes: 8 * 1024 * 1024 });
