@@ -148,10 +148,12 @@ export async function runCascade<Data extends TensorData>(
   suffix: CascadePart,
   options: CascadeOptions = {},
 ): Promise<AttentionResult<Data>> {
-  const unlock = [prefix, suffix].filter(isCache).map((cache) => lockCache(cache, "attend"));
+  const unlock: (() => void)[] = [];
   const made: AttentionResultWithLse<Data>[] = [];
   let leave = () => {};
   try {
+    // One by one: where the second was freed, the first must not stay locked.
+    for (const part of [prefix, suffix]) if (isCache(part)) unlock.push(lockCache(part, "attend"));
     const call = readCascade(q, prefix, suffix, options);
     leave = useAll([...dataOf(call.shared.plan), ...dataOf(call.own.plan)]);
     for (const [keeps, part] of [[call.prefix, call.shared], [call.suffix, call.own]] as const) {

@@ -11,7 +11,7 @@ import { useAll } from "./lending.ts";
 import type { Layout } from "./options.ts";
 import type { Storage } from "./plan.ts";
 import { type AnyTensor, type AnyView, type ReadTensor, type Tensor, viewOf } from "./tensor.ts";
-import { checkShapeOf, readRows, readTensor } from "./validate/tensors.ts";
+import { checkHeads, checkShapeOf, readRows, readTensor } from "./validate/tensors.ts";
 import { checkLayoutName, readOptions } from "./validate/words.ts";
 
 const cannot = "Cannot merge";
@@ -57,6 +57,7 @@ function readPart(
 ): ReadPart {
   const { out: givenOut, lse: givenLse } = Object(part) as Record<"out" | "lse", unknown>;
   const out = readTensor(`${name}.out`, givenOut, cannot), view = viewOf(out, layout);
+  checkHeads(`${name}.out`, view, cannot);
   checkShapeOf(`${name}.out`, out.shape, (first?.out ?? out).shape, cannot);
   const rows = view.shape.slice(4 - out.shape.length, 3), hint = "; ask for it with `lse: true`";
   const lse = readRows(`${name}.lse`, givenLse, rows, cannot, hint);

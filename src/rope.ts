@@ -9,8 +9,8 @@ import type { Backend, Rotation } from "./backend.ts";
 import { isGpuBuffer } from "./dtype.ts";
 import { useAll } from "./lending.ts";
 import type { Layout } from "./options.ts";
-import { type AnyTensor, mayOverlap, viewOf } from "./tensor.ts";
-import { readTensor, sharesElements } from "./validate/tensors.ts";
+import { type AnyTensor, mayOverlap, sizeOf, viewOf } from "./tensor.ts";
+import { checkHeads, readTensor, sharesElements } from "./validate/tensors.ts";
 import { checkLayoutName, checkOneOf, kindOf, readOptions } from "./validate/words.ts";
 
 /** How angles are changed for contexts longer than those that a model was trained with. */
@@ -143,13 +143,17 @@ function readScaling(scaling: RopeScaling): RopeScaling {
 }
 
 /** One position for each row of the table. */
-function positionsOf(given: RopeOptions["positions"], batch: number, rows: number): number[] {
+function positionsOf(
+  given: RopeOptions["positions"],
+  [batch, heads, rows]: readonly number[],
+): number[] {
+  const isEmpty = batch * heads === 0; // Then there may be any number of rows.
   if (given === undefined || typeof given === "number") {
-    return Array.from({ length: rows }, (_, at) => (given ?? 0) + at);
+    return Array.from({ length: isEmpty ? 0 : rows }, (_, at) => (given ?? 0) + at);
   }
   const { length } = Object(given) as ArrayLike<number>;
   if (length === rows || length === batch * rows) {
-    return Array.from({ length }, (_, at) => Number(given[at]));
+    return Array.from({ length: isEmpty ? 0 : length }, (_, at) => Number(given[at]));
   }
   throw new RangeError(
     `${cannot}: \`positions\` must be a number, or ${rows} of them for N rows, or ` +
@@ -171,6 +175,7 @@ export function planRotation(
   const views = Object.entries({ q, k }).flatMap(([name, tensor]) => {
     if (name === "k" && (tensor ?? null) === null) return [];
     const view = viewOf(readTensor(name, tensor, cannot), layout);
+    checkHeads(name, view, cannot);
     if (!sharesElements(view)) return [view];
     throw new RangeError(`${cannot}: \`${name}\` has strides that name an element twice`);
   });
@@ -194,8 +199,10 @@ export function planRotation(
       `${cannot}: \`dims\` must be even and from 2 to D = ${dim}, got ${kindOf(dims)}`,
     );
   }
-  const { frequencies, length } = scaleFrequencies(theta, dims, scaling);
-  const positions = positionsOf(given.positions, batch, rows);
+  // A tensor without elements may have any number of columns.
+  const isEmpty = sizeOf(views[0].shape) === 0;
+  const { frequencies, length } = scaleFrequencies(theta, isEmpty ? 2 : dims, scaling);
+  const positions = positionsOf(given.positions, views[0].shape);
   const table = new Float32Array(positions.length * dims);
   let at = 0;
   const fastest = Math.max(...frequencies);

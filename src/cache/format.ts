@@ -15,7 +15,8 @@
  * @module
  */
 
-import { arrayKind, HeldArray } from "../arrays.ts";
+import { arrayKind, type HeldArray } from "../arrays.ts";
+import { holdArray } from "../validate/tensors.ts";
 import { cacheDTypes, type Page, type PageStore } from "./store.ts";
 
 const magic = 0x564b5446; // "FTKV"
@@ -93,7 +94,8 @@ export function decodeCache(given: Uint8Array, store: PageStore, batch: number):
   if (arrayKind(given) !== "Uint8Array") {
     throw new TypeError(`${cannot}: \`bytes\` must be a Uint8Array`);
   }
-  const bytes = new HeldArray<Uint8Array>(given);
+  const bytes = holdArray("bytes", given, cannot);
+  bytes.lent?.check();
   const sizes = sizesOf(store), fixed = 2 + sizes.length + 1;
   if (bytes.length % 4 !== 0 || bytes.length < (fixed + 1) * 4) {
     throw new RangeError(`${cannot}: ${bytes.length} bytes are no saved cache`);

@@ -13,6 +13,7 @@ import {
 } from "../attention.ts";
 import type { Backend } from "../backend.ts";
 import type { TensorData } from "../dtype.ts";
+import { useAll } from "../lending.ts";
 import { type AttentionCall, readCached } from "../plan.ts";
 import type { AnyTensor, ReadTensor, Tensor } from "../tensor.ts";
 import { checkCount, checkSequence, readCacheOptions, readTokens } from "../validate/cache.ts";
@@ -97,7 +98,9 @@ export class KvCache implements Disposable {
   append(keys: AnyTensor, values: AnyTensor, options: AppendOptions = {}): void {
     this.#beginChange("append");
     const { k, v, counts } = readTokens(keys, values, this.#options, options);
-    this.#beginChange("append"); // What was read may have been a function of the caller's.
+    // What was read may have been a function of the caller's, that frees what was read before it.
+    this.#beginChange("append");
+    useAll([k.data, v.data])();
     this.#backend.checkReadable?.("Cannot append", [k, v]);
     const before = this.#sequences.lengths;
     this.#checkCapacity("append", counts.map((count, at) => before[at] + count));
@@ -132,7 +135,8 @@ export class KvCache implements Disposable {
       return this.#sequences.truncate(sequence, 0);
     }
     this.#checkNotFreed("free");
-    this.#checkIdle("free");
+    // What calls of a closed engine still read goes to nobody else.
+    if (this.#isOpen()) this.#checkIdle("free");
     this.#freed = true;
     this.#sequences.clear();
     this.#store.free();
@@ -273,6 +277,15 @@ export class KvCache implements Disposable {
     this.#checkOpen(doing);
     this.#running++;
     return () => void this.#running--;
+  }
+
+  #isOpen(): boolean {
+    try {
+      this.#backend.checkOpen();
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #checkCapacity(doing: string, lengths: readonly number[]): void {

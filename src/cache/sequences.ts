@@ -66,6 +66,7 @@ export class Sequences {
       for (let page = 0; page < needed; page++) taken.push(this.#store.take());
     } catch (error) {
       for (const page of taken) this.#store.give(page);
+      this.#store.shrink?.(); // Else what was too much would leave nothing to anybody.
       throw error;
     }
     return taken;

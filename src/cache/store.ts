@@ -52,6 +52,8 @@ export interface PageStore {
   take(): Page;
   /** Gives a page back. */
   give(page: Page): void;
+  /** Leaves the memory of pages that wait to others, where these can have it. */
+  shrink?(): void;
   /** Throws where one of some pages is not of those that were taken. */
   check(pages: readonly Page[]): void;
   /** Settles what the pages of a sequence have in common, by its first tokens: for its first page. */

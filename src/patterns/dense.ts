@@ -4,12 +4,13 @@
  * @module
  */
 
-import { HeldArray } from "../arrays.ts";
+import type { HeldArray } from "../arrays.ts";
 import { type BlockMask, cannot, fromRuns, type Runs } from "../block_mask.ts";
 import type { BooleanTensor } from "../options.ts";
 import {
   booleansOf,
   checkBits,
+  holdArray,
   type Placed,
   readExtentsOf,
   readLayout,
@@ -72,6 +73,7 @@ export function fromDense(
   const [batch, heads, queries, keys] = [...new Array<number>(missing).fill(1), ...shape];
   const [sb, sh, sq, sk] = [...new Array<number>(missing).fill(0), ...strides];
   const size = checkSize({ ...(block !== undefined && { block }), batch, heads, queries, keys });
+  data.lent?.check(); // What was read after it may have freed it.
   const elements = data.now(), packed = data.kind === "Uint32Array";
   const keeps: Keeps = (b, h, query, key) => {
     const e = offset + b * sb + h * sh + query * sq + key * sk;
@@ -108,7 +110,7 @@ function readDense(mask: BooleanTensor): Dense {
         `got [${shape}]`,
     );
   }
-  const data = new HeldArray(given as Uint8Array | Uint32Array);
+  const data = holdArray("mask.data", given as Uint8Array | Uint32Array, cannot);
   checkBits("mask", written, shape, data, cannot);
   return { data, ...readLayout("mask", written, shape, data, stored, cannot) };
 }

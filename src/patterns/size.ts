@@ -10,6 +10,7 @@ import {
   isWhole,
   kindOf,
   lengthOfList,
+  mostHeads,
   readNumbers,
   readShort,
 } from "../validate/words.ts";
@@ -52,6 +53,11 @@ export function checkSize(size: unknown, unused: readonly string[] = []): Size {
   checkWhole("keys", keys);
   checkWhole("batch", batch, 1);
   checkWhole("heads", heads, 1);
+  if (batch * heads > mostHeads) {
+    throw new RangeError(
+      `${cannot}: \`batch\` times \`heads\` must be at most ${mostHeads}, got ${batch} times ${heads}`,
+    );
+  }
   const given = typeof block === "number"
     ? [block, block]
     : Array.isArray(block)

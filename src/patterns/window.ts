@@ -5,7 +5,7 @@
  */
 
 import { type BlockMask, cannot, fromRuns } from "../block_mask.ts";
-import { isWhole, kindOf } from "../validate/words.ts";
+import { isWhole, kindOf, readShort } from "../validate/words.ts";
 import { type BlockMaskSize, checkObject, checkSize, checkWhole } from "./size.ts";
 
 /** Keys to the left and to the right; `null` and `Infinity` are open. */
@@ -42,8 +42,7 @@ export function window(window: Window, size: BlockMaskSize): BlockMask {
  */
 export function dilated(pattern: DilatedPattern, size: BlockMaskSize): BlockMask {
   checkObject("pattern", pattern, ["window", "dilation"]);
-  const { window, dilation } = pattern;
-  checkWindow(window);
+  const { window: given, dilation } = pattern, window = readWindow(given);
   checkWhole("dilation", dilation, 1);
   const checked = checkSize(size);
   const [left, right] = window.map((side) => side ?? Infinity);
@@ -59,7 +58,8 @@ export function dilated(pattern: DilatedPattern, size: BlockMaskSize): BlockMask
   });
 }
 
-function checkWindow(window: unknown): asserts window is Window {
+function readWindow(given: unknown): Window {
+  const window = Array.isArray(given) ? readShort(given) : given;
   const isSide = (side: unknown) => side === null || typeof side === "number";
   const expected = `${cannot}: \`window\` must be [left, right] of whole numbers >= 0 or null`;
   if (!Array.isArray(window) || window.length !== 2 || !window.every(isSide)) {
@@ -67,7 +67,7 @@ function checkWindow(window: unknown): asserts window is Window {
     throw new TypeError(`${expected}, got ${got}`);
   }
   if (window.every((side) => side === null || side === Infinity || (isWhole(side) && side >= 0))) {
-    return;
+    return window as unknown as Window;
   }
   throw new RangeError(`${expected}, got [${window.map(kindOf)}]`);
 }

@@ -49,7 +49,8 @@ function readFloats(name: string, written: Written): Floats {
       }`,
     );
   }
-  const held = holdArray(name, data as Float32Array), shape = readExtentsOf(name, written.shape);
+  const held = holdArray(`${name}.data`, data as Float32Array),
+    shape = readExtentsOf(name, written.shape);
   return { data: held, ...readLayout(name, written, shape, held, "f32") };
 }
 
@@ -60,6 +61,7 @@ function dense(
   columns: number,
   [row, column]: readonly [number, number],
 ): Float32Array {
+  data.lent?.check(); // What was read after it may have freed it.
   const numbers = data.now();
   return Float32Array.from({ length: rows * columns }, (_, at) => {
     return numbers[offset + Math.floor(at / columns) * row + (at % columns) * column];
@@ -174,7 +176,7 @@ function readBooleans(
       `${cannot}: \`mask\` has dtype ${dtype}, its data is a ${kindOf(data)}`,
     );
   }
-  return { data: holdArray("mask", data as Uint8Array | Uint32Array), dtype: inherent };
+  return { data: holdArray("mask.data", data as Uint8Array | Uint32Array), dtype: inherent };
 }
 
 /** The block mask; `null` where it is not given. */

@@ -26,7 +26,7 @@ import {
   type Tensor,
   viewOf,
 } from "../tensor.ts";
-import { cannot, isExtent, kindOf, readShort } from "./words.ts";
+import { cannot, isExtent, kindOf, mostHeads, readShort } from "./words.ts";
 
 /** What a caller wrote of a tensor, not checked yet. */
 export type Written = Readonly<Record<keyof Tensor, unknown>>;
@@ -136,7 +136,7 @@ function readData(
   if (stored !== null && dtype !== undefined && dtype !== stored) {
     throw new TypeError(`${doing}: \`${name}\` has dtype ${dtype}, its data is a ${kindOf(data)}`);
   }
-  return [holdArray(name, data as Elements, doing), stored ?? dtype as DType];
+  return [holdArray(`${name}.data`, data as Elements, doing), stored ?? dtype as DType];
 }
 
 /** An array as it is now, unless it lies where an engine has lent nothing: others' bytes are there. */
@@ -148,8 +148,8 @@ export function holdArray<A extends Elements | Uint8Array | Uint32Array>(
   const held = new HeldArray<A>(data);
   if (held.lender === undefined || held.lent !== undefined || held.length === 0) return held;
   throw new TypeError(
-    `${doing}: \`${name}.data\` lies in an engine's memory and in no tensor of it: the tensor ` +
-      "was freed, or `data` is not within `tensor.data`",
+    `${doing}: \`${name}\` lies in an engine's memory and in no tensor of it: the tensor was ` +
+      "freed, or the array is not within `tensor.data`",
   );
 }
 
@@ -267,6 +267,14 @@ export function checkShapeOf(
   throw new RangeError(`${doing}: \`${name}\` must have shape [${expected}], got [${given}]`);
 }
 
+/** Checks that a tensor has no more heads than can be kept, which need no elements. */
+export function checkHeads(name: string, { shape: [batch, heads] }: AnyView, doing = cannot): void {
+  if (Math.max(1, batch) * Math.max(1, heads) <= mostHeads) return;
+  throw new RangeError(
+    `${doing}: \`${name}\` must have B times H of at most ${mostHeads}, got ${batch} times ${heads}`,
+  );
+}
+
 /** The inputs as views, and their shapes as they were written. */
 export interface Inputs {
   readonly q: AnyView;
@@ -291,6 +299,7 @@ export function readInputs(
     );
   }
   const views = { q: viewOf(q, layout), k: viewOf(k, layout), v: viewOf(v, layout) };
+  for (const [name, view] of Object.entries(views)) checkHeads(name, view);
   checkAgreement(views.q.shape, views.k.shape, views.v.shape);
   return { q: views.q, k: views.k, v: views.v, shapes: { q: q.shape, k: k.shape, v: v.shape } };
 }
@@ -303,6 +312,7 @@ export function readQueries(
 ): { readonly q: AnyView; readonly shape: readonly number[] } {
   const tensor = readTensor("q", given);
   const view = viewOf(tensor, layout), [ofBatch, heads, , dim] = view.shape;
+  checkHeads("q", view);
   const wanted = [["B", ofBatch, batch], ["D", dim, headDim]] as const;
   const wrong = wanted.find(([, got, expected]) => got !== expected);
   if (wrong !== undefined) {

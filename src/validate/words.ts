@@ -16,6 +16,9 @@ export function kindOf(value: unknown): string {
   return typeof value === "string" ? JSON.stringify(value) : String(value);
 }
 
+/** Heads of all batches together, at most: something is kept for each, also where it has no rows. */
+export const mostHeads = 2 ** 22;
+
 export function isWhole(value: unknown): value is number {
   return Number.isSafeInteger(value);
 }
@@ -72,8 +75,9 @@ export function readOptions<Options extends object>(
   doing: string,
 ): Options {
   const own = checkKeys(options, known, doing), read: Partial<Options> = {};
-  // What a class or a prototype has is not among the keys.
-  const isPlain = Object.getPrototypeOf(options) === Object.prototype;
+  // What a class or a prototype has is not among the keys, nor is what is not enumerable.
+  const isPlain = Object.getPrototypeOf(options) === Object.prototype &&
+    Object.getOwnPropertyNames(options).length === own.length;
   for (const name of isPlain ? own as typeof known : known) {
     const value = options[name];
     if (value !== undefined) read[name] = value;

@@ -188,8 +188,12 @@ export class WasmPages implements PageStore {
     this.#bytesOf(page).set(bytes);
   }
 
-  free(): void {
+  shrink(): void {
     for (const page of this.#ledger.empty()) this.#arena.free(page);
+  }
+
+  free(): void {
+    this.shrink();
     this.#arena.free(this.#staging);
   }
 

@@ -7,7 +7,7 @@
 
 import type { HostTarget, Rotation } from "../backend.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
-import type { View } from "../tensor.ts";
+import { sizeOf, type View } from "../tensor.ts";
 import { type Arena, roundUp } from "./arena.ts";
 import { storageOf } from "./job_record.ts";
 import type { Kernels } from "./module.ts";
@@ -116,6 +116,7 @@ export function mergeParts(
 export function rotateRows({ kernels, arena }: RowMachine, rotation: Rotation): void {
   const { pairs, interleaved, table, batchStride } = rotation, perRow = pairs * 2;
   const views = rotation.views as View[], width = views[0].shape[3];
+  if (sizeOf(views[0].shape) === 0) return;
   withNumbers(arena, [mostRows * width, mostRows * perRow], (row, angles) => {
     for (const view of views) {
       for (const some of rowsOf(view)) {

@@ -1,6 +1,12 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { createEngine, type Engine, tensor } from "@flashtile/attention";
+import {
+  blockMask,
+  createEngine,
+  type Engine,
+  type EngineTensor,
+  tensor,
+} from "@flashtile/attention";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { normals, seeded } from "../support/random.ts";
@@ -404,4 +410,114 @@ contract("a tensor is freed in silence after its engine is closed", async (engin
   a.free();
   a.free();
   b[Symbol.dispose]();
+});
+
+test("append() refuses a tensor that is freed while it reads the other", () =>
+  withOneThread(async (engine) => {
+    const cache = engine.kvCache({ kvHeads: 1, headDim: 4 }), shape = [1, 1, 1, 4];
+    const k = engine.tensor(shape), ones = { data: new Float32Array(4).fill(1), shape };
+    const { data } = k;
+    const v = {
+      ...ones,
+      get offset() {
+        k.free();
+        engine.tensor(shape).data.fill(99);
+        return 0;
+      },
+    };
+    assertMatch(String(await errorOf(() => cache.append({ data, shape }, v))), /free/);
+    assertEquals(cache.lengths, [0]);
+  }));
+
+test("blockMask.fromDense() and load() refuse memory of an engine that is in no tensor", () =>
+  withOneThread(async (engine) => {
+    const cache = engine.kvCache({ kvHeads: 1, headDim: 4, pageSize: 16 }), shape = [1, 1, 1, 4];
+    const ones = { data: new Float32Array(4).fill(1), shape };
+    cache.append(ones, ones);
+    const saved = await cache.save(), tensor = engine.tensor([saved.length / 4]);
+    const bytes = new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, saved.length);
+    bytes.set(saved);
+    cache.load(bytes);
+    const mask = { data: bytes.subarray(0, 64), shape: [8, 8] };
+    blockMask.fromDense(mask);
+    tensor.free();
+    assertThrows(() => cache.load(bytes), TypeError, "`bytes` lies in an engine's memory");
+    assertThrows(() => blockMask.fromDense(mask), TypeError, "lies in an engine's memory");
+    assertEquals(cache.lengths, [1]);
+  }));
+
+test("blockMask.fromDense() and sinks refuse a tensor that is freed while they are read", () =>
+  withOneThread(async (engine) => {
+    const freeing = (tensor: EngineTensor, extents: number[]) =>
+      new Proxy(extents, {
+        get(target, name, receiver) {
+          tensor.free();
+          return Reflect.get(target, name, receiver);
+        },
+      });
+    const ofMask = engine.tensor([16]), ofSinks = engine.tensor([2]);
+    const data = new Uint8Array(ofMask.data.buffer, ofMask.data.byteOffset, 64);
+    assertThrows(
+      () => blockMask.fromDense({ data, shape: freeing(ofMask, [8, 8]) }),
+      TypeError,
+      "free",
+    );
+    const sinks = { data: ofSinks.data, shape: freeing(ofSinks, [2]) }, x = rows(3, 5);
+    assertMatch(String(await errorOf(() => engine.attention(x, x, x, { sinks }))), /free/);
+  }));
+
+test("cascadeAttention() leaves the prefix free where the suffix was freed", () =>
+  withOneThread(async (engine) => {
+    const make = () => engine.kvCache({ kvHeads: 2, headDim: 4 }), prefix = make(), suffix = make();
+    suffix.free();
+    const x = { data: new Float32Array(8), shape: [1, 2, 1, 4] };
+    const error = await errorOf(() => engine.cascadeAttention(x, prefix, suffix));
+    assertMatch(String(error), /the cache was freed/);
+    prefix.append(x, x);
+    assertEquals(prefix.lengths, [1]);
+  }));
+
+test("attention() reads options that are not enumerable", () =>
+  withOneThread(async (engine) => {
+    const x = rows(5, 6), hidden = Object.defineProperty({}, "causal", { value: true });
+    const [{ out }, expected] = [
+      await engine.attention(x, x, x, hidden),
+      await engine.attention(x, x, x, { causal: true }),
+    ];
+    assertSameBits(out.data, expected.out.data, "the result");
+  }));
+
+contract(
+  "a cache is freed in silence after its engine is closed, while calls that read it end",
+  async (engine) => {
+    const cache = engine.kvCache({ kvHeads: 2, headDim: 4 }), x = rows(700, 7);
+    const tokens = { data: x.data, shape: [1, ...x.shape] };
+    cache.append(tokens, tokens);
+    const calls = [cache.attend(tokens, { causal: true }), cache.save()].map(errorOrNothing);
+    const closing = engine.close();
+    cache.free();
+    cache[Symbol.dispose]();
+    await closing;
+    for (const error of await Promise.all(calls)) {
+      if (error !== undefined) assertMatch(String(error), /after `close\(\)`/);
+    }
+  },
+  { needs: "kvCache" },
+);
+
+/** What a promise rejects with; `undefined` where it does not. */
+function errorOrNothing(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(() => undefined, (error) => error);
+}
+
+test("blockMask.window() reads its window once", () => {
+  let reads = 0;
+  const window = new Proxy([1, 0], {
+    get(target, name, receiver) {
+      return name === "0" && reads++ > 0 ? 3 : Reflect.get(target, name, receiver);
+    },
+  });
+  const size = { queries: 6, block: 2 };
+  const mask = blockMask.window(window as unknown as [number, number], size);
+  assertEquals(String(mask), String(blockMask.window([1, 0], size)));
 });

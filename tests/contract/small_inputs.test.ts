@@ -1,6 +1,6 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
-import { type Engine, tensor } from "@flashtile/attention";
+import { blockMask, type Engine, tensor } from "@flashtile/attention";
 import { referenceAttention, referenceAttentionBackward } from "@flashtile/attention/reference";
 import { errorOf } from "../support/errors.ts";
 import { watchBlocks } from "../support/guards.ts";
@@ -183,3 +183,46 @@ test("the oracle refuses options that it does not know", async () => {
     assertMatch(backward.message, new RegExp(`unknown option \`${name}\``));
   }
 });
+
+contract(
+  "more heads than can be kept are refused, also where they need no elements",
+  async (engine, { lacks }) => {
+    const many = 2 ** 23, none = (...shape: number[]) => ({ data: new Float32Array(0), shape });
+    const one = { data: new Float32Array(4), shape: [many, 1, 1, 4], strides: [0, 0, 0, 1] };
+    const empty = none(many, 1, 0, 4), tall = none(0, 1, 2 ** 40, 2 ** 40);
+    const calls: [string, () => unknown][] = [
+      ["no rows", () => engine.attention(empty, empty, empty)],
+      ["strides of 0", () => engine.attention(one, one, one)],
+      [
+        "heads",
+        () => engine.attention(none(2, many / 2, 0, 4), none(2, 1, 0, 4), none(2, 1, 0, 4)),
+      ],
+      ["a mask", () => blockMask.causal({ queries: 0, batch: many })],
+    ];
+    if (!lacks?.mergeAttention) {
+      calls.push(["parts", () => engine.mergeAttention([{ out: empty, lse: none(many, 1, 0) }])]);
+    }
+    if (!lacks?.rope) calls.push(["rotation", () => engine.rope(empty)]);
+    for (const [what, call] of calls) {
+      const error = await errorOf(call);
+      assertInstanceOf(error, RangeError, what);
+      assertMatch(
+        (error as Error).message,
+        /must (have B times H of|be) at most 4194304, got /,
+        what,
+      );
+    }
+    if (!lacks?.rope) await engine.rope(tall);
+    assertEquals((await engine.attention(tall, tall, tall)).out.shape, tall.shape);
+  },
+);
+
+contract("an append that is refused for want of memory leaves it to others", async (engine) => {
+  const cache = engine.kvCache({ kvHeads: 1, headDim: 4, pageSize: 2048 });
+  const tokens = { data: new Float32Array(4), shape: [1, 1, 2 ** 40, 4], strides: [0, 0, 0, 1] };
+  assertInstanceOf(await errorOf(() => cache.append(tokens, tokens)), RangeError);
+  assertEquals(cache.pages, 0);
+  engine.tensor([1024, 1024]).free();
+  cache.append(x, x);
+  assertEquals(cache.lengths, [4]);
+}, { needs: ["linearMemory", "maxMemoryBytes"], maxMemoryBytes: 8 * 1024 * 1024 });
