@@ -299,7 +299,9 @@ export function readInputs(
     );
   }
   const views = { q: viewOf(q, layout), k: viewOf(k, layout), v: viewOf(v, layout) };
-  for (const [name, view] of Object.entries(views)) checkHeads(name, view);
+  checkHeads("q", views.q);
+  checkHeads("k", views.k);
+  checkHeads("v", views.v);
   checkAgreement(views.q.shape, views.k.shape, views.v.shape);
   return { q: views.q, k: views.k, v: views.v, shapes: { q: q.shape, k: k.shape, v: v.shape } };
 }
