@@ -343,7 +343,10 @@ test("WorkerTeam.close() is not overslept by a worker that is about to sleep", a
   await until(() => states().every((state) => state === left), "workers that leave");
 });
 
-test("WorkerTeam replaces workers that left, having waited long for a job", async () => {
+/** Elsewhere no worker leaves by itself; Bun's take long to begin and to say that they ended. */
+const skip = "Deno" in globalThis ? undefined : "workers leave by themselves on Deno alone";
+
+test("WorkerTeam replaces workers that left, having waited long for a job", { skip }, async () => {
   const { start, states, datas } = kept();
   const { team, run, runSync } = await makeTeam({
     threads: 3,
