@@ -190,6 +190,16 @@ function callOthers(engine: Engine): Aftermath {
 
 const closed = "Cannot use an engine after `close()`";
 
+/** Other elements for a tensor: as many, where it can still be seen how many it has. */
+function otherData(tensor: Written): Written["data"] {
+  try {
+    return tensor.data.slice().fill(9);
+  } catch {
+    // It was freed, or is over a memory that has grown since.
+    return new Float32Array(64);
+  }
+}
+
 /** The acts. */
 export const acts: readonly Act[] = [
   {
@@ -223,11 +233,7 @@ export const acts: readonly Act[] = [
   {
     name: "data of tensors is replaced",
     act({ tensors }) {
-      for (const tensor of tensors) {
-        // What was over a memory that has grown since cannot even be copied.
-        const isDetached = tensor.data.buffer.byteLength === 0;
-        put(tensor, "data", isDetached ? new Float32Array(64) : tensor.data.slice().fill(9));
-      }
+      for (const tensor of tensors) put(tensor, "data", otherData(tensor));
       return {};
     },
   },

@@ -163,9 +163,12 @@ function callTo(engine: Engine, caches: readonly SharedCache[], step: Step): Pro
 async function calmCall(tokens: readonly Tokens[], step: Step): Promise<Outcomes> {
   const engine = await calm;
   const caches = tokens.map((held, at) => new SharedCache(engine, batches[at], held));
-  const outcomes = outcomesOf(await callTo(engine, caches, step));
-  for (const { cache } of caches) cache.free();
-  return outcomes;
+  try {
+    return outcomesOf(await callTo(engine, caches, step));
+  } finally {
+    // The call may be refused too: a later program counts the memory of this engine.
+    for (const { cache } of caches) cache.free();
+  }
 }
 
 /** A call of a program. */
