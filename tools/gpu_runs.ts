@@ -18,7 +18,7 @@ import { bunTests, denoTests, nodeTests, root, type TestRun } from "./test_runs.
 const names = String.raw`\(webgpu[^)]*\)$`;
 
 /** Folders of `tests/` that have such tests. */
-const suites = ["contract", "webgpu", "gradients", "properties"];
+const suites = ["contract", "webgpu", "gradients", "properties", "readonce"];
 
 /** The same without those that one stack is enough for: they take minutes in software. */
 const briefSuites = suites.slice(0, 2);

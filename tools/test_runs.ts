@@ -143,7 +143,8 @@ export function runtimeRuns(folder: string): TestRun[] {
     {
       name: `Bun ${versions.bun}`,
       claims: allTests("Bun", versions.bun),
-      tests: (report) => bunTests(report, tests()),
+      // In one process, what each file leaves behind slows down the collector under the next ones.
+      tests: (report) => bunTests(report, tests(), ["--parallel=2"]),
       scripts: () =>
         scripts().map((script) => ({
           program: runtimeProgram("bun", versions.bun),

@@ -115,7 +115,15 @@ class WebGpuBackend implements Backend {
   }
 
   async run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
-    const session = await this.ready();
+    await this.#use((session) => this.#forward(session, plan, target, control), control.signal);
+  }
+
+  async #forward(
+    session: Session,
+    plan: AttentionPlan,
+    target: Target,
+    control: Control,
+  ): Promise<void> {
     const pages = plan.paged?.store as WebGpuPages | undefined;
     pages?.open();
     pages?.settle();
@@ -134,7 +142,8 @@ class WebGpuBackend implements Backend {
   }
 
   async backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void> {
-    await backward(await this.ready(), plan, target, control, () => this.#open());
+    const open = () => this.#open();
+    await this.#use((session) => backward(session, plan, target, control, open), control.signal);
   }
 
   checkOpen(): void {
@@ -162,11 +171,11 @@ class WebGpuBackend implements Backend {
   }
 
   async merge(parts: readonly Target[], target: Target): Promise<void> {
-    await mergeParts(await this.ready(), parts, target);
+    await this.#use((session) => mergeParts(session, parts, target));
   }
 
   async rotate(rotation: Rotation): Promise<void> {
-    await rotateRows(await this.ready(), rotation);
+    await this.#use((session) => rotateRows(session, rotation));
   }
 
   createPages(layout: PageLayout, mostPages: number = Infinity): PageStore {
@@ -199,6 +208,20 @@ class WebGpuBackend implements Backend {
   #open(): Session {
     if (this.#session === undefined) throw new Error("Cannot use an engine after `close()`");
     return this.#session;
+  }
+
+  /**
+   * Works with the session. What closing takes from under a call makes the device refuse it, in words
+   * that say nothing of the engine: here the call says what happened.
+   */
+  async #use(work: (session: Session) => Promise<void>, signal?: AbortSignal): Promise<void> {
+    const session = await this.ready();
+    try {
+      await work(session);
+    } catch (error) {
+      if (!signal?.aborted) this.#open();
+      throw error;
+    }
   }
 
   /** The session; a new one where the device was lost. */

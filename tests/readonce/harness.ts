@@ -147,7 +147,9 @@ async function runAt(
 /** Moments of calls that give promises, or those at which a call tells its progress. */
 function momentsOf(backend: BackendUnderTest, { operation }: Trial, inProgress: boolean) {
   if (inProgress) return Array.from({ length: 6 }, (_, progress) => ({ progress }));
-  return moments({ microtasks: operation.large ? 12 : 40, turns: backend.threads > 1 ? 4 : 2 });
+  // A GPU is waited for in turns, not in microtasks, and each of its calls takes long in software.
+  const few = operation.large || backend.name === "webgpu";
+  return moments({ microtasks: few ? 12 : 40, turns: backend.threads > 1 ? 4 : 2 });
 }
 
 function wordsOf(moment: Moment | { readonly progress: number }): string {
