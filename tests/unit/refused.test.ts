@@ -35,6 +35,7 @@ test("engine.rope() refuses what it cannot turn", () => {
     [TypeError, "`style` must be one of", q, null, { style: "pairs" }],
     [RangeError, "`theta` must be above 0", q, null, { theta: 0 }],
     [RangeError, "`theta` must be above 0", q, null, { theta: NaN }],
+    [RangeError, "`theta` must be above 0", q, null, { theta: Infinity }],
     [TypeError, "`q` must be { data, shape }", null, null, {}],
     [TypeError, "`k` must be { data, shape }", q, 7, {}],
     [RangeError, "name an element twice", { ...q, strides: [0, 32, 8, 1] }, null, {}],
@@ -274,6 +275,8 @@ test("attention() refuses terms of other kinds", () => {
     [TypeError, "made with GPUBufferUsage.STORAGE", {
       mask: { data: { ...buffer, usage: 8 }, shape: [4], dtype: "u8" },
     }],
+    [RangeError, "`sinks` must have shape [Hq] = [3]", { sinks: { data: rows, shape: [3, 1] } }],
+    [TypeError, "`window` must be [left, right]", { window: { length: 2, every: () => true } }],
     [TypeError, "`scale` must be a number", { scale: "1" }],
     [TypeError, "`softcap` must be a number", { softcap: "1" }],
     [RangeError, "`softcap` must be", { softcap: -1 }],
@@ -281,6 +284,37 @@ test("attention() refuses terms of other kinds", () => {
     [TypeError, "`signal` must be an AbortSignal", { signal: {} }],
     [TypeError, "`encoder` must be a GPUCommandEncoder", { encoder: {} }],
   ]);
+});
+
+/** Heads beyond any number that could be kept, of no elements or of one that all share. */
+const crowd = { data: new Float32Array(8), shape: [2 ** 23, 1, 1, 8], strides: [0, 0, 0, 1] };
+
+test("attention() refuses more heads than can be kept, in each of its inputs", () => {
+  assertAllRefused(planAttention as (...given: never[]) => unknown, [
+    [RangeError, "`q` must have B times H of at most", crowd, q, q],
+    [RangeError, "`k` must have B times H of at most", q, crowd, q],
+    [RangeError, "`v` must have B times H of at most", q, q, crowd],
+  ]);
+});
+
+test("cache.attend() refuses heads that its keys cannot be shared among", async () => {
+  await withEngine(async (engine) => {
+    using cache = engine.kvCache({ ...sizes, batch: 2, valueDim: 4, capacity: 20 });
+    for (
+      const [queries, words] of [
+        [floats(2, 0, 1, 8), "got Hq = 0"],
+        [floats(2, 3, 1, 8), "got Hq = 3"],
+        [{ ...crowd, shape: [2, 2 ** 22, 1, 8] }, "`q` must have B times H of at most"],
+      ] as const
+    ) {
+      await assertRejects(() => cache.attend(queries), RangeError, words);
+    }
+  });
+});
+
+test("blockMask.fromDense() refuses words that stand for one element each", () => {
+  const mask = { data: new Uint32Array(16).fill(1), shape: [4, 4] };
+  assertThrows(() => blockMask.fromDense(mask), TypeError, "mask");
 });
 
 test("blockMask.window() refuses sides below 0", () => {
