@@ -39,7 +39,7 @@ const ways: readonly Way[] = [
   },
   {
     words: "minified, in chunks that a handler imports",
-    files: /^(\S+\.js ){3,}relaxed\.wasm \S+\.js worker\.js$/,
+    files: /^(\S+\.js ){3,}relaxed\.wasm (\S+\.js )+worker\.js$/,
     bundling: { flags: ["--minify", "--splitting"] },
     serving: strict,
   },
