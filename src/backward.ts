@@ -8,12 +8,13 @@ import { HeldArray } from "./arrays.ts";
 import {
   type AttentionResultWithLse,
   type KeptResult,
+  kindFor,
   type LseData,
   makeTensor,
   runCall,
 } from "./attention.ts";
 import type { Backend, Control, GradientTarget } from "./backend.ts";
-import { type DType, isGpuBuffer, type TensorData } from "./dtype.ts";
+import { isGpuBuffer, type TensorData } from "./dtype.ts";
 import { useAll } from "./lending.ts";
 import { type AttentionOptions, optionNames } from "./options.ts";
 import {
@@ -22,6 +23,7 @@ import {
   type BackwardPlan,
   dataOf,
   readAttention,
+  type Storage,
 } from "./plan.ts";
 import { broadcastOf } from "./scores.ts";
 import { throwIfAborted } from "./signal.ts";
@@ -239,19 +241,16 @@ function checkCall(backend: Backend, plan: BackwardPlan, control: Control): void
 /** Gradients that there are so far. */
 type Made = { -readonly [Name in keyof AttentionGradients]?: AnyTensor };
 
-/** What a gradient is made like. */
-interface Result {
-  /** `null` for f32. */
-  readonly like: ReadData | null;
+/** A gradient that is to be made. */
+interface Result extends Storage {
   readonly shape: readonly number[];
-  readonly dtype: DType;
 }
 
 /** The gradients of a call. */
 function results(
   { q, k, v, written, sinks }: AttentionPlan,
 ): (readonly [keyof AttentionGradients, Result])[] {
-  const floats = { like: null, dtype: "f32" } as const, { bias } = written;
+  const floats = { like: q.data, dtype: "f32" } as const, { bias } = written;
   return [
     ["dq", { like: q.data, shape: written.q, dtype: q.dtype }],
     ["dk", { like: k.data, shape: written.k, dtype: k.dtype }],
@@ -261,8 +260,8 @@ function results(
   ];
 }
 
-function makeOnHost({ like, shape, dtype }: Result): AnyTensor {
-  return makeTensor((like as HeldArray | null)?.kind ?? "Float32Array", dtype, [...shape]);
+function makeOnHost(result: Result): AnyTensor {
+  return makeTensor(kindFor(result), result.dtype, [...result.shape]);
 }
 
 async function makeOnGpu(backend: Backend, { shape, dtype }: Result): Promise<AnyTensor> {

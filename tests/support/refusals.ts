@@ -264,6 +264,17 @@ const placement: Refusal[] = [
   },
 ];
 
+/** Heads beyond any number that could be kept, of rows that are all one. */
+const crowd = { data: new Float32Array(8), shape: [2 ** 23, 1, 1, 8], strides: [0, 0, 0, 1] };
+
+const crowds = (["q", "k", "v"] as const).map((name): Refusal => ({
+  what: `more heads than can be kept in ${name}`,
+  [name]: crowd,
+  error: RangeError,
+  message: `Cannot attend: \`${name}\` must have B times H of at most 4194304, ` +
+    "got 8388608 times 1",
+}));
+
 const agreement: Refusal[] = [
   {
     what: "k of another rank",
@@ -484,10 +495,22 @@ const options: Refusal[] = [
     message: "Cannot attend: `signal` must be an AbortSignal, got AbortController",
   },
   {
+    what: "an object as encoder",
+    options: { encoder: {} },
+    error: TypeError,
+    message: "Cannot attend: `encoder` must be a GPUCommandEncoder, got Object",
+  },
+  {
     what: "null as signal",
     options: { signal: null },
     error: TypeError,
     message: "Cannot attend: `signal` must be an AbortSignal, got null",
+  },
+  {
+    what: "an object like an array as window",
+    options: { window: { length: 2, every: () => true } },
+    error: TypeError,
+    message: "Cannot attend: `window` must be [left, right] of whole numbers or null, got Object",
   },
   {
     what: "a window of one number",
@@ -634,6 +657,12 @@ const slopes: Refusal[] = [
 ];
 
 const sinks: Refusal[] = [
+  {
+    what: "sinks in a column",
+    options: { sinks: { data: new Float32Array(4), shape: [4, 1] } },
+    error: RangeError,
+    message: "Cannot attend: `sinks` must have shape [Hq] = [4], got [4,1]",
+  },
   {
     what: "a number as sinks",
     options: { sinks: 0 },
@@ -1085,6 +1114,7 @@ const results: Refusal[] = [
 export const refusals: readonly Refusal[] = [
   ...kinds,
   ...placement,
+  ...crowds,
   ...agreement,
   ...options,
   ...slopes,
