@@ -10,7 +10,7 @@
 // of rows end where units do, which are counted from the segment's first row, and chunks of keys have a fixed size:
 // how a call is cut changes no bit.
 
-import { weights_f32_2x8 } from "./exp.gen";
+import { changes_f32_4x4, weights_f32_4x4 } from "./exp.gen";
 import { fma } from "./fma";
 import * as job from "./job.gen";
 import { PANEL, packKeys, packValues, storeTurned, unpackRows } from "./layout";
@@ -338,7 +338,7 @@ function differentiatePanel(
     masked = masked || kind == mask.MIXED;
   }
 
-  // Scores, and the weights that forward had.
+  // Scores.
   dotPanels(splats, keyPanels + skipped * (dim << 2), panel, scores, dim, eights << 1);
   capScores(record, scores, keys);
   if (job.softcap(record) != 0) keepCaps(record, keys);
@@ -353,22 +353,27 @@ function differentiatePanel(
     mask.seeWithin(lanes, bounds, <i32>begin, <i32>padded);
     mask.maskScores(scores, lanes, keys);
   }
-  weights_f32_2x8(scores, keys, toBaseFour(scores, keys, state + M, job.unit(record)), state + ALPHA, ONES);
-  // Also those of a row whose lse is NaN.
-  if (masked) mask.setUnseen(scores, lanes, keys, 0);
+  const shift = toBaseFour(scores, keys, state + M, job.unit(record));
   isMixed = isMixed || masked;
 
-  // Gradients of the scores.
+  // The weights that forward had, and the gradients of the scores.
   dotPanels(splats, valuePanels + skipped * (job.valueDim(record) << 2), o, changes, job.valueDim(record), eights << 1);
-  changeOfScores(state, keys, masked);
-  const eight = skipped >> 3, turned = eight * stride + (inTile << 5);
-  if (job.gradient_dBias(gradient) != 0) {
+  const eight = skipped >> 3, turned = eight * stride + (inTile << 5), isCapped = job.softcap(record) != 0;
+  if (masked || isCapped) {
+    weights_f32_4x4(scores, keys, shift, state + ALPHA, ONES);
+    // Also those of a row whose lse is NaN.
+    if (masked) mask.setUnseen(scores, lanes, keys, 0);
+    changeOfScores(state, keys, masked);
+    turn(scores, eights, turnedWeights + turned, stride);
     turn(changes, eights, turnedChanges + turned, stride);
-    addBiasChanges(record, gradient, inTile, firstRow, end, begin, last);
+  } else {
+    changes_f32_4x4(scores, keys, shift, changes, state + L, turnedWeights + turned, turnedChanges + turned, stride);
   }
-  if (job.softcap(record) != 0) capChanges(keys);
-  turn(scores, eights, turnedWeights + turned, stride);
-  turn(changes, eights, turnedChanges + turned, stride);
+  if (job.gradient_dBias(gradient) != 0) addBiasChanges(record, gradient, inTile, firstRow, end, begin, last);
+  if (isCapped) {
+    capChanges(keys);
+    turn(changes, eights, turnedChanges + turned, stride);
+  }
   extendSpans(eight, eights, stride, inTile);
 
   // dQ.

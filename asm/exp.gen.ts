@@ -9,6 +9,7 @@
 // low bits; shifted left by 23 they are 2^n. 2^f is a polynomial of degree 6.
 
 import { fma } from "./fma";
+import { storeTurned } from "./layout";
 
 // Four lanes each: the clamp, the rounding number, the polynomial from its highest degree.
 const TABLE: usize = memory.data<f32>([
@@ -53,73 +54,107 @@ export function exp2(x: v128): v128 {
   return p0;
 }
 
-// Weights of the rows s[keys][8], in place: s = 4^(s - shift), one shift per query; keys is even.
-// Their sums are added to l[8] after it was multiplied by alpha[8].
-export function weights_f32_2x8(s: usize, keys: usize, shift: usize, l: usize, alpha: usize): void {
-  const shift0 = v128.load(shift), shift1 = v128.load(shift, 16);
-  let sum0 = f32x4.splat(0), sum1 = sum0;
-  for (const end = s + (keys << 5); s < end; s += 64) {
-    let c = v128.load(TABLE, 16);
-    let x0 = f32x4.pmax(f32x4.sub(v128.load(s, 0), shift0), c);
-    let x1 = f32x4.pmax(f32x4.sub(v128.load(s, 16), shift1), c);
-    let x2 = f32x4.pmax(f32x4.sub(v128.load(s, 32), shift0), c);
-    let x3 = f32x4.pmax(f32x4.sub(v128.load(s, 48), shift1), c);
-    c = v128.load(TABLE, 32);
-    const two = v128.load(TABLE, 48);
-    const t0 = fma(x0, two, c);
-    const t1 = fma(x1, two, c);
-    const t2 = fma(x2, two, c);
-    const t3 = fma(x3, two, c);
-    x0 = fma(x0, two, f32x4.sub(c, t0));
-    x1 = fma(x1, two, f32x4.sub(c, t1));
-    x2 = fma(x2, two, f32x4.sub(c, t2));
-    x3 = fma(x3, two, f32x4.sub(c, t3));
-    c = v128.load(TABLE, 64);
-    let p0 = c;
-    let p1 = c;
-    let p2 = c;
-    let p3 = c;
-    c = v128.load(TABLE, 80);
-    p0 = fma(p0, x0, c);
-    p1 = fma(p1, x1, c);
-    p2 = fma(p2, x2, c);
-    p3 = fma(p3, x3, c);
-    c = v128.load(TABLE, 96);
-    p0 = fma(p0, x0, c);
-    p1 = fma(p1, x1, c);
-    p2 = fma(p2, x2, c);
-    p3 = fma(p3, x3, c);
-    c = v128.load(TABLE, 112);
-    p0 = fma(p0, x0, c);
-    p1 = fma(p1, x1, c);
-    p2 = fma(p2, x2, c);
-    p3 = fma(p3, x3, c);
-    c = v128.load(TABLE, 128);
-    p0 = fma(p0, x0, c);
-    p1 = fma(p1, x1, c);
-    p2 = fma(p2, x2, c);
-    p3 = fma(p3, x3, c);
-    c = v128.load(TABLE, 144);
-    p0 = fma(p0, x0, c);
-    p1 = fma(p1, x1, c);
-    p2 = fma(p2, x2, c);
-    p3 = fma(p3, x3, c);
-    c = v128.load(TABLE, 160);
-    p0 = fma(p0, x0, c);
-    p1 = fma(p1, x1, c);
-    p2 = fma(p2, x2, c);
-    p3 = fma(p3, x3, c);
-    p0 = f32x4.mul(p0, i32x4.shl(t0, 23));
-    p1 = f32x4.mul(p1, i32x4.shl(t1, 23));
-    p2 = f32x4.mul(p2, i32x4.shl(t2, 23));
-    p3 = f32x4.mul(p3, i32x4.shl(t3, 23));
-    v128.store(s, p0);
-    v128.store(s, p1, 16);
-    v128.store(s, p2, 32);
-    v128.store(s, p3, 48);
-    sum0 = f32x4.add(sum0, f32x4.add(p0, p2));
-    sum1 = f32x4.add(sum1, f32x4.add(p1, p3));
+// Both passes below, since the powers of two are most of each: the first where there is an `alpha`.
+function powers(
+  s: usize, keys: usize, shift: usize, sums: usize, alpha: usize, d: usize, weights: usize, changes: usize, stride: usize,
+): void {
+  const apart = d - s; // An address may wrap.
+  for (let half: usize = 0; half < 32; half += 16, s += 16) {
+    const shift0 = v128.load(shift + half), delta = v128.load(sums + half);
+    let sum = f32x4.splat(0), to = half << 3, step: usize = 16;
+    for (const end = s + (keys << 5); s < end; s += 128) {
+      let c = v128.load(TABLE, 16);
+      let x0 = f32x4.pmax(f32x4.sub(v128.load(s, 0), shift0), c);
+      let x1 = f32x4.pmax(f32x4.sub(v128.load(s, 32), shift0), c);
+      let x2 = f32x4.pmax(f32x4.sub(v128.load(s, 64), shift0), c);
+      let x3 = f32x4.pmax(f32x4.sub(v128.load(s, 96), shift0), c);
+      c = v128.load(TABLE, 32);
+      const two = v128.load(TABLE, 48);
+      const t0 = fma(x0, two, c);
+      const t1 = fma(x1, two, c);
+      const t2 = fma(x2, two, c);
+      const t3 = fma(x3, two, c);
+      x0 = fma(x0, two, f32x4.sub(c, t0));
+      x1 = fma(x1, two, f32x4.sub(c, t1));
+      x2 = fma(x2, two, f32x4.sub(c, t2));
+      x3 = fma(x3, two, f32x4.sub(c, t3));
+      c = v128.load(TABLE, 64);
+      let p0 = c;
+      let p1 = c;
+      let p2 = c;
+      let p3 = c;
+      c = v128.load(TABLE, 80);
+      p0 = fma(p0, x0, c);
+      p1 = fma(p1, x1, c);
+      p2 = fma(p2, x2, c);
+      p3 = fma(p3, x3, c);
+      c = v128.load(TABLE, 96);
+      p0 = fma(p0, x0, c);
+      p1 = fma(p1, x1, c);
+      p2 = fma(p2, x2, c);
+      p3 = fma(p3, x3, c);
+      c = v128.load(TABLE, 112);
+      p0 = fma(p0, x0, c);
+      p1 = fma(p1, x1, c);
+      p2 = fma(p2, x2, c);
+      p3 = fma(p3, x3, c);
+      c = v128.load(TABLE, 128);
+      p0 = fma(p0, x0, c);
+      p1 = fma(p1, x1, c);
+      p2 = fma(p2, x2, c);
+      p3 = fma(p3, x3, c);
+      c = v128.load(TABLE, 144);
+      p0 = fma(p0, x0, c);
+      p1 = fma(p1, x1, c);
+      p2 = fma(p2, x2, c);
+      p3 = fma(p3, x3, c);
+      c = v128.load(TABLE, 160);
+      p0 = fma(p0, x0, c);
+      p1 = fma(p1, x1, c);
+      p2 = fma(p2, x2, c);
+      p3 = fma(p3, x3, c);
+      p0 = f32x4.mul(p0, i32x4.shl(t0, 23));
+      p1 = f32x4.mul(p1, i32x4.shl(t1, 23));
+      p2 = f32x4.mul(p2, i32x4.shl(t2, 23));
+      p3 = f32x4.mul(p3, i32x4.shl(t3, 23));
+      if (alpha != 0) {
+        v128.store(s, p0, 0);
+        v128.store(s, p1, 32);
+        v128.store(s, p2, 64);
+        v128.store(s, p3, 96);
+        sum = f32x4.add(sum, f32x4.add(p0, p1));
+        sum = f32x4.add(sum, f32x4.add(p2, p3));
+        continue;
+      }
+      storeTurned(weights + to, 32, p0, p1, p2, p3);
+      p0 = f32x4.mul(p0, f32x4.sub(v128.load(s + apart, 0), delta));
+      v128.store(s + apart, p0, 0);
+      p1 = f32x4.mul(p1, f32x4.sub(v128.load(s + apart, 32), delta));
+      v128.store(s + apart, p1, 32);
+      p2 = f32x4.mul(p2, f32x4.sub(v128.load(s + apart, 64), delta));
+      v128.store(s + apart, p2, 64);
+      p3 = f32x4.mul(p3, f32x4.sub(v128.load(s + apart, 96), delta));
+      v128.store(s + apart, p3, 96);
+      storeTurned(changes + to, 32, p0, p1, p2, p3);
+      to += step;
+      step = stride - step;
+    }
+    if (alpha != 0) v128.store(sums + half, fma(delta, v128.load(alpha + half), sum));
+    s -= keys << 5;
   }
-  v128.store(l, fma(v128.load(l), v128.load(alpha), sum0));
-  v128.store(l, fma(v128.load(l, 16), v128.load(alpha, 16), sum1), 16);
+}
+
+// Weights of the rows s[keys][8], in place: s = 4^(s - shift), one shift per query; keys is a multiple of four.
+// Their sums are added to l[8] after it was multiplied by alpha[8].
+export function weights_f32_4x4(s: usize, keys: usize, shift: usize, l: usize, alpha: usize): void {
+  powers(s, keys, shift, l, alpha, s, 0, 0, 0);
+}
+
+// Gradients of the scores s[keys][8], keys a multiple of eight, from those of their weights d[keys][8], in the
+// place of these: with weights p = 4^(s - shift) they are p * (d - delta), one shift and one delta per query.
+// Of each eight keys both are left turned, [8 queries][8 keys], `stride` bytes from one eight to the next.
+export function changes_f32_4x4(
+  s: usize, keys: usize, shift: usize, d: usize, delta: usize, weights: usize, changes: usize, stride: usize,
+): void {
+  powers(s, keys, shift, delta, 0, d, weights, changes, stride);
 }

@@ -45,7 +45,7 @@ const ROW_SCRATCH: usize = 128;
 // @ts-ignore: decorator
 @inline
 function rowBytes(record: usize): usize {
-  return (((job.tileKeys(record) + 15) & ~15) << 2) + ROW_SCRATCH;
+  return (((job.tileKeys(record) + 31) & ~31) << 2) + ROW_SCRATCH;
 }
 
 // @ts-ignore: decorator

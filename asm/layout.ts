@@ -44,15 +44,6 @@ export function storeTurned(to: usize, step: usize, a: v128, b: v128, c: v128, d
   v128.store(to + 3 * step, secondHalves(AB, CD));
 }
 
-// A NaN without a payload. The exponential adds to the bits of its polynomial, and what a payload has
-// in its low bits would make a number of it.
-
-// @ts-ignore: decorator
-@inline
-function plainNaN(x: v128): v128 {
-  return v128.bitselect(x, f32x4.splat(NaN), f32x4.eq(x, x));
-}
-
 // Four rows of `depth` elements of storage T, `element` bytes apart, become target[depth][4] times
 // `factor`, `step` bytes from one depth to the next.
 function packFour<T>(
@@ -64,10 +55,10 @@ function packFour<T>(
     const scale = f32x4.splat(factor);
     for (const whole = depth & ~3; at < whole; at += 4) {
       const byte = at * sizeof<T>();
-      const a = plainNaN(f32x4.mul(scale, loadFour<T>(row0 + byte)));
-      const b = plainNaN(f32x4.mul(scale, loadFour<T>(row1 + byte)));
-      const c = plainNaN(f32x4.mul(scale, loadFour<T>(row2 + byte)));
-      const d = plainNaN(f32x4.mul(scale, loadFour<T>(row3 + byte)));
+      const a = f32x4.mul(scale, loadFour<T>(row0 + byte));
+      const b = f32x4.mul(scale, loadFour<T>(row1 + byte));
+      const c = f32x4.mul(scale, loadFour<T>(row2 + byte));
+      const d = f32x4.mul(scale, loadFour<T>(row3 + byte));
       storeTurned(target, step, a, b, c, d);
       target += 4 * step;
     }
@@ -78,7 +69,7 @@ function packFour<T>(
     x = f32x4.replace_lane(x, 1, loadOne<T>(row1 + byte));
     x = f32x4.replace_lane(x, 2, loadOne<T>(row2 + byte));
     x = f32x4.replace_lane(x, 3, loadOne<T>(row3 + byte));
-    v128.store(target, plainNaN(f32x4.mul(f32x4.splat(factor), x)));
+    v128.store(target, f32x4.mul(f32x4.splat(factor), x));
     target += step;
   }
 }

@@ -2,22 +2,25 @@
 // maxima and sums need no step across lanes. Milakov and Gimelshein, "Online normalizer calculation
 // for softmax" (arXiv 1805.02867), algorithm 3, in base 2^unit.
 
-import { exp2, weights_f32_2x8 } from "./exp.gen";
+import { exp2, weights_f32_4x4 } from "./exp.gen";
 import { ONES } from "./products";
 
 // Keys whose weights are summed before they are added to what there is.
 const RUN: usize = 128;
 
-// The running maximum of eight queries once the rows s[keys][8] are taken into m.
+// The running maximum of eight queries once the rows s[keys][8] are taken into m; keys is even. In two chains, since
+// each step waits for the one before it.
 function takeMaxima(s: usize, keys: usize, m: usize): void {
-  let max0 = v128.load(m), max1 = v128.load(m, 16);
-  for (const end = s + (keys << 5); s < end; s += 32) {
+  let max0 = v128.load(m), max1 = v128.load(m, 16), max2 = max0, max3 = max1;
+  for (const end = s + (keys << 5); s < end; s += 64) {
     // pmax(a, b) keeps a where b is NaN: a NaN score reaches the sum, not the maximum.
     max0 = f32x4.pmax(max0, v128.load(s));
     max1 = f32x4.pmax(max1, v128.load(s, 16));
+    max2 = f32x4.pmax(max2, v128.load(s, 32));
+    max3 = f32x4.pmax(max3, v128.load(s, 48));
   }
-  v128.store(m, max0);
-  v128.store(m, max1, 16);
+  v128.store(m, f32x4.pmax(max0, max2));
+  v128.store(m, f32x4.pmax(max1, max3), 16);
 }
 
 // What is subtracted once `next` is the maximum: it stays until a weight would be above 2. What was summed
@@ -61,7 +64,7 @@ export function finiteMaximum(m: v128): v128 {
   return v128.andnot(m, f32x4.eq(m, f32x4.splat(-Infinity)));
 }
 
-// For the rows of scores s[keys][8], keys even: takes them into the running maximum m and sum l,
+// For the rows of scores s[keys][8], keys a multiple of four: takes them into the running maximum m and sum l,
 // turns them into weights 2^(unit (s - m)) in place, and leaves in `alpha` the factor for what was summed
 // before. `shift` is scratch; each of the five holds eight lanes.
 export function softmax(s: usize, keys: usize, m: usize, l: usize, alpha: usize, shift: usize, unit: f32): void {
@@ -77,17 +80,17 @@ export function softmax(s: usize, keys: usize, m: usize, l: usize, alpha: usize,
   shift = toBaseFour(s, keys, shift, unit);
   for (let by = alpha; keys > 0; by = ONES) {
     const run = min(keys, RUN);
-    weights_f32_2x8(s, run, shift, l, by);
+    weights_f32_4x4(s, run, shift, l, by);
     keys -= run;
     s += run << 5;
   }
 }
 
 // The same for one query whose scores lie side by side, row[keys]: the lanes of eight are eight of its
-// keys, and its sums come together at the end. `scratch` has room for 16 numbers. Up to a multiple of 16
+// keys, and its sums come together at the end. `scratch` has room for 16 numbers. Up to a multiple of 32
 // the row is filled with weights of 0. Returns the factor for what was summed before.
 export function softmaxOne(row: usize, keys: usize, m: usize, l: usize, scratch: usize, unit: f32): f32 {
-  const groups = (keys + 15) >> 4 << 1, old = f32.load(m);
+  const groups = (keys + 31) >> 5 << 2, old = f32.load(m);
   for (let at = keys; at < groups << 3; at++) f32.store(row + (at << 2), -Infinity);
   v128.store(scratch, f32x4.splat(old));
   v128.store(scratch, f32x4.splat(old), 16);
@@ -102,7 +105,7 @@ export function softmaxOne(row: usize, keys: usize, m: usize, l: usize, scratch:
   v128.store(scratch, f32x4.splat(0), 32);
   v128.store(scratch, f32x4.splat(0), 48);
   // Where nothing was summed before, any number will do for what that is multiplied by.
-  weights_f32_2x8(row, groups, toBaseFour(row, groups, scratch, unit), scratch + 32, scratch);
+  weights_f32_4x4(row, groups, toBaseFour(row, groups, scratch, unit), scratch + 32, scratch);
   let sum = f32.load(l) * alpha;
   for (let lane: usize = 32; lane < 64; lane += 4) sum += f32.load(scratch + lane);
   f32.store(l, sum);

@@ -13,6 +13,7 @@ import {
   type HostData,
   type TensorData,
 } from "./dtype.ts";
+import { throwIfAborted } from "./errors.ts";
 import { useAll } from "./lending.ts";
 import type { AttentionOptions } from "./options.ts";
 import {
@@ -23,7 +24,6 @@ import {
   readAttention,
   type Storage,
 } from "./plan.ts";
-import { throwIfAborted } from "./signal.ts";
 import {
   type AnyTensor,
   type AnyView,

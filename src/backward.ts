@@ -15,6 +15,7 @@ import {
 } from "./attention.ts";
 import type { Backend, Control, GradientTarget } from "./backend.ts";
 import { isGpuBuffer, type TensorData } from "./dtype.ts";
+import { throwIfAborted } from "./errors.ts";
 import { useAll } from "./lending.ts";
 import { type AttentionOptions, optionNames } from "./options.ts";
 import {
@@ -26,7 +27,6 @@ import {
   type Storage,
 } from "./plan.ts";
 import { broadcastOf } from "./scores.ts";
-import { throwIfAborted } from "./signal.ts";
 import { type AnyTensor, type ReadData, type ReadTensor, type Tensor, viewOf } from "./tensor.ts";
 import { readAttentionOptions } from "./validate/options.ts";
 import { checkShapeOf, readRows, readTensor } from "./validate/tensors.ts";

@@ -5,9 +5,9 @@
  */
 
 import type { BackendName } from "./backend.ts";
-import { type BinaryName, chooseBinary } from "./wasm/module.ts";
 import { reasonOf } from "./errors.ts";
-import { hardwareThreads, threadsUnavailable } from "./wasm/threads/available.ts";
+import { type BinaryName, chooseBinary } from "./wasm/module.ts";
+import { hardwareThreads, threadsUnavailable } from "./wasm/runtime.ts";
 
 /** Whether something can be used here, and why or why not, in words. */
 export interface Availability {

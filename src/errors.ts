@@ -1,6 +1,6 @@
 /**
- * Errors that a caller can act on. Everything else is a `TypeError` (a wrong kind of thing) or a
- * `RangeError` (a wrong value, shape or size).
+ * Errors that a caller can act on, and what anything that was thrown says. Everything else is a
+ * `TypeError` (a wrong kind of thing) or a `RangeError` (a wrong value, shape or size).
  *
  * @module
  */
@@ -40,4 +40,12 @@ export class DeviceLostError extends Error {
 export function reasonOf(thrown: unknown): string {
   const { message } = Object(thrown) as { message?: unknown };
   return String((typeof thrown === "string" ? thrown : message) || "no reason was given");
+}
+
+/**
+ * Throws a signal's reason when it is aborted. Signals are taken by their shape: those of polyfills may
+ * lack `throwIfAborted`.
+ */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw signal.reason;
 }

@@ -5,6 +5,7 @@
  */
 
 import { type BlockMask, fromRuns } from "../block_mask.ts";
+import { dilated } from "./bands.ts";
 import {
   type BlockMaskSize,
   checkNumbers,
@@ -13,7 +14,6 @@ import {
   checkWhole,
   runsOf,
 } from "./size.ts";
-import { dilated } from "./window.ts";
 
 /** A sliding window and some tokens that see everything. */
 export interface LongformerPattern {

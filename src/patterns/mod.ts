@@ -23,11 +23,9 @@
  * @module
  */
 
-export { bigbird, type BigBirdPattern } from "./bigbird.ts";
-export { butterfly } from "./butterfly.ts";
-export { causal, prefix } from "./causal.ts";
+export { causal, dilated, type DilatedPattern, prefix, type Window, window } from "./bands.ts";
+export { bigbird, type BigBirdPattern, butterfly } from "./blocks.ts";
 export { fromDense, fromFunction, type Keeps } from "./dense.ts";
 export { document, type DocumentIds } from "./document.ts";
 export { longformer, type LongformerPattern } from "./longformer.ts";
 export type { BlockMaskSize } from "./size.ts";
-export { dilated, type DilatedPattern, type Window, window } from "./window.ts";

@@ -34,10 +34,10 @@ import { forward, type Machine } from "./forward.ts";
 import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
 import { WasmPages } from "./pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
+import { hardwareThreads, threadsUnavailable } from "./runtime.ts";
 import { finish, finishInTurns } from "./slices.ts";
 import { LateTeam, Solo, type Team } from "./team.ts";
 import { allocateTensor } from "./tensor.ts";
-import { hardwareThreads, threadsUnavailable } from "./threads/available.ts";
 import type { Step } from "./waves.ts";
 
 /** Bytes that a Wasm memory has at least, and can have at most. */
@@ -76,11 +76,13 @@ export async function createWasmBackend(
 ): Promise<Backend> {
   const { module, maxMemoryBytes = memoryLimits.most, threads = "auto" } = options;
   if (module !== undefined) {
-    return new WasmBackend(assemble(module, maxMemoryBytes, 1), () => "the module passed in");
+    const parts = assemble(module, maxMemoryBytes, 1, chooseSplats());
+    return new WasmBackend(parts, () => "the module passed in");
   }
   const choice = chooseBinary(), count = countThreads(threads);
   const compiled = await compileBinary(choice.name, count > 1);
-  const parts = assemble(compiled, maxMemoryBytes, count), { team } = parts;
+  const parts = assemble(compiled, maxMemoryBytes, count, chooseSplats(choice.name));
+  const { team } = parts;
   if (!late && team instanceof LateTeam) await team.ready();
   return new WasmBackend(
     parts,
@@ -105,7 +107,12 @@ export function countThreads(threads: "auto" | number): number {
   return threads;
 }
 
-function assemble(module: WebAssembly.Module, maxMemoryBytes: number, threads: number): Parts {
+function assemble(
+  module: WebAssembly.Module,
+  maxMemoryBytes: number,
+  threads: number,
+  splats: Machine["splats"],
+): Parts {
   const memory = new WebAssembly.Memory({
     initial: initialPages,
     maximum: Math.floor(maxMemoryBytes / pageBytes),
@@ -118,7 +125,7 @@ function assemble(module: WebAssembly.Module, maxMemoryBytes: number, threads: n
     return new WorkerTeam({ kernels, module, memory, threads });
   };
   const team = threads === 1 ? new Solo(kernels) : new LateTeam(kernels, threads, load);
-  return { machine: { kernels, arena, threads, splats: chooseSplats() }, team };
+  return { machine: { kernels, arena, threads, splats }, team };
 }
 
 class WasmBackend implements Backend {

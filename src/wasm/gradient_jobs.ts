@@ -114,21 +114,27 @@ export function cutGradients(plan: AttentionPlan, available: number): GradientCu
   };
 }
 
-/** Where each chunk of a stretch's window begins, and where the last ends. */
-export function chunksOf({ firstKey, endKey }: Stretch): readonly number[] {
-  const ends: number[] = [];
-  for (let from = firstKey; from < endKey; from += chunkKeys) {
-    // The last of several in pieces, so that all threads finish at nearly the same time.
-    const step = from > firstKey && from + chunkKeys >= endKey ? lastChunkKeys : chunkKeys;
-    const end = Math.min(from + chunkKeys, endKey);
-    for (let at = from; at < end; at += step) ends.push(at);
-  }
-  return [...ends, endKey];
+/** Chunks of a window that are whole, its last not counted: that one is cut finer, if there are others. */
+function countWhole({ firstKey, endKey }: Stretch): number {
+  return Math.max(0, Math.ceil((endKey - firstKey) / chunkKeys) - 1);
 }
 
 /** Chunks of a stretch's window. */
 export function countChunks(stretch: Stretch): number {
-  return chunksOf(stretch).length - 1;
+  const whole = countWhole(stretch), rest = stretch.endKey - stretch.firstKey - whole * chunkKeys;
+  return whole + Math.ceil(rest / (whole > 0 ? lastChunkKeys : chunkKeys));
+}
+
+/** Where each chunk of a stretch's window begins, and where the last ends. */
+export function chunksOf(stretch: Stretch): readonly number[] {
+  const { firstKey, endKey } = stretch, whole = countWhole(stretch), begins: number[] = [];
+  // The last of several in pieces, so that all threads finish at nearly the same time.
+  for (let from = firstKey, index = 0; from < endKey; index++) {
+    begins.push(from);
+    from += whole === 0 || index < whole ? chunkKeys : lastChunkKeys;
+  }
+  begins.push(endKey);
+  return begins;
 }
 
 /**

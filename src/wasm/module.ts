@@ -7,7 +7,7 @@
 import { BackendUnavailableError } from "../errors.ts";
 import { decompressor, packed, probe, simdProbe, sizes } from "./binaries.gen.ts";
 import { decompress } from "./lzma.ts";
-import { isWorkerd } from "./workerd.ts";
+import { isWorkerd } from "./runtime.ts";
 
 /** The two binaries built from one source. */
 export type BinaryName = "simd" | "relaxed";
@@ -157,11 +157,25 @@ export function binaryBytes(name: BinaryName): Uint8Array<ArrayBuffer> {
   return bytes.subarray(end - sizes[name]);
 }
 
+/** Compiles a module that is known to be valid, or tells why nothing is compiled here. */
+function compileValid(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+  try {
+    return new WebAssembly.Module(bytes);
+  } catch (cause) {
+    throw new BackendUnavailableError(
+      "wasm",
+      "WebAssembly may not be compiled here: a page's Content-Security-Policy must allow " +
+        "`script-src 'wasm-unsafe-eval'`; elsewhere pass `module`",
+      { cause },
+    );
+  }
+}
+
 /** Whether relaxed multiply-add rounds once here; `null` where relaxed SIMD is unknown. */
 export function relaxedFuses(): boolean | null {
   const bytes = decode(probe);
   if (!WebAssembly.validate(bytes)) return null;
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes));
+  const { exports } = new WebAssembly.Instance(compileValid(bytes));
   return Boolean((exports as { fused(): number }).fused());
 }
 
@@ -217,22 +231,6 @@ function takeProvided(): BinaryChoice | undefined {
   return provided && { name: provided.name, reason: "compiled before the program serves" };
 }
 
-/** The least module there is. */
-const emptyModule = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0);
-
-function checkCompiling(): void {
-  try {
-    new WebAssembly.Module(emptyModule);
-  } catch (cause) {
-    throw new BackendUnavailableError(
-      "wasm",
-      "WebAssembly may not be compiled here: a page's Content-Security-Policy must allow " +
-        "`script-src 'wasm-unsafe-eval'`; elsewhere pass `module`",
-      { cause },
-    );
-  }
-}
-
 /**
  * Picks the binary that is faster here. Relaxed SIMD pays where the engine fuses (V8: a third
  * faster); where it does not (JavaScriptCore) the plain binary is as fast and rounds the same way
@@ -246,12 +244,13 @@ export function chooseBinary(): BinaryChoice {
   }
   const ahead = takeProvided();
   if (ahead !== undefined) return ahead;
-  checkCompiling();
   const fuses = relaxedFuses();
   if (fuses) return { name: "relaxed", reason: "this engine fuses relaxed multiply-add" };
-  if (!WebAssembly.validate(decode(simdProbe))) {
+  const bytes = decode(simdProbe);
+  if (!WebAssembly.validate(bytes)) {
     throw new BackendUnavailableError("wasm", "this engine has no 128-bit SIMD (simd128)");
   }
+  if (fuses === null) compileValid(bytes); // Nothing was compiled yet.
   const reason = fuses === null
     ? "this engine has no relaxed SIMD"
     : "this engine's relaxed multiply-add is not fused, so no faster";
@@ -297,10 +296,15 @@ function memoryFlags(bytes: Uint8Array): number {
 /**
  * How many of four elements micro-kernels should splat while loading, for this engine: see the table
  * of `tools/microkernels.ts`.
+ *
+ * @param binary What `chooseBinary()` took, if it was asked: so nothing is probed again.
  */
-export function chooseSplats(): 0 | 1 | 4 {
+export function chooseSplats(binary?: BinaryName): 0 | 1 | 4 {
   // Deno first: there, touching `process` loads what stands behind it, 20 ms.
-  if ("Deno" in globalThis) return relaxedFuses() ? 1 : 0;
+  if ("Deno" in globalThis) {
+    const fuses = binary === undefined ? relaxedFuses() : binary === "relaxed";
+    return fuses ? 1 : 0;
+  }
   if (isWorkerd()) return 1;
   const { process, navigator } = globalThis as {
     process?: { versions?: { v8?: string; bun?: string } };

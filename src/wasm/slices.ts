@@ -6,7 +6,7 @@
  */
 
 import type { Control } from "../backend.ts";
-import { throwIfAborted } from "../signal.ts";
+import { throwIfAborted } from "../errors.ts";
 import type { Step } from "./waves.ts";
 import type { Team } from "./team.ts";
 import { turn } from "./turn.ts";

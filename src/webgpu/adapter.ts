@@ -1,11 +1,71 @@
 /**
- * Adapters: finding one, what it calls itself, whether it is a GPU.
+ * Adapters: where they come from, what they call themselves, whether they are GPUs. They come from
+ * `navigator.gpu`, or in Node and Bun from the package `webgpu` where it is installed.
  *
  * @module
  */
 
 import { reasonOf } from "../errors.ts";
 import { Patience } from "./patience.ts";
+
+/** The part of a runtime that looks into the file system. */
+interface Builtins {
+  readonly fs: { existsSync(path: string): boolean };
+  readonly path: { join(...parts: string[]): string; dirname(path: string): string };
+  readonly url: { pathToFileURL(path: string): URL };
+}
+
+interface ProcessLike {
+  readonly versions?: { readonly node?: string };
+  cwd(): string;
+  getBuiltinModule?(name: string): unknown;
+}
+
+/** Made once: it must be referenced for as long as its adapters are used, or the process crashes. */
+let found: Promise<GPU | undefined> | undefined;
+
+/** WebGPU, if this runtime has it. Nothing is ever downloaded. */
+export function findGpu(): Promise<GPU | undefined> {
+  const gpu = globalThis.navigator?.gpu;
+  if (gpu !== undefined) return Promise.resolve(gpu);
+  found ??= findPackage().catch(() => undefined).then((package_) => {
+    if (package_ === undefined) found = undefined; // It may be installed later.
+    return package_;
+  });
+  return found;
+}
+
+async function findPackage(): Promise<GPU | undefined> {
+  // Touching `process` costs Deno 20 ms, and it has `navigator.gpu` or none.
+  if ("Deno" in globalThis) return undefined;
+  const { process } = globalThis as { process?: ProcessLike };
+  if (process?.versions?.node === undefined || !process.getBuiltinModule) return undefined;
+  const builtins = Object.fromEntries(
+    ["fs", "path", "url"].map((name) => [name, process.getBuiltinModule!(`node:${name}`)]),
+  ) as unknown as Builtins;
+  const entry = findEntry(builtins, process.cwd());
+  if (entry === undefined) return undefined;
+  const { host, pathname } = builtins.url.pathToFileURL(entry);
+  // By its address: a bare name would make Bun, without a node_modules folder, fetch the package.
+  // The scheme is written here, so that whoever publishes this sees that there is nothing to resolve.
+  // Bundlers are to leave it alone: webpack would put an `import()` of its own there, which fails, and
+  // Vite's server would complain.
+  const { create } = await new Patience().ask(() =>
+    import(
+      /* webpackIgnore: true */ /* @vite-ignore */ `file://${host}${pathname}`
+    ) as Promise<{ create(options: string[]): GPU }>
+  );
+  return create([]);
+}
+
+/** The package's entry in the nearest `node_modules` that has it, from a folder upwards. */
+function findEntry({ fs, path }: Builtins, from: string): string | undefined {
+  for (let folder = from;; folder = path.dirname(folder)) {
+    const entry = path.join(folder, "node_modules", "webgpu", "index.js");
+    if (fs.existsSync(entry)) return entry;
+    if (path.dirname(folder) === folder) return undefined;
+  }
+}
 
 /** Names of adapters that are programs on the CPU. */
 const softwareNames = /swiftshader|llvmpipe|lavapipe|basic render|warp\b|software|cpu\b/i;

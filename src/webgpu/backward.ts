@@ -6,8 +6,8 @@
  */
 
 import type { Control, GradientTarget } from "../backend.ts";
+import { throwIfAborted } from "../errors.ts";
 import { type BackwardPlan, countRows } from "../plan.ts";
-import { throwIfAborted } from "../signal.ts";
 import {
   deltaParameters,
   gradientParameters,

@@ -6,8 +6,8 @@
  */
 
 import type { Control, Target } from "../backend.ts";
+import { throwIfAborted } from "../errors.ts";
 import { type AttentionPlan, countRows } from "../plan.ts";
-import { throwIfAborted } from "../signal.ts";
 import { Loan, roles, UniformRing, type UniformSlot } from "./buffers.ts";
 import { boxesOf, type Call, prepareCall, regionsOf, rowsOfRegion, workOf } from "./call.ts";
 import { type PlacedRegion, placeRegion } from "./place.ts";

@@ -7,8 +7,7 @@
 
 import type { Backend } from "../backend.ts";
 import type { Capabilities, CapabilityOptions } from "../capabilities.ts";
-import { describeAdapter, findAdapter, isSoftware } from "./adapter.ts";
-import { findGpu } from "./find.ts";
+import { describeAdapter, findAdapter, findGpu, isSoftware } from "./adapter.ts";
 import { Patience } from "./patience.ts";
 
 /** What there is of a GPU. */

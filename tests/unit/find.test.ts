@@ -4,7 +4,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { findGpu } from "../../src/webgpu/find.ts";
+import { findGpu } from "../../src/webgpu/adapter.ts";
 
 const skip = "Deno" in globalThis ? "Deno has `navigator.gpu` or none" : undefined;
 

@@ -106,13 +106,22 @@ test("chooseBinary() says where nothing may be compiled what has to be allowed",
   const refuse = function () {
     throw mistake;
   };
-  let error: unknown;
-  await withStub(WebAssembly, "Module", refuse, async () => {
-    error = await errorOf(() => chooseBinary());
-  });
-  assertInstanceOf(error, BackendUnavailableError);
-  assertMatch((error as Error).message, /'wasm-unsafe-eval'.*pass `module`/);
-  assert((error as Error).cause === mistake);
+  // Also where an engine knows nothing of relaxed SIMD: there is another module to try then.
+  for (const validates of [WebAssembly.validate, onlySimd]) {
+    let error: unknown;
+    await withStub(
+      WebAssembly,
+      "validate",
+      validates,
+      () =>
+        withStub(WebAssembly, "Module", refuse, async () => {
+          error = await errorOf(() => chooseBinary());
+        }),
+    );
+    assertInstanceOf(error, BackendUnavailableError);
+    assertMatch((error as Error).message, /'wasm-unsafe-eval'.*pass `module`/);
+    assert((error as Error).cause === mistake);
+  }
 });
 
 test("compileBinary() tries again after a failure", async () => {
@@ -234,6 +243,7 @@ for (const [what, globals, expected] of splats) {
 test("chooseSplats() takes the micro-kernels of Deno", async () => {
   if (!("Deno" in globalThis)) return assert([0, 4].includes(chooseSplats()));
   assertEquals(chooseSplats(), relaxedFuses() ? 1 : 0);
+  assertEquals([chooseSplats("relaxed"), chooseSplats("simd")], [1, 0]);
   await withStub(WebAssembly, "validate", onlySimd, () => assertEquals(chooseSplats(), 0));
 });
 

@@ -1,12 +1,55 @@
 /**
- * The pattern of BigBird.
+ * Patterns of whole blocks, seen from a query block's own key block: the butterfly, and BigBird's.
  *
  * @module
  */
 
-import { type BlockMask, blocksOf } from "../block_mask.ts";
-import { fromKeyBlocks } from "./own_block.ts";
-import { type BlockMaskSize, checkObject, checkSize, checkWhole } from "./size.ts";
+import { type BlockMask, blocksOf, BlockWriter } from "../block_mask.ts";
+import { type BlockMaskSize, checkObject, checkSize, checkWhole, type Size } from "./size.ts";
+
+/**
+ * The key blocks that a query block sees, in any order, also twice. `own` is the key block in which
+ * its first query stands, and may lie outside the mask.
+ */
+type KeyBlocks = (own: number, h: number, queryBlock: number) => Iterable<number>;
+
+/** The mask of these blocks, in every batch the same. */
+function fromKeyBlocks(size: Size, keyBlocksOf: KeyBlocks): BlockMask {
+  const writer = new BlockWriter(size);
+  const [queryBlocks] = blocksOf(size);
+  for (let row = 0; row < size.batch * size.heads * queryBlocks; row++) {
+    const queryBlock = row % queryBlocks, h = Math.floor(row / queryBlocks) % size.heads;
+    const own = Math.floor((queryBlock * size.block[0] + size.offset) / size.block[1]);
+    const columns = Uint32Array.from(new Set(keyBlocksOf(own, h, queryBlock))).sort();
+    for (const column of columns) writer.add(column, true);
+    writer.endRow();
+  }
+  return writer.finish();
+}
+
+/**
+ * The fixed butterfly pattern of block-sparse FlashAttention (arXiv 2205.14135, section 3.3;
+ * Pixelated Butterfly, arXiv 2112.00029): a query block sees its own key block `i`, in which its
+ * first query stands, and the key blocks `i XOR 2^s` for every `s`. Those past the last one are
+ * left out where their number is no power of two, and a query block that stands on no key block
+ * sees none. Sees both ways; for a decoder, `.and(blockMask.causal(size))`.
+ *
+ * @param size Extents and blocks.
+ * @throws {TypeError} When `size` is of a wrong kind.
+ * @throws {RangeError} When a number is out of range, or the blocks are too many.
+ */
+export function butterfly(size: BlockMaskSize): BlockMask {
+  const checked = checkSize(size);
+  const [, keyBlocks] = blocksOf(checked);
+  return fromKeyBlocks(checked, (own) => {
+    if (own < 0 || own >= keyBlocks) return [];
+    const seen = [own];
+    for (let bit = 1; bit < keyBlocks; bit *= 2) {
+      if ((own ^ bit) < keyBlocks) seen.push(own ^ bit);
+    }
+    return seen;
+  });
+}
 
 /** What a query block sees, counted in blocks of the mask. */
 export interface BigBirdPattern {

@@ -1,10 +1,17 @@
 /**
- * Whether threads can be had here, and how many.
+ * The runtime, as far as it matters here: whether it is workerd, which has many rules of its own, and
+ * whether threads can be had, and how many.
  *
  * @module
  */
 
-import { isWorkerd } from "../workerd.ts";
+/**
+ * Whether this is workerd, the runtime of Cloudflare Workers. It compiles WebAssembly while a worker starts and at no time after, has no
+ * threads, and checks the bounds of each access to linear memory.
+ */
+export function isWorkerd(): boolean {
+  return globalThis.navigator?.userAgent === "Cloudflare-Workers";
+}
 
 /** The part of `process` that is used. */
 export interface NodeProcess {
