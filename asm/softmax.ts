@@ -2,7 +2,7 @@
 // maxima and sums need no step across lanes. Milakov and Gimelshein, "Online normalizer calculation
 // for softmax" (arXiv 1805.02867), algorithm 3, in base 2^unit.
 
-import { exp2, weights_f32_4x4 } from "./exp.gen";
+import { exp4, weights_f32_4x4 } from "./exp.gen";
 import { ONES } from "./products";
 
 // Keys whose weights are summed before they are added to what there is.
@@ -38,7 +38,7 @@ export function raised(m: v128, next: v128, unit: f32): v128 {
 // @ts-ignore: decorator
 @inline
 export function powerOf(x: v128, unit: f32): v128 {
-  return exp2(f32x4.mul(x, f32x4.splat(unit)));
+  return exp4(f32x4.mul(x, f32x4.splat(unit / 2)));
 }
 
 const ZEROS: usize = memory.data<f32>([0, 0, 0, 0, 0, 0, 0, 0], 16);

@@ -107,7 +107,7 @@ function pagedBytes({ paged, dim, valueDim }: AttentionPlan, keys: number): numb
   const { dtype } = paged.store.layout;
   const wide = keys * ((dtype === "f32" ? 0 : dim) + roundUp(valueDim, 4)) * 4;
   // Scores, weights and scratch of a row, and queries four times each.
-  const row = roundUp(keys, 16) * 20 + 128;
+  const row = roundUp(keys, 32) * 4 + roundUp(keys, 16) * 16 + 128;
   return roundUp(wide, 16) + row + (isQuantized(dtype) ? 8 : 1) * (roundUp(dim, 8) * 16 + 16);
 }
 
