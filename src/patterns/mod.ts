@@ -23,9 +23,17 @@
  * @module
  */
 
-export { causal, dilated, type DilatedPattern, prefix, type Window, window } from "./bands.ts";
+export {
+  causal,
+  dilated,
+  type DilatedPattern,
+  longformer,
+  type LongformerPattern,
+  prefix,
+  type Window,
+  window,
+} from "./bands.ts";
 export { bigbird, type BigBirdPattern, butterfly } from "./blocks.ts";
 export { fromDense, fromFunction, type Keeps } from "./dense.ts";
 export { document, type DocumentIds } from "./document.ts";
-export { longformer, type LongformerPattern } from "./longformer.ts";
 export type { BlockMaskSize } from "./size.ts";

@@ -58,8 +58,8 @@ import {
   placeGroup,
   writeTerms,
 } from "./records.ts";
-import { elementsOver, locate, locateBias, type Resident } from "./staging.ts";
 import type { Batch } from "./team.ts";
+import { elementsOver, locate, locateBias, type Resident } from "./tensor.ts";
 import { stageMask } from "./terms.ts";
 import { stageVisits } from "./visits.ts";
 import { runInTurn, type Step } from "./waves.ts";

@@ -14,7 +14,7 @@ import type { Arena } from "./arena.ts";
 import { countChunks, countPanels, type GradientCut, type Stretch } from "./gradient_jobs.ts";
 import { gradientWords, jobBytes, rowsPerPart } from "./job_record.ts";
 import { groupBytes } from "./records.ts";
-import type { Resident } from "./staging.ts";
+import type { Resident } from "./tensor.ts";
 import { biasBytes, maskBytes } from "./terms.ts";
 import { visitBytes } from "./visits.ts";
 import { type Place, placer } from "./workspace.ts";

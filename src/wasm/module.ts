@@ -258,13 +258,11 @@ export function chooseBinary(): BinaryChoice {
 }
 
 /**
- * The same binary over a shared memory. The code has no atomic instruction, so that the two differ
+ * Makes a binary one over a shared memory. The code has no atomic instruction, so that the two differ
  * in one flag of the memory's import alone; which one is needed is known only while loading.
  */
-export function overSharedMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const shared = bytes.slice();
-  shared[memoryFlags(bytes)] |= 2;
-  return shared;
+export function shareMemory(bytes: Uint8Array): void {
+  bytes[memoryFlags(bytes)] |= 2;
 }
 
 /** Index of the flags of the imported memory. */
@@ -318,7 +316,8 @@ export function chooseSplats(binary?: BinaryName): 0 | 1 | 4 {
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
 async function compile(name: BinaryName, shared: boolean): Promise<WebAssembly.Module> {
-  const bytes = shared ? overSharedMemory(binaryBytes(name)) : binaryBytes(name);
+  const bytes = binaryBytes(name); // Nobody else's.
+  if (shared) shareMemory(bytes);
   // Where no page waits to be drawn: handing it to another thread takes longer than doing it, since
   // functions are compiled when they are first called.
   if (!("document" in globalThis)) return new WebAssembly.Module(bytes);

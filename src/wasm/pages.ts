@@ -20,7 +20,7 @@ import type { View } from "../tensor.ts";
 import { type Arena, roundUp } from "./arena.ts";
 import { cacheStorageOf, type Job, storageOf } from "./job_record.ts";
 import type { Kernels } from "./module.ts";
-import { elementsOver } from "./staging.ts";
+import { elementsOver } from "./tensor.ts";
 
 /** Tokens of a block, which a few queries read as one tile: so that it is one long stream. */
 const blockTokens = 256;

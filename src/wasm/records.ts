@@ -20,7 +20,7 @@ import {
   storageOf,
 } from "./job_record.ts";
 import type { Piece, Run, Tiles } from "./jobs.ts";
-import { elementsOver, type Resident } from "./staging.ts";
+import { elementsOver, type Resident } from "./tensor.ts";
 import { type BiasPlace, type MaskPlace, stageBias } from "./terms.ts";
 
 /** What all jobs of a call have in common but where results go. */

@@ -11,7 +11,7 @@ import { sizeOf, type View } from "../tensor.ts";
 import { type Arena, roundUp } from "./arena.ts";
 import { storageOf } from "./job_record.ts";
 import type { Kernels } from "./module.ts";
-import { elementsOver } from "./staging.ts";
+import { elementsOver } from "./tensor.ts";
 
 interface RowMachine {
   readonly kernels: Kernels;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { turn } from "../../src/wasm/turn.ts";
+import { turn } from "../../src/wasm/slices.ts";
 
 /** When something happens. */
 export interface Moment {

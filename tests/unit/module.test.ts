@@ -7,8 +7,8 @@ import {
   chooseSplats,
   compileBinary,
   instantiate,
-  overSharedMemory,
   relaxedFuses,
+  shareMemory,
 } from "../../src/wasm/module.ts";
 import { binaries } from "../support/binaries.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
@@ -162,9 +162,16 @@ test("instantiate() refuses a module of someone else", async () => {
   );
 });
 
-test("overSharedMemory() changes the flags of the imported memory alone", () => {
+/** A copy of a binary that is one over a shared memory. */
+function sharedOf(binary: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const shared = binary.slice();
+  shareMemory(shared);
+  return shared;
+}
+
+test("shareMemory() changes the flags of the imported memory alone", () => {
   for (const name of ["simd", "relaxed"] as const) {
-    const bytes = binaries[name], shared = overSharedMemory(bytes);
+    const bytes = binaries[name], shared = sharedOf(bytes);
     const differs = shared.map((byte, at) => byte ^ bytes[at]).filter((bits) => bits !== 0);
     assertEquals(Array.from(differs), [2]);
     assertEquals(shared.length, bytes.length);
@@ -174,8 +181,8 @@ test("overSharedMemory() changes the flags of the imported memory alone", () => 
   }
 });
 
-test("overSharedMemory() gives a binary that runs over shared memory, and over no other", async () => {
-  const module = await WebAssembly.compile(overSharedMemory(binaries.simd));
+test("shareMemory() gives a binary that runs over shared memory, and over no other", async () => {
+  const module = await WebAssembly.compile(sharedOf(binaries.simd));
   const limits = { initial: 16, maximum: 65535 };
   const memory = new WebAssembly.Memory({ ...limits, shared: true });
   assert(instantiate(module, memory).heapBase() > 0);
@@ -183,7 +190,7 @@ test("overSharedMemory() gives a binary that runs over shared memory, and over n
   assertInstanceOf(error, WebAssembly.LinkError);
 });
 
-test("overSharedMemory() refuses what does not begin with a memory", async () => {
+test("shareMemory() refuses what does not begin with a memory", async () => {
   // One import, the function env.memory of the first type.
   const bytes = Uint8Array.of(
     ...[0, 97, 115, 109, 1, 0, 0, 0],
@@ -191,7 +198,7 @@ test("overSharedMemory() refuses what does not begin with a memory", async () =>
     ...[2, 14, 1, 3, 101, 110, 118, 6, 109, 101, 109, 111, 114, 121, 0, 0],
   );
   await assertRefused(
-    () => overSharedMemory(bytes),
+    () => shareMemory(bytes),
     Error,
     "Cannot share memory: the first import is no memory",
   );

@@ -3,9 +3,8 @@ import { assert, assertEquals } from "@std/assert";
 import type { Progress } from "@flashtile/attention";
 import type { Control } from "../../src/backend.ts";
 import type { Step } from "../../src/wasm/waves.ts";
-import { finish, finishInTurns } from "../../src/wasm/slices.ts";
+import { finish, finishInTurns, turn } from "../../src/wasm/slices.ts";
 import type { Batch, Team } from "../../src/wasm/team.ts";
-import { turn } from "../../src/wasm/turn.ts";
 import { errorOf } from "../support/errors.ts";
 import { without } from "../support/stub.ts";
 

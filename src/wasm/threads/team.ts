@@ -8,7 +8,7 @@
 import { pageBytes } from "../arena.ts";
 import { jobBytes } from "../job_record.ts";
 import { type Batch, Solo, type Team } from "../team.ts";
-import { turn } from "../turn.ts";
+import { turn } from "../slices.ts";
 import { cells } from "./control.ts";
 import { Crew, type TeamParts } from "./crew.ts";
 
