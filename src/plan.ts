@@ -182,15 +182,18 @@ function controlOf({ signal, encoder, onProgress }: AttentionOptions): Control {
   return { signal, encoder, onProgress };
 }
 
+/** What a call without options asks for: there is nothing to read. */
+const noOptions: AttentionOptions = Object.freeze({});
+
 /** Reads a call and decides what it means. */
 export function readAttention(
   q: AnyTensor | ReadTensor,
   k: AnyTensor | ReadTensor,
   v: AnyTensor | ReadTensor,
-  options: AttentionOptions = {},
+  options?: AttentionOptions,
   names: readonly (keyof AttentionOptions)[] = optionNames,
 ): AttentionCall {
-  const given = readAttentionOptions(options, names);
+  const given = options === undefined ? noOptions : readAttentionOptions(options, names);
   return callOf(planGiven(q, k, v, given), given);
 }
 

@@ -31,7 +31,7 @@ import { Arena, pageBytes } from "./arena.ts";
 import type { backward } from "./backward.ts";
 import { initialPages, maximumPages } from "./binaries.gen.ts";
 import { forward, type Machine } from "./forward.ts";
-import { chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
+import { checkModule, chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
 import { WasmPages } from "./pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
 import { hardwareThreads, threadsUnavailable } from "./runtime.ts";
@@ -76,6 +76,7 @@ export async function createWasmBackend(
 ): Promise<Backend> {
   const { module, maxMemoryBytes = memoryLimits.most, threads = "auto" } = options;
   if (module !== undefined) {
+    checkModule(module);
     const parts = assemble(module, maxMemoryBytes, 1, chooseSplats());
     return new WasmBackend(parts, () => "the module passed in");
   }

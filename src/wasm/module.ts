@@ -338,18 +338,21 @@ export function compileBinary(name: BinaryName, shared = false): Promise<WebAsse
 }
 
 /**
- * Instantiates a compiled binary over a memory.
+ * Checks a module that somebody else has compiled.
  *
- * @throws {TypeError} When the module is not one of this library's binaries.
+ * @throws {TypeError} When it is not one of this library's binaries.
  */
-export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
+export function checkModule(module: WebAssembly.Module): void {
   const names = WebAssembly.Module.exports(module).map(({ name }) => name);
   const missing = exportNames.find((name) => !names.includes(name));
-  if (missing !== undefined) {
-    throw new TypeError(
-      `Cannot create an engine: \`module\` is not a FlashTile binary, it lacks \`${missing}\``,
-    );
-  }
+  if (missing === undefined) return;
+  throw new TypeError(
+    `Cannot create an engine: \`module\` is not a FlashTile binary, it lacks \`${missing}\``,
+  );
+}
+
+/** Instantiates a compiled binary over a memory. */
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   return exports as unknown as Kernels;
 }

@@ -15,8 +15,7 @@ import {
   type PlacedScores,
   windowOf,
 } from "./backward_uniforms.ts";
-import { bindGroup, type Binding } from "./bindings.ts";
-import { Loan, roles, UniformRing } from "./buffers.ts";
+import { bindGroup, type Binding, Loan, roles, UniformRing } from "./buffers.ts";
 import { type Check, ownUniforms } from "./forward.ts";
 import { type BackwardCall, type Gradient, prepareBackward } from "./gradients.ts";
 import { encodeParameters, type Parameters } from "./parameters.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { AttentionPlan } from "../plan.ts";
-import type { Binding } from "./bindings.ts";
+import type { Binding } from "./buffers.ts";
 import type { BackwardCall, Goal } from "./gradients.ts";
 import type { Parameters } from "./parameters.ts";
 import { biasTiles, type Boxes, ownAxesOf, type Piece, queryHeadsOfPiece } from "./pieces.ts";

@@ -1,10 +1,10 @@
 /**
- * Buffers: a pool of them, so that a call finds what the one before it left, and a ring of uniforms.
+ * Buffers: a pool of them, so that a call finds what the one before it left, a ring of uniforms, and the
+ * parts of buffers that a shader reads and writes.
  *
  * @module
  */
 
-import type { Binding } from "./bindings.ts";
 import type { Gpu, Refusal } from "./device.ts";
 
 /** `GPUBufferUsage`, which has no name where the GPU comes from a package. */
@@ -299,4 +299,25 @@ export class Staging {
     });
     this.#used = 0;
   }
+}
+
+/** A part of a buffer. */
+export interface Binding {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** Binds by position; what is `null` is not there. */
+export function bindGroup(
+  device: GPUDevice,
+  pipeline: GPUComputePipeline,
+  bindings: readonly (Binding | null)[],
+): GPUBindGroup {
+  const entries = bindings.flatMap((one, binding) =>
+    one === null
+      ? []
+      : [{ binding, resource: { buffer: one.buffer, offset: one.offset, size: one.size } }]
+  );
+  return device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
 }

@@ -9,10 +9,9 @@
 import type { PageLayout, Tokens } from "../cache/store.ts";
 import { bytesPerElement, type Elements } from "../dtype.ts";
 import { type AnyView, isOnHost, type View } from "../tensor.ts";
-import { type Loan, roles } from "./buffers.ts";
+import { bindGroup, type Binding, type Loan, roles } from "./buffers.ts";
 import { encodeParameters } from "./parameters.ts";
 import { pipelineNow } from "./pipelines.ts";
-import { bindGroup, type Binding } from "./bindings.ts";
 import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "./regions.ts";
 import type { Session } from "./session.ts";
 import {

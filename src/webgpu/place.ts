@@ -4,9 +4,8 @@
  * @module
  */
 
-import type { Binding } from "./bindings.ts";
 import { boxesOf, type Call, partialRows } from "./call.ts";
-import { type Loan, roles } from "./buffers.ts";
+import { type Binding, type Loan, roles } from "./buffers.ts";
 import type { Parameters } from "./parameters.ts";
 import type { Region } from "./regions.ts";
 import { tableBytes, tablesOf } from "./tables.ts";

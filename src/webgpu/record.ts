@@ -4,8 +4,7 @@
  * @module
  */
 
-import { bindGroup, type Binding } from "./bindings.ts";
-import type { UniformSlot } from "./buffers.ts";
+import { bindGroup, type Binding, type UniformSlot } from "./buffers.ts";
 import { type Call, classGrid } from "./call.ts";
 import { encodeParameters } from "./parameters.ts";
 import type { PlacedKeys, PlacedRegion } from "./place.ts";

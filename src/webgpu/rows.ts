@@ -7,8 +7,7 @@
 
 import type { Rotation, Target } from "../backend.ts";
 import { type AnyView, type Extents, isOnHost } from "../tensor.ts";
-import { bindGroup, type Binding } from "./bindings.ts";
-import { Loan, roles } from "./buffers.ts";
+import { bindGroup, type Binding, Loan, roles } from "./buffers.ts";
 import { encodeParameters, type Parameters } from "./parameters.ts";
 import { pipelineOf } from "./pipelines.ts";
 import { cutRegion, extent, mostWorkgroups } from "./regions.ts";

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert
 import { BackendUnavailableError, createEngine, type Tensor, tensor } from "@flashtile/attention";
 import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
 import {
+  checkModule,
   chooseBinary,
   chooseSplats,
   compileBinary,
@@ -152,11 +153,11 @@ test("instantiate() gives the kernels over the memory", async () => {
   assert(base > 0 && base < 65536, `heap at ${base}`);
 });
 
-test("instantiate() refuses a module of someone else", async () => {
-  const memory = new WebAssembly.Memory({ initial: 16, maximum: 16 });
+test("checkModule() takes the library's binaries, and refuses a module of someone else", async () => {
+  checkModule(await compileBinary("simd"));
   const empty = new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
   await assertRefused(
-    () => instantiate(empty, memory),
+    () => checkModule(empty),
     TypeError,
     "Cannot create an engine: `module` is not a FlashTile binary, it lacks `heapBase`",
   );
