@@ -17,7 +17,7 @@ import {
   type Tensor,
   tensor,
 } from "../mod.ts";
-import { hardwareThreads } from "../src/wasm/runtime.ts";
+import { hardwareThreads } from "../src/runtime.ts";
 import { machine } from "./machine.ts";
 import { numbers } from "./numbers.ts";
 import { createReader } from "./read_rate.ts";

@@ -7,7 +7,7 @@
 import type { BackendName } from "./backend.ts";
 import { reasonOf } from "./errors.ts";
 import { type BinaryName, chooseBinary } from "./wasm/module.ts";
-import { hardwareThreads, threadsUnavailable } from "./wasm/runtime.ts";
+import { hardwareThreads, threadsUnavailable } from "./runtime.ts";
 
 /** Whether something can be used here, and why or why not, in words. */
 export interface Availability {

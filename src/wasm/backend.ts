@@ -34,7 +34,7 @@ import { forward, type Machine } from "./forward.ts";
 import { checkModule, chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
 import { WasmPages } from "./pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
-import { hardwareThreads, threadsUnavailable } from "./runtime.ts";
+import { hardwareThreads, threadsUnavailable } from "../runtime.ts";
 import { finish, finishInTurns } from "./slices.ts";
 import { LateTeam, Solo, type Team } from "./team.ts";
 import { allocateTensor } from "./tensor.ts";

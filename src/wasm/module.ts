@@ -7,7 +7,7 @@
 import { BackendUnavailableError } from "../errors.ts";
 import { decompressor, packed, probe, simdProbe, sizes } from "./binaries.gen.ts";
 import { decompress } from "./lzma.ts";
-import { isWorkerd } from "./runtime.ts";
+import { isWorkerd } from "../runtime.ts";
 
 /** The two binaries built from one source. */
 export type BinaryName = "simd" | "relaxed";

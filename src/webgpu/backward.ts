@@ -8,6 +8,7 @@
 import type { Control, GradientTarget } from "../backend.ts";
 import { throwIfAborted } from "../errors.ts";
 import { type BackwardPlan, countRows } from "../plan.ts";
+import { clock } from "../runtime.ts";
 import {
   deltaParameters,
   gradientParameters,
@@ -99,7 +100,7 @@ class Pending {
   }
 
   add(work: number, wait: Promise<void>, toTheEnd: boolean): void {
-    if (this.#waits.length === 0) this.#start = performance.now();
+    if (this.#waits.length === 0) this.#start = clock.now();
     wait.catch(() => {}); // Thrown by `settle()`, unless something else is before.
     this.#waits.push(wait);
     this.#work += work;
@@ -113,7 +114,7 @@ class Pending {
       this.add(0, device.queue.onSubmittedWorkDone().then(() => {}), true);
     }
     await guard(Promise.all(this.#waits));
-    if (this.#toTheEnd) this.#session.learn(this.#work, performance.now() - this.#start);
+    if (this.#toTheEnd) this.#session.learn(this.#work, clock.now() - this.#start);
     this.#waits = [];
     this.#work = 0;
     this.#toTheEnd = false;

@@ -5,6 +5,7 @@
  */
 
 import { BackendUnavailableError, DeviceLostError, reasonOf } from "../errors.ts";
+import { clock } from "../runtime.ts";
 import { describeAdapter, findAdapter } from "./adapter.ts";
 import { Patience } from "./patience.ts";
 
@@ -114,7 +115,7 @@ export function watch(device: GPUDevice, adapter: string = describeAdapter(devic
       promise.then(
         (value) => settle(() => resolve(value)),
         // A failure may be the first sign of a loss.
-        (error) => setTimeout(() => settle(() => reject(error)), lossMilliseconds),
+        (error) => clock.after(lossMilliseconds, () => settle(() => reject(error))),
       );
       if (reason === undefined) waiting.add(end);
       else end();

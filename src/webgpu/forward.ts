@@ -8,6 +8,7 @@
 import type { Control, Target } from "../backend.ts";
 import { throwIfAborted } from "../errors.ts";
 import { type AttentionPlan, countRows } from "../plan.ts";
+import { clock } from "../runtime.ts";
 import { Loan, roles, UniformRing, type UniformSlot } from "./buffers.ts";
 import { boxesOf, type Call, prepareCall, regionsOf, rowsOfRegion, workOf } from "./call.ts";
 import { type PlacedRegion, placeRegion } from "./place.ts";
@@ -66,14 +67,14 @@ async function runRegion(call: Call, region: Region, more: boolean): Promise<voi
   const { device, guard } = session.gpu;
   const placed = await placeRegion(call, region);
   loan.attempt(() => submitRegion(call, region, placed));
-  const start = performance.now();
+  const start = clock.now();
   const { rows } = boxesOf(call, region, [0, 0]);
   const waits = [loan.accepted("Cannot attend")];
   if (placed.out.readBack) waits.push(out.collect(rows, placed.out.readBack));
   if (placed.lse?.readBack) waits.push(lse!.collect(rows, placed.lse.readBack));
   if (more && waits.length === 1) waits.push(device.queue.onSubmittedWorkDone().then(() => {}));
   await guard(Promise.all(waits));
-  if (waits.length > 1) session.learn(workOf(call, region), performance.now() - start);
+  if (waits.length > 1) session.learn(workOf(call, region), clock.now() - start);
 }
 
 /** Records and submits a region in one go. */

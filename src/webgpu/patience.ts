@@ -4,12 +4,14 @@
  * @module
  */
 
+import { clock } from "../runtime.ts";
+
 /** Milliseconds that an adapter and a device may take together. */
 const most = 5000;
 
 /** Waits for the answers to requests that follow each other, for five seconds in all. */
 export class Patience {
-  readonly #until = performance.now() + most;
+  readonly #until = clock.now() + most;
   #isOver = false;
   #leave = () => {};
 
@@ -18,17 +20,17 @@ export class Patience {
     return new Promise((resolve, reject) => {
       const leave = this.#leave = () => {
         this.#isOver = true;
-        clearTimeout(timer);
+        clock.cancel(timer);
         reject(new Error("no answer came within five seconds"));
       };
       // A process stays for it: somebody waits for what is done then.
-      const timer = setTimeout(leave, this.#until - performance.now());
+      const timer = clock.after(this.#until - clock.now(), leave);
       if (this.#isOver) return leave();
       // A request that throws at once is one that was rejected, too.
       (async () => await request())().then(
         (answer) => this.#isOver ? late(answer) : resolve(answer),
         reject,
-      ).finally(() => clearTimeout(timer)).catch(() => {});
+      ).finally(() => clock.cancel(timer)).catch(() => {});
     });
   }
 

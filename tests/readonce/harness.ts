@@ -11,7 +11,7 @@ import { type BlockWatch, watchBlocks } from "../support/guards.ts";
 import type { Engine } from "@flashtile/attention";
 import type { Act, Aftermath } from "./acts.ts";
 import { type Moment, moments, nameOf } from "./moments.ts";
-import { turn } from "../../src/wasm/slices.ts";
+import { turn } from "../../src/runtime.ts";
 import type { Operation, Outcomes, Passed, Place, Started } from "./operations.ts";
 import { World } from "./world.ts";
 import type { BackendUnderTest } from "../contract/backends.ts";

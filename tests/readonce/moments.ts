@@ -4,7 +4,7 @@
  * @module
  */
 
-import { turn } from "../../src/wasm/slices.ts";
+import { turn } from "../../src/runtime.ts";
 
 /** When something happens. */
 export interface Moment {

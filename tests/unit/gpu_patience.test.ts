@@ -7,6 +7,7 @@ import {
   type EngineOptions,
   tensor,
 } from "@flashtile/attention";
+import { clock } from "../../src/runtime.ts";
 import { errorOf } from "../support/errors.ts";
 import { fakeDevice, fakeGpu } from "../support/fake_gpu.ts";
 import { withStub } from "../support/stub.ts";
@@ -15,23 +16,17 @@ const never = () => new Promise<never>(() => {});
 
 /** Lets five seconds pass at once; tells how many such waits began and were not ended. */
 async function withoutWaiting(use: () => Promise<void>): Promise<void> {
-  const [begin, end] = [globalThis.setTimeout, globalThis.clearTimeout];
-  const waits = new Set<unknown>();
-  const short = (run: () => void, milliseconds = 0, ...more: unknown[]) => {
-    const timer = begin(run, milliseconds > 1000 ? 20 : milliseconds, ...more);
+  const { after, cancel } = clock, waits = new Set<unknown>();
+  const short = (milliseconds: number, run: () => void) => {
+    const timer = after(milliseconds > 1000 ? 20 : milliseconds, run);
     if (milliseconds > 1000) {
       assert(milliseconds > 4000 && milliseconds <= 5000, `${milliseconds} ms`);
       waits.add(timer);
     }
     return timer;
   };
-  const ended = (timer: ReturnType<typeof setTimeout>) => (waits.delete(timer), end(timer));
-  await withStub(
-    globalThis,
-    "setTimeout",
-    short,
-    () => withStub(globalThis, "clearTimeout", ended, use),
-  );
+  const ended = (timer: unknown) => (waits.delete(timer), cancel(timer));
+  await withStub(clock, "after", short, () => withStub(clock, "cancel", ended, use));
   assertEquals(waits.size, 0, "timers that keep a process alive");
 }
 

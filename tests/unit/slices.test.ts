@@ -3,10 +3,9 @@ import { assert, assertEquals } from "@std/assert";
 import type { Progress } from "@flashtile/attention";
 import type { Control } from "../../src/backend.ts";
 import type { Step } from "../../src/wasm/waves.ts";
-import { finish, finishInTurns, turn } from "../../src/wasm/slices.ts";
+import { finish, finishInTurns } from "../../src/wasm/slices.ts";
 import type { Batch, Team } from "../../src/wasm/team.ts";
 import { errorOf } from "../support/errors.ts";
-import { without } from "../support/stub.ts";
 
 const batch: Batch = { threads: 1, records: 0, count: 1, scratch: 0, scratchStride: 0 };
 
@@ -141,22 +140,3 @@ test("finish() gives nobody a turn", () => {
   assertEquals(turns, 0);
   clearTimeout(timer);
 });
-
-/** Fails unless a timer has its turn among many. */
-async function expectTimer(): Promise<void> {
-  let turns = 0;
-  const timer = setInterval(() => turns++, 1);
-  const start = performance.now();
-  while (turns === 0 && performance.now() - start < 2000) await turn();
-  clearInterval(timer);
-  assert(turns > 0, "no timer in two seconds of turns");
-}
-
-test("turn() lets a timer have its turn, however many turns are taken at once", expectTimer);
-
-test("turn() does so where there are neither immediates nor channels of messages", () =>
-  without(
-    globalThis,
-    "setImmediate" as never,
-    () => without(globalThis, "MessageChannel" as never, expectTimer),
-  ));

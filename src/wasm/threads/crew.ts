@@ -7,6 +7,7 @@
  */
 
 import { reasonOf } from "../../errors.ts";
+import { clock } from "../../runtime.ts";
 import type { Kernels } from "../module.ts";
 import { cells, createControl, endControl, firstState, left } from "./control.ts";
 import { idleMilliseconds, spawn, type WorkerHandle } from "./spawn.ts";
@@ -116,13 +117,13 @@ export class Crew {
   /** The same where some did not finish their jobs. */
   giveUp(): Farewell {
     this.#count();
-    const { graceMilliseconds = 3000 } = this.#parts, until = performance.now() + graceMilliseconds;
+    const { graceMilliseconds = 3000 } = this.#parts, until = clock.now() + graceMilliseconds;
     const members = [...this.#members.values()];
     const isAtWork = ({ hasEnded, handle, state }: Member) =>
       state() & 1 && !(hasEnded && handle?.isCertain);
     return {
       ended: this.disband(),
-      mayWrite: () => performance.now() < until && members.some(isAtWork),
+      mayWrite: () => clock.now() < until && members.some(isAtWork),
     };
   }
 

@@ -5,7 +5,7 @@
  */
 
 import { reasonOf } from "../../errors.ts";
-import { isServer, type NodeProcess } from "../runtime.ts";
+import { isServer, type NodeProcess } from "../../runtime.ts";
 import { workerSource } from "./worker_source.ts";
 
 /** What a worker is started with. */

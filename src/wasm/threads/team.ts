@@ -5,10 +5,10 @@
  * @module
  */
 
+import { clock, turn } from "../../runtime.ts";
 import { pageBytes } from "../arena.ts";
 import { jobBytes } from "../job_record.ts";
 import { type Batch, Solo, type Team } from "../team.ts";
-import { turn } from "../slices.ts";
 import { cells } from "./control.ts";
 import { Crew, type TeamParts } from "./crew.ts";
 
@@ -110,12 +110,12 @@ export class WorkerTeam implements Team {
   /** Runs out when no job is finished for so long. */
   #patience(running: Running): { isExhausted(): boolean } {
     const { patienceMilliseconds = 10_000 } = this.#parts;
-    let before = jobsLeft(running), since = performance.now();
+    let before = jobsLeft(running), since = clock.now();
     return {
       isExhausted: () => {
         const jobs = jobsLeft(running);
-        if (jobs !== before) [before, since] = [jobs, performance.now()];
-        return performance.now() - since > patienceMilliseconds;
+        if (jobs !== before) [before, since] = [jobs, clock.now()];
+        return clock.now() - since > patienceMilliseconds;
       },
     };
   }
@@ -168,7 +168,7 @@ export class WorkerTeam implements Team {
 }
 
 function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve));
+  return new Promise((resolve) => clock.after(0, resolve));
 }
 
 /** Jobs of a batch that are not finished. */

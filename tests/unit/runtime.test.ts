@@ -1,0 +1,88 @@
+import { test } from "node:test";
+import { assert, assertEquals } from "@std/assert";
+import { createEngine, tensor } from "@flashtile/attention";
+import { clock, hardwareThreads, turn, turnBy } from "../../src/runtime.ts";
+import { without, withStub } from "../support/stub.ts";
+
+/** Fails unless a timer has its turn among many. */
+async function expectTimer(turn: () => Promise<void>): Promise<void> {
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  const start = performance.now();
+  while (turns === 0 && performance.now() - start < 2000) await turn();
+  clearInterval(timer);
+  assert(turns > 0, "no timer in two seconds of turns");
+}
+
+const { setTimeout, MessageChannel } = globalThis;
+
+for (
+  const [what, turns] of [
+    ["", turn],
+    [" by messages where there are no immediates", turnBy({ setTimeout, MessageChannel })],
+    [" by timers where there are neither immediates nor messages", turnBy({ setTimeout })],
+  ] as const
+) {
+  test(`turn() lets a timer have its turn${what}, however many turns are taken at once`, () => {
+    return expectTimer(turns);
+  });
+}
+
+test("hardwareThreads() takes no number that is none of threads", async () => {
+  const told = async (hardwareConcurrency: unknown) => {
+    let threads = -1;
+    await withStub(globalThis, "navigator" as never, { hardwareConcurrency }, () => {
+      threads = hardwareThreads();
+    });
+    return threads;
+  };
+  assertEquals([await told(3), await told(2.5), await told("4")], [3, 2, 4]);
+  const known = await told(undefined);
+  assert(Number.isInteger(known) && known >= 1);
+  for (const wrong of [0, -1, NaN, Infinity, null, "many", {}]) {
+    assertEquals(await told(wrong), known, String(wrong));
+  }
+});
+
+/** Runs with timers that never call back and a clock that stands still, as tests of programs have them. */
+async function withFakeTimers(use: () => Promise<void>): Promise<void> {
+  const never = () => 0;
+  const names = ["setTimeout", "setImmediate", "setInterval", "queueMicrotask"] as const;
+  const stubbed = names.reduce(
+    (inner, name) => () => withStub(globalThis, name as never, never, inner),
+    () => withStub(globalThis, "MessageChannel" as never, undefined, use),
+  );
+  await withStub(performance, "now", () => 0, () => withStub(Date, "now", () => 0, stubbed));
+}
+
+test("calls of many turns settle although the timers of the program are fake", () =>
+  withFakeTimers(async () => {
+    for (const threads of [1, 2]) {
+      const engine = await createEngine({ backend: "wasm", threads });
+      const x = tensor(new Float32Array(4 * 2048 * 64).fill(0.1), [4, 2048, 64]);
+      let steps = 0;
+      const { out, backward } = await engine.attentionWithGradient(x, x, x, {
+        onProgress: () => steps++,
+      });
+      await backward(out);
+      assert(steps > 1);
+      await engine.close();
+    }
+  }));
+
+test("the clock goes on where there is no `performance`", async () => {
+  // As it was loaded: it is taken then.
+  const { clock: late } = await importAnew("../../src/runtime.ts");
+  const first = late.now();
+  assert(first > 0 && late.now() >= first);
+  assert(clock.now() >= 0);
+});
+
+/** A module once more, where the runtime has no `performance`. */
+async function importAnew(path: string): Promise<typeof import("../../src/runtime.ts")> {
+  let module: typeof import("../../src/runtime.ts");
+  await without(globalThis, "performance" as never, async () => {
+    module = await import(new URL(`${path}?without=performance`, import.meta.url).href);
+  });
+  return module!;
+}
