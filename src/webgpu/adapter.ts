@@ -26,13 +26,22 @@ let found: Promise<GPU | undefined> | undefined;
 
 /** WebGPU, if this runtime has it. Nothing is ever downloaded. */
 export function findGpu(): Promise<GPU | undefined> {
-  const gpu = globalThis.navigator?.gpu;
+  const gpu = ownGpu();
   if (gpu !== undefined) return Promise.resolve(gpu);
   found ??= findPackage().catch(() => undefined).then((package_) => {
     if (package_ === undefined) found = undefined; // It may be installed later.
     return package_;
   });
   return found;
+}
+
+/** That of the runtime. Some that are no browsers have one that throws: it gives no adapter. */
+function ownGpu(): GPU | undefined {
+  try {
+    return globalThis.navigator?.gpu;
+  } catch (error) {
+    return { requestAdapter: () => Promise.reject(error) } as unknown as GPU;
+  }
 }
 
 async function findPackage(): Promise<GPU | undefined> {
@@ -73,8 +82,12 @@ const softwareNames = /swiftshader|llvmpipe|lavapipe|basic render|warp\b|softwar
 type AdapterInfo = GPUAdapterInfo & { readonly isFallbackAdapter?: boolean };
 
 function infoOf(adapter: GPUAdapter | GPUDevice): AdapterInfo | undefined {
-  const { info, adapterInfo } = adapter as { info?: AdapterInfo; adapterInfo?: AdapterInfo };
-  return info ?? adapterInfo;
+  try {
+    const { info, adapterInfo } = adapter as { info?: AdapterInfo; adapterInfo?: AdapterInfo };
+    return info ?? adapterInfo;
+  } catch {
+    return undefined; // It does not say.
+  }
 }
 
 /** What an adapter calls itself. */

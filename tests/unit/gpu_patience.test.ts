@@ -105,6 +105,30 @@ for (const [name, requestDevice, reason] of withoutDevice) {
     }));
 }
 
+/** What a stub of a page's `navigator` has that throws where it is read. */
+const thrower = (name: string) =>
+  Object.defineProperty({}, name, {
+    get() {
+      throw new Error(`no ${name} here`);
+    },
+  });
+
+test("a `navigator.gpu` that throws is not available, and says why", () =>
+  withStub(globalThis, "navigator" as never, thrower("gpu"), async () => {
+    const reason = "asking for an adapter failed: no gpu here";
+    assertEquals((await capabilities()).webgpu, { available: false, software: false, reason });
+    const error = await errorOf(() => createEngine({ backend: "webgpu" })) as Error;
+    assertInstanceOf(error, BackendUnavailableError);
+    assertEquals(error.message, `Cannot use the webgpu backend: ${reason}`);
+    assertMatch(await attendLarge({}), / no GPU: .* no gpu here$/);
+  }));
+
+test("an adapter whose `info` throws does not say its name", async () => {
+  const gpu = gpuWith(() => Promise.resolve(thrower("info")));
+  const { webgpu } = await capabilities({ gpu });
+  assertEquals(webgpu.reason, "an adapter that does not say its name");
+});
+
 /** Worth a GPU. */
 const large = tensor(new Float32Array(2048 * 1024).fill(1), [2048, 1024]);
 
