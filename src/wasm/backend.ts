@@ -69,6 +69,8 @@ interface Parts {
  * Makes the backend: picks and compiles a binary unless one is given.
  *
  * @param late Whether threads are loaded later, when a call is worth them: where all calls wait.
+ * @throws {BackendUnavailableError} When there is no binary for this runtime, no memory that it reserves,
+ * or fewer threads than were asked for.
  */
 export async function createWasmBackend(
   options: WasmOptions = {},
@@ -77,23 +79,69 @@ export async function createWasmBackend(
   const { module, maxMemoryBytes = memoryLimits.most, threads = "auto" } = options;
   if (module !== undefined) {
     checkModule(module);
-    const parts = assemble(module, maxMemoryBytes, 1, chooseSplats());
+    const parts = assemble(module, reserve(maxMemoryBytes, 1), chooseSplats());
     return new WasmBackend(parts, () => "the module passed in");
   }
-  const choice = chooseBinary(), count = countThreads(threads);
-  const compiled = await compileBinary(choice.name, count > 1);
-  const parts = assemble(compiled, maxMemoryBytes, count, chooseSplats(choice.name));
-  const { team } = parts;
+  const choice = chooseBinary(), memory = reserve(maxMemoryBytes, threads);
+  const compiled = await compileBinary(choice.name, memory.threads > 1);
+  const parts = assemble(compiled, memory, chooseSplats(choice.name)), { team } = parts;
   if (!late && team instanceof LateTeam) await team.ready();
   return new WasmBackend(
     parts,
-    () => `${choice.name} binary, ${describeThreads(team)}: ${choice.reason}`,
+    () => `${choice.name} binary, ${describeThreads(team)}${memory.note}: ${choice.reason}`,
   );
 }
 
 function describeThreads({ threads, alone }: Team): string {
   if (alone !== undefined) return `one thread (${alone})`;
   return threads === 1 ? "one thread" : `${threads} threads`;
+}
+
+/** A memory that the system has reserved, and what can be done with it. */
+interface Reserved {
+  readonly memory: WebAssembly.Memory;
+  readonly mostBytes: number;
+  readonly threads: number;
+  /** What is less than was asked for, in words. */
+  readonly note: string;
+}
+
+/** Bytes that memory is worth having with. */
+const leastBytes = 32 * 1024 * 1024;
+
+/** Reserves memory for so many threads, or, where that is not to be had, for what can be. */
+function reserve(mostBytes: number, asked: "auto" | number): Reserved {
+  const threads = countThreads(asked);
+  const own = tryMaxima(mostBytes, threads);
+  if (own !== undefined) return own;
+  const tried = `the system reserves no memory of ${inMiB(mostBytes)} or less`;
+  if (threads === 1) throw new BackendUnavailableError("wasm", tried);
+  if (asked !== "auto") {
+    const words = `it cannot have ${threads} threads: ${tried} that threads can share`;
+    throw new BackendUnavailableError("wasm", words);
+  }
+  const alone = reserve(mostBytes, 1);
+  return { ...alone, note: `${alone.note} (no memory can be reserved that threads can share)` };
+}
+
+/** Some systems reserve at once all that a memory may grow to, and refuse 4 GiB of shared memory, or 1. */
+function tryMaxima(mostBytes: number, threads: number): Reserved | undefined {
+  for (let bytes = mostBytes; bytes === mostBytes || bytes >= leastBytes; bytes /= 2) {
+    try {
+      const maximum = Math.floor(bytes / pageBytes);
+      const memory = new WebAssembly.Memory({
+        initial: initialPages,
+        maximum,
+        shared: threads > 1,
+      });
+      const note = bytes === mostBytes ? "" : `, at most ${inMiB(bytes)} of memory`;
+      return { memory, mostBytes: bytes, threads, note };
+    } catch { /* Less, then. */ }
+  }
+}
+
+function inMiB(bytes: number): string {
+  return `${Math.floor(bytes / 1024 / 1024)} MiB`;
 }
 
 /** Threads to run on. A number that was asked for is taken or refused. */
@@ -110,17 +158,11 @@ export function countThreads(threads: "auto" | number): number {
 
 function assemble(
   module: WebAssembly.Module,
-  maxMemoryBytes: number,
-  threads: number,
+  { memory, mostBytes, threads }: Reserved,
   splats: Machine["splats"],
 ): Parts {
-  const memory = new WebAssembly.Memory({
-    initial: initialPages,
-    maximum: Math.floor(maxMemoryBytes / pageBytes),
-    shared: threads > 1,
-  });
   const kernels = instantiate(module, memory);
-  const arena = new Arena(memory, kernels.heapBase() >>> 0, maxMemoryBytes);
+  const arena = new Arena(memory, kernels.heapBase() >>> 0, mostBytes);
   const load = async () => {
     const { WorkerTeam } = await import("./threads/team.ts");
     return new WorkerTeam({ kernels, module, memory, threads });
