@@ -47,7 +47,7 @@ export {
 export type { DType, HostData, TensorData } from "./src/dtype.ts";
 export { createEngine, type Engine, type EngineOptions, type WarmupOptions } from "./src/engine.ts";
 export { BackendUnavailableError, DeviceLostError } from "./src/errors.ts";
-export type { BlockMask } from "./src/block_mask.ts";
+export type { BlockMask, PlainBlockMask } from "./src/block_mask.ts";
 export type { AttentionPart, MergeOptions } from "./src/merge.ts";
 export type {
   AttentionOptions,

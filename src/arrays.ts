@@ -36,10 +36,25 @@ function intrinsic<T>(name: PropertyKey): (array: unknown) => T {
   return (array) => get!.call(array);
 }
 
-const kindOfArray = intrinsic<string | undefined>(Symbol.toStringTag);
+/** The kind of any typed array; `undefined` for anything else. */
+export const kindOfArray: (value: unknown) => string | undefined = intrinsic(Symbol.toStringTag);
 const bufferOf = intrinsic<ArrayBufferLike>("buffer");
 const byteOffsetOf = intrinsic<number>("byteOffset");
 const lengthOf = intrinsic<number>("length");
+
+/** What tells a shared buffer, of whatever realm, from others: it throws for these. */
+const sharedLength = typeof SharedArrayBuffer === "undefined"
+  ? undefined
+  : Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, "byteLength")!.get!;
+
+/** Whether a buffer is shared. */
+export function isShared(buffer: ArrayBufferLike): boolean {
+  try {
+    return sharedLength!.call(buffer) !== undefined;
+  } catch {
+    return false;
+  }
+}
 
 /** Kind of an array by what it is and not by its prototype; `undefined` for anything else. */
 export function arrayKind(value: unknown): ArrayKind | undefined {

@@ -61,6 +61,14 @@ export interface KeptResult<Data extends TensorData> extends AttentionResultWith
   readonly lseRest: Tensor<LseData<Data>>;
 }
 
+/**
+ * Whether a backend is there already: small calls are faster without a wait. By what it has, since
+ * whoever replaces `Promise` has promises of other kinds.
+ */
+export function isHere(asked: Backend | Promise<Backend>): asked is Backend {
+  return "run" in asked;
+}
+
 /** Runs a call on a backend. */
 export async function runAttention<Data extends TensorData>(
   backend: Backend | Promise<Backend>,
@@ -93,7 +101,7 @@ export async function runUsed<Data extends TensorData>(
   const { plan, control } = call;
   let results: Results | undefined;
   try {
-    const chosen = asked instanceof Promise ? await asked : asked;
+    const chosen = isHere(asked) ? asked : await asked;
     const backend = chosen.choose === undefined ? chosen : await chosen.choose(plan, control);
     backend.check(plan, control);
     throwIfAborted(control.signal);

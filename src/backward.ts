@@ -7,6 +7,7 @@
 import { HeldArray } from "./arrays.ts";
 import {
   type AttentionResultWithLse,
+  isHere,
   type KeptResult,
   kindFor,
   type LseData,
@@ -183,7 +184,7 @@ export async function runBackward<
 ): Promise<AttentionGradients<Q, K, V>> {
   const { forward } = plan, leave = useAll(dataOfBackward(plan)), made: Made = {};
   try {
-    const chosen = asked instanceof Promise ? await asked : asked;
+    const chosen = isHere(asked) ? asked : await asked;
     const backend = chosen.choose === undefined ? chosen : await chosen.choose(forward, control);
     checkCall(backend, plan, control);
     const onGpu = isGpuBuffer(forward.q.data);

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { kindOf } from "./validate/words.ts";
+import { kindOfArray } from "./arrays.ts";
+import { isExtent, kindOf } from "./validate/words.ts";
 
 /** What the messages of everything that makes a mask begin with. */
 export const cannot = "Cannot make a block mask";
@@ -20,6 +21,25 @@ export interface Grid {
 
 /** The arrays of a mask. */
 export type Blocks = Pick<BlockMask, "starts" | "columns" | "mixed" | "bits">;
+
+/**
+ * A mask as plain data, which `structuredClone()` and `postMessage()` take: what `toPlain()` gives and
+ * `blockMask.fromPlain()` reads. The arrays are as those of {@linkcode BlockMask}.
+ */
+export interface PlainBlockMask {
+  readonly queries: number;
+  readonly keys: number;
+  readonly batch: number;
+  readonly heads: number;
+  readonly block: readonly [queries: number, keys: number];
+  readonly starts: Uint32Array<ArrayBuffer>;
+  readonly columns: Uint32Array<ArrayBuffer>;
+  readonly mixed: Int32Array<ArrayBuffer>;
+  readonly bits: Uint8Array<ArrayBuffer>;
+}
+
+/** By this, other copies of the library know a mask, and ask for it as plain data. */
+const plainOf = Symbol.for("flashtile.BlockMask/1");
 
 /** What makes a mask: nobody else may say what its arrays hold. */
 const maker = Symbol();
@@ -74,6 +94,11 @@ export class BlockMask {
   static {
     blocksIn = (mask) => mask.#blocks;
     isMask = (value) => #blocks in value;
+    Object.defineProperty(this.prototype, plainOf, {
+      value(this: BlockMask) {
+        return this.toPlain();
+      },
+    });
   }
 
   /** For `BlockWriter`: the arrays are not checked. */
@@ -219,6 +244,29 @@ export class BlockMask {
   }
 
   /**
+   * The mask as plain data: for `postMessage()`, `structuredClone()`, a file.
+   *
+   * ```ts
+   * import { blockMask } from "@flashtile/attention";
+   *
+   * const mask = blockMask.causal({ queries: 512, block: 64 });
+   * const copy = blockMask.fromPlain(structuredClone(mask.toPlain()));
+   * console.log(String(copy) === String(mask)); // true
+   * ```
+   *
+   * @returns Copies of all arrays.
+   */
+  toPlain(): PlainBlockMask {
+    const { queries, keys, batch, heads, block: [height, width] } = this;
+    const { starts, columns, mixed, bits } = this.#blocks;
+    return {
+      ...{ queries, keys, batch, heads, block: [height, width] },
+      ...{ starts: new Uint32Array(starts), columns: new Uint32Array(columns) },
+      ...{ mixed: new Int32Array(mixed), bits: new Uint8Array(bits) },
+    };
+  }
+
+  /**
    * A picture. Extents up to 32 x 32 are drawn element by element, 1 = kept; larger ones with a
    * character per block: `#` whole, `+` mixed, `.` skipped. Past 64 x 64 blocks a character stands
    * for as many as the first line says, `#` and `.` where all of them are alike. Of more than eight
@@ -246,6 +294,14 @@ export class BlockMask {
 /** Whether a value is a mask, and not only of its prototype. */
 export function isBlockMask(value: unknown): value is BlockMask {
   return typeof value === "object" && value !== null && isMask(value);
+}
+
+/** The mask that a value is, or that one of another copy of the library stands for. */
+export function maskOf(value: unknown): BlockMask | undefined {
+  if (isBlockMask(value)) return value;
+  if (value instanceof BlockMask) return undefined; // Only of its prototype.
+  const give = (Object(value) as { [plainOf]?: () => PlainBlockMask })[plainOf];
+  return typeof give === "function" ? fromPlain(give.call(value)) : undefined;
 }
 
 /** The arrays of a mask themselves: not to be written to. */
@@ -400,6 +456,81 @@ export class BlockWriter {
   }
 }
 
+/**
+ * The mask that `toPlain()` gave.
+ *
+ * @param plain What it gave, or a clone of it. Everything is checked and copied.
+ * @throws {TypeError} When something is of a wrong kind.
+ * @throws {RangeError} When the arrays do not make a mask of these extents.
+ */
+export function fromPlain(plain: PlainBlockMask): BlockMask {
+  const { queries, keys, batch, heads, block, starts, columns, mixed, bits } = Object(
+    plain,
+  ) as PlainBlockMask;
+  const [height, width] = Array.isArray(block) ? [block[0], block[1]] : [];
+  const grid: Grid = {
+    queries: plainExtent("queries", queries, 0),
+    keys: plainExtent("keys", keys, 0),
+    batch: plainExtent("batch", batch, 0),
+    heads: plainExtent("heads", heads, 0),
+    block: [plainExtent("block[0]", height, 1), plainExtent("block[1]", width, 1)],
+  };
+  return rewritten(grid, {
+    starts: new Uint32Array(plainArray("starts", starts, "Uint32Array")),
+    columns: new Uint32Array(plainArray("columns", columns, "Uint32Array")),
+    mixed: new Int32Array(plainArray("mixed", mixed, "Int32Array")),
+    bits: new Uint8Array(plainArray("bits", bits, "Uint8Array")),
+  });
+}
+
+function plainExtent(name: string, value: unknown, least: number): number {
+  if (isExtent(value) && value >= least) return value;
+  const Kind = typeof value === "number" ? RangeError : TypeError;
+  throw new Kind(
+    `${cannot}: \`${name}\` must be a whole number >= ${least}, got ${kindOf(value)}`,
+  );
+}
+
+/** An array of a kind, of whatever realm. */
+function plainArray<A>(name: string, value: A, kind: string): A {
+  if (kindOfArray(value) === kind) return value;
+  throw new TypeError(`${cannot}: \`${name}\` must be a ${kind}, got ${kindOf(value)}`);
+}
+
+/** The mask of arrays that are ours, but by whomever: written once more, block by block. */
+function rewritten(grid: Grid, { starts, columns, mixed, bits }: Blocks): BlockMask {
+  const [queryBlocks, keyBlocks] = blocksOf(grid), rows = grid.batch * grid.heads * queryBlocks;
+  const tileBytes = grid.block[0] * rowBytes(grid);
+  let tiles = 0;
+  const check = (name: string, isRight: boolean) => {
+    if (isRight) return;
+    throw new RangeError(
+      `${cannot}: \`${name}\` is not that of a mask of ${grid.queries} x ${grid.keys} elements`,
+    );
+  };
+  check("starts", starts.length === rows + 1 && starts[0] === 0);
+  check("columns", starts[rows] === columns.length);
+  check("mixed", mixed.length === columns.length);
+  check("bits", bits.length === mixed.filter((kind) => kind !== whole).length * tileBytes);
+  const writer = new BlockWriter(grid);
+  for (let row = 0; row < rows; row++) {
+    check("starts", starts[row] <= starts[row + 1] && starts[row + 1] <= columns.length);
+    for (let e = starts[row]; e < starts[row + 1]; e++) {
+      const column = columns[e], isAfter = e === starts[row] || column > columns[e - 1];
+      check("columns", column < keyBlocks && isAfter);
+      if (mixed[e] === whole) {
+        writer.add(column, true);
+        continue;
+      }
+      check("mixed", mixed[e] === tiles);
+      const base = tiles++ * tileBytes;
+      writer.addBytes(row % queryBlocks, column, (index) => bits[base + index]);
+    }
+    writer.endRow();
+  }
+  return writer.finish();
+}
+
 /** Elements of an array at most: what an `Int32Array` can count. */
 const mostElements = 2 ** 31 - 1;
 
@@ -535,11 +666,6 @@ function shared(name: "batch" | "heads", a: BlockMask, b: BlockMask): number {
 
 /** The grid of two masks together: the block size of the first. */
 function sharedGrid(a: BlockMask, b: BlockMask): Grid {
-  if (!isBlockMask(b)) {
-    throw new TypeError(
-      `Cannot combine block masks: the other must be a BlockMask, got ${kindOf(b)}`,
-    );
-  }
   if (a.queries !== b.queries || a.keys !== b.keys) {
     throw new RangeError(
       "Cannot combine block masks: queries and keys must be equal, " +
@@ -565,8 +691,13 @@ type BitwiseOp = (x: number, y: number) => number;
 
 /** Combines two masks block by block. */
 function combine(a: BlockMask, other: BlockMask, op: BitwiseOp): BlockMask {
-  const grid = sharedGrid(a, other);
-  const b = reblock(other, grid.block);
+  const read = maskOf(other);
+  if (read === undefined) {
+    throw new TypeError(
+      `Cannot combine block masks: the other must be a BlockMask, got ${kindOf(other)}`,
+    );
+  }
+  const grid = sharedGrid(a, read), b = reblock(read, grid.block);
   const writer = new BlockWriter(grid);
   // Where neither mask has a block, the result has none either, unless `op` says so.
   const everywhere = op(0, 0) !== 0;

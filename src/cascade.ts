@@ -8,7 +8,13 @@
 import { HeldArray } from "./arrays.ts";
 import { type AttentionResult, type AttentionResultWithLse, runUsed } from "./attention.ts";
 import type { Backend } from "./backend.ts";
-import { isCache, type KvCache, lockCache, readCacheCall } from "./cache/kv_cache.ts";
+import {
+  isCache,
+  isOthersCache,
+  type KvCache,
+  lockCache,
+  readCacheCall,
+} from "./cache/kv_cache.ts";
 import { type Elements, isGpuBuffer, type TensorData } from "./dtype.ts";
 import { useAll } from "./lending.ts";
 import { type MergeCall, runMerge } from "./merge.ts";
@@ -45,6 +51,11 @@ type ReadPart = KvCache | { readonly k: ReadTensor; readonly v: ReadTensor };
 
 function readPart(name: string, part: CascadePart): ReadPart {
   if (isCache(part)) return part;
+  if (isOthersCache(part)) {
+    throw new TypeError(
+      `${cannot}: \`${name}\` is a cache of another copy of the library; make it with an engine of this one`,
+    );
+  }
   const { k, v } = Object(part) as { k: AnyTensor; v: AnyTensor };
   const read = (which: string, given: AnyTensor) => {
     const tensor = readTensor(`${name}.${which}`, given, cannot);

@@ -16,7 +16,7 @@ import {
   runBackward,
   runWithGradient,
 } from "./backward.ts";
-import { isCache, type KvCache } from "./cache/kv_cache.ts";
+import { isCache, isOthersCache, type KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions } from "./cache/options.ts";
 import type { TensorData } from "./dtype.ts";
 import { createBackend } from "./engine.ts";
@@ -95,7 +95,7 @@ export async function attention<Data extends TensorData>(
   v?: AnyTensor | CacheAttentionOptions,
   options?: AttentionOptions,
 ): Promise<AttentionResult<Data>> {
-  if (isCache(k)) return await k.attend(q, v as CacheAttentionOptions);
+  if (isCache(k) || isOthersCache(k)) return await k.attend(q, v as CacheAttentionOptions);
   const call = readAttention(q, k, v as AnyTensor, options); // Bad input needs no engine.
   return await runCall(defaultBackend(), call);
 }

@@ -22,7 +22,7 @@ import {
   runBackwardSync,
   runWithGradient,
 } from "./backward.ts";
-import { isCache, KvCache } from "./cache/kv_cache.ts";
+import { isCache, isOthersCache, KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions, KvCacheOptions } from "./cache/options.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
 import { type CascadeOptions, type CascadePart, runCascade } from "./cascade.ts";
@@ -35,6 +35,7 @@ import { type AnyTensor, checkDType, type HostTensor, readExtents, type Tensor }
 import { readOptions } from "./validate/words.ts";
 import { AutoBackend, type OpenGpu } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
+import { isModule } from "./wasm/module.ts";
 
 /** Options of `createEngine()`. */
 export interface EngineOptions {
@@ -269,7 +270,7 @@ function readEngineOptions(given: EngineOptions): EngineOptions {
       `${cannot}: \`threads\` above 1 needs the library's own binary, not \`module\``,
     );
   }
-  if (module !== undefined && !(module instanceof WebAssembly.Module)) {
+  if (module !== undefined && !isModule(module)) {
     throw new TypeError(`${cannot}: \`module\` must be a WebAssembly.Module`);
   }
   if (maxMemoryBytes !== undefined) checkMemory(maxMemoryBytes);
@@ -375,7 +376,7 @@ class BackendEngine implements Engine {
     v?: AnyTensor | CacheAttentionOptions,
     options?: AttentionOptions,
   ): Promise<AttentionResultWithLse<Data>> {
-    const result = isCache(k)
+    const result = isCache(k) || isOthersCache(k)
       ? k.attend(q, (v ?? options) as CacheAttentionOptions)
       : runAttention(this.#backend, q, k, v as AnyTensor, options);
     return result as Promise<AttentionResultWithLse<Data>>;

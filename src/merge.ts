@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type AttentionResultWithLse, kindFor, type LseData, makeTensor } from "./attention.ts";
+import {
+  type AttentionResultWithLse,
+  isHere,
+  kindFor,
+  type LseData,
+  makeTensor,
+} from "./attention.ts";
 import type { Backend, Target } from "./backend.ts";
 import { isGpuBuffer, type TensorData } from "./dtype.ts";
 import { useAll } from "./lending.ts";
@@ -101,7 +107,7 @@ export async function runMerge<Data extends TensorData>(
   const onGpu = isGpuBuffer(storage.like), made: AnyTensor[] = [];
   const leave = useAll(parts.flatMap(({ out, lse }) => [out.data, lse!.data]));
   try {
-    const chosen = asked instanceof Promise ? await asked : asked;
+    const chosen = isHere(asked) ? asked : await asked;
     const backend = await chosen.serving?.(onGpu) ?? chosen;
     backend.checkReadable?.(cannot, parts.map(({ out }) => out));
     const make = async (shape: readonly number[], stored: Storage): Promise<AnyTensor> => {

@@ -23,7 +23,7 @@ import {
 } from "./tensor.ts";
 import { checkPages } from "./validate/cache.ts";
 import { checkUncached, readAttentionOptions } from "./validate/options.ts";
-import { checkBlockMask, readBias, readMask, readSinks, readSlopes } from "./validate/scores.ts";
+import { readBias, readBlockMask, readMask, readSinks, readSlopes } from "./validate/scores.ts";
 import {
   type Each,
   readBoundaries,
@@ -261,7 +261,7 @@ function planGiven(
     v: inputs.v,
     segments,
     packed: packed !== null,
-    blockMask: checkBlockMask(given.blockMask, extents),
+    blockMask: readBlockMask(given.blockMask, extents),
     paged: null,
   });
 }

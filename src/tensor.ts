@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HeldArray } from "./arrays.ts";
+import { HeldArray, isShared } from "./arrays.ts";
 import {
   bytesPerElement,
   type DType,
@@ -216,10 +216,6 @@ function bytesOf(view: Reaching, data: HeldArray): [number, number] | undefined 
   if (elements === undefined) return undefined;
   const first = data.byteOffset + Math.floor(elements[0] * bytes);
   return [first, data.byteOffset + Math.ceil((elements[1] + 1) * bytes)];
-}
-
-function isShared(buffer: ArrayBufferLike): boolean {
-  return typeof SharedArrayBuffer !== "undefined" && buffer instanceof SharedArrayBuffer;
 }
 
 /** Copies every element from one view to another of the same shape and element type. */

@@ -35,6 +35,9 @@ interface Inside {
 
 let inside: Inside;
 
+/** By this, other copies of the library know a cache: they let it attend by itself. */
+const attends = Symbol.for("flashtile.KvCache/1");
+
 /**
  * Keys and values of `batch` sequences, each of its own length. Made by `engine.kvCache()`.
  *
@@ -54,6 +57,7 @@ export class KvCache implements Disposable {
   #freed = false;
 
   static {
+    Object.defineProperty(this.prototype, attends, { value: true });
     inside = {
       is: (value) => #backend in value,
       lock: (cache, doing) => cache.#lock(doing),
@@ -323,6 +327,12 @@ export class KvCache implements Disposable {
     this.#checkOpen(doing);
     this.#checkIdle(doing);
   }
+}
+
+/** Whether a value is a cache of another copy of the library. */
+export function isOthersCache(value: unknown): value is KvCache {
+  return !(value instanceof KvCache) &&
+    (Object(value) as { [attends]?: unknown })[attends] === true;
 }
 
 /** Whether a value is a cache, and not only of its prototype. */

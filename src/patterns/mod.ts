@@ -23,6 +23,7 @@
  * @module
  */
 
+export { fromPlain } from "../block_mask.ts";
 export {
   causal,
   dilated,

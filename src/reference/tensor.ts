@@ -50,13 +50,19 @@ function decodeBrain(bits: number): number {
   return new Float32Array(Uint32Array.of(bits << 16).buffer)[0];
 }
 
+/** Kind of an array, of whatever realm. */
+const kindOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag,
+)!.get!;
+
 /** The elements as numbers; a `Uint32Array` holds bits. */
 function numbersOf(tensor: ReferenceTensor | BooleanTensor): ArrayLike<number> {
   const data = tensor.data as ArrayLike<number>;
-  if (data instanceof Uint32Array) {
+  if (kindOf.call(data) === "Uint32Array") {
     return Uint8Array.from({ length: data.length * 32 }, (_, e) => data[e >> 5] >>> (e & 31) & 1);
   }
-  if (!(data instanceof Uint16Array)) return data;
+  if (kindOf.call(data) !== "Uint16Array") return data;
   const decode = (tensor as ReferenceTensor).dtype === "bf16" ? decodeBrain : decodeHalf;
   return Float64Array.from(data, decode);
 }

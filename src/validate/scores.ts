@@ -5,7 +5,7 @@
  */
 
 import { arrayKind, type HeldArray } from "../arrays.ts";
-import { type BlockMask, isBlockMask } from "../block_mask.ts";
+import { type BlockMask, maskOf } from "../block_mask.ts";
 import { isGpuBuffer } from "../dtype.ts";
 import type { BooleanDType } from "../options.ts";
 import { broadcastOf, type BroadcastView, type Extents, type MaskView } from "../scores.ts";
@@ -180,29 +180,30 @@ function readBooleans(
 }
 
 /** The block mask; `null` where it is not given. */
-export function checkBlockMask(
+export function readBlockMask(
   blockMask: unknown,
   [batch, heads, queries, keys]: Extents,
 ): BlockMask | null {
   if (blockMask === undefined) return null;
-  if (!isBlockMask(blockMask)) {
+  const read = maskOf(blockMask);
+  if (read === undefined) {
     throw new TypeError(
       `${cannot}: \`blockMask\` must be a BlockMask, as \`blockMask.causal()\` and its like make, ` +
         `got ${kindOf(blockMask)}`,
     );
   }
-  if (blockMask.queries !== queries || blockMask.keys !== keys) {
+  if (read.queries !== queries || read.keys !== keys) {
     throw new RangeError(
       `${cannot}: \`blockMask\` must be for Nq = ${queries} and Nk = ${keys}, ` +
-        `got one for ${blockMask.queries} and ${blockMask.keys}`,
+        `got one for ${read.queries} and ${read.keys}`,
     );
   }
   const fits = (got: number, full: number) => got === 1 || got === full;
-  if (!fits(blockMask.batch, batch) || !fits(blockMask.heads, heads)) {
+  if (!fits(read.batch, batch) || !fits(read.heads, heads)) {
     throw new RangeError(
       `${cannot}: \`blockMask\` must have B = ${batch} or 1 and Hq = ${heads} or 1, ` +
-        `got B = ${blockMask.batch} and Hq = ${blockMask.heads}`,
+        `got B = ${read.batch} and Hq = ${read.heads}`,
     );
   }
-  return blockMask;
+  return read;
 }

@@ -179,6 +179,15 @@ export function relaxedFuses(): boolean | null {
   return Boolean((exports as { fused(): number }).fused());
 }
 
+/** Whether a value is a compiled module, of whatever realm: Next's edge runtime has them from another. */
+export function isModule(value: unknown): value is WebAssembly.Module {
+  try {
+    return WebAssembly.Module.exports(value as WebAssembly.Module) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 /** A binary that was compiled before it is needed. */
 interface ProvidedBinary {
   readonly name: BinaryName;
@@ -198,8 +207,7 @@ export function provideBinary(
   name: BinaryName,
   binary: WebAssembly.Module | Uint8Array<ArrayBuffer>,
 ): void {
-  const module = binary instanceof WebAssembly.Module ? binary : new WebAssembly.Module(binary);
-  provided = { name, module };
+  provided = { name, module: isModule(binary) ? binary : new WebAssembly.Module(binary) };
 }
 
 /** Compiles on workerd what no entry of the package has provided. */

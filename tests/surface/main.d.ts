@@ -119,6 +119,7 @@ declare class BlockMask {
   and(other: BlockMask): BlockMask;
   or(other: BlockMask): BlockMask;
   not(): BlockMask;
+  toPlain(): PlainBlockMask;
   toString(): string;
 }
 export type { BlockMask };
@@ -370,6 +371,21 @@ export interface MergeOptions {
   readonly layout?: Layout;
 }
 
+export interface PlainBlockMask {
+  readonly queries: number;
+  readonly keys: number;
+  readonly batch: number;
+  readonly heads: number;
+  readonly block: readonly [
+    queries: number,
+    keys: number,
+  ];
+  readonly starts: Uint32Array<ArrayBuffer>;
+  readonly columns: Uint32Array<ArrayBuffer>;
+  readonly mixed: Int32Array<ArrayBuffer>;
+  readonly bits: Uint8Array<ArrayBuffer>;
+}
+
 export interface Progress {
   readonly done: number;
   readonly total: number;
@@ -536,6 +552,8 @@ export declare namespace blockMask {
   export function fromDense(mask: BooleanTensor, options?: Pick<BlockMaskSize, "block">): BlockMask;
 
   export function fromFunction(keeps: Keeps, size: Omit<BlockMaskSize, "offset">): BlockMask;
+
+  export function fromPlain(plain: PlainBlockMask): BlockMask;
 
   export function longformer(pattern: LongformerPattern, size: BlockMaskSize): BlockMask;
 

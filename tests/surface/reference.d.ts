@@ -102,6 +102,7 @@ declare class BlockMask {
   and(other: BlockMask): BlockMask;
   or(other: BlockMask): BlockMask;
   not(): BlockMask;
+  toPlain(): PlainBlockMask;
   toString(): string;
 }
 
@@ -122,6 +123,21 @@ type DType = "f32" | "f16" | "bf16";
 type HostData = Float32Array | Float16Array | Uint16Array;
 
 type Layout = "bhnd" | "bnhd";
+
+interface PlainBlockMask {
+  readonly queries: number;
+  readonly keys: number;
+  readonly batch: number;
+  readonly heads: number;
+  readonly block: readonly [
+    queries: number,
+    keys: number,
+  ];
+  readonly starts: Uint32Array<ArrayBuffer>;
+  readonly columns: Uint32Array<ArrayBuffer>;
+  readonly mixed: Int32Array<ArrayBuffer>;
+  readonly bits: Uint8Array<ArrayBuffer>;
+}
 
 interface Progress {
   readonly done: number;

@@ -1,10 +1,11 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { BlockMask } from "../../src/block_mask.ts";
+import { attention, tensor } from "@flashtile/attention";
+import type { BlockMask, PlainBlockMask } from "../../src/block_mask.ts";
 import * as blockMask from "../../src/patterns/mod.ts";
 import { runs } from "../support/arbitrary.ts";
-import { assertRefused } from "../support/errors.ts";
+import { assertRefused, errorOf } from "../support/errors.ts";
 import { seeded, whole } from "../support/random.ts";
 
 /** A mask as one boolean per element, `[batch, heads, queries, keys]`. */
@@ -381,4 +382,118 @@ test("blockMask refuses sizes that no array can hold", async () => {
       `Cannot make a block mask: it needs an array of ${length} elements, which is too long`,
     );
   }
+});
+
+const sized = { queries: 100, keys: 90, block: [16, 32] } as const;
+
+/** Masks of each kind of block, of batches and heads, and with none. */
+const masks: [string, BlockMask][] = [
+  ["causal", blockMask.causal(sized)],
+  ["with batches and heads", maskOf(randomDense([2, 3, 40, 70], 8, 5), [8, 24])],
+  ["everything", blockMask.causal(sized).not().or(blockMask.causal(sized))],
+  ["nothing", blockMask.causal(sized).and(blockMask.causal(sized).not())],
+  ["no queries", blockMask.causal({ queries: 0, keys: 8, block: 4 })],
+  ["no keys", blockMask.causal({ queries: 8, keys: 0, block: 4 })],
+];
+
+for (const [name, mask] of masks) {
+  test(`fromPlain() gives the mask that toPlain() was called of: ${name}`, () => {
+    const copy = blockMask.fromPlain(structuredClone(mask.toPlain()));
+    assertEquals(copy.toPlain(), mask.toPlain());
+    assertEquals([copy.density, copy.visited], [mask.density, mask.visited]);
+    assertEquals(copy.and(mask).toPlain(), mask.toPlain());
+  });
+}
+
+test("toPlain() gives copies", () => {
+  const mask = blockMask.causal(sized), before = String(mask), plain = mask.toPlain();
+  plain.mixed.fill(-1);
+  plain.bits.fill(255);
+  plain.columns.fill(0);
+  assertEquals(String(mask), before);
+});
+
+test("fromPlain() copies what it is given, and makes blocks what their bits say", () => {
+  const plain = blockMask.causal({ queries: 16, block: 8 }).toPlain();
+  plain.bits.fill(255);
+  const mask = blockMask.fromPlain(plain);
+  plain.columns.fill(7);
+  assertEquals(mask.density, 0.75);
+  assertEquals(Array.from(mask.mixed), [-1, -1, -1]);
+});
+
+/** What is no mask's plain data, and what of it is named. */
+const wrongs: [string, Record<string, unknown>, typeof TypeError, string][] = [
+  [
+    "no extents",
+    { queries: undefined },
+    TypeError,
+    "`queries` must be a whole number >= 0, got un",
+  ],
+  ["half a key", { keys: 2.5 }, RangeError, "`keys` must be a whole number >= 0, got 2.5"],
+  ["no block", { block: undefined }, TypeError, "`block[0]` must be a whole number >= 1, got und"],
+  ["an empty block", { block: [16, 0] }, RangeError, "`block[1]` must be a whole number >= 1, got"],
+  ["other extents", { queries: 200 }, RangeError, "`starts` is not that of a mask of 200 x 90"],
+  ["more batches", { batch: 2 ** 31 }, RangeError, "`starts` is not that of a mask"],
+  ["fewer keys", { keys: 40 }, RangeError, "`columns` is not that of a mask"],
+  ["a list", { starts: [0, 1] }, TypeError, "`starts` must be a Uint32Array, got "],
+  ["bytes", { mixed: new Uint8Array(8) }, TypeError, "`mixed` must be a Int32Array, got Uint8Arr"],
+  ["no bits", { bits: new Uint8Array(3) }, RangeError, "`bits` is not that of a mask"],
+  ["other blocks", { block: [16, 16] }, RangeError, "`bits` is not that of a mask"],
+];
+
+for (const [name, wrong, Kind, message] of wrongs) {
+  test(`fromPlain() refuses ${name}`, async () => {
+    const plain = { ...blockMask.causal(sized).toPlain(), ...wrong } as unknown as PlainBlockMask;
+    const error = await errorOf(() => blockMask.fromPlain(plain)) as Error;
+    assert(
+      error instanceof Kind && error.message.startsWith(`Cannot make a block mask: ${message}`),
+    );
+  });
+}
+
+test("fromPlain() makes no mask with other addresses of any number that was changed", () => {
+  const given = maskOf(randomDense([1, 2, 40, 70], 8, 5), [8, 24]);
+  let refused = 0;
+  for (const name of ["starts", "columns", "mixed"] as const) {
+    for (let index = 0; index < given[name].length; index++) {
+      for (const change of [1, -1, 1000, -1000]) {
+        const plain = given.toPlain();
+        plain[name][index] += change;
+        try {
+          const { starts, columns, keyBlocks } = blockMask.fromPlain(plain);
+          assertEquals(starts.at(-1), columns.length);
+          assert(columns.every((column) => column < keyBlocks));
+        } catch (error) {
+          assert(error instanceof RangeError, String(error));
+          refused++;
+        }
+      }
+    }
+  }
+  assert(refused > 100, String(refused));
+});
+
+test("a mask of another copy of the library is read as plain data", async () => {
+  const mine = blockMask.causal(sized), band = blockMask.window([9, 3], sized);
+  const others = (plain: unknown) => ({ [Symbol.for("flashtile.BlockMask/1")]: () => plain });
+  assertEquals(Object.keys(others(0)).length, 0);
+  const both = band.and(others(mine.toPlain()) as unknown as BlockMask);
+  assertEquals(both.toPlain(), band.and(mine).toPlain());
+  const x = (n: number) => tensor(Float32Array.from({ length: n * 8 }, Math.sin), [n, 8]);
+  const attend = async (mask: unknown) => {
+    const options = { blockMask: mask as BlockMask };
+    return (await attention(x(100), x(90), x(90), options)).out.data;
+  };
+  assertEquals(await attend(others(mine.toPlain())), await attend(mine));
+  await assertRefused(
+    () => attend(others({ ...mine.toPlain(), starts: new Uint32Array(2) })),
+    RangeError,
+    "Cannot make a block mask: `starts` is not that of a mask of 100 x 90 elements",
+  );
+  await assertRefused(
+    () => attend(Object.create(mine)),
+    TypeError,
+    "Cannot attend: `blockMask` must be a BlockMask, as `blockMask.causal()` and its like make, got BlockMask",
+  );
 });
