@@ -27,14 +27,23 @@ export type Blocks = Pick<BlockMask, "starts" | "columns" | "mixed" | "bits">;
  * `blockMask.fromPlain()` reads. The arrays are as those of {@linkcode BlockMask}.
  */
 export interface PlainBlockMask {
+  /** Queries, Nq. */
   readonly queries: number;
+  /** Keys, Nk. */
   readonly keys: number;
+  /** Batches; 1 is shared by all. */
   readonly batch: number;
+  /** Query heads; 1 is shared by all. */
   readonly heads: number;
+  /** Extents of a block. */
   readonly block: readonly [queries: number, keys: number];
+  /** Where each row of blocks begins in the next two, and where the last ends. */
   readonly starts: Uint32Array<ArrayBuffer>;
+  /** Key block of each entry. */
   readonly columns: Uint32Array<ArrayBuffer>;
+  /** Of each entry: -1 for a whole block, else the number of its bits. */
   readonly mixed: Int32Array<ArrayBuffer>;
+  /** The mixed blocks' bits. */
   readonly bits: Uint8Array<ArrayBuffer>;
 }
 
