@@ -4,8 +4,8 @@ import fc from "fast-check";
 import { blockMask, type Tensor } from "@flashtile/attention";
 import { broadcastOf, type Extents } from "../../src/scores.ts";
 import {
-  checkBlockMask,
   readBias,
+  readBlockMask,
   readMask,
   readSinks,
   readSlopes,
@@ -116,10 +116,10 @@ test("readSinks() gives a sink for each head, whatever strides say", () => {
   assertSameBits(readSinks(counted([4], { strides: [0], offset: 9 }), 4)!, [9, 9, 9, 9]);
 });
 
-test("checkBlockMask() takes masks that are shared by batches, by heads, or by none", () => {
+test("readBlockMask() takes masks that are shared by batches, by heads, or by none", () => {
   for (const [batch, heads] of [[1, 1], [2, 1], [1, 4], [2, 4]]) {
     const mask = blockMask.causal({ queries: 3, keys: 5, batch, heads });
-    assert(checkBlockMask(mask, extents) === mask);
+    assert(readBlockMask(mask, extents) === mask);
   }
-  assertEquals(checkBlockMask(undefined, extents), null);
+  assertEquals(readBlockMask(undefined, extents), null);
 });
