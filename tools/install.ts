@@ -36,6 +36,11 @@ export const versions = {
   workerd: "1.20261117.1",
   edgeRuntime: "5.0.0",
   autocannon: "9.0.0",
+  jest: "30.5.2",
+  vitest: "4.1.12",
+  jsdom: "29.1.1",
+  ses: "2.3.0",
+  fakeTimers: "15.5.0",
 } as const;
 
 /** Installs packages, unless they are there; returns their `node_modules`. */
