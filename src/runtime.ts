@@ -14,23 +14,24 @@ interface Host {
   performance?: { now(): number };
 }
 
-/**
- * As it was when the library was loaded: who tests programs puts others in their place, which stand still,
- * and a call would never settle.
- */
-const { setTimeout, clearTimeout, setImmediate, MessageChannel, performance } =
-  globalThis as unknown as Host;
-const tell = performance?.now ?? Date.now;
-
-/** Time, by the clock and the timers of then. */
-export const clock = {
+/** Time. */
+export interface Clock {
   /** Milliseconds since some moment. */
-  now: (): number => tell.call(performance),
+  now(): number;
   /** Calls back after some milliseconds; gives what `cancel()` takes. */
-  after: (milliseconds: number, callback: () => void): unknown =>
-    setTimeout(callback, milliseconds),
-  cancel: (timer: unknown): void => clearTimeout(timer),
-};
+  after(milliseconds: number, callback: () => void): unknown;
+  cancel(timer: unknown): void;
+}
+
+/** Time by what a host has of clocks and timers; some have no `performance`. */
+export function clockBy({ setTimeout, clearTimeout, performance }: Host): Clock {
+  const tell = performance?.now ?? Date.now;
+  return {
+    now: () => tell.call(performance),
+    after: (milliseconds, callback) => setTimeout(callback, milliseconds),
+    cancel: (timer) => clearTimeout(timer),
+  };
+}
 
 /**
  * How timers, messages and input are given their turn: by `setImmediate` where it exists, since Bun runs
@@ -38,10 +39,7 @@ export const clock = {
  * `setTimeout` would wait 4 ms there. Some edge runtimes have nothing else.
  */
 export function turnBy(
-  { setImmediate, MessageChannel, setTimeout }: Pick<
-    Host,
-    "setImmediate" | "MessageChannel" | "setTimeout"
-  >,
+  { setImmediate, MessageChannel, setTimeout }: Omit<Host, "clearTimeout">,
 ): () => Promise<void> {
   if (setImmediate !== undefined) return () => new Promise((resolve) => setImmediate(resolve));
   if (MessageChannel === undefined) return () => new Promise((resolve) => setTimeout(resolve, 0));
@@ -56,12 +54,20 @@ export function turnBy(
     });
 }
 
+const host = globalThis as unknown as Host;
+
+// Both are those of the time when the library was loaded: who tests programs puts others in their place,
+// which stand still, and a call would never settle.
+
+/** The runtime's time. */
+export const clock: Clock = clockBy(host);
+
 /** Lets timers, messages and input have their turn. */
-export const turn: () => Promise<void> = turnBy({ setImmediate, MessageChannel, setTimeout });
+export const turn: () => Promise<void> = turnBy(host);
 
 /**
- * Whether this is workerd, the runtime of Cloudflare Workers. It compiles WebAssembly while a worker starts and at no time after, has no
- * threads, and checks the bounds of each access to linear memory.
+ * Whether this is workerd, the runtime of Cloudflare Workers. It compiles WebAssembly while a worker
+ * starts and at no time after, has no threads, and checks the bounds of each access to linear memory.
  */
 export function isWorkerd(): boolean {
   return globalThis.navigator?.userAgent === "Cloudflare-Workers";
