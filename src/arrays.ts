@@ -36,7 +36,8 @@ function intrinsic<T>(name: PropertyKey): (array: unknown) => T {
   return (array) => get!.call(array);
 }
 
-const kindOfArray = intrinsic<string | undefined>(Symbol.toStringTag);
+/** Kind of a typed array of any kind; `undefined` for anything else. */
+export const kindOfArray = intrinsic<string | undefined>(Symbol.toStringTag);
 const bufferOf = intrinsic<ArrayBufferLike>("buffer");
 const byteOffsetOf = intrinsic<number>("byteOffset");
 const lengthOf = intrinsic<number>("length");
@@ -45,6 +46,18 @@ const lengthOf = intrinsic<number>("length");
 export function arrayKind(value: unknown): ArrayKind | undefined {
   const kind = kindOfArray(value);
   return kind !== undefined && makers[kind] !== undefined ? kind as ArrayKind : undefined;
+}
+
+/** Length of an array, typed or not, by what it is by itself; `undefined` for anything else. */
+export function lengthOfArray(value: unknown): number | undefined {
+  if (Array.isArray(value)) return value.length;
+  return kindOfArray(value) === undefined ? undefined : lengthOf(value);
+}
+
+/** An element of a list; whole numbers of 64 bits are as all others. */
+export function elementOf(list: unknown, index: number): unknown {
+  const value = (list as ArrayLike<unknown>)[index];
+  return typeof value === "bigint" ? Number(value) : value;
 }
 
 /** A new array of zeros. */

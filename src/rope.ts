@@ -10,8 +10,8 @@ import { isGpuBuffer } from "./dtype.ts";
 import { useAll } from "./lending.ts";
 import type { Layout } from "./options.ts";
 import { type AnyTensor, mayOverlap, sizeOf, viewOf } from "./tensor.ts";
-import { checkHeads, readTensor, sharesElements } from "./validate/tensors.ts";
-import { checkLayoutName, checkOneOf, kindOf, readOptions } from "./validate/words.ts";
+import { checkHeads, openList, readTensor, sharesElements } from "./validate/tensors.ts";
+import { checkLayoutName, checkOneOf, kindOf, readNumbers, readOptions } from "./validate/words.ts";
 
 /** How angles are changed for contexts longer than those that a model was trained with. */
 export type RopeScaling =
@@ -143,21 +143,28 @@ function readScaling(scaling: RopeScaling): RopeScaling {
 }
 
 /** One position for each row of the table. */
-function positionsOf(
-  given: RopeOptions["positions"],
-  [batch, heads, rows]: readonly number[],
-): number[] {
+function positionsOf(given: unknown, [batch, heads, rows]: readonly number[]): readonly number[] {
   const isEmpty = batch * heads === 0; // Then there may be any number of rows.
   if (given === undefined || typeof given === "number") {
     return Array.from({ length: isEmpty ? 0 : rows }, (_, at) => (given ?? 0) + at);
   }
-  const { length } = Object(given) as ArrayLike<number>;
-  if (length === rows || length === batch * rows) {
-    return Array.from({ length: isEmpty ? 0 : length }, (_, at) => Number(given[at]));
+  const list = openList("positions", given, cannot, true), { shape = [], length } = list ?? {};
+  const fits = (shape.length === 1 || (shape.length === 2 && shape[1] === rows)) &&
+    (length === rows || length === batch * rows);
+  if (list === undefined || !fits) {
+    throw new RangeError(
+      `${cannot}: \`positions\` must be a number, or ${rows} of them for N rows, or ` +
+        `${batch * rows} for B times N, got ${list === undefined ? kindOf(given) : `[${shape}]`}`,
+    );
   }
-  throw new RangeError(
-    `${cannot}: \`positions\` must be a number, or ${rows} of them for N rows, or ` +
-      `${batch * rows} for B times N, got ${kindOf(length)}`,
+  const { numbers, wrong } = readNumbers(list, Number.isFinite, isEmpty ? 0 : length);
+  if (wrong === undefined) return numbers;
+  throw notFinite(wrong.value);
+}
+
+function notFinite(position: unknown): RangeError {
+  return new RangeError(
+    `${cannot}: \`positions\` must be finite, and angles too, got ${kindOf(position)}`,
   );
 }
 
@@ -207,11 +214,7 @@ export function planRotation(
   let at = 0;
   const fastest = Math.max(...frequencies);
   for (const position of positions) {
-    if (!Number.isFinite(position * fastest)) {
-      throw new RangeError(
-        `${cannot}: \`positions\` must be finite, and angles too, got ${kindOf(position)}`,
-      );
-    }
+    if (!Number.isFinite(position * fastest)) throw notFinite(position);
     for (const frequency of frequencies) {
       table[at++] = length * Math.cos(position * frequency);
       table[at++] = length * Math.sin(position * frequency);

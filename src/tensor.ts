@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HeldArray } from "./arrays.ts";
+import { elementOf, HeldArray, lengthOfArray } from "./arrays.ts";
 import {
   bytesPerElement,
   type DType,
@@ -105,14 +105,14 @@ export function tensor<Data extends HostData>(
 }
 
 /** A shape by itself, read once: each of its numbers by its index, so that a hole is seen. */
-export function readExtents(shape: readonly number[]): number[] {
-  const isList = Array.isArray(shape), extents: number[] = [];
-  for (let axis = 0, rank = isList ? shape.length : 0; axis < rank; axis++) {
-    const extent = shape[axis];
+export function readExtents(shape: ArrayLike<number>): number[] {
+  const rank = lengthOfArray(shape), extents: number[] = [];
+  for (let axis = 0; axis < (rank ?? 0); axis++) {
+    const extent = elementOf(shape, axis) as number;
     if (!Number.isSafeInteger(extent) || extent < 0) break;
     extents.push(extent);
   }
-  if (isList && extents.length === shape.length) return extents;
+  if (extents.length === rank) return extents;
   throw new TypeError("Cannot make a tensor: `shape` must be an array of whole numbers >= 0");
 }
 

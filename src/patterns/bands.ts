@@ -94,11 +94,11 @@ export function dilated(pattern: DilatedPattern, size: BlockMaskSize): BlockMask
 }
 
 function readWindow(given: unknown): Window {
-  const window = Array.isArray(given) ? readShort(given) : given;
+  const window = readShort(given);
   const isSide = (side: unknown) => side === null || typeof side === "number";
   const expected = `${cannot}: \`window\` must be [left, right] of whole numbers >= 0 or null`;
-  if (!Array.isArray(window) || window.length !== 2 || !window.every(isSide)) {
-    const got = Array.isArray(window) ? `[${window.map(kindOf)}]` : kindOf(window);
+  if (window?.length !== 2 || !window.every(isSide)) {
+    const got = window === undefined ? kindOf(given) : `[${window.map(kindOf)}]`;
     throw new TypeError(`${expected}, got ${got}`);
   }
   if (window.every((side) => side === null || side === Infinity || (isWhole(side) && side >= 0))) {
