@@ -9,7 +9,7 @@ import type { Backend, Rotation } from "./backend.ts";
 import { isGpuBuffer } from "./dtype.ts";
 import { useAll } from "./lending.ts";
 import type { Layout } from "./options.ts";
-import { type AnyTensor, mayOverlap, sizeOf, viewOf } from "./tensor.ts";
+import { type AnyTensor, mayOverlap, type NumberList, sizeOf, viewOf } from "./tensor.ts";
 import { checkHeads, openList, readTensor, sharesElements } from "./validate/tensors.ts";
 import { checkLayoutName, checkOneOf, kindOf, readNumbers, readOptions } from "./validate/words.ts";
 
@@ -26,9 +26,9 @@ export type RopeScaling =
     /** Context of the training. */
     readonly originalLength: number;
     /** Turns within it below which a pair is slow; default 1. */
-    readonly lowFrequencyFactor?: number;
+    readonly lowFrequencyFactor?: number | undefined;
     /** Turns within it above which a pair is fast; default 4. */
-    readonly highFrequencyFactor?: number;
+    readonly highFrequencyFactor?: number | undefined;
   }
   /** YaRN (arXiv 2309.00071): the same by parts, and rows grow longer. */
   | {
@@ -36,33 +36,33 @@ export type RopeScaling =
     readonly factor: number;
     readonly originalLength: number;
     /** Turns above which a pair is fast; default 32. */
-    readonly betaFast?: number;
+    readonly betaFast?: number | undefined;
     /** Turns below which a pair is slow; default 1. */
-    readonly betaSlow?: number;
+    readonly betaSlow?: number | undefined;
     /** Factor of the rotated rows; default `0.1 ln(factor) + 1`. */
-    readonly attentionFactor?: number;
+    readonly attentionFactor?: number | undefined;
   };
 
 /** Options of `engine.rope()`. */
 export interface RopeOptions {
   /**
    * Positions of the rows: that of the first, the others follow; or one for each, `[N]` for all
-   * batches or `[B, N]` flat. Default 0.
+   * batches, or `[B, N]`, also flat. Default 0.
    */
-  readonly positions?: number | ArrayLike<number>;
+  readonly positions?: number | NumberList | undefined;
   /** Base of the angles; default 10000. */
-  readonly theta?: number;
+  readonly theta?: number | undefined;
   /**
    * Which elements are a pair: `i` and `i + dims / 2` (`"half"`, GPT-NeoX, Llama's released form), or
    * `2i` and `2i + 1` (`"interleaved"`, GPT-J). Default `"half"`.
    */
-  readonly style?: "half" | "interleaved";
+  readonly style?: "half" | "interleaved" | undefined;
   /** How many elements of a row are rotated, from the first on; default D. */
-  readonly dims?: number;
+  readonly dims?: number | undefined;
   /** How angles are changed for contexts longer than those trained on; default none. */
-  readonly scaling?: RopeScaling;
+  readonly scaling?: RopeScaling | undefined;
   /** Order of the axes; default `"bhnd"`. */
-  readonly layout?: Layout;
+  readonly layout?: Layout | undefined;
 }
 
 const cannot = "Cannot rotate";

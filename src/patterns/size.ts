@@ -20,22 +20,22 @@ export interface BlockMaskSize {
   /** Queries, Nq. */
   readonly queries: number;
   /** Keys, Nk; as many as queries by default. */
-  readonly keys?: number;
+  readonly keys?: number | undefined;
   /** Batches; 1, the default, is shared by all. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** Query heads; 1, the default, is shared by all. */
-  readonly heads?: number;
+  readonly heads?: number | undefined;
   /**
-   * Queries and keys of a block, or one number for both; 64 by default. Need not divide the
+   * `[queries, keys]` of a block, or one number for both; 64 by default. Need not divide the
    * extents.
    */
-  readonly block?: number | readonly [queries: number, keys: number];
+  readonly block?: number | readonly number[] | undefined;
   /**
    * Position of query 0 among the keys, possibly negative: query `i` stands on key `i + offset`. By
    * default `keys - queries`, as with `causal` of `attention()`: the last query stands on the last
    * key.
    */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
 }
 
 /** A checked size. */

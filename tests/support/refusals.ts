@@ -4,7 +4,7 @@
  * @module
  */
 
-import { blockMask } from "@flashtile/attention";
+import { type AnyTensor, type AttentionOptions, blockMask } from "@flashtile/attention";
 import type { ErrorClass } from "./errors.ts";
 
 /** A refused call: the tensors of a right call, or others in their place. */
@@ -1129,8 +1129,15 @@ export const refusals: readonly Refusal[] = [
 ];
 
 /** The arguments of a refused call. */
-export function argumentsOf(refusal: Refusal): [q: never, k: never, v: never, options: never] {
+export function argumentsOf(
+  refusal: Refusal,
+): [q: AnyTensor, k: AnyTensor, v: AnyTensor, options: AttentionOptions] {
   const { options } = refusal;
   const given = { ...right, ...refusal };
-  return [given.q, given.k, given.v, options] as never;
+  return [
+    given.q as AnyTensor,
+    given.k as AnyTensor,
+    given.v as AnyTensor,
+    options as AttentionOptions,
+  ];
 }
