@@ -33,6 +33,8 @@ export async function typed(buffer: GPUBuffer, half: Float16Array, device: GPUDe
   expectType<Float32Array<ArrayBuffer>>()(plain.out.data);
   expectType<Float32Array<ArrayBuffer>>()(plain.lse.data);
 
+  new Blob([plain.out.data, plain.lse.data]);
+
   const onGpu = { data: buffer, shape: [1, 1, 64], dtype: "f16" } as const;
   const there = await attention(onGpu, onGpu, onGpu, { lse: true });
   expectType<GPUBuffer>()(there.out.data);
@@ -51,6 +53,9 @@ export async function typed(buffer: GPUBuffer, half: Float16Array, device: GPUDe
   using cache = engine.kvCache({ kvHeads: 1, headDim: 64 });
   expectType<Float32Array<ArrayBuffer>>()((await cache.attend(q)).out.data);
   expectType<"wasm" | "webgpu">()(engine.backend);
+  const onlyGpu = await createEngine({ backend: "webgpu" });
+  expectType<GPUBuffer>()(onlyGpu.tensor([4]).data);
+  expectType<Float32Array>()(engine.tensor([4]).data);
 
   const mask = blockMask.causal({ queries: 64 });
   expectType<number>()(mask.and(blockMask.causal({ queries: 64 })).visited);
