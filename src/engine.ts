@@ -308,10 +308,10 @@ function checkMemory(bytes: number): void {
  * @throws {RangeError} On `maxMemoryBytes` below 1 MiB or above 4 GiB less a page.
  */
 export async function createEngine<Name extends EngineOptions["backend"] = "auto">(
-  given: EngineOptions & { readonly backend?: Name } = {},
+  options: EngineOptions & { readonly backend?: Name | undefined } = {},
 ): Promise<Engine<MemoryOf<Name>>> {
-  const options = readEngineOptions(given);
-  const engine: Engine = new BackendEngine(await createBackend(options), options);
+  const read = readEngineOptions(options);
+  const engine: Engine = new BackendEngine(await createBackend(read), read);
   return engine as unknown as Engine<MemoryOf<Name>>;
 }
 
