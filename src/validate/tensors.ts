@@ -73,7 +73,7 @@ export interface Placed {
 type Stored = DType | "u8" | "bit";
 
 /** What elements must lie in. */
-type Room = Pick<HeldArray, "byteLength" | "buffer"> | GPUBuffer;
+type Room = { readonly byteLength: number } | GPUBuffer;
 
 /** Reads strides and offset beside a checked shape, and that `data` reaches so far. */
 export function readLayout(
@@ -229,7 +229,7 @@ function checkReach(
   throw new RangeError(
     `${doing}: \`${name}\` with shape [${shape}], strides [${strides}] and offset ${offset} ` +
       `needs ${needed} elements, \`data\` has ${length}` +
-      (!isGpuBuffer(data) && data.buffer.byteLength === 0
+      (HeldArray.is(data) && data.buffer.byteLength === 0
         ? ": its buffer is detached, read `tensor.data` again"
         : ""),
   );
@@ -264,23 +264,21 @@ export function openList(
   const written = bare === undefined && readWritten(value);
   if (written && written.data !== undefined) return openTensor(name, written, doing, anyRank);
   const length = bare ?? value.length;
-  return isExtent(length)
-    ? { shape: [length], length, ...numbersIn(name, value, doing) }
-    : undefined;
+  if (!isExtent(length)) return undefined;
+  // It may lie in an engine's memory.
+  const held = storedIn(value) === undefined ? null : holdArray(name, value as Elements, doing);
+  return { shape: [length], length, ...numbersIn(value, held) };
 }
 
 /** What a list is in, each number as it is when it is asked for. */
 function numbersIn(
-  name: string,
   data: ArrayLike<unknown>,
-  doing: string,
+  held: HeldArray | null,
   dtype?: unknown,
 ): Pick<List, "at" | "isFloat"> {
   const kind = kindOfArray(data), isBits = kind === "Uint16Array" && dtype !== undefined;
-  // It may lie in an engine's memory.
-  const held = storedIn(data) === undefined ? undefined : holdArray(name, data as Elements, doing);
   return {
-    isFloat: isBits || !kind?.includes("nt"),
+    isFloat: isBits || !kind?.includes("nt"), // As all integers have it in their kind.
     at(index) {
       held?.lent?.check(); // What was read before may have been a function that freed it.
       const value = elementOf(data, index);
@@ -298,21 +296,24 @@ function openTensor(name: string, written: Written, doing: string, anyRank: bool
       }`,
     );
   }
-  if (stored !== undefined) readData(name, written, doing);
+  const [room, storage] = stored === undefined
+    ? [{ byteLength: lengthOfArray(data)! }, "u8"] as const // As many elements.
+    : readData(name, written, doing);
   const shape = readExtentsOf(name, written.shape, doing);
   if (!anyRank && shape.length !== 1) {
     throw new RangeError(`${doing}: \`${name}\` must have one axis, got shape [${shape}]`);
   }
-  const room = { byteLength: 4 * lengthOfArray(data)!, buffer: (data as Elements).buffer };
-  const { strides, offset } = readLayout(name, written, shape, room, "f32", doing);
-  const numbers = numbersIn(`${name}.data`, data, doing, dtype);
+  const { strides, offset } = readLayout(name, written, shape, room, storage, doing);
+  const { isFloat, at } = numbersIn(data, HeldArray.is(room) ? room : null, dtype);
   const columns = shape.at(-1)!;
-  // Of more than two axes none is read: no option takes so many.
-  const at = (index: number) => {
-    const row = Math.floor(index / columns);
-    return numbers.at(offset + row * strides[0] + (index - row * columns) * strides.at(-1)!);
+  return {
+    ...{ shape, length: sizeOf(shape), isFloat },
+    // Of more than two axes none is read: no option takes so many.
+    at(index) {
+      const row = Math.floor(index / columns);
+      return at(offset + row * strides[0] + (index - row * columns) * strides.at(-1)!);
+    },
   };
-  return { shape, length: sizeOf(shape), isFloat: numbers.isFloat, at };
 }
 
 /**
