@@ -422,9 +422,8 @@ class BackendEngine implements Engine {
 
   tensor<Stored extends DType = "f32">(
     shape: readonly number[] | TypedNumbers,
-    given?: Stored,
+    dtype: DType = "f32",
   ): EngineTensor<MemoryFor<HostData, Stored>> {
-    const dtype = given ?? "f32";
     const extents = readExtents(shape);
     checkDType(dtype);
     // Arrays or buffers, as the engine's type says.
