@@ -14,7 +14,15 @@
  */
 
 export { alibiSlopes } from "./src/alibi.ts";
-export type { AttentionResult, AttentionResultWithLse, LseData } from "./src/attention.ts";
+export type {
+  Asking,
+  AttentionResult,
+  AttentionResultInto,
+  AttentionResultWithLse,
+  LseData,
+  OwnData,
+  ResultOf,
+} from "./src/attention.ts";
 export type { BackendName, EngineTensor } from "./src/backend.ts";
 export type {
   AttentionGradients,
@@ -29,7 +37,7 @@ export {
   capabilities,
   type CapabilityOptions,
 } from "./src/capabilities.ts";
-export type { KvCache } from "./src/cache/kv_cache.ts";
+export type { AttentionRest, KvCache } from "./src/cache/kv_cache.ts";
 export type {
   AppendOptions,
   CacheAttentionOptions,
@@ -45,7 +53,14 @@ export {
   mergeAttention,
 } from "./src/default_engine.ts";
 export type { DType, HostData, TensorData } from "./src/dtype.ts";
-export { createEngine, type Engine, type EngineOptions, type WarmupOptions } from "./src/engine.ts";
+export {
+  createEngine,
+  type Engine,
+  type EngineOptions,
+  type MemoryFor,
+  type MemoryOf,
+  type WarmupOptions,
+} from "./src/engine.ts";
 export { BackendUnavailableError, DeviceLostError } from "./src/errors.ts";
 export type { BlockMask, PlainBlockMask } from "./src/block_mask.ts";
 export type { AttentionPart, MergeOptions } from "./src/merge.ts";
@@ -56,9 +71,18 @@ export type {
   Causal,
   Layout,
   Progress,
+  SignalLike,
 } from "./src/options.ts";
 export * as blockMask from "./src/patterns/mod.ts";
 export type { BlockMaskSize } from "./src/patterns/size.ts";
 export type { RopeOptions, RopeScaling } from "./src/rope.ts";
-export { type AnyTensor, type HostTensor, type Tensor, tensor } from "./src/tensor.ts";
+export {
+  type AnyTensor,
+  type HostTensor,
+  type NumberList,
+  type NumberTensor,
+  type Tensor,
+  tensor,
+  type TypedNumbers,
+} from "./src/tensor.ts";
 export type { BinaryName } from "./src/wasm/module.ts";

@@ -24,7 +24,7 @@ import { isWhole, kindOf } from "./validate/words.ts";
  * @throws {TypeError} When `heads` is no number.
  * @throws {RangeError} When it is not whole, or below 1.
  */
-export function alibiSlopes(heads: number): Tensor<Float32Array> {
+export function alibiSlopes(heads: number): Tensor<Float32Array<ArrayBuffer>> {
   if (!isWhole(heads) || heads < 1) {
     const Kind = typeof heads === "number" ? RangeError : TypeError;
     throw new Kind(

@@ -62,6 +62,18 @@ export function arrayKind(value: unknown): ArrayKind | undefined {
   return kind !== undefined && makers[kind] !== undefined ? kind as ArrayKind : undefined;
 }
 
+/** Length of an array, typed or not, by what it is by itself; `undefined` for anything else. */
+export function lengthOfArray(value: unknown): number | undefined {
+  if (Array.isArray(value)) return value.length;
+  return kindOfArray(value) === undefined ? undefined : lengthOf(value);
+}
+
+/** An element of a list; whole numbers of 64 bits are as all others. */
+export function elementOf(list: unknown, index: number): unknown {
+  const value = (list as ArrayLike<unknown>)[index];
+  return typeof value === "bigint" ? Number(value) : value;
+}
+
 /** A new array of zeros. */
 export function zeros(kind: ArrayKind, length: number): PlainArray {
   return new makers[kind]!(length);

@@ -6,7 +6,7 @@
 
 import type { PageLayout, PageStore } from "./cache/store.ts";
 import type { DType, TensorData } from "./dtype.ts";
-import type { Progress } from "./options.ts";
+import type { Progress, SignalLike } from "./options.ts";
 import type { AttentionPlan, BackwardPlan } from "./plan.ts";
 import type { BroadcastView } from "./scores.ts";
 import type { AnyView, Tensor, View } from "./tensor.ts";
@@ -55,7 +55,7 @@ export type HostGradientTarget = GradientTarget<View>;
 
 /** What a caller can do to a running call. */
 export interface Control {
-  readonly signal?: AbortSignal;
+  readonly signal?: SignalLike | null | undefined;
   readonly encoder?: GPUCommandEncoder;
   readonly onProgress?: (progress: Progress) => void;
 }

@@ -12,6 +12,7 @@ import {
   kindFor,
   type LseData,
   makeTensor,
+  type OwnData,
   runCall,
 } from "./attention.ts";
 import type { Backend, Control, GradientTarget } from "./backend.ts";
@@ -45,7 +46,7 @@ export interface BackwardOptions extends GradientOptions {
   /** What `attention()` gave with `lse: true`: `[B, Hq, Nq]`, f32. */
   readonly lse: Tensor<Float32Array | GPUBuffer>;
   /** Gradient by `lse`, where the loss depends on it: as `lse` is. */
-  readonly dLse?: Tensor<Float32Array | GPUBuffer>;
+  readonly dLse?: Tensor<Float32Array | GPUBuffer> | undefined;
 }
 
 /** Gradients, each of the shape and layout of what it is the gradient by, contiguous. */
@@ -181,7 +182,7 @@ export async function runBackward<
 >(
   asked: Backend | Promise<Backend>,
   { plan, control }: BackwardCall,
-): Promise<AttentionGradients<Q, K, V>> {
+): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>> {
   const { forward } = plan, leave = useAll(dataOfBackward(plan)), made: Made = {};
   try {
     const chosen = isHere(asked) ? asked : await asked;
@@ -192,7 +193,7 @@ export async function runBackward<
       made[name] = onGpu ? await makeOnGpu(backend, result) : makeOnHost(result);
     }
     await backend.backward(plan, targetOf(made, forward), control);
-    return made as unknown as AttentionGradients<Q, K, V>;
+    return made as unknown as AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>;
   } catch (error) {
     for (const { data } of Object.values(made)) if (isGpuBuffer(data)) data.destroy();
     throw error;
@@ -213,7 +214,7 @@ export function runBackwardSync<
   k: Tensor<K>,
   v: Tensor<V>,
   options: BackwardOptions,
-): AttentionGradients<Q, K, V> {
+): AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>> {
   if (backend.backwardSync === undefined) {
     throw new Error(
       `${cannot}: the ${backend.name} backend has no \`attentionBackwardSync()\`, ` +
@@ -226,7 +227,7 @@ export function runBackwardSync<
     checkCall(backend, plan, control);
     for (const [name, result] of results(forward)) made[name] = makeOnHost(result);
     backend.backwardSync(plan, targetOf(made, forward), control);
-    return made as unknown as AttentionGradients<Q, K, V>;
+    return made as unknown as AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>;
   } finally {
     leave();
   }
@@ -297,9 +298,9 @@ export async function runWithGradient<
 >(
   backend: Backend | Promise<Backend>,
   call: AttentionCall,
-): Promise<AttentionWithGradient<Q, K, V>> {
-  const result = await runCall<Q>(backend, call);
-  const { out, lse, lseRest } = result as KeptResult<Q>;
+): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>> {
+  const result = await runCall<OwnData<Q>>(backend, call);
+  const { out, lse, lseRest } = result as KeptResult<OwnData<Q>>;
   const kept = { out: readTensor("out", out, cannot), lse: { ...lse }, lseRest };
   return {
     ...{ out, lse },

@@ -127,17 +127,17 @@ export class BlockMask {
    * Row `r = (b * heads + h) * queryBlocks + queryBlock` has the entries `starts[r]` to
    * `starts[r + 1]` of `columns` and `mixed`.
    */
-  get starts(): Uint32Array {
+  get starts(): Uint32Array<ArrayBuffer> {
     return this.#copied.starts;
   }
 
   /** Key block of each entry, ascending within a row. */
-  get columns(): Uint32Array {
+  get columns(): Uint32Array<ArrayBuffer> {
     return this.#copied.columns;
   }
 
   /** Of each entry: -1 for a whole block, else the number of its bits, which count up from 0. */
-  get mixed(): Int32Array {
+  get mixed(): Int32Array<ArrayBuffer> {
     return this.#copied.mixed;
   }
 
@@ -146,7 +146,7 @@ export class BlockMask {
    * `c & 7` of byte `c >> 3` says whether the row's query sees key `c` of the block. 0 past the
    * extents.
    */
-  get bits(): Uint8Array {
+  get bits(): Uint8Array<ArrayBuffer> {
     return this.#copied.bits;
   }
 
@@ -397,7 +397,7 @@ function checkIndex(name: string, index: number, extent: number): void {
 export class BlockWriter {
   readonly #grid: Grid;
   readonly #tileBytes: number;
-  readonly #starts: Uint32Array;
+  readonly #starts: Uint32Array<ArrayBuffer>;
   #columns = new Uint32Array(0);
   #mixed = new Int32Array(0);
   #bits = new Uint8Array(0);
@@ -445,7 +445,7 @@ export class BlockWriter {
   }
 
   /** All bits so far; another array after each `add()` and `place()`. */
-  get bits(): Uint8Array {
+  get bits(): Uint8Array<ArrayBuffer> {
     return this.#bits;
   }
 

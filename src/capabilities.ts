@@ -50,9 +50,9 @@ function probeThreads(): Capabilities["threads"] {
 /** Where to look. */
 export interface CapabilityOptions {
   /** A device that is there already. */
-  readonly device?: GPUDevice;
+  readonly device?: GPUDevice | undefined;
   /** Where adapters come from; by default `navigator.gpu`, or the package `webgpu` if it is there. */
-  readonly gpu?: GPU;
+  readonly gpu?: GPU | undefined;
 }
 
 /**

@@ -6,7 +6,12 @@
  */
 
 import { HeldArray } from "./arrays.ts";
-import { type AttentionResult, type AttentionResultWithLse, runUsed } from "./attention.ts";
+import {
+  type AttentionResult,
+  type AttentionResultWithLse,
+  type OwnData,
+  runUsed,
+} from "./attention.ts";
 import type { Backend } from "./backend.ts";
 import {
   isCache,
@@ -158,7 +163,7 @@ export async function runCascade<Data extends TensorData>(
   prefix: CascadePart,
   suffix: CascadePart,
   options: CascadeOptions = {},
-): Promise<AttentionResult<Data>> {
+): Promise<AttentionResult<OwnData<Data>>> {
   const unlock: (() => void)[] = [];
   const made: AttentionResultWithLse<Data>[] = [];
   let leave = () => {};

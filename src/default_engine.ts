@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type AttentionResult, type AttentionResultWithLse, runCall } from "./attention.ts";
+import {
+  type AttentionResult,
+  type AttentionResultWithLse,
+  type OwnData,
+  type ResultOf,
+  runCall,
+} from "./attention.ts";
 import type { Backend } from "./backend.ts";
 import {
   type AttentionGradients,
@@ -16,7 +22,7 @@ import {
   runBackward,
   runWithGradient,
 } from "./backward.ts";
-import { isCache, isOthersCache, type KvCache } from "./cache/kv_cache.ts";
+import { type AttentionRest, isCache, isOthersCache, type KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions } from "./cache/options.ts";
 import type { TensorData } from "./dtype.ts";
 import { createBackend } from "./engine.ts";
@@ -55,49 +61,31 @@ function defaultBackend(): Promise<Backend> {
  * arXiv 2205.14135, algorithm 1.
  *
  * @param q Queries, `[B, Hq, Nq, D]`, `[H, N, D]` or `[N, D]`; `layout: "bnhd"` swaps H and N.
- * @param k Keys, `[B, Hkv, Nk, D]`; `Hq` is a multiple of `Hkv`.
- * @param v Values, `[B, Hkv, Nk, Dv]`.
- * @param options What to attend to and what to return; see {@linkcode AttentionOptions}.
+ * @param k Keys, `[B, Hkv, Nk, D]`; `Hq` is a multiple of `Hkv`. Or a cache, which has values too: as
+ * `cache.attend(q, options)`, on the engine that it is of.
+ * @param rest Values, `[B, Hkv, Nk, Dv]`, unless `k` is a cache; and what to attend to and to return:
+ * see {@linkcode AttentionOptions}.
  * @returns `out` in the rank, layout and dtype of `q` and with `lse: true` also `lse`, natural logarithm.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
  * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
-export function attention<Data extends TensorData>(
+export async function attention<
+  Data extends TensorData,
+  Keys extends AnyTensor | KvCache = AnyTensor,
+  Lse extends boolean | undefined = boolean | undefined,
+  Out extends AnyTensor | undefined = undefined,
+>(
   q: Tensor<Data>,
-  k: AnyTensor,
-  v: AnyTensor,
-  options: AttentionOptions & { readonly lse: true },
-): Promise<AttentionResultWithLse<Data>>;
-/** The same without `lse`. */
-export function attention<Data extends TensorData>(
-  q: Tensor<Data>,
-  k: AnyTensor,
-  v: AnyTensor,
-  options?: AttentionOptions,
-): Promise<AttentionResult<Data>>;
-/** Attention to a cache, on the engine that it is of: as `cache.attend(q, options)`. */
-export function attention<Data extends TensorData>(
-  q: Tensor<Data>,
-  cache: KvCache,
-  options: CacheAttentionOptions & { readonly lse: true },
-): Promise<AttentionResultWithLse<Data>>;
-/** The same without `lse`. */
-export function attention<Data extends TensorData>(
-  q: Tensor<Data>,
-  cache: KvCache,
-  options?: CacheAttentionOptions,
-): Promise<AttentionResult<Data>>;
-export async function attention<Data extends TensorData>(
-  q: Tensor<Data>,
-  k: AnyTensor | KvCache,
-  v?: AnyTensor | CacheAttentionOptions,
-  options?: AttentionOptions,
-): Promise<AttentionResult<Data>> {
-  if (isCache(k) || isOthersCache(k)) return await k.attend(q, v as CacheAttentionOptions);
-  const call = readAttention(q, k, v as AnyTensor, options); // Bad input needs no engine.
-  return await runCall(defaultBackend(), call);
+  k: Keys,
+  ...rest: AttentionRest<Keys, Lse, Out>
+): Promise<ResultOf<Data, Lse, Out>> {
+  const [v, options] = rest as [AnyTensor, AttentionOptions?];
+  const result: Promise<AttentionResult<Data>> = isCache(k) || isOthersCache(k)
+    ? k.attend(q, rest[0] as CacheAttentionOptions)
+    : runCall(defaultBackend(), readAttention(q, k, v, options)); // Bad input needs no engine.
+  return await result as ResultOf<Data, Lse, Out>;
 }
 
 /**
@@ -126,7 +114,7 @@ export async function attention<Data extends TensorData>(
 export async function mergeAttention<Data extends TensorData>(
   parts: readonly AttentionPart<Data>[],
   options?: MergeOptions,
-): Promise<AttentionResultWithLse<Data>> {
+): Promise<AttentionResultWithLse<OwnData<Data>>> {
   const call = readMerge(parts, options);
   return await runMerge(defaultBackend(), call);
 }
@@ -174,7 +162,7 @@ export async function attentionBackward<
   k: Tensor<K>,
   v: Tensor<V>,
   options: BackwardOptions,
-): Promise<AttentionGradients<Q, K, V>> {
+): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>> {
   const call = readBackward(dOut, q, k, v, options);
   return await runBackward(defaultBackend(), call);
 }
@@ -206,7 +194,7 @@ export async function attentionWithGradient<
   k: Tensor<K>,
   v: Tensor<V>,
   options: GradientOptions = {},
-): Promise<AttentionWithGradient<Q, K, V>> {
+): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>> {
   const call = readWithGradient(q, k, v, options);
   return await runWithGradient(defaultBackend(), call);
 }

@@ -5,8 +5,11 @@
  */
 
 import {
+  type Asking,
   type AttentionResult,
   type AttentionResultWithLse,
+  type OwnData,
+  type ResultOf,
   runAttention,
   runAttentionSync,
 } from "./attention.ts";
@@ -22,7 +25,7 @@ import {
   runBackwardSync,
   runWithGradient,
 } from "./backward.ts";
-import { isCache, isOthersCache, KvCache } from "./cache/kv_cache.ts";
+import { type AttentionRest, isCache, isOthersCache, KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions, KvCacheOptions } from "./cache/options.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
 import { type CascadeOptions, type CascadePart, runCascade } from "./cascade.ts";
@@ -31,7 +34,14 @@ import { BackendUnavailableError } from "./errors.ts";
 import { type AttentionPart, type MergeOptions, readMerge, runMerge } from "./merge.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RopeOptions, runRope } from "./rope.ts";
-import { type AnyTensor, checkDType, type HostTensor, readExtents, type Tensor } from "./tensor.ts";
+import {
+  type AnyTensor,
+  checkDType,
+  type HostTensor,
+  readExtents,
+  type Tensor,
+  type TypedNumbers,
+} from "./tensor.ts";
 import { readOptions } from "./validate/words.ts";
 import { AutoBackend, type OpenGpu } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
@@ -40,25 +50,25 @@ import { isModule } from "./wasm/module.ts";
 /** Options of `createEngine()`. */
 export interface EngineOptions {
   /** `"auto"` (default) takes what serves best here; a name is taken or refused, never replaced. */
-  readonly backend?: "auto" | BackendName;
+  readonly backend?: "auto" | BackendName | undefined;
   /**
    * Threads of the Wasm backend, the calling one included. `"auto"` (default) takes as many as run
    * at the same time here, and for work too small to gain from them none but the calling one. A
    * number is taken or refused. Where workers then cannot begin, as under a Content-Security-Policy
    * without `worker-src blob:`, the calling thread does all the work, and `reason` says why.
    */
-  readonly threads?: "auto" | number;
+  readonly threads?: "auto" | number | undefined;
   /** A compiled Wasm binary of this library, where compiling at run time is not allowed. */
-  readonly module?: WebAssembly.Module;
+  readonly module?: WebAssembly.Module | undefined;
   /** Most bytes that the Wasm backend's memory may grow to; default 4 GiB less one page. */
-  readonly maxMemoryBytes?: number;
+  readonly maxMemoryBytes?: number | undefined;
   /**
    * The caller's own GPU device: tensors may then be buffers of it. It stays the caller's, and is not
    * destroyed with the engine.
    */
-  readonly device?: GPUDevice;
+  readonly device?: GPUDevice | undefined;
   /** Where GPU adapters come from; by default `navigator.gpu`, or the package `webgpu` if it is there. */
-  readonly gpu?: GPU;
+  readonly gpu?: GPU | undefined;
 }
 
 /**
@@ -75,45 +85,27 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
   /** Bytes of memory reserved beyond the caller's own arrays. */
   readonly memoryBytes: number;
   /** As the function `attention()`. */
-  attention<Data extends TensorData>(
+  attention<
+    Data extends TensorData,
+    Keys extends AnyTensor | KvCache = AnyTensor,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    q: Tensor<Data>,
+    k: Keys,
+    ...rest: AttentionRest<Keys, Lse, Out>
+  ): Promise<ResultOf<Data, Lse, Out>>;
+  /** The same on tensors without a promise: blocks until it is done. Wasm only. */
+  attentionSync<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
     q: Tensor<Data>,
     k: AnyTensor,
     v: AnyTensor,
-    options: AttentionOptions & { readonly lse: true },
-  ): Promise<AttentionResultWithLse<Data>>;
-  /** The same without `lse`. */
-  attention<Data extends TensorData>(
-    q: Tensor<Data>,
-    k: AnyTensor,
-    v: AnyTensor,
-    options?: AttentionOptions,
-  ): Promise<AttentionResult<Data>>;
-  /** Attention to a cache: as `cache.attend(q, options)`. */
-  attention<Data extends TensorData>(
-    q: Tensor<Data>,
-    cache: KvCache,
-    options: CacheAttentionOptions & { readonly lse: true },
-  ): Promise<AttentionResultWithLse<Data>>;
-  /** The same without `lse`. */
-  attention<Data extends TensorData>(
-    q: Tensor<Data>,
-    cache: KvCache,
-    options?: CacheAttentionOptions,
-  ): Promise<AttentionResult<Data>>;
-  /** The same without a promise: blocks until it is done. Wasm only. */
-  attentionSync<Data extends TensorData>(
-    q: Tensor<Data>,
-    k: AnyTensor,
-    v: AnyTensor,
-    options: AttentionOptions & { readonly lse: true },
-  ): AttentionResultWithLse<Data>;
-  /** The same without `lse`. */
-  attentionSync<Data extends TensorData>(
-    q: Tensor<Data>,
-    k: AnyTensor,
-    v: AnyTensor,
-    options?: AttentionOptions,
-  ): AttentionResult<Data>;
+    options?: Asking<AttentionOptions, Lse, Out>,
+  ): ResultOf<Data, Lse, Out>;
   /** As the function `attentionBackward()`. */
   attentionBackward<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
     dOut: AnyTensor,
@@ -121,7 +113,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     k: Tensor<K>,
     v: Tensor<V>,
     options: BackwardOptions,
-  ): Promise<AttentionGradients<Q, K, V>>;
+  ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>>;
   /**
    * The same without a promise: blocks until it is done. Wasm only. For automatic differentiation
    * whose gradient functions must give their results at once.
@@ -150,26 +142,24 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     k: Tensor<K>,
     v: Tensor<V>,
     options: BackwardOptions,
-  ): AttentionGradients<Q, K, V>;
+  ): AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>;
   /** As the function `attentionWithGradient()`. */
   attentionWithGradient<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
     q: Tensor<Q>,
     k: Tensor<K>,
     v: Tensor<V>,
     options?: GradientOptions,
-  ): Promise<AttentionWithGradient<Q, K, V>>;
+  ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>>;
   /** A tensor of zeros in the backend's own memory: calls read and write it without a copy. */
-  tensor(
-    shape: readonly number[],
-    dtype?: "f32",
-  ): EngineTensor<Memory extends GPUBuffer ? GPUBuffer : Float32Array>;
-  /** The same in another storage. */
-  tensor(shape: readonly number[], dtype: DType): EngineTensor<Memory>;
+  tensor<Stored extends DType = "f32">(
+    shape: readonly number[] | TypedNumbers,
+    dtype?: Stored,
+  ): EngineTensor<MemoryFor<Memory, Stored>>;
   /** As the function `mergeAttention()`. */
   mergeAttention<Data extends TensorData>(
     parts: readonly AttentionPart<Data>[],
     options?: MergeOptions,
-  ): Promise<AttentionResultWithLse<Data>>;
+  ): Promise<AttentionResultWithLse<OwnData<Data>>>;
   /**
    * Attention to a prefix that all sequences share and to what each has of its own: the prefix is read
    * once for the whole batch, and the two are merged exactly.
@@ -193,19 +183,15 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
    * @param suffix What each has: a cache of B sequences, or `{ k, v }` of `[B, Hkv, S, D]`; `causal` is
    * about these.
    */
-  cascadeAttention<Data extends TensorData>(
+  cascadeAttention<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+  >(
     q: Tensor<Data>,
     prefix: CascadePart,
     suffix: CascadePart,
-    options: CascadeOptions & { readonly lse: true },
-  ): Promise<AttentionResultWithLse<Data>>;
-  /** The same without `lse`. */
-  cascadeAttention<Data extends TensorData>(
-    q: Tensor<Data>,
-    prefix: CascadePart,
-    suffix: CascadePart,
-    options?: CascadeOptions,
-  ): Promise<AttentionResult<Data>>;
+    options?: CascadeOptions & { readonly lse?: Lse | undefined },
+  ): Promise<ResultOf<Data, Lse>>;
   /**
    * Rotary position embedding in place (Su et al., arXiv 2104.09864): every row of `q` and `k` is
    * turned by its position. Angles are computed in double precision.
@@ -235,16 +221,26 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
   close(): Promise<void>;
 }
 
+/** What holds an engine's own tensors of a storage. */
+export type MemoryFor<Memory extends TensorData, Stored extends DType> = Memory extends GPUBuffer
+  ? GPUBuffer
+  : [Stored] extends ["f32"] ? Float32Array
+  : Memory;
+
+/** What holds the tensors of an engine that was asked for by this name. */
+export type MemoryOf<Name extends EngineOptions["backend"]> = [Name] extends ["webgpu"] ? GPUBuffer
+  : HostData;
+
 /** What an engine gets ready for. */
 export interface WarmupOptions {
   /** D, 64 by default. */
-  readonly dim?: number;
+  readonly dim?: number | undefined;
   /** Dv, as D by default. */
-  readonly valueDim?: number;
+  readonly valueDim?: number | undefined;
   /** How elements are stored, f32 by default. */
-  readonly dtype?: DType;
+  readonly dtype?: DType | undefined;
   /** Also for gradients, which are not loaded otherwise before they are asked for. */
-  readonly gradients?: boolean;
+  readonly gradients?: boolean | undefined;
 }
 
 /** Queries and keys of the calls that an engine gets ready with. */
@@ -312,16 +308,12 @@ function checkMemory(bytes: number): void {
  * @throws {TypeError} On an unknown option or one of a wrong kind.
  * @throws {RangeError} On `maxMemoryBytes` below 1 MiB or above 4 GiB less a page.
  */
-export async function createEngine(
-  options: EngineOptions & { readonly backend: "webgpu" },
-): Promise<Engine<GPUBuffer>>;
-/** The same where nobody has decided on a GPU: tensors of its own are arrays. */
-export async function createEngine(options?: EngineOptions): Promise<Engine>;
-export async function createEngine(
-  given: EngineOptions = {},
-): Promise<Engine | Engine<GPUBuffer>> {
-  const options = readEngineOptions(given);
-  return new BackendEngine(await createBackend(options), options);
+export async function createEngine<Name extends EngineOptions["backend"] = "auto">(
+  options: EngineOptions & { readonly backend?: Name | undefined } = {},
+): Promise<Engine<MemoryOf<Name>>> {
+  const read = readEngineOptions(options);
+  const engine: Engine = new BackendEngine(await createBackend(read), read);
+  return engine as unknown as Engine<MemoryOf<Name>>;
 }
 
 /**
@@ -370,25 +362,34 @@ class BackendEngine implements Engine {
     return this.#backend.memoryBytes;
   }
 
-  attention<Data extends TensorData>(
+  attention<
+    Data extends TensorData,
+    Keys extends AnyTensor | KvCache,
+    Lse extends boolean | undefined,
+    Out extends AnyTensor | undefined,
+  >(
     q: Tensor<Data>,
-    k: AnyTensor | KvCache,
-    v?: AnyTensor | CacheAttentionOptions,
-    options?: AttentionOptions,
-  ): Promise<AttentionResultWithLse<Data>> {
-    const result = isCache(k) || isOthersCache(k)
+    k: Keys,
+    ...rest: AttentionRest<Keys, Lse, Out>
+  ): Promise<ResultOf<Data, Lse, Out>> {
+    const [v, options] = rest as [AnyTensor, AttentionOptions?];
+    const result: Promise<AttentionResult<Data>> = isCache(k) || isOthersCache(k)
       ? k.attend(q, (v ?? options) as CacheAttentionOptions)
-      : runAttention(this.#backend, q, k, v as AnyTensor, options);
-    return result as Promise<AttentionResultWithLse<Data>>;
+      : runAttention(this.#backend, q, k, v, options);
+    return result as Promise<ResultOf<Data, Lse, Out>>;
   }
 
-  attentionSync<Data extends TensorData>(
+  attentionSync<
+    Data extends TensorData,
+    Lse extends boolean | undefined,
+    Out extends AnyTensor | undefined,
+  >(
     q: Tensor<Data>,
     k: AnyTensor,
     v: AnyTensor,
-    options?: AttentionOptions,
-  ): AttentionResultWithLse<Data> {
-    return runAttentionSync(this.#backend, q, k, v, options) as AttentionResultWithLse<Data>;
+    options?: Asking<AttentionOptions, Lse, Out>,
+  ): ResultOf<Data, Lse, Out> {
+    return runAttentionSync(this.#backend, q, k, v, options) as ResultOf<Data, Lse, Out>;
   }
 
   async attentionBackward<Q extends TensorData, K extends TensorData, V extends TensorData>(
@@ -397,7 +398,7 @@ class BackendEngine implements Engine {
     k: Tensor<K>,
     v: Tensor<V>,
     options: BackwardOptions,
-  ): Promise<AttentionGradients<Q, K, V>> {
+  ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>> {
     return await runBackward(this.#backend, readBackward(dOut, q, k, v, options));
   }
 
@@ -407,7 +408,7 @@ class BackendEngine implements Engine {
     k: Tensor<K>,
     v: Tensor<V>,
     options: BackwardOptions,
-  ): AttentionGradients<Q, K, V> {
+  ): AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>> {
     return runBackwardSync(this.#backend, dOut, q, k, v, options);
   }
 
@@ -416,34 +417,35 @@ class BackendEngine implements Engine {
     k: Tensor<K>,
     v: Tensor<V>,
     options?: GradientOptions,
-  ): Promise<AttentionWithGradient<Q, K, V>> {
+  ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>> {
     return await runWithGradient(this.#backend, readWithGradient(q, k, v, options));
   }
 
-  tensor(shape: readonly number[], dtype?: "f32"): EngineTensor;
-  tensor(shape: readonly number[], dtype: DType): EngineTensor<HostData>;
-  tensor(shape: readonly number[], dtype: DType = "f32"): EngineTensor<HostData> {
+  tensor<Stored extends DType = "f32">(
+    shape: readonly number[] | TypedNumbers,
+    dtype: DType = "f32",
+  ): EngineTensor<MemoryFor<HostData, Stored>> {
     const extents = readExtents(shape);
     checkDType(dtype);
     // Arrays or buffers, as the engine's type says.
-    return this.#backend.tensor(extents, dtype) as EngineTensor<HostData>;
+    return this.#backend.tensor(extents, dtype) as EngineTensor<MemoryFor<HostData, Stored>>;
   }
 
   async mergeAttention<Data extends TensorData>(
     parts: readonly AttentionPart<Data>[],
     options?: MergeOptions,
-  ): Promise<AttentionResultWithLse<Data>> {
+  ): Promise<AttentionResultWithLse<OwnData<Data>>> {
     return await runMerge(this.#backend, readMerge(parts, options));
   }
 
-  cascadeAttention<Data extends TensorData>(
+  cascadeAttention<Data extends TensorData, Lse extends boolean | undefined>(
     q: Tensor<Data>,
     prefix: CascadePart,
     suffix: CascadePart,
-    options?: CascadeOptions,
-  ): Promise<AttentionResultWithLse<Data>> {
+    options?: CascadeOptions & { readonly lse?: Lse | undefined },
+  ): Promise<ResultOf<Data, Lse>> {
     const result = runCascade(this.#backend, q, prefix, suffix, options);
-    return result as Promise<AttentionResultWithLse<Data>>;
+    return result as Promise<ResultOf<Data, Lse>>;
   }
 
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void> {

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { SignalLike } from "./options.ts";
+
 /**
  * The backend that was asked for cannot serve on this machine. The message says why; ask for
  * another one, or for `"auto"`.
@@ -46,6 +48,6 @@ export function reasonOf(thrown: unknown): string {
  * Throws a signal's reason when it is aborted. Signals are taken by their shape: those of polyfills may
  * lack `throwIfAborted`.
  */
-export function throwIfAborted(signal: AbortSignal | undefined): void {
+export function throwIfAborted(signal: SignalLike | null | undefined): void {
   if (signal?.aborted) throw signal.reason;
 }

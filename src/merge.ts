@@ -8,8 +8,8 @@ import {
   type AttentionResultWithLse,
   isHere,
   kindFor,
-  type LseData,
   makeTensor,
+  type OwnData,
 } from "./attention.ts";
 import type { Backend, Target } from "./backend.ts";
 import { isGpuBuffer, type TensorData } from "./dtype.ts";
@@ -27,13 +27,13 @@ export interface AttentionPart<Data extends TensorData = Float32Array> {
   /** `[B, Hq, Nq, Dv]`, of any rank. */
   readonly out: Tensor<Data>;
   /** `[B, Hq, Nq]`, f32. */
-  readonly lse: Tensor<LseData<Data>>;
+  readonly lse: Tensor<Data extends GPUBuffer ? GPUBuffer : Float32Array>;
 }
 
 /** Options of `mergeAttention()`. */
 export interface MergeOptions {
   /** Order of the axes of each `out`, `"bhnd"` by default; `lse` is `[B, Hq, Nq]` in both. */
-  readonly layout?: Layout;
+  readonly layout?: Layout | undefined;
 }
 
 /** Results over disjoint keys as they were read. */
@@ -103,7 +103,7 @@ export function readMerge(
 export async function runMerge<Data extends TensorData>(
   asked: Backend | Promise<Backend>,
   { parts, storage, layout, outShape, lseShape }: MergeCall,
-): Promise<AttentionResultWithLse<Data>> {
+): Promise<AttentionResultWithLse<OwnData<Data>>> {
   const onGpu = isGpuBuffer(storage.like), made: AnyTensor[] = [];
   const leave = useAll(parts.flatMap(({ out, lse }) => [out.data, lse!.data]));
   try {
@@ -122,7 +122,9 @@ export async function runMerge<Data extends TensorData>(
     const lse = await make(lseShape, { ...storage, dtype: "f32" });
     const column = viewOf({ ...lse, shape: [...lseShape, 1] }, "bhnd");
     await backend.merge(parts, { out: viewOf(out, layout), lse: column } as Target);
-    return { out, lse } as AttentionResultWithLse<TensorData> as AttentionResultWithLse<Data>;
+    return { out, lse } as AttentionResultWithLse<TensorData> as AttentionResultWithLse<
+      OwnData<Data>
+    >;
   } catch (error) {
     for (const { data } of made) if (isGpuBuffer(data)) data.destroy();
     throw error;

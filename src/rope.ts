@@ -9,9 +9,9 @@ import type { Backend, Rotation } from "./backend.ts";
 import { isGpuBuffer } from "./dtype.ts";
 import { useAll } from "./lending.ts";
 import type { Layout } from "./options.ts";
-import { type AnyTensor, mayOverlap, sizeOf, viewOf } from "./tensor.ts";
-import { checkHeads, readTensor, sharesElements } from "./validate/tensors.ts";
-import { checkLayoutName, checkOneOf, kindOf, readOptions } from "./validate/words.ts";
+import { type AnyTensor, mayOverlap, type NumberList, sizeOf, viewOf } from "./tensor.ts";
+import { checkHeads, openList, readTensor, sharesElements } from "./validate/tensors.ts";
+import { checkLayoutName, checkOneOf, kindOf, readNumbers, readOptions } from "./validate/words.ts";
 
 /** How angles are changed for contexts longer than those that a model was trained with. */
 export type RopeScaling =
@@ -26,9 +26,9 @@ export type RopeScaling =
     /** Context of the training. */
     readonly originalLength: number;
     /** Turns within it below which a pair is slow; default 1. */
-    readonly lowFrequencyFactor?: number;
+    readonly lowFrequencyFactor?: number | undefined;
     /** Turns within it above which a pair is fast; default 4. */
-    readonly highFrequencyFactor?: number;
+    readonly highFrequencyFactor?: number | undefined;
   }
   /** YaRN (arXiv 2309.00071): the same by parts, and rows grow longer. */
   | {
@@ -36,33 +36,33 @@ export type RopeScaling =
     readonly factor: number;
     readonly originalLength: number;
     /** Turns above which a pair is fast; default 32. */
-    readonly betaFast?: number;
+    readonly betaFast?: number | undefined;
     /** Turns below which a pair is slow; default 1. */
-    readonly betaSlow?: number;
+    readonly betaSlow?: number | undefined;
     /** Factor of the rotated rows; default `0.1 ln(factor) + 1`. */
-    readonly attentionFactor?: number;
+    readonly attentionFactor?: number | undefined;
   };
 
 /** Options of `engine.rope()`. */
 export interface RopeOptions {
   /**
    * Positions of the rows: that of the first, the others follow; or one for each, `[N]` for all
-   * batches or `[B, N]` flat. Default 0.
+   * batches, or `[B, N]`, also flat. Default 0.
    */
-  readonly positions?: number | ArrayLike<number>;
+  readonly positions?: number | NumberList | undefined;
   /** Base of the angles; default 10000. */
-  readonly theta?: number;
+  readonly theta?: number | undefined;
   /**
    * Which elements are a pair: `i` and `i + dims / 2` (`"half"`, GPT-NeoX, Llama's released form), or
    * `2i` and `2i + 1` (`"interleaved"`, GPT-J). Default `"half"`.
    */
-  readonly style?: "half" | "interleaved";
+  readonly style?: "half" | "interleaved" | undefined;
   /** How many elements of a row are rotated, from the first on; default D. */
-  readonly dims?: number;
+  readonly dims?: number | undefined;
   /** How angles are changed for contexts longer than those trained on; default none. */
-  readonly scaling?: RopeScaling;
+  readonly scaling?: RopeScaling | undefined;
   /** Order of the axes; default `"bhnd"`. */
-  readonly layout?: Layout;
+  readonly layout?: Layout | undefined;
 }
 
 const cannot = "Cannot rotate";
@@ -143,21 +143,28 @@ function readScaling(scaling: RopeScaling): RopeScaling {
 }
 
 /** One position for each row of the table. */
-function positionsOf(
-  given: RopeOptions["positions"],
-  [batch, heads, rows]: readonly number[],
-): number[] {
+function positionsOf(given: unknown, [batch, heads, rows]: readonly number[]): readonly number[] {
   const isEmpty = batch * heads === 0; // Then there may be any number of rows.
   if (given === undefined || typeof given === "number") {
     return Array.from({ length: isEmpty ? 0 : rows }, (_, at) => (given ?? 0) + at);
   }
-  const { length } = Object(given) as ArrayLike<number>;
-  if (length === rows || length === batch * rows) {
-    return Array.from({ length: isEmpty ? 0 : length }, (_, at) => Number(given[at]));
+  const list = openList("positions", given, cannot, true), { shape = [], length } = list ?? {};
+  const fits = (shape.length === 1 || (shape.length === 2 && shape[1] === rows)) &&
+    (length === rows || length === batch * rows);
+  if (list === undefined || !fits) {
+    throw new RangeError(
+      `${cannot}: \`positions\` must be a number, or ${rows} of them for N rows, or ` +
+        `${batch * rows} for B times N, got ${list === undefined ? kindOf(given) : `[${shape}]`}`,
+    );
   }
-  throw new RangeError(
-    `${cannot}: \`positions\` must be a number, or ${rows} of them for N rows, or ` +
-      `${batch * rows} for B times N, got ${kindOf(length)}`,
+  const { numbers, wrong } = readNumbers(list, Number.isFinite, isEmpty ? 0 : length);
+  if (wrong === undefined) return numbers;
+  throw notFinite(wrong.value);
+}
+
+function notFinite(position: unknown): RangeError {
+  return new RangeError(
+    `${cannot}: \`positions\` must be finite, and angles too, got ${kindOf(position)}`,
   );
 }
 
@@ -207,11 +214,7 @@ export function planRotation(
   let at = 0;
   const fastest = Math.max(...frequencies);
   for (const position of positions) {
-    if (!Number.isFinite(position * fastest)) {
-      throw new RangeError(
-        `${cannot}: \`positions\` must be finite, and angles too, got ${kindOf(position)}`,
-      );
-    }
+    if (!Number.isFinite(position * fastest)) throw notFinite(position);
     for (const frequency of frequencies) {
       table[at++] = length * Math.cos(position * frequency);
       table[at++] = length * Math.sin(position * frequency);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HeldArray, isShared } from "./arrays.ts";
+import { elementOf, HeldArray, isShared, lengthOfArray } from "./arrays.ts";
 import {
   bytesPerElement,
   type DType,
@@ -32,11 +32,11 @@ export interface Tensor<Data extends TensorData = Float32Array> {
   /** Extent of each axis. */
   readonly shape: readonly number[];
   /** How elements are stored; by default what the kind of `data` says. */
-  readonly dtype?: DType;
+  readonly dtype?: DType | undefined;
   /** Elements from one index to the next, per axis; by default those of a contiguous tensor. */
-  readonly strides?: readonly number[];
+  readonly strides?: readonly number[] | undefined;
   /** Element of `data` at which the tensor begins; 0 by default. */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
 }
 
 /** A tensor of any element type, wherever it is. */
@@ -44,6 +44,32 @@ export type AnyTensor = Tensor<TensorData>;
 
 /** A tensor of any element type in an array. */
 export type HostTensor = Tensor<HostData>;
+
+/** A typed array of any kind, of any realm. */
+export type TypedNumbers = ArrayBufferView & ArrayLike<number | bigint>;
+
+/** A tensor in an array, for lists of numbers that are read on the CPU. */
+export interface NumberTensor {
+  /**
+   * The numbers: a typed array of any kind. A `Uint16Array` holds the bits of f16 or bf16, as `dtype`
+   * says.
+   */
+  readonly data: TypedNumbers;
+  /** Extent of each axis: `[n]` unless an option says otherwise. */
+  readonly shape: readonly number[];
+  /** How floats are stored; by default what the kind of `data` says. */
+  readonly dtype?: DType | undefined;
+  /** Elements from one index to the next, per axis; by default those of a contiguous tensor. */
+  readonly strides?: readonly number[] | undefined;
+  /** Element of `data` at which the tensor begins; 0 by default. */
+  readonly offset?: number | undefined;
+}
+
+/**
+ * A short list of numbers, read before a call returns: an array, a typed array of any kind, or a tensor
+ * in one. `BigInt64Array`s are taken too, where their numbers are exact as others.
+ */
+export type NumberList = ArrayLike<number | bigint> | NumberTensor;
 
 /** Number of elements of a shape. */
 export function sizeOf(shape: readonly number[]): number {
@@ -79,7 +105,7 @@ export function contiguousStrides(shape: readonly number[]): number[] {
  */
 export function tensor<Data extends HostData>(
   data: Data,
-  shape: readonly number[],
+  shape: readonly number[] | TypedNumbers,
   dtype?: DType,
 ): Tensor<Data> {
   const cannot = "Cannot make a tensor";
@@ -105,14 +131,14 @@ export function tensor<Data extends HostData>(
 }
 
 /** A shape by itself, read once: each of its numbers by its index, so that a hole is seen. */
-export function readExtents(shape: readonly number[]): number[] {
-  const isList = Array.isArray(shape), extents: number[] = [];
-  for (let axis = 0, rank = isList ? shape.length : 0; axis < rank; axis++) {
-    const extent = shape[axis];
+export function readExtents(shape: readonly number[] | TypedNumbers): number[] {
+  const rank = lengthOfArray(shape), extents: number[] = [];
+  for (let axis = 0; axis < (rank ?? 0); axis++) {
+    const extent = elementOf(shape, axis) as number;
     if (!Number.isSafeInteger(extent) || extent < 0) break;
     extents.push(extent);
   }
-  if (isList && extents.length === shape.length) return extents;
+  if (extents.length === rank) return extents;
   throw new TypeError("Cannot make a tensor: `shape` must be an array of whole numbers >= 0");
 }
 

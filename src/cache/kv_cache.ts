@@ -5,15 +5,11 @@
  * @module
  */
 
-import {
-  type AttentionResult,
-  type AttentionResultWithLse,
-  runCall,
-  runCallSync,
-} from "../attention.ts";
+import { type Asking, type ResultOf, runCall, runCallSync } from "../attention.ts";
 import type { Backend } from "../backend.ts";
 import type { TensorData } from "../dtype.ts";
 import { useAll } from "../lending.ts";
+import type { AttentionOptions } from "../options.ts";
 import { type AttentionCall, readCached } from "../plan.ts";
 import type { AnyTensor, ReadTensor, Tensor } from "../tensor.ts";
 import { checkCount, checkSequence, readCacheOptions, readTokens } from "../validate/cache.ts";
@@ -21,6 +17,14 @@ import { decodeCache, encodeCache } from "./format.ts";
 import type { AppendOptions, CacheAttentionOptions, Kept, KvCacheOptions } from "./options.ts";
 import { Sequences } from "./sequences.ts";
 import type { PageStore } from "./store.ts";
+
+/** What `attention()` takes behind queries and keys: values and options, or those for a cache. */
+export type AttentionRest<
+  Keys extends AnyTensor | KvCache,
+  Lse extends boolean | undefined,
+  Out extends AnyTensor | undefined,
+> = Keys extends KvCache ? [options?: Asking<CacheAttentionOptions, Lse, Out>]
+  : [v: AnyTensor, options?: Asking<AttentionOptions, Lse, Out>];
 
 /** What others of the library may do with a cache. */
 interface Inside {
@@ -46,7 +50,11 @@ const attends = Symbol.for("flashtile.KvCache/1");
  */
 export class KvCache implements Disposable {
   /** What it was made with, defaults filled in. */
-  readonly options: Readonly<Required<Omit<KvCacheOptions, "capacity" | "pages">>>;
+  readonly options: {
+    readonly [Name in Exclude<keyof KvCacheOptions, "capacity" | "pages">]-?: NonNullable<
+      KvCacheOptions[Name]
+    >;
+  };
   readonly #backend: Backend;
   readonly #store: PageStore;
   readonly #sequences: Sequences;
@@ -228,44 +236,36 @@ export class KvCache implements Disposable {
    * `lengths` nor `offset`, there are more queries than tokens of a sequence that has some.
    * @throws `signal.reason` when the signal aborts.
    */
-  attend<Data extends TensorData>(
+  async attend<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
     q: Tensor<Data>,
-    options: CacheAttentionOptions & { readonly lse: true },
-  ): Promise<AttentionResultWithLse<Data>>;
-  /** The same without `lse`. */
-  attend<Data extends TensorData>(
-    q: Tensor<Data>,
-    options?: CacheAttentionOptions,
-  ): Promise<AttentionResult<Data>>;
-  async attend<Data extends TensorData>(
-    q: Tensor<Data>,
-    options: CacheAttentionOptions = {},
-  ): Promise<AttentionResult<Data>> {
+    options: Asking<CacheAttentionOptions, Lse, Out> = {},
+  ): Promise<ResultOf<Data, Lse, Out>> {
     const unlock = this.#lock("attend");
     try {
-      return await runCall(this.#backend, this.#read(q, options));
+      const call = this.#read(q, options);
+      return await runCall(this.#backend, call) as ResultOf<Data, Lse, Out>;
     } finally {
       unlock();
     }
   }
 
   /** The same without a promise. Wasm only. */
-  attendSync<Data extends TensorData>(
+  attendSync<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
     q: Tensor<Data>,
-    options: CacheAttentionOptions & { readonly lse: true },
-  ): AttentionResultWithLse<Data>;
-  /** The same without `lse`. */
-  attendSync<Data extends TensorData>(
-    q: Tensor<Data>,
-    options?: CacheAttentionOptions,
-  ): AttentionResult<Data>;
-  attendSync<Data extends TensorData>(
-    q: Tensor<Data>,
-    options: CacheAttentionOptions = {},
-  ): AttentionResult<Data> {
+    options: Asking<CacheAttentionOptions, Lse, Out> = {},
+  ): ResultOf<Data, Lse, Out> {
     const unlock = this.#lock("attend");
     try {
-      return runCallSync(this.#backend, this.#read(q, options));
+      const call = this.#read(q, options);
+      return runCallSync(this.#backend, call) as ResultOf<Data, Lse, Out>;
     } finally {
       unlock();
     }

@@ -5,44 +5,45 @@
  */
 
 import type { AttentionOptions, Layout } from "../options.ts";
+import type { NumberList } from "../tensor.ts";
 import type { CacheDType } from "./store.ts";
 
 /** Options of `engine.kvCache()`. */
 export interface KvCacheOptions {
   /** Sequences, B, at most 65,536; 1 by default. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** Key/value heads, Hkv. */
   readonly kvHeads: number;
   /** Size of a key, D. */
   readonly headDim: number;
   /** Size of a value, Dv; as D by default. */
-  readonly valueDim?: number;
+  readonly valueDim?: number | undefined;
   /** How keys and values are stored; f32 by default. */
-  readonly dtype?: CacheDType;
+  readonly dtype?: CacheDType | undefined;
   /**
    * Subtracts the mean of the first appended keys, by sequence, head and channel, before keys are
    * rounded to int8 or int4 (SageAttention, arXiv 2410.02367), and adds its product with a query to
    * the scores again: what channels have in common costs no precision. Append the prompt as a whole.
    * Default `false`.
    */
-  readonly smoothKeys?: boolean;
+  readonly smoothKeys?: boolean | undefined;
   /** Most tokens of a sequence; as many as there is memory for by default. */
-  readonly capacity?: number;
+  readonly capacity?: number | undefined;
   /**
    * Tokens of a page: a power of two from 16 to 2,048; 256 by default. Small ones waste less where
    * sequences are short, large ones are read faster.
    */
-  readonly pageSize?: number;
+  readonly pageSize?: number | undefined;
   /** Most pages of all sequences together; as many as there is memory for by default. */
-  readonly pages?: number;
+  readonly pages?: number | undefined;
 }
 
 /** Options of `cache.append()`. */
 export interface AppendOptions {
   /** How many of the tokens count, from the first on, for each sequence; all by default. */
-  readonly lengths?: ArrayLike<number>;
+  readonly lengths?: NumberList | undefined;
   /** Order of the axes of `k` and `v`; `"bhnd"` by default. */
-  readonly layout?: Layout;
+  readonly layout?: Layout | undefined;
 }
 
 /** What is kept of a sequence when it is evicted from. */
@@ -61,5 +62,5 @@ export interface CacheAttentionOptions
    * default. The last that counts stands on the sequence's last token. Rows behind it give 0, and
    * -Infinity in `lse`. As `lengths` of `append()` for the chunk that the queries are of.
    */
-  readonly lengths?: ArrayLike<number>;
+  readonly lengths?: NumberList | undefined;
 }

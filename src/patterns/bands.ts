@@ -6,6 +6,7 @@
  */
 
 import { type BlockMask, cannot, fromRuns } from "../block_mask.ts";
+import type { NumberList } from "../tensor.ts";
 import { isWhole, kindOf, readShort } from "../validate/words.ts";
 import {
   type BlockMaskSize,
@@ -43,8 +44,8 @@ export function prefix(length: number, size: BlockMaskSize): BlockMask {
   });
 }
 
-/** Keys to the left and to the right; `null` and `Infinity` are open. */
-export type Window = readonly [left: number | null, right: number | null];
+/** `[left, right]`: keys to the left and to the right; `null` and `Infinity` are open. */
+export type Window = readonly (number | null)[];
 
 /** A window with gaps. */
 export interface DilatedPattern {
@@ -94,11 +95,11 @@ export function dilated(pattern: DilatedPattern, size: BlockMaskSize): BlockMask
 }
 
 function readWindow(given: unknown): Window {
-  const window = Array.isArray(given) ? readShort(given) : given;
+  const window = readShort(given);
   const isSide = (side: unknown) => side === null || typeof side === "number";
   const expected = `${cannot}: \`window\` must be [left, right] of whole numbers >= 0 or null`;
-  if (!Array.isArray(window) || window.length !== 2 || !window.every(isSide)) {
-    const got = Array.isArray(window) ? `[${window.map(kindOf)}]` : kindOf(window);
+  if (window?.length !== 2 || !window.every(isSide)) {
+    const got = window === undefined ? kindOf(given) : `[${window.map(kindOf)}]`;
     throw new TypeError(`${expected}, got ${got}`);
   }
   if (window.every((side) => side === null || side === Infinity || (isWhole(side) && side >= 0))) {
@@ -115,9 +116,9 @@ export interface LongformerPattern {
    */
   readonly window: number;
   /** Distance from one token of the window to the next; 1 by default. */
-  readonly dilation?: number;
+  readonly dilation?: number | undefined;
   /** Positions of the tokens that see every key and that every query sees; none by default. */
-  readonly global?: ArrayLike<number>;
+  readonly global?: NumberList | undefined;
 }
 
 /**

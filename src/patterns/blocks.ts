@@ -54,7 +54,7 @@ export function butterfly(size: BlockMaskSize): BlockMask {
 /** What a query block sees, counted in blocks of the mask. */
 export interface BigBirdPattern {
   /** Block size, instead of that of the size. */
-  readonly block?: BlockMaskSize["block"];
+  readonly block?: BlockMaskSize["block"] | undefined;
   /**
    * Blocks of the window: `floor(window / 2)` on each side, and the query block's own. An even
    * number is as the next odd one.
@@ -67,7 +67,7 @@ export interface BigBirdPattern {
    */
   readonly random: number;
   /** Where the draws begin, from 0 to 2^32 - 1; 0 by default. The same seed gives the same mask. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
 }
 
 /**

@@ -5,12 +5,13 @@
  */
 
 import { type BlockMask, fromRuns } from "../block_mask.ts";
+import type { NumberList } from "../tensor.ts";
 import { type BlockMaskSize, checkNumbers, checkObject, checkSize, runsOf } from "./size.ts";
 
 /** The document of each position, or of each query and of each key. */
 export type DocumentIds =
-  | ArrayLike<number>
-  | { readonly queries: ArrayLike<number>; readonly keys: ArrayLike<number> };
+  | NumberList
+  | { readonly queries: NumberList; readonly keys: NumberList };
 
 /**
  * A query sees the keys of its own document; for a decoder, `.and(blockMask.causal(size))`.

@@ -5,11 +5,11 @@
  */
 
 import { cannot, type Grid } from "../block_mask.ts";
+import { openList } from "../validate/tensors.ts";
 import {
   checkKeys,
   isWhole,
   kindOf,
-  lengthOfList,
   mostHeads,
   readNumbers,
   readShort,
@@ -20,22 +20,22 @@ export interface BlockMaskSize {
   /** Queries, Nq. */
   readonly queries: number;
   /** Keys, Nk; as many as queries by default. */
-  readonly keys?: number;
+  readonly keys?: number | undefined;
   /** Batches; 1, the default, is shared by all. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** Query heads; 1, the default, is shared by all. */
-  readonly heads?: number;
+  readonly heads?: number | undefined;
   /**
-   * Queries and keys of a block, or one number for both; 64 by default. Need not divide the
+   * `[queries, keys]` of a block, or one number for both; 64 by default. Need not divide the
    * extents.
    */
-  readonly block?: number | readonly [queries: number, keys: number];
+  readonly block?: number | readonly number[] | undefined;
   /**
    * Position of query 0 among the keys, possibly negative: query `i` stands on key `i + offset`. By
    * default `keys - queries`, as with `causal` of `attention()`: the last query stands on the last
    * key.
    */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
 }
 
 /** A checked size. */
@@ -58,11 +58,7 @@ export function checkSize(size: unknown, unused: readonly string[] = []): Size {
       `${cannot}: \`batch\` times \`heads\` must be at most ${mostHeads}, got ${batch} times ${heads}`,
     );
   }
-  const given = typeof block === "number"
-    ? [block, block]
-    : Array.isArray(block)
-    ? readShort(block)
-    : undefined;
+  const given = typeof block === "number" ? [block, block] : readShort(block);
   if (given?.length !== 2 || !given.every((extent) => typeof extent === "number")) {
     throw new TypeError(
       `${cannot}: \`block\` must be a number or [queries, keys], got ${
@@ -116,9 +112,11 @@ export function checkWhole(
 
 /** Checks an array of numbers of any kind. */
 export function checkNumbers(name: string, value: unknown): readonly number[] {
-  const length = lengthOfList(value), isNumber = (one: unknown) => typeof one === "number";
-  const { numbers, wrong } = readNumbers(value as ArrayLike<unknown>, length ?? 0, isNumber);
-  if (length !== undefined && wrong === undefined) return numbers;
+  const list = openList(name, value, cannot);
+  const { numbers, wrong } = list === undefined
+    ? { wrong: undefined }
+    : readNumbers(list, (one) => typeof one === "number");
+  if (numbers !== undefined && wrong === undefined) return numbers;
   throw new TypeError(
     `${cannot}: \`${name}\` must be an array of numbers, got ${
       wrong === undefined ? kindOf(value) : `${kindOf(wrong.value)} in it`

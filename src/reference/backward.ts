@@ -9,6 +9,7 @@ import { type Call, callOf } from "./call.ts";
 import { attendRow } from "./forward.ts";
 import {
   axesOf,
+  listOf,
   type Read,
   type ReferenceArray,
   type ReferenceTensor,
@@ -19,7 +20,7 @@ import {
 /** Options of `referenceAttentionBackward()`. */
 export interface ReferenceBackwardOptions extends AttentionOptions {
   /** Gradient by `lse`, `[B, Hq, Nq]`; zeros where it is not given. */
-  readonly dLse?: ReferenceTensor;
+  readonly dLse?: ReferenceTensor | undefined;
 }
 
 /** The oracle's gradients, each in the shape and layout of what it is by, contiguous. */
@@ -122,7 +123,7 @@ export function referenceAttentionBackward(
   const totals: Totals = {
     ...{ dq: zeros(q.shape, bnhd), dk: zeros(k.shape, bnhd), dv: zeros(v.shape, bnhd) },
     ...(bias && { dBias: zeros(bias.shape) }),
-    ...(sinks && { dSinks: zeros(sinks.shape) }),
+    ...(sinks && { dSinks: zeros(listOf(sinks).shape) }),
   };
   for (let b = 0; b < B; b++) {
     for (let h = 0; h < Hq; h++) {

@@ -5,7 +5,7 @@
  */
 
 import type { AttentionOptions } from "../options.ts";
-import { axesOf, type Read, type ReferenceTensor } from "./tensor.ts";
+import { axesOf, listOf, listReader, type Read, type ReferenceTensor } from "./tensor.ts";
 
 /** A call's sizes, its tensors, and what its options mean. */
 export interface Call {
@@ -64,8 +64,9 @@ export function callOf(
   const { softcap, blockMask } = options, scale = options.scale ?? 1 / Math.sqrt(D);
   const bias = options.bias && axesOf(options.bias as ReferenceTensor).read;
   const mask = options.mask && axesOf(options.mask).read;
-  const slopes = options.alibi && axesOf(options.alibi).read;
-  const sinks = options.sinks && axesOf(options.sinks).read;
+  const slopes = options.alibi && axesOf(listOf(options.alibi)).read;
+  const sinks = options.sinks && listReader(options.sinks);
+  const places = placesOf(options);
   const keyHead = (h: number) => Math.floor(h * Hkv / Hq);
 
   const product: Read = (b, h, i, j) => {
@@ -76,7 +77,7 @@ export function callOf(
   };
   const scores = (b: number, h: number, i: number) => {
     // Where this row stands among the keys, and which keys count for it at all.
-    const row = rowOf(options, b, i, Nq, Nk), found = new Float64Array(Nk).fill(-Infinity);
+    const row = rowOf(options, places, b, i, Nq, Nk), found = new Float64Array(Nk).fill(-Infinity);
     for (let j = 0; j < Nk; j++) {
       const at = j - row.firstKey;
       if (at < 0 || at >= row.keys || !inBand(options, row.aligned, at)) continue;
@@ -95,7 +96,7 @@ export function callOf(
     ...{ B, Hq, Nq, Nk, D, Dv, bnhd, scale, Q, K, V: V.read, keyHead, scores },
     // 1 - tanh^2 without its cancellation.
     capSlope: (b, h, i, j) => softcap ? Math.cosh(product(b, h, i, j) / softcap) ** -2 : 1,
-    sink: (h) => sinks ? sinks(0, 0, 0, h) : -Infinity,
+    sink: (h) => sinks ? sinks(h) : -Infinity,
   };
 }
 
@@ -116,25 +117,46 @@ interface Row {
   readonly aligned: number;
 }
 
-function rowOf(options: AttentionOptions, b: number, i: number, Nq: number, Nk: number): Row {
-  const { causal, offset, cuSeqlens, kvLengths } = options;
-  const place = cuSeqlens
-    ? placeInSequence(cuSeqlens, i)
-    : { segment: b, firstKey: 0, keys: Nk, queries: Nq, at: i };
-  const { segment, firstKey, keys, queries, at } = place;
-  const given = typeof offset === "object" ? offset[segment] : offset;
-  const shift = given ?? (causal === "top-left" ? 0 : keys - queries);
-  return { segment, firstKey, keys: kvLengths?.[segment] ?? keys, aligned: at + shift };
+/** Lists that say where rows and keys are, by batch or by packed sequence. */
+interface Places {
+  readonly offset: (segment: number) => number | undefined;
+  readonly kvLength: (segment: number) => number | undefined;
+  readonly starts: Readonly<Record<"q" | "k", (segment: number) => number>> | undefined;
 }
 
-function placeInSequence({ q, k }: NonNullable<AttentionOptions["cuSeqlens"]>, i: number) {
+function placesOf({ offset, kvLengths, cuSeqlens }: AttentionOptions): Places {
+  const { q, k } = cuSeqlens && "q" in cuSeqlens ? cuSeqlens : { q: cuSeqlens, k: cuSeqlens };
+  return {
+    offset: typeof offset === "object" ? listReader(offset) : () => offset,
+    kvLength: kvLengths ? listReader(kvLengths) : () => undefined,
+    starts: q && k && { q: listReader(q), k: listReader(k) },
+  };
+}
+
+function rowOf(
+  { causal }: AttentionOptions,
+  { offset, kvLength, starts }: Places,
+  b: number,
+  i: number,
+  Nq: number,
+  Nk: number,
+): Row {
+  const place = starts
+    ? placeInSequence(starts, i)
+    : { segment: b, firstKey: 0, keys: Nk, queries: Nq, at: i };
+  const { segment, firstKey, keys, queries, at } = place;
+  const shift = offset(segment) ?? (causal === "top-left" ? 0 : keys - queries);
+  return { segment, firstKey, keys: kvLength(segment) ?? keys, aligned: at + shift };
+}
+
+function placeInSequence({ q, k }: NonNullable<Places["starts"]>, i: number) {
   let segment = 0;
-  while (q[segment + 1] <= i) segment++;
+  while (q(segment + 1) <= i) segment++;
   return {
     segment,
-    firstKey: k[segment],
-    keys: k[segment + 1] - k[segment],
-    queries: q[segment + 1] - q[segment],
-    at: i - q[segment],
+    firstKey: k(segment),
+    keys: k(segment + 1) - k(segment),
+    queries: q(segment + 1) - q(segment),
+    at: i - q(segment),
   };
 }

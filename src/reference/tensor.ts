@@ -5,6 +5,7 @@
  */
 
 import type { BooleanTensor } from "../options.ts";
+import type { NumberList } from "../tensor.ts";
 
 /** A tensor of the oracle's input: as `Tensor`, and float64 is kept as it is. */
 export interface ReferenceTensor {
@@ -13,17 +14,17 @@ export interface ReferenceTensor {
   /** Extent of each axis. */
   readonly shape: readonly number[];
   /** Elements from one index to the next, per axis. */
-  readonly strides?: readonly number[];
+  readonly strides?: readonly number[] | undefined;
   /** Element at which the tensor begins. */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
   /** `"f16"` or `"bf16"` where a `Uint16Array` holds their bits. */
-  readonly dtype?: string;
+  readonly dtype?: string | undefined;
 }
 
 /** A tensor of the oracle's result, contiguous. */
 export interface ReferenceArray {
   /** The elements, last axis fastest. */
-  readonly data: Float64Array;
+  readonly data: Float64Array<ArrayBuffer>;
   /** Extent of each axis. */
   readonly shape: readonly number[];
 }
@@ -65,6 +66,22 @@ function numbersOf(tensor: ReferenceTensor | BooleanTensor): ArrayLike<number> {
   if (kindOf.call(data) !== "Uint16Array") return data;
   const decode = (tensor as ReferenceTensor).dtype === "bf16" ? decodeBrain : decodeHalf;
   return Float64Array.from(data, decode);
+}
+
+/** A short list of numbers as a tensor of numbers: an array is one of one axis. */
+export function listOf(list: NumberList): ReferenceTensor {
+  if (!("data" in list)) return { data: Array.from(list, Number), shape: [list.length] };
+  const { data, shape, strides, offset, dtype } = list;
+  // Of floats whose bits it holds; a `Float16Array` gives the numbers itself.
+  const isBits = dtype !== undefined && Object.prototype.toString.call(data).includes("Uint16");
+  const decode = !isBits ? Number : dtype === "bf16" ? decodeBrain : decodeHalf;
+  return { data: Array.from(data, (one) => decode(Number(one))), shape, strides, offset };
+}
+
+/** Reads a short list by its index. */
+export function listReader(list: NumberList): (index: number) => number {
+  const { read } = axesOf(listOf(list));
+  return (index) => read(0, 0, 0, index);
 }
 
 /** Tensors with fewer than four axes have 1 in front; a broadcast axis has stride 0. */

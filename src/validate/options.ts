@@ -76,7 +76,7 @@ function checkSignal(signal: unknown): void {
 }
 
 function readWindow(given: unknown): AttentionOptions["window"] {
-  const window = Array.isArray(given) ? readShort(given) : undefined;
+  const window = readShort(given);
   const isSide = (side: unknown) => side === null || side === Infinity || isWhole(side);
   if (window?.length !== 2 || !window.every(isSide)) {
     throw new TypeError(

@@ -15,13 +15,14 @@ import {
   checkBits,
   checkBuffer,
   holdArray,
+  openList,
   type Placed,
   readExtentsOf,
   readLayout,
   readWritten,
   type Written,
 } from "./tensors.ts";
-import { cannot, kindOf } from "./words.ts";
+import { cannot, kindOf, type List, readNumbers } from "./words.ts";
 
 /** Letters of the axes of scores. */
 const axes = ["B", "Hq", "Nq", "Nk"];
@@ -54,48 +55,47 @@ function readFloats(name: string, written: Written): Floats {
   return { data: held, ...readLayout(name, written, shape, held, "f32") };
 }
 
-/** Numbers of a tensor with these strides, as a dense array. */
-function dense(
-  { data, offset }: Floats,
-  rows: number,
-  columns: number,
-  [row, column]: readonly [number, number],
-): Float32Array {
-  data.lent?.check(); // What was read after it may have freed it.
-  const numbers = data.now();
-  return Float32Array.from({ length: rows * columns }, (_, at) => {
-    return numbers[offset + Math.floor(at / columns) * row + (at % columns) * column];
-  });
+/** Opens a list of floats: an array of whole numbers holds their bits, or is meant for another option. */
+function openFloats(name: string, given: unknown): List {
+  const list = openList(name, given, cannot, true);
+  if (list?.isFloat) return list;
+  throw noFloats(name, given);
+}
+
+function noFloats(name: string, got: unknown): TypeError {
+  return new TypeError(
+    `${cannot}: \`${name}\` must be floats, in an array or as { data, shape }, got ${kindOf(got)}`,
+  );
+}
+
+/** The numbers of a list, again from the first on where more are asked for. */
+function floatsOf(name: string, list: List, length = list.length): Float32Array {
+  const { numbers, wrong } = readNumbers(list, (value) => typeof value === "number");
+  if (wrong !== undefined) throw noFloats(name, wrong.value);
+  return Float32Array.from({ length }, (_, at) => numbers[at % list.length]);
 }
 
 /** ALiBi's slopes of each segment and query head; `null` where they are not given. */
 export function readSlopes(alibi: unknown, each: Each, heads: number): Float32Array | null {
   if (alibi === undefined) return null;
-  const slopes = readFloats("alibi", readObject("alibi", alibi, "Float32Array"));
-  const { shape, strides } = slopes, rank = shape.length;
+  const slopes = openFloats("alibi", alibi), { shape } = slopes, rank = shape.length;
   const rows = rank === 2 ? shape[0] : 1;
   const fits = (rank === 1 || rank === 2) && shape[rank - 1] === heads &&
-    (rank === 1 || rows === 1 || rows === each.count);
-  if (!fits) {
-    const first = each.name === "batch" ? "B" : "sequences";
-    throw new RangeError(
-      `${cannot}: \`alibi\` must have shape [Hq] = [${heads}] or [${first}, Hq] = ` +
-        `[${each.count}, ${heads}], got [${shape}]`,
-    );
-  }
-  return dense(slopes, each.count, heads, [rows === 1 ? 0 : strides[0], strides.at(-1)!]);
+    (rows === 1 || rows === each.count);
+  if (fits) return floatsOf("alibi", slopes, each.count * heads);
+  const first = each.name === "batch" ? "B" : "sequences";
+  throw new RangeError(
+    `${cannot}: \`alibi\` must have shape [Hq] = [${heads}] or [${first}, Hq] = ` +
+      `[${each.count}, ${heads}], got [${shape}]`,
+  );
 }
 
 /** The sink of each query head; `null` where they are not given. */
 export function readSinks(given: unknown, heads: number): Float32Array | null {
   if (given === undefined) return null;
-  const sinks = readFloats("sinks", readObject("sinks", given, "Float32Array")), { shape } = sinks;
-  if (shape.length !== 1 || shape[0] !== heads) {
-    throw new RangeError(
-      `${cannot}: \`sinks\` must have shape [Hq] = [${heads}], got [${shape}]`,
-    );
-  }
-  return dense(sinks, 1, heads, [0, sinks.strides[0]]);
+  const sinks = openFloats("sinks", given), { shape } = sinks;
+  if (shape.length === 1 && shape[0] === heads) return floatsOf("sinks", sinks);
+  throw new RangeError(`${cannot}: \`sinks\` must have shape [Hq] = [${heads}], got [${shape}]`);
 }
 
 function checkBroadcast(name: string, shape: readonly number[], extents: Extents): void {

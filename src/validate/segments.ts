@@ -5,7 +5,8 @@
  */
 
 import type { Boundaries } from "../segments.ts";
-import { cannot, isExtent, isWhole, kindOf, lengthOfList, readNumbers } from "./words.ts";
+import { openList } from "./tensors.ts";
+import { cannot, isExtent, isWhole, kindOf, type List, readNumbers } from "./words.ts";
 
 /** What a number is wanted for each of: batches, or packed sequences. */
 export interface Each {
@@ -31,22 +32,22 @@ export function readOffsets(offset: unknown, each: Each): readonly number[] | nu
     if (!isWhole(offset)) throw notWhole(offset);
     return new Array<number>(each.count).fill(offset);
   }
-  const length = Array.isArray(offset) ? offset.length : undefined;
-  if (length === undefined) throw refuse(offset);
-  const isNumber = (value: unknown) => typeof value === "number";
-  const { numbers, wrong } = readNumbers(
-    offset as unknown[],
-    Math.min(length, each.count),
-    isNumber,
-  );
+  const list = openList("offset", offset);
+  if (list === undefined) throw refuse(offset);
+  checkCount("offset", list, each, cannot);
+  const { numbers, wrong } = readNumbers(list, (value) => typeof value === "number");
   if (wrong !== undefined) throw refuse(offset);
-  if (!numbers.every(isWhole)) throw notWhole(numbers);
-  if (length === each.count) return numbers;
-  throw new RangeError(`${cannot}: \`offset\` must have ${perEach(each)}, got ${length}`);
+  if (numbers.every(isWhole)) return numbers;
+  throw notWhole(numbers);
 }
 
 function notWhole(offset: number | readonly number[]): RangeError {
   return new RangeError(`${cannot}: \`offset\` must be whole, got ${offset}`);
+}
+
+function checkCount(name: string, { length }: List, each: Each, doing: string): void {
+  if (length === each.count) return;
+  throw new RangeError(`${doing}: \`${name}\` must have ${perEach(each)}, got ${length}`);
 }
 
 /**
@@ -73,20 +74,17 @@ export function readCounts(
   most: (index: number) => readonly [most: number, name?: string],
   doing = cannot,
 ): readonly number[] {
-  const length = lengthOfList(counts);
-  if (length === undefined) {
+  const list = openList(name, counts, doing);
+  if (list === undefined) {
     throw new TypeError(
       `${doing}: \`${name}\` must be an array of one number per ${each.name}, got ${
         kindOf(counts)
       }`,
     );
   }
-  if (length !== each.count) {
-    throw new RangeError(`${doing}: \`${name}\` must have ${perEach(each)}, got ${length}`);
-  }
+  checkCount(name, list, each, doing);
   const { numbers, wrong } = readNumbers(
-    counts as ArrayLike<unknown>,
-    length,
+    list,
     (count, index) => isExtent(count) && count <= most(index)[0],
   );
   if (wrong === undefined) return numbers;
@@ -105,13 +103,13 @@ export function readBoundaries(
 ): Boundaries | null {
   if (cuSeqlens === undefined) return null;
   const { q, k } = Object(cuSeqlens) as Record<"q" | "k", unknown>;
-  const [ofQ, ofK] = [lengthOfList(q), lengthOfList(k)];
+  const isOne = q === undefined && k === undefined;
+  const ofQ = openList("cuSeqlens.q", isOne ? cuSeqlens : q);
+  const ofK = isOne ? ofQ : openList("cuSeqlens.k", k);
   if (ofQ === undefined || ofK === undefined) {
     throw new TypeError(
-      `${cannot}: \`cuSeqlens\` must be { q, k } of Int32Array, got ${
-        typeof cuSeqlens === "object" && cuSeqlens !== null
-          ? `q: ${kindOf(q)}, k: ${kindOf(k)}`
-          : kindOf(cuSeqlens)
+      `${cannot}: \`cuSeqlens\` must be { q, k } of arrays, or one for both, got ${
+        isOne ? kindOf(cuSeqlens) : `q: ${kindOf(q)}, k: ${kindOf(k)}`
       }`,
     );
   }
@@ -121,37 +119,35 @@ export function readBoundaries(
         `got B = ${batch}`,
     );
   }
-  if (ofQ !== ofK) {
+  if (ofQ.length !== ofK.length) {
     throw new RangeError(
       `${cannot}: \`cuSeqlens.q\` and \`cuSeqlens.k\` must have one length, ` +
-        `got ${ofQ} and ${ofK}`,
+        `got ${ofQ.length} and ${ofK.length}`,
     );
   }
-  return {
-    q: readAscent("q", q as ArrayLike<unknown>, ofQ, "Nq", queries),
-    k: readAscent("k", k as ArrayLike<unknown>, ofQ, "Nk", keys),
-  };
+  const ofQueries = readAscent("q", ofQ), ofKeys = isOne ? ofQueries : readAscent("k", ofK);
+  return { q: checkEnd("q", ofQueries, "Nq", queries), k: checkEnd("k", ofKeys, "Nk", keys) };
 }
 
-function readAscent(
+function readAscent(name: string, list: List): readonly number[] {
+  const { numbers, wrong } = readNumbers(
+    list,
+    (at, index, before) => isExtent(at) && (index === 0 ? at === 0 : at >= before[index - 1]),
+  );
+  if (wrong === undefined) return numbers;
+  throw new RangeError(
+    `${cannot}: \`cuSeqlens.${name}\` must begin with 0 and not decrease, got ${
+      kindOf(wrong.value)
+    } at index ${numbers.length}`,
+  );
+}
+
+function checkEnd(
   name: string,
-  given: ArrayLike<unknown>,
-  length: number,
+  numbers: readonly number[],
   axis: string,
   rows: number,
 ): readonly number[] {
-  const { numbers, wrong } = readNumbers(
-    given,
-    length,
-    (at, index, before) => isExtent(at) && (index === 0 ? at === 0 : at >= before[index - 1]),
-  );
-  if (wrong !== undefined) {
-    throw new RangeError(
-      `${cannot}: \`cuSeqlens.${name}\` must begin with 0 and not decrease, got ${
-        kindOf(wrong.value)
-      } at index ${numbers.length}`,
-    );
-  }
   if (numbers.at(-1) === rows) return numbers;
   throw new RangeError(
     `${cannot}: \`cuSeqlens.${name}\` must end with ${axis} = ${rows}, got ${

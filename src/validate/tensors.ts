@@ -5,7 +5,14 @@
  * @module
  */
 
-import { arrayKind, HeldArray } from "../arrays.ts";
+import {
+  arrayKind,
+  elementOf,
+  HeldArray,
+  kindOfArray,
+  lengthOfArray,
+  type PlainArray,
+} from "../arrays.ts";
 import {
   bytesPerElement,
   type DType,
@@ -26,7 +33,7 @@ import {
   type Tensor,
   viewOf,
 } from "../tensor.ts";
-import { cannot, isExtent, kindOf, mostHeads, readShort } from "./words.ts";
+import { cannot, isExtent, kindOf, type List, mostHeads, readShort } from "./words.ts";
 
 /** What a caller wrote of a tensor, not checked yet. */
 export type Written = Readonly<Record<keyof Tensor, unknown>>;
@@ -65,12 +72,15 @@ export interface Placed {
 /** How a tensor of any storage is read. */
 type Stored = DType | "u8" | "bit";
 
+/** What elements must lie in. */
+type Room = { readonly byteLength: number } | GPUBuffer;
+
 /** Reads strides and offset beside a checked shape, and that `data` reaches so far. */
 export function readLayout(
   name: string,
   { strides: written, offset = 0 }: Written,
   shape: readonly number[],
-  data: HeldArray | GPUBuffer,
+  data: Room,
   dtype: Stored,
   doing = cannot,
 ): Placed {
@@ -93,7 +103,7 @@ function readStrides(
   shape: readonly number[],
   doing: string,
 ): readonly number[] {
-  const strides = Array.isArray(written) ? readShort(written) : undefined;
+  const strides = readShort(written);
   if (!strides?.every(isExtent)) {
     throw new TypeError(
       `${doing}: \`${name}.strides\` must be an array of whole numbers >= 0, got ${
@@ -140,7 +150,7 @@ function readData(
 }
 
 /** An array as it is now, unless it lies where an engine has lent nothing: others' bytes are there. */
-export function holdArray<A extends Elements | Uint8Array | Uint32Array>(
+export function holdArray<A extends PlainArray>(
   name: string,
   data: A | Float16Array,
   doing = cannot,
@@ -180,8 +190,8 @@ export function checkBuffer(
 }
 
 /** Elements that data can hold; shaders read whole words. */
-function lengthOf(data: HeldArray | GPUBuffer, dtype: Stored): number {
-  const bytes = HeldArray.is(data) ? data.byteLength : Math.floor(data.size / 4) * 4;
+function lengthOf(data: Room, dtype: Stored): number {
+  const bytes = isGpuBuffer(data) ? Math.floor(data.size / 4) * 4 : data.byteLength;
   return bytes / bytesPerElement(dtype);
 }
 
@@ -195,10 +205,10 @@ function readShape(name: string, written: unknown, doing: string): readonly numb
 
 /** Reads a shape by itself, of whatever rank. */
 export function readExtentsOf(name: string, written: unknown, doing = cannot): readonly number[] {
-  if (!Array.isArray(written)) {
+  const shape = readShort(written);
+  if (shape === undefined) {
     throw new TypeError(`${doing}: \`${name}.shape\` must be an array, got ${kindOf(written)}`);
   }
-  const shape = readShort(written);
   if (shape.every(isExtent)) return shape;
   throw new RangeError(
     `${doing}: \`${name}.shape\` must hold whole numbers >= 0, got [${shape}]`,
@@ -209,7 +219,7 @@ function checkReach(
   name: string,
   { shape, strides, offset }: Placed,
   length: number,
-  data: HeldArray | GPUBuffer,
+  data: Room,
   doing: string,
 ): void {
   let needed = 1 + offset;
@@ -223,6 +233,87 @@ function checkReach(
         ? ": its buffer is detached, read `tensor.data` again"
         : ""),
   );
+}
+
+/** The number that 16 bits of f16 or bf16 stand for. */
+function widen(bits: number, isHalf: boolean): number {
+  const float = (word: number) => new Float32Array(Uint32Array.of(word).buffer)[0];
+  if (!isHalf) return float(bits << 16);
+  // Read as an f32's, the exponent is 112 too small; the largest means infinity or NaN.
+  const size = float((bits & 0x7fff) << 13) * 2 ** 112;
+  return (bits >> 15 ? -1 : 1) * (size < 2 ** 16 ? size : bits & 1023 ? NaN : Infinity);
+}
+
+/**
+ * A short list of numbers, as every option takes it: an array or what is like one, a typed array of any
+ * kind, or a tensor in one. No element is read before it is asked for.
+ *
+ * @param anyRank Whether a tensor may have another number of axes than one.
+ * @returns `undefined` for anything else.
+ * @throws {TypeError} Where the data of a tensor is no typed array, or its dtype does not fit.
+ * @throws {RangeError} Where it has other axes, or less data.
+ */
+export function openList(
+  name: string,
+  given: unknown,
+  doing = cannot,
+  anyRank = false,
+): List | undefined {
+  if (typeof given !== "object") return undefined;
+  const bare = lengthOfArray(given), value = Object(given) as ArrayLike<unknown>;
+  const written = bare === undefined && readWritten(value);
+  if (written && written.data !== undefined) return openTensor(name, written, doing, anyRank);
+  const length = bare ?? value.length;
+  if (!isExtent(length)) return undefined;
+  // It may lie in an engine's memory.
+  const held = storedIn(value) === undefined ? null : holdArray(name, value as Elements, doing);
+  return { shape: [length], length, ...numbersIn(value, held) };
+}
+
+/** What a list is in, each number as it is when it is asked for. */
+function numbersIn(
+  data: ArrayLike<unknown>,
+  held: HeldArray | null,
+  dtype?: unknown,
+): Pick<List, "at" | "isFloat"> {
+  const kind = kindOfArray(data), isBits = kind === "Uint16Array" && dtype !== undefined;
+  return {
+    isFloat: isBits || !kind?.includes("nt"), // As all integers have it in their kind.
+    at(index) {
+      held?.lent?.check(); // What was read before may have been a function that freed it.
+      const value = elementOf(data, index);
+      return isBits ? widen(value as number, dtype === "f16") : value;
+    },
+  };
+}
+
+function openTensor(name: string, written: Written, doing: string, anyRank: boolean): List {
+  const { dtype } = written, data = written.data as ArrayLike<unknown>, stored = storedIn(data);
+  if (kindOfArray(data) === undefined || (stored === undefined && dtype !== undefined)) {
+    throw new TypeError(
+      `${doing}: \`${name}.data\` must be a typed array on the CPU, and fit \`dtype\`, got ${
+        kindOf(data)
+      }`,
+    );
+  }
+  const [room, storage] = stored === undefined
+    ? [{ byteLength: lengthOfArray(data)! }, "u8"] as const // As many elements.
+    : readData(name, written, doing);
+  const shape = readExtentsOf(name, written.shape, doing);
+  if (!anyRank && shape.length !== 1) {
+    throw new RangeError(`${doing}: \`${name}\` must have one axis, got shape [${shape}]`);
+  }
+  const { strides, offset } = readLayout(name, written, shape, room, storage, doing);
+  const { isFloat, at } = numbersIn(data, HeldArray.is(room) ? room : null, dtype);
+  const columns = shape.at(-1)!;
+  return {
+    ...{ shape, length: sizeOf(shape), isFloat },
+    // Of more than two axes none is read: no option takes so many.
+    at(index) {
+      const row = Math.floor(index / columns);
+      return at(offset + row * strides[0] + (index - row * columns) * strides.at(-1)!);
+    },
+  };
 }
 
 /**
@@ -239,20 +330,20 @@ export function readRows(
   hint = "",
 ): ReadTensor {
   const written = typeof value === "object" && value !== null ? readWritten(value) : undefined;
-  if (!Array.isArray(written?.shape)) {
+  if (lengthOfArray(written?.shape) === undefined) {
     throw new TypeError(
       `${doing}: \`${name}\` must be { data, shape }, got ${kindOf(value)}${hint}`,
     );
   }
-  const { dtype, strides } = written;
+  const { data, shape: given, dtype, strides, offset } = written!, steps = readShort(strides);
   if (dtype !== undefined && dtype !== "f32") {
     throw new TypeError(`${doing}: \`${name}\` must be f32, got ${dtype}`);
   }
-  const extents = readExtentsOf(name, written.shape, doing);
+  const extents = readExtentsOf(name, given, doing);
   checkShapeOf(name, extents, shape, doing);
   return readTensor(name, {
-    ...{ data: written.data, dtype: "f32", offset: written.offset, shape: [...extents, 1] },
-    strides: Array.isArray(strides) ? [...readShort(strides), 1] : strides,
+    ...{ data, dtype: "f32", offset, shape: [...extents, 1] },
+    strides: steps === undefined ? strides : [...steps, 1],
   }, doing);
 }
 

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { elementOf, lengthOfArray } from "../arrays.ts";
+
 /** What the messages of a call begin with. */
 export const cannot = "Cannot attend";
 
@@ -27,6 +29,18 @@ export function isExtent(value: unknown): value is number {
   return isWhole(value) && value >= 0;
 }
 
+/** A short list of numbers whose elements nobody has read yet: its length is looked at before. */
+export interface List {
+  /** `[n]`; of a tensor, its shape. */
+  readonly shape: readonly number[];
+  /** How many there are. */
+  readonly length: number;
+  /** Whether they are in anything but a typed array of whole numbers. */
+  readonly isFloat: boolean;
+  /** One of them, the last axis fastest. Each is to be read once. */
+  at(index: number): unknown;
+}
+
 /**
  * Numbers of a list, each read once by its index, so that a hole is seen. Stops at the first that is
  * wrong, since a list may say any length.
@@ -34,13 +48,13 @@ export function isExtent(value: unknown): value is number {
  * @returns Those before the first that is wrong, and that one.
  */
 export function readNumbers(
-  list: ArrayLike<unknown>,
-  length: number,
+  list: List,
   isRight: (value: unknown, index: number, before: readonly number[]) => boolean,
+  length = list.length,
 ): { readonly numbers: readonly number[]; readonly wrong?: { readonly value: unknown } } {
   const numbers: number[] = [];
   for (let index = 0; index < length; index++) {
-    const value = list[index];
+    const value = list.at(index);
     if (!isRight(value, index, numbers)) return { numbers, wrong: { value } };
     numbers.push(value as number);
   }
@@ -50,18 +64,17 @@ export function readNumbers(
 /** Axes that a shape may be written with before it is called too long to read. */
 const mostAxes = 32;
 
-/** A short list as it is now: a plain array, each element read once. */
-export function readShort(list: readonly unknown[]): unknown[] {
-  const read: unknown[] = [], length = Math.min(list.length, mostAxes);
-  for (let index = 0; index < length; index++) read.push(list[index]);
+/**
+ * An array of a few numbers, typed or not, as it is now: a plain array, each element read once;
+ * `undefined` for anything else.
+ */
+export function readShort(list: unknown): unknown[] | undefined {
+  const length = lengthOfArray(list), read: unknown[] = [];
+  if (length === undefined) return undefined;
+  for (let index = 0; index < Math.min(length, mostAxes); index++) {
+    read.push(elementOf(list, index));
+  }
   return read;
-}
-
-/** Length of a list of numbers; `undefined` where it is none. */
-export function lengthOfList(value: unknown): number | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  const { length } = value as ArrayLike<unknown>;
-  return isExtent(length) ? length : undefined;
 }
 
 /**
@@ -80,7 +93,8 @@ export function readOptions<Options extends object>(
     Object.getOwnPropertyNames(options).length === own.length;
   for (const name of isPlain ? own as typeof known : known) {
     const value = options[name];
-    if (value !== undefined) read[name] = value;
+    if (value === undefined || (value === null && name === "signal")) continue; // As `fetch()` has it.
+    read[name] = value;
   }
   return read as Options;
 }

@@ -214,7 +214,7 @@ class WebGpuBackend implements Backend {
    * Works with the session. What closing takes from under a call makes the device refuse it, in words
    * that say nothing of the engine: here the call says what happened.
    */
-  async #use(work: (session: Session) => Promise<void>, signal?: AbortSignal): Promise<void> {
+  async #use(work: (session: Session) => Promise<void>, signal?: Control["signal"]): Promise<void> {
     const session = await this.ready();
     try {
       await work(session);

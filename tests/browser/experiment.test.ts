@@ -1,6 +1,11 @@
 import { test } from "node:test";
 import { assertEquals, assertLess, assertRejects } from "@std/assert";
-import { createEngine, DeviceLostError } from "@flashtile/attention";
+import {
+  type AttentionOptions,
+  createEngine,
+  DeviceLostError,
+  type Tensor,
+} from "@flashtile/attention";
 import {
   type Listener,
   type Measurement,
@@ -33,8 +38,8 @@ class Notes implements Listener {
 /** A backend that fails at some of its calls; before these it does what `wasm` does. */
 function failing(wasm: Runner, error: Error, calls: readonly number[]): Runner {
   let call = 0;
-  const attention = (...args: Parameters<Runner["attention"]>) =>
-    calls.includes(call++) ? Promise.reject(error) : wasm.attention(...args);
+  const attention = (q: Tensor, k: Tensor, v: Tensor, options?: AttentionOptions) =>
+    calls.includes(call++) ? Promise.reject(error) : wasm.attention(q, k, v, options);
   return { backend: "webgpu", attention: attention as Runner["attention"] };
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { blockMask, type Engine, type EngineTensor } from "@flashtile/attention";
+import { type AnyTensor, blockMask, type Engine, type EngineTensor } from "@flashtile/attention";
 import { count } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
 import type { Outcomes, Place, Written } from "./operations.ts";
@@ -62,13 +62,14 @@ export const calls: readonly Call[] = [
         shape: [2, 1, 5, 7],
       },
     }),
-    run: (engine, { q, k, v }, options) => engine.attention(q as Any, k as Any, v as Any, options),
+    run: (engine, { q, k, v }, options) =>
+      engine.attention(q as Any, k as AnyTensor, v as Any, options),
   },
   {
     name: "attention() into out",
     tensors: { q, k, v: k, out: q },
     run: async (engine, { q, k, v, out }) => {
-      await engine.attention(q as Any, k as Any, v as Any, { out: out as Any });
+      await engine.attention(q as Any, k as AnyTensor, v as Any, { out: out as Any });
       return {};
     },
   },
@@ -79,13 +80,15 @@ export const calls: readonly Call[] = [
       cuSeqlens: { q: Int32Array.of(0, 2, 6, 9), k: Int32Array.of(0, 5, 6, 11) },
       kvLengths: Int32Array.of(4, 1, 5),
     }),
-    run: (engine, { q, k }, options) => engine.attention(q as Any, k as Any, k as Any, options),
+    run: (engine, { q, k }, options) =>
+      engine.attention(q as Any, k as AnyTensor, k as Any, options),
   },
   {
     name: "attention() of a block mask",
     tensors: { q, k },
     options: () => ({ blockMask: blockMask.window([3, 1], { queries: 5, keys: 7, block: 2 }) }),
-    run: (engine, { q, k }, options) => engine.attention(q as Any, k as Any, k as Any, options),
+    run: (engine, { q, k }, options) =>
+      engine.attention(q as Any, k as AnyTensor, k as Any, options),
   },
   {
     name: "attentionBackward()",

@@ -28,21 +28,18 @@ export interface Problem {
 }
 
 /** The options that change what comes out. */
-export type Meaning = Pick<
-  AttentionOptions,
-  | "causal"
-  | "offset"
-  | "scale"
-  | "window"
-  | "kvLengths"
-  | "softcap"
-  | "alibi"
-  | "bias"
-  | "mask"
-  | "sinks"
-  | "cuSeqlens"
-  | "blockMask"
->;
+export interface Meaning extends
+  Pick<
+    AttentionOptions,
+    "causal" | "scale" | "window" | "softcap" | "bias" | "mask" | "blockMask"
+  > {
+  /** Short lists in the forms that the tests' own words read. */
+  readonly offset?: number | readonly number[];
+  readonly kvLengths?: ArrayLike<number>;
+  readonly alibi?: Tensor;
+  readonly sinks?: Tensor;
+  readonly cuSeqlens?: { readonly q: ArrayLike<number>; readonly k: ArrayLike<number> };
+}
 
 /** One number per axis of `[B, H, N, D]`. */
 export type Extents = readonly [B: number, H: number, N: number, D: number];

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { blockMask } from "@flashtile/attention";
+import { type AnyTensor, type AttentionOptions, blockMask } from "@flashtile/attention";
 import type { ErrorClass } from "./errors.ts";
 
 /** A refused call: the tensors of a right call, or others in their place. */
@@ -501,10 +501,10 @@ const options: Refusal[] = [
     message: "Cannot attend: `encoder` must be a GPUCommandEncoder, got Object",
   },
   {
-    what: "null as signal",
-    options: { signal: null },
+    what: "false as signal",
+    options: { signal: false },
     error: TypeError,
-    message: "Cannot attend: `signal` must be an AbortSignal, got null",
+    message: "Cannot attend: `signal` must be an AbortSignal, got false",
   },
   {
     what: "an object like an array as window",
@@ -599,28 +599,29 @@ function buffer(bytes: number, usage = 0x80) {
 
 const slopes: Refusal[] = [
   {
-    what: "a bare typed array as alibi",
-    options: { alibi: new Float32Array(4) },
+    what: "bits without a dtype as alibi",
+    options: { alibi: new Uint16Array(4) },
     error: TypeError,
-    message: "Cannot attend: `alibi` must be { data: Float32Array, shape }, got Float32Array",
+    message:
+      "Cannot attend: `alibi` must be floats, in an array or as { data, shape }, got Uint16Array",
   },
   {
     what: "null as alibi",
     options: { alibi: null },
     error: TypeError,
-    message: "Cannot attend: `alibi` must be { data: Float32Array, shape }, got null",
+    message: "Cannot attend: `alibi` must be floats, in an array or as { data, shape }, got null",
   },
   {
-    what: "slopes of another kind",
-    options: { alibi: { data: new Float64Array(4), shape: [4] } },
+    what: "slopes that are no numbers",
+    options: { alibi: [1, 1, "1", 1] },
     error: TypeError,
-    message: "Cannot attend: `alibi.data` must be a Float32Array, got Float64Array",
+    message: 'Cannot attend: `alibi` must be floats, in an array or as { data, shape }, got "1"',
   },
   {
     what: "slopes of another dtype",
     options: { alibi: floats([4], { dtype: "f16" }) },
     error: TypeError,
-    message: 'Cannot attend: `alibi.data` must be a Float32Array, got dtype "f16"',
+    message: "Cannot attend: `alibi` has dtype f16, its data is a Float32Array",
   },
   {
     what: "slopes without a shape",
@@ -667,19 +668,20 @@ const sinks: Refusal[] = [
     what: "a number as sinks",
     options: { sinks: 0 },
     error: TypeError,
-    message: "Cannot attend: `sinks` must be { data: Float32Array, shape }, got 0",
+    message: "Cannot attend: `sinks` must be floats, in an array or as { data, shape }, got 0",
   },
   {
-    what: "sinks in a plain array",
+    what: "a plain array as data of sinks",
     options: { sinks: { data: [0, 0, 0, 0], shape: [4] } },
     error: TypeError,
-    message: "Cannot attend: `sinks.data` must be a Float32Array, got Array",
+    message:
+      "Cannot attend: `sinks.data` must be a typed array on the CPU, and fit `dtype`, got Array",
   },
   {
     what: "sinks of another dtype",
     options: { sinks: floats([4], { dtype: "bf16" }) },
     error: TypeError,
-    message: 'Cannot attend: `sinks.data` must be a Float32Array, got dtype "bf16"',
+    message: "Cannot attend: `sinks` has dtype bf16, its data is a Float32Array",
   },
   {
     what: "sinks with a negative offset",
@@ -933,26 +935,26 @@ const sequences: Refusal[] = [
       `${named} as cuSeqlens`,
       given,
       TypeError,
-      "`cuSeqlens` must be { q, k } of Int32Array, got " + named,
+      "`cuSeqlens` must be { q, k } of arrays, or one for both, got " + named,
     )
   ),
   boundaries(
-    "one list as cuSeqlens",
+    "one list as cuSeqlens of other numbers of queries and keys",
     Int32Array.of(0, 3),
-    TypeError,
-    "`cuSeqlens` must be { q, k } of Int32Array, got q: undefined, k: undefined",
+    RangeError,
+    "`cuSeqlens.k` must end with Nk = 5, got 3",
   ),
   boundaries(
     "cuSeqlens without k",
     { q: Int32Array.of(0, 3) },
     TypeError,
-    "`cuSeqlens` must be { q, k } of Int32Array, got q: Int32Array, k: undefined",
+    "`cuSeqlens` must be { q, k } of arrays, or one for both, got q: Int32Array, k: undefined",
   ),
   boundaries(
     "a number as cuSeqlens.q",
     { q: 3, k: [0, 5] },
     TypeError,
-    "`cuSeqlens` must be { q, k } of Int32Array, got q: 3, k: Array",
+    "`cuSeqlens` must be { q, k } of arrays, or one for both, got q: 3, k: Array",
   ),
   {
     what: "packed sequences in two batches",
@@ -1127,8 +1129,15 @@ export const refusals: readonly Refusal[] = [
 ];
 
 /** The arguments of a refused call. */
-export function argumentsOf(refusal: Refusal): [q: never, k: never, v: never, options: never] {
+export function argumentsOf(
+  refusal: Refusal,
+): [q: AnyTensor, k: AnyTensor, v: AnyTensor, options: AttentionOptions] {
   const { options } = refusal;
   const given = { ...right, ...refusal };
-  return [given.q, given.k, given.v, options] as never;
+  return [
+    given.q as AnyTensor,
+    given.k as AnyTensor,
+    given.v as AnyTensor,
+    options as AttentionOptions,
+  ];
 }

@@ -4,10 +4,9 @@
  * @module
  */
 
-import type { AttentionOptions } from "@flashtile/attention";
 import vectors from "../vectors/attention.json" with { type: "json" };
 import { eachGradient, type Gradients } from "./gradients.ts";
-import type { Problem } from "./problem.ts";
+import type { Meaning, Problem } from "./problem.ts";
 
 /** An array in the file: little-endian f32, or bytes for masks. */
 interface Encoded {
@@ -31,7 +30,7 @@ interface RawCase extends Gradients<Encoded> {
 /** The arrays of a case. */
 export interface VectorArrays {
   readonly problem: Problem;
-  readonly options: AttentionOptions;
+  readonly options: Meaning;
   readonly out: Float32Array;
   readonly lse: Float32Array;
   readonly dOut: Float32Array;
@@ -64,7 +63,7 @@ function isEncoded(value: unknown): value is Encoded {
   return typeof value === "object" && value !== null && "b64" in value;
 }
 
-function optionsOf(raw: RawOptions): AttentionOptions {
+function optionsOf(raw: RawOptions): Meaning {
   return Object.fromEntries(
     Object.entries(raw).map(([name, value]) => {
       if (!isEncoded(value)) return [name, value];

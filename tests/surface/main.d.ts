@@ -3,9 +3,18 @@
 export type AnyTensor = Tensor<TensorData>;
 
 export interface AppendOptions {
-  readonly lengths?: ArrayLike<number>;
-  readonly layout?: Layout;
+  readonly lengths?: NumberList | undefined;
+  readonly layout?: Layout | undefined;
 }
+
+export type Asking<
+  Options,
+  Lse extends boolean | undefined,
+  Out extends AnyTensor | undefined = undefined,
+> = Options & {
+  readonly lse?: Lse | undefined;
+  readonly out?: Out | undefined;
+};
 
 export interface AttentionGradients<
   Q extends TensorData = Float32Array,
@@ -20,40 +29,54 @@ export interface AttentionGradients<
 }
 
 export interface AttentionOptions {
-  readonly causal?: Causal;
-  readonly offset?: number | readonly number[];
-  readonly window?: readonly [
-    left: number | null,
-    right: number | null,
-  ];
-  readonly kvLengths?: ArrayLike<number>;
-  readonly scale?: number;
-  readonly layout?: Layout;
-  readonly lse?: boolean;
-  readonly out?: AnyTensor;
-  readonly signal?: AbortSignal;
-  readonly encoder?: GPUCommandEncoder;
-  readonly onProgress?: (progress: Progress) => void;
-  readonly softcap?: number;
-  readonly alibi?: Tensor;
-  readonly bias?: Tensor<Float32Array | GPUBuffer>;
-  readonly mask?: BooleanTensor;
-  readonly sinks?: Tensor;
-  readonly cuSeqlens?: {
-    readonly q: ArrayLike<number>;
-    readonly k: ArrayLike<number>;
-  };
-  readonly blockMask?: BlockMask;
+  readonly causal?: Causal | undefined;
+  readonly offset?: number | NumberList | undefined;
+  readonly window?: readonly (number | null)[] | undefined;
+  readonly kvLengths?: NumberList | undefined;
+  readonly scale?: number | undefined;
+  readonly layout?: Layout | undefined;
+  readonly lse?: boolean | undefined;
+  readonly out?: AnyTensor | undefined;
+  readonly signal?: SignalLike | null | undefined;
+  readonly encoder?: GPUCommandEncoder | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly softcap?: number | undefined;
+  readonly alibi?: NumberList | undefined;
+  readonly bias?: Tensor<Float32Array | GPUBuffer> | undefined;
+  readonly mask?: BooleanTensor | undefined;
+  readonly sinks?: NumberList | undefined;
+  readonly cuSeqlens?: NumberList | {
+    readonly q: NumberList;
+    readonly k: NumberList;
+  } | undefined;
+  readonly blockMask?: BlockMask | undefined;
 }
 
 export interface AttentionPart<Data extends TensorData = Float32Array> {
   readonly out: Tensor<Data>;
-  readonly lse: Tensor<LseData<Data>>;
+  readonly lse: Tensor<Data extends GPUBuffer ? GPUBuffer : Float32Array>;
 }
+
+export type AttentionRest<
+  Keys extends AnyTensor | KvCache,
+  Lse extends boolean | undefined,
+  Out extends AnyTensor | undefined,
+> = Keys extends KvCache ? [
+    options?: Asking<CacheAttentionOptions, Lse, Out>,
+  ]
+  : [
+    v: AnyTensor,
+    options?: Asking<AttentionOptions, Lse, Out>,
+  ];
 
 export interface AttentionResult<Data extends TensorData = Float32Array> {
   readonly out: Tensor<Data>;
   readonly lse?: Tensor<LseData<Data>>;
+}
+
+export interface AttentionResultInto<Out extends AnyTensor> {
+  readonly out: Out;
+  readonly lse?: Tensor<LseData<Out["data"]>>;
 }
 
 export type AttentionResultWithLse<Data extends TensorData = Float32Array> = Required<
@@ -84,7 +107,7 @@ export declare class BackendUnavailableError extends Error {
 export interface BackwardOptions extends GradientOptions {
   readonly out: AnyTensor;
   readonly lse: Tensor<Float32Array | GPUBuffer>;
-  readonly dLse?: Tensor<Float32Array | GPUBuffer>;
+  readonly dLse?: Tensor<Float32Array | GPUBuffer> | undefined;
 }
 
 export interface BackwardPassOptions
@@ -105,10 +128,10 @@ declare class BlockMask {
   ];
   readonly queryBlocks: number;
   readonly keyBlocks: number;
-  get starts(): Uint32Array;
-  get columns(): Uint32Array;
-  get mixed(): Int32Array;
-  get bits(): Uint8Array;
+  get starts(): Uint32Array<ArrayBuffer>;
+  get columns(): Uint32Array<ArrayBuffer>;
+  get mixed(): Int32Array<ArrayBuffer>;
+  get bits(): Uint8Array<ArrayBuffer>;
   get density(): number;
   get visited(): number;
   keeps(b: number, h: number, query: number, key: number): boolean;
@@ -126,16 +149,11 @@ export type { BlockMask };
 
 export interface BlockMaskSize {
   readonly queries: number;
-  readonly keys?: number;
-  readonly batch?: number;
-  readonly heads?: number;
-  readonly block?:
-    | number
-    | readonly [
-      queries: number,
-      keys: number,
-    ];
-  readonly offset?: number;
+  readonly keys?: number | undefined;
+  readonly batch?: number | undefined;
+  readonly heads?: number | undefined;
+  readonly block?: number | readonly number[] | undefined;
+  readonly offset?: number | undefined;
 }
 
 export type BooleanDType = "u8" | "bit";
@@ -143,14 +161,14 @@ export type BooleanDType = "u8" | "bit";
 export interface BooleanTensor {
   readonly data: Uint8Array | Uint32Array | GPUBuffer;
   readonly shape: readonly number[];
-  readonly dtype?: BooleanDType;
-  readonly strides?: readonly number[];
-  readonly offset?: number;
+  readonly dtype?: BooleanDType | undefined;
+  readonly strides?: readonly number[] | undefined;
+  readonly offset?: number | undefined;
 }
 
 export interface CacheAttentionOptions
   extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"> {
-  readonly lengths?: ArrayLike<number>;
+  readonly lengths?: NumberList | undefined;
 }
 
 export type CacheDType = "f32" | "f16" | "bf16" | "int8" | "int4";
@@ -170,8 +188,8 @@ export interface Capabilities {
 }
 
 export interface CapabilityOptions {
-  readonly device?: GPUDevice;
-  readonly gpu?: GPU;
+  readonly device?: GPUDevice | undefined;
+  readonly gpu?: GPU | undefined;
 }
 
 export type CascadeOptions = Pick<
@@ -198,89 +216,62 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
   readonly reason: string;
   capabilities(): Promise<Capabilities>;
   readonly memoryBytes: number;
-  attention<Data extends TensorData>(
+  attention<
+    Data extends TensorData,
+    Keys extends AnyTensor | KvCache = AnyTensor,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    q: Tensor<Data>,
+    k: Keys,
+    ...rest: AttentionRest<Keys, Lse, Out>
+  ): Promise<ResultOf<Data, Lse, Out>>;
+  attentionSync<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
     q: Tensor<Data>,
     k: AnyTensor,
     v: AnyTensor,
-    options: AttentionOptions & {
-      readonly lse: true;
-    },
-  ): Promise<AttentionResultWithLse<Data>>;
-  attention<Data extends TensorData>(
-    q: Tensor<Data>,
-    k: AnyTensor,
-    v: AnyTensor,
-    options?: AttentionOptions,
-  ): Promise<AttentionResult<Data>>;
-  attention<Data extends TensorData>(
-    q: Tensor<Data>,
-    cache: KvCache,
-    options: CacheAttentionOptions & {
-      readonly lse: true;
-    },
-  ): Promise<AttentionResultWithLse<Data>>;
-  attention<Data extends TensorData>(
-    q: Tensor<Data>,
-    cache: KvCache,
-    options?: CacheAttentionOptions,
-  ): Promise<AttentionResult<Data>>;
-  attentionSync<Data extends TensorData>(
-    q: Tensor<Data>,
-    k: AnyTensor,
-    v: AnyTensor,
-    options: AttentionOptions & {
-      readonly lse: true;
-    },
-  ): AttentionResultWithLse<Data>;
-  attentionSync<Data extends TensorData>(
-    q: Tensor<Data>,
-    k: AnyTensor,
-    v: AnyTensor,
-    options?: AttentionOptions,
-  ): AttentionResult<Data>;
+    options?: Asking<AttentionOptions, Lse, Out>,
+  ): ResultOf<Data, Lse, Out>;
   attentionBackward<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
     dOut: AnyTensor,
     q: Tensor<Q>,
     k: Tensor<K>,
     v: Tensor<V>,
     options: BackwardOptions,
-  ): Promise<AttentionGradients<Q, K, V>>;
+  ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>>;
   attentionBackwardSync<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
     dOut: AnyTensor,
     q: Tensor<Q>,
     k: Tensor<K>,
     v: Tensor<V>,
     options: BackwardOptions,
-  ): AttentionGradients<Q, K, V>;
+  ): AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>;
   attentionWithGradient<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
     q: Tensor<Q>,
     k: Tensor<K>,
     v: Tensor<V>,
     options?: GradientOptions,
-  ): Promise<AttentionWithGradient<Q, K, V>>;
-  tensor(
-    shape: readonly number[],
-    dtype?: "f32",
-  ): EngineTensor<Memory extends GPUBuffer ? GPUBuffer : Float32Array>;
-  tensor(shape: readonly number[], dtype: DType): EngineTensor<Memory>;
+  ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>>;
+  tensor<Stored extends DType = "f32">(
+    shape: readonly number[] | TypedNumbers,
+    dtype?: Stored,
+  ): EngineTensor<MemoryFor<Memory, Stored>>;
   mergeAttention<Data extends TensorData>(
     parts: readonly AttentionPart<Data>[],
     options?: MergeOptions,
-  ): Promise<AttentionResultWithLse<Data>>;
-  cascadeAttention<Data extends TensorData>(
+  ): Promise<AttentionResultWithLse<OwnData<Data>>>;
+  cascadeAttention<Data extends TensorData, Lse extends boolean | undefined = boolean | undefined>(
     q: Tensor<Data>,
     prefix: CascadePart,
     suffix: CascadePart,
-    options: CascadeOptions & {
-      readonly lse: true;
+    options?: CascadeOptions & {
+      readonly lse?: Lse | undefined;
     },
-  ): Promise<AttentionResultWithLse<Data>>;
-  cascadeAttention<Data extends TensorData>(
-    q: Tensor<Data>,
-    prefix: CascadePart,
-    suffix: CascadePart,
-    options?: CascadeOptions,
-  ): Promise<AttentionResult<Data>>;
+  ): Promise<ResultOf<Data, Lse>>;
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
   kvCache(options: KvCacheOptions): KvCache;
   warmup(options?: WarmupOptions): Promise<void>;
@@ -288,12 +279,12 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
 }
 
 export interface EngineOptions {
-  readonly backend?: "auto" | BackendName;
-  readonly threads?: "auto" | number;
-  readonly module?: WebAssembly.Module;
-  readonly maxMemoryBytes?: number;
-  readonly device?: GPUDevice;
-  readonly gpu?: GPU;
+  readonly backend?: "auto" | BackendName | undefined;
+  readonly threads?: "auto" | number | undefined;
+  readonly module?: WebAssembly.Module | undefined;
+  readonly maxMemoryBytes?: number | undefined;
+  readonly device?: GPUDevice | undefined;
+  readonly gpu?: GPU | undefined;
 }
 
 export interface EngineTensor<Data extends TensorData = Float32Array>
@@ -315,7 +306,11 @@ export interface Kept {
 
 declare class KvCache implements Disposable {
   #private;
-  readonly options: Readonly<Required<Omit<KvCacheOptions, "capacity" | "pages">>>;
+  readonly options: {
+    readonly [Name in Exclude<keyof KvCacheOptions, "capacity" | "pages">]-?: NonNullable<
+      KvCacheOptions[Name]
+    >;
+  };
   get lengths(): readonly number[];
   get bytes(): number;
   get pages(): number;
@@ -328,48 +323,73 @@ declare class KvCache implements Disposable {
   evict(kept: Kept, sequence?: number): void;
   save(): Promise<Uint8Array<ArrayBuffer>>;
   load(bytes: Uint8Array): void;
-  attend<Data extends TensorData>(
+  attend<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
     q: Tensor<Data>,
-    options: CacheAttentionOptions & {
-      readonly lse: true;
-    },
-  ): Promise<AttentionResultWithLse<Data>>;
-  attend<Data extends TensorData>(
-    q: Tensor<Data>,
-    options?: CacheAttentionOptions,
-  ): Promise<AttentionResult<Data>>;
-  attendSync<Data extends TensorData>(
-    q: Tensor<Data>,
-    options: CacheAttentionOptions & {
-      readonly lse: true;
-    },
-  ): AttentionResultWithLse<Data>;
-  attendSync<Data extends TensorData>(
-    q: Tensor<Data>,
-    options?: CacheAttentionOptions,
-  ): AttentionResult<Data>;
+    options?: Asking<CacheAttentionOptions, Lse, Out>,
+  ): Promise<ResultOf<Data, Lse, Out>>;
+  attendSync<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(q: Tensor<Data>, options?: Asking<CacheAttentionOptions, Lse, Out>): ResultOf<Data, Lse, Out>;
 }
 export type { KvCache };
 
 export interface KvCacheOptions {
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   readonly kvHeads: number;
   readonly headDim: number;
-  readonly valueDim?: number;
-  readonly dtype?: CacheDType;
-  readonly smoothKeys?: boolean;
-  readonly capacity?: number;
-  readonly pageSize?: number;
-  readonly pages?: number;
+  readonly valueDim?: number | undefined;
+  readonly dtype?: CacheDType | undefined;
+  readonly smoothKeys?: boolean | undefined;
+  readonly capacity?: number | undefined;
+  readonly pageSize?: number | undefined;
+  readonly pages?: number | undefined;
 }
 
 export type Layout = "bhnd" | "bnhd";
 
-export type LseData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffer : Float32Array;
+export type LseData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffer
+  : Float32Array<ArrayBuffer>;
+
+export type MemoryFor<Memory extends TensorData, Stored extends DType> = Memory extends GPUBuffer
+  ? GPUBuffer
+  : [
+    Stored,
+  ] extends [
+    "f32",
+  ] ? Float32Array
+  : Memory;
+
+export type MemoryOf<Name extends EngineOptions["backend"]> = [
+  Name,
+] extends [
+  "webgpu",
+] ? GPUBuffer
+  : HostData;
 
 export interface MergeOptions {
-  readonly layout?: Layout;
+  readonly layout?: Layout | undefined;
 }
+
+export type NumberList = ArrayLike<number | bigint> | NumberTensor;
+
+export interface NumberTensor {
+  readonly data: TypedNumbers;
+  readonly shape: readonly number[];
+  readonly dtype?: DType | undefined;
+  readonly strides?: readonly number[] | undefined;
+  readonly offset?: number | undefined;
+}
+
+export type OwnData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffer
+  : Data extends Float32Array ? Float32Array<ArrayBuffer>
+  : Data extends Uint16Array ? Uint16Array<ArrayBuffer>
+  : Float16Array<ArrayBuffer>;
 
 export interface PlainBlockMask {
   readonly queries: number;
@@ -391,13 +411,35 @@ export interface Progress {
   readonly total: number;
 }
 
+export type ResultOf<
+  Data extends TensorData,
+  Lse extends boolean | undefined,
+  Out extends AnyTensor | undefined = undefined,
+> = ([
+  Out,
+] extends [
+  undefined,
+] ? AttentionResult<OwnData<Data>>
+  : [
+    AnyTensor,
+  ] extends [
+    Out,
+  ] ? AttentionResult<Data>
+  : AttentionResultInto<Exclude<Out, undefined>>) extends infer Result ? [
+    Lse,
+  ] extends [
+    true,
+  ] ? Required<Result>
+  : Result
+  : never;
+
 export interface RopeOptions {
-  readonly positions?: number | ArrayLike<number>;
-  readonly theta?: number;
-  readonly style?: "half" | "interleaved";
-  readonly dims?: number;
-  readonly scaling?: RopeScaling;
-  readonly layout?: Layout;
+  readonly positions?: number | NumberList | undefined;
+  readonly theta?: number | undefined;
+  readonly style?: "half" | "interleaved" | undefined;
+  readonly dims?: number | undefined;
+  readonly scaling?: RopeScaling | undefined;
+  readonly layout?: Layout | undefined;
 }
 
 export type RopeScaling = {
@@ -410,62 +452,53 @@ export type RopeScaling = {
   readonly type: "llama3";
   readonly factor: number;
   readonly originalLength: number;
-  readonly lowFrequencyFactor?: number;
-  readonly highFrequencyFactor?: number;
+  readonly lowFrequencyFactor?: number | undefined;
+  readonly highFrequencyFactor?: number | undefined;
 } | {
   readonly type: "yarn";
   readonly factor: number;
   readonly originalLength: number;
-  readonly betaFast?: number;
-  readonly betaSlow?: number;
-  readonly attentionFactor?: number;
+  readonly betaFast?: number | undefined;
+  readonly betaSlow?: number | undefined;
+  readonly attentionFactor?: number | undefined;
 };
+
+export interface SignalLike {
+  readonly aborted: boolean;
+  readonly reason?: unknown;
+}
 
 export interface Tensor<Data extends TensorData = Float32Array> {
   readonly data: Data;
   readonly shape: readonly number[];
-  readonly dtype?: DType;
-  readonly strides?: readonly number[];
-  readonly offset?: number;
+  readonly dtype?: DType | undefined;
+  readonly strides?: readonly number[] | undefined;
+  readonly offset?: number | undefined;
 }
 
 export type TensorData = HostData | GPUBuffer;
 
+export type TypedNumbers = ArrayBufferView & ArrayLike<number | bigint>;
+
 export interface WarmupOptions {
-  readonly dim?: number;
-  readonly valueDim?: number;
-  readonly dtype?: DType;
-  readonly gradients?: boolean;
+  readonly dim?: number | undefined;
+  readonly valueDim?: number | undefined;
+  readonly dtype?: DType | undefined;
+  readonly gradients?: boolean | undefined;
 }
 
-export declare function alibiSlopes(heads: number): Tensor<Float32Array>;
+export declare function alibiSlopes(heads: number): Tensor<Float32Array<ArrayBuffer>>;
 
-export declare function attention<Data extends TensorData>(
+export declare function attention<
+  Data extends TensorData,
+  Keys extends AnyTensor | KvCache = AnyTensor,
+  Lse extends boolean | undefined = boolean | undefined,
+  Out extends AnyTensor | undefined = undefined,
+>(
   q: Tensor<Data>,
-  k: AnyTensor,
-  v: AnyTensor,
-  options: AttentionOptions & {
-    readonly lse: true;
-  },
-): Promise<AttentionResultWithLse<Data>>;
-export declare function attention<Data extends TensorData>(
-  q: Tensor<Data>,
-  k: AnyTensor,
-  v: AnyTensor,
-  options?: AttentionOptions,
-): Promise<AttentionResult<Data>>;
-export declare function attention<Data extends TensorData>(
-  q: Tensor<Data>,
-  cache: KvCache,
-  options: CacheAttentionOptions & {
-    readonly lse: true;
-  },
-): Promise<AttentionResultWithLse<Data>>;
-export declare function attention<Data extends TensorData>(
-  q: Tensor<Data>,
-  cache: KvCache,
-  options?: CacheAttentionOptions,
-): Promise<AttentionResult<Data>>;
+  k: Keys,
+  ...rest: AttentionRest<Keys, Lse, Out>
+): Promise<ResultOf<Data, Lse, Out>>;
 
 export declare function attentionBackward<
   Q extends TensorData,
@@ -477,7 +510,7 @@ export declare function attentionBackward<
   k: Tensor<K>,
   v: Tensor<V>,
   options: BackwardOptions,
-): Promise<AttentionGradients<Q, K, V>>;
+): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>>;
 
 export declare function attentionWithGradient<
   Q extends TensorData,
@@ -488,29 +521,24 @@ export declare function attentionWithGradient<
   k: Tensor<K>,
   v: Tensor<V>,
   options?: GradientOptions,
-): Promise<AttentionWithGradient<Q, K, V>>;
+): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>>;
 
 export declare namespace blockMask {
   export interface BigBirdPattern {
-    readonly block?: BlockMaskSize["block"];
+    readonly block?: BlockMaskSize["block"] | undefined;
     readonly window: number;
     readonly global: number;
     readonly random: number;
-    readonly seed?: number;
+    readonly seed?: number | undefined;
   }
 
   export interface BlockMaskSize {
     readonly queries: number;
-    readonly keys?: number;
-    readonly batch?: number;
-    readonly heads?: number;
-    readonly block?:
-      | number
-      | readonly [
-        queries: number,
-        keys: number,
-      ];
-    readonly offset?: number;
+    readonly keys?: number | undefined;
+    readonly batch?: number | undefined;
+    readonly heads?: number | undefined;
+    readonly block?: number | readonly number[] | undefined;
+    readonly offset?: number | undefined;
   }
 
   export interface DilatedPattern {
@@ -518,23 +546,20 @@ export declare namespace blockMask {
     readonly dilation: number;
   }
 
-  export type DocumentIds = ArrayLike<number> | {
-    readonly queries: ArrayLike<number>;
-    readonly keys: ArrayLike<number>;
+  export type DocumentIds = NumberList | {
+    readonly queries: NumberList;
+    readonly keys: NumberList;
   };
 
   export type Keeps = (b: number, h: number, query: number, key: number) => boolean;
 
   export interface LongformerPattern {
     readonly window: number;
-    readonly dilation?: number;
-    readonly global?: ArrayLike<number>;
+    readonly dilation?: number | undefined;
+    readonly global?: NumberList | undefined;
   }
 
-  export type Window = readonly [
-    left: number | null,
-    right: number | null,
-  ];
+  export type Window = readonly (number | null)[];
 
   export function bigbird(pattern: BigBirdPattern, size: BlockMaskSize): BlockMask;
 
@@ -564,21 +589,20 @@ export declare namespace blockMask {
 
 export declare function capabilities(options?: CapabilityOptions): Promise<Capabilities>;
 
-export declare function createEngine(
-  options: EngineOptions & {
-    readonly backend: "webgpu";
+export declare function createEngine<Name extends EngineOptions["backend"] = "auto">(
+  options?: EngineOptions & {
+    readonly backend?: Name | undefined;
   },
-): Promise<Engine<GPUBuffer>>;
-export declare function createEngine(options?: EngineOptions): Promise<Engine>;
+): Promise<Engine<MemoryOf<Name>>>;
 
 export declare function mergeAttention<Data extends TensorData>(
   parts: readonly AttentionPart<Data>[],
   options?: MergeOptions,
-): Promise<AttentionResultWithLse<Data>>;
+): Promise<AttentionResultWithLse<OwnData<Data>>>;
 
 export declare function tensor<Data extends HostData>(
   data: Data,
-  shape: readonly number[],
+  shape: readonly number[] | TypedNumbers,
   dtype?: DType,
 ): Tensor<Data>;
 

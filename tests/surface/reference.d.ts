@@ -1,12 +1,12 @@
 // What `./reference` exports, as `deno task surface --accept` writes it.
 
 export interface ReferenceArray {
-  readonly data: Float64Array;
+  readonly data: Float64Array<ArrayBuffer>;
   readonly shape: readonly number[];
 }
 
 export interface ReferenceBackwardOptions extends AttentionOptions {
-  readonly dLse?: ReferenceTensor;
+  readonly dLse?: ReferenceTensor | undefined;
 }
 
 export interface ReferenceGradients {
@@ -25,9 +25,9 @@ export interface ReferenceResult {
 export interface ReferenceTensor {
   readonly data: ArrayLike<number>;
   readonly shape: readonly number[];
-  readonly strides?: readonly number[];
-  readonly offset?: number;
-  readonly dtype?: string;
+  readonly strides?: readonly number[] | undefined;
+  readonly offset?: number | undefined;
+  readonly dtype?: string | undefined;
 }
 
 export declare function referenceAttention(
@@ -50,30 +50,27 @@ export declare function referenceAttentionBackward(
 type AnyTensor = Tensor<TensorData>;
 
 interface AttentionOptions {
-  readonly causal?: Causal;
-  readonly offset?: number | readonly number[];
-  readonly window?: readonly [
-    left: number | null,
-    right: number | null,
-  ];
-  readonly kvLengths?: ArrayLike<number>;
-  readonly scale?: number;
-  readonly layout?: Layout;
-  readonly lse?: boolean;
-  readonly out?: AnyTensor;
-  readonly signal?: AbortSignal;
-  readonly encoder?: GPUCommandEncoder;
-  readonly onProgress?: (progress: Progress) => void;
-  readonly softcap?: number;
-  readonly alibi?: Tensor;
-  readonly bias?: Tensor<Float32Array | GPUBuffer>;
-  readonly mask?: BooleanTensor;
-  readonly sinks?: Tensor;
-  readonly cuSeqlens?: {
-    readonly q: ArrayLike<number>;
-    readonly k: ArrayLike<number>;
-  };
-  readonly blockMask?: BlockMask;
+  readonly causal?: Causal | undefined;
+  readonly offset?: number | NumberList | undefined;
+  readonly window?: readonly (number | null)[] | undefined;
+  readonly kvLengths?: NumberList | undefined;
+  readonly scale?: number | undefined;
+  readonly layout?: Layout | undefined;
+  readonly lse?: boolean | undefined;
+  readonly out?: AnyTensor | undefined;
+  readonly signal?: SignalLike | null | undefined;
+  readonly encoder?: GPUCommandEncoder | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly softcap?: number | undefined;
+  readonly alibi?: NumberList | undefined;
+  readonly bias?: Tensor<Float32Array | GPUBuffer> | undefined;
+  readonly mask?: BooleanTensor | undefined;
+  readonly sinks?: NumberList | undefined;
+  readonly cuSeqlens?: NumberList | {
+    readonly q: NumberList;
+    readonly k: NumberList;
+  } | undefined;
+  readonly blockMask?: BlockMask | undefined;
 }
 
 declare class BlockMask {
@@ -88,10 +85,10 @@ declare class BlockMask {
   ];
   readonly queryBlocks: number;
   readonly keyBlocks: number;
-  get starts(): Uint32Array;
-  get columns(): Uint32Array;
-  get mixed(): Int32Array;
-  get bits(): Uint8Array;
+  get starts(): Uint32Array<ArrayBuffer>;
+  get columns(): Uint32Array<ArrayBuffer>;
+  get mixed(): Int32Array<ArrayBuffer>;
+  get bits(): Uint8Array<ArrayBuffer>;
   get density(): number;
   get visited(): number;
   keeps(b: number, h: number, query: number, key: number): boolean;
@@ -111,9 +108,9 @@ type BooleanDType = "u8" | "bit";
 interface BooleanTensor {
   readonly data: Uint8Array | Uint32Array | GPUBuffer;
   readonly shape: readonly number[];
-  readonly dtype?: BooleanDType;
-  readonly strides?: readonly number[];
-  readonly offset?: number;
+  readonly dtype?: BooleanDType | undefined;
+  readonly strides?: readonly number[] | undefined;
+  readonly offset?: number | undefined;
 }
 
 type Causal = boolean | "bottom-right" | "top-left";
@@ -123,6 +120,16 @@ type DType = "f32" | "f16" | "bf16";
 type HostData = Float32Array | Float16Array | Uint16Array;
 
 type Layout = "bhnd" | "bnhd";
+
+type NumberList = ArrayLike<number | bigint> | NumberTensor;
+
+interface NumberTensor {
+  readonly data: TypedNumbers;
+  readonly shape: readonly number[];
+  readonly dtype?: DType | undefined;
+  readonly strides?: readonly number[] | undefined;
+  readonly offset?: number | undefined;
+}
 
 interface PlainBlockMask {
   readonly queries: number;
@@ -144,14 +151,21 @@ interface Progress {
   readonly total: number;
 }
 
+interface SignalLike {
+  readonly aborted: boolean;
+  readonly reason?: unknown;
+}
+
 interface Tensor<Data extends TensorData = Float32Array> {
   readonly data: Data;
   readonly shape: readonly number[];
-  readonly dtype?: DType;
-  readonly strides?: readonly number[];
-  readonly offset?: number;
+  readonly dtype?: DType | undefined;
+  readonly strides?: readonly number[] | undefined;
+  readonly offset?: number | undefined;
 }
 
 type TensorData = HostData | GPUBuffer;
+
+type TypedNumbers = ArrayBufferView & ArrayLike<number | bigint>;
 
 export {};

@@ -30,8 +30,10 @@ export async function typed(buffer: GPUBuffer, half: Float16Array, device: GPUDe
   const data: Float32Array = new Float32Array(64);
   const q = tensor(data, [1, 1, 64]);
   const plain = await attention(q, q, q, { lse: true, signal: new AbortController().signal });
-  expectType<Float32Array>()(plain.out.data);
-  expectType<Float32Array>()(plain.lse.data);
+  expectType<Float32Array<ArrayBuffer>>()(plain.out.data);
+  expectType<Float32Array<ArrayBuffer>>()(plain.lse.data);
+
+  new Blob([plain.out.data, plain.lse.data]);
 
   const onGpu = { data: buffer, shape: [1, 1, 64], dtype: "f16" } as const;
   const there = await attention(onGpu, onGpu, onGpu, { lse: true });
@@ -39,22 +41,25 @@ export async function typed(buffer: GPUBuffer, half: Float16Array, device: GPUDe
   expectType<GPUBuffer>()(there.lse.data);
 
   const narrow = await attention(tensor(half, [1, 1, 64]), q, q, { lse: true });
-  expectType<Float16Array>()(narrow.out.data);
-  expectType<Float32Array>()(narrow.lse.data);
+  expectType<Float16Array<ArrayBuffer>>()(narrow.out.data);
+  expectType<Float32Array<ArrayBuffer>>()(narrow.lse.data);
 
   const { dq, backward } = { dq: q, ...await attentionWithGradient(q, onGpu, q) };
-  expectType<Float32Array>()((await backward(dq)).dq.data);
+  expectType<Float32Array<ArrayBuffer>>()((await backward(dq)).dq.data);
   expectType<GPUBuffer>()((await backward(dq)).dk.data);
 
   const options: EngineOptions = { backend: "webgpu", device };
   await using engine = await createEngine(options);
   using cache = engine.kvCache({ kvHeads: 1, headDim: 64 });
-  expectType<Float32Array>()((await cache.attend(q)).out.data);
+  expectType<Float32Array<ArrayBuffer>>()((await cache.attend(q)).out.data);
   expectType<"wasm" | "webgpu">()(engine.backend);
+  const onlyGpu = await createEngine({ backend: "webgpu" });
+  expectType<GPUBuffer>()(onlyGpu.tensor([4]).data);
+  expectType<Float32Array>()(engine.tensor([4]).data);
 
   const mask = blockMask.causal({ queries: 64 });
   expectType<number>()(mask.and(blockMask.causal({ queries: 64 })).visited);
-  expectType<Float64Array>()(referenceAttention(q, q, q).out.data);
+  expectType<Float64Array<ArrayBuffer>>()(referenceAttention(q, q, q).out.data);
 }
 
 /** What is refused. */
