@@ -57,6 +57,8 @@ export interface WasmOptions {
   readonly maxMemoryBytes?: number;
   /** Threads, the calling one included. */
   readonly threads?: "auto" | number;
+  /** Where pages have the workers' script from. */
+  readonly workerUrl?: string;
 }
 
 /** What the backend is made of. */
@@ -74,7 +76,7 @@ export async function createWasmBackend(
   options: WasmOptions = {},
   late = false,
 ): Promise<Backend> {
-  const { module, maxMemoryBytes = memoryLimits.most, threads = "auto" } = options;
+  const { module, maxMemoryBytes = memoryLimits.most, threads = "auto", workerUrl } = options;
   if (module !== undefined) {
     checkModule(module);
     const parts = assemble(module, maxMemoryBytes, 1, chooseSplats());
@@ -82,7 +84,7 @@ export async function createWasmBackend(
   }
   const choice = chooseBinary(), count = countThreads(threads);
   const compiled = await compileBinary(choice.name, count > 1);
-  const parts = assemble(compiled, maxMemoryBytes, count, chooseSplats(choice.name));
+  const parts = assemble(compiled, maxMemoryBytes, count, chooseSplats(choice.name), workerUrl);
   const { team } = parts;
   if (!late && team instanceof LateTeam) await team.ready();
   return new WasmBackend(
@@ -113,6 +115,7 @@ function assemble(
   maxMemoryBytes: number,
   threads: number,
   splats: Machine["splats"],
+  workerUrl?: string,
 ): Parts {
   const memory = new WebAssembly.Memory({
     initial: initialPages,
@@ -123,7 +126,7 @@ function assemble(
   const arena = new Arena(memory, kernels.heapBase() >>> 0, maxMemoryBytes);
   const load = async () => {
     const { WorkerTeam } = await import("./threads/team.ts");
-    return new WorkerTeam({ kernels, module, memory, threads });
+    return new WorkerTeam({ kernels, module, memory, threads, workerUrl });
   };
   const team = threads === 1 ? new Solo(kernels) : new LateTeam(kernels, threads, load);
   return { machine: { kernels, arena, threads, splats }, team };

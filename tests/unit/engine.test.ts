@@ -16,7 +16,8 @@ const refused: Refused[] = [
     "an unknown option",
     { backends: "wasm" },
     TypeError,
-    "unknown option `backends`, known are backend, threads, module, maxMemoryBytes, device, gpu",
+    "unknown option `backends`, known are backend, threads, workerUrl, module, maxMemoryBytes, " +
+    "device, gpu",
   ],
   [
     "an unknown backend",
@@ -44,6 +45,15 @@ const refused: Refused[] = [
     RangeError,
     "`threads` above 1 needs the library's own binary, not `module`",
   ],
+  ...([[null, "null"], [1, "1"], [{ href: "/worker.js" }, "Object"], [["/worker.js"], "Array"]]
+    .map(([workerUrl, kind]) =>
+      [
+        `as workerUrl ${JSON.stringify(workerUrl)}`,
+        { workerUrl },
+        TypeError,
+        `\`workerUrl\` must be a string or a URL, got ${kind}`,
+      ] as Refused
+    )),
   ["no device as device", { device: {} }, TypeError, "`device` must be a GPUDevice"],
   [
     "no GPU as gpu",
