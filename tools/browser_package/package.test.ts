@@ -57,11 +57,12 @@ function hasShaders(folder: string, path: string): boolean {
   return readFileSync(join(folder, path), "utf8").includes(shaderMark);
 }
 
-/** Keeps for the README's table what a browser offers. */
+/** Keeps for the tables what a browser offers. */
 async function note(runtime: BrowserName, { version, ask, evaluate }: Visited): Promise<void> {
   const { wasm, threads } = await ask("capabilities");
   const isolated = await evaluate<boolean>("crossOriginIsolated");
-  keepFinding({ runtime, version, binary: wasm.binary!, threads: threads.available, isolated });
+  const found = { binary: wasm.binary!, threads: threads.available, isolated };
+  keepFinding({ runtime, version, group: "pages", ...found });
 }
 
 for (const browser of browsers) {
