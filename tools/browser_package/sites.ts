@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bundleForPackage } from "../bundle_tests.ts";
 import { install, runtimeProgram, versions } from "../install.ts";
+import { workerVersion } from "../../src/wasm/threads/worker_source.ts";
 import { isolation } from "../isolation.ts";
 
 /** Longest wait for a server. */
@@ -42,10 +43,16 @@ const html = `<!doctype html>
     <meta charset="utf-8">
     <title>FlashTile from npm</title>
     <link rel="icon" href="data:,">
+    <script type="module" src="/address.js"></script>
     <script type="module" src="/main.js"></script>
   </head>
 </html>
 `;
+
+/** Says where the package's script for workers is, by an expression of its address. */
+function addressScript(expression: string, before = ""): string {
+  return `${before}globalThis.workerUrl = new URL(${expression}, location.href).href;\n`;
+}
 
 const viteConfig = `export default {
   clearScreen: false,
@@ -58,6 +65,9 @@ export function makeSites(folder: string, tarball: string): void {
   const { plain, project } = sitesIn(folder);
   makeProject(project, tarball);
   writeScript(project, ["flashtile", "flashtile/reference"]);
+  // As the README says: the address of a file, however small.
+  const address = 'import url from "flashtile/worker.js?url&no-inline";\n';
+  writeFileSync(join(project, "address.js"), addressScript("url", address));
   build(project);
   // What npm has unpacked.
   cpSync(join(project, "node_modules", "flashtile", "dist"), join(plain, "flashtile"), {
@@ -65,6 +75,14 @@ export function makeSites(folder: string, tarball: string): void {
   });
   writeFileSync(join(plain, "index.html"), html);
   writeScript(plain, ["/flashtile/flashtile.min.js", "/flashtile/reference.js"]);
+  writeFileSync(join(plain, "address.js"), addressScript('"/flashtile/worker.js"'));
+  writeOlder(join(plain, "flashtile"));
+}
+
+/** A script for workers as a server may still have it, of another version. */
+function writeOlder(folder: string): void {
+  const text = readFileSync(join(folder, "worker.js"), "utf8");
+  writeFileSync(join(folder, "older.js"), text.replace(workerVersion, "older"));
 }
 
 function makeProject(project: string, tarball: string): void {
