@@ -68,6 +68,11 @@ const versionParts: Readonly<Record<string, number>> = {
   Chromium: 0,
   Firefox: 0,
   WebKit: 0,
+  "WebKit, shared memory turned on": 0,
+  "Service worker, Chromium": 0,
+  "Service worker, Firefox": 0,
+  "Background of an extension, Chromium": 0,
+  "Page of an extension, Chromium": 0,
   workerd: 0,
   "@edge-runtime/vm": 0,
 };

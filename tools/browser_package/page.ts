@@ -15,6 +15,11 @@ import { randomProblem, shapesOf, sizesOf, slice } from "../../tests/support/pro
 
 const meaning = { causal: true } as const;
 
+/** Errors that nobody caught. */
+const complaints: string[] = [];
+addEventListener("error", ({ message }) => complaints.push(message));
+addEventListener("unhandledrejection", ({ reason }) => complaints.push(String(reason)));
+
 /** Grouped heads of sizes that no tile divides. */
 const problem = randomProblem(
   sizesOf({ B: 2, Hq: 4, Hkv: 2, Nq: 65, Nk: 97, D: 40, Dv: 24 }),
@@ -131,11 +136,13 @@ const addresses = { string: String, url: (url: string) => new URL(url), trusted 
 const checks = {
   capabilities,
 
+  complaints: () => complaints,
+
   /** All of the backend that is asked for; gives why that was taken. */
-  answers: (options: EngineOptions) =>
+  answers: (options: EngineOptions, gradients = true) =>
     withEngine(options, async (engine) => {
       await checkAttention(engine);
-      await checkGradients(engine);
+      if (gradients) await checkGradients(engine);
       await checkCache(engine);
       return { backend: engine.backend, reason: engine.reason };
     }),
