@@ -301,8 +301,9 @@ function readEngineOptions(given: EngineOptions): ReadOptions {
   if (module !== undefined && !(module instanceof WebAssembly.Module)) {
     throw new TypeError(`${cannot}: \`module\` must be a WebAssembly.Module`);
   }
-  // By its tag: one of another realm, or of trusted types, which TypeScript has no name for.
-  if (workerUrl !== undefined && !/(String|URL)\]$/.test({}.toString.call(workerUrl))) {
+  // A URL as it is now, of any realm. Trusted types have no `href`, and no name in TypeScript.
+  const address = (workerUrl as URL | null | undefined)?.href ?? workerUrl;
+  if (workerUrl !== undefined && !/(String|URL)\]$/.test({}.toString.call(address))) {
     throw new TypeError(
       `${cannot}: \`workerUrl\` must be a string or a URL, got ${kindOf(workerUrl)}`,
     );
@@ -315,8 +316,6 @@ function readEngineOptions(given: EngineOptions): ReadOptions {
   if (gpu !== undefined && typeof (gpu as GPU | null)?.requestAdapter !== "function") {
     throw new TypeError(`${cannot}: \`gpu\` must be a GPU, as \`navigator.gpu\` is`);
   }
-  // A URL as it is now; strings and trusted types have no `href`.
-  const address = (workerUrl as URL | undefined)?.href ?? workerUrl;
   return { ...options, workerUrl: address as ReadOptions["workerUrl"] };
 }
 

@@ -134,9 +134,16 @@ function compare(a: Finding, b: Finding): number {
     b.version.localeCompare(a.version, "en", { numeric: true });
 }
 
+/** As `Map.groupBy()`, which Node 20 lacks. */
+function grouped<T>(list: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of list) groups.set(keyOf(item), [...groups.get(keyOf(item)) ?? [], item]);
+  return groups;
+}
+
 /** Every line. A runtime that is only claimed has one, too. */
 function linesOf(findings: readonly Finding[], claims: readonly Claim[]): Line[] {
-  const byName = Map.groupBy(
+  const byName = grouped(
     findings.toSorted(compare),
     ({ runtime, version }) => nameOf(runtime, version),
   );
@@ -150,7 +157,8 @@ function linesOf(findings: readonly Finding[], claims: readonly Claim[]): Line[]
   });
 }
 
-const unknown = "not tried";
+/** Of what nobody asked. */
+const unknown = "-";
 
 /** Whether there are threads, of all that was found of one runtime. */
 function threadsOf({ findings }: Line): string {
@@ -171,7 +179,7 @@ const columns: Readonly<Record<string, (line: Line) => string>> = {
   "Wasm binary": ({ findings }) => wordsOf(findings.map(({ binary }) => binary), unknown),
   threads: threadsOf,
   WebGPU: ({ findings, claims }) =>
-    wordsOf([...claims, ...findings].map(({ webgpu }) => webgpu), unknown),
+    wordsOf([...claims, ...findings].map(({ webgpu }) => webgpu), "not tried"),
   "tried in CI": ({ findings, claims }) =>
     wordsOf([...claims, ...findings].map(({ tried }) => tried), unknown),
 };
@@ -196,7 +204,7 @@ function shortTable(lines: readonly Line[]): string {
 
 /** Every table, under its title. */
 function longTables(lines: readonly Line[]): string {
-  const byGroup = Map.groupBy(lines, ({ group }) => group);
+  const byGroup = grouped(lines, ({ group }) => group);
   const groups = [...byGroup.keys()].sort((a, b) =>
     placeIn(titles, a) - placeIn(titles, b) || a.localeCompare(b, "en")
   );
@@ -209,11 +217,14 @@ function longTables(lines: readonly Line[]): string {
 const start = "<!-- `deno task test:all --table` writes what follows -->\n\n";
 const end = "\n<!-- up to here -->\n";
 
-/** What has tables, and how they are made. */
-const documents: Readonly<Record<string, (lines: readonly Line[]) => string>> = {
-  "README.md": shortTable,
-  "docs/RUNTIMES.md": longTables,
-};
+/** The tables of each document that has some. */
+export function tablesOf(
+  findings: readonly Finding[],
+  claims: readonly Claim[],
+): Readonly<Record<string, string>> {
+  const lines = linesOf(findings, claims);
+  return { "README.md": shortTable(lines), "docs/RUNTIMES.md": longTables(lines) };
+}
 
 /** A document with tables: as it is, and as a whole run found it. */
 export interface Tabled {
@@ -225,13 +236,12 @@ export interface Tabled {
 /** The documents of a folder. What was found is in `folder`, which is the run's. */
 export function withTables(root: string, folder: string, claims: readonly Claim[]): Tabled[] {
   const { [variable]: findings } = findingsUnder(folder);
-  const lines = linesOf(readFindings(findings), claims);
-  return Object.entries(documents).map(([name, make]) => {
+  return Object.entries(tablesOf(readFindings(findings), claims)).map(([name, tables]) => {
     const path = join(root, name), text = readFileSync(path, "utf8");
     const from = text.indexOf(start) + start.length, to = text.indexOf(end, from);
     if (from < start.length || to < 0) {
       throw new Error(`Cannot find where ${name} has its tables: between "${start}" and "${end}"`);
     }
-    return { path, text, found: text.slice(0, from) + make(lines) + text.slice(to) };
+    return { path, text, found: text.slice(0, from) + tables + text.slice(to) };
   });
 }

@@ -289,6 +289,9 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
 export interface EngineOptions {
   readonly backend?: "auto" | BackendName;
   readonly threads?: "auto" | number;
+  readonly workerUrl?: string | {
+    readonly href: string;
+  };
   readonly module?: WebAssembly.Module;
   readonly maxMemoryBytes?: number;
   readonly device?: GPUDevice;
