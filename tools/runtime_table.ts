@@ -68,7 +68,7 @@ const versionParts: Readonly<Record<string, number>> = {
   Chromium: 0,
   Firefox: 0,
   WebKit: 0,
-  "WebKit, shared memory turned on": 0,
+  "WebKit with shared memory": 0,
   "Service worker, Chromium": 0,
   "Service worker, Firefox": 0,
   "Background of an extension, Chromium": 0,
@@ -91,17 +91,30 @@ export function findingsUnder(folder: string): Record<string, string> {
   return { [variable]: join(folder, "findings") };
 }
 
-/** What of a finding is kept. */
-const kept = [
-  ...["runtime", "version", "group", "binary", "threads", "isolated", "webgpu", "tried"] as const,
-];
+/** What of a finding is kept, and what it is. */
+const kinds = {
+  ...{ runtime: "string", version: "string", group: "string", binary: "string" },
+  ...{ threads: "boolean", isolated: "boolean", webgpu: "string", tried: "string" },
+} as const satisfies Record<keyof Finding, string>;
+
+/** A finding as text. What programs print is not what the types say it is: it is looked at. */
+function textOf(given: Finding): string {
+  const read = Object.entries(kinds).map(([name, kind]) => {
+    const value = given[name as keyof Finding],
+      isRequired = name === "runtime" || name === "version";
+    if (typeof value === kind || value === undefined && !isRequired) return [name, value];
+    throw new TypeError(
+      `Cannot keep a finding: \`${name}\` must be a ${kind}, got ${JSON.stringify(value)}`,
+    );
+  });
+  return JSON.stringify(Object.fromEntries(read));
+}
 
 /** Keeps a finding for the tables, in a process of a run that was told where. */
 export function keepFinding(given: Finding): void {
-  const { [variable]: folder } = process.env;
+  const { [variable]: folder } = process.env, text = textOf(given);
   if (folder === undefined) return;
   mkdirSync(folder, { recursive: true });
-  const text = JSON.stringify(Object.fromEntries(kept.map((name) => [name, given[name]])));
   // The same of two tests is one.
   const name = createHash("sha256").update(text).digest("hex");
   writeFileSync(join(folder, `${name}.json`), text);
@@ -165,8 +178,8 @@ function threadsOf({ findings }: Line): string {
   const asked = findings.filter(({ threads }) => threads !== undefined);
   if (asked.length === 0) return unknown;
   const having = asked.filter(({ threads }) => threads);
-  if (having.length === asked.length) return "yes";
-  return having.length === 0 ? "no" : "in isolated pages";
+  if (having.length === 0) return "no";
+  return having.every(({ isolated }) => isolated) ? "in isolated pages" : "yes";
 }
 
 /** Different words of a line's parts, those that there are. */

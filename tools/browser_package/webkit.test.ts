@@ -94,7 +94,7 @@ test("a script tag in WebKit with shared memory, as Safari has it: threads, and 
     assertMatch(reason, /^simd binary, one thread \(no worker can begin: .*`workerUrl`\)/);
     const url = await seen.evaluate<string>("workerUrl");
     assertMatch(await seen.ask("worker", url), /^simd binary, 2 threads:/);
-    await note("WebKit, shared memory turned on", seen);
+    await note("WebKit with shared memory", seen);
   });
 });
 

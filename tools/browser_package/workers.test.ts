@@ -121,7 +121,7 @@ test("a page of an extension (MV3) in Chromium: threads, also by workerUrl", asy
     }
     keepFinding({
       ...{ runtime: "Page of an extension, Chromium", version, group: "workers" },
-      ...{ binary: "relaxed", threads: true, tried: "attention" },
+      ...{ binary: "relaxed", threads: true, isolated: true, tried: "attention" },
     });
   }, { enableExtensions: [extension] });
 });
