@@ -54,10 +54,12 @@ export interface EngineOptions {
    * policy demands trusted types, a `TrustedScriptURL`. By default pages start workers from a `blob:`.
    * Node, Deno and Bun start theirs without any address.
    *
-   * ```ts ignore
+   * ```ts
    * import { createEngine } from "@flashtile/attention";
    *
-   * const engine = await createEngine({ workerUrl: "/assets/worker.js" });
+   * const engine = await createEngine({ backend: "wasm", workerUrl: "/assets/worker.js" });
+   * console.log(engine.reason);
+   * await engine.close();
    * ```
    */
   readonly workerUrl?: string | { readonly href: string };
