@@ -52,6 +52,7 @@ const titles: Readonly<Record<string, string>> = {
   bundlers: "Bundlers",
   frameworks: "Frameworks",
   "test runners": "Test runners",
+  imitated: "Imitated",
 };
 
 /** Tables whose lines are in the README, too. */

@@ -194,7 +194,7 @@ for (const isolated of [true, false]) {
     if (!isolated) assertMatch(threads.reason, /COOP and COEP/);
     assertMatch(reason, isolated ? / binary, 2 threads:/ : / binary, one thread:/);
     keepFinding({
-      ...{ runtime: "Electron's renderer", version: "", group: "pages", binary },
+      ...{ runtime: "Electron's renderer", version: "", group: "imitated", binary },
       ...{ threads: threads.available, isolated, tried: "its globals, imitated on Node" },
     });
   });
