@@ -42,7 +42,7 @@ import {
   type Tensor,
   type TypedNumbers,
 } from "./tensor.ts";
-import { readOptions } from "./validate/words.ts";
+import { kindOf, readOptions } from "./validate/words.ts";
 import { AutoBackend, type OpenGpu } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
 import { isModule } from "./wasm/module.ts";
@@ -55,9 +55,25 @@ export interface EngineOptions {
    * Threads of the Wasm backend, the calling one included. `"auto"` (default) takes as many as run
    * at the same time here, and for work too small to gain from them none but the calling one. A
    * number is taken or refused. Where workers then cannot begin, as under a Content-Security-Policy
-   * without `worker-src blob:`, the calling thread does all the work, and `reason` says why.
+   * without `worker-src blob:` and no `workerUrl`, the calling thread does all the work, and `reason`
+   * says why.
    */
   readonly threads?: "auto" | number | undefined;
+  /**
+   * Where a page's server has `flashtile/worker.js` of this version, for a Content-Security-Policy
+   * that lets workers come from there alone (`worker-src 'self'`): a string, a `URL` or, where the
+   * policy demands trusted types, a `TrustedScriptURL`. By default pages start workers from a `blob:`.
+   * Node, Deno and Bun start theirs without any address.
+   *
+   * ```ts
+   * import { createEngine } from "@flashtile/attention";
+   *
+   * const engine = await createEngine({ backend: "wasm", workerUrl: "/assets/worker.js" });
+   * console.log(engine.reason);
+   * await engine.close();
+   * ```
+   */
+  readonly workerUrl?: string | { readonly href: string } | undefined;
   /** A compiled Wasm binary of this library, where compiling at run time is not allowed. */
   readonly module?: WebAssembly.Module | undefined;
   /** Most bytes that the Wasm backend's memory may grow to; default 4 GiB less one page. */
@@ -247,12 +263,27 @@ export interface WarmupOptions {
 const warmupCalls = [[80, 16], [1, 1040]] as const;
 
 const cannot = "Cannot create an engine";
-const known = ["backend", "threads", "module", "maxMemoryBytes", "device", "gpu"] as const;
+const known = [
+  "backend",
+  "threads",
+  "workerUrl",
+  "module",
+  "maxMemoryBytes",
+  "device",
+  "gpu",
+] as const;
+
+/** Options of an engine as they were when it was asked for. */
+interface ReadOptions extends EngineOptions {
+  /** A string, or what is taken for one. */
+  readonly workerUrl?: string;
+}
 
 /** Reads the options of an engine, once: what is asked for an adapter takes time. */
-function readEngineOptions(given: EngineOptions): EngineOptions {
+function readEngineOptions(given: EngineOptions): ReadOptions {
   const options = readOptions(given, known, cannot);
-  const { backend = "auto", threads = "auto", module, maxMemoryBytes, device, gpu } = options;
+  const { backend = "auto", threads = "auto", workerUrl, module, maxMemoryBytes, device, gpu } =
+    options;
   if (!["auto", "wasm", "webgpu"].includes(backend)) {
     throw new TypeError(
       `${cannot}: \`backend\` must be "auto", "wasm" or "webgpu", got ${JSON.stringify(backend)}`,
@@ -269,6 +300,13 @@ function readEngineOptions(given: EngineOptions): EngineOptions {
   if (module !== undefined && !isModule(module)) {
     throw new TypeError(`${cannot}: \`module\` must be a WebAssembly.Module`);
   }
+  // A URL as it is now, of any realm. Trusted types have no `href`, and no name in TypeScript.
+  const address = (workerUrl as URL | null | undefined)?.href ?? workerUrl;
+  if (workerUrl !== undefined && !/(String|URL)\]$/.test({}.toString.call(address))) {
+    throw new TypeError(
+      `${cannot}: \`workerUrl\` must be a string or a URL, got ${kindOf(workerUrl)}`,
+    );
+  }
   if (maxMemoryBytes !== undefined) checkMemory(maxMemoryBytes);
   // By shape: outside browsers and Deno the classes have no global names.
   if (device !== undefined && typeof (device as GPUDevice | null)?.createBuffer !== "function") {
@@ -277,7 +315,7 @@ function readEngineOptions(given: EngineOptions): EngineOptions {
   if (gpu !== undefined && typeof (gpu as GPU | null)?.requestAdapter !== "function") {
     throw new TypeError(`${cannot}: \`gpu\` must be a GPU, as \`navigator.gpu\` is`);
   }
-  return options;
+  return { ...options, workerUrl: address as ReadOptions["workerUrl"] };
 }
 
 function checkMemory(bytes: number): void {
@@ -321,7 +359,7 @@ export async function createEngine<Name extends EngineOptions["backend"] = "auto
  *
  * @param late Whether threads are loaded when a call is worth them.
  */
-export async function createBackend(options: EngineOptions, late = false): Promise<Backend> {
+export async function createBackend(options: ReadOptions, late = false): Promise<Backend> {
   const { backend = "auto" } = options;
   if (backend === "wasm") return await createWasmBackend(options);
   const opening = () => import("./webgpu/open.ts");

@@ -75,6 +75,8 @@ export function isWorkerd(): boolean {
 
 /** The part of `process` that is used. */
 export interface NodeProcess {
+  /** Electron's kinds of processes. */
+  readonly type?: string;
   readonly versions?: { readonly node?: string };
   getBuiltinModule?(name: string): unknown;
 }
@@ -102,8 +104,9 @@ export function hardwareThreads(): number {
 export function isServer(): boolean {
   if ("Deno" in globalThis) return true;
   const { process } = globalThis as { process?: NodeProcess };
+  // Electron's renderers, and workers there, are pages with Node beside them, without its threads.
   return process?.getBuiltinModule !== undefined && process.versions?.node !== undefined &&
-    !isWorkerd();
+    !/[rk]er$/.test(`${process.type}`) && !isWorkerd();
 }
 
 /** Why workers over shared memory cannot be used here; `undefined` when they can. */

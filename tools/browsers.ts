@@ -47,12 +47,15 @@ export type BrowserName = keyof typeof programs;
 const patience = 120_000;
 
 /** Starts a browser; its profile is in the system's temporary folder, and goes when it is closed. */
-export async function launchBrowser(name: BrowserName): Promise<Browser> {
+export async function launchBrowser(
+  name: BrowserName,
+  more: LaunchOptions = {},
+): Promise<Browser> {
   const { executablePath, debianPackage, options }: Program = programs[name];
   if (!existsSync(executablePath)) {
     throw new Error(
       `Cannot find ${executablePath}: install it with \`apt-get install ${debianPackage}\``,
     );
   }
-  return await launch({ executablePath, protocolTimeout: patience, ...options() });
+  return await launch({ executablePath, protocolTimeout: patience, ...options(), ...more });
 }

@@ -82,6 +82,15 @@ export function bundleForPackage(
   ]);
 }
 
+/** Bundles the same as a classic script that has the package as a global; returns the script. */
+export function bundleOverGlobal(folder: string, script: string): string {
+  const bundled = bundle(folder, [script], [
+    ...["--platform=browser", "--target=es2023", "--format=iife"],
+    `--alias:@flashtile/attention=${join(root, "tools/browser_package/global.ts")}`,
+  ]);
+  return filesOf(bundled, ".js")[0];
+}
+
 /** Bundles test files of some folders, and the page's part of their runner; returns where. */
 export function bundleForBrowser(folder: string, suites: readonly string[]): string {
   return bundle(join(folder, "browser"), [

@@ -5,7 +5,8 @@
  *
  *     deno task test:all node 20
  *
- * A whole run checks the README's table of runtimes against what it found; with `--table` it writes it.
+ * A whole run checks the tables of runtimes, in docs/RUNTIMES.md and the README, against what it found;
+ * with `--table` it writes them.
  *
  * The last line is `N passed, N failed, N skipped`, counted from the runners' own JUnit reports. A
  * run that does not report or cannot be had counts as a failure, and so does a script of
@@ -24,7 +25,7 @@ import { pageRun } from "./browser_page/run.ts";
 import { edgeRun } from "./edge_tests/run.ts";
 import { gpuRuns } from "./gpu_runs.ts";
 import { packageRun } from "./package_tests/run.ts";
-import { type Claim, findingsUnder, withTable } from "./runtime_table.ts";
+import { type Claim, findingsUnder, type Tabled, withTables } from "./runtime_table.ts";
 import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
 
 /** Seconds after which a script that does not end by itself has failed. */
@@ -180,11 +181,10 @@ function choose(runs: readonly TestRun[], words: readonly string[]): TestRun[] {
   throw new Error(`Cannot find a run with ${words.join(" ")} in its name: there are ${all}`);
 }
 
-const readme = join(root, "README.md"), tableFlag = "--table";
+const tableFlag = "--table";
 
-/** Whether the README's table of runtimes is what a whole run found; writes it, if that is wanted. */
-function checkTable(folder: string, claims: readonly Claim[], write: boolean): Counts {
-  const text = readFileSync(readme, "utf8"), found = withTable(text, folder, claims);
+/** Whether a document's tables are what a whole run found; writes them, if that is wanted. */
+function checkTables({ path, text, found }: Tabled, write: boolean): Counts {
   if (text === found) return { passed: 1, failed: 0, skipped: 0 };
   if (!write) {
     const lines = (some: string) => some.split("\n").filter((line) => line.startsWith("|"));
@@ -192,13 +192,11 @@ function checkTable(folder: string, claims: readonly Claim[], write: boolean): C
     const extra = told.filter((line) => !wanted.includes(line));
     const missing = wanted.filter((line) => !told.includes(line));
     console.error(
-      ["\nerror: the README's table of runtimes has", ...extra, "instead of", ...missing].join(
-        "\n",
-      ),
+      [`\nerror: ${path} says of runtimes`, ...extra, "instead of", ...missing].join("\n"),
     );
     return { passed: 0, failed: 1, skipped: 0 };
   }
-  writeFileSync(readme, found);
+  writeFileSync(path, found);
   return { passed: 1, failed: 0, skipped: 0 };
 }
 
@@ -220,7 +218,8 @@ try {
   if (words.length === 0) {
     // What failed is missing from the table, which must not be written so.
     const write = writesTable && results.every(([, { failed }]) => failed === 0);
-    results.push(["README, the table of runtimes", checkTable(folder, claims, write)]);
+    const counts = withTables(root, folder, claims).map((tabled) => checkTables(tabled, write));
+    results.push(["The tables of runtimes", counts.reduce(add)]);
   }
   const width = Math.max(...results.map(([name]) => name.length));
   console.log("");

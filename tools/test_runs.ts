@@ -37,7 +37,7 @@ export interface TestRun {
   readonly reportsLast?: boolean;
   /** Regular expression for the names of its tests; all tests by default. */
   readonly names?: string;
-  /** What it tells the README's table of runtimes, if it passes. */
+  /** What it tells the tables of runtimes, if it passes. */
   readonly claims?: readonly Claim[];
   /** How to run the tests. Installs what is missing, and throws where that is not to be had. */
   tests(report: string): Command;

@@ -57,6 +57,8 @@ export interface WasmOptions {
   readonly maxMemoryBytes?: number;
   /** Threads, the calling one included. */
   readonly threads?: "auto" | number;
+  /** Where pages have the workers' script from. */
+  readonly workerUrl?: string;
 }
 
 /** What the backend is made of. */
@@ -76,7 +78,7 @@ export async function createWasmBackend(
   options: WasmOptions = {},
   late = false,
 ): Promise<Backend> {
-  const { module, maxMemoryBytes = memoryLimits.most, threads = "auto" } = options;
+  const { module, maxMemoryBytes = memoryLimits.most, threads = "auto", workerUrl } = options;
   if (module !== undefined) {
     checkModule(module);
     const parts = assemble(module, reserve(maxMemoryBytes, 1), chooseSplats());
@@ -84,7 +86,8 @@ export async function createWasmBackend(
   }
   const choice = chooseBinary(), memory = reserve(maxMemoryBytes, threads);
   const compiled = await compileBinary(choice.name, memory.threads > 1);
-  const parts = assemble(compiled, memory, chooseSplats(choice.name)), { team } = parts;
+  const parts = assemble(compiled, memory, chooseSplats(choice.name), workerUrl);
+  const { team } = parts;
   if (!late && team instanceof LateTeam) await team.ready();
   return new WasmBackend(
     parts,
@@ -160,12 +163,13 @@ function assemble(
   module: WebAssembly.Module,
   { memory, mostBytes, threads }: Reserved,
   splats: Machine["splats"],
+  workerUrl?: string,
 ): Parts {
   const kernels = instantiate(module, memory);
   const arena = new Arena(memory, kernels.heapBase() >>> 0, mostBytes);
   const load = async () => {
     const { WorkerTeam } = await import("./threads/team.ts");
-    return new WorkerTeam({ kernels, module, memory, threads });
+    return new WorkerTeam({ kernels, module, memory, threads, workerUrl });
   };
   const team = threads === 1 ? new Solo(kernels) : new LateTeam(kernels, threads, load);
   return { machine: { kernels, arena, threads, splats }, team };

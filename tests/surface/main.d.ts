@@ -281,6 +281,9 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
 export interface EngineOptions {
   readonly backend?: "auto" | BackendName | undefined;
   readonly threads?: "auto" | number | undefined;
+  readonly workerUrl?: string | {
+    readonly href: string;
+  } | undefined;
   readonly module?: WebAssembly.Module | undefined;
   readonly maxMemoryBytes?: number | undefined;
   readonly device?: GPUDevice | undefined;

@@ -16,7 +16,8 @@ const refused: Refused[] = [
     "an unknown option",
     { backends: "wasm" },
     TypeError,
-    "unknown option `backends`, known are backend, threads, module, maxMemoryBytes, device, gpu",
+    "unknown option `backends`, known are backend, threads, workerUrl, module, maxMemoryBytes, " +
+    "device, gpu",
   ],
   [
     "an unknown backend",
@@ -44,6 +45,15 @@ const refused: Refused[] = [
     RangeError,
     "`threads` above 1 needs the library's own binary, not `module`",
   ],
+  ...([[null, "null"], [1, "1"], [{ href: 1 }, "Object"], [["/worker.js"], "Array"]]
+    .map(([workerUrl, kind]) =>
+      [
+        `as workerUrl ${JSON.stringify(workerUrl)}`,
+        { workerUrl },
+        TypeError,
+        `\`workerUrl\` must be a string or a URL, got ${kind}`,
+      ] as Refused
+    )),
   ["no device as device", { device: {} }, TypeError, "`device` must be a GPUDevice"],
   [
     "no GPU as gpu",
@@ -96,6 +106,22 @@ test("createEngine() accepts the least and the most memory", async () => {
   for (const maxMemoryBytes of [memoryLimits.least, memoryLimits.most]) {
     const engine = await createEngine({ maxMemoryBytes });
     assertEquals(engine.memoryBytes, memoryLimits.least);
+    await engine.close();
+  }
+});
+
+test("createEngine() accepts any address of workers, read once, where none is needed", async () => {
+  let reads = 0;
+  const readOnce = {
+    get href() {
+      if (reads++ > 0) throw new Error("read twice");
+      return "/worker.js";
+    },
+  };
+  const url = new URL("https://example.com/worker.js");
+  for (const workerUrl of ["/worker.js", url, readOnce]) {
+    const engine = await createEngine({ backend: "wasm", threads: 2, workerUrl });
+    assertMatch(engine.reason, / binary, 2 threads:/);
     await engine.close();
   }
 });

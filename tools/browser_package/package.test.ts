@@ -29,6 +29,8 @@ interface Setting {
   readonly browser: BrowserName;
   readonly folder: string;
   readonly headers?: Headers;
+  /** Files that it asks for in vain. */
+  readonly missed?: readonly string[];
 }
 
 /** What a visit of a served folder has seen. */
@@ -39,7 +41,7 @@ interface Seen extends Visited {
 
 /** Visits a site, which must not ask for anything but its own files. */
 async function visitSite(
-  { browser, folder, headers = {} }: Setting,
+  { browser, folder, headers = {}, missed = [] }: Setting,
   look: (seen: Seen) => Promise<void>,
 ): Promise<void> {
   await using server = serveFolder(folder, headers);
@@ -50,18 +52,19 @@ async function visitSite(
     });
     assertEquals([...visited.origins], [new URL(server.url).origin]);
   });
-  assertEquals(server.missed, []);
+  assertEquals([...new Set(server.missed)], missed);
 }
 
 function hasShaders(folder: string, path: string): boolean {
   return readFileSync(join(folder, path), "utf8").includes(shaderMark);
 }
 
-/** Keeps for the README's table what a browser offers. */
+/** Keeps for the tables what a browser offers. */
 async function note(runtime: BrowserName, { version, ask, evaluate }: Visited): Promise<void> {
   const { wasm, threads } = await ask("capabilities");
   const isolated = await evaluate<boolean>("crossOriginIsolated");
-  keepFinding({ runtime, version, binary: wasm.binary!, threads: threads.available, isolated });
+  const found = { binary: wasm.binary!, threads: threads.available, isolated };
+  keepFinding({ runtime, version, group: "pages", ...found });
 }
 
 for (const browser of browsers) {
@@ -134,6 +137,8 @@ test("Vite's development server in Chromium: attention, gradients, a cache and t
   await visit("Chromium", server.url, async (seen) => {
     await seen.ask("answers", {});
     assertMatch(await seen.ask("worker"), /2 threads:/);
+    const url = await seen.evaluate<string>("workerUrl");
+    assertMatch(await seen.ask("worker", url), /2 threads:/);
     assertEquals([...seen.origins], [new URL(server.url).origin]);
     assertEquals(seen.complaints, []);
   });
@@ -146,6 +151,13 @@ const policies = {
     words: /the Content-Security-Policy must allow `worker-src blob:`/,
   },
   "a policy of trusted types": { policy: "require-trusted-types-for 'script'", words: /Worker/ },
+};
+
+/** What may be at an address instead, and what a call then says. */
+const wrongAddresses = {
+  "no file": { path: "/nowhere.js", words: /`flashtile\/worker.js`/ },
+  "a page": { path: "/index.html", words: /`flashtile\/worker.js`/ },
+  "another version": { path: "/flashtile/older.js", words: /another version of FlashTile/ },
 };
 
 for (const browser of browsers) {
@@ -171,12 +183,53 @@ for (const browser of browsers) {
       await visitSite({ browser, folder: plain, headers }, async (seen) => {
         const { threads } = await seen.ask("capabilities");
         assert(threads.available);
-        const { started, reason } = await seen.ask("callsOnTwo");
+        const { started, reason } = await seen.ask("calls", { threads: 2 });
         // What was refused once is not tried again, call after call.
         assertEquals(started, 1);
-        assertMatch(reason, /relaxed binary, one thread \(no worker can begin: .*\)/);
+        const alone = /^relaxed binary, one thread \(no worker can begin: .*`workerUrl`\)/;
+        assertMatch(reason, alone);
         assertMatch(reason, words);
+        if (threads.count > 1) assertMatch((await seen.ask("calls", {})).reason, alone);
       });
     });
   }
+
+  for (const [name, folder] of Object.entries(sites)) {
+    test(`${name} in ${browser} under a policy without blob: workers, by workerUrl: threads`, async () => {
+      const { policy } = policies["a policy without blob: workers"];
+      const headers = { ...isolation, "Content-Security-Policy": policy };
+      await visitSite({ browser, folder, headers }, async (seen) => {
+        const url = await seen.evaluate<string>("workerUrl");
+        for (const as of ["string", "url"] as const) {
+          assertMatch(await seen.ask("worker", url, as), /relaxed binary, 2 threads:/);
+        }
+        assertEquals(seen.complaints, []);
+      });
+    });
+  }
+
+  test(`a script tag in ${browser} under a policy of trusted types, by workerUrl: threads`, async () => {
+    const { policy } = policies["a policy of trusted types"];
+    const headers = { ...isolation, "Content-Security-Policy": policy };
+    await visitSite({ browser, folder: plain, headers }, async (seen) => {
+      const url = await seen.evaluate<string>("workerUrl");
+      assertMatch(await seen.ask("worker", url, "trusted"), /relaxed binary, 2 threads:/);
+      assertEquals(seen.complaints, []);
+    });
+  });
+
+  test(`a script tag in ${browser}: a workerUrl that serves something else is said to be wrong`, async () => {
+    const missed = [wrongAddresses["no file"].path];
+    await visitSite({ browser, folder: plain, headers: isolation, missed }, async (seen) => {
+      for (const [what, { path, words }] of Object.entries(wrongAddresses)) {
+        const { started, reason } = await seen.ask("calls", { threads: 2, workerUrl: path });
+        assertEquals(started, 1, what);
+        assertMatch(
+          reason,
+          /^relaxed binary, one thread \(no worker can begin: .*`workerUrl` must/,
+        );
+        assertMatch(reason, words);
+      }
+    });
+  });
 }

@@ -15,6 +15,11 @@ import { randomProblem, shapesOf, sizesOf, slice } from "../../tests/support/pro
 
 const meaning = { causal: true } as const;
 
+/** Errors that nobody caught. */
+const complaints: string[] = [];
+addEventListener("error", ({ message }) => complaints.push(message));
+addEventListener("unhandledrejection", ({ reason }) => complaints.push(String(reason)));
+
 /** Grouped heads of sizes that no tile divides. */
 const problem = randomProblem(
   sizesOf({ B: 2, Hq: 4, Hkv: 2, Nq: 65, Nk: 97, D: 40, Dv: 24 }),
@@ -111,22 +116,41 @@ async function leavingJobs(use: () => Promise<void>): Promise<void> {
   }
 }
 
+/** An address that a policy of trusted types lets workers come from. */
+function trusted(url: string): string {
+  const { trustedTypes } = globalThis as unknown as {
+    trustedTypes: {
+      createPolicy(
+        name: string,
+        rules: { createScriptURL(url: string): string },
+      ): { createScriptURL(url: string): string };
+    };
+  };
+  return trustedTypes.createPolicy("tests", { createScriptURL: (url) => url }).createScriptURL(url);
+}
+
+/** What is made of an address before the engine has it. */
+const addresses = { string: String, url: (url: string) => new URL(url), trusted };
+
 /** What the tests ask, by name. */
 const checks = {
   capabilities,
 
+  complaints: () => complaints,
+
   /** All of the backend that is asked for; gives why that was taken. */
-  answers: (options: EngineOptions) =>
+  answers: (options: EngineOptions, gradients = true) =>
     withEngine(options, async (engine) => {
       await checkAttention(engine);
-      await checkGradients(engine);
+      if (gradients) await checkGradients(engine);
       await checkCache(engine);
       return { backend: engine.backend, reason: engine.reason };
     }),
 
   /** Two threads, of which the worker does all the work; gives why they were taken. */
-  worker: () =>
-    withEngine({ backend: "wasm", threads: 2 }, async (engine) => {
+  worker: (url?: string, as: keyof typeof addresses = "string") => {
+    const workerUrl = url === undefined ? undefined : addresses[as](url);
+    return withEngine({ backend: "wasm", threads: 2, workerUrl }, async (engine) => {
       await watchTeams(async (controls) => {
         await resultsOf(engine, large, meaning);
         assertEquals(controls.length, 1);
@@ -136,11 +160,12 @@ const checks = {
         assertGreater(done(), before);
       });
       return engine.reason;
-    }),
+    });
+  },
 
-  /** Some calls on two threads, whether there are workers or not; gives how many were started. */
-  callsOnTwo: () =>
-    withEngine({ backend: "wasm", threads: 2 }, async (engine) => {
+  /** Some calls on several threads, whether there are workers or not; gives how many were started. */
+  calls: (options: EngineOptions) =>
+    withEngine({ backend: "wasm", ...options }, async (engine) => {
       const { Worker } = globalThis;
       let started = 0;
       globalThis.Worker = class extends Worker {

@@ -10,21 +10,21 @@ import { packPackage } from "../build_npm/pack.ts";
 import { type TestRun, toolTests } from "../test_runs.ts";
 import { makeSites } from "./sites.ts";
 
-/** Makes sites of the package and opens them in Chromium and Firefox. `folder` is for the sites. */
+/** Makes sites of the package and opens them in browsers. `folder` is for the sites. */
 export function browserPackageRun(folder: string): TestRun {
-  const file = fileURLToPath(new URL("package.test.ts", import.meta.url));
+  const tests = fileURLToPath(new URL(".", import.meta.url));
   return {
-    name: "Chromium and Firefox, the package flashtile",
+    name: "Chromium, Firefox and WebKit, the package flashtile",
     claims: [
       { runtimes: ["Chromium", "Firefox"], tried: "the package" },
       { runtimes: ["Firefox"], tried: "WebGPU on lavapipe", webgpu: "where it is turned on" },
     ],
-    patience: 300,
+    patience: 420,
     tests(report) {
       const sites = join(folder, "sites");
       makeSites(sites, packPackage(folder));
       // A browser that is ended leaves its profile behind: here, that goes with the folder.
-      return toolTests(report, file, { FLASHTILE_SITES: sites, TMPDIR: folder });
+      return toolTests(report, tests, { FLASHTILE_SITES: sites, TMPDIR: folder });
     },
   };
 }

@@ -6,16 +6,14 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { bundleForPackage } from "../bundle_tests.ts";
+import { bundleForPackage, bundleOverGlobal } from "../bundle_tests.ts";
 import { install, runtimeProgram, versions } from "../install.ts";
+import { workerVersion } from "../../src/wasm/threads/worker_source.ts";
 import { isolation } from "../isolation.ts";
-
-/** Longest wait for a server. */
-const patienceMilliseconds = 30_000;
+import { answers, freePort } from "../ports.ts";
 
 /** Folders of the sites. */
 export interface Sites {
@@ -25,13 +23,26 @@ export interface Sites {
   readonly vite: string;
   /** The project. */
   readonly project: string;
+  /** A page with a service worker. */
+  readonly serviceWorker: string;
+  /** An extension for Chromium, with a background service worker and a page. */
+  readonly extension: string;
+  /** Whether the package has a script with all in it, without `import()`, which workers then take. */
+  readonly hasSingle: boolean;
 }
 
 /** The sites in a folder, whether they are made yet or not. */
 export function sitesIn(folder: string): Sites {
-  const project = join(folder, "project");
-  return { plain: join(folder, "plain"), vite: join(project, "dist"), project };
+  const project = join(folder, "project"), serviceWorker = join(folder, "service_worker");
+  return {
+    ...{ plain: join(folder, "plain"), vite: join(project, "dist"), project, serviceWorker },
+    extension: join(folder, "extension"),
+    hasSingle: existsSync(join(serviceWorker, single)),
+  };
 }
+
+/** The script with all in it, in a site. */
+const single = "flashtile/flashtile.single.js";
 
 /** Scripts that a page of the CPU has no need of hold this: shaders. */
 export const shaderMark = "@compute";
@@ -42,10 +53,16 @@ const html = `<!doctype html>
     <meta charset="utf-8">
     <title>FlashTile from npm</title>
     <link rel="icon" href="data:,">
+    <script type="module" src="/address.js"></script>
     <script type="module" src="/main.js"></script>
   </head>
 </html>
 `;
+
+/** Says where the package's script for workers is, by an expression of its address. */
+function addressScript(expression: string, before = ""): string {
+  return `${before}globalThis.workerUrl = new URL(${expression}, location.href).href;\n`;
+}
 
 const viteConfig = `export default {
   clearScreen: false,
@@ -58,6 +75,9 @@ export function makeSites(folder: string, tarball: string): void {
   const { plain, project } = sitesIn(folder);
   makeProject(project, tarball);
   writeScript(project, ["flashtile", "flashtile/reference"]);
+  // As the README says: the address of a file, however small.
+  const address = 'import url from "flashtile/worker.js?url&no-inline";\n';
+  writeFileSync(join(project, "address.js"), addressScript("url", address));
   build(project);
   // What npm has unpacked.
   cpSync(join(project, "node_modules", "flashtile", "dist"), join(plain, "flashtile"), {
@@ -65,6 +85,59 @@ export function makeSites(folder: string, tarball: string): void {
   });
   writeFileSync(join(plain, "index.html"), html);
   writeScript(plain, ["/flashtile/flashtile.min.js", "/flashtile/reference.js"]);
+  writeFileSync(join(plain, "address.js"), addressScript('"/flashtile/worker.js"'));
+  writeOlder(join(plain, "flashtile"));
+  makeWorkers(folder);
+}
+
+/** What an extension is. Its pages are isolated, which headers say elsewhere. */
+const manifest = {
+  manifest_version: 3,
+  name: "FlashTile",
+  version: "1.0",
+  content_security_policy: { extension_pages: "script-src 'self' 'wasm-unsafe-eval'" },
+  cross_origin_embedder_policy: { value: isolation["Cross-Origin-Embedder-Policy"] },
+  cross_origin_opener_policy: { value: isolation["Cross-Origin-Opener-Policy"] },
+};
+
+/** What answers messages with the page's `checks`. */
+const answering = `
+onmessage = async ({ data: [name, ...given], ports: [port] }) => {
+  try {
+    port.postMessage({ value: await checks[name](...given) });
+  } catch (error) {
+    port.postMessage({ error: String(error.stack ?? error) });
+  }
+};
+`;
+
+/** A site with a service worker, and an extension with the same one, of the plain site. */
+function makeWorkers(folder: string): void {
+  const { plain, serviceWorker, extension } = sitesIn(folder);
+  cpSync(plain, serviceWorker, { recursive: true });
+  const { hasSingle } = sitesIn(folder);
+  const script = hasSingle
+    ? `importScripts("/${single}");\n${scriptOverGlobal(serviceWorker)}`
+    : 'import "/main.js";\n';
+  writeFileSync(join(serviceWorker, "service_worker.js"), script + answering);
+  cpSync(serviceWorker, extension, { recursive: true });
+  const background = {
+    service_worker: "service_worker.js",
+    type: hasSingle ? undefined : "module",
+  };
+  writeFileSync(join(extension, "manifest.json"), JSON.stringify({ ...manifest, background }));
+}
+
+/** The page's script over the global of the script with all in it. */
+function scriptOverGlobal(site: string): string {
+  const source = fileURLToPath(new URL("page.ts", import.meta.url));
+  return readFileSync(bundleOverGlobal(join(site, "over_global"), source), "utf8");
+}
+
+/** A script for workers as a server may still have it, of another version. */
+function writeOlder(folder: string): void {
+  const text = readFileSync(join(folder, "worker.js"), "utf8");
+  writeFileSync(join(folder, "older.js"), text.replace(workerVersion, "older"));
 }
 
 function makeProject(project: string, tarball: string): void {
@@ -134,27 +207,4 @@ export async function serveProject(project: string): Promise<DevelopmentServer> 
     throw error;
   }
   return { url, [Symbol.asyncDispose]: stop };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
-}
-
-/** Waits until there is a page. */
-async function answers(url: string): Promise<void> {
-  const end = performance.now() + patienceMilliseconds;
-  for (;;) {
-    try {
-      const response = await fetch(url);
-      await response.text();
-      return;
-    } catch (error) {
-      if (performance.now() > end) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
 }

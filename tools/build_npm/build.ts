@@ -7,6 +7,7 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
+import { workerSource } from "../../src/wasm/threads/worker_source.ts";
 import { writeDocuments } from "./documents.ts";
 import { entries } from "./entries.ts";
 import { bundleMinified } from "./minify.ts";
@@ -25,6 +26,8 @@ export function buildPackage(folder: string): void {
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
   }
+  // As it is: workers tell by its text that it is of the same version.
+  writeFileSync(join(dist, "worker.js"), workerSource);
   writeDocuments(folder);
   writeFileSync(join(folder, "package.json"), JSON.stringify(packageJson(), null, 2) + "\n");
 }

@@ -30,12 +30,13 @@ export function packageJson(): Record<string, unknown> {
       "./reference": { types: "./dist/types/src/reference.d.ts", default: "./dist/reference.js" },
       "./simd.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/simd.wasm" },
       "./relaxed.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/relaxed.wasm" },
+      "./worker.js": { types: "./dist/types/worker.d.ts", default: "./dist/worker.js" },
       "./package.json": "./package.json",
     },
     unpkg: "./dist/flashtile.min.js",
     jsdelivr: "./dist/flashtile.min.js",
-    // It provides the binary; the rest is exports.
-    sideEffects: ["./dist/workerd.js"],
+    // One provides the binary, the other waits for messages; the rest is exports.
+    sideEffects: ["./dist/workerd.js", "./dist/worker.js"],
     engines: { node: ">=20" },
     files: ["dist", "docs", "CHANGELOG.md"],
     peerDependencies: { webgpu: ">=0.6.2" },

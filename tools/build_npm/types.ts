@@ -18,7 +18,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const sources = ["mod.ts", "src/reference.ts"];
 
 /** Declarations that are written by hand. */
-const written = ["globals.d.ts", "binary.d.ts"];
+const written = ["globals.d.ts", "binary.d.ts", "worker.d.ts"];
 
 /** Emits the declarations that the public ones reach, into a folder. */
 export function emitTypes(folder: string): void {

@@ -72,7 +72,7 @@ for (const [index, { words, files, bundling, serving }] of ways.entries()) {
         "relaxed binary, one thread: compiled before the program serves",
       );
       assertEquals(checked.offered.threads.reason, "this runtime has no workers");
-      keepFinding(findingOf("workerd", versions.workerd, checked));
+      keepFinding({ ...findingOf("workerd", versions.workerd, checked), group: "edge" });
       assertLess(checked.memoryBytes, 16 * 2 ** 20);
     }
   });

@@ -16,8 +16,8 @@ import { writeProgram } from "./script.ts";
 /** Runs the program; returns what it says of the runtime. */
 function runProgram(project: string, command: readonly string[]): Finding {
   const { stdout } = runIn(project, [...command, "program.js"]);
-  const { threads, ...said } = JSON.parse(stdout);
-  const finding = { ...said, threads: threads.available };
+  const { threads, runtime, version, binary } = JSON.parse(stdout);
+  const finding = { runtime, version, binary, threads: threads.available };
   keepFinding(finding);
   return finding;
 }

@@ -18,6 +18,8 @@ export interface TeamParts {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
   readonly threads: number;
+  /** Where pages have the workers' script from. */
+  readonly workerUrl?: string;
   /** How workers are started; tests pass their own. */
   readonly spawn?: typeof spawn;
   /** A call gives its workers up when nobody finishes a job for so long; 10 s by default. */
@@ -143,7 +145,7 @@ export class Crew {
   }
 
   #enlist(index: number): void {
-    const { module, memory } = this.#parts, { control } = this, at = firstState + index;
+    const { module, memory, workerUrl } = this.#parts, { control } = this, at = firstState + index;
     const member: Member = { hasEnded: false, state: () => Atomics.load(control, at) };
     const onEnd = (reason: string) => {
       const isFirst = !member.hasEnded;
@@ -156,7 +158,8 @@ export class Crew {
     this.#members.set(index, member);
     this.#enlisted++;
     try {
-      member.handle = (this.#parts.spawn ?? spawn)({ module, memory, control, index }, onEnd);
+      const data = { module, memory, control, index };
+      member.handle = (this.#parts.spawn ?? spawn)(data, onEnd, workerUrl);
     } catch (error) {
       onEnd(reasonOf(error));
     }

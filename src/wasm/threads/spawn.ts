@@ -6,7 +6,7 @@
 
 import { reasonOf } from "../../errors.ts";
 import { isServer, type NodeProcess } from "../../runtime.ts";
-import { workerSource } from "./worker_source.ts";
+import { workerSource, workerVersion } from "./worker_source.ts";
 
 /** What a worker is started with. */
 export interface WorkerData {
@@ -32,13 +32,22 @@ export interface WorkerHandle {
 
 /** The part of node:worker_threads that is used. */
 interface NodeWorkers {
-  Worker: new (source: string, options: { eval: true; workerData: WorkerData }) => {
+  Worker: new (source: string, options: NodeOptions & { workerData: WorkerData }) => {
     on(event: "error", listener: (error: unknown) => void): void;
     on(event: "exit", listener: () => void): void;
     unref(): void;
     terminate(): Promise<number>;
   };
 }
+
+/**
+ * A worker runs this library's script and nothing else. What the main thread was started with, by its
+ * arguments or by NODE_OPTIONS, would run in each again (`--require`, `--import`); and whoever reads a
+ * worker's streams has Node open those of the process.
+ */
+const alone = { eval: true, execArgv: [], env: {}, stdout: true, stderr: true } as const;
+
+type NodeOptions = typeof alone;
 
 /** node:worker_threads, where this is Node, Deno or Bun. */
 function nodeWorkers(): NodeWorkers | undefined {
@@ -58,35 +67,71 @@ export function idleMilliseconds(): number {
 /**
  * Starts a worker that neither keeps the process alive nor needs a permission.
  *
+ * @param workerUrl Where pages have the script from; by default they make a `blob:` of it.
  * @param onEnd Called when it ends, by itself or not, with what is known of why.
  * @throws What the runtime throws that does not let workers begin.
  */
-export function spawn(data: WorkerData, onEnd: (reason: string) => void): WorkerHandle {
+export function spawn(
+  data: WorkerData,
+  onEnd: (reason: string) => void,
+  workerUrl?: string,
+): WorkerHandle {
   const workers = nodeWorkers();
-  if (workers !== undefined) {
-    const worker = new workers.Worker(workerSource, { eval: true, workerData: data });
-    worker.on("error", (error) => onEnd(reasonOf(error)));
-    worker.on("exit", () => onEnd("a worker ended"));
-    worker.unref();
-    return { isCertain: !("Deno" in globalThis), terminate: () => worker.terminate() };
+  if (workers === undefined) return spawnInPage(data, onEnd, workerUrl);
+  try {
+    return spawnInNode(workers, data, onEnd);
+  } catch (error) {
+    // A page with Node beside it, which has threads by name alone. Deno's global `Worker` would keep
+    // the process alive.
+    if (typeof Worker === "undefined" || "Deno" in globalThis) throw error;
+    return spawnInPage(data, onEnd, workerUrl);
   }
-  const url = URL.createObjectURL(new Blob([workerSource], { type: "text/javascript" }));
+}
+
+function spawnInNode(
+  { Worker }: NodeWorkers,
+  data: WorkerData,
+  onEnd: (reason: string) => void,
+): WorkerHandle {
+  const worker = new Worker(workerSource, { ...alone, workerData: data });
+  worker.on("error", (error) => onEnd(reasonOf(error)));
+  worker.on("exit", () => onEnd("a worker ended"));
+  worker.unref();
+  return { isCertain: !("Deno" in globalThis), terminate: () => worker.terminate() };
+}
+
+/** What is to be done where a page starts no worker. */
+const advice = {
+  blob: "the Content-Security-Policy must allow `worker-src blob:`, or pass `workerUrl`",
+  own: "`workerUrl` must serve this version's `flashtile/worker.js` with the header COEP, " +
+    "and the Content-Security-Policy allow it",
+} as const;
+
+function spawnInPage(
+  data: WorkerData,
+  onEnd: (reason: string) => void,
+  workerUrl: string | undefined,
+): WorkerHandle {
+  const own = workerUrl !== undefined, hint = own ? advice.own : advice.blob;
+  const url = workerUrl ??
+    URL.createObjectURL(new Blob([workerSource], { type: "text/javascript" }));
   let worker: Worker | undefined;
   const end = () => {
     worker?.terminate();
-    URL.revokeObjectURL(url);
+    if (!own) URL.revokeObjectURL(url);
   };
   try {
     worker = new Worker(url);
     worker.onerror = ({ message }) => {
       end(); // An error does not end it.
-      // A policy's refusal comes without a word.
-      onEnd(message || "the Content-Security-Policy must allow `worker-src blob:`");
+      // What a policy refuses, or a server does not have, comes without a word.
+      onEnd(own && message ? `${message}; ${hint}` : message || hint);
     };
-    worker.postMessage(data);
+    worker.postMessage({ ...data, version: workerVersion });
     return { terminate: () => Promise.resolve(end()) };
   } catch (error) {
     end();
-    throw error;
+    // A constructor's refusal: policies of trusted types are told so, and scripts of other origins.
+    throw worker === undefined ? new Error(`${reasonOf(error)}; ${hint}`) : error;
   }
 }

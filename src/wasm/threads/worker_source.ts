@@ -15,13 +15,15 @@ import { cells, firstState, left } from "./control.ts";
 const spins = 20_000;
 
 /**
- * The script. It is started with `{ module, memory, control, index }`.
+ * The script. It is started with `{ module, memory, control, index }`, and a page's worker with
+ * `version` too: what a server keeps of another version would understand the cells otherwise.
  *
  * `memory.grow(0)` lets a thread see that the memory has grown. V8 11 (Node 20) tells nothing to one
  * that begins at that moment: it then looks by itself. Filling and copying would trap beyond what it
  * knows of.
  */
-export const workerSource: string = `"use strict";
+const sourceOf = (version: string): string =>
+  `"use strict";
 function work({ module, memory, control, index }) {
   const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports;
   const load = (cell) => Atomics.load(control, cell);
@@ -58,9 +60,25 @@ function work({ module, memory, control, index }) {
   store(${left});
 }
 const threads = globalThis.process?.getBuiltinModule?.("node:worker_threads");
-if (threads) work(threads.workerData);
+if (threads?.workerData) work(threads.workerData);
 else {
-  onmessage = ({ data }) => work(data);
+  onmessage = ({ data }) => {
+    if (data.version !== "${version}") throw Error("another version of FlashTile");
+    work(data);
+  };
   onmessageerror = () => { throw Error("no shared memory reaches workers"); };
 }
 `;
+
+/** Tells scripts from each other: a hash of what all of them have but this. */
+function hash(text: string): string {
+  let sum = 0;
+  for (let at = 0; at < text.length; at++) sum = Math.imul(sum, 31) + text.charCodeAt(at) | 0;
+  return sum.toString(36);
+}
+
+/** What a page's worker must be told. */
+export const workerVersion: string = hash(sourceOf(""));
+
+/** The script. */
+export const workerSource: string = sourceOf(workerVersion);
