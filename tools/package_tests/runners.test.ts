@@ -9,6 +9,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { runtimeProgram, versions } from "../install.ts";
+import { keepFinding } from "../runtime_table.ts";
 import { runIn } from "./child.ts";
 import { makeProject, npmInstall } from "./project.ts";
 import { writeProgram } from "./script.ts";
@@ -51,17 +52,27 @@ writeTests(
 );
 
 const node = runtimeProgram("node", versions.node20);
-const passed = /Tests? .*\b2 passed/;
+
+/** Runs a program there, and keeps for the table what it printed of the engine. */
+function runThere(runtime: string, version: string, command: readonly string[]): string {
+  const { all } = runIn(project, [node, ...command]);
+  const engine = all.match(/(\w+) binary, \d+ threads: /);
+  if (engine === null) throw new Error(`No threads: ${all}`);
+  const tried = "calls of every kind, fake timers";
+  keepFinding({
+    ...{ runtime, version, tried, group: "test runners" },
+    ...{ binary: engine[1], threads: true },
+  });
+  return all;
+}
 
 for (const environment of ["node", "jsdom"]) {
   test(`calls settle in Jest's environment ${environment}, also with fake timers`, () => {
-    const { all } = runIn(project, [
-      node,
+    const all = runThere(`Jest, ${environment}`, versions.jest, [
       ...["--experimental-vm-modules", "node_modules/jest/bin/jest.js", "--rootDir=jest"],
       ...[`--testEnvironment=${environment}`, "--transform={}"],
     ]);
     assertMatch(all, /Tests: +2 passed, 2 total/);
-    assertMatch(all, / binary, \d+ threads: /);
   });
 }
 
@@ -69,12 +80,11 @@ for (
   const [pool, environment] of [["forks", "node"], ["threads", "jsdom"], ["vmThreads", "jsdom"]]
 ) {
   test(`calls settle in Vitest's ${pool} with ${environment}, also with fake timers`, () => {
-    const { all } = runIn(project, [
-      ...[node, "node_modules/vitest/vitest.mjs", "run", "--dir", "vi"],
+    const all = runThere(`Vitest, ${pool}, ${environment}`, versions.vitest, [
+      ...["node_modules/vitest/vitest.mjs", "run", "--dir", "vi"],
       ...[`--pool=${pool}`, `--environment=${environment}`],
     ]);
-    assertMatch(all, passed);
-    assertMatch(all, / binary, \d+ threads: /);
+    assertMatch(all, /Tests? .*\b2 passed/);
   });
 }
 
@@ -87,7 +97,7 @@ test("calls settle with the timers of @sinonjs/fake-timers, all that it fakes", 
     "  return () => clock.uninstall();",
     "}));",
   ]);
-  assertMatch(runIn(project, [node, "sinon.js"]).stdout, / threads: /);
+  runThere("@sinonjs/fake-timers", versions.fakeTimers, ["sinon.js"]);
 });
 
 for (
@@ -98,6 +108,6 @@ for (
 ) {
   test(`calls settle under SES, locked down ${when} the package is loaded`, () => {
     write(`ses_${when}.js`, ['import "ses";', ...lines, "console.log(await check());"]);
-    assertMatch(runIn(project, [node, `ses_${when}.js`]).stdout, / threads: /);
+    runThere(`SES, locked down ${when} loading`, versions.ses, [`ses_${when}.js`]);
   });
 }
