@@ -11,6 +11,7 @@ import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { fileURLToPath } from "node:url";
 
 /** What the tests and benches run on beside Deno, what bundles, and what checks the packages. */
 export const versions = {
@@ -37,6 +38,12 @@ export const versions = {
   edgeRuntime: "5.0.0",
   autocannon: "9.0.0",
 } as const;
+
+/**
+ * Makes Deno take its packages as the lock file has them. `deno.json` names no lock file: whatever one
+ * lists, `deno task` downloads before any task, the demo too.
+ */
+export const locked = `--lock=${fileURLToPath(new URL("deno.lock", import.meta.url))}`;
 
 /** Installs packages, unless they are there; returns their `node_modules`. */
 export function install(
