@@ -31,6 +31,8 @@ export const versions = {
   nodeTypes: "26.6.6",
   webgpuTypes: "0.1.74",
   workersTypes: "5.20261117.1",
+  eslint: "10.15.0",
+  eslintEsX: "9.7.0",
   publint: "0.3.25",
   attw: "0.18.5",
   webgpu: "0.6.2",
