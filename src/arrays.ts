@@ -21,7 +21,7 @@ export type ArrayKind =
 type Maker = new (buffer: ArrayBufferLike | number, at?: number, length?: number) => PlainArray;
 
 /** By kind, and nothing else; runtimes before Node 24 have no `Float16Array`. */
-const makers: Readonly<Record<string, Maker | undefined>> = Object.assign(
+const makers: Readonly<Record<string, Maker | undefined>> = /* @__PURE__ */ Object.assign(
   Object.create(null),
   { Float32Array, Uint16Array, Uint8Array, Uint32Array },
   typeof Float16Array === "undefined" ? {} : { Float16Array },
@@ -36,10 +36,10 @@ function intrinsic<T>(name: PropertyKey): (array: unknown) => T {
   return (array) => get!.call(array);
 }
 
-const kindOfArray = intrinsic<string | undefined>(Symbol.toStringTag);
-const bufferOf = intrinsic<ArrayBufferLike>("buffer");
-const byteOffsetOf = intrinsic<number>("byteOffset");
-const lengthOf = intrinsic<number>("length");
+const kindOfArray = /* @__PURE__ */ intrinsic<string | undefined>(Symbol.toStringTag);
+const bufferOf = /* @__PURE__ */ intrinsic<ArrayBufferLike>("buffer");
+const byteOffsetOf = /* @__PURE__ */ intrinsic<number>("byteOffset");
+const lengthOf = /* @__PURE__ */ intrinsic<number>("length");
 
 /** Kind of an array by what it is and not by its prototype; `undefined` for anything else. */
 export function arrayKind(value: unknown): ArrayKind | undefined {
