@@ -9,6 +9,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { locked } from "../tools/install.ts";
 
 /** Bundles a script of this project into `folder`; returns the file. */
 export function bundleInto(
@@ -18,7 +19,7 @@ export function bundleInto(
 ): string {
   const file = join(folder, "bundle.mjs");
   const { status, stderr } = spawnSync(process.execPath, [
-    ...["bundle", "--quiet", "--platform", platform, script, "-o", file],
+    ...["bundle", "--quiet", locked, "--platform", platform, script, "-o", file],
     ...["--external", "bun:*", "--external", "@mitata/*"], // Imported where they exist.
   ], { encoding: "utf8" });
   if (status !== 0) throw new Error(`Cannot bundle ${script}:\n${stderr}`);

@@ -21,7 +21,7 @@ export type ArrayKind =
 type Maker = new (buffer: ArrayBufferLike | number, at?: number, length?: number) => PlainArray;
 
 /** By kind, and nothing else; runtimes before Node 24 have no `Float16Array`. */
-const makers: Readonly<Record<string, Maker | undefined>> = Object.assign(
+const makers: Readonly<Record<string, Maker | undefined>> = /* @__PURE__ */ Object.assign(
   Object.create(null),
   { Float32Array, Uint16Array, Uint8Array, Uint32Array },
   typeof Float16Array === "undefined" ? {} : { Float16Array },
@@ -37,22 +37,20 @@ function intrinsic<T>(name: PropertyKey): (array: unknown) => T {
 }
 
 /** The kind of any typed array; `undefined` for anything else. */
-export const kindOfArray: (value: unknown) => string | undefined = intrinsic(Symbol.toStringTag);
-const bufferOf = intrinsic<ArrayBufferLike>("buffer");
-const byteOffsetOf = intrinsic<number>("byteOffset");
-const lengthOf = intrinsic<number>("length");
+export const kindOfArray: (value: unknown) => string | undefined = /* @__PURE__ */ intrinsic(
+  Symbol.toStringTag,
+);
+const bufferOf = /* @__PURE__ */ intrinsic<ArrayBufferLike>("buffer");
+const byteOffsetOf = /* @__PURE__ */ intrinsic<number>("byteOffset");
+const lengthOf = /* @__PURE__ */ intrinsic<number>("length");
 
-/** What tells a shared buffer, of whatever realm, from others: it throws for these. */
-const sharedLength = typeof SharedArrayBuffer === "undefined"
-  ? undefined
-  : Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, "byteLength")!.get!;
-
-/** Whether a buffer is shared. */
+/** Whether a buffer is shared, of whatever realm: by what throws for others. */
 export function isShared(buffer: ArrayBufferLike): boolean {
   try {
-    return sharedLength!.call(buffer) !== undefined;
+    const { get } = Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, "byteLength")!;
+    return get!.call(buffer) !== undefined;
   } catch {
-    return false;
+    return false; // Also where there are none.
   }
 }
 

@@ -68,10 +68,10 @@ const whole = -1, skipped = -2;
  * is. Two masks of the same extents and block size that keep the same have equal arrays.
  *
  * ```ts
- * import { type BlockMask, blockMask } from "@flashtile/attention";
+ * import { blockMask } from "@flashtile/attention";
  *
  * const size = { queries: 4, block: 2 };
- * const mask: BlockMask = blockMask.causal(size).and(blockMask.window([1, 0], size));
+ * const mask = blockMask.causal(size).and(blockMask.window([1, 0], size));
  * console.log(String(mask));
  * // BlockMask [1, 1, 4, 4], blocks of 2 x 2, density 0.438
  * // 1000

@@ -98,8 +98,7 @@ export async function attention<
  * import { attention, mergeAttention, tensor } from "@flashtile/attention";
  *
  * const q = tensor(new Float32Array(8 * 64), [8, 1, 64]);
- * const keys = (n: number) => tensor(new Float32Array(8 * n * 64), [8, n, 64]);
- * const [near, far] = [keys(16), keys(100)];
+ * const [near, far] = [16, 100].map((n) => tensor(new Float32Array(8 * n * 64), [8, n, 64]));
  * const parts = await Promise.all(
  *   [near, far].map((kv) => attention(q, kv, kv, { lse: true })),
  * );

@@ -140,7 +140,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
    * ```ts
    * import { createEngine, tensor } from "@flashtile/attention";
    *
-   * await using engine = await createEngine({ backend: "wasm" });
+   * const engine = await createEngine({ backend: "wasm" });
    * await engine.warmup({ gradients: true });
    *
    * const x = tensor(new Float32Array(8 * 16 * 64), [8, 16, 64]);
@@ -148,6 +148,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
    * const dOut = out; // as for the loss sum(out ** 2) / 2
    * const { dq } = engine.attentionBackwardSync(dOut, x, x, x, { causal: true, out, lse });
    * console.log(dq.shape); // [8, 16, 64]
+   * await engine.close();
    * ```
    *
    * @throws {Error} Where gradients are not loaded yet, or the backend is WebGPU.
@@ -183,7 +184,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
    * ```ts
    * import { createEngine } from "@flashtile/attention";
    *
-   * await using engine = await createEngine({ backend: "wasm" });
+   * const engine = await createEngine({ backend: "wasm" });
    * const prefix = engine.kvCache({ kvHeads: 2, headDim: 64 }); // one sequence: a system prompt
    * const own = engine.kvCache({ batch: 16, kvHeads: 2, headDim: 64 });
    * const keys = engine.tensor([1, 2, 500, 64]), token = engine.tensor([16, 2, 1, 64]);
@@ -192,6 +193,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
    * const q = engine.tensor([16, 8, 1, 64]);
    * const { out } = await engine.cascadeAttention(q, prefix, own, { causal: true });
    * console.log(out.shape); // [16, 8, 1, 64]
+   * await engine.close();
    * ```
    *
    * @param q Queries `[B, Hq, N, D]`.
@@ -215,9 +217,10 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
    * ```ts
    * import { createEngine } from "@flashtile/attention";
    *
-   * await using engine = await createEngine({ backend: "wasm" });
+   * const engine = await createEngine({ backend: "wasm" });
    * const q = engine.tensor([8, 16, 64]), k = engine.tensor([2, 16, 64]);
    * await engine.rope(q, k, { positions: 100 }); // rows 100 to 115
+   * await engine.close();
    * ```
    *
    * @param q Rows `[B, H, N, D]` of any rank and storage.
@@ -335,11 +338,12 @@ function checkMemory(bytes: number): void {
  * ```ts
  * import { createEngine, tensor } from "@flashtile/attention";
  *
- * await using engine = await createEngine({ backend: "wasm" });
+ * const engine = await createEngine({ backend: "wasm" });
  * const q = engine.tensor([8, 16, 64]); // in linear memory: not copied
  * const k = tensor(new Float32Array(8 * 32 * 64), [8, 32, 64]);
  * const { out } = engine.attentionSync(q, k, k, { causal: true });
  * console.log(out.shape); // [8, 16, 64]
+ * await engine.close(); // or `await using engine = ...` where the runtime has it
  * ```
  *
  * @throws {BackendUnavailableError} When the backend asked for cannot serve here; the message says why.

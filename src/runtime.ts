@@ -60,10 +60,10 @@ const host = globalThis as unknown as Host;
 // which stand still, and a call would never settle.
 
 /** The runtime's time. */
-export const clock: Clock = clockBy(host);
+export const clock: Clock = /* @__PURE__ */ clockBy(host);
 
 /** Lets timers, messages and input have their turn. */
-export const turn: () => Promise<void> = turnBy(host);
+export const turn: () => Promise<void> = /* @__PURE__ */ turnBy(host);
 
 /**
  * Whether this is workerd, the runtime of Cloudflare Workers. It compiles WebAssembly while a worker

@@ -14,6 +14,9 @@ import { install, versions } from "./install.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
+/** This folder, which the import map lies in and speaks of. */
+const tools = new URL(".", import.meta.url);
+
 /** Files of a folder and of those in it. */
 export function filesOf(folder: string, suffix: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
@@ -24,14 +27,14 @@ export function filesOf(folder: string, suffix: string): string[] {
 
 /** Packages of the import map, as `npm install` and as a bundler's alias name them. */
 function importMap(): { packages: string[]; aliases: string[] } {
-  const { imports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8")) as {
+  const { imports } = JSON.parse(readFileSync(new URL("import_map.json", tools), "utf8")) as {
     imports: Record<string, string>;
   };
   const packages = new Set<string>(), aliases: string[] = [];
   for (const [name, target] of Object.entries(imports)) {
     const [, spec, path = ""] = target.match(/^npm:((?:@[^/]+\/)?[^/@]+@[^/]+)(\/.*)?$/) ?? [];
     if (spec === undefined) {
-      aliases.push(`--alias:${name}=${join(root, target)}`);
+      aliases.push(`--alias:${name}=${fileURLToPath(new URL(target, tools))}`);
     } else {
       packages.add(spec);
       aliases.push(`--alias:${name}=${spec.replace(/@[^@]+$/, "")}${path}`);

@@ -10,7 +10,7 @@ import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { bundleForBrowser, bundleForNode, filesOf } from "./bundle_tests.ts";
-import { install, versions } from "./install.ts";
+import { install, locked, versions } from "./install.ts";
 import { type Claim, nameOf } from "./runtime_table.ts";
 import { bunTests, denoTests, nodeTests, root, type TestRun } from "./test_runs.ts";
 
@@ -112,7 +112,7 @@ export function gpuRuns(folder: string): TestRun[] {
       tests: (report) => ({
         program: process.execPath,
         arguments: [
-          ...["run", "-A", "--no-check", join(root, "tools/browser_tests/main.ts")],
+          ...["run", locked, "-A", "--no-check", join(root, "tools/browser_tests/main.ts")],
           ...[names, report, bundleForBrowser(folder, paths(briefSuites))],
         ],
         // A browser that is ended leaves its profile behind: here, that goes with the folder.

@@ -11,6 +11,7 @@ import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { fileURLToPath } from "node:url";
 
 /** What the tests and benches run on beside Deno, what bundles, and what checks the packages. */
 export const versions = {
@@ -30,6 +31,8 @@ export const versions = {
   nodeTypes: "26.6.6",
   webgpuTypes: "0.1.74",
   workersTypes: "5.20261117.1",
+  eslint: "10.15.0",
+  eslintEsX: "9.7.0",
   publint: "0.3.25",
   attw: "0.18.5",
   webgpu: "0.6.2",
@@ -42,6 +45,12 @@ export const versions = {
   ses: "2.3.0",
   fakeTimers: "15.5.0",
 } as const;
+
+/**
+ * Makes Deno take its packages as the lock file has them. `deno.json` names no lock file: whatever one
+ * lists, `deno task` downloads before any task, the demo too.
+ */
+export const locked = `--lock=${fileURLToPath(new URL("deno.lock", import.meta.url))}`;
 
 /** Installs packages, unless they are there; returns their `node_modules`. */
 export function install(

@@ -10,8 +10,8 @@ import { dirname, join } from "node:path";
 /** Scripts by their paths, from one that is the first on. */
 export type Scripts = ReadonlyMap<string, string>;
 
-const imports = /(?:from|import)\s*"(\.{1,2}\/[^"]+)"/g;
-const lateImports = /import\(\s*"(\.{1,2}\/[^"]+)"\s*\)/g;
+const imports = /(?:from|import)\s*["'](\.{1,2}\/[^"']+)["']/g;
+const lateImports = /import\(\s*["'](\.{1,2}\/[^"']+)["']\s*\)/g;
 
 /** The scripts that a script needs before it runs, itself included; and `late` what it may load then. */
 export function loaded(path: string, late: boolean, found = new Map<string, string>()): Scripts {

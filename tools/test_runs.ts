@@ -9,7 +9,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { bundleForNode, filesOf } from "./bundle_tests.ts";
-import { runtimeProgram, versions } from "./install.ts";
+import { locked, runtimeProgram, versions } from "./install.ts";
 import { type Claim, nameOf } from "./runtime_table.ts";
 
 /** The repository. */
@@ -54,8 +54,8 @@ export function denoTests(
   return {
     program: process.execPath,
     arguments: [
-      ...["test", "--allow-read", "--no-check", "--reporter=dot", `--junit-path=${report}`],
-      ...[...flags, ...paths],
+      ...["test", locked, "--allow-read", "--no-check", "--reporter=dot"],
+      ...[`--junit-path=${report}`, ...flags, ...paths],
     ],
   };
 }
@@ -68,7 +68,9 @@ export function toolTests(
 ): Command {
   return {
     program: process.execPath,
-    arguments: ["test", "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, path],
+    arguments: [
+      ...["test", locked, "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, path],
+    ],
     environment,
   };
 }

@@ -28,7 +28,8 @@ function pathOf(name: string): string {
 /** The page's script with all that it imports. */
 function bundle(): string {
   const { status, stdout, stderr } = spawnSync(process.execPath, [
-    ...["bundle", "--quiet", "--platform", "browser", "--sourcemap=inline", pathOf("main.ts")],
+    ...["bundle", "--quiet", `--lock=${pathOf("../../tools/deno.lock")}`],
+    ...["--platform", "browser", "--sourcemap=inline", pathOf("main.ts")],
   ], { encoding: "utf8", maxBuffer: 2 ** 26, cwd: pathOf(".") });
   if (status !== 0) throw new Error(`Cannot bundle the page:\n${stderr}`);
   return stdout;

@@ -8,11 +8,10 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
 import { workerSource } from "../../src/wasm/threads/worker_source.ts";
+import { bundleEntries } from "./cut.ts";
 import { writeDocuments } from "./documents.ts";
-import { entries } from "./entries.ts";
 import { bundleMinified } from "./minify.ts";
 import { packageJson } from "./package_json.ts";
-import { bundle } from "./scripts.ts";
 import { emitTypes } from "./types.ts";
 
 /** Makes the package in a folder, whatever was there. */
@@ -20,7 +19,7 @@ export function buildPackage(folder: string): void {
   const dist = join(folder, "dist");
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(dist, { recursive: true });
-  bundle(dist, entries);
+  bundleEntries(dist);
   bundleMinified(dist);
   emitTypes(join(dist, "types"));
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {

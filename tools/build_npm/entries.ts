@@ -19,6 +19,12 @@ export const entries: readonly Entry[] = [
   { name: "reference", source: "src/reference.ts" },
 ];
 
+/** What the entries have as a namespace: a script of its own, of which bundlers take what is used. */
+export const patterns: Entry = { name: "chunks/patterns", source: "src/patterns/mod.ts" };
+
+/** What programs import by itself: apart here, so that it can be put where no more is taken along. */
+export const slopes: Entry = { name: "chunks/alibi", source: "src/alibi.ts" };
+
 /** What a script tag or a CDN takes: minified, with chunks of its own. */
 export const minified: readonly Entry[] = [
   { name: "flashtile.min", source: "mod.ts" },

@@ -7,13 +7,12 @@
  * @module
  */
 
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { filesOf } from "../bundle_tests.ts";
-import { install, versions } from "../install.ts";
+import { versions } from "../install.ts";
+import { cut, runTool } from "./cut.ts";
 import { type Entry, minified } from "./entries.ts";
 import { bundle } from "./scripts.ts";
 
@@ -28,41 +27,22 @@ export function bundleMinified(folder: string): void {
   const plain = mkdtempSync(join(tmpdir(), "flashtile-plain-"));
   try {
     bundle(plain, [...minified, kernels]);
-    cut(plain, folder);
+    cut("rollup.config.mjs", minified, plain, folder);
   } finally {
     rmSync(plain, { recursive: true });
   }
   const scripts = minified.map(({ name }) => join(folder, `${name}.js`));
   const paths = [...scripts, ...filesOf(join(folder, chunks), ".js")];
-  run("esbuild", versions.esbuild, [
+  runTool("esbuild", versions.esbuild, [
     ...[...paths, "--minify", "--format=esm", "--target=es2022", "--log-level=warning"],
     ...["--allow-overwrite", `--outdir=${folder}`, `--outbase=${folder}`],
   ]);
   for (const path of paths) shorten(path);
 }
 
-function run(
-  tool: "esbuild" | "rollup" | "terser",
-  version: string,
-  args: readonly string[],
-): void {
-  const program = join(install(tool, [`${tool}@${version}`]), ".bin", tool);
-  const { status } = spawnSync(program, [...args], { stdio: ["ignore", "ignore", "inherit"] });
-  if (status !== 0) throw new Error(`Cannot minify the package: ${tool} failed`);
-}
-
-/** Cuts bundled scripts into those that are loaded together. */
-function cut(from: string, to: string): void {
-  const config = fileURLToPath(new URL("rollup.config.mjs", import.meta.url));
-  const inputs = minified.map(({ name }) => `--input=${name}=${join(from, `${name}.js`)}`);
-  run("rollup", versions.rollup, [
-    ...["--config", config, ...inputs, `--dir=${to}`, "--format=es", "--silent"],
-  ]);
-}
-
 /** Minifies a module in place; what it exports keeps its name, and so does every property. */
 function shorten(path: string): void {
-  run("terser", versions.terser, [
+  runTool("terser", versions.terser, [
     ...[path, "--output", path, "--module", "--ecma", "2022"],
     ...["--compress", "passes=3,lhs_constants=false", "--mangle"],
   ]);

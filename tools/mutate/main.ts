@@ -27,6 +27,7 @@ import { basename, dirname, join, relative } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { locked } from "../install.ts";
 import { type Check, withSwitches } from "./checks.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -87,7 +88,8 @@ function makeCopy(folder: string, sources: readonly string[]): Copy {
 /** Runs tests of a copy; whether all of them passed. */
 function pass({ folder }: Copy, tests: readonly string[], flags: string[], given: string): boolean {
   const { status } = spawnSync(process.execPath, [
-    ...["test", "--no-check", "--allow-read", "--quiet", "--reporter=dot", ...flags, ...tests],
+    ...["test", locked, "--no-check", "--allow-read", "--quiet", "--reporter=dot"],
+    ...[...flags, ...tests],
     ...["--", given],
   ], { cwd: folder, stdio: "ignore", timeout: patience, killSignal: "SIGKILL" });
   return status === 0;
