@@ -47,6 +47,22 @@ export function arrayKind(value: unknown): ArrayKind | undefined {
   return kind !== undefined && makers[kind] !== undefined ? kind as ArrayKind : undefined;
 }
 
+/**
+ * What an object has under a name, itself or by its class. What some script has given to all objects
+ * is nobody's: `Object.prototype.offset` is the offset of no tensor.
+ */
+export function readOf<T extends object, Name extends keyof T & string>(
+  object: T,
+  name: Name,
+): T[Name] | undefined {
+  if (name in Object.prototype) {
+    let holder: object | null = object;
+    while (holder && !Object.hasOwn(holder, name)) holder = Object.getPrototypeOf(holder);
+    if (holder === Object.prototype) return undefined;
+  }
+  return object[name];
+}
+
 /** A new array of zeros. */
 export function zeros(kind: ArrayKind, length: number): PlainArray {
   return new makers[kind]!(length);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { readOf } from "../arrays.ts";
 import { type BlockMask, fromRuns } from "../block_mask.ts";
 import { type BlockMaskSize, checkNumbers, checkObject, checkSize, runsOf } from "./size.ts";
 
@@ -24,9 +25,10 @@ export function document(
   ids: DocumentIds,
   size: Pick<BlockMaskSize, "block" | "batch" | "heads"> = {},
 ): BlockMask {
-  const isPair = typeof ids === "object" && ids !== null && "queries" in ids;
-  const queries = isPair ? checkNumbers("ids.queries", ids.queries) : checkNumbers("ids", ids);
-  const keys = isPair ? checkNumbers("ids.keys", ids.keys) : queries;
+  const pair: { readonly queries?: unknown; readonly keys?: unknown } = Object(ids);
+  const isPair = readOf(pair, "queries") !== undefined;
+  const queries = isPair ? checkNumbers("ids.queries", pair.queries) : checkNumbers("ids", ids);
+  const keys = isPair ? checkNumbers("ids.keys", pair.keys) : queries;
   checkObject("size", size, ["batch", "heads", "block"]);
   const positions = new Map<number, number[]>();
   keys.forEach((id, key) => {

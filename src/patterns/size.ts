@@ -12,6 +12,7 @@ import {
   lengthOfList,
   mostHeads,
   readNumbers,
+  readOptions,
   readShort,
 } from "../validate/words.ts";
 
@@ -47,8 +48,10 @@ const sizeNames = ["queries", "keys", "batch", "heads", "block", "offset"];
 
 /** Checks a size, and fills in its defaults; `unused` has no meaning to the pattern. */
 export function checkSize(size: unknown, unused: readonly string[] = []): Size {
-  checkObject("size", size, sizeNames.filter((name) => !unused.includes(name)));
-  const { queries, keys = queries, batch = 1, heads = 1, block = 64, offset } = size;
+  const names = sizeNames.filter((name) => !unused.includes(name));
+  checkObject("size", size, names);
+  const given = readOptions(size, names, cannot);
+  const { queries, keys = queries, batch = 1, heads = 1, block = 64, offset } = given;
   checkWhole("queries", queries);
   checkWhole("keys", keys);
   checkWhole("batch", batch, 1);
@@ -58,20 +61,20 @@ export function checkSize(size: unknown, unused: readonly string[] = []): Size {
       `${cannot}: \`batch\` times \`heads\` must be at most ${mostHeads}, got ${batch} times ${heads}`,
     );
   }
-  const given = typeof block === "number"
+  const extents = typeof block === "number"
     ? [block, block]
     : Array.isArray(block)
     ? readShort(block)
     : undefined;
-  if (given?.length !== 2 || !given.every((extent) => typeof extent === "number")) {
+  if (extents?.length !== 2 || !extents.every((extent) => typeof extent === "number")) {
     throw new TypeError(
       `${cannot}: \`block\` must be a number or [queries, keys], got ${
-        given === undefined ? kindOf(block) : `[${given.map(kindOf)}]`
+        extents === undefined ? kindOf(block) : `[${extents.map(kindOf)}]`
       }`,
     );
   }
-  if (!given.every((extent) => isWhole(extent) && extent >= 1)) {
-    const got = typeof block === "number" ? block : `[${given.map(kindOf)}]`;
+  if (!extents.every((extent) => isWhole(extent) && extent >= 1)) {
+    const got = typeof block === "number" ? block : `[${extents.map(kindOf)}]`;
     throw new RangeError(`${cannot}: \`block\` must be whole numbers >= 1, got ${got}`);
   }
   if (offset !== undefined) checkWhole("offset", offset, -Infinity);
@@ -80,7 +83,7 @@ export function checkSize(size: unknown, unused: readonly string[] = []): Size {
     keys,
     batch,
     heads,
-    block: Object.freeze([given[0], given[1]] as const),
+    block: Object.freeze([extents[0], extents[1]] as const),
     offset: offset ?? keys - queries,
   };
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { readOf } from "../arrays.ts";
+
 /** What the messages of a call begin with. */
 export const cannot = "Cannot attend";
 
@@ -74,12 +76,12 @@ export function readOptions<Options extends object>(
   known: readonly (keyof Options & string)[],
   doing: string,
 ): Options {
-  const own = checkKeys(options, known, doing), read: Partial<Options> = {};
+  const own = checkKeys(options, known, doing), read: Partial<Options> = Object.create(null);
   // What a class or a prototype has is not among the keys, nor is what is not enumerable.
   const isPlain = Object.getPrototypeOf(options) === Object.prototype &&
     Object.getOwnPropertyNames(options).length === own.length;
   for (const name of isPlain ? own as typeof known : known) {
-    const value = options[name];
+    const value = readOf(options, name);
     if (value !== undefined) read[name] = value;
   }
   return read as Options;

@@ -5,8 +5,10 @@
  */
 
 import { spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { filesOf } from "../bundle_tests.ts";
 import { install, versions } from "../install.ts";
 import { type Entry, lazy } from "./entries.ts";
 
@@ -24,4 +26,30 @@ export function bundle(folder: string, scripts: readonly Entry[]): void {
     ...[`--outdir=${folder}`, "--log-level=warning"],
   ], { cwd: root, stdio: "inherit" });
   if (status !== 0) throw new Error("Cannot bundle the package's scripts");
+  guardNamespaces(folder);
+}
+
+/** How esbuild makes the object that stands for a module's exports. */
+const namespace_ =
+  /for \(var name in all\)(\s+)__defProp\(target, name, \{ get: all\[name\], enumerable: true \}\);/;
+
+/**
+ * Makes modules load where a script has given all objects a property: esbuild would take that for one
+ * more export, and for a part of each property's description.
+ */
+function guardNamespaces(folder: string): void {
+  let guarded = 0;
+  for (const file of filesOf(folder, ".js")) {
+    const text = readFileSync(file, "utf8");
+    if (!text.includes("var __export =")) continue;
+    const safe = text.replace(
+      namespace_,
+      "for (var name of Object.keys(all))$1" +
+        "__defProp(target, name, { __proto__: null, get: all[name], enumerable: true });",
+    );
+    if (safe === text) break;
+    writeFileSync(file, safe);
+    guarded++;
+  }
+  if (guarded !== 1) throw new Error("Cannot bundle: esbuild makes namespaces in another way now");
 }
