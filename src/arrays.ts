@@ -55,12 +55,9 @@ export function readOf<T extends object, Name extends keyof T & string>(
   object: T,
   name: Name,
 ): T[Name] | undefined {
-  if (name in Object.prototype) {
-    let holder: object | null = object;
-    while (holder && !Object.hasOwn(holder, name)) holder = Object.getPrototypeOf(holder);
-    if (holder === Object.prototype) return undefined;
-  }
-  return object[name];
+  const value = object[name];
+  const isOwn = value !== (Object.prototype as T)[name] || Object.hasOwn(object, name);
+  return isOwn ? value : undefined;
 }
 
 /** A new array of zeros. */

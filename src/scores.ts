@@ -39,5 +39,9 @@ export function broadcastOf(
   const strides = readOf(tensor, "strides") ?? contiguousStrides(shape);
   const stride = (axis: number) =>
     axis < missing || shape[axis - missing] === 1 ? 0 : strides[axis - missing];
-  return { shape: extents, strides: [stride(0), stride(1), stride(2), stride(3)], offset: readOf(tensor, "offset") ?? 0 };
+  return {
+    shape: extents,
+    strides: [stride(0), stride(1), stride(2), stride(3)],
+    offset: readOf(tensor, "offset") ?? 0,
+  };
 }

@@ -6,7 +6,6 @@
 
 import { cannot, type Grid } from "../block_mask.ts";
 import {
-  checkKeys,
   isWhole,
   kindOf,
   lengthOfList,
@@ -49,9 +48,11 @@ const sizeNames = ["queries", "keys", "batch", "heads", "block", "offset"];
 /** Checks a size, and fills in its defaults; `unused` has no meaning to the pattern. */
 export function checkSize(size: unknown, unused: readonly string[] = []): Size {
   const names = sizeNames.filter((name) => !unused.includes(name));
-  checkObject("size", size, names);
-  const given = readOptions(size, names, cannot);
-  const { queries, keys = queries, batch = 1, heads = 1, block = 64, offset } = given;
+  const { queries, keys = queries, batch = 1, heads = 1, block = 64, offset } = readObject(
+    "size",
+    size as Record<string, unknown>,
+    names,
+  );
   checkWhole("queries", queries);
   checkWhole("keys", keys);
   checkWhole("batch", batch, 1);
@@ -88,16 +89,16 @@ export function checkSize(size: unknown, unused: readonly string[] = []): Size {
   };
 }
 
-/** Checks that `value` is an object of nothing but `known`. */
-export function checkObject(
+/** Reads an object of nothing but `known`, each once. */
+export function readObject<T extends object>(
   name: string,
-  value: unknown,
-  known: readonly string[],
-): asserts value is Record<string, unknown> {
+  value: T,
+  known: readonly (keyof T & string)[],
+): T {
   if (typeof value !== "object" || value === null) {
     throw new TypeError(`${cannot}: \`${name}\` must be an object, got ${kindOf(value)}`);
   }
-  checkKeys(value, known, cannot);
+  return readOptions(value, known, cannot);
 }
 
 /** Checks a whole number from `least` to `most`. */
