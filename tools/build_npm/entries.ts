@@ -24,6 +24,15 @@ export const minified: readonly Entry[] = [
   { name: "flashtile.min", source: "mod.ts" },
 ];
 
+/** All of it in one script that loads nothing, in a form for each way to load a script. */
+export const single = [
+  { name: "single", format: "es" }, // `flashtile/single`
+  { name: "flashtile.single", format: "iife" }, // For `importScripts()` and plain script tags.
+] as const;
+
+/** What a classic script of the library is called by others. */
+export const globalName = "FlashTile";
+
 /** What is imported later. Named here, or its name would be a hash. */
 export const lazy: readonly Entry[] = [
   { name: "threads", source: "src/wasm/threads/team.ts" },

@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { filesOf } from "../bundle_tests.ts";
 import { install, versions } from "../install.ts";
-import { type Entry, minified } from "./entries.ts";
+import { type Entry, globalName, minified, single } from "./entries.ts";
 import { bundle } from "./scripts.ts";
 
 /** Folder of what the scripts load. */
@@ -29,16 +29,31 @@ export function bundleMinified(folder: string): void {
   try {
     bundle(plain, [...minified, kernels]);
     cut(plain, folder);
+    for (const script of single) joinAll(plain, folder, script);
   } finally {
     rmSync(plain, { recursive: true });
   }
   const scripts = minified.map(({ name }) => join(folder, `${name}.js`));
-  const paths = [...scripts, ...filesOf(join(folder, chunks), ".js")];
+  const modules = [...scripts, ...filesOf(join(folder, chunks), ".js")], classic: string[] = [];
+  for (const { name, format } of single) {
+    (format === "es" ? modules : classic).push(join(folder, `${name}.js`));
+  }
+  minify(folder, modules, ["--format=esm"], ["--module"]);
+  minify(folder, classic, [], []);
+}
+
+/** Minifies scripts in place. */
+function minify(
+  folder: string,
+  paths: readonly string[],
+  esbuild: readonly string[],
+  terser: readonly string[],
+): void {
   run("esbuild", versions.esbuild, [
-    ...[...paths, "--minify", "--format=esm", "--target=es2022", "--log-level=warning"],
+    ...[...paths, "--minify", ...esbuild, "--target=es2022", "--log-level=warning"],
     ...["--allow-overwrite", `--outdir=${folder}`, `--outbase=${folder}`],
   ]);
-  for (const path of paths) shorten(path);
+  for (const path of paths) shorten(path, terser);
 }
 
 function run(
@@ -60,10 +75,20 @@ function cut(from: string, to: string): void {
   ]);
 }
 
-/** Minifies a module in place; what it exports keeps its name, and so does every property. */
-function shorten(path: string): void {
+/** Joins bundled scripts and all that they load later. */
+function joinAll(from: string, to: string, { name, format }: (typeof single)[number]): void {
+  const config = fileURLToPath(new URL("rollup.config.mjs", import.meta.url));
+  run("rollup", versions.rollup, [
+    ...["--config", config, `--input=${join(from, `${minified[0].name}.js`)}`],
+    ...["--configSingle", `--file=${join(to, `${name}.js`)}`],
+    ...[`--format=${format}`, `--name=${globalName}`, "--silent"],
+  ]);
+}
+
+/** Minifies a script in place; what it exports keeps its name, and so does every property. */
+function shorten(path: string, flags: readonly string[]): void {
   run("terser", versions.terser, [
-    ...[path, "--output", path, "--module", "--ecma", "2022"],
+    ...[path, "--output", path, ...flags, "--ecma", "2022"],
     ...["--compress", "passes=3,lhs_constants=false", "--mangle"],
   ]);
 }

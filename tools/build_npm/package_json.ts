@@ -21,15 +21,28 @@ export function packageJson(): Record<string, unknown> {
       ...["wasm", "simd", "webgpu", "autograd"],
     ],
     type: "module",
+    main: "./dist/flashtile.js", // For tools that do not read `exports`: Parcel, if it is not told to.
+    types: "./dist/types/mod.d.ts",
     exports: {
       ".": {
         types: "./dist/types/mod.d.ts",
         workerd: "./dist/workerd.js",
+
         default: "./dist/flashtile.js",
       },
+      "./single": { types: "./dist/types/mod.d.ts", default: "./dist/single.js" },
       "./reference": { types: "./dist/types/src/reference.d.ts", default: "./dist/reference.js" },
       "./simd.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/simd.wasm" },
       "./relaxed.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/relaxed.wasm" },
+      // As Next names the binaries that it compiles ahead.
+      "./simd.wasm?module": {
+        types: "./dist/types/binary.d.ts",
+        default: "./dist/simd.wasm?module",
+      },
+      "./relaxed.wasm?module": {
+        types: "./dist/types/binary.d.ts",
+        default: "./dist/relaxed.wasm?module",
+      },
       "./package.json": "./package.json",
     },
     unpkg: "./dist/flashtile.min.js",
