@@ -35,6 +35,7 @@ import { type AnyTensor, checkDType, type HostTensor, readExtents, type Tensor }
 import { readOptions } from "./validate/words.ts";
 import { AutoBackend, type OpenGpu } from "./auto.ts";
 import { createWasmBackend, memoryLimits } from "./wasm/backend.ts";
+import { isModule } from "./wasm/module.ts";
 
 /** Options of `createEngine()`. */
 export interface EngineOptions {
@@ -269,7 +270,7 @@ function readEngineOptions(given: EngineOptions): EngineOptions {
       `${cannot}: \`threads\` above 1 needs the library's own binary, not \`module\``,
     );
   }
-  if (module !== undefined && !(module instanceof WebAssembly.Module)) {
+  if (module !== undefined && !isModule(module)) {
     throw new TypeError(`${cannot}: \`module\` must be a WebAssembly.Module`);
   }
   if (maxMemoryBytes !== undefined) checkMemory(maxMemoryBytes);

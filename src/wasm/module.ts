@@ -198,7 +198,8 @@ export function provideBinary(
   name: BinaryName,
   binary: WebAssembly.Module | Uint8Array<ArrayBuffer>,
 ): void {
-  const module = binary instanceof WebAssembly.Module ? binary : new WebAssembly.Module(binary);
+  // A module may be of another realm, as Next's edge runtime gives them.
+  const module = isModule(binary) ? binary : new WebAssembly.Module(binary);
   provided = { name, module };
 }
 
@@ -335,6 +336,11 @@ export function compileBinary(name: BinaryName, shared = false): Promise<WebAsse
     module.catch(() => compiled.delete(key)); // A failure is not kept: the next call tries again.
   }
   return module;
+}
+
+/** Whether a value is a compiled module, of any realm. */
+export function isModule(value: unknown): value is WebAssembly.Module {
+  return Object.prototype.toString.call(value) === "[object WebAssembly.Module]";
 }
 
 /**

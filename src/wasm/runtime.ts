@@ -23,6 +23,7 @@ export interface NodeProcess {
 export function hardwareThreads(): number {
   const known = globalThis.navigator?.hardwareConcurrency;
   if (known !== undefined) return known;
+  if (!isServer()) return 1; // Next's edge runtime has a `getBuiltinModule()` that throws.
   const { process } = globalThis as { process?: NodeProcess };
   const os = process?.getBuiltinModule?.("node:os") as
     | { availableParallelism(): number }

@@ -51,6 +51,8 @@ export async function finishInTurns(
 
 /** The part of the runtime's globals that some lack: pages the first, edge runtimes both. */
 interface Turns {
+  /** Of Vercel and Next, whose other globals are functions that throw. */
+  EdgeRuntime?: string;
   setImmediate?: (callback: () => void) => void;
   MessageChannel?: typeof MessageChannel;
 }
@@ -62,9 +64,13 @@ interface Turns {
  * starve them. Pages have only messages; `setTimeout` would wait 4 ms there.
  */
 export function turn(): Promise<void> {
-  const { setImmediate, MessageChannel } = globalThis as Turns;
-  if (setImmediate !== undefined) return new Promise((resolve) => setImmediate(() => resolve()));
-  if (MessageChannel === undefined) return new Promise((resolve) => setTimeout(resolve, 0));
+  const { EdgeRuntime, setImmediate, MessageChannel } = globalThis as Turns;
+  if (setImmediate !== undefined && EdgeRuntime === undefined) {
+    return new Promise((resolve) => setImmediate(() => resolve()));
+  }
+  if (MessageChannel === undefined || EdgeRuntime !== undefined) {
+    return new Promise((resolve) => setTimeout(resolve, 0));
+  }
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {

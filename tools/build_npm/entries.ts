@@ -16,6 +16,7 @@ export interface Entry {
 export const entries: readonly Entry[] = [
   { name: "flashtile", source: "mod.ts" },
   { name: "workerd", source: "src/workerd.ts" },
+  { name: "edge-light", source: "src/edge_light.ts" },
   { name: "reference", source: "src/reference.ts" },
 ];
 

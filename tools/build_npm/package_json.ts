@@ -27,6 +27,7 @@ export function packageJson(): Record<string, unknown> {
       ".": {
         types: "./dist/types/mod.d.ts",
         workerd: "./dist/workerd.js",
+        "edge-light": "./dist/edge-light.js",
 
         default: "./dist/flashtile.js",
       },
@@ -47,8 +48,8 @@ export function packageJson(): Record<string, unknown> {
     },
     unpkg: "./dist/flashtile.min.js",
     jsdelivr: "./dist/flashtile.min.js",
-    // It provides the binary; the rest is exports.
-    sideEffects: ["./dist/workerd.js"],
+    // They provide the binary; the rest is exports.
+    sideEffects: ["./dist/workerd.js", "./dist/edge-light.js"],
     engines: { node: ">=20" },
     files: ["dist", "docs", "CHANGELOG.md"],
     peerDependencies: { webgpu: ">=0.6.2" },

@@ -22,7 +22,7 @@ export function bundle(folder: string, scripts: readonly Entry[]): void {
     ...[...scripts, ...later].map(({ name, source }) => `${name}=${source}`),
     ...["--bundle", "--splitting", "--format=esm", "--platform=neutral", "--target=es2022"],
     // A binary is imported by what can: its host gives the module.
-    ...["--external:*.wasm", "--chunk-names=chunks/[name]-[hash]"],
+    ...["--external:*.wasm", "--external:*.wasm?module", "--chunk-names=chunks/[name]-[hash]"],
     ...[`--outdir=${folder}`, "--log-level=warning"],
   ], { cwd: root, stdio: "inherit" });
   if (status !== 0) throw new Error("Cannot bundle the package's scripts");
