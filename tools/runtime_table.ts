@@ -21,6 +21,19 @@ export interface Finding {
   readonly isolated?: boolean;
 }
 
+/** What was found where a bundler or a host takes the package. */
+export interface HostFinding {
+  readonly host: string;
+  readonly version: string;
+  /** What is imported: `flashtile`, or `flashtile/single`. */
+  readonly entry: string;
+  /** What it becomes there, as "a program" or "a classic worker". */
+  readonly as: string;
+  readonly works: boolean;
+  /** Why it does not, or what else a user should know. */
+  readonly note?: string;
+}
+
 /** What a run of tests tells of the runtimes that it is about, if it passed. */
 export interface Claim {
   /** As {@linkcode nameOf} names them. */
@@ -66,7 +79,23 @@ export function keepFinding({ runtime, version, binary, threads, isolated }: Fin
   writeFileSync(join(folder, `${name}.json`), JSON.stringify(finding));
 }
 
-function readFindings(folder: string): Finding[] {
+/** Keeps what was found of a host, beside the findings, in a process of a run that was told where. */
+export function keepHostFinding(finding: HostFinding): void {
+  const { [variable]: folder } = process.env;
+  if (folder === undefined) return;
+  const hosts = `${folder}-hosts`, { host, version, entry, as } = finding;
+  mkdirSync(hosts, { recursive: true });
+  const name = [host, version, entry, as].join("-").replaceAll(/[^\w.-]+/g, "_");
+  writeFileSync(join(hosts, `${name}.json`), JSON.stringify(finding));
+}
+
+/** Everything that was found of hosts. `folder` is the run's. */
+export function readHostFindings(folder: string): HostFinding[] {
+  const { [variable]: findings } = findingsUnder(folder);
+  return readFindings(`${findings}-hosts`);
+}
+
+function readFindings<Kept = Finding>(folder: string): Kept[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder).map((name) => JSON.parse(readFileSync(join(folder, name), "utf8")));
 }

@@ -10,7 +10,7 @@ import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
 import { writeDocuments } from "./documents.ts";
 import { entries } from "./entries.ts";
 import { bundleMinified } from "./minify.ts";
-import { packageJson } from "./package_json.ts";
+import { packageJson, subpaths } from "./package_json.ts";
 import { bundle } from "./scripts.ts";
 import { emitTypes } from "./types.ts";
 
@@ -24,6 +24,9 @@ export function buildPackage(folder: string): void {
   emitTypes(join(dist, "types"));
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
+  }
+  for (const name of subpaths) {
+    writeFileSync(join(folder, `${name}.js`), `export * from "./dist/${name}.js";\n`);
   }
   writeDocuments(folder);
   writeFileSync(join(folder, "package.json"), JSON.stringify(packageJson(), null, 2) + "\n");

@@ -6,6 +6,12 @@
 
 import { readFileSync } from "node:fs";
 
+/**
+ * What can be imported beside the package itself, and for tools that do not read `exports` is a script
+ * in its folder: Parcel, if it is not told to.
+ */
+export const subpaths = ["single", "reference"] as const;
+
 /** The contents of `package.json`; version and licence are those of `deno.json`. */
 export function packageJson(): Record<string, unknown> {
   const { version, license } = JSON.parse(
@@ -21,7 +27,7 @@ export function packageJson(): Record<string, unknown> {
       ...["wasm", "simd", "webgpu", "autograd"],
     ],
     type: "module",
-    main: "./dist/flashtile.js", // For tools that do not read `exports`: Parcel, if it is not told to.
+    main: "./dist/flashtile.js", // For the same tools.
     types: "./dist/types/mod.d.ts",
     exports: {
       ".": {
@@ -51,7 +57,7 @@ export function packageJson(): Record<string, unknown> {
     // They provide the binary; the rest is exports.
     sideEffects: ["./dist/workerd.js", "./dist/edge-light.js"],
     engines: { node: ">=20" },
-    files: ["dist", "docs", "CHANGELOG.md"],
+    files: ["dist", "docs", "CHANGELOG.md", ...subpaths.map((name) => `${name}.js`)],
     peerDependencies: { webgpu: ">=0.6.2" },
     peerDependenciesMeta: { webgpu: { optional: true } },
   };

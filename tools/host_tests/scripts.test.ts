@@ -1,0 +1,150 @@
+/**
+ * The package in a program that bundlers make of it, each entry by itself.
+ *
+ * @module
+ */
+
+import { assert } from "@std/assert";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { expectRight } from "../edge_tests/right.ts";
+import { install, runtimeProgram, versions } from "../install.ts";
+import { runIn } from "../package_tests/child.ts";
+import { keepHostFinding } from "../runtime_table.ts";
+import { entries, type EntryName, makeHostProject, shortName } from "./project.ts";
+
+const project = makeHostProject("scripts");
+const node = runtimeProgram("node", versions.node26);
+
+for (const name of entries.map(shortName)) {
+  writeFileSync(
+    join(project, `program-${name}.js`),
+    `import { check } from "./check-${name}.js";
+check().then((checked) => console.log(JSON.stringify(checked)));
+`,
+  );
+}
+
+/** A bundler that is run in the project: makes `program.js`, or `program.cjs`, in a folder. */
+interface Bundler {
+  readonly name: string;
+  readonly version: string;
+  readonly packages: readonly string[];
+  /** Extension of what it makes: a classic script must not be taken for a module. */
+  readonly extension?: "cjs";
+  /** Its command, `modules` being where it is installed. Writes configurations first. */
+  command(modules: string, source: string, folder: string): readonly string[];
+}
+
+/** Writes a configuration; returns its name. */
+function configure(folder: string, text: string, extension = "mjs"): string {
+  const name = `${folder}.config.${extension}`;
+  writeFileSync(join(project, name), text);
+  return name;
+}
+
+const bundlers: readonly Bundler[] = [
+  {
+    name: "esbuild",
+    version: versions.esbuild,
+    packages: [`esbuild@${versions.esbuild}`],
+    extension: "cjs",
+    command: (modules, source, folder) => [
+      ...[join(modules, ".bin", "esbuild"), source, "--bundle", "--format=iife"],
+      ...[`--outfile=${folder}/program.cjs`, "--log-level=warning"],
+    ],
+  },
+  {
+    name: "Rollup",
+    version: versions.rollup,
+    packages: [
+      `rollup@${versions.rollup}`,
+      `@rollup/plugin-node-resolve@${versions.rollupNodeResolve}`,
+    ],
+    command: (modules, source, folder) => [
+      ...[join(modules, ".bin", "rollup"), `program=${source}`, "--dir", folder, "--format", "es"],
+      ...["--plugin", join(modules, "@rollup/plugin-node-resolve/dist/es/index.js")],
+    ],
+  },
+  {
+    name: "webpack",
+    version: versions.webpack,
+    packages: [`webpack@${versions.webpack}`, `webpack-cli@${versions.webpackCli}`],
+    extension: "cjs",
+    command: (modules, source, folder) => [
+      ...[node, join(modules, "webpack", "bin", "webpack.js"), "--config"],
+      configure(
+        folder,
+        `export default {
+  mode: "production", target: "node", entry: "./${source}",
+  output: { path: ${JSON.stringify(join(project, folder))}, filename: "program.cjs" },
+};
+`,
+      ),
+    ],
+  },
+  {
+    name: "Parcel",
+    version: versions.parcel,
+    packages: [`parcel@${versions.parcel}`],
+    command: (modules, source, folder) => {
+      // The bundle is named by its source.
+      mkdirSync(join(project, folder, "source"), { recursive: true });
+      const entry = join(folder, "source", "program.js");
+      writeFileSync(join(project, entry), `import "../../${source}";\n`);
+      return [
+        ...[node, join(modules, "parcel", "lib", "bin.js"), "build", entry],
+        ...["--dist-dir", folder, "--cache-dir", `${folder}/cache`, "--no-source-maps"],
+      ];
+    },
+  },
+  {
+    name: "Metro",
+    version: versions.metro,
+    packages: [`metro@${versions.metro}`],
+    extension: "cjs",
+    command: (modules, source, folder) => {
+      mkdirSync(join(project, folder));
+      const file = configure(
+        folder,
+        `module.exports = {
+  projectRoot: __dirname,
+  watchFolders: [${JSON.stringify(dirname(modules))}],
+  cacheStores: [],
+  resolver: { useWatchman: false, nodeModulesPaths: [${JSON.stringify(modules)}] },
+  // What a project has Babel do, without a preset.
+  transformer: {
+    getTransformOptions: async () => ({ transform: { experimentalImportSupport: true } }),
+  },
+};
+`,
+        "cjs",
+      );
+      return [
+        ...[node, join(modules, "metro", "src", "cli.js"), "build", source],
+        ...["--out", `${folder}/program.cjs`, "--config", file, "--max-workers", "1"],
+      ];
+    },
+  },
+];
+
+/** Bundles a program; returns the script. */
+function bundle({ name, packages, extension, command }: Bundler, entry: EntryName) {
+  const folder = `${name.toLowerCase()}-${shortName(entry)}`, modules = install(name, packages);
+  const source = `program-${shortName(entry)}.js`;
+  const { all } = runIn(project, command(modules, source, folder), { PARCEL_WORKERS: "0" });
+  assert(!/warn|\(!\)|error/i.test(all), all);
+  return join(project, folder, `program.${extension ?? "js"}`);
+}
+
+for (const bundler of bundlers) {
+  for (const entry of entries) {
+    test(`${bundler.name} bundles ${entry} into a program, which computes right`, () => {
+      const { stdout } = runIn(project, [node, bundle(bundler, entry)]);
+      expectRight(JSON.parse(stdout));
+      const { name: host, version } = bundler;
+      keepHostFinding({ host, version, entry, as: "a program", works: true });
+    });
+  }
+}
