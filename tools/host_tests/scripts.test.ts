@@ -8,6 +8,7 @@ import { assert } from "@std/assert";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { filesOf } from "../bundle_tests.ts";
 import { expectRight } from "../edge_tests/right.ts";
 import { install, runtimeProgram, versions } from "../install.ts";
 import { runIn } from "../package_tests/child.ts";
@@ -26,13 +27,14 @@ check().then((checked) => console.log(JSON.stringify(checked)));
   );
 }
 
-/** A bundler that is run in the project: makes `program.js`, or `program.cjs`, in a folder. */
+/**
+ * A bundler that is run in the project: makes a script `program` or `page` in a folder, which is `.cjs`
+ * where it must not be taken for a module.
+ */
 interface Bundler {
   readonly name: string;
   readonly version: string;
   readonly packages: readonly string[];
-  /** Extension of what it makes: a classic script must not be taken for a module. */
-  readonly extension?: "cjs";
   /** Its command, `modules` being where it is installed. Writes configurations first. */
   command(modules: string, source: string, folder: string): readonly string[];
 }
@@ -49,7 +51,6 @@ const bundlers: readonly Bundler[] = [
     name: "esbuild",
     version: versions.esbuild,
     packages: [`esbuild@${versions.esbuild}`],
-    extension: "cjs",
     command: (modules, source, folder) => [
       ...[join(modules, ".bin", "esbuild"), source, "--bundle", "--format=iife"],
       ...[`--outfile=${folder}/program.cjs`, "--log-level=warning"],
@@ -71,7 +72,6 @@ const bundlers: readonly Bundler[] = [
     name: "webpack",
     version: versions.webpack,
     packages: [`webpack@${versions.webpack}`, `webpack-cli@${versions.webpackCli}`],
-    extension: "cjs",
     command: (modules, source, folder) => [
       ...[node, join(modules, "webpack", "bin", "webpack.js"), "--config"],
       configure(
@@ -89,13 +89,13 @@ const bundlers: readonly Bundler[] = [
     version: versions.parcel,
     packages: [`parcel@${versions.parcel}`],
     command: (modules, source, folder) => {
-      // The bundle is named by its source.
-      mkdirSync(join(project, folder, "source"), { recursive: true });
-      const entry = join(folder, "source", "program.js");
-      writeFileSync(join(project, entry), `import "../../${source}";\n`);
+      // A page, whose scripts are modules then.
+      mkdirSync(join(project, folder));
+      const page = join(folder, "page.html"), script = `../${source}`;
+      writeFileSync(join(project, page), `<script type="module" src="${script}"></script>\n`);
       return [
-        ...[node, join(modules, "parcel", "lib", "bin.js"), "build", entry],
-        ...["--dist-dir", folder, "--cache-dir", `${folder}/cache`, "--no-source-maps"],
+        ...[node, join(modules, "parcel", "lib", "bin.js"), "build", page, "--no-source-maps"],
+        ...["--dist-dir", folder, "--cache-dir", `${folder}-cache`],
       ];
     },
   },
@@ -103,7 +103,6 @@ const bundlers: readonly Bundler[] = [
     name: "Metro",
     version: versions.metro,
     packages: [`metro@${versions.metro}`],
-    extension: "cjs",
     command: (modules, source, folder) => {
       mkdirSync(join(project, folder));
       const file = configure(
@@ -130,12 +129,13 @@ const bundlers: readonly Bundler[] = [
 ];
 
 /** Bundles a program; returns the script. */
-function bundle({ name, packages, extension, command }: Bundler, entry: EntryName) {
+function bundle({ name, packages, command }: Bundler, entry: EntryName): string {
   const folder = `${name.toLowerCase()}-${shortName(entry)}`, modules = install(name, packages);
-  const source = `program-${shortName(entry)}.js`;
-  const { all } = runIn(project, command(modules, source, folder), { PARCEL_WORKERS: "0" });
+  const given = command(modules, `program-${shortName(entry)}.js`, folder);
+  const { all } = runIn(project, given, { PARCEL_WORKERS: "0" });
   assert(!/warn|\(!\)|error/i.test(all), all);
-  return join(project, folder, `program.${extension ?? "js"}`);
+  const first = /\/(?:program|page)[^/]*\.c?js$/;
+  return filesOf(join(project, folder), "js").find((path) => first.test(path))!;
 }
 
 for (const bundler of bundlers) {
