@@ -24,6 +24,10 @@ export function buildPackage(folder: string): void {
   emitTypes(join(dist, "types"));
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
+    writeFileSync(
+      join(dist, `${name}.module.js`),
+      `export { default } from "./${name}.wasm?module";\n`,
+    );
   }
   for (const name of subpaths) {
     writeFileSync(join(folder, `${name}.js`), `export * from "./dist/${name}.js";\n`);

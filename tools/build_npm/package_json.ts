@@ -41,14 +41,14 @@ export function packageJson(): Record<string, unknown> {
       "./reference": { types: "./dist/types/src/reference.d.ts", default: "./dist/reference.js" },
       "./simd.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/simd.wasm" },
       "./relaxed.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/relaxed.wasm" },
-      // As Next names the binaries that it compiles ahead.
+      // As Next's edge runtime asks for them. Scripts, since a file's name cannot have the question mark.
       "./simd.wasm?module": {
         types: "./dist/types/binary.d.ts",
-        default: "./dist/simd.wasm?module",
+        default: "./dist/simd.module.js",
       },
       "./relaxed.wasm?module": {
         types: "./dist/types/binary.d.ts",
-        default: "./dist/relaxed.wasm?module",
+        default: "./dist/relaxed.module.js",
       },
       "./package.json": "./package.json",
     },
