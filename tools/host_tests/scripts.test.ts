@@ -5,8 +5,9 @@
  */
 
 import { assert } from "@std/assert";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import process from "node:process";
 import { test } from "node:test";
 import { filesOf } from "../bundle_tests.ts";
 import { expectRight } from "../edge_tests/right.ts";
@@ -37,6 +38,8 @@ interface Bundler {
   readonly packages: readonly string[];
   /** Its command, `modules` being where it is installed. Writes configurations first. */
   command(modules: string, source: string, folder: string): readonly string[];
+  /** What runs the script, if not Node by itself. */
+  runner?(folder: string): readonly string[];
 }
 
 /** Writes a configuration; returns its name. */
@@ -95,8 +98,16 @@ const bundlers: readonly Bundler[] = [
       writeFileSync(join(project, page), `<script type="module" src="${script}"></script>\n`);
       return [
         ...[node, join(modules, "parcel", "lib", "bin.js"), "build", page, "--no-source-maps"],
-        ...["--dist-dir", folder, "--cache-dir", `${folder}-cache`],
+        ...["--dist-dir", folder, "--cache-dir", `${folder}-cache`, "--public-url", "./"],
       ];
+    },
+    // The page says by which names scripts are loaded later, in a way that Node does not have.
+    runner: (folder) => {
+      const page = readFileSync(join(project, folder, "page.html"), "utf8");
+      const [, names = "{}"] = /<script type="?importmap"?>(.*?)<\/script>/.exec(page) ?? [];
+      const map = join(project, folder, "names.json");
+      writeFileSync(map, names);
+      return [process.execPath, "run", "--no-prompt", "--allow-read", `--import-map=${map}`];
     },
   },
   {
@@ -141,7 +152,8 @@ function bundle({ name, packages, command }: Bundler, entry: EntryName): string 
 for (const bundler of bundlers) {
   for (const entry of entries) {
     test(`${bundler.name} bundles ${entry} into a program, which computes right`, () => {
-      const { stdout } = runIn(project, [node, bundle(bundler, entry)]);
+      const script = bundle(bundler, entry), folder = relative(project, dirname(script));
+      const { stdout } = runIn(project, [...bundler.runner?.(folder) ?? [node], script]);
       expectRight(JSON.parse(stdout));
       const { name: host, version } = bundler;
       keepHostFinding({ host, version, entry, as: "a program", works: true });
