@@ -72,6 +72,19 @@ export function elementOf(list: unknown, index: number): unknown {
   return typeof value === "bigint" ? Number(value) : value;
 }
 
+/**
+ * What an object has under a name, itself or by its class. What some script has given to all objects
+ * is nobody's: `Object.prototype.offset` is the offset of no tensor.
+ */
+export function readOf<T extends object, Name extends keyof T & string>(
+  object: T,
+  name: Name,
+): T[Name] | undefined {
+  const value = object[name];
+  const isOwn = value !== (Object.prototype as T)[name] || Object.hasOwn(object, name);
+  return isOwn ? value : undefined;
+}
+
 /** A new array of zeros. */
 export function zeros(kind: ArrayKind, length: number): PlainArray {
   return new makers[kind]!(length);

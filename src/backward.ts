@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HeldArray } from "./arrays.ts";
+import { HeldArray, readOf } from "./arrays.ts";
 import {
   type AttentionResultWithLse,
   isHere,
@@ -135,7 +135,7 @@ export function readBackward(
 }
 
 function checkEncoder(options: object): void {
-  if (!("encoder" in options)) return;
+  if (readOf(options as { encoder?: unknown }, "encoder") === undefined) return;
   throw new TypeError(`${cannot}: \`encoder\` is for \`attention()\` alone`);
 }
 
@@ -332,6 +332,6 @@ function readPass(
   const { signal, onProgress } = readAttentionOptions(rest, ["signal", "onProgress"]);
   return {
     plan: planPass(forward, dOut, { ...kept, dLse }, lseRest),
-    control: { signal, onProgress },
+    control: { signal, onProgress, encoder: undefined },
   };
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { readOf } from "./arrays.ts";
 import type { BackendName } from "./backend.ts";
 import { reasonOf } from "./errors.ts";
 import { type BinaryName, chooseBinary } from "./wasm/module.ts";
@@ -68,7 +69,7 @@ export interface CapabilityOptions {
  * @returns Each backend's availability with a reason in words.
  */
 export async function capabilities(options: CapabilityOptions = {}): Promise<Capabilities> {
-  const { device, gpu } = options, wasm = probeWasm();
+  const device = readOf(options, "device"), gpu = readOf(options, "gpu"), wasm = probeWasm();
   const { probeWebGpu } = await import("./webgpu/open.ts");
   const webgpu = await probeWebGpu({ device, gpu });
   return { ...chooseBackend(wasm, webgpu), wasm, webgpu, threads: probeThreads() };

@@ -36,7 +36,7 @@ let backend: Promise<Backend> | undefined;
 /** The backend of the engine, which is made when it is first asked for. */
 function defaultBackend(): Promise<Backend> {
   if (backend === undefined) {
-    backend = createBackend({}, true);
+    backend = createBackend(Object.create(null), true); // No options, whatever all objects have.
     backend.catch(() => backend = undefined); // A failure is not kept: the next call tries again.
   }
   return backend;

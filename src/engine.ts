@@ -499,7 +499,8 @@ class BackendEngine implements Engine {
   }
 
   async warmup(options: WarmupOptions = {}): Promise<void> {
-    const { dim = 64, valueDim = dim, dtype = "f32", gradients = false } = options;
+    const given = readOptions(options, ["dim", "valueDim", "dtype", "gradients"], "Cannot warm up");
+    const { dim = 64, valueDim = dim, dtype = "f32", gradients = false } = given;
     const make = (rows: number, columns: number): HostTensor => {
       const length = rows * columns;
       const data = dtype === "f32" ? new Float32Array(length) : new Uint16Array(length);

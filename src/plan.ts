@@ -183,7 +183,7 @@ function controlOf({ signal, encoder, onProgress }: AttentionOptions): Control {
 }
 
 /** What a call without options asks for: there is nothing to read. */
-const noOptions: AttentionOptions = Object.freeze({});
+const noOptions: AttentionOptions = Object.freeze(Object.create(null));
 
 /** Reads a call and decides what it means. */
 export function readAttention(

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { readOf } from "./arrays.ts";
 import type { Backend, Rotation } from "./backend.ts";
 import { isGpuBuffer } from "./dtype.ts";
 import { useAll } from "./lending.ts";
@@ -136,10 +137,10 @@ const scalings: Readonly<Record<RopeScaling["type"], readonly string[]>> = {
 
 /** A scaling as it is now; what it may have depends on its type. */
 function readScaling(scaling: RopeScaling): RopeScaling {
-  const { type } = Object(scaling) as RopeScaling;
+  const type = readOf(Object(scaling) as RopeScaling, "type")!;
   checkOneOf("scaling.type", type ?? null, Object.keys(scalings), cannot);
   const names = ["type", "factor", ...scalings[type]] as (keyof RopeScaling & string)[];
-  return { ...readOptions(scaling, names, cannot), type } as RopeScaling;
+  return Object.assign(readOptions(scaling, names, cannot), { type }) as RopeScaling;
 }
 
 /** One position for each row of the table. */

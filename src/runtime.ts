@@ -7,6 +7,8 @@
 
 /** The part of the runtime's globals that is used, some of which each runtime lacks. */
 interface Host {
+  /** Of Vercel and Next, where immediates and messages are functions that throw. */
+  EdgeRuntime?: string;
   setTimeout(callback: () => void, milliseconds?: number): unknown;
   clearTimeout(timer: unknown): void;
   setImmediate?: (callback: () => void) => void;
@@ -39,8 +41,9 @@ export function clockBy({ setTimeout, clearTimeout, performance }: Host): Clock 
  * `setTimeout` would wait 4 ms there. Some edge runtimes have nothing else.
  */
 export function turnBy(
-  { setImmediate, MessageChannel, setTimeout }: Omit<Host, "clearTimeout">,
+  { EdgeRuntime, setImmediate, MessageChannel, setTimeout }: Omit<Host, "clearTimeout">,
 ): () => Promise<void> {
+  if (EdgeRuntime !== undefined) return () => new Promise((resolve) => setTimeout(resolve, 0));
   if (setImmediate !== undefined) return () => new Promise((resolve) => setImmediate(resolve));
   if (MessageChannel === undefined) return () => new Promise((resolve) => setTimeout(resolve, 0));
   return () =>
@@ -90,6 +93,7 @@ function asThreads(told: number | undefined): number | undefined {
 export function hardwareThreads(): number {
   const known = asThreads(globalThis.navigator?.hardwareConcurrency);
   if (known !== undefined) return known;
+  if (!isServer()) return 1; // Next's edge runtime has a `getBuiltinModule()` that throws.
   const { process } = globalThis as { process?: NodeProcess };
   const os = process?.getBuiltinModule?.("node:os") as
     | { availableParallelism(): number }

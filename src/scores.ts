@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { HeldArray } from "./arrays.ts";
+import { type HeldArray, readOf } from "./arrays.ts";
 import type { BooleanDType } from "./options.ts";
 import { contiguousStrides, type Extents, type Tensor } from "./tensor.ts";
 
@@ -32,14 +32,16 @@ export interface MaskView extends Broadcast {
 
 /** How a checked tensor is read over all scores; leading axes may be missing. */
 export function broadcastOf(
-  { shape, strides = contiguousStrides(shape), offset = 0 }: Pick<
-    Tensor,
-    "shape" | "strides" | "offset"
-  >,
+  tensor: Pick<Tensor, "shape" | "strides" | "offset">,
   extents: Extents,
 ): Broadcast {
-  const missing = 4 - shape.length;
+  const { shape } = tensor, missing = 4 - shape.length;
+  const strides = readOf(tensor, "strides") ?? contiguousStrides(shape);
   const stride = (axis: number) =>
     axis < missing || shape[axis - missing] === 1 ? 0 : strides[axis - missing];
-  return { shape: extents, strides: [stride(0), stride(1), stride(2), stride(3)], offset };
+  return {
+    shape: extents,
+    strides: [stride(0), stride(1), stride(2), stride(3)],
+    offset: readOf(tensor, "offset") ?? 0,
+  };
 }

@@ -171,8 +171,8 @@ function linesOf(findings: readonly Finding[], claims: readonly Claim[]): Line[]
   });
 }
 
-/** Of what nobody asked. */
-const unknown = "-";
+/** Of what nobody asked, and of a GPU. */
+const unknown = "-", untried = "not tried";
 
 /** Whether there are threads, of all that was found of one runtime. */
 function threadsOf({ findings }: Line): string {
@@ -193,7 +193,7 @@ const columns: Readonly<Record<string, (line: Line) => string>> = {
   "Wasm binary": ({ findings }) => wordsOf(findings.map(({ binary }) => binary), unknown),
   threads: threadsOf,
   WebGPU: ({ findings, claims }) =>
-    wordsOf([...claims, ...findings].map(({ webgpu }) => webgpu), "not tried"),
+    wordsOf([...claims, ...findings].map(({ webgpu }) => webgpu), untried),
   "tried in CI": ({ findings, claims }) =>
     wordsOf([...claims, ...findings].map(({ tried }) => tried), unknown),
 };
@@ -224,7 +224,12 @@ function longTables(lines: readonly Line[]): string {
   );
   return groups.map((group) => {
     const title = titles[group] ?? group.charAt(0).toUpperCase() + group.slice(1);
-    return `## ${title}\n\n${tableOf(byGroup.get(group)!, Object.keys(columns))}`;
+    const own = byGroup.get(group)!, names = Object.keys(columns);
+    // What was asked of none of them is no column: of bundlers, which binary runs.
+    const known = names.filter((name) =>
+      own.some((line) => ![unknown, untried].includes(columns[name](line)))
+    );
+    return `## ${title}\n\n${tableOf(own, known)}`;
   }).join("\n");
 }
 

@@ -24,6 +24,7 @@ import { browserPackageRun } from "./browser_package/run.ts";
 import { pageRun } from "./browser_page/run.ts";
 import { edgeRun } from "./edge_tests/run.ts";
 import { gpuRuns } from "./gpu_runs.ts";
+import { hostRun } from "./host_tests/run.ts";
 import { packageRun } from "./package_tests/run.ts";
 import { type Claim, findingsUnder, type Tabled, withTables } from "./runtime_table.ts";
 import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
@@ -166,6 +167,7 @@ function allRuns(folder: string): TestRun[] {
     ...gpuRuns(folder),
     pageRun(),
     packageRun(folder),
+    hostRun(folder),
     browserPackageRun(folder),
     edgeRun(folder),
   ];

@@ -11,9 +11,9 @@ import { isWhole, kindOf, readShort } from "../validate/words.ts";
 import {
   type BlockMaskSize,
   checkNumbers,
-  checkObject,
   checkSize,
   checkWhole,
+  readObject,
   runsOf,
 } from "./size.ts";
 
@@ -77,8 +77,8 @@ export function window(window: Window, size: BlockMaskSize): BlockMask {
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
 export function dilated(pattern: DilatedPattern, size: BlockMaskSize): BlockMask {
-  checkObject("pattern", pattern, ["window", "dilation"]);
-  const { window: given, dilation } = pattern, window = readWindow(given);
+  const { window: given, dilation } = readObject("pattern", pattern, ["window", "dilation"]);
+  const window = readWindow(given);
   checkWhole("dilation", dilation, 1);
   const checked = checkSize(size);
   const [left, right] = window.map((side) => side ?? Infinity);
@@ -132,8 +132,8 @@ export interface LongformerPattern {
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
 export function longformer(pattern: LongformerPattern, size: BlockMaskSize): BlockMask {
-  checkObject("pattern", pattern, ["window", "dilation", "global"]);
-  const { window, dilation = 1, global = [] } = pattern;
+  const names = ["window", "dilation", "global"] as const;
+  const { window, dilation = 1, global = [] } = readObject("pattern", pattern, names);
   checkWhole("window", window, 1);
   checkWhole("dilation", dilation, 1);
   const checked = checkSize(size);

@@ -5,7 +5,7 @@
  */
 
 import { type BlockMask, blocksOf, BlockWriter } from "../block_mask.ts";
-import { type BlockMaskSize, checkObject, checkSize, checkWhole, type Size } from "./size.ts";
+import { type BlockMaskSize, checkSize, checkWhole, readObject, type Size } from "./size.ts";
 
 /**
  * The key blocks that a query block sees, in any order, also twice. `own` is the key block in which
@@ -82,13 +82,13 @@ export interface BigBirdPattern {
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
 export function bigbird(pattern: BigBirdPattern, size: BlockMaskSize): BlockMask {
-  checkObject("pattern", pattern, ["block", "window", "global", "random", "seed"]);
-  const { window, global, random, seed = 0 } = pattern;
+  const names = ["block", "window", "global", "random", "seed"] as const;
+  const { block, window, global, random, seed = 0 } = readObject("pattern", pattern, names);
   checkWhole("window", window, 1);
   checkWhole("global", global);
   checkWhole("random", random);
   checkWhole("seed", seed, 0, 2 ** 32 - 1);
-  const checked = checkSize(pattern.block === undefined ? size : { ...size, block: pattern.block });
+  const checked = checkSize(block === undefined ? size : { ...size, block });
   const [, keyBlocks] = blocksOf(checked);
   const first = Math.min(global, keyBlocks), side = Math.floor(window / 2);
   return fromKeyBlocks(checked, (own, h, queryBlock) => {

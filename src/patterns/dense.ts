@@ -14,10 +14,10 @@ import {
   type Placed,
   readExtentsOf,
   readLayout,
-  readWritten,
+  type Written,
 } from "../validate/tensors.ts";
 import { kindOf, readOptions } from "../validate/words.ts";
-import { type BlockMaskSize, checkObject, checkSize } from "./size.ts";
+import { type BlockMaskSize, checkSize, readObject } from "./size.ts";
 
 /** Whether a query sees a key. */
 export type Keeps = (b: number, h: number, query: number, key: number) => boolean;
@@ -87,12 +87,13 @@ interface Dense extends Placed {
   readonly data: HeldArray<Uint8Array | Uint32Array>;
 }
 
-const denseNames = ["data", "shape", "dtype", "strides", "offset"];
+const denseNames = ["data", "shape", "dtype", "strides", "offset"] as const;
 
 /** Reads a mask by itself. */
 function readDense(mask: BooleanTensor): Dense {
-  checkObject("mask", mask, denseNames);
-  const written = readWritten(mask), { data: given, dtype } = written, stored = booleansOf(given);
+  const written = readObject("mask", mask, denseNames) as Written,
+    { data: given, dtype } = written,
+    stored = booleansOf(given);
   if (stored === undefined) {
     throw new TypeError(
       `${cannot}: \`mask.data\` must be a Uint8Array or Uint32Array, got ${kindOf(given)}`,

@@ -4,9 +4,10 @@
  * @module
  */
 
+import { readOf } from "../arrays.ts";
 import { type BlockMask, fromRuns } from "../block_mask.ts";
 import type { NumberList } from "../tensor.ts";
-import { type BlockMaskSize, checkNumbers, checkObject, checkSize, runsOf } from "./size.ts";
+import { type BlockMaskSize, checkNumbers, checkSize, readObject, runsOf } from "./size.ts";
 
 /** The document of each position, or of each query and of each key. */
 export type DocumentIds =
@@ -25,10 +26,11 @@ export function document(
   ids: DocumentIds,
   size: Pick<BlockMaskSize, "block" | "batch" | "heads"> = {},
 ): BlockMask {
-  const isPair = typeof ids === "object" && ids !== null && "queries" in ids;
-  const queries = isPair ? checkNumbers("ids.queries", ids.queries) : checkNumbers("ids", ids);
-  const keys = isPair ? checkNumbers("ids.keys", ids.keys) : queries;
-  checkObject("size", size, ["batch", "heads", "block"]);
+  const pair: { readonly queries?: unknown; readonly keys?: unknown } = Object(ids);
+  const isPair = readOf(pair, "queries") !== undefined;
+  const queries = isPair ? checkNumbers("ids.queries", pair.queries) : checkNumbers("ids", ids);
+  const keys = isPair ? checkNumbers("ids.keys", pair.keys) : queries;
+  const read = readObject("size", size, ["batch", "heads", "block"]);
   const positions = new Map<number, number[]>();
   keys.forEach((id, key) => {
     const list = positions.get(id);
@@ -36,7 +38,7 @@ export function document(
     else positions.set(id, [key]);
   });
   const runs = new Map([...positions].map(([id, list]) => [id, runsOf(list)]));
-  const checked = checkSize({ ...size, queries: queries.length, keys: keys.length });
+  const checked = checkSize({ ...read, queries: queries.length, keys: keys.length });
   return fromRuns(checked, (_b, _h, query, add) => {
     for (const [from, to] of runs.get(queries[query]) ?? []) add(from, to);
   });

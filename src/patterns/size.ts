@@ -7,11 +7,11 @@
 import { cannot, type Grid } from "../block_mask.ts";
 import { openList } from "../validate/tensors.ts";
 import {
-  checkKeys,
   isWhole,
   kindOf,
   mostHeads,
   readNumbers,
+  readOptions,
   readShort,
 } from "../validate/words.ts";
 
@@ -47,8 +47,12 @@ const sizeNames = ["queries", "keys", "batch", "heads", "block", "offset"];
 
 /** Checks a size, and fills in its defaults; `unused` has no meaning to the pattern. */
 export function checkSize(size: unknown, unused: readonly string[] = []): Size {
-  checkObject("size", size, sizeNames.filter((name) => !unused.includes(name)));
-  const { queries, keys = queries, batch = 1, heads = 1, block = 64, offset } = size;
+  const names = sizeNames.filter((name) => !unused.includes(name));
+  const { queries, keys = queries, batch = 1, heads = 1, block = 64, offset } = readObject(
+    "size",
+    size as Record<string, unknown>,
+    names,
+  );
   checkWhole("queries", queries);
   checkWhole("keys", keys);
   checkWhole("batch", batch, 1);
@@ -58,16 +62,16 @@ export function checkSize(size: unknown, unused: readonly string[] = []): Size {
       `${cannot}: \`batch\` times \`heads\` must be at most ${mostHeads}, got ${batch} times ${heads}`,
     );
   }
-  const given = typeof block === "number" ? [block, block] : readShort(block);
-  if (given?.length !== 2 || !given.every((extent) => typeof extent === "number")) {
+  const extents = typeof block === "number" ? [block, block] : readShort(block);
+  if (extents?.length !== 2 || !extents.every((extent) => typeof extent === "number")) {
     throw new TypeError(
       `${cannot}: \`block\` must be a number or [queries, keys], got ${
-        given === undefined ? kindOf(block) : `[${given.map(kindOf)}]`
+        extents === undefined ? kindOf(block) : `[${extents.map(kindOf)}]`
       }`,
     );
   }
-  if (!given.every((extent) => isWhole(extent) && extent >= 1)) {
-    const got = typeof block === "number" ? block : `[${given.map(kindOf)}]`;
+  if (!extents.every((extent) => isWhole(extent) && extent >= 1)) {
+    const got = typeof block === "number" ? block : `[${extents.map(kindOf)}]`;
     throw new RangeError(`${cannot}: \`block\` must be whole numbers >= 1, got ${got}`);
   }
   if (offset !== undefined) checkWhole("offset", offset, -Infinity);
@@ -76,21 +80,21 @@ export function checkSize(size: unknown, unused: readonly string[] = []): Size {
     keys,
     batch,
     heads,
-    block: Object.freeze([given[0], given[1]] as const),
+    block: Object.freeze([extents[0], extents[1]] as const),
     offset: offset ?? keys - queries,
   };
 }
 
-/** Checks that `value` is an object of nothing but `known`. */
-export function checkObject(
+/** Reads an object of nothing but `known`, each once. */
+export function readObject<T extends object>(
   name: string,
-  value: unknown,
-  known: readonly string[],
-): asserts value is Record<string, unknown> {
+  value: T,
+  known: readonly (keyof T & string)[],
+): T {
   if (typeof value !== "object" || value === null) {
     throw new TypeError(`${cannot}: \`${name}\` must be an object, got ${kindOf(value)}`);
   }
-  checkKeys(value, known, cannot);
+  return readOptions(value, known, cannot);
 }
 
 /** Checks a whole number from `least` to `most`. */

@@ -48,12 +48,9 @@ const mostSequences = 65_536;
 
 /** Reads the options of a cache. */
 export function readCacheOptions(options: KvCacheOptions): CacheSizes {
-  const { batch = 1, kvHeads, headDim, valueDim = headDim, dtype = "f32", ...rest } = readOptions(
-    options,
-    optionNames,
-    cannotMake,
-  );
-  const { capacity, pageSize = usualPageSize, pages, smoothKeys = false } = rest;
+  const given = readOptions(options, optionNames, cannotMake);
+  const { batch = 1, kvHeads, headDim, valueDim = headDim, dtype = "f32" } = given;
+  const { capacity, pageSize = usualPageSize, pages, smoothKeys = false } = given;
   for (const [name, value] of Object.entries({ batch, kvHeads, headDim, valueDim })) {
     checkSize(name, value);
   }

@@ -53,7 +53,7 @@ export function readAttentionOptions<Options extends AttentionOptions>(
       `${cannot}: \`encoder\` must be a GPUCommandEncoder, got ${kindOf(encoder)}`,
     );
   }
-  return window === undefined ? given : { ...given, window: readWindow(window) };
+  return window === undefined ? given : Object.assign(given, { window: readWindow(window) });
 }
 
 function checkSoftcap(softcap: unknown): void {

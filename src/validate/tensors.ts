@@ -12,6 +12,7 @@ import {
   kindOfArray,
   lengthOfArray,
   type PlainArray,
+  readOf,
 } from "../arrays.ts";
 import {
   bytesPerElement,
@@ -40,8 +41,14 @@ export type Written = Readonly<Record<keyof Tensor, unknown>>;
 
 /** Reads what was written of a tensor, once. */
 export function readWritten(value: object): Written {
-  const { data, shape, dtype, strides, offset } = value as Written;
-  return { data, shape, dtype, strides, offset };
+  const read = (name: keyof Written) => readOf(value as Written, name);
+  return {
+    data: read("data"),
+    shape: read("shape"),
+    dtype: read("dtype"),
+    strides: read("strides"),
+    offset: read("offset"),
+  };
 }
 
 /** Reads one tensor: kinds, rank, extents, and that every element lies within `data`. */

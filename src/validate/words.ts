@@ -4,7 +4,7 @@
  * @module
  */
 
-import { elementOf, lengthOfArray } from "../arrays.ts";
+import { elementOf, lengthOfArray, readOf } from "../arrays.ts";
 
 /** What the messages of a call begin with. */
 export const cannot = "Cannot attend";
@@ -87,12 +87,12 @@ export function readOptions<Options extends object>(
   known: readonly (keyof Options & string)[],
   doing: string,
 ): Options {
-  const own = checkKeys(options, known, doing), read: Partial<Options> = {};
+  const own = checkKeys(options, known, doing), read: Partial<Options> = Object.create(null);
   // What a class or a prototype has is not among the keys, nor is what is not enumerable.
   const isPlain = Object.getPrototypeOf(options) === Object.prototype &&
     Object.getOwnPropertyNames(options).length === own.length;
   for (const name of isPlain ? own as typeof known : known) {
-    const value = options[name];
+    const value = readOf(options, name);
     if (value === undefined || (value === null && name === "signal")) continue; // As `fetch()` has it.
     read[name] = value;
   }

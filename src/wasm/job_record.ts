@@ -224,7 +224,7 @@ const float = new Float32Array(1), floatBits = new Int32Array(float.buffer);
 
 /** Writes some fields of the record that begins at word `at` that are not whole numbers. */
 export function patchFloats(words: Int32Array, at: number, fields: FloatFields): void {
-  for (const name in fields) {
+  for (const name of Object.keys(fields)) {
     float[0] = fields[name as keyof FloatFields]!;
     words[at + wordOf[name as keyof Job]] = floatBits[0];
   }
@@ -235,7 +235,7 @@ export function patchFloats(words: Int32Array, at: number, fields: FloatFields):
  * records than on kernels when each is made as a whole object.
  */
 export function patchJob(words: Int32Array, at: number, fields: IntegerFields): void {
-  for (const name in fields) {
+  for (const name of Object.keys(fields)) {
     words[at + wordOf[name as keyof Job]] = fields[name as keyof IntegerFields]!;
   }
 }

@@ -8,16 +8,22 @@
 import { reasonOf } from "../errors.ts";
 import { Patience } from "./patience.ts";
 
-/** The part of a runtime that looks into the file system. */
+/** What Node and Bun find packages by. */
 interface Builtins {
-  readonly fs: { existsSync(path: string): boolean };
-  readonly path: { join(...parts: string[]): string; dirname(path: string): string };
-  readonly url: { pathToFileURL(path: string): URL };
+  readonly module: { createRequire(from: string): Require };
+  readonly fs: { existsSync(path: string): boolean; realpathSync(path: string): string };
+  readonly path: { join(...parts: string[]): string; isAbsolute(path: string): boolean };
+  readonly url: { fileURLToPath(url: string): string };
+}
+
+interface Require {
+  (name: string): unknown;
+  readonly resolve: { (name: string): string; paths(name: string): readonly string[] | null };
 }
 
 interface ProcessLike {
-  readonly versions?: { readonly node?: string };
-  cwd(): string;
+  readonly argv?: readonly string[];
+  readonly versions?: { readonly node?: string; readonly bun?: string };
   getBuiltinModule?(name: string): unknown;
 }
 
@@ -44,35 +50,65 @@ function ownGpu(): GPU | undefined {
   }
 }
 
+// Asynchronous as the answers of `navigator.gpu` are: what fails is a rejection.
+// deno-lint-ignore require-await
 async function findPackage(): Promise<GPU | undefined> {
   // Touching `process` costs Deno 20 ms, and it has `navigator.gpu` or none.
   if ("Deno" in globalThis) return undefined;
   const { process } = globalThis as { process?: ProcessLike };
   if (process?.versions?.node === undefined || !process.getBuiltinModule) return undefined;
   const builtins = Object.fromEntries(
-    ["fs", "path", "url"].map((name) => [name, process.getBuiltinModule!(`node:${name}`)]),
+    ["module", "fs", "path", "url"].map((
+      name,
+    ) => [name, process.getBuiltinModule!(`node:${name}`)]),
   ) as unknown as Builtins;
-  const entry = findEntry(builtins, process.cwd());
-  if (entry === undefined) return undefined;
-  const { host, pathname } = builtins.url.pathToFileURL(entry);
-  // By its address: a bare name would make Bun, without a node_modules folder, fetch the package.
-  // The scheme is written here, so that whoever publishes this sees that there is nothing to resolve.
-  // Bundlers are to leave it alone: webpack would put an `import()` of its own there, which fails, and
-  // Vite's server would complain.
-  const { create } = await new Patience().ask(() =>
-    import(
-      /* webpackIgnore: true */ /* @vite-ignore */ `file://${host}${pathname}`
-    ) as Promise<{ create(options: string[]): GPU }>
-  );
-  return create([]);
+  for (const place of places(builtins, process.argv?.[1])) {
+    const load = builtins.module.createRequire(place);
+    if (!isThere(builtins, load, process)) continue;
+    // Loaded by the same rules as it is found (a folder `node_modules`, Yarn's Plug'n'Play), and not by
+    // `import()`: bundlers would want to know what that imports, and service workers have none.
+    const { create } = load("webgpu") as { create(options: string[]): GPU };
+    return create([]);
+  }
 }
 
-/** The package's entry in the nearest `node_modules` that has it, from a folder upwards. */
-function findEntry({ fs, path }: Builtins, from: string): string | undefined {
-  for (let folder = from;; folder = path.dirname(folder)) {
-    const entry = path.join(folder, "node_modules", "webgpu", "index.js");
-    if (fs.existsSync(entry)) return entry;
-    if (path.dirname(folder) === folder) return undefined;
+/**
+ * Where the package is looked for: beside this script, which is the library or what it was bundled
+ * into, then beside the program that was started. The folder in which it was started says nothing: what
+ * happens to lie there is nobody's choice.
+ */
+function places({ fs, path, url }: Builtins, main: string | undefined): string[] {
+  const own = ownPath(), found: string[] = [];
+  if (own !== undefined) found.push(own.startsWith("file:") ? url.fileURLToPath(own) : own);
+  // A folder may be started, too: with a slash at its end a script is as good as one. Programs that are
+  // installed are links to where they are.
+  if (main !== undefined && path.isAbsolute(main) && fs.existsSync(main)) {
+    found.push(`${main}/`, `${fs.realpathSync(main)}/`);
+  }
+  return found;
+}
+
+/**
+ * Path or address of this script, from the first line of a stack that names one. `import.meta` would be
+ * a syntax error in every classic script that a bundler makes of it.
+ */
+function ownPath(): string | undefined {
+  const { stack } = new Error();
+  if (typeof stack !== "string") return undefined; // Somebody else writes them.
+  return /(?:\(|at |@)((?:file:\/\/|\/|[A-Za-z]:[\\/]).*?):\d+:\d+\)?$/m.exec(stack)?.[1];
+}
+
+/** Whether the package can be loaded from a place. */
+function isThere({ fs, path }: Builtins, load: Require, process: ProcessLike): boolean {
+  // Asked for what is not installed, Bun fetches it, unless there is a folder that has it.
+  if (process.versions?.bun !== undefined) {
+    const folders = load.resolve.paths("webgpu") ?? [];
+    return folders.some((folder) => fs.existsSync(path.join(folder, "webgpu", "package.json")));
+  }
+  try {
+    return load.resolve("webgpu") !== "";
+  } catch {
+    return false;
   }
 }
 

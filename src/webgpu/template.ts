@@ -64,7 +64,7 @@ class Expansion {
       if (directive === "#end" || directive === "#else") break;
       if (directive === "#if") out.push(...this.#choice(rest[0], words, kept));
       else if (directive === "#for") out.push(...this.#loop(rest, words, kept));
-      else if (directive === "#import") out.push(...(kept ? this.#import(rest) : []));
+      else if (directive === "#import") out.push(...(kept ? this.#include(rest) : []));
       else if (directive.startsWith("#")) this.#fail(`unknown directive ${directive}`);
       else if (kept) out.push(this.#replace(line, words, kept));
     }
@@ -103,7 +103,7 @@ class Expansion {
     this.#fail("a block without `#end`");
   }
 
-  #import([path, ...pairs]: string[]): string[] {
+  #include([path, ...pairs]: string[]): string[] {
     const key = [path, ...pairs].join(" ");
     if (this.#imported.has(key)) return [];
     this.#imported.add(key);

@@ -11,7 +11,7 @@ import { workerSource } from "../../src/wasm/threads/worker_source.ts";
 import { bundleEntries } from "./cut.ts";
 import { writeDocuments } from "./documents.ts";
 import { bundleMinified } from "./minify.ts";
-import { packageJson } from "./package_json.ts";
+import { packageJson, subpaths } from "./package_json.ts";
 import { emitTypes } from "./types.ts";
 
 /** Makes the package in a folder, whatever was there. */
@@ -24,6 +24,13 @@ export function buildPackage(folder: string): void {
   emitTypes(join(dist, "types"));
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
+    writeFileSync(
+      join(dist, `${name}.module.js`),
+      `export { default } from "./${name}.wasm?module";\n`,
+    );
+  }
+  for (const name of subpaths) {
+    writeFileSync(join(folder, `${name}.js`), `export * from "./dist/${name}.js";\n`);
   }
   // As it is: workers tell by its text that it is of the same version.
   writeFileSync(join(dist, "worker.js"), workerSource);

@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { install, versions } from "../install.ts";
-import { entries, type Entry, patterns, slopes } from "./entries.ts";
+import { entries, type Entry, globalName, patterns, type single, slopes } from "./entries.ts";
 import { bundle } from "./scripts.ts";
 
 /** Runs a tool of the build. */
@@ -34,6 +34,21 @@ export function cut(config: CutName, scripts: readonly Entry[], from: string, to
   const inputs = scripts.map(({ name }) => `--input=${name}=${join(from, `${name}.js`)}`);
   runTool("rollup", versions.rollup, [
     ...["--config", path, ...inputs, `--dir=${to}`, "--format=es", "--silent"],
+  ]);
+}
+
+/** Joins a bundled script and all that it loads later. */
+export function joinAll(
+  entry: Entry,
+  { name, format }: (typeof single)[number],
+  from: string,
+  to: string,
+): void {
+  const config = fileURLToPath(new URL("rollup.config.mjs", import.meta.url));
+  runTool("rollup", versions.rollup, [
+    ...["--config", config, `--input=${join(from, `${entry.name}.js`)}`],
+    ...["--configSingle", `--file=${join(to, `${name}.js`)}`],
+    ...[`--format=${format}`, `--name=${globalName}`, "--silent"],
   ]);
 }
 

@@ -16,6 +16,7 @@ export interface Entry {
 export const entries: readonly Entry[] = [
   { name: "flashtile", source: "mod.ts" },
   { name: "workerd", source: "src/workerd.ts" },
+  { name: "edge-light", source: "src/edge_light.ts" },
   { name: "reference", source: "src/reference.ts" },
 ];
 
@@ -29,6 +30,15 @@ export const slopes: Entry = { name: "chunks/alibi", source: "src/alibi.ts" };
 export const minified: readonly Entry[] = [
   { name: "flashtile.min", source: "mod.ts" },
 ];
+
+/** All of it in one script that loads nothing, in a form for each way to load a script. */
+export const single = [
+  { name: "single", format: "es" }, // `flashtile/single`
+  { name: "flashtile.single", format: "iife" }, // For `importScripts()` and plain script tags.
+] as const;
+
+/** What a classic script of the library is called by others. */
+export const globalName = "FlashTile";
 
 /** What is imported later. Named here, or its name would be a hash. */
 export const lazy: readonly Entry[] = [

@@ -12,8 +12,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { filesOf } from "../bundle_tests.ts";
 import { versions } from "../install.ts";
-import { cut, runTool } from "./cut.ts";
-import { type Entry, minified } from "./entries.ts";
+import { cut, joinAll, runTool } from "./cut.ts";
+import { type Entry, minified, single } from "./entries.ts";
 import { bundle } from "./scripts.ts";
 
 /** Folder of what the scripts load. */
@@ -28,22 +28,37 @@ export function bundleMinified(folder: string): void {
   try {
     bundle(plain, [...minified, kernels]);
     cut("rollup.config.mjs", minified, plain, folder);
+    for (const script of single) joinAll(minified[0], script, plain, folder);
   } finally {
     rmSync(plain, { recursive: true });
   }
   const scripts = minified.map(({ name }) => join(folder, `${name}.js`));
-  const paths = [...scripts, ...filesOf(join(folder, chunks), ".js")];
-  runTool("esbuild", versions.esbuild, [
-    ...[...paths, "--minify", "--format=esm", "--target=es2022", "--log-level=warning"],
-    ...["--allow-overwrite", `--outdir=${folder}`, `--outbase=${folder}`],
-  ]);
-  for (const path of paths) shorten(path);
+  const modules = [...scripts, ...filesOf(join(folder, chunks), ".js")], classic: string[] = [];
+  for (const { name, format } of single) {
+    (format === "es" ? modules : classic).push(join(folder, `${name}.js`));
+  }
+  minify(folder, modules, ["--format=esm"], ["--module"]);
+  minify(folder, classic, [], []);
 }
 
-/** Minifies a module in place; what it exports keeps its name, and so does every property. */
-function shorten(path: string): void {
+/** Minifies scripts in place. */
+function minify(
+  folder: string,
+  paths: readonly string[],
+  esbuild: readonly string[],
+  terser: readonly string[],
+): void {
+  runTool("esbuild", versions.esbuild, [
+    ...[...paths, "--minify", ...esbuild, "--target=es2022", "--log-level=warning"],
+    ...["--allow-overwrite", `--outdir=${folder}`, `--outbase=${folder}`],
+  ]);
+  for (const path of paths) shorten(path, terser);
+}
+
+/** Minifies a script in place; what it exports keeps its name, and so does every property. */
+function shorten(path: string, flags: readonly string[]): void {
   runTool("terser", versions.terser, [
-    ...[path, "--output", path, "--module", "--ecma", "2022"],
+    ...[path, "--output", path, ...flags, "--ecma", "2022"],
     ...["--compress", "passes=3,lhs_constants=false", "--mangle"],
   ]);
 }

@@ -6,6 +6,12 @@
 
 import { readFileSync } from "node:fs";
 
+/**
+ * What can be imported beside the package itself, and for tools that do not read `exports` is a script
+ * in its folder: Parcel, if it is not told to.
+ */
+export const subpaths = ["single", "reference"] as const;
+
 /** The contents of `package.json`; version and licence are those of `deno.json`. */
 export function packageJson(): Record<string, unknown> {
   const { version, license } = JSON.parse(
@@ -21,24 +27,38 @@ export function packageJson(): Record<string, unknown> {
       ...["wasm", "simd", "webgpu", "autograd"],
     ],
     type: "module",
+    main: "./dist/flashtile.js", // For the same tools.
+    types: "./dist/types/mod.d.ts",
     exports: {
       ".": {
         types: "./dist/types/mod.d.ts",
         workerd: "./dist/workerd.js",
+        "edge-light": "./dist/edge-light.js",
+
         default: "./dist/flashtile.js",
       },
+      "./single": { types: "./dist/types/mod.d.ts", default: "./dist/single.js" },
       "./reference": { types: "./dist/types/src/reference.d.ts", default: "./dist/reference.js" },
       "./simd.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/simd.wasm" },
       "./relaxed.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/relaxed.wasm" },
       "./worker.js": { types: "./dist/types/worker.d.ts", default: "./dist/worker.js" },
+      // As Next's edge runtime asks for them. Scripts, since a file's name cannot have the question mark.
+      "./simd.wasm?module": {
+        types: "./dist/types/binary.d.ts",
+        default: "./dist/simd.module.js",
+      },
+      "./relaxed.wasm?module": {
+        types: "./dist/types/binary.d.ts",
+        default: "./dist/relaxed.module.js",
+      },
       "./package.json": "./package.json",
     },
     unpkg: "./dist/flashtile.min.js",
     jsdelivr: "./dist/flashtile.min.js",
-    // One provides the binary, the other waits for messages; the rest is exports.
-    sideEffects: ["./dist/workerd.js", "./dist/worker.js"],
+    // Two provide the binary, one waits for messages; the rest is exports.
+    sideEffects: ["./dist/workerd.js", "./dist/edge-light.js", "./dist/worker.js"],
     engines: { node: ">=20" },
-    files: ["dist", "docs", "CHANGELOG.md"],
+    files: ["dist", "docs", "CHANGELOG.md", ...subpaths.map((name) => `${name}.js`)],
     peerDependencies: { webgpu: ">=0.6.2" },
     peerDependenciesMeta: { webgpu: { optional: true } },
   };

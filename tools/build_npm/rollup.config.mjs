@@ -6,11 +6,18 @@ function holdsBinaries(id, { getModuleInfo }) {
   return getModuleInfo(id).code.includes("src/wasm/binaries.gen.ts");
 }
 
-export default {
-  external: /^(?:node:|webgpu$)/,
-  output: {
-    entryFileNames: "[name].js",
-    chunkFileNames: "chunks.min/[name].js",
-    manualChunks: (id, graph) => holdsBinaries(id, graph) ? "kernels" : undefined,
-  },
+const cut = {
+  entryFileNames: "[name].js",
+  chunkFileNames: "chunks.min/[name].js",
+  manualChunks: (id, graph) => holdsBinaries(id, graph) ? "kernels" : undefined,
 };
+
+// With `--configSingle` one script is made of all, and what is imported later is a part of it.
+export default ({ configSingle }) => ({
+  output: {
+    ...(configSingle ? { inlineDynamicImports: true } : cut),
+    // A name for a module's exports as an object would be a property with a description, which breaks
+    // where a script has given all objects a property `get`.
+    generatedCode: { symbols: false },
+  },
+});

@@ -43,7 +43,7 @@ test("@edge-runtime/vm runs the package in a single script, with its globals onl
   assertEquals(checked.globals, ["string", "undefined", "undefined", "undefined"]);
   expectRight(checked);
   keepFinding({ ...findingOf("@edge-runtime/vm", versions.edgeRuntime, checked), group: "edge" });
-  assertMatch(checked.reason, /^relaxed binary, one thread: this engine fuses/);
+  assertMatch(checked.reason, /^simd binary, one thread: compiled before/);
 });
 
 // That the installed package does is a test of the packages.
