@@ -16,11 +16,21 @@ async function expectTimer(turn: () => Promise<void>): Promise<void> {
 
 const { setTimeout, clearTimeout, MessageChannel } = globalThis;
 
+/** What Next's edge runtime has. */
+const stubs = {
+  EdgeRuntime: "edge-runtime",
+  setImmediate: () => {
+    throw new Error("not supported");
+  },
+  MessageChannel: undefined,
+};
+
 for (
   const [what, turns] of [
     ["", turn],
     [" by messages where there are no immediates", turnBy({ setTimeout, MessageChannel })],
     [" by timers where there are neither immediates nor messages", turnBy({ setTimeout })],
+    [" by timers where the others are stubs that throw", turnBy({ ...stubs, setTimeout })],
   ] as const
 ) {
   test(`turn() lets a timer have its turn${what}, however many turns are taken at once`, () => {
