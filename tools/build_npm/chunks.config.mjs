@@ -8,7 +8,7 @@ const base = /\/\/ src\/(?:arrays|lending|errors|alibi|block_mask)\.ts/;
 const patterns = /src\/patterns\/mod\.ts$/;
 
 /** A binary, which lies beside the entry that imports it. */
-const binary = /\w+\.wasm$/;
+const binary = /\w+\.wasm(?:\?module)?$/;
 
 function pathOf(id) {
   if (patterns.test(id)) return "./chunks/patterns.js";
