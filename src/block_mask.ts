@@ -103,11 +103,8 @@ export class BlockMask {
   static {
     blocksIn = (mask) => mask.#blocks;
     isMask = (value) => #blocks in value;
-    Object.defineProperty(this.prototype, plainOf, {
-      value(this: BlockMask) {
-        return this.toPlain();
-      },
-    });
+    // Set, not defined: some script may have given all objects, and so descriptors, a property `get`.
+    (this.prototype as { [plainOf]?: () => PlainBlockMask })[plainOf] = this.prototype.toPlain;
   }
 
   /** For `BlockWriter`: the arrays are not checked. */
@@ -253,15 +250,8 @@ export class BlockMask {
   }
 
   /**
-   * The mask as plain data: for `postMessage()`, `structuredClone()`, a file.
-   *
-   * ```ts
-   * import { blockMask } from "@flashtile/attention";
-   *
-   * const mask = blockMask.causal({ queries: 512, block: 64 });
-   * const copy = blockMask.fromPlain(structuredClone(mask.toPlain()));
-   * console.log(String(copy) === String(mask)); // true
-   * ```
+   * The mask as plain data: for `postMessage()`, `structuredClone()`, a file. `blockMask.fromPlain()` reads
+   * it.
    *
    * @returns Copies of all arrays.
    */
@@ -467,6 +457,14 @@ export class BlockWriter {
 
 /**
  * The mask that `toPlain()` gave.
+ *
+ * ```ts
+ * import { blockMask } from "@flashtile/attention";
+ *
+ * const mask = blockMask.causal({ queries: 512, block: 64 });
+ * const copy = blockMask.fromPlain(structuredClone(mask.toPlain()));
+ * console.log(String(copy) === String(mask)); // true
+ * ```
  *
  * @param plain What it gave, or a clone of it. Everything is checked and copied.
  * @throws {TypeError} When something is of a wrong kind.

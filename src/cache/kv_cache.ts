@@ -65,7 +65,7 @@ export class KvCache implements Disposable {
   #freed = false;
 
   static {
-    Object.defineProperty(this.prototype, attends, { value: true });
+    (this.prototype as { [attends]?: boolean })[attends] = true;
     inside = {
       is: (value) => #backend in value,
       lock: (cache, doing) => cache.#lock(doing),
