@@ -145,7 +145,8 @@ function compare(a: Finding, b: Finding): number {
   const places = [a, b].map(({ runtime }) => placeIn(versionParts, runtime));
   if (places[0] !== places[1]) return places[0] - places[1];
   return a.runtime.localeCompare(b.runtime, "en") ||
-    b.version.localeCompare(a.version, "en", { numeric: true });
+    b.version.localeCompare(a.version, "en", { numeric: true }) ||
+    (a.tried ?? "").localeCompare(b.tried ?? "", "en");
 }
 
 /** As `Map.groupBy()`, which Node 20 lacks. */

@@ -119,7 +119,7 @@ served.catch(() => {}); // The tests say so.
 function keep(route: string, { reason }: { readonly reason: string }): void {
   const [binary] = reason.split(" "), threads = / threads/.test(reason);
   keepFinding({
-    ...{ runtime: `Next, ${route}`, version: versions.next, group: "frameworks" },
+    ...{ runtime: `Next's ${route} runtime`, version: versions.next, group: "frameworks" },
     ...{ binary, threads, tried: "built by Turbopack, asked" },
   });
 }

@@ -54,11 +54,15 @@ writeTests(
 const node = runtimeProgram("node", versions.node20);
 
 /** Runs a program there, and keeps for the table what it printed of the engine. */
-function runThere(runtime: string, version: string, command: readonly string[]): string {
+function runThere(
+  runtime: string,
+  version: string,
+  tried: string,
+  command: readonly string[],
+): string {
   const { all } = runIn(project, [node, ...command]);
   const engine = all.match(/(\w+) binary, \d+ threads: /);
   if (engine === null) throw new Error(`No threads: ${all}`);
-  const tried = "calls of every kind, fake timers";
   keepFinding({
     ...{ runtime, version, tried, group: "test runners" },
     ...{ binary: engine[1], threads: true },
@@ -68,7 +72,7 @@ function runThere(runtime: string, version: string, command: readonly string[]):
 
 for (const environment of ["node", "jsdom"]) {
   test(`calls settle in Jest's environment ${environment}, also with fake timers`, () => {
-    const all = runThere(`Jest, ${environment}`, versions.jest, [
+    const all = runThere("Jest", versions.jest, `${environment} with fake timers`, [
       ...["--experimental-vm-modules", "node_modules/jest/bin/jest.js", "--rootDir=jest"],
       ...[`--testEnvironment=${environment}`, "--transform={}"],
     ]);
@@ -80,7 +84,7 @@ for (
   const [pool, environment] of [["forks", "node"], ["threads", "jsdom"], ["vmThreads", "jsdom"]]
 ) {
   test(`calls settle in Vitest's ${pool} with ${environment}, also with fake timers`, () => {
-    const all = runThere(`Vitest, ${pool}, ${environment}`, versions.vitest, [
+    const all = runThere("Vitest", versions.vitest, `${pool} and ${environment} with fake timers`, [
       ...["node_modules/vitest/vitest.mjs", "run", "--dir", "vi"],
       ...[`--pool=${pool}`, `--environment=${environment}`],
     ]);
@@ -97,7 +101,7 @@ test("calls settle with the timers of @sinonjs/fake-timers, all that it fakes", 
     "  return () => clock.uninstall();",
     "}));",
   ]);
-  runThere("@sinonjs/fake-timers", versions.fakeTimers, ["sinon.js"]);
+  runThere("@sinonjs/fake-timers", versions.fakeTimers, "all that it fakes", ["sinon.js"]);
 });
 
 for (
@@ -108,6 +112,6 @@ for (
 ) {
   test(`calls settle under SES, locked down ${when} the package is loaded`, () => {
     write(`ses_${when}.js`, ['import "ses";', ...lines, "console.log(await check());"]);
-    runThere(`SES, locked down ${when} loading`, versions.ses, [`ses_${when}.js`]);
+    runThere("SES", versions.ses, `locked down ${when} loading`, [`ses_${when}.js`]);
   });
 }
