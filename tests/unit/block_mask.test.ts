@@ -452,6 +452,43 @@ for (const [name, wrong, Kind, message] of wrongs) {
   });
 }
 
+/** Arrays that do not belong to each other, and which is named. */
+const changes: [string, (plain: PlainBlockMask) => Partial<PlainBlockMask>, string][] = [
+  ["fewer columns than rows have", ({ columns }) => ({ columns: columns.slice(0, -1) }), "columns"],
+  ["another number of kinds", ({ mixed }) => ({ mixed: mixed.slice(0, -1) }), "mixed"],
+  ["rows that end before they begin", ({ starts }) => {
+    const descending = starts.slice();
+    descending[2] = 0;
+    return { starts: descending };
+  }, "starts"],
+  ["rows behind the last entry", ({ starts, columns }) => {
+    const beyond = starts.slice();
+    beyond[1] = columns.length + 1;
+    return { starts: beyond };
+  }, "starts"],
+  ["mixed blocks in another order", ({ mixed }) => {
+    const swapped = mixed.slice(), first = swapped.indexOf(0), second = swapped.indexOf(1);
+    [swapped[first], swapped[second]] = [1, 0];
+    return { mixed: swapped };
+  }, "mixed"],
+  ["a row whose blocks do not ascend", ({ columns, starts }) => {
+    const swapped = columns.slice(), at = starts[5];
+    [swapped[at], swapped[at + 1]] = [swapped[at + 1], swapped[at]];
+    return { columns: swapped };
+  }, "columns"],
+];
+
+for (const [name, change, named] of changes) {
+  test(`fromPlain() refuses ${name}`, () => {
+    const plain = blockMask.causal(sized).toPlain();
+    return assertRefused(
+      () => blockMask.fromPlain({ ...plain, ...change(plain) }),
+      RangeError,
+      `Cannot make a block mask: \`${named}\` is not that of a mask of 100 x 90 elements`,
+    );
+  });
+}
+
 test("fromPlain() makes no mask with other addresses of any number that was changed", () => {
   const given = maskOf(randomDense([1, 2, 40, 70], 8, 5), [8, 24]);
   let refused = 0;
