@@ -72,17 +72,30 @@ export function elementOf(list: unknown, index: number): unknown {
   return typeof value === "bigint" ? Number(value) : value;
 }
 
+/** What some script has given to all objects, by name. */
+export const everyones: Readonly<Record<string, unknown>> = Object.prototype as never;
+
 /**
- * What an object has under a name, itself or by its class. What some script has given to all objects
- * is nobody's: `Object.prototype.offset` is the offset of no tensor.
+ * A value that was read of an object, where it is its own or its class's; `inherited` is what all objects
+ * have under that name. That is nobody's: `Object.prototype.offset` is the offset of no tensor.
  */
+export function ownOf<T>(
+  object: object,
+  name: string,
+  value: T,
+  inherited: unknown,
+): T | undefined {
+  const isOwn = value === undefined || value !== inherited || Object.hasOwn(object, name);
+  return isOwn ? value : undefined;
+}
+
+/** What an object has under a name, by itself or its class. */
 export function readOf<T extends object, Name extends keyof T & string>(
   object: T,
   name: Name,
 ): T[Name] | undefined {
   const value = object[name];
-  const isOwn = value !== (Object.prototype as T)[name] || Object.hasOwn(object, name);
-  return isOwn ? value : undefined;
+  return value === undefined ? value : ownOf(object, name, value, everyones[name]);
 }
 
 /** A new array of zeros. */

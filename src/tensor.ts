@@ -4,7 +4,7 @@
  * @module
  */
 
-import { elementOf, HeldArray, isShared, lengthOfArray, readOf } from "./arrays.ts";
+import { elementOf, everyones, HeldArray, isShared, lengthOfArray, ownOf } from "./arrays.ts";
 import {
   bytesPerElement,
   type DType,
@@ -188,7 +188,7 @@ export function viewOf(
 ): View;
 export function viewOf(tensor: AnyTensor | ReadTensor, layout: Layout): AnyView;
 export function viewOf(tensor: AnyTensor | ReadTensor, layout: Layout): AnyView {
-  const { data, shape } = tensor;
+  const { data, shape, dtype, strides, offset } = tensor;
   const arrange = (axes: readonly number[], missing: number): Extents => {
     const at = (axis: number) => axis < axes.length ? axes[axes.length - 1 - axis] : missing;
     // Rank 2 is [N, D] in both layouts.
@@ -198,10 +198,14 @@ export function viewOf(tensor: AnyTensor | ReadTensor, layout: Layout): AnyView 
   const isRead = HeldArray.is(data) || isGpuBuffer(data);
   return {
     data: isRead ? data : new HeldArray<Elements>(data),
-    dtype: (isRead ? undefined : storedIn(data)) ?? readOf(tensor, "dtype") ?? "f16",
-    offset: readOf(tensor, "offset") ?? 0,
+    dtype: (isRead ? undefined : storedIn(data)) ??
+      ownOf(tensor, "dtype", dtype, everyones.dtype) ?? "f16",
+    offset: ownOf(tensor, "offset", offset, everyones.offset) ?? 0,
     shape: arrange(shape, 1),
-    strides: arrange(readOf(tensor, "strides") ?? contiguousStrides(shape), 0),
+    strides: arrange(
+      ownOf(tensor, "strides", strides, everyones.strides) ?? contiguousStrides(shape),
+      0,
+    ),
   } as AnyView;
 }
 

@@ -8,11 +8,12 @@
 import {
   arrayKind,
   elementOf,
+  everyones,
   HeldArray,
   kindOfArray,
   lengthOfArray,
+  ownOf,
   type PlainArray,
-  readOf,
 } from "../arrays.ts";
 import {
   bytesPerElement,
@@ -39,15 +40,15 @@ import { cannot, isExtent, kindOf, type List, mostHeads, readShort } from "./wor
 /** What a caller wrote of a tensor, not checked yet. */
 export type Written = Readonly<Record<keyof Tensor, unknown>>;
 
-/** Reads what was written of a tensor, once. */
+/** Reads what was written of a tensor, once; by names that are written out, which is several times as fast. */
 export function readWritten(value: object): Written {
-  const read = (name: keyof Written) => readOf(value as Written, name);
+  const { data, shape, dtype, strides, offset } = value as Written;
   return {
-    data: read("data"),
-    shape: read("shape"),
-    dtype: read("dtype"),
-    strides: read("strides"),
-    offset: read("offset"),
+    data: ownOf(value, "data", data, everyones.data),
+    shape: ownOf(value, "shape", shape, everyones.shape),
+    dtype: ownOf(value, "dtype", dtype, everyones.dtype),
+    strides: ownOf(value, "strides", strides, everyones.strides),
+    offset: ownOf(value, "offset", offset, everyones.offset),
   };
 }
 

@@ -222,9 +222,17 @@ export function encodeJob(fields: IntegerFields, floats: FloatFields): Words {
 
 const float = new Float32Array(1), floatBits = new Int32Array(float.buffer);
 
+/** Whether some script has given all objects a field. Asked once for a record: it is rarely so. */
+function inheritsFields(): boolean {
+  for (const _ in Object.prototype) return true;
+  return false;
+}
+
 /** Writes some fields of the record that begins at word `at` that are not whole numbers. */
 export function patchFloats(words: Int32Array, at: number, fields: FloatFields): void {
-  for (const name of Object.keys(fields)) {
+  const inherits = inheritsFields();
+  for (const name in fields) {
+    if (inherits && !Object.hasOwn(fields, name)) continue;
     float[0] = fields[name as keyof FloatFields]!;
     words[at + wordOf[name as keyof Job]] = floatBits[0];
   }
@@ -235,7 +243,9 @@ export function patchFloats(words: Int32Array, at: number, fields: FloatFields):
  * records than on kernels when each is made as a whole object.
  */
 export function patchJob(words: Int32Array, at: number, fields: IntegerFields): void {
-  for (const name of Object.keys(fields)) {
+  const inherits = inheritsFields();
+  for (const name in fields) {
+    if (inherits && !Object.hasOwn(fields, name)) continue;
     words[at + wordOf[name as keyof Job]] = fields[name as keyof IntegerFields]!;
   }
 }
