@@ -5,7 +5,7 @@
  */
 
 import { kindOfArray } from "./arrays.ts";
-import { isExtent, kindOf } from "./validate/words.ts";
+import { isWhole, kindOf } from "./validate/words.ts";
 
 /** What the messages of everything that makes a mask begin with. */
 export const cannot = "Cannot make a block mask";
@@ -17,6 +17,23 @@ export interface Grid {
   readonly batch: number;
   readonly heads: number;
   readonly block: readonly [queries: number, keys: number];
+}
+
+/** Checks a whole number from `least` to `most`. */
+export function checkWhole(
+  name: string,
+  value: unknown,
+  least = 0,
+  most = Infinity,
+): asserts value is number {
+  if (isWhole(value) && value >= least && value <= most) return;
+  const Kind = typeof value === "number" ? RangeError : TypeError;
+  const bounds = most < Infinity
+    ? ` from ${least} to ${most}`
+    : least > -Infinity
+    ? ` >= ${least}`
+    : "";
+  throw new Kind(`${cannot}: \`${name}\` must be a whole number${bounds}, got ${kindOf(value)}`);
 }
 
 /** The arrays of a mask. */
@@ -475,27 +492,19 @@ export function fromPlain(plain: PlainBlockMask): BlockMask {
     plain,
   ) as PlainBlockMask;
   const [height, width] = Array.isArray(block) ? [block[0], block[1]] : [];
-  const grid: Grid = {
-    queries: plainExtent("queries", queries, 0),
-    keys: plainExtent("keys", keys, 0),
-    batch: plainExtent("batch", batch, 0),
-    heads: plainExtent("heads", heads, 0),
-    block: [plainExtent("block[0]", height, 1), plainExtent("block[1]", width, 1)],
-  };
+  checkWhole("queries", queries);
+  checkWhole("keys", keys);
+  checkWhole("batch", batch);
+  checkWhole("heads", heads);
+  checkWhole("block[0]", height, 1);
+  checkWhole("block[1]", width, 1);
+  const grid: Grid = { queries, keys, batch, heads, block: [height, width] };
   return rewritten(grid, {
     starts: new Uint32Array(plainArray("starts", starts, "Uint32Array")),
     columns: new Uint32Array(plainArray("columns", columns, "Uint32Array")),
     mixed: new Int32Array(plainArray("mixed", mixed, "Int32Array")),
     bits: new Uint8Array(plainArray("bits", bits, "Uint8Array")),
   });
-}
-
-function plainExtent(name: string, value: unknown, least: number): number {
-  if (isExtent(value) && value >= least) return value;
-  const Kind = typeof value === "number" ? RangeError : TypeError;
-  throw new Kind(
-    `${cannot}: \`${name}\` must be a whole number >= ${least}, got ${kindOf(value)}`,
-  );
 }
 
 /** An array of a kind, of whatever realm. */

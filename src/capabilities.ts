@@ -7,8 +7,8 @@
 import { readOf } from "./arrays.ts";
 import type { BackendName } from "./backend.ts";
 import { reasonOf } from "./errors.ts";
-import { type BinaryName, chooseBinary } from "./wasm/module.ts";
 import { hardwareThreads, threadsUnavailable } from "./runtime.ts";
+import { type BinaryName, chooseBinary } from "./wasm/module.ts";
 
 /** Whether something can be used here, and why or why not, in words. */
 export interface Availability {

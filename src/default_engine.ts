@@ -22,7 +22,7 @@ import {
   runBackward,
   runWithGradient,
 } from "./backward.ts";
-import { type AttentionRest, isCache, isOthersCache, type KvCache } from "./cache/kv_cache.ts";
+import { type AttentionRest, isAnyCache, type KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions } from "./cache/options.ts";
 import type { TensorData } from "./dtype.ts";
 import { createBackend } from "./engine.ts";
@@ -82,7 +82,7 @@ export async function attention<
   ...rest: AttentionRest<Keys, Lse, Out>
 ): Promise<ResultOf<Data, Lse, Out>> {
   const [v, options] = rest as [AnyTensor, AttentionOptions?];
-  const result: Promise<AttentionResult<Data>> = isCache(k) || isOthersCache(k)
+  const result: Promise<AttentionResult<Data>> = isAnyCache(k)
     ? k.attend(q, rest[0] as CacheAttentionOptions)
     : runCall(defaultBackend(), readAttention(q, k, v, options)); // Bad input needs no engine.
   return await result as ResultOf<Data, Lse, Out>;

@@ -25,7 +25,7 @@ import {
   runBackwardSync,
   runWithGradient,
 } from "./backward.ts";
-import { type AttentionRest, isCache, isOthersCache, KvCache } from "./cache/kv_cache.ts";
+import { type AttentionRest, isAnyCache, KvCache } from "./cache/kv_cache.ts";
 import type { CacheAttentionOptions, KvCacheOptions } from "./cache/options.ts";
 import { type Capabilities, capabilities } from "./capabilities.ts";
 import { type CascadeOptions, type CascadePart, runCascade } from "./cascade.ts";
@@ -415,7 +415,7 @@ class BackendEngine implements Engine {
     ...rest: AttentionRest<Keys, Lse, Out>
   ): Promise<ResultOf<Data, Lse, Out>> {
     const [v, options] = rest as [AnyTensor, AttentionOptions?];
-    const result: Promise<AttentionResult<Data>> = isCache(k) || isOthersCache(k)
+    const result: Promise<AttentionResult<Data>> = isAnyCache(k)
       ? k.attend(q, (v ?? options) as CacheAttentionOptions)
       : runAttention(this.#backend, q, k, v, options);
     return result as Promise<ResultOf<Data, Lse, Out>>;

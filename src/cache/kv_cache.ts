@@ -340,6 +340,11 @@ export function isCache(value: unknown): value is KvCache {
   return typeof value === "object" && value !== null && inside.is(value);
 }
 
+/** Whether a value is a cache of this or of another copy: each attends by itself. */
+export function isAnyCache(value: unknown): value is KvCache {
+  return isCache(value) || isOthersCache(value);
+}
+
 /** Keeps a cache as it is until what this gives is called. */
 export function lockCache(cache: KvCache, doing: string): () => void {
   return inside.lock(cache, doing);

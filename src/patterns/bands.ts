@@ -5,17 +5,10 @@
  * @module
  */
 
-import { type BlockMask, cannot, fromRuns } from "../block_mask.ts";
+import { type BlockMask, cannot, checkWhole, fromRuns } from "../block_mask.ts";
 import type { NumberList } from "../tensor.ts";
 import { isWhole, kindOf, readShort } from "../validate/words.ts";
-import {
-  type BlockMaskSize,
-  checkNumbers,
-  checkSize,
-  checkWhole,
-  readObject,
-  runsOf,
-} from "./size.ts";
+import { type BlockMaskSize, checkNumbers, checkSize, readObject, runsOf } from "./size.ts";
 
 /**
  * Query `i` sees the keys `j <= i + offset`.

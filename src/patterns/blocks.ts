@@ -4,8 +4,8 @@
  * @module
  */
 
-import { type BlockMask, blocksOf, BlockWriter } from "../block_mask.ts";
-import { type BlockMaskSize, checkSize, checkWhole, readObject, type Size } from "./size.ts";
+import { type BlockMask, blocksOf, BlockWriter, checkWhole } from "../block_mask.ts";
+import { type BlockMaskSize, checkSize, readObject, type Size } from "./size.ts";
 
 /**
  * The key blocks that a query block sees, in any order, also twice. `own` is the key block in which

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { cannot, type Grid } from "../block_mask.ts";
+import { cannot, checkWhole, type Grid } from "../block_mask.ts";
 import { openList } from "../validate/tensors.ts";
 import {
   isWhole,
@@ -95,23 +95,6 @@ export function readObject<T extends object>(
     throw new TypeError(`${cannot}: \`${name}\` must be an object, got ${kindOf(value)}`);
   }
   return readOptions(value, known, cannot);
-}
-
-/** Checks a whole number from `least` to `most`. */
-export function checkWhole(
-  name: string,
-  value: unknown,
-  least = 0,
-  most = Infinity,
-): asserts value is number {
-  if (isWhole(value) && value >= least && value <= most) return;
-  const Kind = typeof value === "number" ? RangeError : TypeError;
-  const bounds = most < Infinity
-    ? ` from ${least} to ${most}`
-    : least > -Infinity
-    ? ` >= ${least}`
-    : "";
-  throw new Kind(`${cannot}: \`${name}\` must be a whole number${bounds}, got ${kindOf(value)}`);
 }
 
 /** Checks an array of numbers of any kind. */

@@ -73,7 +73,7 @@ export function listOf(list: NumberList): ReferenceTensor {
   if (!("data" in list)) return { data: Array.from(list, Number), shape: [list.length] };
   const { data, shape, strides, offset, dtype } = list;
   // Of floats whose bits it holds; a `Float16Array` gives the numbers itself.
-  const isBits = dtype !== undefined && Object.prototype.toString.call(data).includes("Uint16");
+  const isBits = dtype !== undefined && kindOf.call(data) === "Uint16Array";
   const decode = !isBits ? Number : dtype === "bf16" ? decodeBrain : decodeHalf;
   return { data: Array.from(data, (one) => decode(Number(one))), shape, strides, offset };
 }

@@ -26,6 +26,7 @@ import {
   isHostPlan,
   tensorsOf,
 } from "../plan.ts";
+import { hardwareThreads, threadsUnavailable } from "../runtime.ts";
 import { type AnyView, isOnHost } from "../tensor.ts";
 import { Arena, pageBytes } from "./arena.ts";
 import type { backward } from "./backward.ts";
@@ -34,7 +35,6 @@ import { forward, type Machine } from "./forward.ts";
 import { checkModule, chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
 import { WasmPages } from "./pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
-import { hardwareThreads, threadsUnavailable } from "../runtime.ts";
 import { finish, finishInTurns } from "./slices.ts";
 import { LateTeam, Solo, type Team } from "./team.ts";
 import { allocateTensor } from "./tensor.ts";

@@ -1,23 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
 import { relaxed, simd } from "../asm/exp4.gen.ts";
+import { bitsOf, loadMeasuring } from "../support/measuring.ts";
 import { floatOf } from "../support/storage.ts";
 
 /** What the test binary exports. */
 interface Exports {
   worstError(from: number, to: number): number;
   exp4Of(x: number): number;
-}
-
-function load(base64: string): Exports | undefined {
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  if (!WebAssembly.validate(bytes)) return undefined;
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: {} });
-  return exports as unknown as Exports;
-}
-
-function bitsOf(x: number): number {
-  return new Uint32Array(Float32Array.of(x).buffer)[0];
 }
 
 /** What a kernel may be off by, in units of the last place of f32. */
@@ -27,7 +17,7 @@ const allowed = 2;
 const lowest = bitsOf(63);
 
 for (const [name, base64] of Object.entries({ simd, relaxed })) {
-  const exports = load(base64);
+  const exports = loadMeasuring<Exports>(base64);
   const skip = exports === undefined && "this engine has no relaxed SIMD";
 
   test(

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { coefficients } from "../../tools/hyperbolic.ts";
 import { relaxed, simd } from "../asm/tanh.gen.ts";
+import { bitsOf, loadMeasuring } from "../support/measuring.ts";
 
 /** What the test binary exports. */
 interface Exports {
@@ -14,17 +15,6 @@ interface Exports {
   /** Where the test may put 128 rows of eight scores. */
   scores(): number;
   cap_f32_2x8(s: number, keys: number, cap: number, unit: number): void;
-}
-
-function load(base64: string): Exports | undefined {
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  if (!WebAssembly.validate(bytes)) return undefined;
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: {} });
-  return exports as unknown as Exports;
-}
-
-function bitsOf(x: number): number {
-  return new Uint32Array(Float32Array.of(x).buffer)[0];
 }
 
 /** What a kernel may be off by, in units of the last place of f32. */
@@ -39,7 +29,7 @@ const largest = bitsOf(9);
 const infinity = bitsOf(Infinity);
 
 for (const [name, base64] of Object.entries({ simd, relaxed })) {
-  const exports = load(base64);
+  const exports = loadMeasuring<Exports>(base64);
   const skip = exports === undefined && "this engine has no relaxed SIMD";
 
   test(`tanh() is off by at most ${allowed} ULP for every f32 to 9 (${name})`, { skip }, () => {
