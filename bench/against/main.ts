@@ -21,7 +21,11 @@ import { compare, type Compared, type Pair } from "./comparison.ts";
 import { measures, start } from "./measures.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const script = fileURLToPath(new URL("child.ts", import.meta.url));
+/** The scripts of the processes. */
+const scripts = {
+  start: fileURLToPath(new URL("start.ts", import.meta.url)),
+  other: fileURLToPath(new URL("child.ts", import.meta.url)),
+};
 
 /** Processes that a start is the fastest of, within a pair. */
 const starts = 5;
@@ -34,8 +38,8 @@ function runChild(checkout: string, name: string, missing: Missing): number | un
   const module = pathToFileURL(join(checkout, "mod.ts")).href;
   const { status, stdout, stderr } = spawnSync(process.execPath, [
     // Neither checkout's configuration is the other's.
-    ...["run", "-A", "--no-check", "--no-config", "--no-lock", "--quiet", script],
-    ...[module, name],
+    ...["run", "-A", "--no-check", "--no-config", "--no-lock", "--quiet"],
+    ...(name === start ? [scripts.start, module] : [scripts.other, module, name]),
   ], { encoding: "utf8" });
   const side = checkout === root ? "here" : "there";
   if (status !== 0) throw new Error(`A process ${side} ended with ${status}:\n${stderr}`);

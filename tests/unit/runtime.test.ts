@@ -1,7 +1,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { createEngine, tensor } from "@flashtile/attention";
-import { clock, clockBy, hardwareThreads, turn, turnBy } from "../../src/runtime.ts";
+import { clock, clockBy, hardwareThreads, keepTime, turn, turnBy } from "../../src/runtime.ts";
 import { withStub } from "../support/stub.ts";
 
 /** Fails unless a timer has its turn among many. */
@@ -79,6 +79,30 @@ test("calls of many turns settle although the timers of the program are fake", (
       await engine.close();
     }
   }));
+
+test("timers that load when asked for, as Deno's, are left alone until a call needs them", async () => {
+  const asked: string[] = [];
+  const host = {
+    Deno: {},
+    clearTimeout,
+    get setTimeout() {
+      asked.push("setTimeout");
+      return setTimeout;
+    },
+    get setImmediate() {
+      asked.push("setImmediate");
+      return undefined;
+    },
+  };
+  const kept = keepTime(host), { now, after } = clockBy(kept);
+  Object.defineProperty(host, "setTimeout", { value: () => 0 }); // As who fakes timers does.
+  now();
+  assertEquals(asked, []);
+  await new Promise<void>((resolve) => after(0, resolve));
+  assertEquals(asked, ["setTimeout"]);
+  await turnBy(kept)();
+  assertEquals(asked, ["setTimeout", "setImmediate", "setTimeout"]);
+});
 
 test("the clock goes on where there is no `performance`", () => {
   const { now } = clockBy({ setTimeout, clearTimeout }), first = now();
