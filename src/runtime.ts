@@ -154,12 +154,14 @@ export function isServer(): boolean {
 
 /** Why workers over shared memory cannot be used here; `undefined` when they can. */
 export function threadsUnavailable(): string | undefined {
+  const { crossOriginIsolated } = globalThis as { crossOriginIsolated?: boolean };
   if (typeof SharedArrayBuffer === "undefined") {
-    return "there is no shared memory (pages need the headers COOP and COEP)";
+    const remedy = crossOriginIsolated ? "" : " (pages need the headers COOP and COEP)";
+    return `there is no shared memory${remedy}`;
   }
   if (isServer()) return undefined;
   if (typeof Worker === "undefined") return "this runtime has no workers";
-  if ((globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === false) {
+  if (crossOriginIsolated === false) {
     return "this page is not cross-origin isolated (it needs the headers COOP and COEP)";
   }
   return undefined;

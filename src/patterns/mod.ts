@@ -1,5 +1,6 @@
 /**
- * Patterns of block masks. All are made without a look at every element where the pattern is known;
+ * Patterns of block masks: `blockMask` of the library, which this subpath gives by itself, so that every
+ * bundler leaves out what is not used. All are made without a look at every element where the pattern is known;
  * `.and()`, `.or()` and `.not()` combine them.
  *
  * ```ts

@@ -1,6 +1,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { BackendUnavailableError, capabilities, createEngine } from "@flashtile/attention";
+import { threadsUnavailable } from "../../src/runtime.ts";
 import { countThreads, memoryLimits } from "../../src/wasm/backend.ts";
 import { compileBinary } from "../../src/wasm/module.ts";
 import { binaries } from "../support/binaries.ts";
@@ -228,6 +229,9 @@ test("countThreads() takes or refuses a number, and takes one thread where worke
     );
     const { threads } = await capabilities();
     assertEquals([threads.available, threads.reason], [false, reason]);
+    await withStub(globalThis, "crossOriginIsolated" as never, true, () => {
+      assertEquals(threadsUnavailable(), "there is no shared memory"); // Headers would not help.
+    });
   });
 });
 

@@ -11,7 +11,7 @@ const patterns = /src\/patterns\/mod\.ts$/;
 const binary = /\w+\.wasm(?:\?module)?$/;
 
 function pathOf(id) {
-  if (patterns.test(id)) return "./chunks/patterns.js";
+  if (patterns.test(id)) return "./block-mask.js";
   const [name] = id.match(binary) ?? [];
   return name === undefined ? id : `./${name}`;
 }

@@ -20,8 +20,11 @@ export const entries: readonly Entry[] = [
   { name: "reference", source: "src/reference.ts" },
 ];
 
-/** What the entries have as a namespace: a script of its own, of which bundlers take what is used. */
-export const patterns: Entry = { name: "chunks/patterns", source: "src/patterns/mod.ts" };
+/**
+ * What the entries have as a namespace: a script of its own, of which bundlers take what is used. esbuild
+ * does where it is imported as what it is, `flashtile/block-mask`.
+ */
+export const patterns: Entry = { name: "block-mask", source: "src/patterns/mod.ts" };
 
 /** What programs import by itself: apart here, so that it can be put where no more is taken along. */
 export const slopes: Entry = { name: "chunks/alibi", source: "src/alibi.ts" };

@@ -10,7 +10,7 @@ import { readFileSync } from "node:fs";
  * What can be imported beside the package itself, and for tools that do not read `exports` is a script
  * in its folder: Parcel, if it is not told to.
  */
-export const subpaths = ["single", "reference"] as const;
+export const subpaths = ["single", "block-mask", "reference"] as const;
 
 /** The contents of `package.json`; version and licence are those of `deno.json`. */
 export function packageJson(): Record<string, unknown> {
@@ -34,10 +34,13 @@ export function packageJson(): Record<string, unknown> {
         types: "./dist/types/mod.d.ts",
         workerd: "./dist/workerd.js",
         "edge-light": "./dist/edge-light.js",
-
         default: "./dist/flashtile.js",
       },
       "./single": { types: "./dist/types/mod.d.ts", default: "./dist/single.js" },
+      "./block-mask": {
+        types: "./dist/types/src/patterns/mod.d.ts",
+        default: "./dist/block-mask.js",
+      },
       "./reference": { types: "./dist/types/src/reference.d.ts", default: "./dist/reference.js" },
       "./simd.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/simd.wasm" },
       "./relaxed.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/relaxed.wasm" },

@@ -41,6 +41,11 @@ const imports: readonly Import[] = [
     most: { rollup: 6000 }, // esbuild takes a namespace as a whole.
   },
   {
+    name: "flashtile/block-mask, a pattern",
+    code: 'import { causal } from "flashtile/block-mask"; console.log(causal({ queries: 8 }));',
+    most: { rollup: 6000, esbuild: 6000 },
+  },
+  {
     name: "blockMask, all patterns",
     code: 'import { blockMask } from "flashtile"; console.log(blockMask);',
   },
