@@ -13,7 +13,7 @@
  * @module
  */
 
-export { alibiSlopes } from "./src/alibi.ts";
+export { alibiSlopes } from "./src/operations/attention/alibi.ts";
 export type {
   Asking,
   AttentionResult,
@@ -22,37 +22,33 @@ export type {
   LseData,
   OwnData,
   ResultOf,
-} from "./src/attention.ts";
-export type { BackendName, EngineTensor } from "./src/backend.ts";
+} from "./src/operations/attention/run.ts";
+export type { BackendName, EngineTensor } from "./src/contract/backend.ts";
 export type {
   AttentionGradients,
   AttentionWithGradient,
   BackwardOptions,
   BackwardPassOptions,
   GradientOptions,
-} from "./src/backward.ts";
+} from "./src/operations/backward/run.ts";
+export { capabilities } from "./src/engine/capabilities.ts";
 export {
   type Availability,
   type Capabilities,
-  capabilities,
   type CapabilityOptions,
-} from "./src/capabilities.ts";
+} from "./src/contract/capabilities.ts";
 export type { AttentionRest, KvCache } from "./src/cache/kv_cache.ts";
-export type {
-  AppendOptions,
-  CacheAttentionOptions,
-  Kept,
-  KvCacheOptions,
-} from "./src/cache/options.ts";
-export type { CascadeOptions, CascadePart } from "./src/cascade.ts";
-export type { CacheDType } from "./src/cache/store.ts";
+export type { AppendOptions, Kept, KvCacheOptions } from "./src/cache/options.ts";
+export type { CacheAttentionOptions } from "./src/operations/attention/options.ts";
+export type { CascadeOptions, CascadePart } from "./src/cache/cascade.ts";
+export type { CacheDType } from "./src/contract/pages.ts";
 export {
   attention,
   attentionBackward,
   attentionWithGradient,
   mergeAttention,
-} from "./src/default_engine.ts";
-export type { DType, HostData, TensorData } from "./src/dtype.ts";
+} from "./src/functions/attention.ts";
+export type { DType, HostData, TensorData } from "./src/tensor/dtype.ts";
 export {
   createEngine,
   type Engine,
@@ -60,22 +56,17 @@ export {
   type MemoryFor,
   type MemoryOf,
   type WarmupOptions,
-} from "./src/engine.ts";
-export { BackendUnavailableError, DeviceLostError } from "./src/errors.ts";
-export type { BlockMask, PlainBlockMask } from "./src/block_mask.ts";
-export type { AttentionPart, MergeOptions } from "./src/merge.ts";
-export type {
-  AttentionOptions,
-  BooleanDType,
-  BooleanTensor,
-  Causal,
-  Layout,
-  Progress,
-  SignalLike,
-} from "./src/options.ts";
-export * as blockMask from "./src/patterns/mod.ts";
-export type { BlockMaskSize } from "./src/patterns/size.ts";
-export type { RopeOptions, RopeScaling } from "./src/rope.ts";
+} from "./src/engine/engine.ts";
+export { BackendUnavailableError, DeviceLostError } from "./src/check/errors.ts";
+export type { BlockMask, PlainBlockMask } from "./src/masks/block_mask.ts";
+export type { AttentionPart, MergeOptions } from "./src/operations/merge/run.ts";
+export type { AttentionOptions, Causal } from "./src/operations/attention/options.ts";
+export type { BooleanDType, BooleanTensor, Layout } from "./src/tensor/tensor.ts";
+export type { Progress } from "./src/contract/backend.ts";
+export type { SignalLike } from "./src/check/errors.ts";
+export * as blockMask from "./src/masks/patterns/mod.ts";
+export type { BlockMaskSize } from "./src/masks/patterns/size.ts";
+export type { RopeOptions, RopeScaling } from "./src/operations/rope/run.ts";
 export {
   type AnyTensor,
   type HostTensor,
@@ -84,5 +75,5 @@ export {
   type Tensor,
   tensor,
   type TypedNumbers,
-} from "./src/tensor.ts";
-export type { BinaryName } from "./src/wasm/module.ts";
+} from "./src/tensor/tensor.ts";
+export type { BinaryName } from "./src/contract/capabilities.ts";

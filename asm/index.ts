@@ -1,4 +1,4 @@
-// What the binary exports. The job record's layout is drawn in src/wasm/job_record.ts.
+// What the binary exports. The job record's layout is drawn in src/wasm/record/job_record.ts.
 
 import { differentiate } from "./backward";
 import { forward } from "./forward";

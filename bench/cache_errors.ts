@@ -7,7 +7,7 @@
 
 import type { StoredAs } from "../examples/llama/caches.ts";
 import { createEngine, type Engine } from "../mod.ts";
-import { referenceAttention } from "../src/reference.ts";
+import { referenceAttention } from "../src/reference/mod.ts";
 import { normals, seeded } from "../tests/support/random.ts";
 import { type Operands, recordLayers } from "./llama.ts";
 import { nameOf, storages } from "./storages.ts";

@@ -7,21 +7,21 @@
 
 import process from "node:process";
 import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
-import { type HostPlan, planAttention } from "../src/plan.ts";
-import { HeldArray } from "../src/arrays.ts";
-import type { Elements } from "../src/dtype.ts";
-import { contiguousStrides, type View } from "../src/tensor.ts";
-import { Arena } from "../src/wasm/arena.ts";
-import { initialPages, maximumPages } from "../src/wasm/binaries.gen.ts";
-import { forward } from "../src/wasm/forward.ts";
+import { type HostPlan, planAttention } from "../src/operations/attention/plan.ts";
+import { HeldArray } from "../src/tensor/arrays.ts";
+import type { Elements } from "../src/tensor/dtype.ts";
+import { contiguousStrides, type View } from "../src/tensor/tensor.ts";
+import { forward } from "../src/wasm/attention/forward.ts";
+import { initialPages, maximumPages } from "../src/wasm/binary/binaries.gen.ts";
 import {
   chooseBinary,
   chooseSplats,
   compileBinary,
   instantiate,
   type Kernels,
-} from "../src/wasm/module.ts";
-import { Solo } from "../src/wasm/team.ts";
+} from "../src/wasm/binary/module.ts";
+import { Arena } from "../src/wasm/memory/arena.ts";
+import { Solo } from "../src/wasm/team/team.ts";
 import { machine } from "./machine.ts";
 import { numbers } from "./numbers.ts";
 import { race } from "./race.ts";

@@ -6,8 +6,9 @@
  */
 
 import { createEngine, tensor } from "../mod.ts";
-import { binaryBytes, type BinaryName } from "../src/wasm/module.ts";
-import { referenceAttention } from "../src/reference.ts";
+import type { BinaryName } from "../src/contract/capabilities.ts";
+import { referenceAttention } from "../src/reference/mod.ts";
+import { binaryBytes } from "../src/wasm/binary/module.ts";
 import { measure } from "../tests/support/budget.ts";
 import { naiveAttention } from "../tests/support/naive.ts";
 import { normals, seeded } from "../tests/support/random.ts";

@@ -10,7 +10,7 @@ import { resolve } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
-import { referenceAttention } from "../src/reference.ts";
+import { referenceAttention } from "../src/reference/mod.ts";
 import { runtimeProgram, versions } from "../tools/install.ts";
 import { type Ceiling, loadCeiling } from "./ceiling.ts";
 import { runElsewhere } from "./elsewhere.ts";

@@ -7,9 +7,9 @@
 
 import process from "node:process";
 import { type BackendName, capabilities, createEngine, tensor } from "../mod.ts";
-import { chooseFor } from "../src/auto.ts";
-import { planAttention } from "../src/plan.ts";
-import { referenceAttention } from "../src/reference.ts";
+import { chooseFor } from "../src/engine/auto.ts";
+import { planAttention } from "../src/operations/attention/plan.ts";
+import { referenceAttention } from "../src/reference/mod.ts";
 
 /** Largest error of a right result of the checked run; it is some 1e-7. */
 const tolerance = 2e-6;

@@ -5,7 +5,7 @@
  */
 
 import { createEngine, type Engine } from "../../mod.ts";
-import type { Gpu } from "../../src/webgpu/device.ts";
+import type { Gpu } from "../../src/webgpu/device/device.ts";
 import { check, type Problem, type Shape, workOf } from "../peers/problem.ts";
 import {
   type BenchDType,

@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Gpu } from "../../src/webgpu/device.ts";
-import { pipelineOf } from "../../src/webgpu/pipelines.ts";
-import { expand } from "../../src/webgpu/template.ts";
+import type { Gpu } from "../../src/webgpu/device/device.ts";
+import { pipelineOf } from "../../src/webgpu/device/pipelines.ts";
+import { expand } from "../../src/webgpu/shader/template.ts";
 import { numbers } from "../numbers.ts";
 import { difference, download, newBuffer, upload } from "./data.ts";
 import type { Ceiling } from "./report.ts";

@@ -8,7 +8,7 @@
 
 import process from "node:process";
 import { pathToFileURL } from "node:url";
-import { requestGpu } from "../../src/webgpu/device.ts";
+import { requestGpu } from "../../src/webgpu/device/device.ts";
 import { measure } from "./measure.ts";
 import { type Event, type Order, reasonOf } from "./report.ts";
 

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { bytesPerElement, type DType } from "../../src/dtype.ts";
-import { roles, usages } from "../../src/webgpu/buffers.ts";
+import { bytesPerElement, type DType } from "../../src/tensor/dtype.ts";
+import { roles, usages } from "../../src/webgpu/device/buffers.ts";
 import { type Problem, problemOf, type Shape } from "../peers/problem.ts";
 
 /** Element types that are measured. */

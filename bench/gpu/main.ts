@@ -2,7 +2,7 @@
  * `deno task bench:gpu [--on deno|node|chromium|all] [--quick] [--search] [--json FILE]
  * [--browser PROGRAM]`: the WebGPU backend on the adapter at hand. Measures attention as a share of
  * what the device multiplies, races onnxruntime-web in Chromium, and searches for the best tiles:
- * the last lines can be pasted into the table in `src/webgpu/variants.ts`.
+ * the last lines can be pasted into the table in `src/webgpu/attention/variants.ts`.
  *
  * `--search` searches and does nothing else; `--quick` takes small sizes, as an adapter that computes
  * on the CPU always does. A full run on a GPU writes `bench/results/gpu-ADAPTER.json` unless it is

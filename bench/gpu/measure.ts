@@ -4,8 +4,8 @@
  * @module
  */
 
-import { isSoftware } from "../../src/webgpu/adapter.ts";
-import type { Gpu } from "../../src/webgpu/device.ts";
+import { isSoftware } from "../../src/webgpu/device/adapter.ts";
+import type { Gpu } from "../../src/webgpu/device/device.ts";
 import { measureAttention } from "./attention.ts";
 import { measureCeilings } from "./ceiling.ts";
 import type { Device, Order, Tell } from "./report.ts";

@@ -6,7 +6,7 @@
  */
 
 import { createEngine, type Engine } from "../../mod.ts";
-import type { Gpu } from "../../src/webgpu/device.ts";
+import type { Gpu } from "../../src/webgpu/device/device.ts";
 import { multiHeadAttentionModel } from "../peers/onnx_model.ts";
 import { check, headsLast, type Problem, type Shape } from "../peers/problem.ts";
 import { prepare, type Prepared, shapesOf } from "./attention.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { describeAdapter } from "../../src/webgpu/adapter.ts";
-import { type Gpu, requestGpu, watch } from "../../src/webgpu/device.ts";
+import { describeAdapter } from "../../src/webgpu/device/adapter.ts";
+import { type Gpu, requestGpu, watch } from "../../src/webgpu/device/device.ts";
 import { measure, sizesFor } from "./measure.ts";
 import { type Build, loadOnnxruntime, type Onnxruntime, raceOnnxruntime } from "./onnxruntime.ts";
 import { type Order, reasonOf, type Tell } from "./report.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Tile } from "../../src/webgpu/variants.ts";
+import type { Tile } from "../../src/webgpu/attention/variants.ts";
 import type { Machine } from "../machine.ts";
 import type { Shape } from "../peers/problem.ts";
 import type { BenchDType } from "./data.ts";

@@ -5,12 +5,12 @@
  * @module
  */
 
-import { type AttentionPlan, planAttention } from "../../src/plan.ts";
-import { sizeOf, type View } from "../../src/tensor.ts";
-import type { Gpu } from "../../src/webgpu/device.ts";
-import { forward } from "../../src/webgpu/forward.ts";
-import { Session } from "../../src/webgpu/session.ts";
-import { chooseTile, fits, type Tile } from "../../src/webgpu/variants.ts";
+import { type AttentionPlan, planAttention } from "../../src/operations/attention/plan.ts";
+import { sizeOf, type View } from "../../src/tensor/tensor.ts";
+import { forward } from "../../src/webgpu/attention/forward.ts";
+import { chooseTile, fits, type Tile } from "../../src/webgpu/attention/variants.ts";
+import type { Gpu } from "../../src/webgpu/device/device.ts";
+import { Session } from "../../src/webgpu/device/session.ts";
 import { numbers } from "../numbers.ts";
 import { type BenchDType, difference, download, newBuffer, upload } from "./data.ts";
 import { type Candidate, reasonOf, type Search, type Tell } from "./report.ts";

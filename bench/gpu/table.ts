@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Tile } from "../../src/webgpu/variants.ts";
+import type { Tile } from "../../src/webgpu/attention/variants.ts";
 import { describe } from "../peers/report.ts";
 import type { Candidate, Ceiling, Device, Event, Race, Report, Run, Timed } from "./report.ts";
 
@@ -41,7 +41,7 @@ class Printer {
   }
 }
 
-/** A tile as it stands in the table of `src/webgpu/variants.ts`. */
+/** A tile as it stands in the table of `src/webgpu/attention/variants.ts`. */
 export function writeTile({ TX, TY, RK, SLICE, Q_SHARED }: Tile): string {
   return `{ TX: ${TX}, TY: ${TY}, RK: ${RK}, SLICE: ${SLICE}, Q_SHARED: ${Q_SHARED} }`;
 }
@@ -179,6 +179,6 @@ export function printEnd({ runs }: Report): void {
   const verdicts = runs.flatMap(aimLines), best = runs.flatMap(bestLines);
   if (verdicts.length > 0) console.log(`\n${verdicts.join("\n")}`);
   if (best.length === 0) return;
-  console.log("\nFor the table in src/webgpu/variants.ts:");
+  console.log("\nFor the table in src/webgpu/attention/variants.ts:");
   console.log(best.join("\n"));
 }

@@ -6,8 +6,8 @@
  * @module
  */
 
-import { referenceAttention } from "../../src/reference.ts";
 import { createEngine } from "../../mod.ts";
+import { referenceAttention } from "../../src/reference/mod.ts";
 import { numbers } from "../numbers.ts";
 import { groupQueryAttentionModel, type Held } from "./onnx_model.ts";
 import { createSession, type Onnxruntime, type OrtTensor } from "./onnxruntime.ts";

@@ -6,7 +6,7 @@
  */
 
 import { createEngine } from "../../mod.ts";
-import { referenceAttentionBackward } from "../../src/reference.ts";
+import { referenceAttentionBackward } from "../../src/reference/mod.ts";
 import { numbers } from "../numbers.ts";
 import { jaxOf } from "./jax.ts";
 import type { Setup } from "./peer.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 
+import { referenceAttention } from "../../src/reference/mod.ts";
 import { numbers } from "../numbers.ts";
-import { referenceAttention } from "../../src/reference.ts";
 
 /** One call of attention, batch 1. */
 export interface Shape {

@@ -15,9 +15,9 @@
  * @module
  */
 
-import { arrayKind, type HeldArray } from "../arrays.ts";
-import { holdArray } from "../validate/tensors.ts";
-import { cacheDTypes, type Page, type PageStore } from "./store.ts";
+import { holdArray } from "../check/tensors.ts";
+import { cacheDTypes, type Page, type PageStore } from "../contract/pages.ts";
+import { arrayKind, type HeldArray } from "../tensor/arrays.ts";
 
 const magic = 0x564b5446; // "FTKV"
 const version = 1;

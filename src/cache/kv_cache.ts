@@ -5,18 +5,18 @@
  * @module
  */
 
-import { type Asking, type ResultOf, runCall, runCallSync } from "../attention.ts";
-import type { Backend } from "../backend.ts";
-import type { TensorData } from "../dtype.ts";
-import { useAll } from "../lending.ts";
-import type { AttentionOptions } from "../options.ts";
-import { type AttentionCall, readCached } from "../plan.ts";
-import type { AnyTensor, ReadTensor, Tensor } from "../tensor.ts";
-import { checkCount, checkSequence, readCacheOptions, readTokens } from "../validate/cache.ts";
+import type { Backend } from "../contract/backend.ts";
+import type { PageStore } from "../contract/pages.ts";
+import type { AttentionOptions, CacheAttentionOptions } from "../operations/attention/options.ts";
+import { type AttentionCall, readCached } from "../operations/attention/plan.ts";
+import { type Asking, type ResultOf, runCall, runCallSync } from "../operations/attention/run.ts";
+import type { TensorData } from "../tensor/dtype.ts";
+import { useAll } from "../tensor/lending.ts";
+import type { AnyTensor, ReadTensor, Tensor } from "../tensor/tensor.ts";
+import { checkCount, checkSequence, readCacheOptions, readTokens } from "./check.ts";
 import { decodeCache, encodeCache } from "./format.ts";
-import type { AppendOptions, CacheAttentionOptions, Kept, KvCacheOptions } from "./options.ts";
+import type { AppendOptions, Kept, KvCacheOptions } from "./options.ts";
 import { Sequences } from "./sequences.ts";
-import type { PageStore } from "./store.ts";
 
 /** What `attention()` takes behind queries and keys: values and options, or those for a cache. */
 export type AttentionRest<

@@ -4,9 +4,8 @@
  * @module
  */
 
-import type { AttentionOptions, Layout } from "../options.ts";
-import type { NumberList } from "../tensor.ts";
-import type { CacheDType } from "./store.ts";
+import type { CacheDType } from "../contract/pages.ts";
+import type { Layout, NumberList } from "../tensor/tensor.ts";
 
 /** Options of `engine.kvCache()`. */
 export interface KvCacheOptions {
@@ -52,15 +51,4 @@ export interface Kept {
   readonly keepFirst: number;
   /** Tokens at its end. */
   readonly keepLast: number;
-}
-
-/** Options of attention to a cache: all but those that say where keys are. */
-export interface CacheAttentionOptions
-  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"> {
-  /**
-   * How many queries of each sequence count, from the first on: `[B]`, whole, from 0 to Nq; all by
-   * default. The last that counts stands on the sequence's last token. Rows behind it give 0, and
-   * -Infinity in `lse`. As `lengths` of `append()` for the chunk that the queries are of.
-   */
-  readonly lengths?: NumberList | undefined;
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Page, PageStore, Tokens } from "./store.ts";
+import type { Page, PageStore, Tokens } from "../contract/pages.ts";
 
 /** Tokens of one sequence. */
 interface Sequence {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { AttentionOptions } from "../options.ts";
+import type { AttentionOptions } from "../operations/attention/options.ts";
 import { type Call, callOf } from "./call.ts";
 import { attendRow } from "./forward.ts";
 import {

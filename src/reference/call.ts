@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { AttentionOptions } from "../options.ts";
+import type { AttentionOptions } from "../operations/attention/options.ts";
 import { axesOf, listOf, listReader, type Read, type ReferenceTensor } from "./tensor.ts";
 
 /** A call's sizes, its tensors, and what its options mean. */

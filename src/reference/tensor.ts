@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { BooleanTensor } from "../options.ts";
-import type { NumberList } from "../tensor.ts";
+import type { BooleanTensor, NumberList } from "../tensor/tensor.ts";
 
 /** A tensor of the oracle's input: as `Tensor`, and float64 is kept as it is. */
 export interface ReferenceTensor {

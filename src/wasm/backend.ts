@@ -4,19 +4,9 @@
  * @module
  */
 
-import type {
-  Backend,
-  Control,
-  EngineTensor,
-  GradientTarget,
-  HostGradientTarget,
-  HostTarget,
-  Rotation,
-  Target,
-} from "../backend.ts";
-import type { PageLayout, PageStore } from "../cache/store.ts";
-import { type DType, type HostData, isGpuBuffer } from "../dtype.ts";
-import { BackendUnavailableError } from "../errors.ts";
+import { BackendUnavailableError } from "../check/errors.ts";
+import type { Backend, Control, EngineTensor } from "../contract/backend.ts";
+import type { PageLayout, PageStore } from "../contract/pages.ts";
 import {
   type AttentionPlan,
   type BackwardPlan,
@@ -25,20 +15,30 @@ import {
   type HostPlan,
   isHostPlan,
   tensorsOf,
-} from "../plan.ts";
+} from "../operations/attention/plan.ts";
+import type { HostTarget, Target } from "../operations/attention/target.ts";
+import type { GradientTarget, HostGradientTarget } from "../operations/backward/target.ts";
+import type { Rotation } from "../operations/rope/rotation.ts";
 import { hardwareThreads, threadsUnavailable } from "../runtime.ts";
-import { type AnyView, isOnHost } from "../tensor.ts";
-import { Arena, pageBytes } from "./arena.ts";
-import type { backward } from "./backward.ts";
-import { initialPages, maximumPages } from "./binaries.gen.ts";
-import { forward, type Machine } from "./forward.ts";
-import { checkModule, chooseBinary, chooseSplats, compileBinary, instantiate } from "./module.ts";
-import { WasmPages } from "./pages.ts";
+import { type DType, type HostData, isGpuBuffer } from "../tensor/dtype.ts";
+import { type AnyView, isOnHost } from "../tensor/tensor.ts";
+import { forward, type Machine } from "./attention/forward.ts";
+import type { backward } from "./backward/backward.ts";
+import { initialPages, maximumPages } from "./binary/binaries.gen.ts";
+import {
+  checkModule,
+  chooseBinary,
+  chooseSplats,
+  compileBinary,
+  instantiate,
+} from "./binary/module.ts";
+import { Arena, pageBytes } from "./memory/arena.ts";
+import { allocateTensor } from "./memory/tensor.ts";
+import { WasmPages } from "./pages/pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
-import { finish, finishInTurns } from "./slices.ts";
-import { LateTeam, Solo, type Team } from "./team.ts";
-import { allocateTensor } from "./tensor.ts";
-import type { Step } from "./waves.ts";
+import { finish, finishInTurns } from "./team/slices.ts";
+import { LateTeam, Solo, type Team } from "./team/team.ts";
+import type { Step } from "./team/waves.ts";
 
 /** Bytes that a Wasm memory has at least, and can have at most. */
 export const memoryLimits = {
@@ -168,7 +168,7 @@ function assemble(
   const kernels = instantiate(module, memory);
   const arena = new Arena(memory, kernels.heapBase() >>> 0, mostBytes);
   const load = async () => {
-    const { WorkerTeam } = await import("./threads/team.ts");
+    const { WorkerTeam } = await import("./team/threads/team.ts");
     return new WorkerTeam({ kernels, module, memory, threads, workerUrl });
   };
   const team = threads === 1 ? new Solo(kernels) : new LateTeam(kernels, threads, load);
@@ -222,7 +222,7 @@ class WasmBackend implements Backend {
   }
 
   async backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void> {
-    this.#backward ??= (await import("./backward.ts")).backward;
+    this.#backward ??= (await import("./backward/backward.ts")).backward;
     const { machine, team } = this.#open();
     const steps = this.#backward(machine, plan as HostBackwardPlan, target as HostGradientTarget);
     await finishInTurns(this.#guard(steps), team, countRows(plan.forward), control);

@@ -5,13 +5,14 @@
  * @module
  */
 
-import type { HostTarget, Rotation } from "../backend.ts";
-import { copyRowsIn, copyRowsOut } from "../rows.ts";
-import { sizeOf, type View } from "../tensor.ts";
-import { type Arena, roundUp } from "./arena.ts";
-import { storageOf } from "./job_record.ts";
-import type { Kernels } from "./module.ts";
-import { elementsOver } from "./tensor.ts";
+import type { HostTarget } from "../operations/attention/target.ts";
+import type { Rotation } from "../operations/rope/rotation.ts";
+import { copyRowsIn, copyRowsOut } from "../tensor/rows.ts";
+import { sizeOf, type View } from "../tensor/tensor.ts";
+import type { Kernels } from "./binary/module.ts";
+import { type Arena, roundUp } from "./memory/arena.ts";
+import { elementsOver } from "./memory/tensor.ts";
+import { storageOf } from "./record/job_record.ts";
 
 interface RowMachine {
   readonly kernels: Kernels;

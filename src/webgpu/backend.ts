@@ -4,29 +4,30 @@
  * @module
  */
 
-import type {
-  Backend,
-  Control,
-  EngineTensor,
-  GradientTarget,
-  Rotation,
-  Target,
-} from "../backend.ts";
-import type { PageLayout, PageStore } from "../cache/store.ts";
-import { bytesPerElement, type DType, isGpuBuffer } from "../dtype.ts";
-import { DeviceLostError } from "../errors.ts";
-import { type AttentionPlan, type BackwardPlan, hasUncounted, tensorsOf } from "../plan.ts";
-import { Lent, registerLent } from "../lending.ts";
-import { sizeOf } from "../tensor.ts";
-import { backward } from "./backward.ts";
-import { createBuffer, roles } from "./buffers.ts";
-import { type Gpu, requestGpu, watch } from "./device.ts";
-import { forward } from "./forward.ts";
-import { WebGpuPages } from "./pages.ts";
-import { Patience } from "./patience.ts";
+import { DeviceLostError } from "../check/errors.ts";
+import type { Backend, Control, EngineTensor } from "../contract/backend.ts";
+import type { PageLayout, PageStore } from "../contract/pages.ts";
+import {
+  type AttentionPlan,
+  type BackwardPlan,
+  hasUncounted,
+  tensorsOf,
+} from "../operations/attention/plan.ts";
+import type { Target } from "../operations/attention/target.ts";
+import type { GradientTarget } from "../operations/backward/target.ts";
+import type { Rotation } from "../operations/rope/rotation.ts";
+import { bytesPerElement, type DType, isGpuBuffer } from "../tensor/dtype.ts";
+import { Lent, registerLent } from "../tensor/lending.ts";
+import { sizeOf } from "../tensor/tensor.ts";
+import { forward } from "./attention/forward.ts";
+import { uncountedOf } from "./attention/uncounted.ts";
+import { backward } from "./backward/backward.ts";
+import { createBuffer, roles } from "./device/buffers.ts";
+import { type Gpu, requestGpu, watch } from "./device/device.ts";
+import { Patience } from "./device/patience.ts";
+import { Session } from "./device/session.ts";
+import { WebGpuPages } from "./pages/pages.ts";
 import { mergeParts, rotateRows } from "./rows.ts";
-import { Session } from "./session.ts";
-import { uncountedOf } from "./uncounted.ts";
 
 /** Options of the WebGPU backend. */
 export interface WebGpuOptions {

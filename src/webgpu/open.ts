@@ -5,10 +5,10 @@
  * @module
  */
 
-import type { Backend } from "../backend.ts";
-import type { Capabilities, CapabilityOptions } from "../capabilities.ts";
-import { describeAdapter, findAdapter, findGpu, isSoftware } from "./adapter.ts";
-import { Patience } from "./patience.ts";
+import type { Backend } from "../contract/backend.ts";
+import type { Capabilities, CapabilityOptions } from "../contract/capabilities.ts";
+import { describeAdapter, findAdapter, findGpu, isSoftware } from "./device/adapter.ts";
+import { Patience } from "./device/patience.ts";
 
 /** What there is of a GPU. */
 export async function probeWebGpu(

@@ -5,16 +5,24 @@
  * @module
  */
 
-import type { Rotation, Target } from "../backend.ts";
-import { type AnyView, type Extents, isOnHost } from "../tensor.ts";
-import { bindGroup, type Binding, Loan, roles } from "./buffers.ts";
-import { encodeParameters, type Parameters } from "./parameters.ts";
-import { pipelineOf } from "./pipelines.ts";
-import { cutRegion, extent, mostWorkgroups } from "./regions.ts";
-import type { Session } from "./session.ts";
-import { type Box, type Sink, sinkOf, sourceOf, uploadRows, type Window } from "./transfer.ts";
-import { tensorParameters } from "./uniforms.ts";
-import { foldCode, ropeCode, rowThreads } from "./variants.ts";
+import type { Target } from "../operations/attention/target.ts";
+import type { Rotation } from "../operations/rope/rotation.ts";
+import { type AnyView, type Extents, isOnHost } from "../tensor/tensor.ts";
+import { foldCode, ropeCode, rowThreads } from "./attention/variants.ts";
+import { bindGroup, type Binding, Loan, roles } from "./device/buffers.ts";
+import { pipelineOf } from "./device/pipelines.ts";
+import type { Session } from "./device/session.ts";
+import { encodeParameters, type Parameters } from "./shader/parameters.ts";
+import { cutRegion, extent, mostWorkgroups } from "./transfer/regions.ts";
+import {
+  type Box,
+  type Sink,
+  sinkOf,
+  sourceOf,
+  tensorParameters,
+  uploadRows,
+  type Window,
+} from "./transfer/transfer.ts";
 
 /** One dispatch over the rows of a box. */
 interface Dispatch {

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import { createEngine, type Engine, type EngineOptions } from "@flashtile/attention";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import type { BinaryName } from "../../src/contract/capabilities.ts";
 import { countThreads } from "../../src/wasm/backend.ts";
-import type { BinaryName } from "../../src/wasm/module.ts";
 import { binaries } from "../support/binaries.ts";
 import { noGpu, sharedDevice } from "../support/device.ts";
 

@@ -1,4 +1,3 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
 import type {
   CacheDType,
   Engine,
@@ -7,7 +6,8 @@ import type {
   KvCacheOptions,
   Tensor,
 } from "@flashtile/attention";
-import { cacheDTypes } from "../../src/cache/store.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { cacheDTypes } from "../../src/contract/pages.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused } from "../support/errors.ts";
 import { normals, seeded } from "../support/random.ts";

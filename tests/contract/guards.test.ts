@@ -1,11 +1,11 @@
-import { assertEquals, assertMatch } from "@std/assert";
 import type { CacheDType, DType, Engine } from "@flashtile/attention";
-import { Arena } from "../../src/wasm/arena.ts";
-import { operations } from "../readonce/operations.ts";
+import { assertEquals, assertMatch } from "@std/assert";
+import { test } from "node:test";
+import { Arena } from "../../src/wasm/memory/arena.ts";
 import { clear } from "../readonce/harness.ts";
+import { operations } from "../readonce/operations.ts";
 import { errorOf } from "../support/errors.ts";
 import { watchBlocks, withGuards } from "../support/guards.ts";
-import { test } from "node:test";
 import { contract } from "./backends.ts";
 
 const linear = { needs: "linearMemory" } as const;

@@ -1,6 +1,6 @@
-import { assertAlmostEquals, assertEquals } from "@std/assert";
 import { type AttentionOptions, blockMask, type Engine, type Tensor } from "@flashtile/attention";
-import { optionNames } from "../../src/options.ts";
+import { assertAlmostEquals, assertEquals } from "@std/assert";
+import { optionNames } from "../../src/operations/attention/options.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
 import { contract } from "./backends.ts";

@@ -1,8 +1,8 @@
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import { createEngine, type Engine, type HostData, type HostTensor } from "@flashtile/attention";
-import { cutPlan } from "../../src/wasm/jobs.ts";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
 import { threadsUnavailable } from "../../src/runtime.ts";
+import { cutPlan } from "../../src/wasm/attention/jobs.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { planOf } from "../support/plan.ts";

@@ -1,8 +1,8 @@
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import { alibiSlopes, blockMask, createEngine, type Engine } from "@flashtile/attention";
-import { planAttention } from "../../src/plan.ts";
-import { cutPlan } from "../../src/wasm/jobs.ts";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import { planAttention } from "../../src/operations/attention/plan.ts";
+import { cutPlan } from "../../src/wasm/attention/jobs.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { resultsOf } from "../support/exact.ts";
 import { boundariesOf, type Lengths } from "../support/plan.ts";

@@ -1,5 +1,3 @@
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import {
   blockMask,
   type DType,
@@ -8,11 +6,13 @@ import {
   type Tensor,
 } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
-import { HeldArray } from "../../src/arrays.ts";
-import { readBackward } from "../../src/backward.ts";
-import { broadcastOf } from "../../src/scores.ts";
-import { viewOf } from "../../src/tensor.ts";
-import { backward } from "../../src/webgpu/backward.ts";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import { readBackward } from "../../src/operations/backward/run.ts";
+import { HeldArray } from "../../src/tensor/arrays.ts";
+import { broadcastOf } from "../../src/tensor/broadcast.ts";
+import { viewOf } from "../../src/tensor/tensor.ts";
+import { backward } from "../../src/webgpu/backward/backward.ts";
 import {
   backwardCode,
   biasGradientCode,
@@ -20,12 +20,12 @@ import {
   gradientBytes,
   gradientTile,
   sinkGradientCode,
-} from "../../src/webgpu/backward_variants.ts";
-import { usages } from "../../src/webgpu/buffers.ts";
-import { watch } from "../../src/webgpu/device.ts";
-import { pipelineOf } from "../../src/webgpu/pipelines.ts";
-import { type Bounds, Session } from "../../src/webgpu/session.ts";
-import type { Access } from "../../src/webgpu/variants.ts";
+} from "../../src/webgpu/backward/variants.ts";
+import { usages } from "../../src/webgpu/device/buffers.ts";
+import { watch } from "../../src/webgpu/device/device.ts";
+import { pipelineOf } from "../../src/webgpu/device/pipelines.ts";
+import { type Bounds, Session } from "../../src/webgpu/device/session.ts";
+import type { Access } from "../../src/webgpu/shader/access.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, sharedGpu, withGpu } from "../support/device.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
+import type { BinaryName } from "../../src/contract/capabilities.ts";
+import { binaryBytes } from "../../src/wasm/binary/module.ts";
 
 /** The bytes of each binary. */
 export const binaries: Readonly<Record<BinaryName, Uint8Array<ArrayBuffer>>> = {

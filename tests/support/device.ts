@@ -4,9 +4,9 @@
  * @module
  */
 
-import { test } from "node:test";
 import { capabilities, createEngine, type Engine } from "@flashtile/attention";
-import { type Gpu, requestGpu, watch } from "../../src/webgpu/device.ts";
+import { test } from "node:test";
+import { type Gpu, requestGpu, watch } from "../../src/webgpu/device/device.ts";
 import { findGpu, gpuRequired } from "./gpu.ts";
 import { once } from "./once.ts";
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { usages } from "../../src/webgpu/buffers.ts";
+import { usages } from "../../src/webgpu/device/buffers.ts";
 
 /** What goes wrong at a call. */
 export type Fault =

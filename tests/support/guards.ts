@@ -4,7 +4,7 @@
  * @module
  */
 
-import { watch } from "../../src/wasm/arena.ts";
+import { watch } from "../../src/wasm/memory/arena.ts";
 
 /** Bytes before and behind each block, in whole cache lines: blocks stay aligned. */
 const guardBytes = 64;

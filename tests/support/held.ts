@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { HeldArray } from "../../src/arrays.ts";
+import { HeldArray } from "../../src/tensor/arrays.ts";
 
 /** Checks that what is held is an array of the caller's, byte by byte the same memory. */
 export function assertSameArray(

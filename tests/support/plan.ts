@@ -4,11 +4,11 @@
  * @module
  */
 
-import { HeldArray } from "../../src/arrays.ts";
-import fc from "fast-check";
 import { type AttentionOptions, blockMask, type Tensor } from "@flashtile/attention";
-import { type AttentionPlan, planAttention } from "../../src/plan.ts";
-import type { Extents } from "../../src/scores.ts";
+import fc from "fast-check";
+import { type AttentionPlan, planAttention } from "../../src/operations/attention/plan.ts";
+import { HeldArray } from "../../src/tensor/arrays.ts";
+import type { Extents } from "../../src/tensor/broadcast.ts";
 import { shapesOf, type Sizes, sizesOf } from "./problem.ts";
 
 const nothing = new Float32Array(1);

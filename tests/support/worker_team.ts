@@ -5,15 +5,15 @@
  */
 
 import { assert } from "@std/assert";
-import { type HostPlan, planAttention } from "../../src/plan.ts";
-import { viewOf } from "../../src/tensor.ts";
-import { Arena } from "../../src/wasm/arena.ts";
-import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
-import { forward } from "../../src/wasm/forward.ts";
-import { compileBinary, instantiate } from "../../src/wasm/module.ts";
-import type { Batch } from "../../src/wasm/team.ts";
-import type { TeamParts } from "../../src/wasm/threads/crew.ts";
-import { WorkerTeam } from "../../src/wasm/threads/team.ts";
+import { type HostPlan, planAttention } from "../../src/operations/attention/plan.ts";
+import { viewOf } from "../../src/tensor/tensor.ts";
+import { forward } from "../../src/wasm/attention/forward.ts";
+import { initialPages, maximumPages } from "../../src/wasm/binary/binaries.gen.ts";
+import { compileBinary, instantiate } from "../../src/wasm/binary/module.ts";
+import { Arena } from "../../src/wasm/memory/arena.ts";
+import type { Batch } from "../../src/wasm/team/team.ts";
+import type { TeamParts } from "../../src/wasm/team/threads/crew.ts";
+import { WorkerTeam } from "../../src/wasm/team/threads/team.ts";
 import { once } from "./once.ts";
 import { inputsOf, randomProblem, sizesOf } from "./problem.ts";
 

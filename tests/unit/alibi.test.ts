@@ -1,6 +1,6 @@
-import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { alibiSlopes } from "../../src/alibi.ts";
+import { test } from "node:test";
+import { alibiSlopes } from "../../src/operations/attention/alibi.ts";
 import { assertRefused } from "../support/errors.ts";
 
 /** Slopes as powers of two. */

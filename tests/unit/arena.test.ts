@@ -1,7 +1,7 @@
-import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Arena, pageBytes, roundUp } from "../../src/wasm/arena.ts";
+import { test } from "node:test";
+import { Arena, pageBytes, roundUp } from "../../src/wasm/memory/arena.ts";
 import { runs } from "../support/arbitrary.ts";
 import { assertRefused } from "../support/errors.ts";
 import { withStub } from "../support/stub.ts";

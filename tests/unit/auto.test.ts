@@ -1,8 +1,8 @@
-import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { AutoBackend } from "../../src/auto.ts";
-import type { Backend } from "../../src/backend.ts";
-import { planAttention } from "../../src/plan.ts";
+import { test } from "node:test";
+import type { Backend } from "../../src/contract/backend.ts";
+import { AutoBackend } from "../../src/engine/auto.ts";
+import { planAttention } from "../../src/operations/attention/plan.ts";
 
 function backend(name: "wasm" | "webgpu", more: Partial<Backend> = {}): Backend {
   return { name, ...more } as Backend;

@@ -1,11 +1,11 @@
-import { test } from "node:test";
-import { assertEquals, assertInstanceOf } from "@std/assert";
 import {
   attentionBackward,
   attentionWithGradient,
   BackendUnavailableError,
 } from "@flashtile/attention";
-import { readBackward } from "../../src/backward.ts";
+import { assertEquals, assertInstanceOf } from "@std/assert";
+import { test } from "node:test";
+import { readBackward } from "../../src/operations/backward/run.ts";
 import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
 import { refusals as forwardRefusals, right } from "../support/refusals.ts";
 import { withoutSimd } from "../support/stub.ts";

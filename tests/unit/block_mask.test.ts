@@ -1,9 +1,9 @@
-import { test } from "node:test";
+import { attention, tensor } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { attention, tensor } from "@flashtile/attention";
-import type { BlockMask, PlainBlockMask } from "../../src/block_mask.ts";
-import * as blockMask from "../../src/patterns/mod.ts";
+import { test } from "node:test";
+import type { BlockMask, PlainBlockMask } from "../../src/masks/block_mask.ts";
+import * as blockMask from "../../src/masks/patterns/mod.ts";
 import { runs } from "../support/arbitrary.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { seeded, whole } from "../support/random.ts";

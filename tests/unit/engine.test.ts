@@ -1,9 +1,9 @@
-import { test } from "node:test";
-import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { BackendUnavailableError, capabilities, createEngine } from "@flashtile/attention";
+import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { test } from "node:test";
 import { threadsUnavailable } from "../../src/runtime.ts";
 import { countThreads, memoryLimits } from "../../src/wasm/backend.ts";
-import { compileBinary } from "../../src/wasm/module.ts";
+import { compileBinary } from "../../src/wasm/binary/module.ts";
 import { binaries } from "../support/binaries.ts";
 import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
 import { withoutSimd, withStub } from "../support/stub.ts";

@@ -1,10 +1,10 @@
+import { assertEquals } from "@std/assert";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { assertEquals } from "@std/assert";
-import { findGpu } from "../../src/webgpu/adapter.ts";
+import { findGpu } from "../../src/webgpu/device/adapter.ts";
 
 const skip = "Deno" in globalThis ? "Deno has `navigator.gpu` or none" : undefined;
 

@@ -1,13 +1,13 @@
-import { test } from "node:test";
-import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { DeviceLostError } from "@flashtile/attention";
-import type { PageLayout } from "../../src/cache/store.ts";
-import { viewOf } from "../../src/tensor.ts";
-import { Loan, roles } from "../../src/webgpu/buffers.ts";
-import { watch } from "../../src/webgpu/device.ts";
-import { WebGpuPages } from "../../src/webgpu/pages.ts";
-import { pipelineNow, pipelineOf } from "../../src/webgpu/pipelines.ts";
-import { Session } from "../../src/webgpu/session.ts";
+import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { test } from "node:test";
+import type { PageLayout } from "../../src/contract/pages.ts";
+import { viewOf } from "../../src/tensor/tensor.ts";
+import { Loan, roles } from "../../src/webgpu/device/buffers.ts";
+import { watch } from "../../src/webgpu/device/device.ts";
+import { pipelineNow, pipelineOf } from "../../src/webgpu/device/pipelines.ts";
+import { Session } from "../../src/webgpu/device/session.ts";
+import { WebGpuPages } from "../../src/webgpu/pages/pages.ts";
 import { errorOf } from "../support/errors.ts";
 import { fakeDevice, type Refuse } from "../support/fake_gpu.ts";
 

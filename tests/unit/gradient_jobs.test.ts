@@ -1,9 +1,8 @@
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import { blockMask, tensor } from "@flashtile/attention";
-import type { AttentionOptions } from "../../src/options.ts";
-import { type HostPlan, planAttention } from "../../src/plan.ts";
-import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import type { AttentionOptions } from "../../src/operations/attention/options.ts";
+import { type HostPlan, planAttention } from "../../src/operations/attention/plan.ts";
 import {
   chunkKeys,
   chunksOf,
@@ -12,10 +11,11 @@ import {
   cutGradients,
   type Stretch,
   stretchesOf,
-} from "../../src/wasm/gradient_jobs.ts";
-import { gradientScratchBytes } from "../../src/wasm/gradient_places.ts";
-import { encodeJob } from "../../src/wasm/job_record.ts";
-import { chooseBinary, compileBinary, instantiate } from "../../src/wasm/module.ts";
+} from "../../src/wasm/backward/gradient_jobs.ts";
+import { gradientScratchBytes } from "../../src/wasm/backward/gradient_places.ts";
+import { initialPages, maximumPages } from "../../src/wasm/binary/binaries.gen.ts";
+import { chooseBinary, compileBinary, instantiate } from "../../src/wasm/binary/module.ts";
+import { encodeJob } from "../../src/wasm/record/job_record.ts";
 
 /** A plan of so many heads, queries, keys and dims. */
 function planOf(

@@ -1,6 +1,6 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   encodeJob,
   type FieldType,
@@ -15,7 +15,7 @@ import {
   storageOf,
   visitFields,
   visitWords,
-} from "../../src/wasm/job_record.ts";
+} from "../../src/wasm/record/job_record.ts";
 
 const fields = Object.entries(jobFields) as [keyof Job, FieldType][];
 

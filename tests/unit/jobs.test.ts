@@ -1,9 +1,8 @@
-import { test } from "node:test";
+import { blockMask } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { blockMask } from "@flashtile/attention";
-import type { AttentionPlan } from "../../src/plan.ts";
-import { keysPerPart } from "../../src/wasm/job_record.ts";
+import { test } from "node:test";
+import type { AttentionPlan } from "../../src/operations/attention/plan.ts";
 import {
   chooseTiles,
   type Cut,
@@ -12,11 +11,12 @@ import {
   type Load,
   partsOf,
   type Piece,
-  type Run,
   type Wave,
   wavesOf,
-} from "../../src/wasm/jobs.ts";
-import { termBytesPerPosition } from "../../src/wasm/terms.ts";
+} from "../../src/wasm/attention/jobs.ts";
+import type { Run } from "../../src/wasm/attention/run.ts";
+import { termBytesPerPosition } from "../../src/wasm/attention/terms.ts";
+import { keysPerPart } from "../../src/wasm/record/job_record.ts";
 import { runs } from "../support/arbitrary.ts";
 import {
   anyPlan,

@@ -1,10 +1,10 @@
+import { type AttentionOptions, blockMask, createEngine, tensor } from "@flashtile/attention";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
 import { runInNewContext } from "node:vm";
-import { assertEquals, assertStringIncludes } from "@std/assert";
-import { type AttentionOptions, blockMask, createEngine, tensor } from "@flashtile/attention";
-import { planAttention } from "../../src/plan.ts";
-import { planRotation } from "../../src/rope.ts";
-import { openList } from "../../src/validate/tensors.ts";
+import { openList } from "../../src/check/tensors.ts";
+import { planAttention } from "../../src/operations/attention/plan.ts";
+import { planRotation } from "../../src/operations/rope/run.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { floatForms, wholeForms } from "../support/lists.ts";
 import { decode } from "../support/storage.ts";

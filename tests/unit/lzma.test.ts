@@ -1,8 +1,8 @@
-import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { compress } from "lzma1";
-import { decompressor } from "../../src/wasm/binaries.gen.ts";
-import { decompress } from "../../src/wasm/lzma.ts";
+import { test } from "node:test";
+import { decompressor } from "../../src/wasm/binary/binaries.gen.ts";
+import { decompress } from "../../src/wasm/binary/lzma.ts";
 import { seeded } from "../support/random.ts";
 
 const binary = Uint8Array.from(atob(decompressor), (character) => character.charCodeAt(0));

@@ -1,7 +1,7 @@
-import { test } from "node:test";
-import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { BackendUnavailableError, createEngine, type Tensor, tensor } from "@flashtile/attention";
-import { initialPages, maximumPages } from "../../src/wasm/binaries.gen.ts";
+import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { test } from "node:test";
+import { initialPages, maximumPages } from "../../src/wasm/binary/binaries.gen.ts";
 import {
   checkModule,
   chooseBinary,
@@ -10,7 +10,7 @@ import {
   instantiate,
   relaxedFuses,
   shareMemory,
-} from "../../src/wasm/module.ts";
+} from "../../src/wasm/binary/module.ts";
 import { binaries } from "../support/binaries.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { without, withStub } from "../support/stub.ts";

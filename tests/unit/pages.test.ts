@@ -1,10 +1,10 @@
-import { test } from "node:test";
 import { assertEquals, assertThrows } from "@std/assert";
-import type { PageLayout } from "../../src/cache/store.ts";
-import { readCached } from "../../src/plan.ts";
-import { Arena } from "../../src/wasm/arena.ts";
-import type { Kernels } from "../../src/wasm/module.ts";
-import { WasmPages } from "../../src/wasm/pages.ts";
+import { test } from "node:test";
+import type { PageLayout } from "../../src/contract/pages.ts";
+import { readCached } from "../../src/operations/attention/plan.ts";
+import type { Kernels } from "../../src/wasm/binary/module.ts";
+import { Arena } from "../../src/wasm/memory/arena.ts";
+import { WasmPages } from "../../src/wasm/pages/pages.ts";
 
 function makePages(): WasmPages {
   const memory = new WebAssembly.Memory({ initial: 16, maximum: 64 });

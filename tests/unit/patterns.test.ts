@@ -1,9 +1,9 @@
-import { test } from "node:test";
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
-import type { BlockMask } from "../../src/block_mask.ts";
-import * as blockMask from "../../src/patterns/mod.ts";
-import type { BlockMaskSize } from "../../src/patterns/size.ts";
+import { test } from "node:test";
+import type { BlockMask } from "../../src/masks/block_mask.ts";
+import * as blockMask from "../../src/masks/patterns/mod.ts";
+import type { BlockMaskSize } from "../../src/masks/patterns/size.ts";
 import { runs } from "../support/arbitrary.ts";
 import { assertRefused, type ErrorClass } from "../support/errors.ts";
 import { seeded, whole } from "../support/random.ts";

@@ -1,7 +1,13 @@
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import { alibiSlopes, type AttentionOptions, blockMask } from "@flashtile/attention";
-import { countScores, hasTerms, mayBeRead, planAttention, tensorsOf } from "../../src/plan.ts";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import {
+  countScores,
+  hasTerms,
+  mayBeRead,
+  planAttention,
+  tensorsOf,
+} from "../../src/operations/attention/plan.ts";
 import { planOf } from "../support/plan.ts";
 
 const sizes = { B: 2, Hq: 6, Hkv: 3, Nq: 4, Nk: 7, D: 16, Dv: 8 };

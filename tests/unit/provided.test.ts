@@ -1,12 +1,8 @@
-import { test } from "node:test";
-import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { BackendUnavailableError, capabilities, createEngine, tensor } from "@flashtile/attention";
-import {
-  type BinaryName,
-  chooseBinary,
-  compileBinary,
-  provideBinary,
-} from "../../src/wasm/module.ts";
+import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { test } from "node:test";
+import type { BinaryName } from "../../src/contract/capabilities.ts";
+import { chooseBinary, compileBinary, provideBinary } from "../../src/wasm/binary/module.ts";
 import { binaries } from "../support/binaries.ts";
 import { errorOf } from "../support/errors.ts";
 import { without, withStub } from "../support/stub.ts";

@@ -4,9 +4,6 @@
  * @module
  */
 
-import { test } from "node:test";
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import vm from "node:vm";
 import {
   type AnyTensor,
   attention,
@@ -20,7 +17,10 @@ import {
   tensor,
 } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
-import { binaryBytes, chooseBinary } from "../../src/wasm/module.ts";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { test } from "node:test";
+import vm from "node:vm";
+import { binaryBytes, chooseBinary } from "../../src/wasm/binary/module.ts";
 import { assertRefused } from "../support/errors.ts";
 
 const realm = vm.createContext({});

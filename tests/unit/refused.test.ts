@@ -1,8 +1,8 @@
-import { test } from "node:test";
-import { assertRejects, assertThrows } from "@std/assert";
 import { blockMask, createEngine, type Engine } from "@flashtile/attention";
-import { readMerge } from "../../src/merge.ts";
-import { planRotation } from "../../src/rope.ts";
+import { assertRejects, assertThrows } from "@std/assert";
+import { test } from "node:test";
+import { readMerge } from "../../src/operations/merge/run.ts";
+import { planRotation } from "../../src/operations/rope/run.ts";
 
 /** A kind of error, some of its words, and the arguments that are refused with it. */
 type Refusal = readonly [kind: ErrorConstructor, words: string, ...given: unknown[]];

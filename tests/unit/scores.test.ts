@@ -1,15 +1,15 @@
-import { test } from "node:test";
+import { blockMask, type Tensor } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { blockMask, type Tensor } from "@flashtile/attention";
-import { broadcastOf, type Extents } from "../../src/scores.ts";
+import { test } from "node:test";
 import {
   readBias,
   readBlockMask,
   readMask,
   readSinks,
   readSlopes,
-} from "../../src/validate/scores.ts";
+} from "../../src/operations/attention/check/scores.ts";
+import { broadcastOf, type Extents } from "../../src/tensor/broadcast.ts";
 import { runs } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertSameArray } from "../support/held.ts";

@@ -1,8 +1,17 @@
-import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { countSegments, type Division, scoresWithin, segmentsOf } from "../../src/segments.ts";
-import { readBoundaries, readLengths, readOffsets } from "../../src/validate/segments.ts";
+import { test } from "node:test";
+import {
+  readBoundaries,
+  readLengths,
+  readOffsets,
+} from "../../src/operations/attention/check/segments.ts";
+import {
+  countSegments,
+  type Division,
+  scoresWithin,
+  segmentsOf,
+} from "../../src/operations/attention/segments.ts";
 import { runs } from "../support/arbitrary.ts";
 
 /** Two batches of 4 queries and 7 keys, and what else is given. */

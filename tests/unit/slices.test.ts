@@ -1,10 +1,10 @@
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import type { Progress } from "@flashtile/attention";
-import type { Control } from "../../src/backend.ts";
-import type { Step } from "../../src/wasm/waves.ts";
-import { finish, finishInTurns } from "../../src/wasm/slices.ts";
-import type { Batch, Team } from "../../src/wasm/team.ts";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import type { Control } from "../../src/contract/backend.ts";
+import { finish, finishInTurns } from "../../src/wasm/team/slices.ts";
+import type { Batch, Team } from "../../src/wasm/team/team.ts";
+import type { Step } from "../../src/wasm/team/waves.ts";
 import { errorOf } from "../support/errors.ts";
 
 const batch: Batch = { threads: 1, records: 0, count: 1, scratch: 0, scratchStride: 0 };

@@ -1,6 +1,6 @@
-import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { queriesOf } from "../../src/webgpu/spans.ts";
+import { test } from "node:test";
+import { queriesOf } from "../../src/webgpu/attention/spans.ts";
 
 /** A segment with these queries; its keys do not matter here. */
 function segment(batch: number, firstQuery: number, queries: number) {

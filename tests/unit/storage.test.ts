@@ -1,9 +1,10 @@
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import { createEngine } from "@flashtile/attention";
-import { Arena } from "../../src/wasm/arena.ts";
-import { storageOf } from "../../src/wasm/job_record.ts";
-import { type BinaryName, instantiate, type Kernels } from "../../src/wasm/module.ts";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import type { BinaryName } from "../../src/contract/capabilities.ts";
+import { instantiate, type Kernels } from "../../src/wasm/binary/module.ts";
+import { Arena } from "../../src/wasm/memory/arena.ts";
+import { storageOf } from "../../src/wasm/record/job_record.ts";
 import { binaries } from "../support/binaries.ts";
 import { assertSameBits } from "../support/bits.ts";
 import {

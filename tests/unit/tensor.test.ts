@@ -1,10 +1,9 @@
-import { test } from "node:test";
+import { tensor } from "@flashtile/attention";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
-import { HeldArray } from "../../src/arrays.ts";
-import type { Elements } from "../../src/dtype.ts";
-import { assertSameArray } from "../support/held.ts";
-import { tensor } from "@flashtile/attention";
+import { test } from "node:test";
+import { HeldArray } from "../../src/tensor/arrays.ts";
+import type { Elements } from "../../src/tensor/dtype.ts";
 import {
   contiguousStrides,
   copyView,
@@ -15,10 +14,11 @@ import {
   sizeOf,
   type View,
   viewOf,
-} from "../../src/tensor.ts";
+} from "../../src/tensor/tensor.ts";
 import { runs } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
+import { assertSameArray } from "../support/held.ts";
 import { gather, placesOf } from "../support/problem.ts";
 
 test("tensor() names the shape of an array and keeps the array", () => {

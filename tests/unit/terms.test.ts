@@ -1,16 +1,16 @@
-import { test } from "node:test";
+import type { BooleanTensor, Tensor } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { BooleanTensor, Tensor } from "@flashtile/attention";
-import { Arena, pageBytes } from "../../src/wasm/arena.ts";
-import type { Run } from "../../src/wasm/jobs.ts";
+import { test } from "node:test";
+import type { Run } from "../../src/wasm/attention/run.ts";
 import {
   biasBytes,
   maskBytes,
   stageBias,
   stageMask,
   termBytesPerPosition,
-} from "../../src/wasm/terms.ts";
+} from "../../src/wasm/attention/terms.ts";
+import { Arena, pageBytes } from "../../src/wasm/memory/arena.ts";
 import { runs } from "../support/arbitrary.ts";
 import { broadcastReader } from "../support/meaning.ts";
 import { type Lengths, packedPlanOf, planOf, withTerm } from "../support/plan.ts";

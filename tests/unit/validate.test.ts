@@ -1,6 +1,6 @@
-import { test } from "node:test";
 import { assertEquals } from "@std/assert";
-import { planAttention } from "../../src/plan.ts";
+import { test } from "node:test";
+import { planAttention } from "../../src/operations/attention/plan.ts";
 import { assertRefused } from "../support/errors.ts";
 import { argumentsOf, type Refusal, refusals, right } from "../support/refusals.ts";
 

@@ -1,8 +1,8 @@
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import { createEngine } from "@flashtile/attention";
-import { cells, firstState, left } from "../../src/wasm/threads/control.ts";
-import { spawn, type WorkerData } from "../../src/wasm/threads/spawn.ts";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import { cells, firstState, left } from "../../src/wasm/team/threads/control.ts";
+import { spawn, type WorkerData } from "../../src/wasm/team/threads/spawn.ts";
 import { assertSameBits } from "../support/bits.ts";
 import {
   expectedOfRun,

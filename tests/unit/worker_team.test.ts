@@ -1,9 +1,9 @@
-import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import type { Kernels } from "../../src/wasm/module.ts";
-import { type Batch, LateTeam, Solo } from "../../src/wasm/team.ts";
-import { cells, firstState } from "../../src/wasm/threads/control.ts";
-import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/threads/spawn.ts";
+import { test } from "node:test";
+import type { Kernels } from "../../src/wasm/binary/module.ts";
+import { type Batch, LateTeam, Solo } from "../../src/wasm/team/team.ts";
+import { cells, firstState } from "../../src/wasm/team/threads/control.ts";
+import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/team/threads/spawn.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import {

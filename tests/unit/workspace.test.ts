@@ -1,23 +1,19 @@
-import { test } from "node:test";
+import { alibiSlopes, blockMask } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { alibiSlopes, blockMask } from "@flashtile/attention";
-import type { AttentionPlan } from "../../src/plan.ts";
-import type { Broadcast } from "../../src/scores.ts";
-import { Arena } from "../../src/wasm/arena.ts";
-import { encodeJob, type IntegerFields, jobBytes } from "../../src/wasm/job_record.ts";
+import { test } from "node:test";
+import type { AttentionPlan } from "../../src/operations/attention/plan.ts";
+import type { Broadcast } from "../../src/tensor/broadcast.ts";
 import {
   type Cut,
   cutPlan,
   cutWave,
   partsOf,
-  type Run,
   type Wave,
   wavesOf,
-} from "../../src/wasm/jobs.ts";
-import { instantiate } from "../../src/wasm/module.ts";
-import { binaries } from "../support/binaries.ts";
-import { visitBytes } from "../../src/wasm/visits.ts";
+} from "../../src/wasm/attention/jobs.ts";
+import type { Run } from "../../src/wasm/attention/run.ts";
+import { visitBytes } from "../../src/wasm/attention/visits.ts";
 import {
   type Elsewhere,
   type PackedHeads,
@@ -27,8 +23,12 @@ import {
   type StagedRows,
   takeWorkspace,
   type Workspace,
-} from "../../src/wasm/workspace.ts";
+} from "../../src/wasm/attention/workspace.ts";
+import { instantiate } from "../../src/wasm/binary/module.ts";
+import { Arena } from "../../src/wasm/memory/arena.ts";
+import { encodeJob, type IntegerFields, jobBytes } from "../../src/wasm/record/job_record.ts";
 import { runs } from "../support/arbitrary.ts";
+import { binaries } from "../support/binaries.ts";
 import { anyPlanWithTerms, anyThreads, packedPlanOf, planOf, withTerm } from "../support/plan.ts";
 
 const memory = new WebAssembly.Memory({ initial: 16, maximum: 65535 });

@@ -1,8 +1,8 @@
-import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { StorageType } from "../../src/dtype.ts";
-import { broadcastWindow, readWords, type ScoreBox } from "../../src/webgpu/broadcasts.ts";
+import { test } from "node:test";
+import type { StorageType } from "../../src/tensor/dtype.ts";
+import { broadcastWindow, readWords, type ScoreBox } from "../../src/webgpu/transfer/broadcasts.ts";
 import { runs } from "../support/arbitrary.ts";
 
 const bits: Partial<Record<StorageType, number>> = { f32: 32, u8: 8, bit: 1 };

@@ -1,4 +1,3 @@
-import { assert, assertEquals } from "@std/assert";
 import {
   type AttentionOptions,
   createEngine,
@@ -7,12 +6,13 @@ import {
   type Tensor,
   tensor,
 } from "@flashtile/attention";
-import { usages } from "../../src/webgpu/buffers.ts";
+import { assert, assertEquals } from "@std/assert";
+import { usages } from "../../src/webgpu/device/buffers.ts";
+import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, withGpu } from "../support/device.ts";
 import { assertRefused } from "../support/errors.ts";
 import { type Inputs, inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
 import { numbersIn, stored } from "../support/storage.ts";
-import { assertSameBits } from "../support/bits.ts";
 
 type GpuTensor = Tensor<GPUBuffer>;
 

@@ -1,5 +1,5 @@
 import type { Engine, Tensor } from "@flashtile/attention";
-import { requestGpu } from "../../src/webgpu/device.ts";
+import { requestGpu } from "../../src/webgpu/device/device.ts";
 import { gpuTest } from "../support/device.ts";
 import {
   assertEndsWithDevice,

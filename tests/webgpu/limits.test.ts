@@ -1,19 +1,19 @@
-import { assert } from "@std/assert";
+import { createEngine } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
-import { planAttention } from "../../src/plan.ts";
-import { viewOf } from "../../src/tensor.ts";
-import { forward } from "../../src/webgpu/forward.ts";
-import { type Bounds, Session } from "../../src/webgpu/session.ts";
-import type { Tile } from "../../src/webgpu/variants.ts";
-import { gpuTest, sharedGpu } from "../support/device.ts";
+import { assert } from "@std/assert";
+import { planAttention } from "../../src/operations/attention/plan.ts";
+import { viewOf } from "../../src/tensor/tensor.ts";
+import { forward } from "../../src/webgpu/attention/forward.ts";
+import type { Tile } from "../../src/webgpu/attention/variants.ts";
+import { watch } from "../../src/webgpu/device/device.ts";
+import { type Bounds, Session } from "../../src/webgpu/device/session.ts";
 import { assertSameBits } from "../support/bits.ts";
-import { errorOf } from "../support/errors.ts";
 import { assertWithinBudget, measure } from "../support/budget.ts";
+import { gpuTest, sharedGpu } from "../support/device.ts";
+import { errorOf } from "../support/errors.ts";
+import { findGpu } from "../support/gpu.ts";
 import { naiveAttention } from "../support/naive.ts";
 import { inputsOf, randomProblem, type Sizes, sizesOf } from "../support/problem.ts";
-import { watch } from "../../src/webgpu/device.ts";
-import { findGpu } from "../support/gpu.ts";
-import { createEngine } from "@flashtile/attention";
 
 /** Runs a call under bounds of a session; returns its results and how often it told its progress. */
 async function runBounded(session: Session, sizes: Sizes, options: object, tile?: Tile) {

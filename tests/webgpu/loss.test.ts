@@ -1,4 +1,3 @@
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import {
   attention,
   createEngine,
@@ -6,12 +5,13 @@ import {
   type EngineOptions,
   tensor,
 } from "@flashtile/attention";
-import { requestGpu } from "../../src/webgpu/device.ts";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { requestGpu } from "../../src/webgpu/device/device.ts";
+import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, sharedDevice } from "../support/device.ts";
 import { errorOf } from "../support/errors.ts";
 import { findGpu } from "../support/gpu.ts";
 import { inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
-import { assertSameBits } from "../support/bits.ts";
 
 const { q, k, v } = inputsOf(randomProblem(sizesOf({ Hq: 2, Nq: 300, Nk: 300, D: 64 }), 1));
 

@@ -1,4 +1,3 @@
-import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import {
   type CacheDType,
   createEngine,
@@ -8,16 +7,17 @@ import {
   type KvCacheOptions,
   type Tensor,
 } from "@flashtile/attention";
-import type { PageLayout } from "../../src/cache/store.ts";
-import { readCached } from "../../src/plan.ts";
-import { viewOf } from "../../src/tensor.ts";
-import { usages } from "../../src/webgpu/buffers.ts";
-import { WebGpuPages } from "../../src/webgpu/pages.ts";
-import { pipelineOf } from "../../src/webgpu/pipelines.ts";
-import { type Bounds, Session } from "../../src/webgpu/session.ts";
-import { tablesOf } from "../../src/webgpu/tables.ts";
-import { appendCode } from "../../src/webgpu/variants.ts";
-import { windowsOf } from "../../src/webgpu/windows.ts";
+import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import type { PageLayout } from "../../src/contract/pages.ts";
+import { readCached } from "../../src/operations/attention/plan.ts";
+import { viewOf } from "../../src/tensor/tensor.ts";
+import { tablesOf } from "../../src/webgpu/attention/tables.ts";
+import { windowsOf } from "../../src/webgpu/attention/windows.ts";
+import { usages } from "../../src/webgpu/device/buffers.ts";
+import { pipelineOf } from "../../src/webgpu/device/pipelines.ts";
+import { type Bounds, Session } from "../../src/webgpu/device/session.ts";
+import { WebGpuPages } from "../../src/webgpu/pages/pages.ts";
+import { appendCode } from "../../src/webgpu/pages/variant.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, sharedDevice, sharedGpu } from "../support/device.ts";
 import { errorOf } from "../support/errors.ts";

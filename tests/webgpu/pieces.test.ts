@@ -1,8 +1,8 @@
-import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { AttentionPlan } from "../../src/plan.ts";
-import type { BackwardCall, Goal, Gradient } from "../../src/webgpu/gradients.ts";
+import { test } from "node:test";
+import type { AttentionPlan } from "../../src/operations/attention/plan.ts";
+import type { BackwardCall, Goal, Gradient } from "../../src/webgpu/backward/gradients.ts";
 import {
   boxesOfPiece,
   deltaGrid,
@@ -13,10 +13,10 @@ import {
   pieceTableBytes,
   workOfAll,
   workOfPiece,
-} from "../../src/webgpu/pieces.ts";
-import { extent, mostWorkgroups } from "../../src/webgpu/regions.ts";
-import type { ScoreBox } from "../../src/webgpu/broadcasts.ts";
-import type { Box } from "../../src/webgpu/transfer.ts";
+} from "../../src/webgpu/backward/pieces.ts";
+import type { ScoreBox } from "../../src/webgpu/transfer/broadcasts.ts";
+import { extent, mostWorkgroups } from "../../src/webgpu/transfer/regions.ts";
+import type { Box } from "../../src/webgpu/transfer/transfer.ts";
 import { runs } from "../support/arbitrary.ts";
 import { anyPlan, planOf, withTerm } from "../support/plan.ts";
 

@@ -1,8 +1,14 @@
-import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { cutRange, cutRegion, extent, halve, type Region } from "../../src/webgpu/regions.ts";
-import { chooseParts } from "../../src/webgpu/splits.ts";
+import { test } from "node:test";
+import { chooseParts } from "../../src/webgpu/attention/splits.ts";
+import {
+  cutRange,
+  cutRegion,
+  extent,
+  halve,
+  type Region,
+} from "../../src/webgpu/transfer/regions.ts";
 import { runs } from "../support/arbitrary.ts";
 
 const regions = fc.record({

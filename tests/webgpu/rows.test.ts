@@ -1,4 +1,3 @@
-import { assertEquals, assertRejects } from "@std/assert";
 import {
   type AttentionPart,
   createEngine,
@@ -6,12 +5,13 @@ import {
   type Engine,
   type Tensor,
 } from "@flashtile/attention";
-import type { Target } from "../../src/backend.ts";
-import { planRotation } from "../../src/rope.ts";
-import { viewOf } from "../../src/tensor.ts";
-import { usages } from "../../src/webgpu/buffers.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+import type { Target } from "../../src/operations/attention/target.ts";
+import { planRotation } from "../../src/operations/rope/run.ts";
+import { viewOf } from "../../src/tensor/tensor.ts";
+import { usages } from "../../src/webgpu/device/buffers.ts";
+import { type Bounds, Session } from "../../src/webgpu/device/session.ts";
 import { mergeParts, rotateRows } from "../../src/webgpu/rows.ts";
-import { type Bounds, Session } from "../../src/webgpu/session.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, sharedDevice, sharedGpu } from "../support/device.ts";
 import { normals, seeded } from "../support/random.ts";

@@ -1,12 +1,13 @@
-import { test } from "node:test";
+import { type AttentionOptions, blockMask } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type AttentionOptions, blockMask } from "@flashtile/attention";
-import { type AttentionPlan, planAttention } from "../../src/plan.ts";
-import { cutRegion, type Region } from "../../src/webgpu/regions.ts";
-import { countRowsIn, keysIn, longestOf, queriesOf } from "../../src/webgpu/spans.ts";
-import { segmentFields, tablesOf } from "../../src/webgpu/tables.ts";
-import { type Cut, needsMerge, windowsOf } from "../../src/webgpu/windows.ts";
+import { test } from "node:test";
+import { type AttentionPlan, planAttention } from "../../src/operations/attention/plan.ts";
+import { countRowsIn, keysIn, longestOf, queriesOf } from "../../src/webgpu/attention/spans.ts";
+import { tablesOf } from "../../src/webgpu/attention/tables.ts";
+import { type Cut, needsMerge, windowsOf } from "../../src/webgpu/attention/windows.ts";
+import { segmentFields } from "../../src/webgpu/shader/segment.ts";
+import { cutRegion, type Region } from "../../src/webgpu/transfer/regions.ts";
 import { runs } from "../support/arbitrary.ts";
 
 /** A plan for `heads` query heads of 4 columns. */

@@ -1,6 +1,6 @@
-import { test } from "node:test";
 import { assertEquals, assertThrows } from "@std/assert";
-import { type Constants, expand } from "../../src/webgpu/template.ts";
+import { test } from "node:test";
+import { type Constants, expand } from "../../src/webgpu/shader/template.ts";
 
 /** Lines of an expanded source, without the constants in front. */
 function linesOf(source: string, constants: Constants = {}, others: Record<string, string> = {}) {

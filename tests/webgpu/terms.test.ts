@@ -1,11 +1,11 @@
-import { assert, assertEquals } from "@std/assert";
 import { blockMask, type Tensor } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
-import { planAttention } from "../../src/plan.ts";
-import { viewOf } from "../../src/tensor.ts";
-import { usages } from "../../src/webgpu/buffers.ts";
-import { forward } from "../../src/webgpu/forward.ts";
-import { type Bounds, Session } from "../../src/webgpu/session.ts";
+import { assert, assertEquals } from "@std/assert";
+import { planAttention } from "../../src/operations/attention/plan.ts";
+import { viewOf } from "../../src/tensor/tensor.ts";
+import { forward } from "../../src/webgpu/attention/forward.ts";
+import { usages } from "../../src/webgpu/device/buffers.ts";
+import { type Bounds, Session } from "../../src/webgpu/device/session.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertWithinBudget, measure } from "../support/budget.ts";
 import { gpuTest, sharedGpu, withGpu } from "../support/device.ts";

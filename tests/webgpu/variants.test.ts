@@ -1,10 +1,7 @@
-import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
 import type { DType } from "@flashtile/attention";
-import { encodeParameters, parameterBytes, parameterFields } from "../../src/webgpu/parameters.ts";
-import { pipelineOf } from "../../src/webgpu/pipelines.ts";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
 import {
-  type Access,
   chooseSlices,
   chooseTile,
   classifyCode,
@@ -15,7 +12,14 @@ import {
   rowsOf,
   tiles,
   workgroupBytes,
-} from "../../src/webgpu/variants.ts";
+} from "../../src/webgpu/attention/variants.ts";
+import { pipelineOf } from "../../src/webgpu/device/pipelines.ts";
+import type { Access } from "../../src/webgpu/shader/access.ts";
+import {
+  encodeParameters,
+  parameterBytes,
+  parameterFields,
+} from "../../src/webgpu/shader/parameters.ts";
 import { gpuTest, sharedGpu } from "../support/device.ts";
 import { errorOf } from "../support/errors.ts";
 

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { assertEquals, assertGreater } from "@std/assert";
 import { capabilities, createEngine, type Engine, type EngineOptions } from "@flashtile/attention";
-import { cells } from "../../src/wasm/threads/control.ts";
+import { assertEquals, assertGreater } from "@std/assert";
+import { cells } from "../../src/wasm/team/threads/control.ts";
 import { assertSameBits } from "../../tests/support/bits.ts";
 import { expectation, resultsOf } from "../../tests/support/exact.ts";
 import { gradientCall, gradientExpectation, gradientsOf } from "../../tests/support/gradients.ts";

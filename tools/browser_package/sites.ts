@@ -9,9 +9,9 @@ import { once } from "node:events";
 import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { workerVersion } from "../../src/wasm/team/threads/worker_source.ts";
 import { bundleForPackage, bundleOverGlobal } from "../bundle_tests.ts";
 import { install, runtimeProgram, versions } from "../install.ts";
-import { workerVersion } from "../../src/wasm/threads/worker_source.ts";
 import { isolation } from "../isolation.ts";
 import { answers, freePort } from "../ports.ts";
 

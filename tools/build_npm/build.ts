@@ -6,8 +6,9 @@
 
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { binaryBytes, type BinaryName } from "../../src/wasm/module.ts";
-import { workerSource } from "../../src/wasm/threads/worker_source.ts";
+import type { BinaryName } from "../../src/contract/capabilities.ts";
+import { binaryBytes } from "../../src/wasm/binary/module.ts";
+import { workerSource } from "../../src/wasm/team/threads/worker_source.ts";
 import { bundleEntries } from "./cut.ts";
 import { writeDocuments } from "./documents.ts";
 import { bundleMinified } from "./minify.ts";

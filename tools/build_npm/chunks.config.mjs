@@ -2,10 +2,11 @@
 // those apart that programs import without attention, so that bundlers leave out the rest. Run by cut.ts.
 
 /** What has no part in computing attention: arrays and tensors, errors, slopes, block masks. */
-const base = /\/\/ src\/(?:arrays|lending|errors|alibi|block_mask)\.ts/;
+const base =
+  /\/\/ src\/(?:tensor\/arrays|tensor\/lending|check\/errors|operations\/attention\/alibi|masks\/block_mask)\.ts/;
 
 /** Patterns of block masks, which stay a namespace: made an object, it would always be whole. */
-const patterns = /src\/patterns\/mod\.ts$/;
+const patterns = /src\/masks\/patterns\/mod\.ts$/;
 
 /** A binary, which lies beside the entry that imports it. */
 const binary = /\w+\.wasm(?:\?module)?$/;

@@ -15,19 +15,19 @@ export interface Entry {
 /** What `exports` of `package.json` points to. */
 export const entries: readonly Entry[] = [
   { name: "flashtile", source: "mod.ts" },
-  { name: "workerd", source: "src/workerd.ts" },
-  { name: "edge-light", source: "src/edge_light.ts" },
-  { name: "reference", source: "src/reference.ts" },
+  { name: "workerd", source: "src/engine/workerd.ts" },
+  { name: "edge-light", source: "src/engine/edge_light.ts" },
+  { name: "reference", source: "src/reference/mod.ts" },
 ];
 
 /**
  * What the entries have as a namespace: a script of its own, of which bundlers take what is used. esbuild
  * does where it is imported as what it is, `flashtile/block-mask`.
  */
-export const patterns: Entry = { name: "block-mask", source: "src/patterns/mod.ts" };
+export const patterns: Entry = { name: "block-mask", source: "src/masks/patterns/mod.ts" };
 
 /** What programs import by itself: apart here, so that it can be put where no more is taken along. */
-export const slopes: Entry = { name: "chunks/alibi", source: "src/alibi.ts" };
+export const slopes: Entry = { name: "chunks/alibi", source: "src/operations/attention/alibi.ts" };
 
 /** What a script tag or a CDN takes: minified, with chunks of its own. */
 export const minified: readonly Entry[] = [
@@ -45,8 +45,8 @@ export const globalName = "FlashTile";
 
 /** What is imported later. Named here, or its name would be a hash. */
 export const lazy: readonly Entry[] = [
-  { name: "threads", source: "src/wasm/threads/team.ts" },
-  { name: "gradients", source: "src/wasm/backward.ts" },
+  { name: "threads", source: "src/wasm/team/threads/team.ts" },
+  { name: "gradients", source: "src/wasm/backward/backward.ts" },
   { name: "gpu", source: "src/webgpu/open.ts" },
   { name: "webgpu", source: "src/webgpu/backend.ts" },
 ];

@@ -20,7 +20,7 @@ import { bundle } from "./scripts.ts";
 export const chunks = "chunks.min";
 
 /** The binaries, which are an entry so that they are in a file of their own: see rollup.config.mjs. */
-const kernels: Entry = { name: "kernels", source: "src/wasm/binaries.gen.ts" };
+const kernels: Entry = { name: "kernels", source: "src/wasm/binary/binaries.gen.ts" };
 
 /** Bundles what script tags take into a folder, each script beside its chunks. */
 export function bundleMinified(folder: string): void {

@@ -38,10 +38,13 @@ export function packageJson(): Record<string, unknown> {
       },
       "./single": { types: "./dist/types/mod.d.ts", default: "./dist/single.js" },
       "./block-mask": {
-        types: "./dist/types/src/patterns/mod.d.ts",
+        types: "./dist/types/src/masks/patterns/mod.d.ts",
         default: "./dist/block-mask.js",
       },
-      "./reference": { types: "./dist/types/src/reference.d.ts", default: "./dist/reference.js" },
+      "./reference": {
+        types: "./dist/types/src/reference/mod.d.ts",
+        default: "./dist/reference.js",
+      },
       "./simd.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/simd.wasm" },
       "./relaxed.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/relaxed.wasm" },
       "./worker.js": { types: "./dist/types/worker.d.ts", default: "./dist/worker.js" },

@@ -3,7 +3,7 @@
 
 /** Whether a module is the one that esbuild makes of the binaries. */
 function holdsBinaries(id, { getModuleInfo }) {
-  return getModuleInfo(id).code.includes("src/wasm/binaries.gen.ts");
+  return getModuleInfo(id).code.includes("src/wasm/binary/binaries.gen.ts");
 }
 
 const cut = {

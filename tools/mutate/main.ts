@@ -33,7 +33,12 @@ import { type Check, withSwitches } from "./checks.ts";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Folders whose sources read and check what users give; those in them are not looked into. */
-const folders = ["src", "src/cache", "src/patterns", "src/validate"];
+const folders = [
+  ...["cache", "check", "contract", "engine", "functions", "masks", "masks/patterns", "tensor"],
+  ...["attention", "attention/check", "backward", "merge", "rope"].map((name) =>
+    `operations/${name}`
+  ),
+].map((name) => `src/${name}`);
 
 /** Where tests of checks are, unless it is said. */
 const usualTests = ["unit", "contract", "gradients", "properties", "readonce"].map((name) =>

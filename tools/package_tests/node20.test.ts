@@ -8,7 +8,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { test } from "node:test";
-import { workerSource } from "../../src/wasm/threads/worker_source.ts";
+import { workerSource } from "../../src/wasm/team/threads/worker_source.ts";
 import { filesOf } from "../bundle_tests.ts";
 import { install, versions } from "../install.ts";
 import { root } from "../test_runs.ts";
@@ -44,7 +44,7 @@ function compile(files: readonly string[]): void {
 
 // What is a method of arrays and, in later years, of iterators too, is told apart by types alone.
 test("the source calls no method that Node 20 lacks", () => {
-  compile(["mod.ts", "src/reference.ts", "src/workerd.ts"]);
+  compile(["mod.ts", "src/reference/mod.ts", "src/engine/workerd.ts"]);
 });
 
 for (const call of ["new Map([[1, 2]]).values().map(String)", "[1].values().some(Boolean)"]) {

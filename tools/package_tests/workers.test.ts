@@ -9,7 +9,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { cells } from "../../src/wasm/threads/control.ts";
+import { cells } from "../../src/wasm/team/threads/control.ts";
 import { runtimeProgram, versions } from "../install.ts";
 import { keepFinding } from "../runtime_table.ts";
 import { runIn } from "./child.ts";

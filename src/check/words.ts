@@ -1,0 +1,135 @@
+/**
+ * What every check has in common: how messages name things, and what a whole number is.
+ *
+ * @module
+ */
+
+import { elementOf, lengthOfArray, readOf } from "../tensor/arrays.ts";
+
+/** What the messages of a call begin with. */
+export const cannot = "Cannot attend";
+
+/** What a value is, in a message. */
+export function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  if (typeof value === "object" || typeof value === "function") {
+    return value.constructor?.name ?? typeof value;
+  }
+  return typeof value === "string" ? JSON.stringify(value) : String(value);
+}
+
+/** Heads of all batches together, at most: something is kept for each, also where it has no rows. */
+export const mostHeads = 2 ** 22;
+
+export function isWhole(value: unknown): value is number {
+  return Number.isSafeInteger(value);
+}
+
+export function isExtent(value: unknown): value is number {
+  return isWhole(value) && value >= 0;
+}
+
+/** A short list of numbers whose elements nobody has read yet: its length is looked at before. */
+export interface List {
+  /** `[n]`; of a tensor, its shape. */
+  readonly shape: readonly number[];
+  /** How many there are. */
+  readonly length: number;
+  /** Whether they are in anything but a typed array of whole numbers. */
+  readonly isFloat: boolean;
+  /** One of them, the last axis fastest. Each is to be read once. */
+  at(index: number): unknown;
+}
+
+/**
+ * Numbers of a list, each read once by its index, so that a hole is seen. Stops at the first that is
+ * wrong, since a list may say any length.
+ *
+ * @returns Those before the first that is wrong, and that one.
+ */
+export function readNumbers(
+  list: List,
+  isRight: (value: unknown, index: number, before: readonly number[]) => boolean,
+  length = list.length,
+): { readonly numbers: readonly number[]; readonly wrong?: { readonly value: unknown } } {
+  const numbers: number[] = [];
+  for (let index = 0; index < length; index++) {
+    const value = list.at(index);
+    if (!isRight(value, index, numbers)) return { numbers, wrong: { value } };
+    numbers.push(value as number);
+  }
+  return { numbers };
+}
+
+/** Axes that a shape may be written with before it is called too long to read. */
+const mostAxes = 32;
+
+/**
+ * An array of a few numbers, typed or not, as it is now: a plain array, each element read once;
+ * `undefined` for anything else.
+ */
+export function readShort(list: unknown): unknown[] | undefined {
+  const length = lengthOfArray(list), read: unknown[] = [];
+  if (length === undefined) return undefined;
+  for (let index = 0; index < Math.min(length, mostAxes); index++) {
+    read.push(elementOf(list, index));
+  }
+  return read;
+}
+
+/**
+ * Options as they are now: each is read once, into an object that nobody else has.
+ *
+ * @param known The names that there are; another is refused.
+ */
+export function readOptions<Options extends object>(
+  options: Options,
+  known: readonly (keyof Options & string)[],
+  doing: string,
+): Options {
+  const own = checkKeys(options, known, doing), read: Partial<Options> = Object.create(null);
+  // What a class or a prototype has is not among the keys, nor is what is not enumerable.
+  const isPlain = Object.getPrototypeOf(options) === Object.prototype &&
+    Object.getOwnPropertyNames(options).length === own.length;
+  for (const name of isPlain ? own as typeof known : known) {
+    const value = readOf(options, name);
+    if (value === undefined || (value === null && name === "signal")) continue; // As `fetch()` has it.
+    read[name] = value;
+  }
+  return read as Options;
+}
+
+/** Checks that `value` is an object whose keys are all known; gives them. */
+export function checkKeys(
+  value: object,
+  known: readonly string[],
+  doing: string,
+): readonly string[] {
+  if (typeof value !== "object" || value === null) {
+    throw new TypeError(`${doing}: options must be an object, got ${kindOf(value)}`);
+  }
+  const keys = Object.keys(value);
+  for (const key of keys) {
+    if (known.includes(key)) continue;
+    throw new TypeError(`${doing}: unknown option \`${key}\`, known are ${known.join(", ")}`);
+  }
+  return keys;
+}
+
+/** Checks that a value is one of a few. */
+export function checkOneOf(
+  name: string,
+  value: unknown,
+  allowed: readonly unknown[],
+  doing = cannot,
+): void {
+  if (value === undefined || allowed.includes(value)) return;
+  throw new TypeError(
+    `${doing}: \`${name}\` must be one of ${allowed.map(kindOf).join(", ")}, got ${kindOf(value)}`,
+  );
+}
+
+/** Checks the order of the axes. */
+export function checkLayoutName(layout: unknown, doing = cannot): void {
+  checkOneOf("layout", layout, ["bhnd", "bnhd"], doing);
+}

@@ -1,0 +1,17 @@
+/**
+ * The package's entry for Vercel's and Next's edge runtime, which its `package.json` names under the
+ * condition `edge-light`. There no program may compile where it is deployed, and `?module` asks for a
+ * binary as a compiled module. Not for any other runtime: the binary lies beside it in the package alone.
+ *
+ * @module
+ */
+
+import { provideBinary } from "../wasm/binary/module.ts";
+// @ts-ignore: `tools/build_npm` writes it.
+import simd from "./simd.wasm?module";
+
+// Next compiles what an edge function imports while it builds, in Node, which from 22 on has relaxed SIMD:
+// with the other binary no project could be built on Node 20.
+provideBinary("simd", simd as WebAssembly.Module | Uint8Array<ArrayBuffer>);
+
+export * from "../../mod.ts";

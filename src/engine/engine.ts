@@ -1,0 +1,533 @@
+/**
+ * The engine: a backend, its memory, its life cycle.
+ *
+ * @module
+ */
+
+import { type CascadeOptions, type CascadePart, runCascade } from "../cache/cascade.ts";
+import { type AttentionRest, isAnyCache, KvCache } from "../cache/kv_cache.ts";
+import type { KvCacheOptions } from "../cache/options.ts";
+import { BackendUnavailableError } from "../check/errors.ts";
+import { kindOf, readOptions } from "../check/words.ts";
+import type { Backend, BackendName, EngineTensor } from "../contract/backend.ts";
+import type { Capabilities } from "../contract/capabilities.ts";
+import type { AttentionOptions, CacheAttentionOptions } from "../operations/attention/options.ts";
+import {
+  type Asking,
+  type AttentionResult,
+  type AttentionResultWithLse,
+  type OwnData,
+  type ResultOf,
+  runAttention,
+  runAttentionSync,
+} from "../operations/attention/run.ts";
+import {
+  type AttentionGradients,
+  type AttentionWithGradient,
+  type BackwardOptions,
+  type GradientOptions,
+  readBackward,
+  readWithGradient,
+  runBackward,
+  runBackwardSync,
+  runWithGradient,
+} from "../operations/backward/run.ts";
+import {
+  type AttentionPart,
+  type MergeOptions,
+  readMerge,
+  runMerge,
+} from "../operations/merge/run.ts";
+import { type RopeOptions, runRope } from "../operations/rope/run.ts";
+import type { DType, HostData, TensorData } from "../tensor/dtype.ts";
+import {
+  type AnyTensor,
+  checkDType,
+  type HostTensor,
+  readExtents,
+  type Tensor,
+  type TypedNumbers,
+} from "../tensor/tensor.ts";
+import { createWasmBackend, memoryLimits } from "../wasm/backend.ts";
+import { isModule } from "../wasm/binary/module.ts";
+import { AutoBackend, type OpenGpu } from "./auto.ts";
+import { capabilities } from "./capabilities.ts";
+
+/** Options of `createEngine()`. */
+export interface EngineOptions {
+  /** `"auto"` (default) takes what serves best here; a name is taken or refused, never replaced. */
+  readonly backend?: "auto" | BackendName | undefined;
+  /**
+   * Threads of the Wasm backend, the calling one included. `"auto"` (default) takes as many as run
+   * at the same time here, and for work too small to gain from them none but the calling one. A
+   * number is taken or refused. Where workers then cannot begin, as under a Content-Security-Policy
+   * without `worker-src blob:` and no `workerUrl`, the calling thread does all the work, and `reason`
+   * says why.
+   */
+  readonly threads?: "auto" | number | undefined;
+  /**
+   * Where a page's server has `flashtile/worker.js` of this version, for a Content-Security-Policy
+   * that lets workers come from there alone (`worker-src 'self'`): a string, a `URL` or, where the
+   * policy demands trusted types, a `TrustedScriptURL`. By default pages start workers from a `blob:`.
+   * Node, Deno and Bun start theirs without any address.
+   *
+   * ```ts
+   * import { createEngine } from "@flashtile/attention";
+   *
+   * const engine = await createEngine({ backend: "wasm", workerUrl: "/assets/worker.js" });
+   * console.log(engine.reason);
+   * await engine.close();
+   * ```
+   */
+  readonly workerUrl?: string | { readonly href: string } | undefined;
+  /** A compiled Wasm binary of this library, where compiling at run time is not allowed. */
+  readonly module?: WebAssembly.Module | undefined;
+  /** Most bytes that the Wasm backend's memory may grow to; default 4 GiB less one page. */
+  readonly maxMemoryBytes?: number | undefined;
+  /**
+   * The caller's own GPU device: tensors may then be buffers of it. It stays the caller's, and is not
+   * destroyed with the engine.
+   */
+  readonly device?: GPUDevice | undefined;
+  /** Where GPU adapters come from; by default `navigator.gpu`, or the package `webgpu` if it is there. */
+  readonly gpu?: GPU | undefined;
+}
+
+/**
+ * Runs attention on one backend. Made by `createEngine()`. `Memory` holds the tensors of its own:
+ * arrays in linear memory, or buffers on the GPU.
+ */
+export interface Engine<Memory extends TensorData = HostData> extends AsyncDisposable {
+  /** The backend that runs; with `"auto"`, the GPU once a call was worth it and one was found. */
+  readonly backend: BackendName;
+  /** Why it was taken, and on how many threads, in words. */
+  readonly reason: string;
+  /** What the machine offers. */
+  capabilities(): Promise<Capabilities>;
+  /** Bytes of memory reserved beyond the caller's own arrays. */
+  readonly memoryBytes: number;
+  /** As the function `attention()`. */
+  attention<
+    Data extends TensorData,
+    Keys extends AnyTensor | KvCache = AnyTensor,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    q: Tensor<Data>,
+    k: Keys,
+    ...rest: AttentionRest<Keys, Lse, Out>
+  ): Promise<ResultOf<Data, Lse, Out>>;
+  /** The same on tensors without a promise: blocks until it is done. Wasm only. */
+  attentionSync<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
+    options?: Asking<AttentionOptions, Lse, Out>,
+  ): ResultOf<Data, Lse, Out>;
+  /** As the function `attentionBackward()`. */
+  attentionBackward<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
+    dOut: AnyTensor,
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options: BackwardOptions,
+  ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>>;
+  /**
+   * The same without a promise: blocks until it is done. Wasm only. For automatic differentiation
+   * whose gradient functions must give their results at once.
+   *
+   * What computes gradients is loaded when it is first asked for, which takes a promise: call
+   * `warmup({ gradients: true })` before.
+   *
+   * ```ts
+   * import { createEngine, tensor } from "@flashtile/attention";
+   *
+   * const engine = await createEngine({ backend: "wasm" });
+   * await engine.warmup({ gradients: true });
+   *
+   * const x = tensor(new Float32Array(8 * 16 * 64), [8, 16, 64]);
+   * const { out, lse } = engine.attentionSync(x, x, x, { causal: true, lse: true });
+   * const dOut = out; // as for the loss sum(out ** 2) / 2
+   * const { dq } = engine.attentionBackwardSync(dOut, x, x, x, { causal: true, out, lse });
+   * console.log(dq.shape); // [8, 16, 64]
+   * await engine.close();
+   * ```
+   *
+   * @throws {Error} Where gradients are not loaded yet, or the backend is WebGPU.
+   */
+  attentionBackwardSync<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
+    dOut: AnyTensor,
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options: BackwardOptions,
+  ): AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>;
+  /** As the function `attentionWithGradient()`. */
+  attentionWithGradient<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options?: GradientOptions,
+  ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>>;
+  /** A tensor of zeros in the backend's own memory: calls read and write it without a copy. */
+  tensor<Stored extends DType = "f32">(
+    shape: readonly number[] | TypedNumbers,
+    dtype?: Stored,
+  ): EngineTensor<MemoryFor<Memory, Stored>>;
+  /** As the function `mergeAttention()`. */
+  mergeAttention<Data extends TensorData>(
+    parts: readonly AttentionPart<Data>[],
+    options?: MergeOptions,
+  ): Promise<AttentionResultWithLse<OwnData<Data>>>;
+  /**
+   * Attention to a prefix that all sequences share and to what each has of its own: the prefix is read
+   * once for the whole batch, and the two are merged exactly.
+   *
+   * ```ts
+   * import { createEngine } from "@flashtile/attention";
+   *
+   * const engine = await createEngine({ backend: "wasm" });
+   * const prefix = engine.kvCache({ kvHeads: 2, headDim: 64 }); // one sequence: a system prompt
+   * const own = engine.kvCache({ batch: 16, kvHeads: 2, headDim: 64 });
+   * const keys = engine.tensor([1, 2, 500, 64]), token = engine.tensor([16, 2, 1, 64]);
+   * prefix.append(keys, keys);
+   * own.append(token, token);
+   * const q = engine.tensor([16, 8, 1, 64]);
+   * const { out } = await engine.cascadeAttention(q, prefix, own, { causal: true });
+   * console.log(out.shape); // [16, 8, 1, 64]
+   * await engine.close();
+   * ```
+   *
+   * @param q Queries `[B, Hq, N, D]`.
+   * @param prefix What all share: a cache of one sequence, or `{ k, v }` of `[1, Hkv, P, D]`.
+   * @param suffix What each has: a cache of B sequences, or `{ k, v }` of `[B, Hkv, S, D]`; `causal` is
+   * about these.
+   */
+  cascadeAttention<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+  >(
+    q: Tensor<Data>,
+    prefix: CascadePart,
+    suffix: CascadePart,
+    options?: CascadeOptions & { readonly lse?: Lse | undefined },
+  ): Promise<ResultOf<Data, Lse>>;
+  /**
+   * Rotary position embedding in place (Su et al., arXiv 2104.09864): every row of `q` and `k` is
+   * turned by its position. Angles are computed in double precision.
+   *
+   * ```ts
+   * import { createEngine } from "@flashtile/attention";
+   *
+   * const engine = await createEngine({ backend: "wasm" });
+   * const q = engine.tensor([8, 16, 64]), k = engine.tensor([2, 16, 64]);
+   * await engine.rope(q, k, { positions: 100 }); // rows 100 to 115
+   * await engine.close();
+   * ```
+   *
+   * @param q Rows `[B, H, N, D]` of any rank and storage.
+   * @param k Others with the same B, N and D; `null` for none.
+   * @throws {RangeError} When shapes, positions or dims do not fit.
+   */
+  rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
+  /**
+   * A KV cache in the backend's own memory.
+   *
+   * @throws {RangeError} When sizes are none, `batch` is above 65,536, or options do not go together.
+   */
+  kvCache(options: KvCacheOptions): KvCache;
+  /** Gets ready for calls of such tensors, so that the first is as fast as the next. */
+  warmup(options?: WarmupOptions): Promise<void>;
+  /** Frees everything and ends the threads. Running calls reject, later ones throw. */
+  close(): Promise<void>;
+}
+
+/** What holds an engine's own tensors of a storage. */
+export type MemoryFor<Memory extends TensorData, Stored extends DType> = Memory extends GPUBuffer
+  ? GPUBuffer
+  : [Stored] extends ["f32"] ? Float32Array
+  : Memory;
+
+/** What holds the tensors of an engine that was asked for by this name. */
+export type MemoryOf<Name extends EngineOptions["backend"]> = [Name] extends ["webgpu"] ? GPUBuffer
+  : HostData;
+
+/** What an engine gets ready for. */
+export interface WarmupOptions {
+  /** D, 64 by default. */
+  readonly dim?: number | undefined;
+  /** Dv, as D by default. */
+  readonly valueDim?: number | undefined;
+  /** How elements are stored, f32 by default. */
+  readonly dtype?: DType | undefined;
+  /** Also for gradients, which are not loaded otherwise before they are asked for. */
+  readonly gradients?: boolean | undefined;
+}
+
+/** Queries and keys of the calls that an engine gets ready with. */
+const warmupCalls = [[80, 16], [1, 1040]] as const;
+
+const cannot = "Cannot create an engine";
+const known = [
+  "backend",
+  "threads",
+  "workerUrl",
+  "module",
+  "maxMemoryBytes",
+  "device",
+  "gpu",
+] as const;
+
+/** Options of an engine as they were when it was asked for. */
+interface ReadOptions extends EngineOptions {
+  /** A string, or what is taken for one. */
+  readonly workerUrl?: string;
+}
+
+/** Reads the options of an engine, once: what is asked for an adapter takes time. */
+function readEngineOptions(given: EngineOptions): ReadOptions {
+  const options = readOptions(given, known, cannot);
+  const { backend = "auto", threads = "auto", workerUrl, module, maxMemoryBytes, device, gpu } =
+    options;
+  if (!["auto", "wasm", "webgpu"].includes(backend)) {
+    throw new TypeError(
+      `${cannot}: \`backend\` must be "auto", "wasm" or "webgpu", got ${JSON.stringify(backend)}`,
+    );
+  }
+  if (threads !== "auto" && !(Number.isSafeInteger(threads) && threads >= 1)) {
+    throw new RangeError(`${cannot}: \`threads\` must be "auto" or at least 1, got ${threads}`);
+  }
+  if (module !== undefined && threads !== "auto" && threads > 1) {
+    throw new RangeError(
+      `${cannot}: \`threads\` above 1 needs the library's own binary, not \`module\``,
+    );
+  }
+  if (module !== undefined && !isModule(module)) {
+    throw new TypeError(`${cannot}: \`module\` must be a WebAssembly.Module`);
+  }
+  // A URL as it is now, of any realm. Trusted types have no `href`, and no name in TypeScript.
+  const address = (workerUrl as URL | null | undefined)?.href ?? workerUrl;
+  if (workerUrl !== undefined && !/(String|URL)\]$/.test({}.toString.call(address))) {
+    throw new TypeError(
+      `${cannot}: \`workerUrl\` must be a string or a URL, got ${kindOf(workerUrl)}`,
+    );
+  }
+  if (maxMemoryBytes !== undefined) checkMemory(maxMemoryBytes);
+  // By shape: outside browsers and Deno the classes have no global names.
+  if (device !== undefined && typeof (device as GPUDevice | null)?.createBuffer !== "function") {
+    throw new TypeError(`${cannot}: \`device\` must be a GPUDevice`);
+  }
+  if (gpu !== undefined && typeof (gpu as GPU | null)?.requestAdapter !== "function") {
+    throw new TypeError(`${cannot}: \`gpu\` must be a GPU, as \`navigator.gpu\` is`);
+  }
+  return { ...options, workerUrl: address as ReadOptions["workerUrl"] };
+}
+
+function checkMemory(bytes: number): void {
+  if (typeof bytes !== "number") {
+    throw new TypeError(`${cannot}: \`maxMemoryBytes\` must be a number, got ${typeof bytes}`);
+  }
+  const { least, most } = memoryLimits;
+  if (Number.isSafeInteger(bytes) && bytes >= least && bytes <= most) return;
+  throw new RangeError(
+    `${cannot}: \`maxMemoryBytes\` must be a whole number from ${least} to ${most}, got ${bytes}`,
+  );
+}
+
+/**
+ * Makes an engine: a backend with its own memory.
+ *
+ * ```ts
+ * import { createEngine, tensor } from "@flashtile/attention";
+ *
+ * const engine = await createEngine({ backend: "wasm" });
+ * const q = engine.tensor([8, 16, 64]); // in linear memory: not copied
+ * const k = tensor(new Float32Array(8 * 32 * 64), [8, 32, 64]);
+ * const { out } = engine.attentionSync(q, k, k, { causal: true });
+ * console.log(out.shape); // [8, 16, 64]
+ * await engine.close(); // or `await using engine = ...` where the runtime has it
+ * ```
+ *
+ * @throws {BackendUnavailableError} When the backend asked for cannot serve here; the message says why.
+ * @throws {TypeError} On an unknown option or one of a wrong kind.
+ * @throws {RangeError} On `maxMemoryBytes` below 1 MiB or above 4 GiB less a page.
+ */
+export async function createEngine<Name extends EngineOptions["backend"] = "auto">(
+  options: EngineOptions & { readonly backend?: Name | undefined } = {},
+): Promise<Engine<MemoryOf<Name>>> {
+  const read = readEngineOptions(options);
+  const engine: Engine = new BackendEngine(await createBackend(read), read);
+  return engine as unknown as Engine<MemoryOf<Name>>;
+}
+
+/**
+ * Makes the backend that was asked for.
+ *
+ * @param late Whether threads are loaded when a call is worth them.
+ */
+export async function createBackend(options: ReadOptions, late = false): Promise<Backend> {
+  const { backend = "auto" } = options;
+  if (backend === "wasm") return await createWasmBackend(options);
+  const opening = () => import("../webgpu/open.ts");
+  if (backend === "webgpu") return await (await opening()).openGpu(options);
+  const findGpu: OpenGpu = async (stop) => await (await opening()).openRealGpu(options, stop);
+  try {
+    return new AutoBackend(await createWasmBackend(options, late), findGpu);
+  } catch (reason) {
+    if (!(reason instanceof BackendUnavailableError)) throw reason;
+    const only = await findGpu(new AbortController().signal);
+    if (typeof only === "string") throw reason;
+    return only;
+  }
+}
+
+class BackendEngine implements Engine {
+  readonly #backend: Backend;
+  readonly #options: EngineOptions;
+
+  constructor(backend: Backend, options: EngineOptions) {
+    this.#backend = backend;
+    this.#options = options;
+  }
+
+  get backend(): BackendName {
+    return this.#backend.name;
+  }
+
+  get reason(): string {
+    return this.#backend.reason;
+  }
+
+  capabilities(): Promise<Capabilities> {
+    return capabilities(this.#options);
+  }
+
+  get memoryBytes(): number {
+    return this.#backend.memoryBytes;
+  }
+
+  attention<
+    Data extends TensorData,
+    Keys extends AnyTensor | KvCache,
+    Lse extends boolean | undefined,
+    Out extends AnyTensor | undefined,
+  >(
+    q: Tensor<Data>,
+    k: Keys,
+    ...rest: AttentionRest<Keys, Lse, Out>
+  ): Promise<ResultOf<Data, Lse, Out>> {
+    const [v, options] = rest as [AnyTensor, AttentionOptions?];
+    const result: Promise<AttentionResult<Data>> = isAnyCache(k)
+      ? k.attend(q, (v ?? options) as CacheAttentionOptions)
+      : runAttention(this.#backend, q, k, v, options);
+    return result as Promise<ResultOf<Data, Lse, Out>>;
+  }
+
+  attentionSync<
+    Data extends TensorData,
+    Lse extends boolean | undefined,
+    Out extends AnyTensor | undefined,
+  >(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
+    options?: Asking<AttentionOptions, Lse, Out>,
+  ): ResultOf<Data, Lse, Out> {
+    return runAttentionSync(this.#backend, q, k, v, options) as ResultOf<Data, Lse, Out>;
+  }
+
+  async attentionBackward<Q extends TensorData, K extends TensorData, V extends TensorData>(
+    dOut: AnyTensor,
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options: BackwardOptions,
+  ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>> {
+    return await runBackward(this.#backend, readBackward(dOut, q, k, v, options));
+  }
+
+  attentionBackwardSync<Q extends TensorData, K extends TensorData, V extends TensorData>(
+    dOut: AnyTensor,
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options: BackwardOptions,
+  ): AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>> {
+    return runBackwardSync(this.#backend, dOut, q, k, v, options);
+  }
+
+  async attentionWithGradient<Q extends TensorData, K extends TensorData, V extends TensorData>(
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options?: GradientOptions,
+  ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>> {
+    return await runWithGradient(this.#backend, readWithGradient(q, k, v, options));
+  }
+
+  tensor<Stored extends DType = "f32">(
+    shape: readonly number[] | TypedNumbers,
+    dtype: DType = "f32",
+  ): EngineTensor<MemoryFor<HostData, Stored>> {
+    const extents = readExtents(shape);
+    checkDType(dtype);
+    // Arrays or buffers, as the engine's type says.
+    return this.#backend.tensor(extents, dtype) as EngineTensor<MemoryFor<HostData, Stored>>;
+  }
+
+  async mergeAttention<Data extends TensorData>(
+    parts: readonly AttentionPart<Data>[],
+    options?: MergeOptions,
+  ): Promise<AttentionResultWithLse<OwnData<Data>>> {
+    return await runMerge(this.#backend, readMerge(parts, options));
+  }
+
+  cascadeAttention<Data extends TensorData, Lse extends boolean | undefined>(
+    q: Tensor<Data>,
+    prefix: CascadePart,
+    suffix: CascadePart,
+    options?: CascadeOptions & { readonly lse?: Lse | undefined },
+  ): Promise<ResultOf<Data, Lse>> {
+    const result = runCascade(this.#backend, q, prefix, suffix, options);
+    return result as Promise<ResultOf<Data, Lse>>;
+  }
+
+  rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void> {
+    return runRope(this.#backend, q, k, options);
+  }
+
+  kvCache(options: KvCacheOptions): KvCache {
+    return new KvCache(this.#backend, options);
+  }
+
+  async warmup(options: WarmupOptions = {}): Promise<void> {
+    const given = readOptions(options, ["dim", "valueDim", "dtype", "gradients"], "Cannot warm up");
+    const { dim = 64, valueDim = dim, dtype = "f32", gradients = false } = given;
+    const make = (rows: number, columns: number): HostTensor => {
+      const length = rows * columns;
+      const data = dtype === "f32" ? new Float32Array(length) : new Uint16Array(length);
+      return { data, shape: [rows, columns], dtype };
+    };
+    // Many rows, and few against many keys: a GPU has shaders of their own for these.
+    for (const [queries, keys] of warmupCalls) {
+      const q = make(queries, dim), k = make(keys, dim), v = make(keys, valueDim);
+      if (!gradients) await this.attention(q, k, v);
+      else {
+        const { out, backward } = await this.attentionWithGradient(q, k, v);
+        await backward(out);
+      }
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#backend.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

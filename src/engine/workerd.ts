@@ -1,0 +1,16 @@
+/**
+ * The package's entry for workerd (Cloudflare Workers), which its `package.json` names under the
+ * condition `workerd`. There a program may not compile while it serves, and imports WebAssembly as a
+ * compiled module instead. Not for any other runtime: the binary lies beside it in the package alone.
+ *
+ * @module
+ */
+
+import { provideBinary } from "../wasm/binary/module.ts";
+// @ts-ignore: `tools/build_npm` writes it.
+import relaxed from "./relaxed.wasm";
+
+// V8 has relaxed SIMD, so that the other binary is never needed.
+provideBinary("relaxed", relaxed as WebAssembly.Module | Uint8Array<ArrayBuffer>);
+
+export * from "../../mod.ts";

@@ -1,0 +1,104 @@
+/**
+ * Options are read by themselves: names, kinds and ranges.
+ *
+ * @module
+ */
+
+import {
+  cannot,
+  checkLayoutName,
+  checkOneOf,
+  isWhole,
+  kindOf,
+  readOptions,
+  readShort,
+} from "../../../check/words.ts";
+import type { AttentionOptions } from "../options.ts";
+
+/**
+ * Reads the options, once, and checks them by themselves: names and kinds.
+ *
+ * @param names Those that there are.
+ */
+export function readAttentionOptions<Options extends AttentionOptions>(
+  options: Options,
+  names: readonly (keyof Options & string)[],
+): Options {
+  const given = readOptions(options, names, cannot);
+  checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"]);
+  checkLayoutName(given.layout);
+  checkOneOf("lse", given.lse, [true, false]);
+  checkSoftcap(given.softcap);
+  if (given.scale !== undefined) {
+    if (typeof given.scale !== "number") {
+      throw new TypeError(`${cannot}: \`scale\` must be a number, got ${kindOf(given.scale)}`);
+    }
+    // As the kernels use it: in f32, with the exponential's log2(e) in it.
+    if (!Number.isFinite(Math.fround(given.scale * Math.LOG2E))) {
+      throw new RangeError(`${cannot}: \`scale\` must be finite in f32, got ${given.scale}`);
+    }
+  }
+  if (given.onProgress !== undefined && typeof given.onProgress !== "function") {
+    throw new TypeError(
+      `${cannot}: \`onProgress\` must be a function, got ${kindOf(given.onProgress)}`,
+    );
+  }
+  checkSignal(given.signal);
+  const { encoder, window } = given;
+  if (
+    encoder !== undefined &&
+    typeof (encoder as GPUCommandEncoder | null)?.beginComputePass !== "function"
+  ) {
+    throw new TypeError(
+      `${cannot}: \`encoder\` must be a GPUCommandEncoder, got ${kindOf(encoder)}`,
+    );
+  }
+  return window === undefined ? given : Object.assign(given, { window: readWindow(window) });
+}
+
+function checkSoftcap(softcap: unknown): void {
+  if (softcap === undefined) return;
+  if (typeof softcap !== "number") {
+    throw new TypeError(`${cannot}: \`softcap\` must be a number, got ${kindOf(softcap)}`);
+  }
+  // Kernels use it in f32, where its inverse must be a number too.
+  if (softcap === 0 || (softcap >= 1e-30 && softcap <= 1e30)) return;
+  throw new RangeError(
+    `${cannot}: \`softcap\` must be from 1e-30 to 1e30, or 0 for none, got ${softcap}`,
+  );
+}
+
+function checkSignal(signal: unknown): void {
+  // By shape, not by class: signals also come from polyfills and other realms.
+  if (signal === undefined) return;
+  if (typeof (signal as AbortSignal | null)?.aborted === "boolean") return;
+  throw new TypeError(`${cannot}: \`signal\` must be an AbortSignal, got ${kindOf(signal)}`);
+}
+
+function readWindow(given: unknown): AttentionOptions["window"] {
+  const window = readShort(given);
+  const isSide = (side: unknown) => side === null || side === Infinity || isWhole(side);
+  if (window?.length !== 2 || !window.every(isSide)) {
+    throw new TypeError(
+      `${cannot}: \`window\` must be [left, right] of whole numbers or null, got ${
+        window === undefined ? kindOf(given) : `[${window.map(kindOf)}]`
+      }`,
+    );
+  }
+  if (window.every((side) => side === null || side as number >= 0)) {
+    return window as unknown as [number | null, number | null];
+  }
+  throw new RangeError(`${cannot}: \`window\` must not be negative, got [${window.map(kindOf)}]`);
+}
+
+/** Options that say where keys are, which a cache knows by itself. */
+const uncachedNames = ["kvLengths", "cuSeqlens", "blockMask", "encoder"] as const;
+
+/** Checks that nothing is asked that cannot be with a cache. */
+export function checkUncached(options: AttentionOptions): void {
+  const given = uncachedNames.find((name) => options[name] !== undefined);
+  if (given === undefined) return;
+  throw new TypeError(
+    `${cannot}: \`${given}\` cannot be given with a cache, whose sequences say which keys they have`,
+  );
+}

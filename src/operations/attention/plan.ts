@@ -1,0 +1,382 @@
+/**
+ * The plan: what a call means, decided once. Backends execute plans and know no options.
+ *
+ * @module
+ */
+
+import { readInputs, readOut, readQueries } from "../../check/tensors.ts";
+import { cannot } from "../../check/words.ts";
+import type { Control } from "../../contract/backend.ts";
+import { checkPages, type PagedKeys } from "../../contract/pages.ts";
+import type { BlockMask } from "../../masks/block_mask.ts";
+import { HeldArray } from "../../tensor/arrays.ts";
+import type { BroadcastView, Extents, MaskView } from "../../tensor/broadcast.ts";
+import type { DType, Elements } from "../../tensor/dtype.ts";
+import {
+  type AnyTensor,
+  type AnyView,
+  type Layout,
+  mayOverlap,
+  type ReadData,
+  type ReadTensor,
+  type View,
+} from "../../tensor/tensor.ts";
+import { checkUncached, readAttentionOptions } from "./check/options.ts";
+import { readBias, readBlockMask, readMask, readSinks, readSlopes } from "./check/scores.ts";
+import {
+  type Each,
+  readBoundaries,
+  readCounts,
+  readLengths,
+  readOffsets,
+} from "./check/segments.ts";
+import { type AttentionOptions, type CacheAttentionOptions, optionNames } from "./options.ts";
+import { type Band, countSegments, scoresWithin, type Segment, segmentsOf } from "./segments.ts";
+
+/** A checked call of `attention()`, with every default filled in. */
+export interface AttentionPlan<V extends AnyView = AnyView> {
+  readonly batch: number;
+  readonly queryHeads: number;
+  readonly keyHeads: number;
+  /** Query heads per key/value head: head `h` reads key/value head `floor(h / group)`. */
+  readonly group: number;
+  readonly queries: number;
+  readonly keys: number;
+  readonly dim: number;
+  readonly valueDim: number;
+  readonly q: V;
+  readonly k: V;
+  readonly v: V;
+  /** Where the caller wants the result; `null` for a tensor of its own, stored as `q` is. */
+  readonly out: V | null;
+  /** Shape of the result as the caller sees it. */
+  readonly outShape: readonly number[];
+  /** Shape of `lse` as the caller sees it; `null` when it is not asked for. */
+  readonly lseShape: readonly number[] | null;
+  readonly scale: number;
+  /**
+   * Queries that see keys together, in the order of their rows. What is in none of them sees nothing:
+   * 0, and -Infinity in `lse`, whatever sinks say.
+   */
+  readonly segments: readonly Segment[];
+  /** Whether segments are packed in one batch; else each is a batch. */
+  readonly packed: boolean;
+  readonly band: Band;
+  /** Scores become `softcap * tanh(score / softcap)`; `null` for none. */
+  readonly softcap: number | null;
+  /** ALiBi's slopes, `[segment][query head]`. */
+  readonly slopes: Float32Array | null;
+  readonly bias: BroadcastView | null;
+  readonly mask: MaskView | null;
+  /** By query head. */
+  readonly sinks: Float32Array | null;
+  readonly blockMask: BlockMask | null;
+  /** Where keys and values are if in a cache: `k` and `v` then only say their sizes. */
+  readonly paged: PagedKeys | null;
+  /** How the caller wrote it: results are written alike. */
+  readonly written: Written;
+}
+
+/** Order and shapes of what a caller handed over. */
+export interface Written {
+  readonly layout: Layout;
+  readonly q: readonly number[];
+  readonly k: readonly number[];
+  readonly v: readonly number[];
+  readonly bias: readonly number[] | null;
+}
+
+/** A call as it was read: nothing of it is read from the caller's objects again. */
+export interface AttentionCall {
+  readonly plan: AttentionPlan;
+  readonly control: Control;
+  /** The caller's tensor for the result, to be handed back; `null` where it gave none. */
+  readonly out: AnyTensor | null;
+  /** How a result is stored that has a tensor of its own. */
+  readonly storage: Storage;
+  /** Whether what rounding takes from `lse` is kept: for gradients. */
+  readonly keepsRest?: boolean;
+}
+
+/** How a result is stored: as elements of a type, in an array of the kind of another, or in a buffer. */
+export interface Storage {
+  readonly dtype: DType;
+  readonly like: ReadData;
+}
+
+/** A checked call of `attentionBackward()`. */
+export interface BackwardPlan<V extends AnyView = AnyView> {
+  /** The call whose gradients are asked for. */
+  readonly forward: AttentionPlan<V>;
+  /** Gradient by `out`: `[B, Hq, Nq, Dv]`, of any storage. */
+  readonly dOut: V;
+  /** What the call gave: `[B, Hq, Nq, Dv]`, and `[B, Hq, Nq, 1]` in f32. */
+  readonly out: V;
+  readonly lse: V;
+  /** What rounding to f32 took from `lse`, as it; `null` where that is not known. */
+  readonly lseRest: V | null;
+  /** Gradient by `lse`, as it; `null` for zeros. */
+  readonly dLse: V | null;
+}
+
+/** The same with all tensors in arrays. */
+export type HostBackwardPlan = BackwardPlan<View>;
+
+/** A plan whose tensors are all in arrays. */
+export type HostPlan = AttentionPlan<View>;
+
+/** What a call reads and writes, by name. */
+export function tensorsOf(
+  plan: AttentionPlan,
+): [name: string, view: { readonly data: HeldArray | GPUBuffer }][] {
+  const { q, k, v, bias, mask, out } = plan;
+  return Object.entries({ q, k, v, bias, mask, out }).filter(
+    (entry): entry is [string, AnyView | BroadcastView | MaskView] => entry[1] !== null,
+  );
+}
+
+/** Where all of that is. */
+export function dataOf({ q, k, v, bias, mask, out }: AttentionPlan) {
+  return [q.data, k.data, v.data, bias && bias.data, mask && mask.data, out && out.data];
+}
+
+/** Whether a view may share an element with something that the call reads. */
+export function mayBeRead({ q, k, v, bias, mask }: AttentionPlan, view: AnyView): boolean {
+  return [q, k, v, bias, mask].some((input) => input !== null && mayOverlap(input, view));
+}
+
+/** Whether all tensors of a plan are in arrays. */
+export function isHostPlan(plan: AttentionPlan): plan is HostPlan {
+  return dataOf(plan).every((data) => data === null || HeldArray.is(data));
+}
+
+/** Whether scores are anything but scaled products within one band. */
+export function hasTerms(plan: AttentionPlan): boolean {
+  const { softcap, slopes, bias, mask, sinks, blockMask } = plan;
+  return [softcap, slopes, bias, mask, sinks, blockMask].some((term) => term !== null);
+}
+
+/** Query rows over all batches and heads: what progress is counted in. */
+export function countRows({ batch, queryHeads, queries }: AttentionPlan): number {
+  return batch * queryHeads * queries;
+}
+
+function bandOf(causal: boolean, window: AttentionOptions["window"]): Band {
+  const [left, right] = window ?? [null, null];
+  return { left: left ?? Infinity, right: Math.min(right ?? Infinity, causal ? 0 : Infinity) };
+}
+
+/**
+ * Products of a query with a key that a call needs, over all batches and heads: those within bands,
+ * lengths and the blocks that are visited.
+ */
+export function countScores({ segments, band, queryHeads, blockMask }: AttentionPlan): number {
+  let scores = 0;
+  for (const segment of segments) scores += scoresWithin(segment, band);
+  return scores * queryHeads * (blockMask?.visited ?? 1);
+}
+
+/** What a caller can do to a running call, of the options that were read. */
+function controlOf({ signal, encoder, onProgress }: AttentionOptions): Control {
+  return { signal, encoder, onProgress };
+}
+
+/** What a call without options asks for: there is nothing to read. */
+const noOptions: AttentionOptions = Object.freeze(Object.create(null));
+
+/** Reads a call and decides what it means. */
+export function readAttention(
+  q: AnyTensor | ReadTensor,
+  k: AnyTensor | ReadTensor,
+  v: AnyTensor | ReadTensor,
+  options?: AttentionOptions,
+  names: readonly (keyof AttentionOptions)[] = optionNames,
+): AttentionCall {
+  const given = options === undefined ? noOptions : readAttentionOptions(options, names);
+  return callOf(planGiven(q, k, v, given), given);
+}
+
+/** The meaning of a call alone. */
+export function planAttention(
+  q: AnyTensor,
+  k: AnyTensor,
+  v: AnyTensor,
+  options?: AttentionOptions,
+): AttentionPlan {
+  return readAttention(q, k, v, options).plan;
+}
+
+function callOf(plan: AttentionPlan, given: AttentionOptions): AttentionCall {
+  const { out, q } = plan;
+  return {
+    plan,
+    control: controlOf(given),
+    out: given.out ?? null,
+    storage: { dtype: q.dtype, like: out === null ? q.data : out.data },
+  };
+}
+
+const ofBatches = { name: "batch", letter: "B" };
+
+function planGiven(
+  q: AnyTensor | ReadTensor,
+  k: AnyTensor | ReadTensor,
+  v: AnyTensor | ReadTensor,
+  given: AttentionOptions,
+): AttentionPlan {
+  const { causal = false, layout = "bhnd" } = given;
+  const inputs = readInputs(q, k, v, layout);
+  const [batch, queryHeads, queries, dim] = inputs.q.shape;
+  const [, keyHeads, keys] = inputs.k.shape;
+  const packed = readBoundaries(given.cuSeqlens, batch, queries, keys);
+  const each: Each = {
+    count: countSegments({ batch, packed }),
+    ...(packed === null ? ofBatches : { name: "sequence" }),
+  };
+  const segments = segmentsOf({
+    ...{ batch, queries, keys, packed, topLeft: causal === "top-left" },
+    offsets: readOffsets(given.offset, each),
+    lengths: readLengths(
+      given.kvLengths,
+      each,
+      (index) =>
+        packed === null
+          ? [keys, "Nk"]
+          : [packed.k[index + 1] - packed.k[index], `the keys of sequence ${index}`],
+    ),
+  });
+  const extents: Extents = [batch, queryHeads, queries, keys];
+  return planOf(given, inputs.shapes, each, {
+    batch,
+    queryHeads,
+    keyHeads,
+    group: queryHeads / keyHeads,
+    queries,
+    keys,
+    dim,
+    valueDim: inputs.v.shape[3],
+    q: inputs.q,
+    k: inputs.k,
+    v: inputs.v,
+    segments,
+    packed: packed !== null,
+    blockMask: readBlockMask(given.blockMask, extents),
+    paged: null,
+  });
+}
+
+/** What calls on tensors and calls on caches decide alike. */
+function planOf(
+  given: AttentionOptions,
+  shapes: Pick<Written, "q" | "k" | "v">,
+  each: Each,
+  sizes: Pick<
+    AttentionPlan,
+    | ("batch" | "queryHeads" | "keyHeads" | "group" | "queries" | "keys" | "dim" | "valueDim")
+    | ("q" | "k" | "v" | "segments" | "packed" | "blockMask" | "paged")
+  >,
+): AttentionPlan {
+  const { batch, queryHeads, queries, keys, dim, valueDim } = sizes;
+  const { causal = false, layout = "bhnd" } = given, rank = shapes.q.length;
+  const outShape = [...shapes.q.slice(0, -1), valueDim];
+  const extents: Extents = [batch, queryHeads, queries, keys];
+  const bias = readBias(given.bias, extents);
+  return Object.freeze({
+    ...sizes,
+    out: given.out === undefined ? null : readOut(given.out, outShape, layout),
+    outShape,
+    lseShape: given.lse ? [batch, queryHeads, queries].slice(4 - rank) : null,
+    scale: given.scale ?? 1 / Math.sqrt(dim),
+    band: bandOf(causal !== false, given.window),
+    softcap: given.softcap || null,
+    slopes: readSlopes(given.alibi, each, queryHeads),
+    bias: bias && bias.view,
+    mask: readMask(given.mask, extents),
+    sinks: readSinks(given.sinks, queryHeads),
+    written: { layout, q: shapes.q, k: shapes.k, v: shapes.v, bias: bias && bias.shape },
+  });
+}
+
+/** Every option of attention to a cache, by name. */
+const cachedNames = [...optionNames, "lengths"] as const;
+
+/**
+ * Reads a call against a cache whose sequences have so many tokens, and decides what it means. The
+ * cache must not change meanwhile: what is read may be a function of the caller's.
+ */
+export function readCached(
+  q: AnyTensor | ReadTensor,
+  paged: PagedKeys,
+  tokens: readonly number[],
+  options: CacheAttentionOptions = {},
+): AttentionCall {
+  const given: CachedOptions = readAttentionOptions(options as CachedOptions, cachedNames);
+  checkUncached(given);
+  return callOf(planOfCache(q, paged, tokens, given), given);
+}
+
+type CachedOptions = AttentionOptions & CacheAttentionOptions;
+
+function planOfCache(
+  given: AnyTensor | ReadTensor,
+  paged: PagedKeys,
+  tokens: readonly number[],
+  options: CachedOptions,
+): AttentionPlan {
+  const { layout = "bhnd" } = options, { kvHeads, headDim, valueDim } = paged.store.layout;
+  checkPages(paged, tokens);
+  const { q, shape } = readQueries(given, layout, [tokens.length, kvHeads, headDim]);
+  const [batch, queryHeads, queries] = q.shape, keys = Math.max(0, ...tokens);
+  const each: Each = { count: batch, ...ofBatches };
+  const sizes = (dim: number): View => ({
+    ...{ data: nothing, dtype: "f32", offset: 0, strides: [0, 0, 0, 0] },
+    shape: [batch, kvHeads, keys, dim],
+  });
+  return planOf(options, { q: shape, k: [], v: [] }, each, {
+    ...{ batch, queryHeads, keyHeads: kvHeads, group: queryHeads / kvHeads, queries, keys },
+    ...{ dim: headDim, valueDim, q, k: sizes(headDim), v: sizes(valueDim) },
+    segments: segmentsOfCache(options, each, queries, tokens),
+    ...{ packed: false, blockMask: null, paged },
+  });
+}
+
+/** What stands for keys and values that are in a cache. */
+const nothing = new HeldArray<Elements>(new Float32Array(0));
+
+/** Each sequence by its own length: the last of its queries that count stands on its last token. */
+function segmentsOfCache(
+  { causal = false, offset, lengths }: CachedOptions,
+  each: Each,
+  queries: number,
+  tokens: readonly number[],
+): readonly Segment[] {
+  const offsets = readOffsets(offset, each);
+  const counts = lengths === undefined
+    ? null
+    : readCounts("lengths", lengths, each, () => [queries, "Nq"]);
+  const isAligned = causal === true || causal === "bottom-right";
+  if (isAligned && offsets === null && counts === null) checkAlignment(queries, tokens);
+  return tokens.map((keys, index) => {
+    const rows = counts?.[index] ?? queries;
+    return {
+      ...{ batch: index, firstQuery: 0, queries: rows, firstKey: 0, keys },
+      offset: offsets?.[index] ?? (causal === "top-left" ? 0 : keys - rows),
+    };
+  });
+}
+
+/** More queries than tokens are padded ones: aligned by the last of them, the first would see nothing. */
+function checkAlignment(queries: number, tokens: readonly number[]): void {
+  const short = tokens.findIndex((length) => length > 0 && length < queries);
+  if (short < 0) return;
+  throw new RangeError(
+    `${cannot}: \`causal\` with Nq = ${queries} queries needs \`lengths\` or \`offset\`, since ` +
+      `sequence ${short} has only ${tokens[short]} tokens; \`lengths\` says how many queries of ` +
+      "each sequence count",
+  );
+}
+
+/** Whether some rows are in no segment: those behind what `lengths` counts. */
+export function hasUncounted({ packed, segments, queries }: AttentionPlan): boolean {
+  return !packed && segments.some((segment) => segment.queries < queries);
+}

@@ -1,0 +1,23 @@
+/**
+ * Where gradients go.
+ *
+ * @module
+ */
+
+import type { BroadcastView } from "../../tensor/broadcast.ts";
+import type { AnyView, View } from "../../tensor/tensor.ts";
+
+/** Where gradients go: zeros at first, where the inputs are; none shares an element with another. */
+export interface GradientTarget<V extends AnyView = AnyView> {
+  /** As the plan's `q`, `k` and `v` are in shape and storage. */
+  readonly dq: V;
+  readonly dk: V;
+  readonly dv: V;
+  /** With stride 0 along the axes that are summed over; `null` where there is no bias. */
+  readonly dBias: BroadcastView | null;
+  /** By query head, f32; `null` where there are no sinks. */
+  readonly dSinks: Float32Array | GPUBuffer | null;
+}
+
+/** Gradients in arrays. */
+export type HostGradientTarget = GradientTarget<View>;

@@ -1,0 +1,442 @@
+/**
+ * Forward on Wasm: for each wave packs heads and stages queries, leaves the jobs to a team, and
+ * hands out what they wrote.
+ *
+ * @module
+ */
+
+import { isQuantized } from "../../contract/pages.ts";
+import {
+  countRows,
+  hasTerms,
+  hasUncounted,
+  type HostPlan,
+} from "../../operations/attention/plan.ts";
+import type { Segment } from "../../operations/attention/segments.ts";
+import type { HostTarget } from "../../operations/attention/target.ts";
+import { bytesPerElement } from "../../tensor/dtype.ts";
+import { copyRowsIn, copyRowsOut } from "../../tensor/rows.ts";
+import type { View } from "../../tensor/tensor.ts";
+import type { Kernels } from "../binary/module.ts";
+import type { Arena } from "../memory/arena.ts";
+import { elementsOver, locate, locateBias, type Resident } from "../memory/tensor.ts";
+import type { WasmPages } from "../pages/pages.ts";
+import {
+  encodeJob,
+  type IntegerFields,
+  type Job,
+  jobBytes,
+  jobWords,
+  keysPerPart,
+  patchJob,
+  storageOf,
+  type Words,
+} from "../record/job_record.ts";
+import type { Batch } from "../team/team.ts";
+import { runInTurn, type Step } from "../team/waves.ts";
+import { type Cut, cutPlan, cutWave, partsOf, type Piece, type Wave, wavesOf } from "./jobs.ts";
+import {
+  bandFields,
+  biasOf,
+  commonFields,
+  commonFloats,
+  headAt,
+  type PlacedTerms,
+  placeGroup,
+  writeTerms,
+} from "./records.ts";
+import type { Run } from "./run.ts";
+import { stageMask } from "./terms.ts";
+import { stageVisits } from "./visits.ts";
+import {
+  type Elsewhere,
+  type PackedHeads,
+  panelBytes,
+  type Shares,
+  sharesOf,
+  type StagedRows,
+  takeWorkspace,
+  type Workspace,
+} from "./workspace.ts";
+
+/** What forward runs on. */
+export interface Machine {
+  readonly kernels: Kernels;
+  readonly arena: Arena;
+  /** Threads that may take part. */
+  readonly threads: number;
+  /** Which micro-kernels: how many of four elements they splat while loading. */
+  readonly splats: 0 | 1 | 4;
+}
+
+/** Tensors of a plan that live in linear memory. */
+interface Residents {
+  readonly q?: Resident;
+  readonly k?: Resident;
+  readonly v?: Resident;
+  /** Whether the kernel can read the values where they are, without packing them. */
+  readonly inPlace: boolean;
+  readonly out?: Resident;
+  readonly bias?: Resident;
+}
+
+/** What the waves of a call have in common. */
+interface Call {
+  readonly kernels: Kernels;
+  readonly arena: Arena;
+  readonly plan: HostPlan;
+  readonly cut: Cut;
+  readonly target: HostTarget;
+  readonly residents: Residents;
+  readonly hasTerms: boolean;
+  readonly where: Elsewhere;
+  readonly space: Workspace;
+  /** What all jobs have in common. */
+  readonly job: Words;
+}
+
+/** A wave, and its places in the workspace. */
+interface PlacedWave extends Wave {
+  /** What its runs have of each. */
+  readonly shares: readonly Shares[];
+  readonly packed: PackedHeads;
+  readonly staged: StagedRows;
+}
+
+/**
+ * Runs a plan in steps; whoever iterates runs the jobs of each before asking for the next.
+ *
+ * Whatever ends the iteration, the call's memory is free again.
+ */
+export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): Generator<Step> {
+  if (countRows(plan) === 0) return;
+  if (hasUncounted(plan)) clearUncounted(plan, target);
+  const { kernels, arena } = machine;
+  const residents = findResidents(plan, target, arena);
+  const cut = cutPlan(plan, machine.threads);
+  const where = {
+    q: residents.q !== undefined,
+    values: residents.inPlace,
+    out: residents.out !== undefined,
+    bias: residents.bias !== undefined,
+    rest: !!target.lseRest,
+  };
+  const space = takeWorkspace(arena, plan, cut, where);
+  try {
+    const { slopes, sinks } = plan;
+    if (slopes) elementsOver(arena, space.slopes, slopes.length, "f32").set(slopes);
+    if (sinks) elementsOver(arena, space.sinks, sinks.length, "f32").set(sinks);
+    const job = encodeJob(commonJob(machine, plan, target, cut), commonFloats(plan));
+    yield* runWaves({
+      ...{ kernels, arena, plan, cut, target, residents, where, space, job },
+      hasTerms: hasTerms(plan),
+    });
+  } finally {
+    space.free();
+  }
+}
+
+/** Rows in no segment see nothing. */
+function clearUncounted(
+  { segments, queryHeads, queries }: HostPlan,
+  { out, lse }: HostTarget,
+): void {
+  const zeros = new (out.dtype === "f32" ? Float32Array : Uint16Array)(out.shape[3]);
+  const none = Float32Array.of(-Infinity);
+  for (const { batch, queries: counted } of segments) {
+    for (let head = 0; head < queryHeads; head++) {
+      for (let row = counted; row < queries; row++) {
+        copyRowsOut(zeros, out, batch, head, row, row + 1);
+        if (lse) copyRowsOut(none, lse, batch, head, row, row + 1);
+      }
+    }
+  }
+}
+
+/** Every wave of a call; waves that follow one another have different places if there are two. */
+function* placeWaves({ plan, cut, space, where }: Call): Generator<PlacedWave> {
+  const { packed, staged } = space;
+  let wavesStaged = 0, wavesPacked = 0;
+  for (const wave of wavesOf(plan, cut)) {
+    if (wave.packs) wavesPacked++;
+    yield {
+      ...wave,
+      shares: sharesOf(plan, where, wave),
+      packed: packed[wavesPacked % packed.length],
+      staged: staged[wavesStaged++ % staged.length],
+    };
+  }
+}
+
+/** Stages each wave, lets it run, and collects it. */
+function runWaves(call: Call): Generator<Step> {
+  return runInTurn(placeWaves(call), {
+    ahead: call.space.staged.length > 1,
+    stage: (wave) => stageWave(call, wave),
+    rows: (wave) => rowsOf(wave, call.plan),
+    collect: (wave) => collectWave(call, wave),
+  });
+}
+
+function rowsOf({ runs }: Wave, { group }: HostPlan): number {
+  return runs.reduce((sum, { from, to }) => sum + (to - from) * group, 0);
+}
+
+function findResidents(plan: HostPlan, target: HostTarget, arena: Arena): Residents {
+  const v = locate(plan.v, arena);
+  return {
+    q: locate(plan.q, arena),
+    k: locate(plan.k, arena),
+    v,
+    inPlace: plan.paged !== null || (v !== undefined && canStay(plan, v)),
+    out: locate(target.out, arena),
+    bias: plan.bias === null ? undefined : locateBias(plan.bias, arena),
+  };
+}
+
+/**
+ * Whether values should be read where they are. The kernel reads four columns of each row at a time,
+ * so these must be neighbours, and f32. Rows a multiple of 512 bytes apart fall into few sets of the
+ * first cache: at D = 128 that costs 12 %, and packing them pays from some rows of queries on.
+ */
+function canStay({ v, valueDim, queries, group }: HostPlan, { strides }: Resident): boolean {
+  const readable = v.dtype === "f32" && (strides[3] === 4 || valueDim === 1);
+  return readable && (strides[2] % 512 !== 0 || queries * group <= 64);
+}
+
+function commonJob(
+  { splats }: Machine,
+  plan: HostPlan,
+  target: HostTarget,
+  cut: Cut,
+): IntegerFields {
+  return {
+    ...(plan.paged && (plan.paged.store as WasmPages).fields),
+    ...commonFields(splats, plan, cut),
+    outStorage: storageOf[target.out.dtype],
+  };
+}
+
+/** Packs and stages what a wave needs, and writes its job records. */
+function stageWave(call: Call, wave: PlacedWave): Batch {
+  const { arena, plan, cut, space } = call;
+  const { staged, shares } = wave;
+  const runs = wave.runs.map((run, slot) => stageRun(call, wave, run, shares[slot]));
+  const memory = new Int32Array(arena.memory.buffer, staged.records);
+  const pieces = cutWave(wave, plan, cut);
+  for (let index = 0; index < pieces.length; index++) {
+    const { slot } = pieces[index];
+    writeRecord(call, memory, index * jobWords, wave.runs[slot], runs[slot], pieces[index]);
+  }
+  return {
+    threads: cut.threads,
+    records: staged.records,
+    count: pieces.length,
+    scratch: space.scratch,
+    scratchStride: space.scratchStride,
+  };
+}
+
+/** Where everything that a run reads and writes is. */
+interface StagedRun extends PlacedTerms {
+  readonly parts: number;
+  readonly heads: Heads;
+  readonly queries: Queries;
+  readonly results: Results;
+  readonly panels: number;
+  /** Address of the list of its pages. */
+  readonly pages: number | null;
+}
+
+function stageRun(call: Call, wave: PlacedWave, run: Run, share: Shares): StagedRun {
+  const { arena, plan } = call, { packed, staged } = wave;
+  const head = { keys: packed.keys + share.keys, values: packed.values + share.values };
+  if (wave.packs && plan.paged === null) packHead(call, run, head);
+  return {
+    parts: partsOf(plan, run),
+    heads: headOf(call, run, head),
+    queries: queriesOf(call, run, share, staged),
+    results: resultsOf(call, run, share, staged),
+    panels: staged.panels + share.panels,
+    bias: plan.bias &&
+      biasOf(arena, plan, call.residents.bias, run, staged.bias + share.bias),
+    mask: plan.mask && stageMask(arena, plan, run, staged.mask + share.mask),
+    visits: plan.blockMask && stageVisits(arena, plan, run, staged.visits + share.visits),
+    pages: plan.paged && stagePages(call, run, staged.pages + share.pages),
+  };
+}
+
+/** Writes the list of a run's blocks: where its head's part of each is. */
+function stagePages({ arena, plan }: Call, { segment, keyHead }: Run, at: number): number {
+  const { store, pages } = plan.paged!, { keys } = plan.segments[segment];
+  const blocks = (store as WasmPages).countBlocks(keys);
+  const list = new Uint32Array(arena.memory.buffer, at, blocks);
+  (store as WasmPages).listBlocks(pages[segment], keyHead, list);
+  return at;
+}
+
+/** Packs the keys of a head, and its values unless they are read in place. */
+function packHead(call: Call, { segment, keyHead }: Run, head: PackedHeads): void {
+  const { kernels, plan, residents, space } = call;
+  const { dim, valueDim } = plan, place = plan.segments[segment], { keys, batch, firstKey } = place;
+  const kStorage = storageOf[plan.k.dtype], vStorage = storageOf[plan.v.dtype];
+  if (residents.k) {
+    const { strides } = residents.k;
+    const at = headAt(residents.k, batch, keyHead) + firstKey * strides[2];
+    kernels.packKeys(kStorage, at, strides[2], strides[3], head.keys, dim, keys);
+  } else {
+    stageRows(call, plan.k, place, keyHead, (from, count, bytes) => {
+      const target = head.keys + from * dim * 4;
+      kernels.packKeys(kStorage, space.staging, dim * bytes, bytes, target, dim, count);
+    });
+  }
+  if (residents.inPlace) return;
+  const columns = keys * 16;
+  if (residents.v) {
+    const [, , row, element] = residents.v.strides;
+    const at = headAt(residents.v, batch, keyHead) + firstKey * row;
+    kernels.packValues(vStorage, at, row, element, head.values, columns, valueDim, keys);
+  } else {
+    stageRows(call, plan.v, place, keyHead, (from, count, bytes) => {
+      const target = head.values + from * 16, row = valueDim * bytes;
+      kernels.packValues(vStorage, space.staging, row, bytes, target, columns, valueDim, count);
+    });
+  }
+}
+
+type Heads = Pick<Job, "k" | "v" | "vKey" | "vColumns">;
+
+/** Where the keys and values of a head are read. */
+function headOf({ plan, residents }: Call, { segment, keyHead }: Run, head: PackedHeads): Heads {
+  const k = head.keys, { batch, firstKey, keys } = plan.segments[segment];
+  if (!residents.v || !residents.inPlace) {
+    return { k, v: head.values, vKey: 16, vColumns: keys * 16 };
+  }
+  const vKey = residents.v.strides[2];
+  const v = headAt(residents.v, batch, keyHead) + firstKey * vKey;
+  return { k, v, vKey, vColumns: 16 };
+}
+
+/** Brings a segment's rows of a head into linear memory, some at a time. */
+function stageRows(
+  { arena, space }: Call,
+  view: View,
+  { batch, firstKey, keys }: Segment,
+  head: number,
+  pack: (from: number, count: number, bytes: number) => void,
+): void {
+  const width = view.shape[3], bytes = bytesPerElement(view.dtype);
+  for (let from = 0; from < keys; from += space.stagingRows) {
+    const to = Math.min(from + space.stagingRows, keys);
+    const staging = elementsOver(arena, space.staging, (to - from) * width, view.dtype);
+    copyRowsIn(view, batch, head, firstKey + from, firstKey + to, staging);
+    pack(from, to - from, bytes);
+  }
+}
+
+type Queries = Pick<Job, "q" | "qHead" | "qPosition" | "qElement">;
+
+/** Brings the queries of a run into linear memory unless they live there; says where they are. */
+function queriesOf(call: Call, run: Run, share: Shares, staged: StagedRows): Queries {
+  const { arena, plan, residents } = call;
+  const own = staged.q + share.rows * plan.dim * bytesPerElement(plan.q.dtype);
+  const { at, head, position, element } = placeGroup(arena, plan, run, plan.q, residents.q, own);
+  return { q: at, qHead: head, qPosition: position, qElement: element };
+}
+
+/** Writes the record of one job: a piece of a staged run, against one part of the keys. */
+function writeRecord(
+  call: Call,
+  memory: Int32Array,
+  at: number,
+  run: Run,
+  staged: StagedRun,
+  piece: Piece,
+): void {
+  const { plan, job } = call, { queries, results, heads } = staged;
+  const skipped = piece.from - run.from, firstKey = piece.part * keysPerPart;
+  const { keys, offset } = plan.segments[run.segment];
+  memory.set(job, at);
+  patchJob(memory, at, heads);
+  patchJob(memory, at, queries);
+  patchJob(memory, at, results);
+  patchJob(memory, at, {
+    q: queries.q + skipped * queries.qPosition + piece.member * queries.qHead,
+    out: results.out + skipped * results.outPosition + piece.member * results.outHead,
+    lse: results.lse && results.lse + skipped * 4 + piece.member * results.lseHead,
+    lseRest: results.lseRest && results.lseRest + skipped * 4 + piece.member * results.lseHead,
+    positions: piece.to - piece.from,
+    ...bandFields(plan.band, piece.from + offset - firstKey),
+    keys,
+  });
+  if (staged.pages !== null) {
+    const skippedBlocks = firstKey / (plan.paged!.store as WasmPages).blockTokens;
+    const few = countFew(plan, run), { store, pages } = plan.paged!;
+    const means = (store as WasmPages).meanAt(pages[run.segment][0], run.keyHead);
+    patchJob(memory, at, { pages: staged.pages + skippedBlocks * 4, few, means });
+  }
+  if (call.hasTerms) writeTerms(plan, call.space, memory, at, run, staged, piece);
+  if (staged.parts === 1) return;
+  patchJob(memory, at, {
+    k: heads.k + firstKey * plan.dim * 4,
+    v: heads.v + firstKey * heads.vKey,
+    keys: Math.max(0, Math.min(keysPerPart, keys - firstKey)),
+    panels: staged.panels + piece.part * panelBytes(plan, (run.to - run.from) * plan.group),
+  });
+}
+
+/** How many queries are computed at a time by themselves: see `few` of the job record. */
+function countFew(plan: HostPlan, { segment }: Run): number {
+  const rows = plan.segments[segment].queries * plan.group;
+  const most = isQuantized(plan.paged!.store.layout.dtype) ? 8 : 4;
+  return rows === 1 ? 1 : rows <= most ? most : 0;
+}
+
+type Results = Pick<
+  Job,
+  "out" | "outHead" | "outPosition" | "outElement" | "lse" | "lseHead" | "lseRest"
+>;
+
+/** Where the kernel puts the results of a run. */
+function resultsOf(call: Call, run: Run, share: Shares, staged: StagedRows): Results {
+  const { plan, target, residents } = call;
+  const positions = run.to - run.from;
+  const ofLse = {
+    lse: target.lse ? staged.lse + share.rows * 4 : 0,
+    lseHead: positions * 4,
+    lseRest: target.lseRest ? staged.lseRest + share.rows * 4 : 0,
+  };
+  if (!residents.out) {
+    const outElement = bytesPerElement(target.out.dtype), outPosition = plan.valueDim * outElement;
+    const out = staged.out + share.rows * outPosition;
+    return { out, outHead: positions * outPosition, outPosition, outElement, ...ofLse };
+  }
+  const { batch, firstQuery } = plan.segments[run.segment];
+  const [, outHead, outPosition, outElement] = residents.out.strides;
+  const out = headAt(residents.out, batch, run.keyHead * plan.group) +
+    (firstQuery + run.from) * outPosition;
+  return { out, outHead, outPosition, outElement, ...ofLse };
+}
+
+/** Merges what was split, and hands the results to the caller's tensors outside linear memory. */
+function collectWave(call: Call, wave: PlacedWave): void {
+  const { kernels, arena, plan, target, residents } = call, { runs, staged, shares } = wave;
+  let record = staged.records;
+  for (const [slot, run] of runs.entries()) {
+    const { segment, keyHead } = run, { batch, firstQuery } = plan.segments[segment];
+    const from = firstQuery + run.from, to = firstQuery + run.to, parts = partsOf(plan, run);
+    if (parts > 1) kernels.merge(record, parts);
+    record += parts * call.cut.members * jobBytes;
+    for (let g = 0; g < plan.group; g++) {
+      const head = keyHead * plan.group + g, first = shares[slot].rows + g * (to - from);
+      const collect = (view: View, at: number) => {
+        const width = view.shape[3], skipped = first * width * bytesPerElement(view.dtype);
+        const rows = elementsOver(arena, at + skipped, (to - from) * width, view.dtype);
+        copyRowsOut(rows, view, batch, head, from, to);
+      };
+      if (!residents.out) collect(target.out, staged.out);
+      if (target.lse) collect(target.lse, staged.lse);
+      if (target.lseRest) collect(target.lseRest, staged.lseRest);
+    }
+  }
+}

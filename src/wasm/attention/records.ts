@@ -1,0 +1,184 @@
+/**
+ * What the job records of attention and of its gradients have in common: where rows are, and what
+ * changes scores.
+ *
+ * @module
+ */
+
+import type { HostPlan } from "../../operations/attention/plan.ts";
+import type { Band } from "../../operations/attention/segments.ts";
+import { bytesPerElement } from "../../tensor/dtype.ts";
+import { copyRowsIn } from "../../tensor/rows.ts";
+import type { View } from "../../tensor/tensor.ts";
+import type { Arena } from "../memory/arena.ts";
+import { elementsOver, type Resident } from "../memory/tensor.ts";
+import {
+  type FloatFields,
+  type IntegerFields,
+  keysPerPart,
+  patchFloats,
+  patchJob,
+  storageOf,
+} from "../record/job_record.ts";
+import type { Piece, Tiles } from "./jobs.ts";
+import type { Run } from "./run.ts";
+import { type BiasPlace, type MaskPlace, stageBias } from "./terms.ts";
+
+/** What all jobs of a call have in common but where results go. */
+export function commonFields(
+  splats: number,
+  plan: HostPlan,
+  { tiles, members }: { readonly tiles: Tiles; readonly members: number },
+): IntegerFields {
+  const { q, dim, valueDim, group } = plan;
+  return {
+    qStorage: storageOf[q.dtype],
+    lsePosition: 4,
+    group: group / members,
+    dim,
+    valueDim,
+    tileRows: tiles.rows,
+    tileKeys: tiles.keys,
+    splats,
+  };
+}
+
+/**
+ * What is no whole number: a capped score has its factor where it is capped. Powers of two are taken out
+ * of factors, which changes no bit but keeps from overflow what f32 holds: queries, biases, sinks.
+ */
+export function commonFloats({ scale, softcap }: HostPlan): FloatFields {
+  const { factor, power } = splitFactor(softcap === null ? scale * Math.LOG2E : scale / softcap);
+  if (softcap !== null) {
+    return { scale: factor, capUnit: power, unit: 2, softcap: softcap * Math.LOG2E / 2 };
+  }
+  // A bias has no other factor than log2(e) / unit.
+  return power === 1 ? { scale: factor / 2, unit: 2 } : { scale: factor, unit: power };
+}
+
+/** A factor of magnitude at most 1, and the power of two that it lacks, from 1 to the largest of f32. */
+function splitFactor(factor: number): { factor: number; power: number } {
+  const exponent = Math.ceil(Math.log2(Math.abs(factor)));
+  const power = 2 ** Math.max(0, Math.min(exponent, 127));
+  return { factor: factor / power, power };
+}
+
+/** Rows of all heads of a group in linear memory, as a job reads them. */
+export interface GroupRows {
+  readonly at: number;
+  readonly head: number;
+  readonly position: number;
+  readonly element: number;
+}
+
+/** Bytes of a run's rows where they are not in linear memory. */
+export function groupBytes({ shape, dtype }: View, { group }: HostPlan, { from, to }: Run): number {
+  return (to - from) * group * shape[3] * bytesPerElement(dtype);
+}
+
+/** Brings the rows of a run into linear memory, to `at`, unless they live there; says where they are. */
+export function placeGroup(
+  arena: Arena,
+  plan: HostPlan,
+  { segment, keyHead, from, to }: Run,
+  view: View,
+  resident: Resident | undefined,
+  at: number,
+): GroupRows {
+  const { batch, firstQuery } = plan.segments[segment], firstHead = keyHead * plan.group;
+  if (resident) {
+    const [, head, position, element] = resident.strides;
+    return {
+      at: headAt(resident, batch, firstHead) + (firstQuery + from) * position,
+      ...{ head, position, element },
+    };
+  }
+  const length = (to - from) * view.shape[3], element = bytesPerElement(view.dtype);
+  const head = length * element;
+  for (let g = 0; g < plan.group; g++) {
+    const rows = elementsOver(arena, at + g * head, length, view.dtype);
+    copyRowsIn(view, batch, firstHead + g, firstQuery + from, firstQuery + to, rows);
+  }
+  return { at, head, position: view.shape[3] * element, element };
+}
+
+/** Where a head of a batch begins. */
+export function headAt({ at, strides }: Resident, batch: number, head: number): number {
+  return at + batch * strides[0] + head * strides[1];
+}
+
+/** Where the bias of a run is read. */
+export function biasOf(
+  arena: Arena,
+  plan: HostPlan,
+  resident: Resident | undefined,
+  run: Run,
+  at: number,
+): BiasPlace {
+  if (resident === undefined) return stageBias(arena, plan, run, at);
+  const [, head, position, key] = resident.strides;
+  const { batch, firstQuery, firstKey } = plan.segments[run.segment];
+  const bias = headAt(resident, batch, run.keyHead * plan.group) +
+    (firstQuery + run.from) * position + firstKey * key;
+  return { bias, biasPosition: position, biasHead: head };
+}
+
+/** Where the bias, the mask and the visits of a run are. */
+export interface PlacedTerms {
+  readonly bias: BiasPlace | null;
+  readonly mask: MaskPlace | null;
+  /** For each query head that has its own. */
+  readonly visits: readonly number[] | null;
+}
+
+/** The fields of a record about softcap, ALiBi, sinks, bias, mask and block mask. */
+export function writeTerms(
+  plan: HostPlan,
+  space: { readonly slopes: number; readonly sinks: number },
+  memory: Int32Array,
+  at: number,
+  run: Run,
+  { bias, mask, visits }: PlacedTerms,
+  piece: Pick<Piece, "member" | "from" | "part">,
+): void {
+  const skipped = piece.from - run.from, firstKey = piece.part * keysPerPart;
+  const { firstQuery, offset } = plan.segments[run.segment];
+  const head = run.keyHead * plan.group + piece.member;
+  if (plan.slopes !== null) {
+    patchJob(memory, at, { slopes: space.slopes + (run.segment * plan.queryHeads + head) * 4 });
+    patchFloats(memory, at, { aligned: piece.from + offset - firstKey });
+  }
+  // A sink belongs to one part only.
+  if (plan.sinks !== null && piece.part === 0) {
+    patchJob(memory, at, { sinks: space.sinks + head * 4 });
+  }
+  if (bias !== null) {
+    patchJob(memory, at, bias);
+    patchJob(memory, at, {
+      bias: bias.bias + skipped * bias.biasPosition + piece.member * bias.biasHead + firstKey * 4,
+    });
+  }
+  if (mask !== null) {
+    patchJob(memory, at, mask);
+    const skippedKeys = mask.maskIsBits ? firstKey / 8 : firstKey;
+    patchJob(memory, at, {
+      mask: mask.mask + skipped * mask.maskPosition + piece.member * mask.maskHead + skippedKeys,
+    });
+  }
+  if (visits === null) return;
+  const [rows] = plan.blockMask!.block;
+  // The run's list begins with the block that its first position is in.
+  const phase = (firstQuery + run.from) % rows + skipped;
+  patchJob(memory, at, {
+    visits: visits[visits.length === 1 ? 0 : piece.member] + Math.floor(phase / rows) * 4,
+    blockRows: rows,
+    blockPhase: phase % rows,
+  });
+}
+
+/** The keys that position 0 of a job sees, aligned with key `aligned`. Far ones are as those that fit 32 bits. */
+export function bandFields({ left, right }: Band, aligned: number): IntegerFields {
+  // Added up before they are bounded: a far offset and a far band can make a near sum.
+  const bound = (key: number) => Math.max(-(2 ** 31), Math.min(key, 2 ** 31 - 1));
+  return { bandFirst: bound(aligned - left), bandLast: bound(aligned + right) };
+}

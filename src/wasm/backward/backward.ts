@@ -1,0 +1,623 @@
+/**
+ * Gradients on Wasm: for each wave stages rows, leaves the jobs to a team, and hands out what they
+ * summed. Nothing but one window of one head's keys and values, and some query rows, is ever held.
+ *
+ * @module
+ */
+
+import {
+  countRows,
+  type HostBackwardPlan,
+  type HostPlan,
+} from "../../operations/attention/plan.ts";
+import type { HostGradientTarget } from "../../operations/backward/target.ts";
+import { HeldArray } from "../../tensor/arrays.ts";
+import type { BroadcastView } from "../../tensor/broadcast.ts";
+import { bytesPerElement, type DType, type Elements } from "../../tensor/dtype.ts";
+import { copyRowsIn, copyRowsOut } from "../../tensor/rows.ts";
+import { contiguousStrides, type View } from "../../tensor/tensor.ts";
+import type { Machine } from "../attention/forward.ts";
+import {
+  bandFields,
+  biasOf,
+  commonFields,
+  commonFloats,
+  type GroupRows,
+  headAt,
+  type PlacedTerms,
+  placeGroup,
+  writeTerms,
+} from "../attention/records.ts";
+import { stageMask } from "../attention/terms.ts";
+import { stageVisits } from "../attention/visits.ts";
+import type { Arena } from "../memory/arena.ts";
+import { elementsOver, locate, locateBias, type Resident } from "../memory/tensor.ts";
+import {
+  encodeJob,
+  gradientWords,
+  jobBytes,
+  jobWords,
+  patchJob,
+  storageOf,
+  type Words,
+  writeGradientJob,
+} from "../record/job_record.ts";
+import type { Batch } from "../team/team.ts";
+import { runInTurn, type Step } from "../team/waves.ts";
+import {
+  chunksOf,
+  countChunks,
+  cutGradients,
+  type GradientCut,
+  type Stretch,
+  stretchesOf,
+} from "./gradient_jobs.ts";
+import {
+  biasShapeOf,
+  biasWidth,
+  bytesOf,
+  type Common,
+  dBiasBytes,
+  gradientBytes,
+  isShared,
+  passingRows,
+  type PlacedWave,
+  type Places,
+  placeWaves,
+  type Sized,
+  takeMemory,
+} from "./gradient_places.ts";
+
+/** What the waves of a call have in common. */
+interface Call extends Sized {
+  readonly machine: Machine;
+  readonly arena: Arena;
+  readonly out: View;
+  readonly lse: View;
+  readonly dLse: View | null;
+  readonly lseRest: View | null;
+  /** Scores are logarithms to base 2^unit. */
+  readonly unit: number;
+  /** What dK lacks. */
+  readonly factor: number;
+  readonly sinks: Float32Array | null;
+  /** dQ in f32: the target, or what becomes it at the end. */
+  readonly dq: View;
+  /** What roundings took from dQ so far, where it is summed over windows. */
+  readonly dqRest: Float32Array;
+  /** Gradients by sinks so far, and by a bias that rows or keys share: sums of many. */
+  readonly dSinks: Float64Array;
+  readonly dBias: Float64Array | null;
+  /** What all waves share. */
+  readonly common: Common;
+  /** What all jobs have in common. */
+  readonly job: Words;
+}
+
+/** A stretch whose rows are in linear memory. */
+interface Staged {
+  readonly stretch: Stretch;
+  readonly places: Places;
+  readonly q: GroupRows;
+  readonly dOut: GroupRows;
+  readonly k: HeadRows;
+  readonly v: HeadRows;
+  readonly terms: PlacedTerms;
+  /** Address of the first of its job records. */
+  readonly records: number;
+}
+
+/** Where rows of one head are; of keys and values, counted from their segment's first. */
+interface HeadRows {
+  readonly at: number;
+  readonly row: number;
+  readonly element: number;
+}
+
+/**
+ * Runs a plan's gradients in steps; whoever iterates runs the jobs of each before asking for the next.
+ *
+ * Whatever ends the iteration, the call's memory is free again.
+ */
+export function* backward(
+  machine: Machine,
+  given: HostBackwardPlan,
+  target: HostGradientTarget,
+): Generator<Step> {
+  const { forward, dOut, out, lseRest } = given, { arena } = machine;
+  if (countRows(forward) === 0) return;
+  const plan: HostPlan = { ...forward, sinks: null };
+  const residents = {
+    q: locate(plan.q, arena),
+    k: locate(plan.k, arena),
+    v: locate(plan.v, arena),
+    dOut: locate(dOut, arena),
+    out: locate(out, arena),
+    bias: plan.bias === null ? undefined : locateBias(plan.bias, arena),
+  };
+  const { lse, dLse } = given, cut = cutGradients(plan, machine.threads);
+  const sized = { plan, cut, residents, target, dOut };
+  const waves = () => stretchesOf(plan, cut, (stretch) => bytesOf(sized, stretch));
+  const { block, common } = takeMemory(arena, sized, waves());
+  try {
+    const { slopes } = plan, { sinks } = forward;
+    if (slopes) elementsOver(arena, common.slopes, slopes.length, "f32").set(slopes);
+    const floats = commonFloats(plan);
+    const call: Call = {
+      ...{
+        machine,
+        arena,
+        plan,
+        dOut,
+        out,
+        lse,
+        dLse,
+        lseRest,
+        sinks,
+        target,
+        cut,
+        residents,
+        common,
+      },
+      dq: sumsOf(target.dq, plan, cut),
+      dqRest: new Float32Array(isWindowed(plan, cut) ? target.dq.data.length : 0),
+      dSinks: new Float64Array(plan.queryHeads),
+      dBias: target.dBias && sumsOfBias(target.dBias),
+      job: encodeJob(
+        { ...commonFields(machine.splats, plan, cut), ...rowsOfSums(plan) },
+        floats,
+      ),
+      unit: floats.unit!,
+      // Queries have the scale in them, over the cap or times log2(e), and less a power of two.
+      factor: plan.softcap === null ? Math.LN2 * floats.unit! : plan.softcap * floats.capUnit!,
+    };
+    yield* runInTurn(placeWaves(call, common, waves()), {
+      ahead: common.stretches.length > 1,
+      stage: (wave) => stageWave(call, wave),
+      rows: (wave) => rowsOf(wave, plan),
+      collect: (wave) => collectWave(call, wave),
+    });
+    finishSums(call);
+  } finally {
+    arena.free(block);
+  }
+}
+
+/** How the rows of dQ lie that jobs leave. */
+function rowsOfSums({ dim }: HostPlan) {
+  return { outStorage: storageOf.f32, outPosition: dim * 4, outElement: 4 };
+}
+
+/** Whether the keys of a segment are more than a window has. */
+function isWindowed({ segments }: HostPlan, { keys }: GradientCut): boolean {
+  return segments.some((segment) => segment.keys > keys);
+}
+
+/** Where a bias's gradient is summed, where rows or keys share elements: in f64. */
+function sumsOfBias({ data, strides }: BroadcastView): Float64Array | null {
+  const [, , row, key] = strides;
+  return row !== 0 && key !== 0 ? null : new Float64Array((data as HeldArray).length);
+}
+
+/** Where dQ is summed over windows: in f32. */
+function sumsOf(dq: View, plan: HostPlan, cut: GradientCut): View {
+  if (dq.dtype === "f32") return dq;
+  // In rows of 16 bits, sums of several windows would be rounded for each.
+  const { shape } = dq, size = isWindowed(plan, cut) ? shape.reduce((a, b) => a * b, 1) : 0;
+  return {
+    ...{ data: new HeldArray<Elements>(new Float32Array(size)), dtype: "f32", offset: 0, shape },
+    strides: contiguousStrides(shape) as unknown as View["strides"],
+  };
+}
+
+/** What was summed in f32 becomes the results. */
+function finishSums(call: Call): void {
+  const { target, dSinks, sinks, dq, cut, plan } = call;
+  if (sinks !== null) (target.dSinks as Float32Array).set(dSinks);
+  if (call.dBias !== null) (target.dBias!.data as HeldArray).now().set(call.dBias);
+  if (dq === target.dq) return;
+  for (const { batch, firstQuery, queries, keys } of plan.segments) {
+    if (keys <= cut.keys) continue;
+    for (let head = 0; head < plan.queryHeads; head++) {
+      for (let from = 0; from < queries; from += passingRows / 2) {
+        const to = Math.min(queries, from + passingRows / 2);
+        storeRows(call, dq, target.dq, batch, head, firstQuery + from, firstQuery + to);
+      }
+    }
+  }
+}
+
+/** Rows of f32 become rows of another storage. */
+function storeRows(
+  { machine, arena, common }: Call,
+  source: View,
+  target: View,
+  ...[batch, head, from, to]: readonly [number, number, number, number]
+): void {
+  const count = (to - from) * source.shape[3], at = common.passing;
+  copyRowsIn(source, batch, head, from, to, elementsOver(arena, at, count, "f32"));
+  machine.kernels.storeRow(storageOf[target.dtype], at, at + count * 4, count);
+  const rows = elementsOver(arena, at + count * 4, count, target.dtype);
+  copyRowsOut(rows, target, batch, head, from, to);
+}
+
+/** Brings what a wave reads into linear memory, and writes its jobs. */
+function stageWave(call: Call, { wave, places, records }: PlacedWave): Batch {
+  let count = 0;
+  for (const [index, stretch] of wave.entries()) {
+    stageStretch(call, stretch, places[index], records + count * jobBytes);
+    count += countChunks(stretch);
+  }
+  const { common: { scratch, scratchStride }, cut: { threads } } = call;
+  return { threads, records, count, scratch, scratchStride };
+}
+
+/** Query rows that are finished with a wave: those of a last window. */
+function rowsOf({ wave }: PlacedWave, { segments, group }: HostPlan): number {
+  const last = wave.filter(({ segment, endKey }) => endKey === segments[segment].keys);
+  return last.reduce((sum, { from, to }) => sum + (to - from) * group, 0);
+}
+
+/** Hands out what the jobs of a wave have summed. */
+function collectWave(call: Call, { wave, places, records }: PlacedWave): void {
+  for (const [index, stretch] of wave.entries()) {
+    collectStretch(call, stretch, places[index], records);
+    records += countChunks(stretch) * jobBytes;
+  }
+}
+
+/** Brings what a stretch reads into linear memory, and writes its jobs. */
+function stageStretch(call: Call, stretch: Stretch, places: Places, records: number): void {
+  const { arena, plan, dOut, residents } = call;
+  const staged: Staged = {
+    ...{ stretch, places, records },
+    q: placeGroup(arena, plan, stretch, plan.q, residents.q, places.q),
+    dOut: placeGroup(arena, plan, stretch, dOut, residents.dOut, places.dOut),
+    k: placeKeys(call, stretch, plan.k, residents.k, places.k),
+    v: placeKeys(call, stretch, plan.v, residents.v, places.v),
+    terms: {
+      bias: plan.bias && biasOf(arena, plan, residents.bias, stretch, places.bias),
+      mask: plan.mask && stageMask(arena, plan, stretch, places.mask),
+      visits: plan.blockMask && stageVisits(arena, plan, stretch, places.visits),
+    },
+  };
+  stageSums(call, staged);
+  clearSums(call, staged);
+  const chunks = chunksOf(stretch);
+  for (let chunk = 0; chunk + 1 < chunks.length; chunk++) {
+    writeChunk(call, staged, chunk, chunks[chunk], chunks[chunk + 1]);
+  }
+}
+
+/** Brings a window of a head's keys or values into linear memory where its first stretch needs them. */
+function placeKeys(
+  { arena, plan }: Call,
+  { segment, keyHead, firstKey, endKey, opens }: Stretch,
+  view: View,
+  resident: Resident | undefined,
+  at: number,
+): HeadRows {
+  const { batch, firstKey: base } = plan.segments[segment];
+  if (resident) {
+    const [, , row, element] = resident.strides;
+    return { at: headAt(resident, batch, keyHead) + base * row, row, element };
+  }
+  const width = view.shape[3], element = bytesPerElement(view.dtype), row = width * element;
+  if (opens && endKey > firstKey) {
+    const rows = elementsOver(arena, at, (endKey - firstKey) * width, view.dtype);
+    copyRowsIn(view, batch, keyHead, base + firstKey, base + endKey, rows);
+  }
+  // May be below 0: addresses wrap.
+  return { at: at - firstKey * row, row, element };
+}
+
+/**
+ * lse of a stretch's rows as scores are, and delta = rowsum(dO * O) - dLse; and what these say of sinks.
+ *
+ * The kernels' weights are those of the rounded lse. A large one is off by more than a weight may be:
+ * what rounding took, here and in the forward pass, is a factor of the row's dO and delta.
+ */
+function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
+  const { arena, plan, sinks } = call, { segment, keyHead, from, to, firstKey } = stretch;
+  const { batch, firstQuery } = plan.segments[segment], count = to - from;
+  const first = firstQuery + from, { lse: lseView, dLse: dLseView, unit } = call;
+  for (let g = 0; g < plan.group; g++) {
+    const head = keyHead * plan.group + g, skipped = g * count * 4;
+    const lse = elementsOver(arena, places.lse + skipped, count, "f32") as Float32Array;
+    copyRowsIn(lseView, batch, head, first, first + count, lse);
+    const delta = elementsOver(arena, places.delta + skipped, count, "f32") as Float32Array;
+    if (dLseView) copyRowsIn(dLseView, batch, head, first, first + count, delta);
+    const dLse = dLseView && delta.slice();
+    productsOfRows(call, dOut, g, batch, head, first, count, places.delta + skipped);
+    if (dLse) { for (let at = 0; at < count; at++) delta[at] -= dLse[at]; }
+    const rest = call.lseRest && new Float32Array(count), sink = sinks?.[head] ?? -Infinity;
+    if (rest) copyRowsIn(call.lseRest!, batch, head, first, first + count, rest);
+    const factors = elementsOver(arena, places.factor + skipped, count, "f32");
+    for (let at = 0; at < count; at++) {
+      // A row that saw nothing has weights of 0, by whatever finite number.
+      const isEmpty = lse[at] === -Infinity, sum = isEmpty ? 0 : lse[at] + (rest && rest[at] || 0);
+      if (firstKey === 0 && sink !== -Infinity && !isEmpty) {
+        call.dSinks[head] -= Math.min(1, Math.exp(sink - sum)) * delta[at];
+      }
+      // Not the bits of a NaN, of which the kernels would make a number.
+      lse[at] = Number.isNaN(sum) ? NaN : sum * Math.LOG2E / unit;
+      const lost = lse[at] * unit * Math.LN2 - sum;
+      // Mostly small, and there are many rows.
+      factors[at] = Math.abs(lost) < 2 ** -9 ? 1 + lost + lost * lost / 2 : boundedExp(lost);
+      delta[at] *= factors[at];
+    }
+  }
+}
+
+/** e^x within f32; 1 for what is no number. */
+function boundedExp(x: number): number {
+  return Number.isFinite(x) ? Math.exp(Math.max(-80, Math.min(x, 80))) : 1;
+}
+
+/** rowsum(dO * O) of some rows of a head. */
+function productsOfRows(
+  call: Call,
+  dOut: GroupRows,
+  g: number,
+  batch: number,
+  head: number,
+  first: number,
+  count: number,
+  target: number,
+): void {
+  const { machine, plan, out } = call;
+  for (let at = 0; at < count; at += passingRows) {
+    const some = Math.min(passingRows, count - at);
+    const place = placeOut(call, batch, head, first + at, first + at + some);
+    machine.kernels.rowProducts(
+      storageOf[call.dOut.dtype],
+      ...[dOut.at + g * dOut.head + at * dOut.position, dOut.position, dOut.element] as const,
+      ...[storageOf[out.dtype], place.at, place.row, place.element] as const,
+      ...[plan.valueDim, some, target + at * 4] as const,
+    );
+  }
+}
+
+/** Brings rows of `out` into linear memory unless they live there; says where they are. */
+function placeOut(
+  { arena, plan, out, residents, common: { passing } }: Call,
+  batch: number,
+  head: number,
+  from: number,
+  to: number,
+): HeadRows {
+  if (residents.out) {
+    const [, , row, element] = residents.out.strides;
+    return { at: headAt(residents.out, batch, head) + from * row, row, element };
+  }
+  const element = bytesPerElement(out.dtype);
+  const rows = elementsOver(arena, passing, (to - from) * plan.valueDim, out.dtype);
+  copyRowsIn(out, batch, head, from, to, rows);
+  return { at: passing, row: plan.valueDim * element, element };
+}
+
+/** Sums over the rows of a window begin with 0. */
+function clearSums({ arena, target, plan }: Call, { stretch, places }: Staged): void {
+  const clear = (at: number, bytes: number) =>
+    new Uint8Array(arena.memory.buffer, at, bytes).fill(0);
+  const eights = Math.ceil((stretch.endKey - stretch.firstKey) / 8);
+  if (stretch.opens) {
+    const bytes = eights * (gradientBytes(plan.dim) + gradientBytes(plan.valueDim));
+    clear(places.dk, bytes + places.sums);
+  }
+  if (target.dBias === null) return;
+  if (stretch.opens || !isShared(target.dBias)) {
+    clear(places.dBias, dBiasBytes({ target, plan }, stretch));
+  }
+}
+
+/** Writes the jobs of a chunk: one, or one after the other for each query head. */
+function writeChunk(
+  call: Call,
+  staged: Staged,
+  chunk: number,
+  from: number,
+  to: number,
+): void {
+  const { cut } = call, { places, records } = staged;
+  const after = places.more + chunk * (cut.members - 1) * jobBytes;
+  const recordOf = (member: number) =>
+    member === 0 ? records + chunk * jobBytes : after + (member - 1) * jobBytes;
+  for (let member = 0; member < cut.members; member++) {
+    const next = member + 1 < cut.members ? recordOf(member + 1) : 0;
+    const gradient = places.gradients + (chunk * cut.members + member) * gradientWords * 4;
+    writeRecord(call, staged, member, recordOf(member), gradient);
+    writeGradient(call, staged, { member, chunk, from, to, next }, gradient);
+  }
+}
+
+/** Writes the record of a job, which reads as one of forward does. */
+function writeRecord(
+  { arena, plan, job, common }: Call,
+  { stretch, places, q, terms }: Staged,
+  member: number,
+  at: number,
+  gradient: number,
+): void {
+  const { segment, from, to } = stretch, { keys, offset } = plan.segments[segment];
+  const memory = new Int32Array(arena.memory.buffer, at, jobWords), positions = to - from;
+  memory.set(job);
+  patchJob(memory, 0, {
+    q: q.at + member * q.head,
+    qHead: q.head,
+    qPosition: q.position,
+    qElement: q.element,
+    out: places.dq + member * positions * plan.dim * 4,
+    outHead: positions * plan.dim * 4,
+    lse: places.lse + member * positions * 4,
+    lseHead: positions * 4,
+    positions,
+    keys,
+    ...bandFields(plan.band, from + offset),
+    gradient,
+  });
+  writeTerms(plan, common, memory, 0, stretch, terms, { member, from, part: 0 });
+}
+
+/** A job: a member's rows against a chunk of keys, and the record of the job that follows it. */
+interface GradientPiece {
+  readonly member: number;
+  readonly chunk: number;
+  readonly from: number;
+  readonly to: number;
+  readonly next: number;
+}
+
+/** Writes what a job has for gradients alone. */
+function writeGradient(
+  call: Call,
+  { stretch, places, dOut, k, v }: Staged,
+  { member, chunk, from, to, next }: GradientPiece,
+  at: number,
+): void {
+  const { arena, plan, cut } = call, skipped = from - stretch.firstKey;
+  const words = new Int32Array(arena.memory.buffer, at, gradientWords);
+  writeGradientJob(words, 0, {
+    dOut: dOut.at + member * dOut.head,
+    dOutPosition: dOut.position,
+    dOutHead: dOut.head,
+    dOutElement: dOut.element,
+    dOutStorage: storageOf[call.dOut.dtype],
+    delta: places.delta + member * (stretch.to - stretch.from) * 4,
+    k: k.at,
+    kRow: k.row,
+    kElement: k.element,
+    kStorage: storageOf[plan.k.dtype],
+    v: v.at,
+    vRow: v.row,
+    vElement: v.element,
+    vStorage: storageOf[plan.v.dtype],
+    from,
+    to,
+    dq: places.panels + (chunk * cut.members + member) * places.panelBytes,
+    factor: places.factor + member * (stretch.to - stretch.from) * 4,
+    dk: places.dk + skipped / 8 * gradientBytes(plan.dim),
+    dv: places.dv + skipped / 8 * gradientBytes(plan.valueDim),
+    sums: places.sums,
+    unit: cut.unit * (plan.group / cut.members),
+    firstRow: stretch.from * (plan.group / cut.members),
+    ...dBiasOf(call, stretch, places.dBias, member, chunk),
+    next,
+  });
+}
+
+/** Where a job adds its gradients by a bias. */
+function dBiasOf(call: Call, stretch: Stretch, area: number, member: number, chunk: number) {
+  if (call.target.dBias === null) {
+    return { dBias: 0, dBiasPosition: 0, dBiasHead: 0, dBiasKey: 0, dBiasRest: 0 };
+  }
+  const shape = biasShapeOf(call, stretch), { heads, positions, isPerKey } = shape;
+  const width = biasWidth(shape, stretch), row = isPerKey ? width * 4 : 4;
+  const dBiasPosition = positions === 1 ? 0 : row, dBiasHead = heads === 1 ? 0 : positions * row;
+  const skipped = isPerKey ? -stretch.firstKey * 4 : chunk * heads * positions * 4;
+  return {
+    dBias: area + skipped + member * dBiasHead,
+    ...{ dBiasPosition, dBiasHead, dBiasKey: isPerKey ? 4 : 0 },
+    dBiasRest: isShared(call.target.dBias) ? heads * positions * width * 4 : 0,
+  };
+}
+
+/** Hands out what the jobs of a stretch have summed. */
+function collectStretch(call: Call, stretch: Stretch, places: Places, records: number): void {
+  const { target } = call, { closes } = stretch;
+  if (countChunks(stretch) === 0) return;
+  collectQueries(call, stretch, places, records);
+  if (target.dBias !== null && (closes || !isShared(target.dBias))) {
+    collectBias(call, stretch, places.dBias);
+  }
+  if (!closes) return;
+  collectKeys(call, stretch, places.dk, places.sums, target.dk, call.factor);
+  collectKeys(call, stretch, places.dv, places.sums, target.dv, 1);
+}
+
+/** Sums dQ over chunks, and over windows. */
+function collectQueries(call: Call, stretch: Stretch, places: Places, records: number): void {
+  const { machine, arena, plan, cut, target, common } = call;
+  const { segment, keyHead, from, to } = stretch, chunks = countChunks(stretch);
+  const { batch, firstQuery, keys } = plan.segments[segment], width = plan.dim;
+  const stride = cut.members * places.panelBytes;
+  for (let member = 0; member < cut.members; member++) {
+    const record = member === 0 ? records : places.more + (member - 1) * jobBytes;
+    machine.kernels.finishQueries(record, chunks, stride, plan.scale, common.scratch);
+  }
+  const first = firstQuery + from, count = (to - from) * width;
+  for (let g = 0; g < plan.group; g++) {
+    const head = keyHead * plan.group + g, at = places.dq + g * count * 4;
+    const rows = elementsOver(arena, at, count, "f32") as Float32Array;
+    if (stretch.firstKey > 0) addRows(call, batch, head, first, rows);
+    if (keys > cut.keys || target.dq.dtype === "f32") {
+      copyRowsOut(rows, call.dq, batch, head, first, first + to - from);
+      continue;
+    }
+    const stored = elementsOver(arena, at, count, target.dq.dtype);
+    machine.kernels.storeRow(storageOf[target.dq.dtype], at, at, count);
+    copyRowsOut(stored, target.dq, batch, head, first, first + to - from);
+  }
+}
+
+/** Adds rows of dQ so far, contiguous in its last axis, to some in linear memory (Kahan's sum). */
+function addRows(
+  { dq: { data: held, offset, strides, shape }, dqRest }: Call,
+  batch: number,
+  head: number,
+  first: number,
+  rows: Float32Array,
+): void {
+  const width = shape[3], base = offset + batch * strides[0] + head * strides[1];
+  const data = held.now();
+  for (let row = 0, at = 0; at < rows.length; row++) {
+    let from = base + (first + row) * strides[2];
+    for (const end = at + width; at < end; at++, from++) {
+      const term = rows[at] + dqRest[from];
+      rows[at] = data[from] + term;
+      // Of what is not finite, nothing is lost.
+      dqRest[from] = term - (rows[at] - data[from]) || 0;
+    }
+  }
+}
+
+/** dK or dV of a window, times a factor. */
+function collectKeys(
+  { machine, arena, plan, common }: Call,
+  { segment, keyHead, firstKey, endKey }: Stretch,
+  panels: number,
+  sums: number,
+  target: View,
+  factor: number,
+): void {
+  const { batch, firstKey: base } = plan.segments[segment], width = target.shape[3];
+  const storage = storageOf[target.dtype as DType];
+  for (let from = firstKey; from < endKey; from += passingRows) {
+    const to = Math.min(endKey, from + passingRows);
+    const source = panels + (from - firstKey) / 8 * gradientBytes(width);
+    const { passing, scratch } = common;
+    machine.kernels.finishKeys(storage, source, sums, width, factor, passing, to - from, scratch);
+    const rows = elementsOver(arena, common.passing, (to - from) * width, target.dtype);
+    copyRowsOut(rows, target, batch, keyHead, base + from, base + to);
+  }
+}
+
+/** Adds the gradients by a bias to where it has them. */
+function collectBias(call: Call, stretch: Stretch, at: number): void {
+  const { arena, plan, target } = call, { data, offset, strides } = target.dBias!;
+  const { segment, keyHead, from, firstKey, endKey } = stretch;
+  const sums = call.dBias ?? (data as HeldArray<Float32Array>).now();
+  const { batch, firstQuery, firstKey: base } = plan.segments[segment];
+  const shape = biasShapeOf(call, stretch), { heads, positions, isPerKey } = shape;
+  const width = biasWidth(shape, stretch), keys = isPerKey ? width : 1;
+  const area = heads * positions * keys, seen = isPerKey ? endKey - firstKey : 1;
+  // Where all rows are summed, what roundings took is behind the sums.
+  const values = elementsOver(arena, at, dBiasBytes(call, stretch) / 4, "f32");
+  const first = offset + batch * strides[0] + keyHead * plan.group * strides[1] +
+    (firstQuery + from) * strides[2] + (base + firstKey) * strides[3];
+  for (let from = 0; from < values.length; from += keys) {
+    const row = Math.floor(from % area / keys), head = Math.floor(row / positions);
+    let to = first + head * strides[1] + row % positions * strides[2];
+    for (let at = from; at < from + seen; at++, to += strides[3]) sums[to] += values[at];
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * How the gradients of a plan are cut. A **stretch** is a run of query positions of one key/value head
+ * against a window of its keys; its jobs are **chunks** of that window, each against all rows of the
+ * stretch. A **wave** is as many stretches as are staged in linear memory at once.
+ *
+ * A chunk's dK and dV are summed over stretches in the order of rows, and dQ over chunks in the order of
+ * keys: both whatever stretches and waves are. Chunks, windows and the **units** that stretches are made
+ * of depend on sizes alone, so that bits do not depend on the number of threads.
+ *
+ * @module
+ */
+
+import { type AttentionPlan, countScores } from "../../operations/attention/plan.ts";
+import { largestOf, positionsOf, threadedWork, type Tiles, waveWork } from "../attention/jobs.ts";
+import type { Run } from "../attention/run.ts";
+import { termBytesPerPosition } from "../attention/terms.ts";
+import { roundUp } from "../memory/arena.ts";
+
+/** A run of positions against the keys `firstKey` to `endKey` of its segment. */
+export interface Stretch extends Run {
+  readonly firstKey: number;
+  readonly endKey: number;
+  /** Whether it is the first of its window, and the last. */
+  readonly opens: boolean;
+  readonly closes: boolean;
+}
+
+/** How much of a plan is done at a time. */
+export interface GradientCut {
+  readonly tiles: Tiles;
+  readonly threads: number;
+  /** Query positions of a stretch at most, and keys of a window. */
+  readonly positions: number;
+  readonly keys: number;
+  /** Positions whose rows tiles end with: stretches are made of these. */
+  readonly unit: number;
+  /** Bytes and scores that the stretches of a wave may have, where it has several. */
+  readonly waveBytes: number;
+  readonly waveScores: number;
+  /** Jobs of a chunk: 1, or one for each query head where their masks differ. */
+  readonly members: number;
+}
+
+/** Keys of a chunk: dQ costs a sum for each. */
+export const chunkKeys = 256;
+
+/** Keys of the pieces that the last chunk of a window is in. */
+const lastChunkKeys = 64;
+
+/** Bytes of keys and values of a window; their gradients take as many. */
+const windowBytes = 1024 * 1024;
+
+/** Keys of a window at most: what dQ costs for each chunk is held for all chunks of a window. */
+const mostWindowKeys = 4096;
+
+/** Bytes of one matrix of a tile of keys, of which there are five. */
+const tileBytes = 32 * 1024;
+
+/** Query rows of a tile. */
+const tileRows = 64;
+
+/** Bytes of dQ's panels that a wave has for each thread. */
+const panelBytes = 1024 * 1024;
+
+/** Bytes of biases, of their gradients and of masks that a wave has for each thread. */
+const termBytes = 2 * 1024 * 1024;
+
+/** Bytes of everything that a wave of several stretches has for each thread. */
+const waveBytes = 4 * 1024 * 1024;
+
+/** Multiply-adds of a score's gradients beside those of its forward pass. */
+const workPerScore = 2.5;
+
+function chooseTiles(
+  { dim, valueDim, group }: AttentionPlan,
+  queries: number,
+  keys: number,
+): Tiles {
+  const fitting = Math.floor(tileBytes / (Math.max(dim, valueDim) * 4) / 8) * 8;
+  return {
+    rows: Math.min(tileRows, roundUp(Math.max(1, queries * group), 8)),
+    keys: Math.min(128, Math.max(16, fitting), roundUp(Math.max(1, keys), 8)),
+  };
+}
+
+/** Decides how the gradients of a plan are cut for so many threads. */
+export function cutGradients(plan: AttentionPlan, available: number): GradientCut {
+  const { dim, valueDim, group, blockMask, bias } = plan, largest = largestOf(plan);
+  const members = blockMask !== null && blockMask.heads > 1 ? group : 1;
+  const width = Math.max(dim, valueDim), perKey = (dim + valueDim) * 4;
+  const fitting = Math.floor(windowBytes / perKey / chunkKeys) * chunkKeys;
+  const keys = Math.min(mostWindowKeys, Math.max(chunkKeys, fitting));
+  const inWindow = Math.max(1, Math.min(keys, largest.keys));
+  const perScore = (dim + valueDim) * workPerScore;
+  const threads = countScores(plan) * perScore < threadedWork ? 1 : available;
+  const biasBytes = bias === null ? 0 : inWindow * 4;
+  const rows = Math.min(
+    panelBytes / (Math.ceil(inWindow / chunkKeys) * width * 4),
+    panelBytes / (3 * width * 4),
+    waveWork / (inWindow * perScore),
+    termBytes / Math.max(1, termBytesPerPosition(plan) / group + biasBytes),
+  );
+  const positions = (threads: number) => positionsOf(threads * rows, group);
+  // Whole tiles where one thread has room for them. Of members one follows the other in each stretch.
+  const perRow = group / members, whole = tileRows / Math.min(tileRows, perRow & -perRow);
+  const alone = positions(1), unit = alone < whole ? alone : whole;
+  return {
+    tiles: chooseTiles(plan, largest.queries, inWindow),
+    threads,
+    positions: Math.floor(positions(members > 1 ? 1 : threads) / unit) * unit,
+    ...{ keys, unit },
+    waveBytes: threads === 1 ? 0 : threads * waveBytes,
+    waveScores: threads * waveWork / perScore,
+    members,
+  };
+}
+
+/** Chunks of a window that are whole, its last not counted: that one is cut finer, if there are others. */
+function countWhole({ firstKey, endKey }: Stretch): number {
+  return Math.max(0, Math.ceil((endKey - firstKey) / chunkKeys) - 1);
+}
+
+/** Chunks of a stretch's window. */
+export function countChunks(stretch: Stretch): number {
+  const whole = countWhole(stretch), rest = stretch.endKey - stretch.firstKey - whole * chunkKeys;
+  return whole + Math.ceil(rest / (whole > 0 ? lastChunkKeys : chunkKeys));
+}
+
+/** Where each chunk of a stretch's window begins, and where the last ends. */
+export function chunksOf(stretch: Stretch): readonly number[] {
+  const { firstKey, endKey } = stretch, whole = countWhole(stretch), begins: number[] = [];
+  // The last of several in pieces, so that all threads finish at nearly the same time.
+  for (let from = firstKey, index = 0; from < endKey; index++) {
+    begins.push(from);
+    from += whole === 0 || index < whole ? chunkKeys : lastChunkKeys;
+  }
+  begins.push(endKey);
+  return begins;
+}
+
+/**
+ * Panels of eight rows that a member's rows of a stretch are in: tiles of rows end where a block of
+ * queries does, as `tileEnd()` of the kernels has it.
+ */
+export function countPanels(
+  plan: AttentionPlan,
+  cut: GradientCut,
+  { segment, from, to }: Run,
+): number {
+  const group = plan.group / cut.members, rows = (to - from) * group, unit = cut.unit * group;
+  if (plan.blockMask === null && unit % 8 === 0) return Math.ceil(rows / 8);
+  const blockRows = plan.blockMask?.block[0] ?? Infinity;
+  const phase = (plan.segments[segment].firstQuery + from) % blockRows;
+  let panels = 0;
+  for (let row = 0, end = 0; row < rows; row = end) {
+    const block = Math.floor((phase + Math.floor(row / group)) / blockRows);
+    const ends = [((block + 1) * blockRows - phase) * group, (Math.floor(row / unit) + 1) * unit];
+    end = Math.min(row + cut.tiles.rows, rows, ...ends);
+    panels += Math.ceil((end - row) / 8);
+  }
+  return panels;
+}
+
+/** Every wave of a plan; `bytesOf` says how much of a wave a stretch takes. */
+export function* stretchesOf(
+  plan: AttentionPlan,
+  cut: GradientCut,
+  bytesOf: (stretch: Stretch) => number,
+): Generator<readonly Stretch[]> {
+  let gathered: Stretch[] = [], bytes = 0, scores = 0;
+  for (const [segment, { queries, keys }] of plan.segments.entries()) {
+    if (queries === 0) continue;
+    const isWhole = queries <= cut.positions && keys <= cut.keys;
+    for (let keyHead = 0; keyHead < plan.keyHeads; keyHead++) {
+      const head = { segment, keyHead, from: 0, to: queries, firstKey: 0, endKey: keys };
+      const whole = { ...head, opens: true, closes: true };
+      const more = isWhole ? bytesOf(whole) : Infinity, moreScores = queries * plan.group * keys;
+      const fits = bytes + more <= cut.waveBytes && scores + moreScores <= cut.waveScores;
+      if (gathered.length > 0 && !fits) {
+        yield gathered;
+        gathered = [];
+        bytes = scores = 0;
+      }
+      if (isWhole) {
+        gathered.push(whole);
+        bytes += more;
+        scores += moreScores;
+      } else for (const stretch of cutHead(head, cut)) yield [stretch];
+    }
+  }
+  if (gathered.length > 0) yield gathered;
+}
+
+/** The stretches of a head, window by window. */
+function* cutHead(
+  head: Omit<Stretch, "opens" | "closes">,
+  { positions, keys }: GradientCut,
+): Generator<Stretch> {
+  // One window also where there is no key: a sink has a gradient all the same.
+  for (let firstKey = 0; firstKey === 0 || firstKey < head.endKey; firstKey += keys) {
+    const endKey = Math.min(firstKey + keys, head.endKey);
+    for (let from = 0; from < head.to; from += positions) {
+      const to = Math.min(from + positions, head.to);
+      const place = { ...head, from, to, firstKey, endKey };
+      yield { ...place, opens: from === 0, closes: to === head.to };
+    }
+  }
+}

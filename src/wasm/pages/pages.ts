@@ -1,0 +1,269 @@
+/**
+ * Pages of a cache in linear memory. All heads of a page lie one after the other; of each, **blocks** of
+ * at most 256 tokens: keys, then values, then scales, as `asm/pages.ts` says. A kernel reads a block from
+ * its beginning to its end, however large pages are. A page is named by its address.
+ *
+ * @module
+ */
+
+import {
+  type CacheDType,
+  type Page,
+  type PageLayout,
+  PageLedger,
+  type PageStore,
+  type Tokens,
+} from "../../contract/pages.ts";
+import { bytesPerElement } from "../../tensor/dtype.ts";
+import { copyRowsIn } from "../../tensor/rows.ts";
+import type { View } from "../../tensor/tensor.ts";
+import type { Kernels } from "../binary/module.ts";
+import { type Arena, roundUp } from "../memory/arena.ts";
+import { elementsOver } from "../memory/tensor.ts";
+import { cacheStorageOf, type Job, storageOf } from "../record/job_record.ts";
+
+/** Tokens of a block, which a few queries read as one tile: so that it is one long stream. */
+const blockTokens = 256;
+
+/** Where the parts of a block are, in bytes. */
+interface BlockLayout {
+  readonly tokens: number;
+  readonly values: number;
+  readonly scales: number;
+  readonly bytes: number;
+}
+
+/** Numbers that share a scale where they have four bits. */
+const nibbleGroup = 32;
+
+/** Bytes of a number, to how many of them a key is filled up, and the scales of a key or value. */
+function storageOfPages(
+  dtype: CacheDType,
+): [bytes: number, depth: number, scales: (dim: number) => number] {
+  if (dtype === "int4") return [1 / 2, 8, (dim) => Math.ceil(dim / nibbleGroup)];
+  if (dtype === "int8") return [1, 8, () => 1];
+  return [bytesPerElement(dtype), 1, () => 0];
+}
+
+function blockLayout({ headDim, valueDim, dtype, pageSize }: PageLayout): BlockLayout {
+  const [width, depth, scalesOf] = storageOfPages(dtype), tokens = Math.min(blockTokens, pageSize);
+  const values = roundUp(tokens * roundUp(headDim, depth) * width, 16);
+  const scales = values + roundUp(tokens * roundUp(valueDim, 4) * width, 16);
+  // Behind f16 stands whether some are not finite.
+  const more = dtype === "f16" ? 16 : tokens * (scalesOf(headDim) + scalesOf(valueDim)) * 4;
+  return { tokens, values, scales, bytes: scales + more };
+}
+
+/** Pages in an arena. */
+export class WasmPages implements PageStore {
+  readonly layout: PageLayout;
+  readonly bytesPerPage: number;
+  readonly format = 2;
+  readonly #kernels: Kernels;
+  readonly #arena: Arena;
+  readonly #block: BlockLayout;
+  readonly #ledger = new PageLedger();
+  readonly #staging: number;
+  /** Tokens written since they were last settled. */
+  #written = 0;
+
+  constructor({ kernels, arena }: { kernels: Kernels; arena: Arena }, layout: PageLayout) {
+    this.layout = layout;
+    this.#kernels = kernels;
+    this.#arena = arena;
+    this.#block = blockLayout(layout);
+    this.bytesPerPage = this.#meansBytes + this.#headBytes * layout.kvHeads;
+    // A row of each in f32, the tokens of a block of one head, and a weight for each of them.
+    this.#staging = arena.allocate(
+      (this.#block.tokens + 1) * (layout.headDim + layout.valueDim) * 4 + this.#block.tokens * 4,
+    );
+  }
+
+  /** Bytes of the means that a page begins with, `[head][dim]`. */
+  get #meansBytes(): number {
+    const { smoothKeys, kvHeads, headDim } = this.layout;
+    return smoothKeys ? roundUp(kvHeads * headDim * 4, 16) : 0;
+  }
+
+  get #headBytes(): number {
+    return this.layout.pageSize / this.#block.tokens * this.#block.bytes;
+  }
+
+  take(): Page {
+    return this.#ledger.take(
+      (used) => this.#bytesOf(used).fill(0),
+      () => this.#arena.allocateZeroed(this.bytesPerPage),
+    );
+  }
+
+  give(page: Page): void {
+    this.#ledger.give(page);
+  }
+
+  check(pages: readonly Page[]): void {
+    this.#ledger.check(pages);
+  }
+
+  begin(page: Page, { k, batch, from, to }: Tokens): void {
+    const { kvHeads, headDim, smoothKeys } = this.layout;
+    if (!smoothKeys) return;
+    const { memory } = this.#arena, staged = this.#staging, { tokens } = this.#block;
+    const weight = staged + tokens * headDim * 4;
+    new Float32Array(memory.buffer, weight, 1)[0] = 1 / (to - from);
+    this.#meansOf(page).fill(0);
+    for (let head = 0; head < kvHeads; head++) {
+      const mean = this.meanAt(page, head);
+      for (let first = from; first < to; first += tokens) {
+        const count = Math.min(tokens, to - first), bytes = headDim * bytesPerElement(k.dtype);
+        this.#stage([k as View], batch, head, first, count, staged);
+        for (let at = 0; at < count; at++) {
+          this.#kernels.addRows(storageOf[k.dtype], staged + at * bytes, 1, headDim, weight, mean);
+        }
+      }
+    }
+    // Of what is not finite there is no mean.
+    const means = this.#meansOf(page);
+    for (const [at, x] of means.entries()) if (!Number.isFinite(x)) means[at] = 0;
+  }
+
+  inherit(from: Page, to: Page): void {
+    this.#meansOf(to).set(this.#meansOf(from));
+  }
+
+  write(page: Page, slot: number, { k, v, batch, from, to }: Tokens): void {
+    const { kvHeads, headDim, valueDim, dtype } = this.layout;
+    const { tokens, values, scales } = this.#block;
+    const row = this.#staging, staged = row + (headDim + valueDim) * 4;
+    for (let first = from; first < to;) {
+      const inBlock = slot % tokens, count = Math.min(tokens - inBlock, to - first);
+      for (let head = 0; head < kvHeads; head++) {
+        const [kAt, vAt] = this.#stage([k, v] as View[], batch, head, first, count, staged);
+        this.#kernels.writeTokens(
+          ...[storageOf[k.dtype], storageOf[v.dtype], cacheStorageOf[dtype]] as const,
+          ...[kAt, vAt, count, row, this.meanAt(page, head)] as const,
+          this.#blockAt(page, head, slot),
+          ...[values, scales, tokens, headDim, valueDim, inBlock] as const,
+        );
+      }
+      slot += count;
+      first += count;
+    }
+    this.#written += to - from;
+  }
+
+  /**
+   * Has memory provided for pages to come, twice as much as the tokens just written took: so that no
+   * step waits for that of a whole page. One page ahead for each eight.
+   */
+  settle(): void {
+    const pages = Math.ceil(this.#ledger.taken / 8), written = this.#written / this.layout.pageSize;
+    this.#arena.provide(Math.ceil(2 * written * this.bytesPerPage), pages * this.bytesPerPage);
+    this.#written = 0;
+  }
+
+  copyPage(from: Page, to: Page): void {
+    new Uint8Array(this.#arena.memory.buffer).copyWithin(to, from, from + this.bytesPerPage);
+  }
+
+  copyTokens(from: Page, source: number, to: Page, target: number, count: number): void {
+    const { kvHeads, headDim, valueDim, dtype } = this.layout;
+    const { tokens, values, scales } = this.#block, storage = cacheStorageOf[dtype];
+    for (let head = 0; head < kvHeads; head++) {
+      for (let at = 0; at < count; at++) {
+        this.#kernels.copyToken(
+          storage,
+          ...[this.#blockAt(from, head, source + at), (source + at) % tokens] as const,
+          ...[this.#blockAt(to, head, target + at), (target + at) % tokens] as const,
+          ...[values, scales, tokens, headDim, valueDim] as const,
+        );
+      }
+    }
+  }
+
+  read(page: Page): Promise<Uint8Array> {
+    return Promise.resolve(this.#bytesOf(page).slice());
+  }
+
+  restore(page: Page, bytes: Uint8Array): void {
+    this.#bytesOf(page).set(bytes);
+  }
+
+  shrink(): void {
+    for (const page of this.#ledger.empty()) this.#arena.free(page);
+  }
+
+  free(): void {
+    this.shrink();
+    this.#arena.free(this.#staging);
+  }
+
+  /** What all jobs against these pages have in common. */
+  get fields(): Pick<Job, "pageKeys" | "pageStorage" | "pageValues" | "pageScales"> {
+    const { tokens, values, scales } = this.#block;
+    return {
+      pageKeys: tokens,
+      pageStorage: cacheStorageOf[this.layout.dtype],
+      pageValues: values,
+      pageScales: scales,
+    };
+  }
+
+  /** Address of the mean of a head's keys; 0 where there is none. */
+  meanAt(page: Page, head: number): number {
+    return this.layout.smoothKeys ? page + head * this.layout.headDim * 4 : 0;
+  }
+
+  /** Tokens of a block. */
+  get blockTokens(): number {
+    return this.#block.tokens;
+  }
+
+  /** How many blocks so many tokens take. */
+  countBlocks(tokens: number): number {
+    return Math.ceil(tokens / this.#block.tokens);
+  }
+
+  /** Writes the addresses of a head's blocks. */
+  listBlocks(pages: readonly Page[], head: number, list: Uint32Array): void {
+    const { bytes } = this.#block, perPage = this.#headBytes / bytes;
+    for (let block = 0, index = 0; block < list.length; index++) {
+      let at = this.#blockAt(pages[index], head, 0);
+      for (let left = perPage; left > 0 && block < list.length; left--, at += bytes) {
+        list[block++] = at;
+      }
+    }
+  }
+
+  /** Address of the block that a slot of a page is in. */
+  #blockAt(page: Page, head: number, slot: number): number {
+    const { tokens, bytes } = this.#block;
+    return page + this.#meansBytes + head * this.#headBytes + Math.floor(slot / tokens) * bytes;
+  }
+
+  #meansOf(page: Page): Float32Array {
+    return new Float32Array(this.#arena.memory.buffer, page, this.#meansBytes / 4);
+  }
+
+  #bytesOf(page: Page): Uint8Array {
+    return new Uint8Array(this.#arena.memory.buffer, page, this.bytesPerPage);
+  }
+
+  /** Brings tokens of a head into linear memory; both tensors are stored alike there. */
+  #stage(
+    views: readonly View[],
+    batch: number,
+    head: number,
+    first: number,
+    count: number,
+    at: number,
+  ): number[] {
+    return views.map((view) => {
+      const width = view.shape[3], bytes = count * width * bytesPerElement(view.dtype);
+      const rows = elementsOver(this.#arena, at, count * width, view.dtype);
+      copyRowsIn(view, batch, head, first, first + count, rows);
+      const placed = at;
+      at += roundUp(bytes, 4);
+      return placed;
+    });
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * A call on WebGPU: which shaders it needs, and how it is cut so that each piece keeps the device's
+ * limits.
+ *
+ * @module
+ */
+
+import { type AttentionPlan, hasTerms } from "../../operations/attention/plan.ts";
+import type { Segment } from "../../operations/attention/segments.ts";
+import type { Target } from "../../operations/attention/target.ts";
+import type { Loan } from "../device/buffers.ts";
+import { pipelineOf } from "../device/pipelines.ts";
+import type { Session } from "../device/session.ts";
+import type { WebGpuPages } from "../pages/pages.ts";
+import type { PageAccess } from "../shader/access.ts";
+import { type ScoreBox, type ScoreSource, scoreSourceOf } from "../transfer/broadcasts.ts";
+import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "../transfer/regions.ts";
+import { type Box, type Sink, sinkOf, type Source, sourceOf } from "../transfer/transfer.ts";
+import { type Classed, classedOf, classThreads, squaresOf } from "./classes.ts";
+import { LsePair } from "./lse_pair.ts";
+import {
+  batchesOf,
+  countRowsIn,
+  keysIn,
+  longestOf,
+  positionsIn,
+  queriesOf,
+  queryHeadsOf,
+  segmentsIn,
+} from "./spans.ts";
+import { splitRows } from "./splits.ts";
+import { countPartials, tableBytes } from "./tables.ts";
+import {
+  chooseSlices,
+  classifyCode,
+  forwardCode,
+  keysOf,
+  mergeCode,
+  mergeThreads,
+  rowsOf,
+  type Tile,
+} from "./variants.ts";
+import { countParts, type Cut, type KeyWindow, needsMerge, windowsOf } from "./windows.ts";
+
+/** A call under way. */
+export interface Call extends Cut {
+  readonly session: Session;
+  readonly plan: AttentionPlan;
+  readonly loan: Loan;
+  readonly tile: Tile;
+  /** Vectors of values that a workgroup has at once. */
+  readonly valueVectors: number;
+  readonly q: Source;
+  readonly k: Source<PageAccess>;
+  readonly v: Source<PageAccess>;
+  readonly bias: ScoreSource | null;
+  readonly mask: ScoreSource | null;
+  readonly out: Sink;
+  readonly lse: Sink | null;
+  readonly forward: GPUComputePipeline;
+  /** `null` where the keys are seen at once. */
+  readonly merge: GPUComputePipeline | null;
+  /** What is looked at of bias and mask before, and by which pipeline; or `null`. */
+  readonly classed: Classed | null;
+  readonly classify: GPUComputePipeline | null;
+}
+
+/** Finds where a plan's tensors are, cuts its keys and compiles what it needs. */
+export async function prepareCall(
+  session: Session,
+  plan: AttentionPlan,
+  target: Target,
+  loan: Loan,
+  tile: Tile,
+): Promise<Call> {
+  const { gpu } = session;
+  const slices = chooseSlices(tile, plan.valueDim);
+  const pages = plan.paged?.store as WebGpuPages | undefined;
+  const q = sourceOf(plan.q, session, loan, "q");
+  const k = pages?.keys.source(loan) ?? sourceOf(plan.k, session, loan, "k");
+  const v = pages?.values.source(loan) ?? sourceOf(plan.v, session, loan, "v");
+  const bias = plan.bias && scoreSourceOf(plan.bias, session, loan, "bias");
+  const mask = plan.mask && scoreSourceOf(plan.mask, session, loan, "mask");
+  const out = sinkOf(target.out, session, loan, "out");
+  const { lseRest } = target,
+    lse = target.lse &&
+      (lseRest
+        ? new LsePair(target.lse, lseRest, session, loan)
+        : sinkOf(target.lse, session, loan, "lse"));
+  const terms = needsTerms(plan);
+  const mostKeys = countBoundKeys(session, plan, [k, v], [bias, mask]);
+  const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };
+  const merges = needsMerge(cut);
+  const variant = {
+    ...{ tile, slices, q: q.access, k: k.access, v: v.access, terms, paged: pages !== undefined },
+    out: merges ? null : out.access,
+    lse: lse !== null && !merges,
+    subgroups: usesSubgroups(session, tile),
+  };
+  const classed = classedOf(plan);
+  const [forward, merge, classify] = await Promise.all([
+    pipelineOf(gpu, forwardCode(variant), "forward"),
+    merges
+      ? pipelineOf(gpu, mergeCode({ out: out.access, lse: lse !== null, terms }), "merge")
+      : Promise.resolve(null),
+    classed && pipelineOf(gpu, classifyCode(classed), "classify"),
+  ]);
+  const valueVectors = slices * tile.SLICE;
+  return {
+    ...{ ...cut, session, plan, loan, tile, valueVectors },
+    ...{ q, k, v, bias, mask, out, lse, forward, merge, classed, classify },
+  };
+}
+
+/** Whether two segments can be served by one set of uniforms. */
+function areAlike(a: Segment, b: Segment): boolean {
+  return a.offset === b.offset && a.keys === b.keys;
+}
+
+/**
+ * Whether each workgroup looks its segment up: where the plain shader cannot do it, and where batches
+ * that are not alike have so few rows that one submit each would take longer than its work.
+ */
+function needsTerms(plan: AttentionPlan): boolean {
+  const { packed, segments, queries, group } = plan;
+  const isSmall = queries * group <= splitRows;
+  return hasTerms(plan) || packed || plan.paged !== null ||
+    (isSmall && !segments.every((one) => areAlike(one, segments[0])));
+}
+
+/** Subgroups exchange maxima where the threads of a row are sure to be in one. */
+function usesSubgroups({ gpu: { device } }: Session, { TX }: Tile): boolean {
+  const { subgroupMinSize } = (device as { adapterInfo?: GPUAdapterInfo }).adapterInfo ?? {};
+  return device.features.has("subgroups") && (subgroupMinSize ?? 0) >= TX;
+}
+
+/** Keys of a head that a binding holds, of every tensor that has a column or a row for each. */
+function countBoundKeys(
+  { bounds: { bindingBytes } }: Session,
+  { keys }: AttentionPlan,
+  heads: readonly Source<PageAccess>[],
+  scores: readonly (ScoreSource | null)[],
+): number {
+  const one: Range = [0, 1];
+  const box: ScoreBox = { batch: one, heads: one, rows: one, keys: [0, keys] };
+  const needed = Math.max(
+    ...heads.map((source) => source.bytes({ ...box, rows: box.keys })),
+    ...scores.map((source) => source?.bytes(box) ?? 0),
+  );
+  return needed <= bindingBytes ? keys : Math.floor(keys * (bindingBytes - 256) / needed);
+}
+
+/** Multiply-adds of a region, its whole band of keys counted. */
+export function workOf({ plan }: Call, region: Region): number {
+  const pairs = segmentsIn(plan, region).reduce(
+    (sum, segment) => sum + positionsIn(region, segment) * segment.keys,
+    0,
+  );
+  return pairs * extent(region.heads) * plan.group * (plan.dim + plan.valueDim);
+}
+
+export function rowsOfRegion({ plan }: Call, region: Region): number {
+  return countRowsIn(plan, region);
+}
+
+/** Boxes of the tensors that a region reads and writes. */
+export function boxesOf({ plan }: Pick<Call, "plan">, region: Region, window: Range) {
+  const batch = batchesOf(plan, region), heads = queryHeadsOf(plan, region);
+  const positions = queriesOf(plan, region), keys = keysIn(plan, region, window);
+  const rows: Box = { batch, heads, rows: positions };
+  const columns: Box = { batch, heads: region.heads, rows: keys };
+  const scores: ScoreBox = { batch, heads, rows: positions, keys };
+  return { rows, columns, scores };
+}
+
+/** Rows of a region's partial results. */
+export function partialRows(call: Call, region: Region, windows: readonly KeyWindow[]): number {
+  if (call.merge === null) return 0;
+  if (call.terms) return countPartials(call, region, windows);
+  return rowsOfRegion(call, region) * countParts(windows);
+}
+
+/** Workgroups along the axes of a region's dispatches, at most. */
+function gridOf(call: Call, region: Region, windows: readonly KeyWindow[]): number[] {
+  const perHead = longestOf(call.plan, region) * call.plan.group;
+  const parts = Math.max(...windows.map((window) => window.parts));
+  return [
+    Math.ceil(perHead / rowsOf(call.tile)) * parts,
+    call.merge === null ? 0 : Math.ceil(perHead * call.valueVectors / mergeThreads),
+    extent(region.heads),
+    extent(region.batch),
+    ...windows.flatMap((window) => classGrid(call, region, window)),
+  ];
+}
+
+/** Workgroups of the dispatch that looks at bias and mask; none where there is nothing to look at. */
+export function classGrid(
+  { plan, classed }: Call,
+  region: Region,
+  window: KeyWindow,
+): [x: number, y: number, z: number] {
+  if (classed === null) return [0, 0, 0];
+  const { batch, heads, rows, columns } = squaresOf(plan, classed, region, window);
+  return [Math.ceil(rows * columns / classThreads), heads, batch];
+}
+
+/** Bytes of the bindings of a region's dispatches. */
+function bindingsOf(call: Call, region: Region, windows: readonly KeyWindow[]): number[] {
+  const { q, k, v, out, bias, mask, terms, valueVectors } = call;
+  const boxes = windows.map(({ keys }) => boxesOf(call, region, keys));
+  const [{ rows }] = boxes;
+  return [
+    q.bytes(rows),
+    out.bytes(rows),
+    ...boxes.flatMap(({ columns, scores }) => [
+      k.bytes(columns),
+      v.bytes(columns),
+      bias?.bytes(scores) ?? 0,
+      mask?.bytes(scores) ?? 0,
+    ]),
+    partialRows(call, region, windows) * valueVectors * 16,
+    terms ? tableBytes(call.plan, region, windows) : 0,
+  ];
+}
+
+/** Whether a region keeps every limit of the device. */
+function fitsDevice(call: Call, region: Region): boolean {
+  const { session, plan, terms, mostKeys } = call;
+  const segments = segmentsIn(plan, region), isOne = segments.length === 1;
+  if (!terms && !segments.every((one) => areAlike(one, segments[0]))) return false;
+  // Packed sequences share a window, so that one that needs more is alone.
+  if (plan.packed && !isOne && segments.some(({ keys }) => keys > mostKeys)) return false;
+  const windows = windowsOf(call, region);
+  return gridOf(call, region, windows).every((n) => n <= mostWorkgroups) &&
+    bindingsOf(call, region, windows).every((n) => n <= session.bounds.bindingBytes);
+}
+
+/** Cuts the whole of a call; `isSmall` may cut further than the device demands. */
+export function* regionsOf(
+  call: Call,
+  isSmall: (region: Region) => boolean,
+): Generator<Region> {
+  const { segments, keyHeads } = call.plan;
+  const longest = segments.reduce((most, { queries }) => Math.max(most, queries), 0);
+  const whole: Region = {
+    batch: [0, segments.length],
+    heads: [0, keyHeads],
+    positions: [0, longest],
+  };
+  const fits = (region: Region) => fitsDevice(call, region) && isSmall(region);
+  for (const region of cutRegion(whole, fits)) {
+    if (rowsOfRegion(call, region) === 0) continue; // Sequences without a query.
+    if (!fitsDevice(call, region)) {
+      throw new RangeError(
+        "Cannot attend: one query position of a key/value head needs more than the " +
+          `${call.session.bounds.bindingBytes} bytes that this GPU can bind at once; heads that ` +
+          'lie apart need less as arrays or in layout "bnhd"',
+      );
+    }
+    yield region;
+  }
+}

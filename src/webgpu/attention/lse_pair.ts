@@ -1,0 +1,79 @@
+/**
+ * `lse` with what rounding took from it: one binding for both, since a stage has no more. They come to
+ * the caller's tensors from there.
+ *
+ * @module
+ */
+
+import { copyRowsOut } from "../../tensor/rows.ts";
+import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
+import { type Loan, roles, usages } from "../device/buffers.ts";
+import type { Session } from "../device/session.ts";
+import { extent } from "../transfer/regions.ts";
+import { type Box, count, denseStrides, type Sink, type Window } from "../transfer/transfer.ts";
+
+/** The two of a box, one behind the other. */
+export class LsePair implements Sink {
+  readonly access = { dtype: "f32", vectors: false } as const;
+  readonly #views: readonly AnyView[];
+  readonly #session: Session;
+  readonly #loan: Loan;
+
+  constructor(lse: AnyView, rest: AnyView, session: Session, loan: Loan) {
+    this.#views = [lse, rest];
+    this.#session = session;
+    this.#loan = loan;
+  }
+
+  bytes(box: Box): number {
+    return Math.max(16, 8 * count(box));
+  }
+
+  async place(box: Box): Promise<Window> {
+    const size = Math.ceil(this.bytes(box) / 16) * 16, restAt = count(box);
+    const buffer = await this.#loan.take(size, roles.storage, "lse");
+    const window = { buffer, offset: 0, size, at: 0, strides: denseStrides(box, 1), restAt };
+    if (!isOnHost(this.#views[0])) {
+      return { ...window, copyOut: (encoder) => this.#copyOut(encoder, box, buffer) };
+    }
+    return {
+      ...window,
+      readBack: await this.#loan.take(size, roles.readBack, "lse on its way back"),
+    };
+  }
+
+  settle(): void {}
+
+  /** Copies them to the caller's buffers. */
+  #copyOut(encoder: GPUCommandEncoder, box: Box, buffer: GPUBuffer): void {
+    for (const [plane, { data, offset, strides }] of (this.#views as View<GPUBuffer>[]).entries()) {
+      eachHead(box, plane, (at, b, h) => {
+        const to = offset + b * strides[0] + h * strides[1] + box.rows[0] * strides[2];
+        encoder.copyBufferToBuffer(buffer, at * 4, data, to * 4, extent(box.rows) * 4);
+      });
+    }
+  }
+
+  async collect(box: Box, readBack: GPUBuffer): Promise<void> {
+    const size = Math.ceil(this.bytes(box) / 8) * 8;
+    await this.#session.gpu.guard(readBack.mapAsync(usages.mapRead, 0, size));
+    const mapped = new Float32Array(readBack.getMappedRange(0, size));
+    for (const [plane, view] of (this.#views as View[]).entries()) {
+      eachHead(box, plane, (at, b, h) => copyRowsOut(mapped.subarray(at), view, b, h, ...box.rows));
+    }
+    readBack.unmap();
+    this.#loan.give(readBack);
+  }
+}
+
+/** Every head of a box, and where its rows begin in one of two arrays of it. */
+function eachHead(
+  box: Box,
+  plane: number,
+  visit: (at: number, batch: number, head: number) => void,
+): void {
+  let at = plane * count(box);
+  for (let b = box.batch[0]; b < box.batch[1]; b++) {
+    for (let h = box.heads[0]; h < box.heads[1]; h++, at += extent(box.rows)) visit(at, b, h);
+  }
+}

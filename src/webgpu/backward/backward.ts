@@ -1,0 +1,248 @@
+/**
+ * Gradients on WebGPU: piece after piece of one gradient after the other is placed, recorded, submitted
+ * and brought to the caller.
+ *
+ * @module
+ */
+
+import { throwIfAborted } from "../../check/errors.ts";
+import type { Control } from "../../contract/backend.ts";
+import { type BackwardPlan, countRows } from "../../operations/attention/plan.ts";
+import type { GradientTarget } from "../../operations/backward/target.ts";
+import { clock } from "../../runtime.ts";
+import { type Check, ownUniforms } from "../attention/forward.ts";
+import type { WriteUniforms } from "../attention/record.ts";
+import { tablesOf } from "../attention/tables.ts";
+import { bindGroup, type Binding, Loan, roles, UniformRing } from "../device/buffers.ts";
+import type { Session } from "../device/session.ts";
+import { encodeParameters, type Parameters } from "../shader/parameters.ts";
+import { extent } from "../transfer/regions.ts";
+import { type BackwardCall, type Boxes, type Gradient, prepareBackward } from "./gradients.ts";
+import {
+  boxesOfPiece,
+  deltaGrid,
+  gridOfPiece,
+  type Piece,
+  piecesOf,
+  pieceTableBytes,
+  workOfAll,
+  workOfPiece,
+} from "./pieces.ts";
+import {
+  deltaParameters,
+  gradientParameters,
+  type PlacedPiece,
+  type PlacedScores,
+  windowOf,
+} from "./uniforms.ts";
+
+/** Runs a plan. */
+export async function backward(
+  session: Session,
+  plan: BackwardPlan,
+  target: GradientTarget,
+  control: Control,
+  check: Check,
+): Promise<void> {
+  const total = countRows(plan.forward);
+  if (total > 0) {
+    const loan = new Loan(session.pool);
+    try {
+      const call = await prepareBackward(session, plan, target, loan);
+      await runGradients(call, control, check);
+    } finally {
+      loan.end();
+    }
+  }
+  control.onProgress?.({ done: total, total });
+}
+
+/** Runs piece after piece, none of them for long, and waits for some of them at a time. */
+async function runGradients(call: BackwardCall, control: Control, check: Check): Promise<void> {
+  const { gradients, plan } = call, total = countRows(plan);
+  const pending = new Pending(call.session);
+  for (const [index, gradient] of gradients.entries()) {
+    const whole = workOfAll(call, gradient);
+    let done = 0;
+    for (const piece of piecesOf(call, gradient)) {
+      throwIfAborted(control.signal);
+      check();
+      await runPiece(call, gradient, piece, pending);
+      done += workOfPiece(call, gradient, piece);
+      if (!pending.isEnough) continue;
+      await pending.settle();
+      const rows = Math.floor(total * (index + done / whole) / gradients.length);
+      if (rows < total) control.onProgress?.({ done: rows, total });
+    }
+    if (gradient.result.finish) pending.add(0, gradient.result.finish(), true);
+  }
+  await pending.settle();
+  throwIfAborted(control.signal);
+  check();
+}
+
+/** What is submitted and not waited for yet: each wait takes far longer than a small piece. */
+class Pending {
+  readonly #session: Session;
+  #waits: Promise<void>[] = [];
+  #work = 0;
+  #start = 0;
+  /** Whether some of the waits are for the end of the work. */
+  #toTheEnd = false;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /** Whether it is as much as should be under way. */
+  get isEnough(): boolean {
+    return this.#work >= this.#session.work;
+  }
+
+  add(work: number, wait: Promise<void>, toTheEnd: boolean): void {
+    if (this.#waits.length === 0) this.#start = clock.now();
+    wait.catch(() => {}); // Thrown by `settle()`, unless something else is before.
+    this.#waits.push(wait);
+    this.#work += work;
+    this.#toTheEnd ||= toTheEnd;
+  }
+
+  /** Waits for all of it, to its end where it is enough. */
+  async settle(): Promise<void> {
+    const { gpu: { device, guard } } = this.#session;
+    if (this.isEnough && !this.#toTheEnd) {
+      this.add(0, device.queue.onSubmittedWorkDone().then(() => {}), true);
+    }
+    await guard(Promise.all(this.#waits));
+    if (this.#toTheEnd) this.#session.learn(this.#work, clock.now() - this.#start);
+    this.#waits = [];
+    this.#work = 0;
+    this.#toTheEnd = false;
+  }
+}
+
+/** Places and submits a piece; what it is to be waited for is pending then. */
+async function runPiece(
+  call: BackwardCall,
+  gradient: Gradient,
+  piece: Piece,
+  pending: Pending,
+): Promise<void> {
+  const placed = await placePiece(call, gradient, piece);
+  call.loan.attempt(() => submitPiece(call, gradient, piece, placed));
+  const wait = call.loan.accepted("Cannot differentiate");
+  pending.add(workOfPiece(call, gradient, piece), wait, false);
+  const { readBack } = placed.result;
+  if (readBack) pending.add(0, gradient.result.collect(placed.boxes, readBack), true);
+}
+
+/** Uploads what is not there yet, and takes the buffers that a piece needs. */
+async function placePiece(
+  call: BackwardCall,
+  { goal, result }: Gradient,
+  piece: Piece,
+): Promise<PlacedPiece> {
+  const boxes = boxesOfPiece(call, piece), { rows } = boxes;
+  return {
+    boxes,
+    dOut: await call.dOut.place(rows),
+    out: await call.out.place(rows),
+    lse: await call.lse.place(rows),
+    dLse: call.dLse && await call.dLse.place(rows),
+    lseRest: call.lseRest && await call.lseRest.place(rows),
+    result: await result.place(boxes),
+    scores: goal === "dSinks" ? null : await placeScores(call, boxes),
+    ...await placeTables(call, piece, boxes),
+  };
+}
+
+async function placeScores(
+  { q, k, v, bias, mask }: BackwardCall,
+  { rows, columns, scores }: Boxes,
+): Promise<PlacedScores> {
+  return {
+    ...{ q: await q.place(rows), k: await k.place(columns), v: await v.place(columns) },
+    bias: bias && await bias.place(scores),
+    mask: mask && await mask.place(scores),
+  };
+}
+
+async function placeTables(call: BackwardCall, piece: Piece, boxes: Boxes) {
+  const { plan, loan, session } = call, { rows } = boxes;
+  const cut = { plan, terms: true, mostKeys: Infinity, tileKeys: 1 };
+  const { words, parameters } = tablesOf(cut, piece.region, [windowOf(piece)]);
+  const size = Math.max(16, pieceTableBytes(call, piece, boxes));
+  const tables = { buffer: await loan.take(size, roles.storage, "tables"), offset: 0, size };
+  loan.attempt(() => session.gpu.device.queue.writeBuffer(tables.buffer, 0, words));
+  const head = extent(rows.rows);
+  const ofRows = { rows_at: words.length, l_head: head, l_batch: extent(rows.heads) * head };
+  return { tables, looked: { ...parameters, ...ofRows } };
+}
+
+/** Records and submits a piece in one go. */
+function submitPiece(
+  call: BackwardCall,
+  gradient: Gradient,
+  piece: Piece,
+  placed: PlacedPiece,
+): void {
+  const { session, loan } = call, { result, tables } = placed;
+  const { device } = session.gpu;
+  const encoder = device.createCommandEncoder({ label: "FlashTile gradients" });
+  // A slot of the ring must not come round again before it is submitted.
+  const write: WriteUniforms = gradient.firstVectors.length < UniformRing.slots
+    ? (block) => session.uniforms.write(block)
+    : (block) => ownUniforms(device, block);
+  // Rows that nothing is computed for are zero.
+  if (result.readBack) encoder.clearBuffer(result.buffer, 0, result.size);
+  recordPiece(call, gradient, piece, placed, encoder, write);
+  if (result.readBack) {
+    encoder.copyBufferToBuffer(result.buffer, 0, result.readBack, 0, result.size);
+    loan.give(result.buffer);
+  }
+  device.queue.submit([encoder.finish()]);
+  for (
+    const source of [
+      ...[call.q, call.k, call.v, call.dOut, call.out, call.lse, call.dLse, call.lseRest],
+      ...[call.bias, call.mask],
+    ]
+  ) source?.settle();
+  loan.give(tables.buffer);
+}
+
+/** Records the dispatches of a piece: that of its rows, then those of its columns. */
+function recordPiece(
+  call: BackwardCall,
+  { goal, pipeline, firstVectors }: Gradient,
+  piece: Piece,
+  placed: PlacedPiece,
+  encoder: GPUCommandEncoder,
+  write: WriteUniforms,
+): void {
+  const { device } = call.session.gpu,
+    { boxes, out, lse, dLse, dOut, tables, scores, lseRest } = placed;
+  const pass = encoder.beginComputePass({ label: "FlashTile gradients" });
+  const dispatch = (
+    by: GPUComputePipeline,
+    parameters: Parameters,
+    bindings: readonly (Binding | null)[],
+    grid: [x: number, y: number, z: number],
+  ) => {
+    const slot = write(encodeParameters(parameters));
+    pass.setPipeline(by);
+    pass.setBindGroup(0, bindGroup(device, by, [slot, ...bindings]));
+    pass.dispatchWorkgroups(...grid);
+  };
+  const ofRows = [out, lse, dLse, null, dOut, lseRest, null, tables];
+  dispatch(call.delta, deltaParameters(call, placed), ofRows, deltaGrid(boxes));
+  const ofScores = scores === null ? [null, null, null, placed.result, null, null, null, tables] : [
+    ...[scores.q, scores.k, goal === "dv" ? null : scores.v, placed.result, dOut],
+    // What is not there must be bound all the same.
+    ...[scores.bias ?? tables, scores.mask ?? tables, tables],
+  ];
+  for (const first of firstVectors) {
+    const parameters = gradientParameters(call, goal, piece, placed, first);
+    dispatch(pipeline, parameters, ofScores, gridOfPiece(call, goal, piece));
+  }
+  pass.end();
+}

@@ -1,0 +1,278 @@
+/**
+ * A pool of pages: the keys or the values of a cache in one buffer, `[page][head][slot][row]`. Rows are
+ * padded to whole vectors of four elements; of bytes a row is words of four and its scale. A page may
+ * begin with means in f32, `[head][column]`, that its rows are less.
+ *
+ * @module
+ */
+
+import type { PageLayout, Tokens } from "../../contract/pages.ts";
+import { bytesPerElement, type Elements } from "../../tensor/dtype.ts";
+import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
+import { bindGroup, type Binding, type Loan, roles } from "../device/buffers.ts";
+import { pipelineNow } from "../device/pipelines.ts";
+import type { Session } from "../device/session.ts";
+import type { PageAccess } from "../shader/access.ts";
+import { encodeParameters } from "../shader/parameters.ts";
+import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "../transfer/regions.ts";
+import {
+  emptyWindow,
+  gatherRows,
+  isVectored,
+  newElements,
+  paddedColumns,
+  type Source,
+} from "../transfer/transfer.ts";
+import { appendCode, appendThreads } from "./variant.ts";
+
+/** Rows that lie side by side in a page, and where they come from, in elements. */
+interface Run {
+  /** Word of the pool. */
+  readonly target: number;
+  readonly source: number;
+  /** Elements from one head to the next. */
+  readonly head: number;
+  readonly rows: number;
+}
+
+/** Which rows of a tensor. */
+export type Rows = Omit<Tokens, "k" | "v">;
+
+/** What waits to be written. */
+interface Pending {
+  readonly view: AnyView;
+  readonly runs: Run[];
+  /** Rows of an array, one run after the other. */
+  readonly gathered: (Elements & { buffer: ArrayBuffer })[];
+}
+
+/** Rows whose mean is computed, of which some are waiting. */
+export interface Mean {
+  readonly rows: number;
+  readonly isFirst: boolean;
+}
+
+/** A dispatch that is to be recorded. */
+export type Dispatch = (pass: GPUComputePassEncoder) => void;
+
+/** Words of four elements; `int4` is no storage of a GPU. */
+const wordsPerVector = { f32: 4, f16: 2, bf16: 2, int8: 1, int4: NaN } as const;
+
+/** Keys or values in pages. */
+export class PagePool {
+  readonly access: PageAccess;
+  readonly pageBytes: number;
+  readonly #session: Session;
+  readonly #layout: PageLayout;
+  readonly #dim: number;
+  readonly #rowWords: number;
+  readonly #vectors: number;
+  /** Bytes of the means. */
+  readonly meanBytes: number;
+  #buffer: GPUBuffer | undefined;
+  #pending: Pending | undefined;
+
+  constructor(session: Session, layout: PageLayout, dim: number, smooth: boolean) {
+    const { dtype, kvHeads, pageSize } = layout;
+    this.access = { dtype, vectors: true, smooth };
+    this.#session = session;
+    this.#layout = layout;
+    this.#dim = dim;
+    this.#vectors = Math.ceil(dim / 4);
+    this.#rowWords = this.#vectors * wordsPerVector[dtype] + Number(dtype === "int8");
+    this.meanBytes = smooth ? kvHeads * this.#vectors * 16 : 0;
+    this.pageBytes = this.meanBytes + this.bytesOf(kvHeads * pageSize);
+  }
+
+  /** Bytes of the buffer. */
+  get bytes(): number {
+    return this.#buffer?.size ?? 0;
+  }
+
+  /** Whether something is to be written. */
+  get waits(): boolean {
+    return this.#pending !== undefined;
+  }
+
+  /** The buffer; there must have been a page. */
+  get buffer(): GPUBuffer {
+    return this.#buffer!;
+  }
+
+  /** Makes the buffer anew, for more pages; gives the old one, which is still read. */
+  grow(pages: number, encoder: GPUCommandEncoder): GPUBuffer | undefined {
+    const old = this.#buffer;
+    this.#buffer = this.#session.gpu.device.createBuffer({
+      label: "FlashTile pages",
+      size: Math.max(256, pages * this.pageBytes),
+      usage: roles.storage,
+    });
+    if (old !== undefined) encoder.copyBufferToBuffer(old, 0, this.#buffer, 0, old.size);
+    return old;
+  }
+
+  free(): void {
+    this.#buffer?.destroy();
+    this.#buffer = undefined;
+    this.drop();
+  }
+
+  /** Bytes of so many rows. */
+  bytesOf(rows: number): number {
+    return rows * this.#rowWords * 4;
+  }
+
+  /** Byte where a row begins. */
+  byteAt(page: number, head: number, slot: number): number {
+    const row = this.bytesOf(head * this.#layout.pageSize + slot);
+    return page * this.pageBytes + this.meanBytes + row;
+  }
+
+  /** The pages as a call reads them: a window's batches are pages, its rows slots. */
+  source(loan: Loan): Source<PageAccess> {
+    const { access } = this, { pageSize, dtype } = this.#layout;
+    // Of bytes words are counted, in which scales and means are, too.
+    const elements = dtype === "f16" || dtype === "bf16" ? 2 : 1, row = this.#rowWords * elements;
+    const batch = this.pageBytes / 4 * elements, head = pageSize * row;
+    return {
+      access,
+      bytes: () => Math.max(256, this.bytes),
+      place: (box) => {
+        if (this.#buffer === undefined) return emptyWindow(loan);
+        const [buffer, size] = [this.#buffer, this.bytes];
+        return Promise.resolve({
+          ...{ buffer, offset: 0, size },
+          at: this.meanBytes / 4 + box.heads[0] * head,
+          strides: { batch, head, row, column: 1 },
+        });
+      },
+      settle: () => {},
+    };
+  }
+
+  /** Notes rows that are to be written, read here where they are in an array; gives their bytes. */
+  put(
+    page: number,
+    slot: number,
+    view: AnyView,
+    { batch, from, to }: Rows,
+  ): number {
+    const pending = this.#pending ??= { view, runs: [], gathered: [] };
+    const target = this.byteAt(page, 0, slot) / 4, rows = to - from;
+    if (!isOnHost(view)) {
+      const { offset, strides: [perBatch, head, perRow] } = view;
+      const source = offset + batch * perBatch + from * perRow;
+      pending.runs.push({ target, source, head, rows });
+      return 0;
+    }
+    const columns = paddedColumns(view), heads = this.#layout.kvHeads, perHead = rows * columns;
+    const gathered = newElements(view, heads * perHead);
+    for (let head = 0; head < heads; head++) {
+      const part = gathered.subarray(head * perHead, (head + 1) * perHead);
+      gatherRows(view, batch, head, from, to, part, columns);
+    }
+    const last = pending.runs.at(-1);
+    const source = last === undefined ? 0 : last.source + last.rows * heads * columns;
+    pending.runs.push({ target, source, head: perHead, rows });
+    pending.gathered.push(gathered);
+    return gathered.byteLength;
+  }
+
+  /** Forgets what waits. */
+  drop(): void {
+    this.#pending = undefined;
+  }
+
+  /** Uploads what waits; gives the dispatches that write it, or its mean. */
+  *dispatches(mean: Mean | null = null): Generator<Dispatch> {
+    const pending = this.#pending;
+    this.#pending = undefined;
+    if (pending === undefined) return;
+    const { view, runs } = pending, { kvHeads } = this.#layout;
+    if (isOnHost(view)) {
+      const rows = this.#session.staging.put(pending.gathered);
+      const columns = paddedColumns(view);
+      const dense: View = {
+        ...view,
+        ...{ offset: 0, shape: [1, 1, 1, columns], strides: [0, 0, columns, 1] },
+      };
+      yield this.#dispatch(dense, rows, runs, [0, kvHeads], mean);
+      return;
+    }
+    // Heads that lie apart are cut first: then rows of one are together.
+    const whole: Region = { batch: [0, kvHeads], heads: [0, runs.length], positions: [0, 1] };
+    const { bindingBytes } = this.#session.bounds;
+    const fits = (piece: Region) =>
+      this.#windowOf(view, runs, piece).size <= bindingBytes &&
+      extent(piece.heads) <= mostWorkgroups;
+    for (const piece of cutRegion(whole, fits)) {
+      const window = this.#windowOf(view, runs, piece);
+      if (window.size > bindingBytes) {
+        throw new RangeError(
+          `Cannot append: ${window.size} bytes for the rows of one head in one page, ` +
+            `this GPU can bind ${bindingBytes} at once; rows that lie apart need less as arrays`,
+        );
+      }
+      // Elements are counted from the buffer's first, also where the binding begins elsewhere.
+      const at = -window.offset / bytesPerElement(view.dtype);
+      yield this.#dispatch(view, window, runs.slice(...piece.heads), piece.batch, mean, at);
+    }
+  }
+
+  /** The part of a caller's buffer that runs of some heads read. */
+  #windowOf(
+    { data: buffer, dtype, strides, shape }: View<GPUBuffer>,
+    runs: readonly Run[],
+    piece: Region,
+  ) {
+    let first = Infinity, last = 0;
+    for (const { source, head, rows } of runs.slice(...piece.heads)) {
+      first = Math.min(first, source + piece.batch[0] * head);
+      const row = source + (piece.batch[1] - 1) * head + (rows - 1) * strides[2];
+      last = Math.max(last, row + (shape[3] - 1) * strides[3] + 1);
+    }
+    const bytes = bytesPerElement(dtype);
+    const { minStorageBufferOffsetAlignment } = this.#session.gpu.device.limits;
+    const offset = Math.floor(first * bytes / minStorageBufferOffsetAlignment) *
+      minStorageBufferOffsetAlignment;
+    const end = Math.min(buffer.size, Math.ceil(last * bytes / 16) * 16);
+    return { buffer, offset, size: end - offset };
+  }
+
+  #dispatch(
+    view: AnyView,
+    source: Binding,
+    runs: readonly Run[],
+    heads: Range,
+    mean: Mean | null,
+    at = 0,
+  ): Dispatch {
+    const { gpu, staging, uniforms } = this.#session, { strides, dtype } = view;
+    const head = this.#layout.pageSize * this.#rowWords, vectors = this.#vectors;
+    const q = { dtype, vectors: isVectored(view) };
+    const slot = uniforms.write(encodeParameters({
+      q_at: heads[0] * runs[0].head + at,
+      ...{ q_row: strides[2], q_column: strides[3], dim: this.#dim, dim_vectors: vectors },
+      ...{ k_at: heads[0] * head, k_head: head, k_row: this.#rowWords },
+      ...{ k_batch: this.pageBytes / 4, mean_at: heads[0] * vectors * 4 },
+      ...(mean && { scale: 1 / mean.rows, first_part: Number(!mean.isFirst) }),
+    }));
+    const table = Uint32Array.from(
+      runs.flatMap((run) => [run.target, run.source, run.head, run.rows]),
+    );
+    const bindings = [
+      ...[slot, source, null, null, { buffer: this.buffer, offset: 0, size: this.bytes }],
+      ...[null, null, null, staging.put([table])],
+    ];
+    const { access } = this, isMean = mean !== null;
+    const name = `append ${[dtype, q.vectors, access.dtype, access.smooth, isMean]}`;
+    const pipeline = pipelineNow(gpu, name, () => appendCode(q, access, isMean));
+    const most = Math.max(...runs.map(({ rows }) => rows));
+    const threads = isMean ? vectors : access.dtype === "int8" ? most : most * vectors;
+    return (pass) => {
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup(gpu.device, pipeline, bindings));
+      pass.dispatchWorkgroups(Math.ceil(threads / appendThreads), extent(heads), runs.length);
+    };
+  }
+}
