@@ -8,6 +8,7 @@
 import process from "node:process";
 import { type BackendName, capabilities, createEngine, tensor } from "../mod.ts";
 import { chooseFor } from "../src/engine/auto.ts";
+import { attention } from "../src/operations/attention/operation.ts";
 import { planAttention } from "../src/operations/attention/plan.ts";
 import { referenceAttention } from "../src/reference/mod.ts";
 
@@ -43,7 +44,7 @@ function line(name: string, words: string): void {
 /** Which backend `auto` takes for one head of D = 64 and N queries and keys. */
 function choiceFor(length: number): BackendName {
   const one = { data: new Float32Array(1), shape: [8, length, 64], strides: [0, 0, 0] };
-  return chooseFor(planAttention(one, one, one), {});
+  return chooseFor(attention, planAttention(one, one, one));
 }
 
 const offered = await capabilities();

@@ -7,21 +7,17 @@
 
 import { readTensor } from "../check/tensors.ts";
 import { checkLayoutName, checkOneOf, readOptions } from "../check/words.ts";
-import type { Backend } from "../contract/backend.ts";
+import type { Backend, Machinery } from "../contract/backend.ts";
+import { attention, runUsedAttention } from "../operations/attention/operation.ts";
 import type { AttentionOptions } from "../operations/attention/options.ts";
-import {
-  type AttentionCall,
-  dataOf,
-  readAttention,
-  type Storage,
-} from "../operations/attention/plan.ts";
-import {
-  type AttentionResult,
-  type AttentionResultWithLse,
-  type OwnData,
-  runUsed,
-} from "../operations/attention/run.ts";
-import { type MergeCall, runMerge } from "../operations/merge/run.ts";
+import { type AttentionCall, readAttention } from "../operations/attention/plan.ts";
+import type {
+  AttentionResult,
+  AttentionResultWithLse,
+  OwnData,
+} from "../operations/attention/result.ts";
+import type { Storage } from "../operations/call.ts";
+import { type MergeCall, runMerge } from "../operations/merge/operation.ts";
 import { HeldArray } from "../tensor/arrays.ts";
 import { type Elements, isGpuBuffer, type TensorData } from "../tensor/dtype.ts";
 import { useAll } from "../tensor/lending.ts";
@@ -35,12 +31,19 @@ import {
   type View,
   viewOf,
 } from "../tensor/tensor.ts";
-import { isCache, isOthersCache, type KvCache, lockCache, readCacheCall } from "./kv_cache.ts";
+import {
+  backendOf,
+  isCache,
+  isOthersCache,
+  type KvCache,
+  lockCache,
+  readCacheCall,
+} from "./kv_cache.ts";
 
 /** Keys and values of a part of the tokens: in a cache, or as tensors. */
 export type CascadePart = KvCache | { readonly k: AnyTensor; readonly v: AnyTensor };
 
-/** Options of `engine.cascadeAttention()`: those that do not ask how far a key is. */
+/** Options of `cascadeAttention()`: those that do not ask how far a key is. */
 export type CascadeOptions = Pick<
   AttentionOptions,
   "causal" | "scale" | "softcap" | "sinks" | "layout" | "lse" | "signal"
@@ -48,7 +51,16 @@ export type CascadeOptions = Pick<
 
 const cannot = "Cannot attend in a cascade";
 
-const optionNames = ["causal", "scale", "softcap", "sinks", "layout", "lse", "signal"] as const;
+/** Every option, by name. */
+export const cascadeNames = [
+  "causal",
+  "scale",
+  "softcap",
+  "sinks",
+  "layout",
+  "lse",
+  "signal",
+] as const;
 
 /** A part as it was read. */
 type ReadPart = KvCache | { readonly k: ReadTensor; readonly v: ReadTensor };
@@ -126,9 +138,11 @@ function readCascade(
   prefix: CascadePart,
   suffix: CascadePart,
   options: CascadeOptions,
+  names: readonly string[],
 ): CascadeCall {
-  const given = readOptions(options, optionNames, cannot);
-  const { causal, lse = false, layout = "bhnd", sinks, ...common } = given;
+  const known = names as typeof cascadeNames, given = readOptions(options, known, cannot);
+  const { causal, scale, softcap, sinks, lse = false, layout = "bhnd", signal } = given;
+  const common = { scale, softcap, signal };
   checkLayoutName(layout, cannot);
   checkOneOf("lse", lse, [true, false], cannot);
   const read = readTensor("q", q, cannot);
@@ -142,7 +156,7 @@ function readCascade(
     const withLse = { ...asked, lse: true };
     const call = isCache(part)
       ? readCacheCall(part, rows, withLse)
-      : { ...readAttention(rows, arrange(part.k), arrange(part.v), withLse), backend: undefined };
+      : readAttention(rows, arrange(part.k), arrange(part.v), withLse);
     // Rounded once, at the end.
     return { ...call, storage: { ...call.storage, dtype: "f32" as const } };
   };
@@ -150,18 +164,21 @@ function readCascade(
   const shared = readCall(fold(queries), first, { ...common, sinks });
   const own = readCall(queries, second, { ...common, causal });
   return {
-    ...{ shared, own, prefix: shared.backend, suffix: own.backend, layout, lse },
+    ...{ shared, own, layout, lse },
+    prefix: isCache(first) ? backendOf(first) : undefined,
+    suffix: isCache(second) ? backendOf(second) : undefined,
     storage: { dtype: read.dtype, like: read.data },
   };
 }
 
 /** Attends to a prefix and to suffixes, and merges. */
 export async function runCascade<Data extends TensorData>(
-  backend: Backend,
+  asked: Machinery | Promise<Machinery>,
   q: Tensor<Data>,
   prefix: CascadePart,
   suffix: CascadePart,
   options: CascadeOptions = {},
+  names: readonly string[] = cascadeNames,
 ): Promise<AttentionResult<OwnData<Data>>> {
   const unlock: (() => void)[] = [];
   const made: AttentionResultWithLse<Data>[] = [];
@@ -169,12 +186,14 @@ export async function runCascade<Data extends TensorData>(
   try {
     // One by one: where the second was freed, the first must not stay locked.
     for (const part of [prefix, suffix]) if (isCache(part)) unlock.push(lockCache(part, "attend"));
-    const call = readCascade(q, prefix, suffix, options);
-    leave = useAll([...dataOf(call.shared.plan), ...dataOf(call.own.plan)]);
+    const call = readCascade(q, prefix, suffix, options, names);
+    leave = useAll(
+      [call.shared, call.own].flatMap(({ plan }) => Object.values(attention.inputs(plan))),
+    );
     for (const [keeps, part] of [[call.prefix, call.shared], [call.suffix, call.own]] as const) {
-      made.push(await runUsed(keeps ?? backend, part) as AttentionResultWithLse<Data>);
+      made.push(await runUsedAttention(keeps ?? asked, part) as AttentionResultWithLse<Data>);
     }
-    const merged = await runMerge<Data>(backend, mergeOf(call, made));
+    const merged = await runMerge<Data>(asked, mergeOf(call, made));
     if (call.lse) return merged;
     discard(merged.lse);
     return { out: merged.out };

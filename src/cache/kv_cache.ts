@@ -7,9 +7,10 @@
 
 import type { Backend } from "../contract/backend.ts";
 import type { PageStore } from "../contract/pages.ts";
+import { runAttention, runAttentionSync } from "../operations/attention/operation.ts";
 import type { AttentionOptions, CacheAttentionOptions } from "../operations/attention/options.ts";
 import { type AttentionCall, readCached } from "../operations/attention/plan.ts";
-import { type Asking, type ResultOf, runCall, runCallSync } from "../operations/attention/run.ts";
+import type { Asking, AttentionResult, ResultOf } from "../operations/attention/result.ts";
 import type { TensorData } from "../tensor/dtype.ts";
 import { useAll } from "../tensor/lending.ts";
 import type { AnyTensor, ReadTensor, Tensor } from "../tensor/tensor.ts";
@@ -23,18 +24,21 @@ export type AttentionRest<
   Keys extends AnyTensor | KvCache,
   Lse extends boolean | undefined,
   Out extends AnyTensor | undefined,
-> = Keys extends KvCache ? [options?: Asking<CacheAttentionOptions, Lse, Out>]
-  : [v: AnyTensor, options?: Asking<AttentionOptions, Lse, Out>];
+  More = unknown,
+> = Keys extends KvCache ? [options?: Asking<CacheAttentionOptions & More, Lse, Out>]
+  : [v: AnyTensor, options?: Asking<AttentionOptions & More, Lse, Out>];
 
 /** What others of the library may do with a cache. */
 interface Inside {
   is(value: object): boolean;
+  backendOf(cache: KvCache): Backend;
   lock(cache: KvCache, doing: string): () => void;
   read(
     cache: KvCache,
     q: AnyTensor | ReadTensor,
     options: CacheAttentionOptions,
-  ): AttentionCall & { readonly backend: Backend };
+    names?: readonly string[],
+  ): AttentionCall;
 }
 
 let inside: Inside;
@@ -69,7 +73,8 @@ export class KvCache implements Disposable {
     inside = {
       is: (value) => #backend in value,
       lock: (cache, doing) => cache.#lock(doing),
-      read: (cache, q, options) => ({ ...cache.#read(q, options), backend: cache.#backend }),
+      backendOf: (cache) => cache.#backend,
+      read: (cache, ...given) => cache.#read(...given),
     };
   }
 
@@ -112,8 +117,8 @@ export class KvCache implements Disposable {
     const { k, v, counts } = readTokens(keys, values, this.#options, options);
     // What was read may have been a function of the caller's, that frees what was read before it.
     this.#beginChange("append");
-    useAll([k.data, v.data])();
-    this.#backend.checkReadable?.("Cannot append", [k, v]);
+    useAll([k, v])();
+    this.#store.checkReadable?.([k, v]);
     const before = this.#sequences.lengths;
     this.#checkCapacity("append", counts.map((count, at) => before[at] + count));
     this.#sequences.reserve(counts);
@@ -244,13 +249,7 @@ export class KvCache implements Disposable {
     q: Tensor<Data>,
     options: Asking<CacheAttentionOptions, Lse, Out> = {},
   ): Promise<ResultOf<Data, Lse, Out>> {
-    const unlock = this.#lock("attend");
-    try {
-      const call = this.#read(q, options);
-      return await runCall(this.#backend, call) as ResultOf<Data, Lse, Out>;
-    } finally {
-      unlock();
-    }
+    return await attendTo(this, q, options) as ResultOf<Data, Lse, Out>;
   }
 
   /** The same without a promise. Wasm only. */
@@ -265,15 +264,19 @@ export class KvCache implements Disposable {
     const unlock = this.#lock("attend");
     try {
       const call = this.#read(q, options);
-      return runCallSync(this.#backend, call) as ResultOf<Data, Lse, Out>;
+      return runAttentionSync<Data>(this.#backend, call) as ResultOf<Data, Lse, Out>;
     } finally {
       unlock();
     }
   }
 
-  #read(q: AnyTensor | ReadTensor, options: CacheAttentionOptions): AttentionCall {
+  #read(
+    q: AnyTensor | ReadTensor,
+    options: CacheAttentionOptions,
+    names?: readonly string[],
+  ): AttentionCall {
     const paged = { store: this.#store, pages: this.#sequences.pages };
-    return readCached(q, paged, this.#sequences.lengths, options);
+    return readCached(q, paged, this.#sequences.lengths, options, names);
   }
 
   /** Nothing may change the cache until what this gives is called. */
@@ -350,11 +353,32 @@ export function lockCache(cache: KvCache, doing: string): () => void {
   return inside.lock(cache, doing);
 }
 
-/** Reads a call against a cache that is locked, and says which backend has it. */
+/** The backend whose memory a cache is in. */
+export function backendOf(cache: KvCache): Backend {
+  return inside.backendOf(cache);
+}
+
+/** Reads a call against a cache that is locked. */
 export function readCacheCall(
   cache: KvCache,
   q: AnyTensor | ReadTensor,
   options: CacheAttentionOptions,
-): AttentionCall & { readonly backend: Backend } {
+): AttentionCall {
   return inside.read(cache, q, options);
+}
+
+/** Attends to a cache, which nothing may change meanwhile; `names` are the options that there are. */
+export async function attendTo<Data extends TensorData>(
+  cache: KvCache,
+  q: Tensor<Data>,
+  options: CacheAttentionOptions,
+  names?: readonly string[],
+): Promise<AttentionResult<Data>> {
+  const unlock = inside.lock(cache, "attend");
+  try {
+    const call = inside.read(cache, q, options, names);
+    return await runAttention<Data>(inside.backendOf(cache), call);
+  } finally {
+    unlock();
+  }
 }

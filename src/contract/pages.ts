@@ -60,6 +60,8 @@ export interface PageStore {
   begin(page: Page, tokens: Tokens): void;
   /** The same as another page of the sequence has. */
   inherit(from: Page, to: Page): void;
+  /** Throws where it cannot read tokens from such places; absent where it reads all. */
+  checkReadable?(views: readonly AnyView[]): void;
   /** Writes tokens of all heads into a page, from a slot on. */
   write(page: Page, slot: number, tokens: Tokens): void;
   /** Told when all tokens of a call are written: what they came from may change. */

@@ -9,18 +9,19 @@ import { type AttentionRest, isAnyCache, KvCache } from "../cache/kv_cache.ts";
 import type { KvCacheOptions } from "../cache/options.ts";
 import { BackendUnavailableError } from "../check/errors.ts";
 import { kindOf, readOptions } from "../check/words.ts";
-import type { Backend, BackendName, EngineTensor } from "../contract/backend.ts";
+import type { BackendName, EngineTensor, Machinery } from "../contract/backend.ts";
 import type { Capabilities } from "../contract/capabilities.ts";
+import { attention, runAttention, runAttentionSync } from "../operations/attention/operation.ts";
 import type { AttentionOptions, CacheAttentionOptions } from "../operations/attention/options.ts";
-import {
-  type Asking,
-  type AttentionResult,
-  type AttentionResultWithLse,
-  type OwnData,
-  type ResultOf,
-  runAttention,
-  runAttentionSync,
-} from "../operations/attention/run.ts";
+import { readAttention } from "../operations/attention/plan.ts";
+import type {
+  Asking,
+  AttentionResult,
+  AttentionResultWithLse,
+  OwnData,
+  ResultOf,
+} from "../operations/attention/result.ts";
+import { runBackward, runBackwardSync, runWithGradient } from "../operations/backward/operation.ts";
 import {
   type AttentionGradients,
   type AttentionWithGradient,
@@ -28,17 +29,15 @@ import {
   type GradientOptions,
   readBackward,
   readWithGradient,
-  runBackward,
-  runBackwardSync,
-  runWithGradient,
-} from "../operations/backward/run.ts";
+} from "../operations/backward/plan.ts";
+import { checkSync } from "../operations/call.ts";
 import {
   type AttentionPart,
   type MergeOptions,
   readMerge,
   runMerge,
-} from "../operations/merge/run.ts";
-import { type RopeOptions, runRope } from "../operations/rope/run.ts";
+} from "../operations/merge/operation.ts";
+import { planRotation, type RopeOptions, runRope } from "../operations/rope/operation.ts";
 import type { DType, HostData, TensorData } from "../tensor/dtype.ts";
 import {
   type AnyTensor,
@@ -360,16 +359,16 @@ export async function createEngine<Name extends EngineOptions["backend"] = "auto
   options: EngineOptions & { readonly backend?: Name | undefined } = {},
 ): Promise<Engine<MemoryOf<Name>>> {
   const read = readEngineOptions(options);
-  const engine: Engine = new BackendEngine(await createBackend(read), read);
+  const engine: Engine = new MachineEngine(await createMachinery(read), read);
   return engine as unknown as Engine<MemoryOf<Name>>;
 }
 
 /**
- * Makes the backend that was asked for.
+ * Makes what was asked for to stand on.
  *
  * @param late Whether threads are loaded when a call is worth them.
  */
-export async function createBackend(options: ReadOptions, late = false): Promise<Backend> {
+export async function createMachinery(options: ReadOptions, late = false): Promise<Machinery> {
   const { backend = "auto" } = options;
   if (backend === "wasm") return await createWasmBackend(options);
   const opening = () => import("../webgpu/open.ts");
@@ -385,21 +384,27 @@ export async function createBackend(options: ReadOptions, late = false): Promise
   }
 }
 
-class BackendEngine implements Engine {
-  readonly #backend: Backend;
+let machineryIn: (engine: object) => Machinery | undefined;
+
+class MachineEngine implements Engine {
+  readonly #machinery: Machinery;
   readonly #options: EngineOptions;
 
-  constructor(backend: Backend, options: EngineOptions) {
-    this.#backend = backend;
+  static {
+    machineryIn = (engine) => #machinery in engine ? engine.#machinery : undefined;
+  }
+
+  constructor(machinery: Machinery, options: EngineOptions) {
+    this.#machinery = machinery;
     this.#options = options;
   }
 
   get backend(): BackendName {
-    return this.#backend.name;
+    return this.#machinery.name;
   }
 
   get reason(): string {
-    return this.#backend.reason;
+    return this.#machinery.reason;
   }
 
   capabilities(): Promise<Capabilities> {
@@ -407,7 +412,7 @@ class BackendEngine implements Engine {
   }
 
   get memoryBytes(): number {
-    return this.#backend.memoryBytes;
+    return this.#machinery.memoryBytes;
   }
 
   attention<
@@ -423,8 +428,17 @@ class BackendEngine implements Engine {
     const [v, options] = rest as [AnyTensor, AttentionOptions?];
     const result: Promise<AttentionResult<Data>> = isAnyCache(k)
       ? k.attend(q, (v ?? options) as CacheAttentionOptions)
-      : runAttention(this.#backend, q, k, v, options);
+      : this.#attend(q, k, v, options);
     return result as Promise<ResultOf<Data, Lse, Out>>;
+  }
+
+  async #attend<Data extends TensorData>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
+    options: AttentionOptions | undefined,
+  ): Promise<AttentionResult<Data>> {
+    return await runAttention(this.#machinery, readAttention(q, k, v, options));
   }
 
   attentionSync<
@@ -437,7 +451,10 @@ class BackendEngine implements Engine {
     v: AnyTensor,
     options?: Asking<AttentionOptions, Lse, Out>,
   ): ResultOf<Data, Lse, Out> {
-    return runAttentionSync(this.#backend, q, k, v, options) as ResultOf<Data, Lse, Out>;
+    const { own } = this.#machinery;
+    checkSync(own, attention);
+    const call = readAttention(q, k, v, options);
+    return runAttentionSync<Data>(own, call) as ResultOf<Data, Lse, Out>;
   }
 
   async attentionBackward<Q extends TensorData, K extends TensorData, V extends TensorData>(
@@ -447,7 +464,7 @@ class BackendEngine implements Engine {
     v: Tensor<V>,
     options: BackwardOptions,
   ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>> {
-    return await runBackward(this.#backend, readBackward(dOut, q, k, v, options));
+    return await runBackward(this.#machinery, readBackward(dOut, q, k, v, options));
   }
 
   attentionBackwardSync<Q extends TensorData, K extends TensorData, V extends TensorData>(
@@ -457,7 +474,7 @@ class BackendEngine implements Engine {
     v: Tensor<V>,
     options: BackwardOptions,
   ): AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>> {
-    return runBackwardSync(this.#backend, dOut, q, k, v, options);
+    return runBackwardSync(this.#machinery.own, dOut, q, k, v, options);
   }
 
   async attentionWithGradient<Q extends TensorData, K extends TensorData, V extends TensorData>(
@@ -466,7 +483,7 @@ class BackendEngine implements Engine {
     v: Tensor<V>,
     options?: GradientOptions,
   ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>> {
-    return await runWithGradient(this.#backend, readWithGradient(q, k, v, options));
+    return await runWithGradient(this.#machinery, readWithGradient(q, k, v, options));
   }
 
   tensor<Stored extends DType = "f32">(
@@ -476,14 +493,14 @@ class BackendEngine implements Engine {
     const extents = readExtents(shape);
     checkDType(dtype);
     // Arrays or buffers, as the engine's type says.
-    return this.#backend.tensor(extents, dtype) as EngineTensor<MemoryFor<HostData, Stored>>;
+    return this.#machinery.own.tensor(extents, dtype) as EngineTensor<MemoryFor<HostData, Stored>>;
   }
 
   async mergeAttention<Data extends TensorData>(
     parts: readonly AttentionPart<Data>[],
     options?: MergeOptions,
   ): Promise<AttentionResultWithLse<OwnData<Data>>> {
-    return await runMerge(this.#backend, readMerge(parts, options));
+    return await runMerge(this.#machinery, readMerge(parts, options));
   }
 
   cascadeAttention<Data extends TensorData, Lse extends boolean | undefined>(
@@ -492,16 +509,16 @@ class BackendEngine implements Engine {
     suffix: CascadePart,
     options?: CascadeOptions & { readonly lse?: Lse | undefined },
   ): Promise<ResultOf<Data, Lse>> {
-    const result = runCascade(this.#backend, q, prefix, suffix, options);
+    const result = runCascade(this.#machinery, q, prefix, suffix, options);
     return result as Promise<ResultOf<Data, Lse>>;
   }
 
-  rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void> {
-    return runRope(this.#backend, q, k, options);
+  async rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void> {
+    await runRope(this.#machinery, planRotation(q, k, options));
   }
 
   kvCache(options: KvCacheOptions): KvCache {
-    return new KvCache(this.#backend, options);
+    return new KvCache(this.#machinery.own, options);
   }
 
   async warmup(options: WarmupOptions = {}): Promise<void> {
@@ -524,10 +541,15 @@ class BackendEngine implements Engine {
   }
 
   close(): Promise<void> {
-    return this.#backend.close();
+    return this.#machinery.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** What an engine stands on; `undefined` for anything else, and for an engine of another copy of the library. */
+export function machineryOf(engine: unknown): Machinery | undefined {
+  return typeof engine === "object" && engine !== null ? machineryIn(engine) : undefined;
 }

@@ -1,49 +1,81 @@
 /**
- * The engine behind the bare functions, made at first use.
+ * The functions: what engines do, on an engine that is among the options or on one that all share.
  *
  * @module
  */
 
-import { type AttentionRest, isAnyCache, type KvCache } from "../cache/kv_cache.ts";
-import type { Backend } from "../contract/backend.ts";
-import { createBackend } from "../engine/engine.ts";
-import type { AttentionOptions, CacheAttentionOptions } from "../operations/attention/options.ts";
-import { readAttention } from "../operations/attention/plan.ts";
 import {
-  type AttentionResult,
-  type AttentionResultWithLse,
-  type OwnData,
-  type ResultOf,
-  runCall,
-} from "../operations/attention/run.ts";
+  cascadeNames,
+  type CascadeOptions,
+  type CascadePart,
+  runCascade,
+} from "../cache/cascade.ts";
+import {
+  attendTo,
+  type AttentionRest,
+  backendOf,
+  isAnyCache,
+  isCache,
+  type KvCache,
+} from "../cache/kv_cache.ts";
+import type { Machinery } from "../contract/backend.ts";
+import { runAttention } from "../operations/attention/operation.ts";
+import {
+  type AttentionOptions,
+  type CacheAttentionOptions,
+  optionNames,
+} from "../operations/attention/options.ts";
+import { cachedNames, readAttention } from "../operations/attention/plan.ts";
+import type {
+  AttentionResult,
+  AttentionResultWithLse,
+  OwnData,
+  ResultOf,
+} from "../operations/attention/result.ts";
+import { runBackward, runWithGradient } from "../operations/backward/operation.ts";
 import {
   type AttentionGradients,
   type AttentionWithGradient,
+  backwardNames,
   type BackwardOptions,
+  gradientNames,
   type GradientOptions,
   readBackward,
   readWithGradient,
-  runBackward,
-  runWithGradient,
-} from "../operations/backward/run.ts";
+} from "../operations/backward/plan.ts";
 import {
   type AttentionPart,
+  mergeNames,
   type MergeOptions,
   readMerge,
   runMerge,
-} from "../operations/merge/run.ts";
+} from "../operations/merge/operation.ts";
+import {
+  planRotation,
+  ropeNames,
+  type RopeOptions,
+  runRope,
+} from "../operations/rope/operation.ts";
 import type { TensorData } from "../tensor/dtype.ts";
 import type { AnyTensor, Tensor } from "../tensor/tensor.ts";
+import { machineryIn, type OnEngine, sharedMachinery, withEngine } from "./default_engine.ts";
 
-let backend: Promise<Backend> | undefined;
+const names = {
+  attention: withEngine(optionNames),
+  cached: withEngine(cachedNames),
+  backward: withEngine(backwardNames),
+  gradient: withEngine(gradientNames),
+  merge: withEngine(mergeNames),
+  cascade: withEngine(cascadeNames),
+  rope: withEngine(ropeNames),
+} as const;
 
-/** The backend of the engine, which is made when it is first asked for. */
-function defaultBackend(): Promise<Backend> {
-  if (backend === undefined) {
-    backend = createBackend(Object.create(null), true); // No options, whatever all objects have.
-    backend.catch(() => backend = undefined); // A failure is not kept: the next call tries again.
-  }
-  return backend;
+const cannotAttend = "Cannot attend";
+
+/** A cache is attended to where it is. */
+function checkCacheOf(machinery: Machinery | undefined, cache: KvCache): void {
+  if (machinery === undefined || (isCache(cache) && backendOf(cache) === machinery.own)) return;
+  throw new RangeError(`${cannotAttend}: the cache is of another engine than \`engine\``);
 }
 
 /**
@@ -83,13 +115,33 @@ export async function attention<
 >(
   q: Tensor<Data>,
   k: Keys,
-  ...rest: AttentionRest<Keys, Lse, Out>
+  ...rest: AttentionRest<Keys, Lse, Out, OnEngine>
 ): Promise<ResultOf<Data, Lse, Out>> {
-  const [v, options] = rest as [AnyTensor, AttentionOptions?];
-  const result: Promise<AttentionResult<Data>> = isAnyCache(k)
-    ? k.attend(q, rest[0] as CacheAttentionOptions)
-    : runCall(defaultBackend(), readAttention(q, k, v, options)); // Bad input needs no engine.
+  const result = isAnyCache(k)
+    ? attendToCache(k, q, rest[0] as CacheAttentionOptions | undefined)
+    : attendToTensors(q, k, ...rest as [AnyTensor, AttentionOptions?]);
   return await result as ResultOf<Data, Lse, Out>;
+}
+
+async function attendToTensors<Data extends TensorData>(
+  q: Tensor<Data>,
+  k: AnyTensor,
+  v: AnyTensor,
+  options?: AttentionOptions,
+): Promise<AttentionResult<Data>> {
+  const machinery = machineryIn(options, cannotAttend);
+  const call = readAttention(q, k, v, options, names.attention); // Bad input needs no engine.
+  return await runAttention(machinery ?? sharedMachinery(), call);
+}
+
+async function attendToCache<Data extends TensorData>(
+  cache: KvCache,
+  q: Tensor<Data>,
+  options: CacheAttentionOptions = {},
+): Promise<AttentionResult<Data>> {
+  checkCacheOf(machineryIn(options, cannotAttend), cache);
+  if (isCache(cache)) return await attendTo(cache, q, options, names.cached);
+  return await (cache as KvCache).attend(q, options) as AttentionResult<Data>;
 }
 
 /**
@@ -116,10 +168,11 @@ export async function attention<
  */
 export async function mergeAttention<Data extends TensorData>(
   parts: readonly AttentionPart<Data>[],
-  options?: MergeOptions,
+  options?: MergeOptions & OnEngine,
 ): Promise<AttentionResultWithLse<OwnData<Data>>> {
-  const call = readMerge(parts, options);
-  return await runMerge(defaultBackend(), call);
+  const machinery = machineryIn(options, "Cannot merge");
+  const call = readMerge(parts, options, names.merge);
+  return await runMerge(machinery ?? sharedMachinery(), call);
 }
 
 /**
@@ -164,10 +217,11 @@ export async function attentionBackward<
   q: Tensor<Q>,
   k: Tensor<K>,
   v: Tensor<V>,
-  options: BackwardOptions,
+  options: BackwardOptions & OnEngine,
 ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>> {
-  const call = readBackward(dOut, q, k, v, options);
-  return await runBackward(defaultBackend(), call);
+  const machinery = machineryIn(options, "Cannot differentiate");
+  const call = readBackward(dOut, q, k, v, options, names.backward);
+  return await runBackward(machinery ?? sharedMachinery(), call);
 }
 
 /**
@@ -196,8 +250,75 @@ export async function attentionWithGradient<
   q: Tensor<Q>,
   k: Tensor<K>,
   v: Tensor<V>,
-  options: GradientOptions = {},
+  options: GradientOptions & OnEngine = {},
 ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>> {
-  const call = readWithGradient(q, k, v, options);
-  return await runWithGradient(defaultBackend(), call);
+  const machinery = machineryIn(options, cannotAttend);
+  const call = readWithGradient(q, k, v, options, names.gradient);
+  return await runWithGradient(machinery ?? sharedMachinery(), call);
+}
+
+/**
+ * Attention to a prefix that all sequences share and to what each has of its own: the prefix is read
+ * once for the whole batch, and the two are merged exactly.
+ *
+ * ```ts
+ * import { cascadeAttention, tensor } from "@flashtile/attention";
+ *
+ * const make = (...shape: number[]) => tensor(new Float32Array(shape.reduce((a, b) => a * b)), shape);
+ * const prompt = make(1, 2, 500, 64), own = make(16, 2, 20, 64); // one prompt, 16 sequences
+ * const q = make(16, 8, 1, 64);
+ * const { out } = await cascadeAttention(q, { k: prompt, v: prompt }, { k: own, v: own });
+ * console.log(out.shape); // [16, 8, 1, 64]
+ * ```
+ *
+ * @param q Queries `[B, Hq, N, D]`.
+ * @param prefix What all share: a cache of one sequence, or `{ k, v }` of `[1, Hkv, P, D]`.
+ * @param suffix What each has: a cache of B sequences, or `{ k, v }` of `[B, Hkv, S, D]`; `causal` is
+ * about these.
+ * @param options See {@linkcode CascadeOptions}; `engine` is by default that of the caches.
+ * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
+ * @throws {RangeError} When shapes do not fit, or a cache is of another engine than `engine`.
+ */
+export async function cascadeAttention<
+  Data extends TensorData,
+  Lse extends boolean | undefined = boolean | undefined,
+>(
+  q: Tensor<Data>,
+  prefix: CascadePart,
+  suffix: CascadePart,
+  options: CascadeOptions & OnEngine & { readonly lse?: Lse | undefined } = {},
+): Promise<ResultOf<Data, Lse>> {
+  const given = machineryIn(options, "Cannot attend in a cascade");
+  const caches = [prefix, suffix].filter(isCache);
+  for (const cache of caches) checkCacheOf(given, cache);
+  const machinery = given ?? (caches.length > 0 ? backendOf(caches[0]) : sharedMachinery());
+  const result = await runCascade(machinery, q, prefix, suffix, options, names.cascade);
+  return result as ResultOf<Data, Lse>;
+}
+
+/**
+ * Rotary position embedding in place (Su et al., arXiv 2104.09864): every row of `q` and `k` is
+ * turned by its position. Angles are computed in double precision.
+ *
+ * ```ts
+ * import { rope, tensor } from "@flashtile/attention";
+ *
+ * const q = tensor(new Float32Array(8 * 16 * 64), [8, 16, 64]);
+ * const k = tensor(new Float32Array(2 * 16 * 64), [2, 16, 64]);
+ * await rope(q, k, { positions: 100 }); // rows 100 to 115
+ * ```
+ *
+ * @param q Rows `[B, H, N, D]` of any rank and storage.
+ * @param k Others with the same B, N and D; `null` for none.
+ * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
+ * @throws {RangeError} When shapes, positions or dims do not fit.
+ */
+export async function rope(
+  q: AnyTensor,
+  k?: AnyTensor | null,
+  options?: RopeOptions & OnEngine,
+): Promise<void> {
+  const machinery = machineryIn(options, "Cannot rotate");
+  const rotation = planRotation(q, k, options, names.rope);
+  await runRope(machinery ?? sharedMachinery(), rotation);
 }

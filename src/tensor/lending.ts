@@ -67,12 +67,13 @@ export function registerLent(buffer: GPUBuffer, lent: Lent): void {
   lentBuffers.set(buffer, lent);
 }
 
-/** Where elements are: an array that knows whose memory it is in, or a buffer. */
-type Used = { readonly lent?: Lent } | GPUBuffer | null;
+/** What has elements: in an array that knows whose memory it is in, or in a buffer. */
+type Used = { readonly data: { readonly lent?: Lent } | GPUBuffer } | null;
 
 function lentOf(used: Used): Lent | undefined {
   if (used === null) return undefined;
-  return "lent" in used ? used.lent : lentBuffers.get(used as GPUBuffer);
+  const { data } = used;
+  return "lent" in data ? data.lent : lentBuffers.get(data as GPUBuffer);
 }
 
 /**

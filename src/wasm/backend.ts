@@ -6,24 +6,11 @@
 
 import { BackendUnavailableError } from "../check/errors.ts";
 import type { Backend, Control, EngineTensor } from "../contract/backend.ts";
+import type { Operation } from "../contract/operation.ts";
 import type { PageLayout, PageStore } from "../contract/pages.ts";
-import {
-  type AttentionPlan,
-  type BackwardPlan,
-  countRows,
-  type HostBackwardPlan,
-  type HostPlan,
-  isHostPlan,
-  tensorsOf,
-} from "../operations/attention/plan.ts";
-import type { HostTarget, Target } from "../operations/attention/target.ts";
-import type { GradientTarget, HostGradientTarget } from "../operations/backward/target.ts";
-import type { Rotation } from "../operations/rope/rotation.ts";
 import { hardwareThreads, threadsUnavailable } from "../runtime.ts";
 import { type DType, type HostData, isGpuBuffer } from "../tensor/dtype.ts";
-import { type AnyView, isOnHost } from "../tensor/tensor.ts";
-import { forward, type Machine } from "./attention/forward.ts";
-import type { backward } from "./backward/backward.ts";
+import type { Machine } from "./attention/forward.ts";
 import { initialPages, maximumPages } from "./binary/binaries.gen.ts";
 import {
   checkModule,
@@ -35,7 +22,7 @@ import {
 import { Arena, pageBytes } from "./memory/arena.ts";
 import { allocateTensor } from "./memory/tensor.ts";
 import { WasmPages } from "./pages/pages.ts";
-import { mergeParts, rotateRows } from "./rows.ts";
+import { runners } from "./runners.ts";
 import { finish, finishInTurns } from "./team/slices.ts";
 import { LateTeam, Solo, type Team } from "./team/team.ts";
 import type { Step } from "./team/waves.ts";
@@ -179,8 +166,6 @@ class WasmBackend implements Backend {
   readonly name = "wasm";
   readonly #describe: () => string;
   #parts: Parts | undefined;
-  /** Loaded when it is asked for: most programs never train. */
-  #backward: typeof backward | undefined;
 
   constructor(parts: Parts, describe: () => string) {
     this.#parts = parts;
@@ -195,49 +180,55 @@ class WasmBackend implements Backend {
     return this.#parts?.machine.arena.reservedBytes ?? 0;
   }
 
-  check(plan: AttentionPlan, { encoder }: Control): void {
-    const doing = "Cannot attend";
-    if (!isHostPlan(plan)) {
-      const [name] = tensorsOf(plan).find(([, { data }]) => isGpuBuffer(data))!;
+  get own(): Backend {
+    return this;
+  }
+
+  serving(): Backend {
+    return this;
+  }
+
+  check<Plan, Target>(
+    operation: Operation<Plan, Target>,
+    plan: Plan,
+    { encoder }: Control,
+  ): void {
+    runners.check(operation, plan, {});
+    const inputs = operation.inputs(plan), { cannot } = operation;
+    for (const name of Object.keys(inputs)) {
+      if (!isGpuBuffer(inputs[name]?.data)) continue;
       throw new TypeError(
-        `${doing}: \`${name}\` is a GPUBuffer, which the wasm backend cannot read; ` +
+        `${cannot}: \`${name}\` is a GPUBuffer, which the wasm backend cannot read; ` +
           'make the engine with { backend: "webgpu", device }',
       );
     }
     if (encoder !== undefined) {
-      throw new TypeError(`${doing}: \`encoder\` is for the webgpu backend, this one is wasm`);
+      throw new TypeError(`${cannot}: \`encoder\` is for the webgpu backend, this one is wasm`);
     }
   }
 
-  async run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
+  async run<Plan, Target>(
+    operation: Operation<Plan, Target>,
+    plan: Plan,
+    target: Target,
+    control: Control,
+  ): Promise<void> {
+    const runner = runners.loaded(operation) ?? await runners.load(operation);
     const { machine, team } = this.#open();
-    const steps = forward(machine, plan as HostPlan, target as HostTarget);
-    await finishInTurns(this.#guard(steps), team, countRows(plan), control);
+    const steps = this.#guard(runner.run(machine, plan, target, control));
+    await finishInTurns(steps, team, operation.rows(plan), control);
   }
 
-  runSync(plan: AttentionPlan, target: Target, control: Control): void {
-    const { machine, team } = this.#open();
-    const steps = forward(machine, plan as HostPlan, target as HostTarget);
-    finish(this.#guard(steps), team, countRows(plan), control);
-  }
-
-  async backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void> {
-    this.#backward ??= (await import("./backward/backward.ts")).backward;
-    const { machine, team } = this.#open();
-    const steps = this.#backward(machine, plan as HostBackwardPlan, target as HostGradientTarget);
-    await finishInTurns(this.#guard(steps), team, countRows(plan.forward), control);
-  }
-
-  backwardSync(plan: BackwardPlan, target: GradientTarget, control: Control): void {
-    const { machine, team } = this.#open();
-    if (this.#backward === undefined) {
-      throw new Error(
-        "Cannot differentiate: gradients are not loaded yet, and loading takes a promise; " +
-          "call `await engine.warmup({ gradients: true })` first",
-      );
-    }
-    const steps = this.#backward(machine, plan as HostBackwardPlan, target as HostGradientTarget);
-    finish(this.#guard(steps), team, countRows(plan.forward), control);
+  runSync<Plan, Target>(
+    operation: Operation<Plan, Target>,
+    plan: Plan,
+    target: Target,
+    control: Control,
+  ): void {
+    const { machine, team } = this.#open(), runner = runners.loaded(operation);
+    if (runner === undefined) throw notLoaded(operation);
+    const steps = this.#guard(runner.run(machine, plan, target, control));
+    finish(steps, team, operation.rows(plan), control);
   }
 
   checkOpen(): void {
@@ -246,26 +237,6 @@ class WasmBackend implements Backend {
 
   tensor(shape: readonly number[], dtype: DType): EngineTensor<HostData> {
     return allocateTensor(this.#open().machine.arena, shape, dtype);
-  }
-
-  checkReadable(doing: string, views: readonly AnyView[]): void {
-    if (views.every(isOnHost)) return;
-    throw new TypeError(
-      `${doing}: the wasm backend cannot read a GPUBuffer; ` +
-        'make the engine with { backend: "webgpu", device }',
-    );
-  }
-
-  async merge(parts: readonly Target[], target: Target): Promise<void> {
-    const { machine } = this.#open();
-    mergeParts(machine, parts as HostTarget[], target as HostTarget);
-    await Promise.resolve();
-  }
-
-  async rotate(rotation: Rotation): Promise<void> {
-    const { machine } = this.#open();
-    rotateRows(machine, rotation);
-    await Promise.resolve();
   }
 
   createPages(layout: PageLayout): PageStore {
@@ -290,4 +261,11 @@ class WasmBackend implements Backend {
     if (this.#parts === undefined) throw new Error("Cannot use an engine after `close()`");
     return this.#parts;
   }
+}
+
+function notLoaded({ name, cannot }: { readonly name: string; readonly cannot: string }): Error {
+  return new Error(
+    `${cannot}: \`${name}()\` is not loaded yet, and loading takes a promise; ` +
+      "call `await engine.warmup({ gradients: true })` first",
+  );
 }

@@ -6,28 +6,17 @@
 
 import { DeviceLostError } from "../check/errors.ts";
 import type { Backend, Control, EngineTensor } from "../contract/backend.ts";
+import type { Operation } from "../contract/operation.ts";
 import type { PageLayout, PageStore } from "../contract/pages.ts";
-import {
-  type AttentionPlan,
-  type BackwardPlan,
-  hasUncounted,
-  tensorsOf,
-} from "../operations/attention/plan.ts";
-import type { Target } from "../operations/attention/target.ts";
-import type { GradientTarget } from "../operations/backward/target.ts";
-import type { Rotation } from "../operations/rope/rotation.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../tensor/dtype.ts";
 import { Lent, registerLent } from "../tensor/lending.ts";
 import { sizeOf } from "../tensor/tensor.ts";
-import { forward } from "./attention/forward.ts";
-import { uncountedOf } from "./attention/uncounted.ts";
-import { backward } from "./backward/backward.ts";
 import { createBuffer, roles } from "./device/buffers.ts";
 import { type Gpu, requestGpu, watch } from "./device/device.ts";
 import { Patience } from "./device/patience.ts";
 import { Session } from "./device/session.ts";
 import { WebGpuPages } from "./pages/pages.ts";
-import { mergeParts, rotateRows } from "./rows.ts";
+import { runners } from "./runners.ts";
 
 /** Options of the WebGPU backend. */
 export interface WebGpuOptions {
@@ -97,54 +86,48 @@ class WebGpuBackend implements Backend {
     return bytes;
   }
 
-  check(plan: AttentionPlan, { encoder }: Control): void {
-    const { q, k, v, bias, mask, out } = plan;
-    const shared = [q, k, v, bias, mask].some((one) => one?.data === out?.data);
-    if (isGpuBuffer(out?.data) && shared) {
-      throw new RangeError(
-        "Cannot attend: `out` must be another GPUBuffer than the inputs, " +
-          "a GPU cannot read and write one in one pass",
-      );
-    }
-    if (encoder === undefined) return;
-    for (const [name, { data }] of tensorsOf(plan)) {
-      if (isGpuBuffer(data)) continue;
+  get own(): Backend {
+    return this;
+  }
+
+  async serving(): Promise<Backend> {
+    await this.#ready();
+    return this;
+  }
+
+  check<Plan, Target>(
+    operation: Operation<Plan, Target>,
+    plan: Plan,
+    control: Control,
+  ): void {
+    runners.check(operation, plan, control);
+    if (control.encoder === undefined) return;
+    for (const [name, input] of Object.entries(operation.inputs(plan))) {
+      if (input === null || isGpuBuffer(input.data)) continue;
       throw new TypeError(
-        `Cannot attend: \`${name}\` must be a GPUBuffer where \`encoder\` is given`,
+        `${operation.cannot}: \`${name}\` must be a GPUBuffer where \`encoder\` is given`,
       );
     }
   }
 
-  async run(plan: AttentionPlan, target: Target, control: Control): Promise<void> {
-    await this.#use((session) => this.#forward(session, plan, target, control), control.signal);
-  }
-
-  async #forward(
-    session: Session,
-    plan: AttentionPlan,
+  /**
+   * What closing takes from under a call makes the device refuse it, in words that say nothing of the
+   * engine: here the call says what happened.
+   */
+  async run<Plan, Target>(
+    operation: Operation<Plan, Target>,
+    plan: Plan,
     target: Target,
     control: Control,
   ): Promise<void> {
-    const pages = plan.paged?.store as WebGpuPages | undefined;
-    pages?.open();
-    pages?.settle();
+    const session = await this.#ready(), machine = { session, open: () => this.#open() };
     try {
-      await forward(session, plan, target, control, () => this.#open());
-      if (hasUncounted(plan)) {
-        for (const rest of uncountedOf(plan, target)) {
-          await forward(session, rest.plan, rest.target, {}, () => this.#open());
-        }
-      }
+      const runner = await runners.load(operation);
+      await runner.run(machine, plan, target, control);
     } catch (error) {
-      await pages?.finish(); // Says what else was lost.
+      if (!control.signal?.aborted) this.#open();
       throw error;
     }
-    await pages?.finish();
-  }
-
-  async backward(plan: BackwardPlan, target: GradientTarget, control: Control): Promise<void> {
-    const open = () => this.#open();
-    await this.#use((session) => backward(session, plan, target, control, open), control.signal);
   }
 
   checkOpen(): void {
@@ -152,7 +135,7 @@ class WebGpuBackend implements Backend {
   }
 
   async createBuffer(shape: readonly number[], dtype: DType): Promise<GPUBuffer> {
-    const { gpu } = await this.ready();
+    const { gpu } = await this.#ready();
     return await createBuffer(gpu, bufferBytes(shape, dtype), roles.storage, `[${shape}] ${dtype}`);
   }
 
@@ -169,14 +152,6 @@ class WebGpuBackend implements Backend {
     const tensor = new GpuTensor(data, shape, dtype, () => this.#tensors.delete(tensor));
     this.#tensors.set(tensor, bytes);
     return tensor;
-  }
-
-  async merge(parts: readonly Target[], target: Target): Promise<void> {
-    await this.#use((session) => mergeParts(session, parts, target));
-  }
-
-  async rotate(rotation: Rotation): Promise<void> {
-    await this.#use((session) => rotateRows(session, rotation));
   }
 
   createPages(layout: PageLayout, mostPages: number = Infinity): PageStore {
@@ -211,22 +186,8 @@ class WebGpuBackend implements Backend {
     return this.#session;
   }
 
-  /**
-   * Works with the session. What closing takes from under a call makes the device refuse it, in words
-   * that say nothing of the engine: here the call says what happened.
-   */
-  async #use(work: (session: Session) => Promise<void>, signal?: Control["signal"]): Promise<void> {
-    const session = await this.ready();
-    try {
-      await work(session);
-    } catch (error) {
-      if (!signal?.aborted) this.#open();
-      throw error;
-    }
-  }
-
   /** The session; a new one where the device was lost. */
-  async ready(): Promise<Session> {
+  async #ready(): Promise<Session> {
     const session = this.#open();
     const reason = session.gpu.lost();
     if (reason === undefined) return session;

@@ -8,7 +8,7 @@ import {
 import { referenceAttention } from "@flashtile/attention/reference";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
-import { readBackward } from "../../src/operations/backward/run.ts";
+import { readBackward } from "../../src/operations/backward/plan.ts";
 import { HeldArray } from "../../src/tensor/arrays.ts";
 import { broadcastOf } from "../../src/tensor/broadcast.ts";
 import { viewOf } from "../../src/tensor/tensor.ts";

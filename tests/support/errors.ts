@@ -30,3 +30,8 @@ export async function assertRefused(
   assertEquals((error as Error).message, message);
   assertEquals((error as Error).constructor, expected);
 }
+
+/** A message about an unknown option as functions have it, which know one more than methods. */
+export function withEngine(message: string): string {
+  return message.replace(/, known are .*/, "$&, engine");
+}

@@ -5,8 +5,8 @@ import {
 } from "@flashtile/attention";
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { test } from "node:test";
-import { readBackward } from "../../src/operations/backward/run.ts";
-import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
+import { readBackward } from "../../src/operations/backward/plan.ts";
+import { assertRefused, type ErrorClass, errorOf, withEngine } from "../support/errors.ts";
 import { refusals as forwardRefusals, right } from "../support/refusals.ts";
 import { withoutSimd } from "../support/stub.ts";
 
@@ -36,7 +36,9 @@ interface Refusal {
   readonly message: string;
 }
 
-function argumentsOf({ allOptions, options, ...given }: Refusal): Parameters<typeof readBackward> {
+function argumentsOf(
+  { allOptions, options, ...given }: Refusal,
+): Parameters<typeof attentionBackward> {
   const { dOut, q, k, v } = { ...results, ...right, ...given };
   const all = "allOptions" in given || allOptions !== undefined
     ? allOptions
@@ -290,7 +292,7 @@ test("attentionBackward() refuses bad input before it makes its engine", async (
   await withoutSimd(async () => {
     for (const refusal of refusals) {
       const call = () => attentionBackward(...argumentsOf(refusal));
-      await assertRefused(call, refusal.error, refusal.message);
+      await assertRefused(call, refusal.error, withEngine(refusal.message));
     }
     const { q, k, v } = right, { dOut, out, lse } = results;
     const able = await errorOf(() => attentionBackward(dOut, q, k, v, { out, lse }));

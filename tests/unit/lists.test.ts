@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { runInNewContext } from "node:vm";
 import { openList } from "../../src/check/tensors.ts";
 import { planAttention } from "../../src/operations/attention/plan.ts";
-import { planRotation } from "../../src/operations/rope/run.ts";
+import { planRotation } from "../../src/operations/rope/operation.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { floatForms, wholeForms } from "../support/lists.ts";
 import { decode } from "../support/storage.ts";

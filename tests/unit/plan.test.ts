@@ -1,12 +1,12 @@
 import { alibiSlopes, type AttentionOptions, blockMask } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
+import { attention } from "../../src/operations/attention/operation.ts";
 import {
   countScores,
   hasTerms,
   mayBeRead,
   planAttention,
-  tensorsOf,
 } from "../../src/operations/attention/plan.ts";
 import { planOf } from "../support/plan.ts";
 
@@ -111,9 +111,10 @@ test("countScores() counts what bands, lengths, sequences and visited blocks lea
   assertEquals(count({ blockMask: half }), 2 * 6 * 28 / 2);
 });
 
-test("tensorsOf() names what a call reads and writes", () => {
+test("attention.inputs() names what a call reads and writes", () => {
   const names = (options: AttentionOptions) =>
-    tensorsOf(planOf(sizes, options)).map(([name]) => name);
+    Object.entries(attention.inputs(planOf(sizes, options)))
+      .filter(([, input]) => input !== null).map(([name]) => name);
   assertEquals(names({}), ["q", "k", "v"]);
   const out = { data: new Float32Array(2 * 6 * 4 * 8), shape: [2, 6, 4, 8] };
   assertEquals(names({ ...terms[2], ...terms[3], out }), ["q", "k", "v", "bias", "mask", "out"]);

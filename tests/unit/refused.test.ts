@@ -1,8 +1,8 @@
 import { blockMask, createEngine, type Engine } from "@flashtile/attention";
 import { assertRejects, assertThrows } from "@std/assert";
 import { test } from "node:test";
-import { readMerge } from "../../src/operations/merge/run.ts";
-import { planRotation } from "../../src/operations/rope/run.ts";
+import { readMerge } from "../../src/operations/merge/operation.ts";
+import { planRotation } from "../../src/operations/rope/operation.ts";
 
 /** A kind of error, some of its words, and the arguments that are refused with it. */
 type Refusal = readonly [kind: ErrorConstructor, words: string, ...given: unknown[]];

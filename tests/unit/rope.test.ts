@@ -1,7 +1,7 @@
 import type { RopeScaling } from "@flashtile/attention";
 import { assert } from "@std/assert";
 import { test } from "node:test";
-import { planRotation } from "../../src/operations/rope/run.ts";
+import { planRotation } from "../../src/operations/rope/operation.ts";
 
 /** Angles of position 1, and the length of the rows, as the table has them. */
 function frequencies(scaling: RopeScaling | undefined, dims = 8, theta = 10_000) {

@@ -7,7 +7,7 @@ import {
 } from "@flashtile/attention";
 import { assertEquals, assertRejects } from "@std/assert";
 import type { Target } from "../../src/operations/attention/target.ts";
-import { planRotation } from "../../src/operations/rope/run.ts";
+import { planRotation } from "../../src/operations/rope/operation.ts";
 import { viewOf } from "../../src/tensor/tensor.ts";
 import { usages } from "../../src/webgpu/device/buffers.ts";
 import { type Bounds, Session } from "../../src/webgpu/device/session.ts";

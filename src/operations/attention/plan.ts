@@ -11,16 +11,16 @@ import { checkPages, type PagedKeys } from "../../contract/pages.ts";
 import type { BlockMask } from "../../masks/block_mask.ts";
 import { HeldArray } from "../../tensor/arrays.ts";
 import type { BroadcastView, Extents, MaskView } from "../../tensor/broadcast.ts";
-import type { DType, Elements } from "../../tensor/dtype.ts";
+import type { Elements } from "../../tensor/dtype.ts";
 import {
   type AnyTensor,
   type AnyView,
   type Layout,
   mayOverlap,
-  type ReadData,
   type ReadTensor,
   type View,
 } from "../../tensor/tensor.ts";
+import type { Storage } from "../call.ts";
 import { checkUncached, readAttentionOptions } from "./check/options.ts";
 import { readBias, readBlockMask, readMask, readSinks, readSlopes } from "./check/scores.ts";
 import {
@@ -98,56 +98,12 @@ export interface AttentionCall {
   readonly keepsRest?: boolean;
 }
 
-/** How a result is stored: as elements of a type, in an array of the kind of another, or in a buffer. */
-export interface Storage {
-  readonly dtype: DType;
-  readonly like: ReadData;
-}
-
-/** A checked call of `attentionBackward()`. */
-export interface BackwardPlan<V extends AnyView = AnyView> {
-  /** The call whose gradients are asked for. */
-  readonly forward: AttentionPlan<V>;
-  /** Gradient by `out`: `[B, Hq, Nq, Dv]`, of any storage. */
-  readonly dOut: V;
-  /** What the call gave: `[B, Hq, Nq, Dv]`, and `[B, Hq, Nq, 1]` in f32. */
-  readonly out: V;
-  readonly lse: V;
-  /** What rounding to f32 took from `lse`, as it; `null` where that is not known. */
-  readonly lseRest: V | null;
-  /** Gradient by `lse`, as it; `null` for zeros. */
-  readonly dLse: V | null;
-}
-
-/** The same with all tensors in arrays. */
-export type HostBackwardPlan = BackwardPlan<View>;
-
 /** A plan whose tensors are all in arrays. */
 export type HostPlan = AttentionPlan<View>;
-
-/** What a call reads and writes, by name. */
-export function tensorsOf(
-  plan: AttentionPlan,
-): [name: string, view: { readonly data: HeldArray | GPUBuffer }][] {
-  const { q, k, v, bias, mask, out } = plan;
-  return Object.entries({ q, k, v, bias, mask, out }).filter(
-    (entry): entry is [string, AnyView | BroadcastView | MaskView] => entry[1] !== null,
-  );
-}
-
-/** Where all of that is. */
-export function dataOf({ q, k, v, bias, mask, out }: AttentionPlan) {
-  return [q.data, k.data, v.data, bias && bias.data, mask && mask.data, out && out.data];
-}
 
 /** Whether a view may share an element with something that the call reads. */
 export function mayBeRead({ q, k, v, bias, mask }: AttentionPlan, view: AnyView): boolean {
   return [q, k, v, bias, mask].some((input) => input !== null && mayOverlap(input, view));
-}
-
-/** Whether all tensors of a plan are in arrays. */
-export function isHostPlan(plan: AttentionPlan): plan is HostPlan {
-  return dataOf(plan).every((data) => data === null || HeldArray.is(data));
 }
 
 /** Whether scores are anything but scaled products within one band. */
@@ -190,9 +146,10 @@ export function readAttention(
   k: AnyTensor | ReadTensor,
   v: AnyTensor | ReadTensor,
   options?: AttentionOptions,
-  names: readonly (keyof AttentionOptions)[] = optionNames,
+  names: readonly string[] = optionNames,
 ): AttentionCall {
-  const given = options === undefined ? noOptions : readAttentionOptions(options, names);
+  const known = names as typeof optionNames;
+  const given = options === undefined ? noOptions : readAttentionOptions(options, known);
   return callOf(planGiven(q, k, v, given), given);
 }
 
@@ -298,7 +255,7 @@ function planOf(
 }
 
 /** Every option of attention to a cache, by name. */
-const cachedNames = [...optionNames, "lengths"] as const;
+export const cachedNames = [...optionNames, "lengths"] as const;
 
 /**
  * Reads a call against a cache whose sequences have so many tokens, and decides what it means. The
@@ -309,8 +266,10 @@ export function readCached(
   paged: PagedKeys,
   tokens: readonly number[],
   options: CacheAttentionOptions = {},
+  names: readonly string[] = cachedNames,
 ): AttentionCall {
-  const given: CachedOptions = readAttentionOptions(options as CachedOptions, cachedNames);
+  const known = names as typeof cachedNames;
+  const given: CachedOptions = readAttentionOptions(options as CachedOptions, known);
   checkUncached(given);
   return callOf(planOfCache(q, paged, tokens, given), given);
 }

@@ -5,11 +5,8 @@
  * @module
  */
 
-import {
-  countRows,
-  type HostBackwardPlan,
-  type HostPlan,
-} from "../../operations/attention/plan.ts";
+import { countRows, type HostPlan } from "../../operations/attention/plan.ts";
+import type { HostBackwardPlan } from "../../operations/backward/plan.ts";
 import type { HostGradientTarget } from "../../operations/backward/target.ts";
 import { HeldArray } from "../../tensor/arrays.ts";
 import type { BroadcastView } from "../../tensor/broadcast.ts";

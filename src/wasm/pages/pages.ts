@@ -16,7 +16,7 @@ import {
 } from "../../contract/pages.ts";
 import { bytesPerElement } from "../../tensor/dtype.ts";
 import { copyRowsIn } from "../../tensor/rows.ts";
-import type { View } from "../../tensor/tensor.ts";
+import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
 import type { Kernels } from "../binary/module.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import { elementsOver } from "../memory/tensor.ts";
@@ -76,6 +76,14 @@ export class WasmPages implements PageStore {
     // A row of each in f32, the tokens of a block of one head, and a weight for each of them.
     this.#staging = arena.allocate(
       (this.#block.tokens + 1) * (layout.headDim + layout.valueDim) * 4 + this.#block.tokens * 4,
+    );
+  }
+
+  checkReadable(views: readonly AnyView[]): void {
+    if (views.every(isOnHost)) return;
+    throw new TypeError(
+      "Cannot append: the wasm backend cannot read a GPUBuffer; " +
+        'make the engine with { backend: "webgpu", device }',
     );
   }
 

@@ -7,7 +7,8 @@
 
 import { throwIfAborted } from "../../check/errors.ts";
 import type { Control } from "../../contract/backend.ts";
-import { type BackwardPlan, countRows } from "../../operations/attention/plan.ts";
+import { countRows } from "../../operations/attention/plan.ts";
+import type { BackwardPlan } from "../../operations/backward/plan.ts";
 import type { GradientTarget } from "../../operations/backward/target.ts";
 import { clock } from "../../runtime.ts";
 import { type Check, ownUniforms } from "../attention/forward.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { AttentionPlan, BackwardPlan } from "../../operations/attention/plan.ts";
+import type { AttentionPlan } from "../../operations/attention/plan.ts";
+import type { BackwardPlan } from "../../operations/backward/plan.ts";
 import type { GradientTarget } from "../../operations/backward/target.ts";
 import type { BroadcastView } from "../../tensor/broadcast.ts";
 import type { Loan } from "../device/buffers.ts";

@@ -13,10 +13,9 @@ import {
   readNumbers,
   readOptions,
 } from "../../check/words.ts";
-import type { Backend } from "../../contract/backend.ts";
+import type { Machinery } from "../../contract/backend.ts";
+import type { Operation } from "../../contract/operation.ts";
 import { readOf } from "../../tensor/arrays.ts";
-import { isGpuBuffer } from "../../tensor/dtype.ts";
-import { useAll } from "../../tensor/lending.ts";
 import {
   type AnyTensor,
   type Layout,
@@ -25,6 +24,7 @@ import {
   sizeOf,
   viewOf,
 } from "../../tensor/tensor.ts";
+import { run } from "../call.ts";
 import type { Rotation } from "./rotation.ts";
 
 /** How angles are changed for contexts longer than those that a model was trained with. */
@@ -57,7 +57,7 @@ export type RopeScaling =
     readonly attentionFactor?: number | undefined;
   };
 
-/** Options of `engine.rope()`. */
+/** Options of `rope()`. */
 export interface RopeOptions {
   /**
    * Positions of the rows: that of the first, the others follow; or one for each, `[N]` for all
@@ -81,7 +81,8 @@ export interface RopeOptions {
 
 const cannot = "Cannot rotate";
 
-const optionNames = ["positions", "theta", "style", "dims", "scaling", "layout"] as const;
+/** Every option, by name. */
+export const ropeNames = ["positions", "theta", "style", "dims", "scaling", "layout"] as const;
 
 function checkNumber(name: string, value: unknown, least: number): void {
   if (Number.isFinite(value) && (value as number) > least) return;
@@ -187,8 +188,9 @@ export function planRotation(
   q: AnyTensor,
   k: AnyTensor | null | undefined,
   options: RopeOptions = {},
+  names: readonly string[] = ropeNames,
 ): Rotation {
-  const given = readOptions(options, optionNames, cannot);
+  const given = readOptions(options, names as typeof ropeNames, cannot);
   const { theta = 10_000, style = "half", layout = "bhnd", scaling } = given;
   checkLayoutName(layout, cannot);
   checkOneOf("style", style, ["half", "interleaved"], cannot);
@@ -240,20 +242,23 @@ export function planRotation(
   };
 }
 
-/** Rotates in place, on a backend. */
+/** The operation, which writes what it reads. */
+export const rope: Operation<Rotation, null> = {
+  ...{ name: "rope", cannot },
+  inputs: ({ views: [q, k = null] }) => ({ q, k }),
+  work: () => 0,
+  rows: ({ views }) =>
+    views.reduce((sum, { shape: [batch, heads, rows] }) => sum + batch * heads * rows, 0),
+};
+
+/** Rotates in place. */
 export async function runRope(
-  chosen: Backend,
-  q: AnyTensor,
-  k: AnyTensor | null | undefined,
-  options?: RopeOptions,
+  asked: Machinery | Promise<Machinery>,
+  plan: Rotation,
 ): Promise<void> {
-  const rotation = planRotation(q, k, options), data = rotation.views.map((view) => view.data);
-  const leave = useAll(data);
-  try {
-    const backend = await chosen.serving?.(isGpuBuffer(data[0])) ?? chosen;
-    backend.checkReadable?.(cannot, rotation.views);
-    await backend.rotate(rotation);
-  } finally {
-    leave();
-  }
+  await run(asked, {
+    ...{ operation: rope, plan, control: {}, results: {} },
+    target: () => null,
+    finish: () => {},
+  });
 }

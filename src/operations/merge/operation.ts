@@ -6,26 +6,19 @@
 
 import { checkHeads, checkShapeOf, readRows, readTensor } from "../../check/tensors.ts";
 import { checkLayoutName, readOptions } from "../../check/words.ts";
-import type { Backend } from "../../contract/backend.ts";
+import type { Machinery } from "../../contract/backend.ts";
+import type { Operation } from "../../contract/operation.ts";
 import { isGpuBuffer, type TensorData } from "../../tensor/dtype.ts";
-import { useAll } from "../../tensor/lending.ts";
 import {
-  type AnyTensor,
   type AnyView,
   type Layout,
   type ReadTensor,
   type Tensor,
   viewOf,
 } from "../../tensor/tensor.ts";
-import type { Storage } from "../attention/plan.ts";
-import {
-  type AttentionResultWithLse,
-  isHere,
-  kindFor,
-  makeTensor,
-  type OwnData,
-} from "../attention/run.ts";
+import type { AttentionResultWithLse, OwnData } from "../attention/result.ts";
 import type { Target } from "../attention/target.ts";
+import { run, type Storage } from "../call.ts";
 
 const cannot = "Cannot merge";
 
@@ -42,6 +35,9 @@ export interface MergeOptions {
   /** Order of the axes of each `out`, `"bhnd"` by default; `lse` is `[B, Hq, Nq]` in both. */
   readonly layout?: Layout | undefined;
 }
+
+/** Every option, by name. */
+export const mergeNames = ["layout"] as const;
 
 /** Results over disjoint keys as they were read. */
 export interface MergeCall {
@@ -86,12 +82,13 @@ function readPart(
 export function readMerge(
   parts: readonly AttentionPart<TensorData>[],
   options: MergeOptions = {},
+  names: readonly string[] = mergeNames,
 ): MergeCall {
   const count = Array.isArray(parts) ? parts.length : 0;
   if (count === 0) {
     throw new TypeError(`${cannot}: \`parts\` must be an array of at least one { out, lse }`);
   }
-  const { layout = "bhnd" } = readOptions(options, ["layout"], cannot);
+  const { layout = "bhnd" } = readOptions(options, names as typeof mergeNames, cannot);
   checkLayoutName(layout, cannot);
   const read: ReadPart[] = [];
   for (let at = 0; at < count; at++) {
@@ -106,36 +103,34 @@ export function readMerge(
   };
 }
 
-/** Merges parts that were read on a backend. */
+/** The operation: a plan is the parts, a target as that of attention. */
+export const mergeAttention: Operation<readonly Target[], Target> = {
+  ...{ name: "mergeAttention", cannot },
+  inputs: (parts) =>
+    Object.fromEntries(parts.flatMap(({ out, lse }, index) => [
+      [`parts[${index}].out`, out],
+      [`parts[${index}].lse`, lse],
+    ])),
+  work: () => 0,
+  rows: ([{ out: { shape: [batch, heads, rows] } }]) => batch * heads * rows,
+};
+
+/** Merges parts that were read. */
 export async function runMerge<Data extends TensorData>(
-  asked: Backend | Promise<Backend>,
+  asked: Machinery | Promise<Machinery>,
   { parts, storage, layout, outShape, lseShape }: MergeCall,
 ): Promise<AttentionResultWithLse<OwnData<Data>>> {
-  const onGpu = isGpuBuffer(storage.like), made: AnyTensor[] = [];
-  const leave = useAll(parts.flatMap(({ out, lse }) => [out.data, lse!.data]));
-  try {
-    const chosen = isHere(asked) ? asked : await asked;
-    const backend = await chosen.serving?.(onGpu) ?? chosen;
-    backend.checkReadable?.(cannot, parts.map(({ out }) => out));
-    const make = async (shape: readonly number[], stored: Storage): Promise<AnyTensor> => {
-      const { dtype } = stored;
-      const tensor = onGpu
-        ? { data: await backend.createBuffer!(shape, dtype), shape, dtype }
-        : makeTensor(kindFor(stored), dtype, shape);
-      made.push(tensor);
-      return tensor;
-    };
-    const out = await make(outShape, storage);
-    const lse = await make(lseShape, { ...storage, dtype: "f32" });
-    const column = viewOf({ ...lse, shape: [...lseShape, 1] }, "bhnd");
-    await backend.merge(parts, { out: viewOf(out, layout), lse: column } as Target);
-    return { out, lse } as AttentionResultWithLse<TensorData> as AttentionResultWithLse<
-      OwnData<Data>
-    >;
-  } catch (error) {
-    for (const { data } of made) if (isGpuBuffer(data)) data.destroy();
-    throw error;
-  } finally {
-    leave();
-  }
+  const result = await run(asked, {
+    ...{ operation: mergeAttention, plan: parts, control: {} },
+    results: {
+      out: { ...storage, shape: outShape },
+      lse: { ...storage, dtype: "f32", shape: lseShape },
+    },
+    target({ out, lse }) {
+      const column = viewOf({ ...lse, shape: [...lseShape, 1] }, "bhnd");
+      return { out: viewOf(out, layout), lse: column } as Target;
+    },
+    finish: (made) => made,
+  });
+  return result as unknown as AttentionResultWithLse<OwnData<Data>>;
 }

@@ -1,0 +1,74 @@
+/**
+ * Runners: who does an operation on a backend. Those that not every program needs are loaded when they are
+ * first asked for.
+ *
+ * @module
+ */
+
+import type { BackendName, Control } from "./backend.ts";
+import type { Operation } from "./operation.ts";
+
+/** Does an operation on a machine. */
+export interface Runner<Machine, Plan, Target, Done> {
+  /** Throws where it cannot run such a plan, before anything is allocated. */
+  check?(plan: Plan, control: Control): void;
+  run(machine: Machine, plan: Plan, target: Target, control: Control): Done;
+}
+
+/** A runner, or what loads it. */
+type Entry<Machine, Done> =
+  | Runner<Machine, unknown, unknown, Done>
+  | (() => Promise<Runner<Machine, unknown, unknown, Done>>);
+
+/** The runners of a backend, by operation. */
+export class Runners<Machine, Done> {
+  readonly #backend: BackendName;
+  readonly #entries = new Map<object, Entry<Machine, Done>>();
+
+  constructor(backend: BackendName) {
+    this.#backend = backend;
+  }
+
+  /** Says who does an operation: a runner, or a function that loads it when it is first asked for. */
+  add<Plan, Target>(
+    operation: Operation<Plan, Target>,
+    runner:
+      | Runner<Machine, Plan, Target, Done>
+      | (() => Promise<Runner<Machine, Plan, Target, Done>>),
+  ): this {
+    this.#entries.set(operation, runner as Entry<Machine, Done>);
+    return this;
+  }
+
+  /** Throws where nobody does an operation, or who does it cannot run such a plan. */
+  check<Plan, Target>(operation: Operation<Plan, Target>, plan: Plan, control: Control): void {
+    const entry = this.#find(operation);
+    if (typeof entry !== "function") entry.check?.(plan, control);
+  }
+
+  /** Who does an operation; loads it where that has not happened. */
+  async load<Plan, Target>(
+    operation: Operation<Plan, Target>,
+  ): Promise<Runner<Machine, Plan, Target, Done>> {
+    const entry = this.#find(operation);
+    if (typeof entry !== "function") return entry;
+    const runner = await entry();
+    this.#entries.set(operation, runner);
+    return runner;
+  }
+
+  /** Who does an operation, if it is loaded. */
+  loaded<Plan, Target>(
+    operation: Operation<Plan, Target>,
+  ): Runner<Machine, Plan, Target, Done> | undefined {
+    const entry = this.#find(operation);
+    return typeof entry === "function" ? undefined : entry;
+  }
+
+  #find(operation: { readonly name: string; readonly cannot: string }): Entry<Machine, Done> {
+    const entry = this.#entries.get(operation);
+    if (entry !== undefined) return entry;
+    const { name, cannot } = operation;
+    throw new Error(`${cannot}: the ${this.#backend} backend has no \`${name}()\``);
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * Attention as an operation: where a call's results go.
+ *
+ * @module
+ */
+
+import type { Backend, Machinery } from "../../contract/backend.ts";
+import type { Operation } from "../../contract/operation.ts";
+import type { TensorData } from "../../tensor/dtype.ts";
+import { type AnyTensor, type AnyView, copyView, type View, viewOf } from "../../tensor/tensor.ts";
+import { type Call, type Made, type NewTensor, run, runSync, runUsed } from "../call.ts";
+import {
+  type AttentionCall,
+  type AttentionPlan,
+  countRows,
+  countScores,
+  mayBeRead,
+} from "./plan.ts";
+import type { AttentionResult } from "./result.ts";
+import type { Target } from "./target.ts";
+
+/** The operation. */
+export const attention: Operation<AttentionPlan, Target> = {
+  name: "attention",
+  cannot: "Cannot attend",
+  inputs: ({ q, k, v, bias, mask, out }) => ({ q, k, v, bias, mask, out }),
+  work: (plan) => countScores(plan) * (plan.dim + plan.valueDim),
+  rows: countRows,
+};
+
+/** What a call makes for its results; `apart` where `out` cannot be written while inputs are read. */
+type Results = Readonly<Partial<Record<"out" | "apart" | "lse" | "lseRest", NewTensor>>>;
+
+function resultsOf({ plan, storage, keepsRest }: AttentionCall): Results {
+  const { out: given, outShape, lseShape } = plan;
+  const ofRows = (shape: readonly number[]) => ({ ...storage, dtype: "f32" as const, shape });
+  const out = { ...storage, shape: outShape };
+  // Written in place, a tile could overwrite what a later one still reads. A GPU refuses that.
+  const isApart = given !== null && mayBeRead(plan, given);
+  return {
+    ...(given === null ? { out } : isApart && { apart: out }),
+    ...(lseShape && { lse: ofRows(lseShape) }),
+    ...(keepsRest && { lseRest: ofRows(lseShape!) }),
+  };
+}
+
+/** A result by row `[B, Hq, Nq]` as backends see it. */
+function columnOf(rows: AnyTensor | undefined, plan: AttentionPlan): AnyView | null {
+  if (rows === undefined) return null;
+  const shape = [plan.batch, plan.queryHeads, plan.queries, 1];
+  return viewOf({ data: rows.data, shape, dtype: "f32" }, "bhnd");
+}
+
+/** What becomes of a call that was read. */
+export function placed(call: AttentionCall): Call<AttentionPlan, Target, AttentionResult> {
+  const { plan, control } = call, { layout } = plan.written;
+  return {
+    ...{ operation: attention, plan, control },
+    results: resultsOf(call) as Call<AttentionPlan, Target, AttentionResult>["results"],
+    target({ out, apart, lse, lseRest }: Made): Target {
+      const written = out ?? apart,
+        view = written === undefined ? plan.out : viewOf(written, layout);
+      return { out: view, lse: columnOf(lse, plan), lseRest: columnOf(lseRest, plan) } as Target;
+    },
+    finish({ out, apart, ...rows }: Made): AttentionResult {
+      if (apart !== undefined) copyView(viewOf(apart, layout) as View, plan.out as View);
+      return { out: out ?? call.out!, ...rows } as AttentionResult;
+    },
+  };
+}
+
+/** Runs a call that was read. */
+export async function runAttention<Data extends TensorData>(
+  asked: Machinery | Promise<Machinery>,
+  call: AttentionCall,
+): Promise<AttentionResult<Data>> {
+  return await run(asked, placed(call)) as AttentionResult<TensorData> as AttentionResult<Data>;
+}
+
+/** The same where all that it reads and writes is in use already. */
+export async function runUsedAttention<Data extends TensorData>(
+  asked: Machinery | Promise<Machinery>,
+  call: AttentionCall,
+): Promise<AttentionResult<Data>> {
+  return await runUsed(asked, placed(call)) as AttentionResult<TensorData> as AttentionResult<Data>;
+}
+
+/** Runs a call that was read to its end. */
+export function runAttentionSync<Data extends TensorData>(
+  backend: Backend,
+  call: AttentionCall,
+): AttentionResult<Data> {
+  return runSync(backend, placed(call)) as AttentionResult<TensorData> as AttentionResult<Data>;
+}

@@ -1,0 +1,74 @@
+/**
+ * Who does what on a GPU.
+ *
+ * @module
+ */
+
+import type { Control } from "../contract/backend.ts";
+import { Runners } from "../contract/runners.ts";
+import { attention } from "../operations/attention/operation.ts";
+import { type AttentionPlan, hasUncounted } from "../operations/attention/plan.ts";
+import type { Target } from "../operations/attention/target.ts";
+import { attentionBackward } from "../operations/backward/operation.ts";
+import { mergeAttention } from "../operations/merge/operation.ts";
+import { rope } from "../operations/rope/operation.ts";
+import { isGpuBuffer } from "../tensor/dtype.ts";
+import { forward } from "./attention/forward.ts";
+import { uncountedOf } from "./attention/uncounted.ts";
+import { backward } from "./backward/backward.ts";
+import type { Session } from "./device/session.ts";
+import type { WebGpuPages } from "./pages/pages.ts";
+import { mergeParts, rotateRows } from "./rows.ts";
+
+/** What runners work with. */
+export interface Machine {
+  readonly session: Session;
+  /** Throws where the engine was closed. */
+  open(): void;
+}
+
+function checkAttention({ q, k, v, bias, mask, out }: AttentionPlan): void {
+  const isShared = [q, k, v, bias, mask].some((one) => one?.data === out?.data);
+  if (!isGpuBuffer(out?.data) || !isShared) return;
+  throw new RangeError(
+    "Cannot attend: `out` must be another GPUBuffer than the inputs, " +
+      "a GPU cannot read and write one in one pass",
+  );
+}
+
+async function attend(
+  { session, open }: Machine,
+  plan: AttentionPlan,
+  target: Target,
+  control: Control,
+): Promise<void> {
+  const pages = plan.paged?.store as WebGpuPages | undefined;
+  pages?.open();
+  pages?.settle();
+  try {
+    await forward(session, plan, target, control, open);
+    if (hasUncounted(plan)) {
+      for (const rest of uncountedOf(plan, target)) {
+        await forward(session, rest.plan, rest.target, {}, open);
+      }
+    }
+  } catch (error) {
+    await pages?.finish(); // Says what else was lost.
+    throw error;
+  }
+  await pages?.finish();
+}
+
+/** The runners. */
+export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Promise<void>>(
+  "webgpu",
+)
+  .add(attention, { check: checkAttention, run: attend })
+  .add(attentionBackward, {
+    run: ({ session, open }, plan, target, control) =>
+      backward(session, plan, target, control, open),
+  })
+  .add(mergeAttention, {
+    run: ({ session }, parts, target) => mergeParts(session, parts, target),
+  })
+  .add(rope, { run: ({ session }, rotation) => rotateRows(session, rotation) });

@@ -1,0 +1,117 @@
+import { assert, assertEquals } from "@std/assert";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+
+/**
+ * Who may import whom, types included: each room, and the rooms below it that it may use. Rooms of a
+ * backend are its own business but for what stands here; a room within another is named before it.
+ */
+const allowed: Readonly<Record<string, readonly string[]>> = {
+  "runtime": [],
+  "tensor": [],
+  "check": ["tensor"],
+  "contract": ["check", "tensor"],
+  "masks": ["check", "tensor"],
+  "scores": ["check", "tensor"],
+  "operations": ["check", "contract", "masks", "scores", "tensor"],
+  "cache": ["check", "contract", "operations", "tensor"],
+  // Types alone: a wrong plan must not hide behind itself.
+  "reference": ["operations", "tensor"],
+
+  "wasm/memory": ["contract", "tensor"],
+  "wasm/record": ["tensor"],
+  "wasm/binary": ["check", "contract", "runtime", "wasm/memory"],
+  "wasm/team": ["check", "contract", "runtime", "wasm/binary", "wasm/memory", "wasm/record"],
+  "wasm/pages": ["contract", "tensor", "wasm/binary", "wasm/memory", "wasm/record"],
+  "wasm/attention": [
+    ...["contract", "masks", "operations", "scores", "tensor"],
+    ...["wasm/binary", "wasm/memory", "wasm/pages", "wasm/record", "wasm/team"],
+  ],
+  "wasm/backward": [
+    ...["operations", "tensor"],
+    ...["wasm/attention", "wasm/memory", "wasm/record", "wasm/team"],
+  ],
+  "wasm": ["check", "contract", "operations", "runtime", "tensor", "wasm/*"],
+
+  "webgpu/shader": ["contract", "tensor"],
+  "webgpu/device": ["check", "runtime", "webgpu/shader"],
+  "webgpu/transfer": ["tensor", "webgpu/device", "webgpu/shader"],
+  "webgpu/pages": [
+    ...["check", "contract", "tensor"],
+    ...["webgpu/device", "webgpu/shader", "webgpu/transfer"],
+  ],
+  "webgpu/attention": [
+    ...["check", "contract", "masks", "operations", "runtime", "scores", "tensor"],
+    ...["webgpu/device", "webgpu/pages", "webgpu/shader", "webgpu/transfer"],
+  ],
+  "webgpu/backward": [
+    ...["check", "contract", "operations", "runtime", "tensor"],
+    ...["webgpu/attention", "webgpu/device", "webgpu/shader", "webgpu/transfer"],
+  ],
+  "webgpu": ["check", "contract", "operations", "runtime", "tensor", "webgpu/*"],
+
+  "engine": ["cache", "check", "contract", "operations", "runtime", "tensor", "wasm", "webgpu"],
+  "functions": ["cache", "check", "contract", "engine", "operations", "tensor"],
+};
+
+/** What the rest of the tree may take of a backend's rooms. */
+const doors: Readonly<Record<string, string>> = {
+  "wasm/binary/module.ts": "wasm",
+  "wasm/backend.ts": "wasm",
+  "webgpu/open.ts": "webgpu",
+};
+
+/** The package's entries, which export everything. */
+const entries = ["engine/edge_light.ts", "engine/workerd.ts"];
+
+const sources = readdirSync("src", { recursive: true, encoding: "utf8" })
+  .map((path) => path.replaceAll("\\", "/"))
+  .filter((path) => path.endsWith(".ts"))
+  .sort();
+
+/** The modules that a source imports, those of types and those that are loaded later among them. */
+function importsOf(path: string): string[] {
+  const text = readFileSync(`src/${path}`, "utf8");
+  const code = text.replace(/^\s*\*.*$/gm, ""); // Examples in comments import the package.
+  const named = code.matchAll(/(?:\bfrom\s|\bimport\s|\bimport\()\s*"(\.[^"]+\.ts)"/g);
+  return [...named].map(([, target]) => new URL(target, `file:///${path}`).pathname.slice(1));
+}
+
+/** The room that a source is in: for backends and what is below them the folder within the backend. */
+function roomOf(path: string): string {
+  const parts = path.replace(/\.ts$/, "").split("/"), [first, second] = parts;
+  const isBackend = first === "wasm" || first === "webgpu";
+  return isBackend && parts.length > 2 ? `${first}/${second}` : first;
+}
+
+function mayImport(from: string, to: string): boolean {
+  const [room, other] = [roomOf(from), roomOf(to)], most = allowed[room] ?? [];
+  const [backend] = room.split("/");
+  if (room === other || most.includes(other)) return true;
+  return (room === backend && other.startsWith(`${backend}/`) && most.includes(`${backend}/*`)) ||
+    (to in doors && most.includes(doors[to]));
+}
+
+test("sources import only from rooms below their own", () => {
+  const wrong = sources.filter((from) => !entries.includes(from)).flatMap((from) =>
+    importsOf(from).filter((to) => !mayImport(from, to)).map((to) => `${from} imports ${to}`)
+  );
+  assertEquals(wrong, []);
+});
+
+test("every source is in a room of the table", () => {
+  assertEquals(sources.filter((path) => !(roomOf(path) in allowed)), []);
+  assert(sources.length > 90, `only ${sources.length} sources`);
+});
+
+test("no source imports itself, over whatever others", () => {
+  const targets = new Map(sources.map((path) => [path, importsOf(path)]));
+  const done = new Set<string>();
+  const walk = (path: string, above: readonly string[]): void => {
+    assert(!above.includes(path), `a circle: ${[...above, path].join(" -> ")}`);
+    if (done.has(path)) return;
+    for (const to of targets.get(path) ?? []) walk(to, [...above, path]);
+    done.add(path);
+  };
+  for (const path of sources) if (!entries.includes(path)) walk(path, []);
+});
