@@ -9,35 +9,12 @@ import type { Target } from "../operations/attention/target.ts";
 import type { Rotation } from "../operations/rope/rotation.ts";
 import { type AnyView, type Extents, isOnHost } from "../tensor/tensor.ts";
 import { foldCode, ropeCode, rowThreads } from "./attention/variants.ts";
-import { bindGroup, type Binding, Loan, roles } from "./device/buffers.ts";
+import { roles } from "./device/buffers.ts";
 import { pipelineOf } from "./device/pipelines.ts";
 import type { Session } from "./device/session.ts";
-import { encodeParameters, type Parameters } from "./shader/parameters.ts";
+import { type Grid, Loan, Submission } from "./device/submission.ts";
 import { cutRegion, extent, mostWorkgroups } from "./transfer/regions.ts";
-import {
-  type Box,
-  type Sink,
-  sinkOf,
-  sourceOf,
-  tensorParameters,
-  uploadRows,
-  type Window,
-} from "./transfer/transfer.ts";
-
-/** One dispatch over the rows of a box. */
-interface Dispatch {
-  readonly pipeline: GPUComputePipeline;
-  readonly parameters: Parameters;
-  readonly bindings: readonly (Binding | null)[];
-  /** Threads of a row. */
-  readonly threads: number;
-}
-
-/** A result on its way to the caller. */
-interface Returned {
-  readonly sink: Sink;
-  readonly window: Window;
-}
+import { type Box, sinkOf, sourceOf, tensorParameters, uploadRows } from "./transfer/transfer.ts";
 
 function countRows({ batch, heads, rows }: Box): number {
   return extent(batch) * extent(heads) * extent(rows);
@@ -62,40 +39,9 @@ function* boxesOf(
   for (const piece of cutRegion(whole, (one) => fits(boxOf(one)))) yield boxOf(piece);
 }
 
-/** Submits dispatches over a box one after the other, and waits for what the caller is to have. */
-async function run(
-  session: Session,
-  loan: Loan,
-  box: Box,
-  dispatches: readonly Dispatch[],
-  results: readonly Returned[],
-  cannot: string,
-): Promise<void> {
-  const { device, guard } = session.gpu;
-  loan.attempt(() => {
-    for (const { pipeline, parameters, bindings, threads } of dispatches) {
-      const encoder = device.createCommandEncoder({ label: "FlashTile rows" });
-      const pass = encoder.beginComputePass();
-      const slot = session.uniforms.write(encodeParameters(parameters));
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, bindGroup(device, pipeline, [slot, ...bindings]));
-      const groups = Math.ceil(extent(box.rows) * threads / rowThreads);
-      pass.dispatchWorkgroups(groups, extent(box.heads), extent(box.batch));
-      pass.end();
-      device.queue.submit([encoder.finish()]);
-    }
-    const encoder = device.createCommandEncoder();
-    for (const { window: { buffer, readBack, size } } of results) {
-      if (readBack) encoder.copyBufferToBuffer(buffer, 0, readBack, 0, size);
-    }
-    device.queue.submit([encoder.finish()]);
-  });
-  const waits = results.map(async ({ sink, window: { buffer, readBack } }) => {
-    if (readBack === undefined) return;
-    await sink.collect(box, readBack);
-    loan.give(buffer);
-  });
-  await guard(Promise.all([loan.accepted(cannot), ...waits]));
+/** Workgroups for the rows of a box, each with so many threads. */
+function gridOf({ batch, heads, rows }: Box, threads: number): Grid {
+  return [Math.ceil(extent(rows) * threads / rowThreads), extent(heads), extent(batch)];
 }
 
 async function withLoan(session: Session, use: (loan: Loan) => Promise<void>): Promise<void> {
@@ -141,29 +87,28 @@ export function mergeParts(
       const rows = countRows(box), acc = await take(rows * vectors * 16);
       const ml = [await take(rows * 8), await take(rows * 8)];
       const [o, l] = [await out.place(box), await lse.place(box)];
-      const dispatches = await Promise.all(sources.map(async (part, index): Promise<Dispatch> => {
-        const [q, k] = [await part.out.place(box), await part.lse.place(box)];
+      const placed = await Promise.all(
+        sources.map(async (part) => [await part.out.place(box), await part.lse.place(box)]),
+      );
+      const submission = new Submission(session, "merge");
+      for (const [index, [q, k]] of placed.entries()) {
         const written = index === last ? [o, l] : [ml[(index + 1) % 2], null];
-        return {
-          pipeline: pipelines[index],
-          threads: vectors,
-          bindings: [q, k, ml[index % 2], ...written, acc],
-          parameters: {
-            ...{ minus_infinity: -Infinity, not_a_number: NaN, first_part: index },
-            ...{ value_vectors: vectors, value_dim: columns, end_row: extent(box.rows) },
-            ...{ query_heads: extent(box.heads) },
-            ...{
-              ...tensorParameters("q", q),
-              ...tensorParameters("k", k),
-              ...tensorParameters("o", o),
-            },
-            ...{ l_at: l.at, l_batch: l.strides.batch, l_head: l.strides.head },
-          },
+        const parameters = {
+          ...{ minus_infinity: -Infinity, not_a_number: NaN, first_part: index },
+          ...{ value_vectors: vectors, value_dim: columns, end_row: extent(box.rows) },
+          ...{ query_heads: extent(box.heads) },
+          ...tensorParameters("q", q),
+          ...tensorParameters("k", k),
+          ...tensorParameters("o", o),
+          ...{ l_at: l.at, l_batch: l.strides.batch, l_head: l.strides.head },
         };
-      }));
-      const results = [{ sink: out, window: o }, { sink: lse, window: l }];
-      await run(session, loan, box, dispatches, results, "Cannot merge");
-      for (const { buffer } of [acc, ...ml]) loan.give(buffer);
+        const bindings = [q, k, ml[index % 2], ...written, acc];
+        submission.dispatch(pipelines[index], parameters, bindings, gridOf(box, vectors));
+      }
+      submission.copyBack(o, (bytes) => out.collect(box, bytes));
+      submission.copyBack(l, (bytes) => lse.collect(box, bytes));
+      for (const { buffer } of [acc, ...ml]) submission.free(buffer);
+      await submission.submit(loan, "Cannot merge");
       for (const part of sources) for (const source of [part.out, part.lse]) source.settle();
     }
   });
@@ -211,8 +156,10 @@ async function rotateView(
       ...{ dim: pairs, end_row: extent(box.rows), l_batch: batchStride / 2 },
     };
     const bindings = [{ buffer, offset: 0, size }, null, null, window];
-    const dispatch = { pipeline, parameters, bindings, threads };
-    await run(session, loan, box, [dispatch], [{ sink, window }], "Cannot rotate");
-    loan.give(buffer);
+    const submission = new Submission(session, "rope");
+    submission.dispatch(pipeline, parameters, bindings, gridOf(box, threads));
+    submission.copyBack(window, (bytes) => sink.collect(box, bytes));
+    submission.free(buffer);
+    await submission.submit(loan, "Cannot rotate");
   }
 }

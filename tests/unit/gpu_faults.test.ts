@@ -3,10 +3,11 @@ import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert
 import { test } from "node:test";
 import type { PageLayout } from "../../src/contract/pages.ts";
 import { viewOf } from "../../src/tensor/tensor.ts";
-import { Loan, roles } from "../../src/webgpu/device/buffers.ts";
+import { roles } from "../../src/webgpu/device/buffers.ts";
 import { watch } from "../../src/webgpu/device/device.ts";
 import { pipelineNow, pipelineOf } from "../../src/webgpu/device/pipelines.ts";
 import { Session } from "../../src/webgpu/device/session.ts";
+import { Loan } from "../../src/webgpu/device/submission.ts";
 import { WebGpuPages } from "../../src/webgpu/pages/pages.ts";
 import { errorOf } from "../support/errors.ts";
 import { fakeDevice, type Refuse } from "../support/fake_gpu.ts";

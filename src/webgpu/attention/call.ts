@@ -8,9 +8,9 @@
 import { type AttentionPlan, hasTerms } from "../../operations/attention/plan.ts";
 import type { Segment } from "../../operations/attention/segments.ts";
 import type { Target } from "../../operations/attention/target.ts";
-import type { Loan } from "../device/buffers.ts";
 import { pipelineOf } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
+import type { Loan } from "../device/submission.ts";
 import type { WebGpuPages } from "../pages/pages.ts";
 import type { PageAccess } from "../shader/access.ts";
 import { type ScoreBox, type ScoreSource, scoreSourceOf } from "../transfer/broadcasts.ts";
@@ -84,9 +84,7 @@ export async function prepareCall(
   const out = sinkOf(target.out, session, loan, "out");
   const { lseRest } = target,
     lse = target.lse &&
-      (lseRest
-        ? new LsePair(target.lse, lseRest, session, loan)
-        : sinkOf(target.lse, session, loan, "lse"));
+      (lseRest ? new LsePair(target.lse, lseRest, loan) : sinkOf(target.lse, session, loan, "lse"));
   const terms = needsTerms(plan);
   const mostKeys = countBoundKeys(session, plan, [k, v], [bias, mask]);
   const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };

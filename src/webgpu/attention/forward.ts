@@ -10,12 +10,12 @@ import type { Control } from "../../contract/backend.ts";
 import { type AttentionPlan, countRows } from "../../operations/attention/plan.ts";
 import type { Target } from "../../operations/attention/target.ts";
 import { clock } from "../../runtime.ts";
-import { Loan, roles, UniformRing, type UniformSlot } from "../device/buffers.ts";
 import type { Session } from "../device/session.ts";
+import { Loan, Submission } from "../device/submission.ts";
 import type { Region } from "../transfer/regions.ts";
 import { boxesOf, type Call, prepareCall, regionsOf, rowsOfRegion, workOf } from "./call.ts";
-import { type PlacedRegion, placeRegion } from "./place.ts";
-import { recordRegion, type WriteUniforms } from "./record.ts";
+import { placeRegion } from "./place.ts";
+import { dispatchRegion } from "./record.ts";
 import { chooseTile, type Tile } from "./variants.ts";
 
 /** What stops a call beside its signal. */
@@ -64,72 +64,28 @@ async function runRegions(call: Call, control: Control, check: Check): Promise<v
 
 /** Submits a region and waits for what the caller is to have. */
 async function runRegion(call: Call, region: Region, more: boolean): Promise<void> {
-  const { session, loan, out, lse } = call;
-  const { device, guard } = session.gpu;
-  const placed = await placeRegion(call, region);
-  loan.attempt(() => submitRegion(call, region, placed));
-  const start = clock.now();
+  const { session, loan, out, lse } = call, { device, guard } = session.gpu;
+  const placed = await placeRegion(call, region), { partial, tables } = placed;
   const { rows } = boxesOf(call, region, [0, 0]);
-  const waits = [loan.accepted("Cannot attend")];
-  if (placed.out.readBack) waits.push(out.collect(rows, placed.out.readBack));
-  if (placed.lse?.readBack) waits.push(lse!.collect(rows, placed.lse.readBack));
-  if (more && waits.length === 1) waits.push(device.queue.onSubmittedWorkDone().then(() => {}));
-  await guard(Promise.all(waits));
-  if (waits.length > 1) session.learn(workOf(call, region), clock.now() - start);
-}
-
-/** Records and submits a region in one go. */
-function submitRegion(call: Call, region: Region, placed: PlacedRegion): void {
-  const { session, loan } = call;
-  const { device } = session.gpu;
-  const encoder = device.createCommandEncoder({ label: "FlashTile attention" });
-  // A slot of the ring must not come round again before it is submitted.
-  const write: WriteUniforms = countDispatches(call, placed) <= UniformRing.slots
-    ? (block) => session.uniforms.write(block)
-    : (block) => ownUniforms(device, block);
-  recordRegion(call, region, placed, encoder, write);
-  for (const window of [placed.out, placed.lse]) {
-    window?.copyOut?.(encoder);
-    if (!window?.readBack && !window?.copyOut) continue;
-    if (window.readBack) {
-      encoder.copyBufferToBuffer(window.buffer, 0, window.readBack, 0, window.size);
-    }
-    loan.give(window.buffer);
-  }
-  device.queue.submit([encoder.finish()]);
+  const submission = new Submission(session, "attention");
+  dispatchRegion(call, region, placed, submission);
+  placed.lse?.copyOut?.(submission);
+  submission.copyBack(placed.out, (bytes) => out.collect(rows, bytes));
+  if (placed.lse) submission.copyBack(placed.lse, (bytes) => lse!.collect(rows, bytes));
+  for (const used of [partial?.acc, partial?.ml, tables?.binding]) submission.free(used?.buffer);
+  const { readsBack } = submission;
+  const waits = [submission.submit(loan, "Cannot attend")], start = clock.now();
   for (const source of [call.q, call.k, call.v, call.bias, call.mask]) source?.settle();
-  const { partial, tables } = placed;
-  for (const used of [partial?.acc, partial?.ml, tables?.binding]) if (used) loan.give(used.buffer);
-}
-
-function countDispatches({ plan, valueVectors, merge }: Call, { keys }: PlacedRegion): number {
-  const blocks = Math.ceil(plan.valueDim / 4 / valueVectors);
-  return blocks * (keys.length + (merge === null ? 0 : 1));
+  if (more && !readsBack) waits.push(device.queue.onSubmittedWorkDone().then(() => {}));
+  await guard(Promise.all(waits));
+  if (more || readsBack) session.learn(workOf(call, region), clock.now() - start);
 }
 
 /** Records all regions into the caller's encoder. */
 async function recordRegions(call: Call, encoder: GPUCommandEncoder): Promise<void> {
-  const { session: { gpu: { device } }, loan } = call;
-  const regions = [...regionsOf(call, () => true)];
-  const placed: PlacedRegion[] = [];
-  for (const region of regions) placed.push(await placeRegion(call, region));
-  loan.attempt(() => {
-    for (const [index, region] of regions.entries()) {
-      recordRegion(call, region, placed[index], encoder, (block) => ownUniforms(device, block));
-    }
-  });
-  await loan.accepted("Cannot attend");
-}
-
-/** Uniforms that nobody writes again: nobody knows when the caller submits. */
-export function ownUniforms(device: GPUDevice, block: Uint8Array): UniformSlot {
-  const buffer = device.createBuffer({
-    label: "FlashTile uniforms of a caller's encoder",
-    size: block.byteLength,
-    usage: roles.uniform,
-    mappedAtCreation: true,
-  });
-  new Uint8Array(buffer.getMappedRange()).set(block);
-  buffer.unmap();
-  return { buffer, offset: 0, size: block.byteLength };
+  const submission = new Submission(call.session, "attention");
+  for (const region of regionsOf(call, () => true)) {
+    dispatchRegion(call, region, await placeRegion(call, region), submission);
+  }
+  await submission.record(encoder, call.loan, "Cannot attend");
 }

@@ -7,8 +7,8 @@
 
 import { copyRowsOut } from "../../tensor/rows.ts";
 import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
-import { type Loan, roles, usages } from "../device/buffers.ts";
-import type { Session } from "../device/session.ts";
+import { roles } from "../device/buffers.ts";
+import type { Loan, Submission } from "../device/submission.ts";
 import { extent } from "../transfer/regions.ts";
 import { type Box, count, denseStrides, type Sink, type Window } from "../transfer/transfer.ts";
 
@@ -16,12 +16,10 @@ import { type Box, count, denseStrides, type Sink, type Window } from "../transf
 export class LsePair implements Sink {
   readonly access = { dtype: "f32", vectors: false } as const;
   readonly #views: readonly AnyView[];
-  readonly #session: Session;
   readonly #loan: Loan;
 
-  constructor(lse: AnyView, rest: AnyView, session: Session, loan: Loan) {
+  constructor(lse: AnyView, rest: AnyView, loan: Loan) {
     this.#views = [lse, rest];
-    this.#session = session;
     this.#loan = loan;
   }
 
@@ -34,7 +32,7 @@ export class LsePair implements Sink {
     const buffer = await this.#loan.take(size, roles.storage, "lse");
     const window = { buffer, offset: 0, size, at: 0, strides: denseStrides(box, 1), restAt };
     if (!isOnHost(this.#views[0])) {
-      return { ...window, copyOut: (encoder) => this.#copyOut(encoder, box, buffer) };
+      return { ...window, copyOut: (submission) => this.#copyOut(submission, box, buffer) };
     }
     return {
       ...window,
@@ -45,24 +43,21 @@ export class LsePair implements Sink {
   settle(): void {}
 
   /** Copies them to the caller's buffers. */
-  #copyOut(encoder: GPUCommandEncoder, box: Box, buffer: GPUBuffer): void {
+  #copyOut(submission: Submission, box: Box, buffer: GPUBuffer): void {
     for (const [plane, { data, offset, strides }] of (this.#views as View<GPUBuffer>[]).entries()) {
       eachHead(box, plane, (at, b, h) => {
         const to = offset + b * strides[0] + h * strides[1] + box.rows[0] * strides[2];
-        encoder.copyBufferToBuffer(buffer, at * 4, data, to * 4, extent(box.rows) * 4);
+        submission.copy(buffer, at * 4, data, to * 4, extent(box.rows) * 4);
       });
     }
+    submission.free(buffer);
   }
 
-  async collect(box: Box, readBack: GPUBuffer): Promise<void> {
-    const size = Math.ceil(this.bytes(box) / 8) * 8;
-    await this.#session.gpu.guard(readBack.mapAsync(usages.mapRead, 0, size));
-    const mapped = new Float32Array(readBack.getMappedRange(0, size));
+  collect(box: Box, bytes: ArrayBuffer): void {
+    const mapped = new Float32Array(bytes);
     for (const [plane, view] of (this.#views as View[]).entries()) {
       eachHead(box, plane, (at, b, h) => copyRowsOut(mapped.subarray(at), view, b, h, ...box.rows));
     }
-    readBack.unmap();
-    this.#loan.give(readBack);
   }
 }
 

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type Binding, type Loan, roles } from "../device/buffers.ts";
+import { type Binding, roles } from "../device/buffers.ts";
+import type { Loan } from "../device/submission.ts";
 import type { Parameters } from "../shader/parameters.ts";
 import type { Region } from "../transfer/regions.ts";
 import type { Window } from "../transfer/transfer.ts";

@@ -1,11 +1,10 @@
 /**
- * Recording a region: its dispatches and their bindings.
+ * The dispatches of a region, and their bindings.
  *
  * @module
  */
 
-import { bindGroup, type Binding, type UniformSlot } from "../device/buffers.ts";
-import { encodeParameters } from "../shader/parameters.ts";
+import type { Submission } from "../device/submission.ts";
 import { extent, type Region } from "../transfer/regions.ts";
 import { type Call, classGrid } from "./call.ts";
 import type { PlacedKeys, PlacedRegion } from "./place.ts";
@@ -13,92 +12,61 @@ import { longestOf } from "./spans.ts";
 import { forwardParameters, mergeParameters } from "./uniforms.ts";
 import { mergeThreads, rowsOf } from "./variants.ts";
 
-export type WriteUniforms = (block: Uint8Array<ArrayBuffer>) => UniformSlot;
-
-/** Records the dispatches of a region, in one pass. */
-export function recordRegion(
+/** All dispatches of a region. */
+export function dispatchRegion(
   call: Call,
   region: Region,
   placed: PlacedRegion,
-  encoder: GPUCommandEncoder,
-  write: WriteUniforms,
+  submission: Submission,
 ): void {
   const { plan, valueVectors } = call;
-  const pass = encoder.beginComputePass({ label: "FlashTile attention" });
   for (let first = 0; first < Math.ceil(plan.valueDim / 4); first += valueVectors) {
-    for (const keys of placed.keys) recordWindow(call, region, placed, keys, pass, write, first);
-    if (call.merge !== null) recordMerge(call, region, placed, pass, write, first);
+    for (const keys of placed.keys) dispatchKeys(call, region, placed, keys, submission, first);
+    if (call.merge !== null) dispatchMerge(call, region, placed, submission, first);
   }
-  pass.end();
 }
 
-function recordWindow(
+function dispatchKeys(
   call: Call,
   region: Region,
   placed: PlacedRegion,
   keys: PlacedKeys,
-  pass: GPUComputePassEncoder,
-  write: WriteUniforms,
+  submission: Submission,
   firstVector: number,
 ): void {
-  const { plan, tile } = call;
-  const slot = write(encodeParameters(forwardParameters(call, region, placed, keys, firstVector)));
+  const { plan, tile, classed, classify } = call, { window: { parts }, bias, mask } = keys;
+  const parameters = forwardParameters(call, region, placed, keys, firstVector);
   const tables = placed.tables?.binding ?? null;
-  if (call.classify !== null) recordClasses(call, region, keys, pass, slot, tables);
+  const squares = classGrid(call, region, keys.window);
+  if (squares[0] > 0) {
+    const looked = [classed!.bias ? bias : null, classed!.mask ? mask : null, tables];
+    const bindings = [...new Array<null>(5).fill(null), ...looked];
+    submission.dispatch(classify!, parameters, bindings, squares);
+  }
   const bindings = [
-    ...[slot, placed.q, keys.k, keys.v],
+    ...[placed.q, keys.k, keys.v],
     ...(placed.partial ? [placed.partial.acc, placed.partial.ml] : [placed.out, placed.lse]),
     // What is not there must be bound all the same.
-    ...[keys.bias ?? tables, keys.mask ?? tables, tables],
+    ...[bias ?? tables, mask ?? tables, tables],
   ];
-  const rows = longestOf(plan, region) * plan.group;
-  pass.setPipeline(call.forward);
-  pass.setBindGroup(0, bindGroup(call.session.gpu.device, call.forward, bindings));
-  pass.dispatchWorkgroups(
-    Math.ceil(rows / rowsOf(tile)) * keys.window.parts,
-    extent(region.heads),
-    extent(region.batch),
-  );
+  const tiles = Math.ceil(longestOf(plan, region) * plan.group / rowsOf(tile));
+  const grid = [tiles * parts, extent(region.heads), extent(region.batch)] as const;
+  submission.dispatch(call.forward, parameters, bindings, grid);
 }
 
-/** Looks at bias and mask, with the uniforms of the dispatch that follows. */
-function recordClasses(
-  call: Call,
-  region: Region,
-  { window, bias, mask }: PlacedKeys,
-  pass: GPUComputePassEncoder,
-  slot: UniformSlot,
-  tables: Binding | null,
-): void {
-  const grid = classGrid(call, region, window);
-  if (grid[0] === 0) return;
-  const looked = [call.classed!.bias ? bias : null, call.classed!.mask ? mask : null];
-  const bindings = [slot, ...new Array<null>(5).fill(null), ...looked, tables];
-  pass.setPipeline(call.classify!);
-  pass.setBindGroup(0, bindGroup(call.session.gpu.device, call.classify!, bindings));
-  pass.dispatchWorkgroups(...grid);
-}
-
-function recordMerge(
+function dispatchMerge(
   call: Call,
   region: Region,
   placed: PlacedRegion,
-  pass: GPUComputePassEncoder,
-  write: WriteUniforms,
+  submission: Submission,
   firstVector: number,
 ): void {
-  const { plan, valueVectors } = call, merge = call.merge!;
-  const slot = write(encodeParameters(mergeParameters(call, region, placed, firstVector)));
-  const { acc, ml } = placed.partial!;
+  const { plan, valueVectors } = call, { acc, ml } = placed.partial!;
+  const parameters = mergeParameters(call, region, placed, firstVector);
   const tables = placed.tables?.binding ?? null;
-  const bindings = [slot, acc, ml, null, placed.out, placed.lse, null, null, tables];
+  const bindings = [acc, ml, null, placed.out, placed.lse, null, null, tables];
   const vectors = Math.min(valueVectors, Math.ceil(plan.valueDim / 4) - firstVector);
-  const rows = longestOf(plan, region) * plan.group;
-  pass.setPipeline(merge);
-  pass.setBindGroup(0, bindGroup(call.session.gpu.device, merge, bindings));
-  pass.dispatchWorkgroups(
-    Math.ceil(rows * vectors / mergeThreads),
-    extent(region.heads),
-    extent(region.batch),
-  );
+  const threads = longestOf(plan, region) * plan.group * vectors;
+  const grid = [Math.ceil(threads / mergeThreads), extent(region.heads), extent(region.batch)];
+  submission.dispatch(call.merge!, parameters, bindings, grid as [number, number, number]);
 }

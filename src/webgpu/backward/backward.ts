@@ -11,12 +11,11 @@ import { countRows } from "../../operations/attention/plan.ts";
 import type { BackwardPlan } from "../../operations/backward/plan.ts";
 import type { GradientTarget } from "../../operations/backward/target.ts";
 import { clock } from "../../runtime.ts";
-import { type Check, ownUniforms } from "../attention/forward.ts";
-import type { WriteUniforms } from "../attention/record.ts";
+import type { Check } from "../attention/forward.ts";
 import { tablesOf } from "../attention/tables.ts";
-import { bindGroup, type Binding, Loan, roles, UniformRing } from "../device/buffers.ts";
+import { roles } from "../device/buffers.ts";
 import type { Session } from "../device/session.ts";
-import { encodeParameters, type Parameters } from "../shader/parameters.ts";
+import { Loan, Submission } from "../device/submission.ts";
 import { extent } from "../transfer/regions.ts";
 import { type BackwardCall, type Boxes, type Gradient, prepareBackward } from "./gradients.ts";
 import {
@@ -129,12 +128,17 @@ async function runPiece(
   piece: Piece,
   pending: Pending,
 ): Promise<void> {
-  const placed = await placePiece(call, gradient, piece);
-  call.loan.attempt(() => submitPiece(call, gradient, piece, placed));
-  const wait = call.loan.accepted("Cannot differentiate");
-  pending.add(workOfPiece(call, gradient, piece), wait, false);
-  const { readBack } = placed.result;
-  if (readBack) pending.add(0, gradient.result.collect(placed.boxes, readBack), true);
+  const placed = await placePiece(call, gradient, piece), { result, boxes, tables } = placed;
+  const submission = new Submission(call.session, "gradients");
+  // Rows that nothing is computed for are zero.
+  if (result.readBack) submission.clear(result.buffer, 0, result.size);
+  dispatchPiece(call, gradient, piece, placed, submission);
+  submission.copyBack(result, (bytes) => gradient.result.collect(boxes, bytes));
+  submission.free(tables.buffer);
+  const { readsBack } = submission, wait = submission.submit(call.loan, "Cannot differentiate");
+  pending.add(workOfPiece(call, gradient, piece), wait, readsBack);
+  const { q, k, v, dOut, out, lse, dLse, lseRest, bias, mask } = call;
+  for (const source of [q, k, v, dOut, out, lse, dLse, lseRest, bias, mask]) source?.settle();
 }
 
 /** Uploads what is not there yet, and takes the buffers that a piece needs. */
@@ -180,62 +184,17 @@ async function placeTables(call: BackwardCall, piece: Piece, boxes: Boxes) {
   return { tables, looked: { ...parameters, ...ofRows } };
 }
 
-/** Records and submits a piece in one go. */
-function submitPiece(
-  call: BackwardCall,
-  gradient: Gradient,
-  piece: Piece,
-  placed: PlacedPiece,
-): void {
-  const { session, loan } = call, { result, tables } = placed;
-  const { device } = session.gpu;
-  const encoder = device.createCommandEncoder({ label: "FlashTile gradients" });
-  // A slot of the ring must not come round again before it is submitted.
-  const write: WriteUniforms = gradient.firstVectors.length < UniformRing.slots
-    ? (block) => session.uniforms.write(block)
-    : (block) => ownUniforms(device, block);
-  // Rows that nothing is computed for are zero.
-  if (result.readBack) encoder.clearBuffer(result.buffer, 0, result.size);
-  recordPiece(call, gradient, piece, placed, encoder, write);
-  if (result.readBack) {
-    encoder.copyBufferToBuffer(result.buffer, 0, result.readBack, 0, result.size);
-    loan.give(result.buffer);
-  }
-  device.queue.submit([encoder.finish()]);
-  for (
-    const source of [
-      ...[call.q, call.k, call.v, call.dOut, call.out, call.lse, call.dLse, call.lseRest],
-      ...[call.bias, call.mask],
-    ]
-  ) source?.settle();
-  loan.give(tables.buffer);
-}
-
-/** Records the dispatches of a piece: that of its rows, then those of its columns. */
-function recordPiece(
+/** The dispatches of a piece: that of its rows, then those of its columns. */
+function dispatchPiece(
   call: BackwardCall,
   { goal, pipeline, firstVectors }: Gradient,
   piece: Piece,
   placed: PlacedPiece,
-  encoder: GPUCommandEncoder,
-  write: WriteUniforms,
+  submission: Submission,
 ): void {
-  const { device } = call.session.gpu,
-    { boxes, out, lse, dLse, dOut, tables, scores, lseRest } = placed;
-  const pass = encoder.beginComputePass({ label: "FlashTile gradients" });
-  const dispatch = (
-    by: GPUComputePipeline,
-    parameters: Parameters,
-    bindings: readonly (Binding | null)[],
-    grid: [x: number, y: number, z: number],
-  ) => {
-    const slot = write(encodeParameters(parameters));
-    pass.setPipeline(by);
-    pass.setBindGroup(0, bindGroup(device, by, [slot, ...bindings]));
-    pass.dispatchWorkgroups(...grid);
-  };
+  const { boxes, out, lse, dLse, dOut, tables, scores, lseRest } = placed;
   const ofRows = [out, lse, dLse, null, dOut, lseRest, null, tables];
-  dispatch(call.delta, deltaParameters(call, placed), ofRows, deltaGrid(boxes));
+  submission.dispatch(call.delta, deltaParameters(call, placed), ofRows, deltaGrid(boxes));
   const ofScores = scores === null ? [null, null, null, placed.result, null, null, null, tables] : [
     ...[scores.q, scores.k, goal === "dv" ? null : scores.v, placed.result, dOut],
     // What is not there must be bound all the same.
@@ -243,7 +202,6 @@ function recordPiece(
   ];
   for (const first of firstVectors) {
     const parameters = gradientParameters(call, goal, piece, placed, first);
-    dispatch(pipeline, parameters, ofScores, gridOfPiece(call, goal, piece));
+    submission.dispatch(pipeline, parameters, ofScores, gridOfPiece(call, goal, piece));
   }
-  pass.end();
 }

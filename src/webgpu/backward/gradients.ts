@@ -8,9 +8,9 @@ import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { BackwardPlan } from "../../operations/backward/plan.ts";
 import type { GradientTarget } from "../../operations/backward/target.ts";
 import type { BroadcastView } from "../../tensor/broadcast.ts";
-import type { Loan } from "../device/buffers.ts";
 import { pipelineOf } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
+import type { Loan } from "../device/submission.ts";
 import { type ScoreBox, type ScoreSource, scoreSourceOf } from "../transfer/broadcasts.ts";
 import {
   type Box,
@@ -39,8 +39,8 @@ export interface Result {
   /** Bytes of the binding of a piece. */
   bytes(boxes: Boxes): number;
   place(boxes: Boxes): Promise<Window>;
-  /** Brings a piece to the caller, once it is computed and copied to its read-back. */
-  collect(boxes: Boxes, readBack: GPUBuffer): Promise<void>;
+  /** Takes a piece that was read back to the caller. */
+  collect(boxes: Boxes, bytes: ArrayBuffer): void;
   /** Brings what all pieces are summed in to the caller. */
   finish?(): Promise<void>;
 }
@@ -155,7 +155,7 @@ function resultOf(goal: TensorGoal, sink: Sink): Result {
   return {
     bytes: (boxes) => sink.bytes(boxOf(boxes)),
     place: (boxes) => sink.place(boxOf(boxes)),
-    collect: (boxes, readBack) => sink.collect(boxOf(boxes), readBack),
+    collect: (boxes, bytes) => sink.collect(boxOf(boxes), bytes),
   };
 }
 

@@ -7,8 +7,9 @@
 import { HeldArray } from "../../tensor/arrays.ts";
 import type { BroadcastView } from "../../tensor/broadcast.ts";
 import { isGpuBuffer } from "../../tensor/dtype.ts";
-import { type Loan, roles, usages } from "../device/buffers.ts";
+import { roles } from "../device/buffers.ts";
 import type { Session } from "../device/session.ts";
+import { type Loan, Submission } from "../device/submission.ts";
 import { broadcastWindow, type BufferBroadcast, type ScoreBox } from "../transfer/broadcasts.ts";
 import type { Window } from "../transfer/transfer.ts";
 
@@ -50,26 +51,20 @@ export class Summed {
     return Promise.resolve(this.#windowOf(boxes));
   }
 
-  collect(): Promise<void> {
-    return Promise.resolve();
-  }
+  collect(): void {}
 
   /** Brings all of it to the caller's array. */
   async finish(): Promise<void> {
     const array = this.#array, buffer = this.#view.data;
     if (array === null || array.length === 0) return;
-    const { device, guard } = this.#session.gpu, size = array.byteLength;
+    const size = array.byteLength;
     const readBack = await this.#loan.take(size, roles.readBack, "a gradient on its way back");
-    this.#loan.attempt(() => {
-      const encoder = device.createCommandEncoder({ label: "FlashTile gradients" });
-      encoder.copyBufferToBuffer(buffer, 0, readBack, 0, size);
-      device.queue.submit([encoder.finish()]);
-    });
-    await this.#loan.accepted("Cannot differentiate");
-    await guard(readBack.mapAsync(usages.mapRead, 0, size));
-    array.now().set(new Float32Array(readBack.getMappedRange(0, size)));
-    readBack.unmap();
-    for (const used of [readBack, buffer]) this.#loan.give(used);
+    const submission = new Submission(this.#session, "gradients");
+    submission.copyBack(
+      { buffer, offset: 0, size, readBack },
+      (bytes) => array.now().set(new Float32Array(bytes)),
+    );
+    await submission.submit(this.#loan, "Cannot differentiate");
   }
 
   #windowOf({ scores }: Boxes): Window {
@@ -88,11 +83,8 @@ export async function summedOf(
   const { data } = view;
   if (isGpuBuffer(data)) return new Summed({ ...view, data }, null, session, loan);
   const buffer = await loan.take(Math.max(16, data.byteLength), roles.storage, name);
-  const { device } = session.gpu;
-  loan.attempt(() => {
-    const encoder = device.createCommandEncoder({ label: `FlashTile ${name}` });
-    encoder.clearBuffer(buffer); // What one of the pool holds is undefined.
-    device.queue.submit([encoder.finish()]);
-  });
+  const submission = new Submission(session, name);
+  submission.clear(buffer); // What one of the pool holds is undefined.
+  loan.attempt(() => submission.flush());
   return new Summed({ ...view, data: buffer }, data, session, loan);
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Gpu, Refusal } from "./device.ts";
+import type { Gpu } from "./device.ts";
 
 /** `GPUBufferUsage`, which has no name where the GPU comes from a package. */
 export const usages = {
@@ -121,61 +121,6 @@ export class BufferPool {
   }
 }
 
-/** What one call has of the device: buffers that it borrows, and what it asks for. */
-export class Loan {
-  readonly #pool: BufferPool;
-  readonly #buffers = new Set<GPUBuffer>();
-  #refusals: Refusal[] = [];
-  #isOver = false;
-
-  constructor(pool: BufferPool) {
-    this.#pool = pool;
-  }
-
-  async take(bytes: number, usage: number, label: string): Promise<GPUBuffer> {
-    const buffer = await this.#pool.take(bytes, usage, label);
-    this.#buffers.add(buffer);
-    if (!this.#isOver) return buffer;
-    this.end(); // Something else of the call failed meanwhile.
-    throw new Error("Cannot attend: the call is over");
-  }
-
-  /** Does what the device may refuse; `accepted()` tells. */
-  attempt(work: () => void): void {
-    this.#refusals.push(this.#pool.gpu.attempt(work)[1]);
-  }
-
-  /** Waits for what the device says of all that was not waited for yet. */
-  async accepted(cannot: string): Promise<void> {
-    for (const refusal of this.#refusals.splice(0)) {
-      const error = await refusal;
-      if (error) throw new Error(`${cannot}: the GPU refused the call: ${error.message}`);
-    }
-  }
-
-  /** Gives one back. */
-  give(buffer: GPUBuffer): void {
-    if (this.#buffers.delete(buffer)) this.#pool.give(buffer);
-  }
-
-  /** Leaves all to the garbage collector. */
-  leave(): void {
-    this.#isOver = true;
-    for (const buffer of this.#buffers) this.#pool.forget(buffer);
-    this.#buffers.clear();
-  }
-
-  /** Gives all back; those that are mapped, or being mapped, are no use any more. */
-  end(): void {
-    this.#isOver = true;
-    for (const buffer of this.#buffers) {
-      if (buffer.mapState === "unmapped") this.#pool.give(buffer);
-      else this.#pool.drop(buffer);
-    }
-    this.#buffers.clear();
-  }
-}
-
 /**
  * Makes a buffer that many calls use. Those that use one which failed to be made are refused: it is
  * dropped, so that later ones get another.
@@ -193,9 +138,6 @@ function createOrDrop(
   }, () => {}); // Lost devices are replaced with all that is theirs.
   return buffer;
 }
-
-/** Where a dispatch's uniforms are. */
-export type UniformSlot = Binding;
 
 /**
  * Places for uniforms, used in turn. A slot is written through the queue, after the work that was
@@ -226,14 +168,14 @@ export class UniformRing {
     return this.#buffer = createOrDrop(this.#gpu, descriptor, drop);
   }
 
-  /** Slots: more than one submit ever has dispatches. */
+  /** Slots, at most as many as dispatches of a submit. */
   static readonly slots = 256;
 
   get bytes(): number {
     return this.#buffer?.size ?? 0;
   }
 
-  write(block: Uint8Array<ArrayBuffer>): UniformSlot {
+  write(block: Uint8Array<ArrayBuffer>): Binding {
     const buffer = this.#buffer ?? this.#make(), offset = this.#next * this.#slotBytes;
     this.#next = (this.#next + 1) % UniformRing.slots;
     this.#gpu.device.queue.writeBuffer(buffer, offset, block);
@@ -306,18 +248,4 @@ export interface Binding {
   readonly buffer: GPUBuffer;
   readonly offset: number;
   readonly size: number;
-}
-
-/** Binds by position; what is `null` is not there. */
-export function bindGroup(
-  device: GPUDevice,
-  pipeline: GPUComputePipeline,
-  bindings: readonly (Binding | null)[],
-): GPUBindGroup {
-  const entries = bindings.flatMap((one, binding) =>
-    one === null
-      ? []
-      : [{ binding, resource: { buffer: one.buffer, offset: one.offset, size: one.size } }]
-  );
-  return device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
 }

@@ -13,16 +13,14 @@ import {
   type PageStore,
   type Tokens,
 } from "../../contract/pages.ts";
-import { Loan, roles, usages } from "../device/buffers.ts";
+import { roles } from "../device/buffers.ts";
 import type { Session } from "../device/session.ts";
+import { Loan, readMapped, Submission } from "../device/submission.ts";
 import { gatherBytes } from "../transfer/transfer.ts";
-import { type Dispatch, PagePool, type Rows } from "./pool.ts";
+import { PagePool, type Rows } from "./pool.ts";
 
 /** Bytes of a first pool, where so many may come to be needed. */
 const firstBytes = 256 * 1024;
-
-/** Dispatches of a submit, at most: each has a slot of the uniforms. */
-const mostDispatches = 64;
 
 /** Pages in buffers. */
 export class WebGpuPages implements PageStore {
@@ -40,8 +38,8 @@ export class WebGpuPages implements PageStore {
   #made = 0;
   /** Room for what is copied: within one buffer nothing can be. */
   #scratch: GPUBuffer | undefined;
-  /** What is recorded, and not submitted yet. */
-  #encoder: GPUCommandEncoder | undefined;
+  /** What is not submitted yet. */
+  #submission: Submission;
   /** Bytes that wait to be uploaded. */
   #waiting = 0;
   #isFreed = false;
@@ -53,6 +51,7 @@ export class WebGpuPages implements PageStore {
     this.layout = layout;
     this.#session = session;
     this.#freed = freed;
+    this.#submission = new Submission(session, "pages");
     this.keys = new PagePool(session, layout, layout.headDim, layout.smoothKeys);
     this.values = new PagePool(session, layout, layout.valueDim, false);
     this.bytesPerPage = this.keys.pageBytes + this.values.pageBytes;
@@ -96,7 +95,7 @@ export class WebGpuPages implements PageStore {
         for (const rows of this.#portions(which)) {
           this.keys.put(page, 0, k, rows);
           const isFirst = rows.from === which.from;
-          this.#dispatch(this.keys.dispatches({ rows: which.to - which.from, isFirst }));
+          this.keys.dispatch(this.#submission, { rows: which.to - which.from, isFirst });
           this.#submit();
         }
       })
@@ -162,15 +161,14 @@ export class WebGpuPages implements PageStore {
       this.#attempt(() => {
         let at = 0;
         for (const { buffer, pageBytes } of [this.keys, this.values]) {
-          this.#record().copyBufferToBuffer(buffer, page * pageBytes, target, at, pageBytes);
+          this.#submission.copy(buffer, page * pageBytes, target, at, pageBytes);
           at += pageBytes;
         }
         this.#submit();
       });
       await this.finish();
-      await gpu.guard(target.mapAsync(usages.mapRead));
-      const bytes = new Uint8Array(target.getMappedRange(0, this.bytesPerPage)).slice();
-      target.unmap();
+      const bytes = new Uint8Array(this.bytesPerPage);
+      await readMapped(gpu, target, bytes.length, (read) => bytes.set(new Uint8Array(read)));
       return bytes;
     } catch (error) {
       this.open(); // Says what else was lost.
@@ -195,10 +193,10 @@ export class WebGpuPages implements PageStore {
   }
 
   settle(): void {
-    if (!this.keys.waits && this.#encoder === undefined) return;
+    if (!this.keys.waits && this.#submission.isEmpty) return;
     this.#waiting = 0;
     this.#attempt(() => {
-      for (const pool of [this.keys, this.values]) this.#dispatch(pool.dispatches());
+      for (const pool of [this.keys, this.values]) pool.dispatch(this.#submission);
       this.#submit();
     });
   }
@@ -221,16 +219,6 @@ export class WebGpuPages implements PageStore {
     for (; from < to; from += atOnce) yield { batch, from, to: Math.min(to, from + atOnce) };
   }
 
-  #dispatch(dispatches: Iterable<Dispatch>): void {
-    let count = 0;
-    for (const dispatch of dispatches) {
-      const pass = this.#record().beginComputePass({ label: "FlashTile append" });
-      dispatch(pass);
-      pass.end();
-      if (++count % mostDispatches === 0) this.#submit();
-    }
-  }
-
   /** Copies come after what waits to be written. */
   #writeFirst(): void {
     if (this.keys.waits) this.settle();
@@ -248,7 +236,7 @@ export class WebGpuPages implements PageStore {
     this.keys.free();
     this.values.free();
     this.#scratch?.destroy();
-    this.#encoder = undefined;
+    this.#submission = new Submission(this.#session, "pages");
     this.#freed();
   }
 
@@ -283,7 +271,7 @@ export class WebGpuPages implements PageStore {
     const room = Math.min(this.#mostPages, wanted);
     this.#attempt(() => {
       const pools = [this.keys, this.values];
-      const old = pools.map((pool) => pool.grow(room, this.#record()));
+      const old = pools.map((pool) => pool.grow(room, this.#submission));
       this.#submit();
       for (const buffer of old) buffer?.destroy();
     });
@@ -294,7 +282,7 @@ export class WebGpuPages implements PageStore {
   #clear(page: Page): void {
     this.#writeFirst();
     for (const { buffer, pageBytes } of [this.keys, this.values]) {
-      this.#record().clearBuffer(buffer, page * pageBytes, pageBytes);
+      this.#submission.clear(buffer, page * pageBytes, pageBytes);
     }
     this.#submit();
   }
@@ -306,22 +294,13 @@ export class WebGpuPages implements PageStore {
       size: Math.max(this.keys.pageBytes, this.values.pageBytes),
       usage: roles.storage,
     });
-    const encoder = this.#record();
-    encoder.copyBufferToBuffer(buffer, from, this.#scratch, 0, bytes);
-    encoder.copyBufferToBuffer(this.#scratch, 0, buffer, to, bytes);
-  }
-
-  #record(): GPUCommandEncoder {
-    return this.#encoder ??= this.#session.gpu.device.createCommandEncoder({
-      label: "FlashTile pages",
-    });
+    this.#submission.copy(buffer, from, this.#scratch, 0, bytes);
+    this.#submission.copy(this.#scratch, 0, buffer, to, bytes);
   }
 
   #submit(): void {
-    const { gpu, staging } = this.#session;
-    if (this.#encoder !== undefined) gpu.device.queue.submit([this.#encoder.finish()]);
-    this.#encoder = undefined;
-    staging.settle();
+    this.#submission.flush();
+    this.#session.staging.settle();
   }
 
   /**

@@ -9,11 +9,11 @@
 import type { PageLayout, Tokens } from "../../contract/pages.ts";
 import { bytesPerElement, type Elements } from "../../tensor/dtype.ts";
 import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
-import { bindGroup, type Binding, type Loan, roles } from "../device/buffers.ts";
+import { type Binding, roles } from "../device/buffers.ts";
 import { pipelineNow } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
+import type { Loan, Submission } from "../device/submission.ts";
 import type { PageAccess } from "../shader/access.ts";
-import { encodeParameters } from "../shader/parameters.ts";
 import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "../transfer/regions.ts";
 import {
   emptyWindow,
@@ -51,9 +51,6 @@ export interface Mean {
   readonly rows: number;
   readonly isFirst: boolean;
 }
-
-/** A dispatch that is to be recorded. */
-export type Dispatch = (pass: GPUComputePassEncoder) => void;
 
 /** Words of four elements; `int4` is no storage of a GPU. */
 const wordsPerVector = { f32: 4, f16: 2, bf16: 2, int8: 1, int4: NaN } as const;
@@ -100,14 +97,14 @@ export class PagePool {
   }
 
   /** Makes the buffer anew, for more pages; gives the old one, which is still read. */
-  grow(pages: number, encoder: GPUCommandEncoder): GPUBuffer | undefined {
+  grow(pages: number, submission: Submission): GPUBuffer | undefined {
     const old = this.#buffer;
     this.#buffer = this.#session.gpu.device.createBuffer({
       label: "FlashTile pages",
       size: Math.max(256, pages * this.pageBytes),
       usage: roles.storage,
     });
-    if (old !== undefined) encoder.copyBufferToBuffer(old, 0, this.#buffer, 0, old.size);
+    if (old !== undefined) submission.copy(old, 0, this.#buffer, 0, old.size);
     return old;
   }
 
@@ -183,8 +180,8 @@ export class PagePool {
     this.#pending = undefined;
   }
 
-  /** Uploads what waits; gives the dispatches that write it, or its mean. */
-  *dispatches(mean: Mean | null = null): Generator<Dispatch> {
+  /** Uploads what waits, and has it written, or its mean. */
+  dispatch(submission: Submission, mean: Mean | null = null): void {
     const pending = this.#pending;
     this.#pending = undefined;
     if (pending === undefined) return;
@@ -196,7 +193,7 @@ export class PagePool {
         ...view,
         ...{ offset: 0, shape: [1, 1, 1, columns], strides: [0, 0, columns, 1] },
       };
-      yield this.#dispatch(dense, rows, runs, [0, kvHeads], mean);
+      this.#dispatch(submission, dense, rows, runs, [0, kvHeads], mean);
       return;
     }
     // Heads that lie apart are cut first: then rows of one are together.
@@ -215,7 +212,7 @@ export class PagePool {
       }
       // Elements are counted from the buffer's first, also where the binding begins elsewhere.
       const at = -window.offset / bytesPerElement(view.dtype);
-      yield this.#dispatch(view, window, runs.slice(...piece.heads), piece.batch, mean, at);
+      this.#dispatch(submission, view, window, runs.slice(...piece.heads), piece.batch, mean, at);
     }
   }
 
@@ -240,28 +237,29 @@ export class PagePool {
   }
 
   #dispatch(
+    submission: Submission,
     view: AnyView,
     source: Binding,
     runs: readonly Run[],
     heads: Range,
     mean: Mean | null,
     at = 0,
-  ): Dispatch {
-    const { gpu, staging, uniforms } = this.#session, { strides, dtype } = view;
+  ): void {
+    const { gpu, staging } = this.#session, { strides, dtype } = view;
     const head = this.#layout.pageSize * this.#rowWords, vectors = this.#vectors;
     const q = { dtype, vectors: isVectored(view) };
-    const slot = uniforms.write(encodeParameters({
+    const parameters = {
       q_at: heads[0] * runs[0].head + at,
       ...{ q_row: strides[2], q_column: strides[3], dim: this.#dim, dim_vectors: vectors },
       ...{ k_at: heads[0] * head, k_head: head, k_row: this.#rowWords },
       ...{ k_batch: this.pageBytes / 4, mean_at: heads[0] * vectors * 4 },
       ...(mean && { scale: 1 / mean.rows, first_part: Number(!mean.isFirst) }),
-    }));
+    };
     const table = Uint32Array.from(
       runs.flatMap((run) => [run.target, run.source, run.head, run.rows]),
     );
     const bindings = [
-      ...[slot, source, null, null, { buffer: this.buffer, offset: 0, size: this.bytes }],
+      ...[source, null, null, { buffer: this.buffer, offset: 0, size: this.bytes }],
       ...[null, null, null, staging.put([table])],
     ];
     const { access } = this, isMean = mean !== null;
@@ -269,10 +267,7 @@ export class PagePool {
     const pipeline = pipelineNow(gpu, name, () => appendCode(q, access, isMean));
     const most = Math.max(...runs.map(({ rows }) => rows));
     const threads = isMean ? vectors : access.dtype === "int8" ? most : most * vectors;
-    return (pass) => {
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, bindGroup(gpu.device, pipeline, bindings));
-      pass.dispatchWorkgroups(Math.ceil(threads / appendThreads), extent(heads), runs.length);
-    };
+    const grid = [Math.ceil(threads / appendThreads), extent(heads), runs.length] as const;
+    submission.dispatch(pipeline, parameters, bindings, grid);
   }
 }

@@ -8,8 +8,9 @@
 import type { HeldArray } from "../../tensor/arrays.ts";
 import type { Broadcast, BroadcastView, MaskView } from "../../tensor/broadcast.ts";
 import { bytesPerElement, isGpuBuffer, type StorageType } from "../../tensor/dtype.ts";
-import { type Loan, roles } from "../device/buffers.ts";
+import { roles } from "../device/buffers.ts";
 import type { Session } from "../device/session.ts";
+import type { Loan } from "../device/submission.ts";
 import { extent, type Range } from "./regions.ts";
 import { emptyWindow, gatherBytes, type Strides, Uploads, type Window } from "./transfer.ts";
 

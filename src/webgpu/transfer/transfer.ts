@@ -8,8 +8,9 @@
 import { bytesPerElement, type Elements } from "../../tensor/dtype.ts";
 import { copyRowsIn, copyRowsOut } from "../../tensor/rows.ts";
 import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
-import { type Loan, roles, usages } from "../device/buffers.ts";
+import { roles } from "../device/buffers.ts";
 import type { Session } from "../device/session.ts";
+import type { Loan, Returned, Submission } from "../device/submission.ts";
 import type { Access, PageAccess } from "../shader/access.ts";
 import type { Parameters } from "../shader/parameters.ts";
 import { extent, type Range } from "./regions.ts";
@@ -30,17 +31,12 @@ export interface Strides {
 }
 
 /** A box as a shader sees it: a binding, and where in it the box begins, in elements. */
-export interface Window {
-  readonly buffer: GPUBuffer;
-  readonly offset: number;
-  readonly size: number;
+export interface Window extends Returned {
   readonly at: number;
   readonly strides: Strides;
-  /** Where a result is read back from, unless it is where the caller wants it. */
-  readonly readBack?: GPUBuffer;
   /** Of `lse`: elements from there to what rounding took from it; and how both come to the caller's buffers. */
   readonly restAt?: number;
-  readonly copyOut?: (encoder: GPUCommandEncoder) => void;
+  readonly copyOut?: (submission: Submission) => void;
 }
 
 /** An input. */
@@ -55,8 +51,8 @@ export interface Source<Accessed extends PageAccess = Access> {
 
 /** A result. */
 export interface Sink extends Source {
-  /** Brings a box to the caller, once it is computed and copied to its read-back. */
-  collect(box: Box, readBack: GPUBuffer): Promise<void>;
+  /** Takes a box that was read back to the caller. */
+  collect(box: Box, bytes: ArrayBuffer): void;
 }
 
 /** Bytes that are gathered at once before they are uploaded. */
@@ -143,9 +139,7 @@ class BufferSource implements Sink {
 
   settle(): void {}
 
-  collect(): Promise<void> {
-    return Promise.resolve();
-  }
+  collect(): void {}
 }
 
 /** What a call has uploaded of an array, by its boxes. */
@@ -283,15 +277,13 @@ export function gatherRows(
 class ArraySink implements Sink {
   readonly access: Access;
   readonly #view: View;
-  readonly #session: Session;
   readonly #loan: Loan;
   readonly #name: string;
   readonly #columns: number;
 
-  constructor(view: View, session: Session, loan: Loan, name: string) {
+  constructor(view: View, loan: Loan, name: string) {
     this.access = { dtype: view.dtype, vectors: true };
     this.#view = view;
-    this.#session = session;
     this.#loan = loan;
     this.#name = name;
     // A column of its own is not padded: `lse`.
@@ -312,12 +304,9 @@ class ArraySink implements Sink {
 
   settle(): void {}
 
-  async collect(box: Box, readBack: GPUBuffer): Promise<void> {
+  collect(box: Box, bytes: ArrayBuffer): void {
     const view = this.#view, columns = this.#columns;
-    const size = Math.ceil(this.bytes(box) / 8) * 8;
-    await this.#session.gpu.guard(readBack.mapAsync(usages.mapRead, 0, size));
-    const mapped = readBack.getMappedRange(0, size);
-    const rows = view.dtype === "f32" ? new Float32Array(mapped) : new Uint16Array(mapped);
+    const rows = view.dtype === "f32" ? new Float32Array(bytes) : new Uint16Array(bytes);
     const height = extent(box.rows);
     let at = 0;
     for (let b = box.batch[0]; b < box.batch[1]; b++) {
@@ -332,8 +321,6 @@ class ArraySink implements Sink {
         }
       }
     }
-    readBack.unmap();
-    this.#loan.give(readBack);
   }
 }
 
@@ -346,9 +333,7 @@ export function sourceOf(view: AnyView, session: Session, loan: Loan, name: stri
 
 /** A result by where it is. */
 export function sinkOf(view: AnyView, session: Session, loan: Loan, name: string): Sink {
-  return isOnHost(view)
-    ? new ArraySink(view, session, loan, name)
-    : new BufferSource(view, session, loan);
+  return isOnHost(view) ? new ArraySink(view, loan, name) : new BufferSource(view, session, loan);
 }
 
 export function tensorParameters(
