@@ -1,80 +1,62 @@
-// Merges what each row saw of disjoint parts of the keys (FlashDecoding; arXiv 2205.14135, section
-// 3.1): weights of the parts from their maxima m and sums l, then one weighted sum. One thread for each
-// row and vector of four values.
+// Merges what attention to some keys gave into what others gave (arXiv 2205.14135, section 3.1): m is the
+// largest log-sum-exp so far, l the sum of weights, acc that of weighted values. One thread for each row
+// and vector of four values; the last part's dispatch writes the result.
 
 #import shared/parameters.wgsl
-#import shared/softmax.wgsl
-@group(0) @binding(1) var<storage, read> partial_acc: array<vec4f>;
-@group(0) @binding(2) var<storage, read> partial_ml: array<vec2f>;
+#import shared/load.wgsl TENSOR=q BINDING=1
+#import shared/load.wgsl TENSOR=k BINDING=2
+// Read by all threads of a row and written by one: in two buffers.
+@group(0) @binding(3) var<storage, read> ml_before: array<vec2f>;
+@group(0) @binding(6) var<storage, read_write> acc: array<vec4f>;
+#if LSE
 #import shared/store.wgsl COLUMNS=p.value_dim
-#if TERMS
-#import shared/segment.wgsl
+#else
+@group(0) @binding(4) var<storage, read_write> ml: array<vec2f>;
 #end
+
+fn is_finite(x: f32) -> bool {
+  return (bitcast<u32>(x) & 0x7f800000) != 0x7f800000;
+}
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let index = id.x % p.value_vectors;
-  let row = p.first_row + id.x / p.value_vectors;
-  let position = row / p.group;
-  let query_head = id.y * p.group + row % p.group;
-#if TERMS
-  let segment = segment_at(id.z);
-  let batch = segment.batch;
-  let end_row = segment.queries * p.group;
-  let parts = segment.parts;
-  let l_part = p.query_heads * segment.queries;
-  let first = segment.partials + query_head * segment.queries + position;
-  let at_row = segment.row + position;
-#else
-  let batch = id.z;
-  let end_row = p.end_row;
-  let parts = p.parts;
-  let l_part = p.l_part;
-  let first = p.part_at + batch * p.part_batch + query_head * p.part_head + position;
-  let at_row = position;
-#end
-  if (row >= end_row) {
+  let row = id.x / p.value_vectors;
+  if (row >= p.end_row) {
     return;
   }
-  var m = LOWEST;
-  for (var part = 0u; part < parts; part++) {
-    m = max(m, partial_ml[first + part * l_part].x);
+  let at = (id.z * p.query_heads + id.y) * p.end_row + row;
+  let lse_at = p.k_at + id.z * p.k_batch + id.y * p.k_head + row * p.k_row;
+  let part_lse = load_k(lse_at, 0, 1).x;
+  let is_empty = bitcast<u32>(part_lse) == 0xff800000;
+  var before = vec2f(-3.4028234663852886e38, 0);
+  var sum = vec4f(0);
+  if (p.first_part > 0) {
+    before = ml_before[at];
+    sum = acc[at * p.value_vectors + index];
   }
-  // What rounding takes from the sums is added with the next part.
-  var l = 0.0;
-  var acc = vec4f(0);
-  var l_rest = 0.0;
-  var acc_rest = vec4f(0);
-  for (var part = 0u; part < parts; part++) {
-    let at = first + part * l_part;
-    let ml = partial_ml[at];
-    let weight = exp2(max(ml.x - m, -1e4) * p.to_base_two);
-    // A part that saw nothing has m = LOWEST and l = 0.
-    l_rest += select(ml.y * weight, 0.0, ml.y == 0);
-    acc_rest += select(partial_acc[at * p.partial_vectors + index] * weight, vec4f(0), ml.y == 0);
-    let next_l = l + l_rest;
-    let next_acc = acc + acc_rest;
-    l_rest = taken(vec4f(l), vec4f(l_rest), vec4f(next_l)).x;
-    acc_rest = taken(acc, acc_rest, next_acc);
-    l = next_l;
-    acc = next_acc;
+  // What is infinite or NaN spoils the row.
+  let m = select(before.x, max(before.x, part_lse), is_finite(part_lse));
+  let kept = exp(max(before.x - m, -1e4));
+  let weight = select(p.not_a_number, exp(max(part_lse - m, -1e4)), is_finite(part_lse));
+  var l = before.y;
+  if (!is_empty) {
+    let part_at = p.q_at + id.z * p.q_batch + id.y * p.q_head + row * p.q_row;
+    l = select(l * kept, 0.0, l == 0) + weight;
+    sum = select(sum * kept, vec4f(0), before.y == 0) + load_q(part_at, index, p.value_dim) * weight;
   }
-#if TERMS
-  // As if it had not been in parts, where it was not: others of the call were.
-  let mean = select(acc * (1 / l), acc / l, segment.is_split != 0);
-#else
-  let mean = acc / l;
-#end
-  let at = p.o_at + batch * p.o_batch + query_head * p.o_head + at_row * p.o_row;
-  store_out(at, p.value_from + index, select(mean, vec4f(0), l == 0));
 #if LSE
-  if (index == 0 && p.value_from == 0) {
-    let lse_at = p.l_at + batch * p.l_batch + query_head * p.l_head + at_row;
-    let sum = log_sum_exp(m, l);
-    lse[lse_at] = sum;
-    if (p.rest_at > 0) {
-      lse[lse_at + p.rest_at] = rest_of(m, l, sum);
-    }
+  let o_at = p.o_at + id.z * p.o_batch + id.y * p.o_head + row * p.o_row;
+  // A part alone is as it was.
+  store_out(o_at, index, select(select(sum / l, vec4f(0), l == 0), sum, l == 1));
+  if (index == 0) {
+    let whole = select(select(m + log(l), p.minus_infinity, l == 0), m, l == 1);
+    lse[p.l_at + id.z * p.l_batch + id.y * p.l_head + row] = select(p.not_a_number, whole, is_finite(l));
+  }
+#else
+  acc[at * p.value_vectors + index] = sum;
+  if (index == 0) {
+    ml[at] = vec2f(m, l);
   }
 #end
 }

@@ -17,8 +17,9 @@ import { forward } from "./attention/forward.ts";
 import { uncountedOf } from "./attention/uncounted.ts";
 import { backward } from "./backward/backward.ts";
 import type { Session } from "./device/session.ts";
+import { mergeParts } from "./merge.ts";
 import type { WebGpuPages } from "./pages/pages.ts";
-import { mergeParts, rotateRows } from "./rows.ts";
+import { rotateRows } from "./rope.ts";
 
 /** What runners work with. */
 export interface Machine {

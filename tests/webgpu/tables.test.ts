@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { type AttentionPlan, planAttention } from "../../src/operations/attention/plan.ts";
 import { countRowsIn, keysIn, longestOf, queriesOf } from "../../src/webgpu/attention/spans.ts";
 import { tablesOf } from "../../src/webgpu/attention/tables.ts";
-import { type Cut, needsMerge, windowsOf } from "../../src/webgpu/attention/windows.ts";
+import { type Cut, needsCombining, windowsOf } from "../../src/webgpu/attention/windows.ts";
 import { segmentFields } from "../../src/webgpu/shader/segment.ts";
 import { cutRegion, type Region } from "../../src/webgpu/transfer/regions.ts";
 import { runs } from "../support/arbitrary.ts";
@@ -74,7 +74,7 @@ test("tablesOf() gives each sequence parts of its own", () => {
   const boundaries = { q: [0, 2, 72, 74], k: [0, 1100, 2200, 2210] };
   const plan = planOf(74, 2210, { cuSeqlens: boundaries }, 3);
   const cut = cutOf(plan), region = wholeOf(plan), windows = windowsOf(cut, region);
-  assert(needsMerge(cut));
+  assert(needsCombining(cut));
   assertEquals(windows.map(({ keys, parts }) => [keys, parts]), [[[0, 1100], 3]]);
   const segments = segmentsIn(tablesOf(cut, region, windows).words, 3);
   assertEquals(segments.map(({ parts }) => parts), [3, 1, 1]);

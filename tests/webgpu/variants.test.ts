@@ -5,10 +5,10 @@ import {
   chooseSlices,
   chooseTile,
   classifyCode,
+  combineCode,
   fits,
   forwardCode,
   keysOf,
-  mergeCode,
   rowsOf,
   tiles,
   workgroupBytes,
@@ -83,7 +83,7 @@ gpuTest(
     }
     for (const dtype of ["f32", "f16", "bf16"] as const) {
       for (const terms of [false, true]) {
-        await pipelineOf(gpu, mergeCode({ out: access(dtype), lse: true, terms }), "merge");
+        await pipelineOf(gpu, combineCode({ out: access(dtype), lse: true, terms }), "combine");
       }
     }
   },

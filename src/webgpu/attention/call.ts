@@ -33,14 +33,14 @@ import { countPartials, tableBytes } from "./tables.ts";
 import {
   chooseSlices,
   classifyCode,
+  combineCode,
+  combineThreads,
   forwardCode,
   keysOf,
-  mergeCode,
-  mergeThreads,
   rowsOf,
   type Tile,
 } from "./variants.ts";
-import { countParts, type Cut, type KeyWindow, needsMerge, windowsOf } from "./windows.ts";
+import { countParts, type Cut, type KeyWindow, needsCombining, windowsOf } from "./windows.ts";
 
 /** A call under way. */
 export interface Call extends Cut {
@@ -59,7 +59,7 @@ export interface Call extends Cut {
   readonly lse: Sink | null;
   readonly forward: GPUComputePipeline;
   /** `null` where the keys are seen at once. */
-  readonly merge: GPUComputePipeline | null;
+  readonly combine: GPUComputePipeline | null;
   /** What is looked at of bias and mask before, and by which pipeline; or `null`. */
   readonly classed: Classed | null;
   readonly classify: GPUComputePipeline | null;
@@ -88,25 +88,25 @@ export async function prepareCall(
   const terms = needsTerms(plan);
   const mostKeys = countBoundKeys(session, plan, [k, v], [bias, mask]);
   const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };
-  const merges = needsMerge(cut);
+  const isSplit = needsCombining(cut);
   const variant = {
     ...{ tile, slices, q: q.access, k: k.access, v: v.access, terms, paged: pages !== undefined },
-    out: merges ? null : out.access,
-    lse: lse !== null && !merges,
+    out: isSplit ? null : out.access,
+    lse: lse !== null && !isSplit,
     subgroups: usesSubgroups(session, tile),
   };
   const classed = classedOf(plan);
-  const [forward, merge, classify] = await Promise.all([
+  const [forward, combine, classify] = await Promise.all([
     pipelineOf(gpu, forwardCode(variant), "forward"),
-    merges
-      ? pipelineOf(gpu, mergeCode({ out: out.access, lse: lse !== null, terms }), "merge")
+    isSplit
+      ? pipelineOf(gpu, combineCode({ out: out.access, lse: lse !== null, terms }), "combine")
       : Promise.resolve(null),
     classed && pipelineOf(gpu, classifyCode(classed), "classify"),
   ]);
   const valueVectors = slices * tile.SLICE;
   return {
     ...{ ...cut, session, plan, loan, tile, valueVectors },
-    ...{ q, k, v, bias, mask, out, lse, forward, merge, classed, classify },
+    ...{ q, k, v, bias, mask, out, lse, forward, combine, classed, classify },
   };
 }
 
@@ -173,7 +173,7 @@ export function boxesOf({ plan }: Pick<Call, "plan">, region: Region, window: Ra
 
 /** Rows of a region's partial results. */
 export function partialRows(call: Call, region: Region, windows: readonly KeyWindow[]): number {
-  if (call.merge === null) return 0;
+  if (call.combine === null) return 0;
   if (call.terms) return countPartials(call, region, windows);
   return rowsOfRegion(call, region) * countParts(windows);
 }
@@ -184,7 +184,7 @@ function gridOf(call: Call, region: Region, windows: readonly KeyWindow[]): numb
   const parts = Math.max(...windows.map((window) => window.parts));
   return [
     Math.ceil(perHead / rowsOf(call.tile)) * parts,
-    call.merge === null ? 0 : Math.ceil(perHead * call.valueVectors / mergeThreads),
+    call.combine === null ? 0 : Math.ceil(perHead * call.valueVectors / combineThreads),
     extent(region.heads),
     extent(region.batch),
     ...windows.flatMap((window) => classGrid(call, region, window)),

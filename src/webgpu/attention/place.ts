@@ -35,11 +35,11 @@ export interface PlacedRegion {
 
 /** Uploads what is not there yet, and takes the buffers that a region needs. */
 export async function placeRegion(call: Call, region: Region): Promise<PlacedRegion> {
-  const { q, k, v, bias, mask, out, lse, loan, merge, valueVectors } = call;
+  const { q, k, v, bias, mask, out, lse, loan, combine, valueVectors } = call;
   const { rows } = boxesOf(call, region, [0, 0]);
   const windows = windowsOf(call, region);
   const count = partialRows(call, region, windows);
-  const partial = merge && {
+  const partial = combine && {
     acc: await take(loan, count * valueVectors * 16, "partial results"),
     ml: await take(loan, count * 8, "partial maxima and sums"),
   };

@@ -9,8 +9,8 @@ import { extent, type Region } from "../transfer/regions.ts";
 import { type Call, classGrid } from "./call.ts";
 import type { PlacedKeys, PlacedRegion } from "./place.ts";
 import { longestOf } from "./spans.ts";
-import { forwardParameters, mergeParameters } from "./uniforms.ts";
-import { mergeThreads, rowsOf } from "./variants.ts";
+import { combineParameters, forwardParameters } from "./uniforms.ts";
+import { combineThreads, rowsOf } from "./variants.ts";
 
 /** All dispatches of a region. */
 export function dispatchRegion(
@@ -22,7 +22,7 @@ export function dispatchRegion(
   const { plan, valueVectors } = call;
   for (let first = 0; first < Math.ceil(plan.valueDim / 4); first += valueVectors) {
     for (const keys of placed.keys) dispatchKeys(call, region, placed, keys, submission, first);
-    if (call.merge !== null) dispatchMerge(call, region, placed, submission, first);
+    if (call.combine !== null) dispatchCombine(call, region, placed, submission, first);
   }
 }
 
@@ -54,7 +54,7 @@ function dispatchKeys(
   submission.dispatch(call.forward, parameters, bindings, grid);
 }
 
-function dispatchMerge(
+function dispatchCombine(
   call: Call,
   region: Region,
   placed: PlacedRegion,
@@ -62,11 +62,11 @@ function dispatchMerge(
   firstVector: number,
 ): void {
   const { plan, valueVectors } = call, { acc, ml } = placed.partial!;
-  const parameters = mergeParameters(call, region, placed, firstVector);
+  const parameters = combineParameters(call, region, placed, firstVector);
   const tables = placed.tables?.binding ?? null;
   const bindings = [acc, ml, null, placed.out, placed.lse, null, null, tables];
   const vectors = Math.min(valueVectors, Math.ceil(plan.valueDim / 4) - firstVector);
   const threads = longestOf(plan, region) * plan.group * vectors;
-  const grid = [Math.ceil(threads / mergeThreads), extent(region.heads), extent(region.batch)];
-  submission.dispatch(call.merge!, parameters, bindings, grid as [number, number, number]);
+  const grid = [Math.ceil(threads / combineThreads), extent(region.heads), extent(region.batch)];
+  submission.dispatch(call.combine!, parameters, bindings, grid as [number, number, number]);
 }

@@ -1,5 +1,5 @@
 /**
- * Splits: when the keys of a head are seen in parts that are merged, as FlashDecoding does.
+ * Splits: when the keys of a head are seen in parts that are combined, as FlashDecoding does.
  *
  * @module
  */

@@ -137,8 +137,8 @@ export function lookedUpParameters(
   };
 }
 
-/** Of the dispatch that merges the parts of the keys. */
-export function mergeParameters(
+/** Of the dispatch that combines the parts of the keys. */
+export function combineParameters(
   call: Call,
   region: Region,
   placed: PlacedRegion,

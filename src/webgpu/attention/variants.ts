@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { DType } from "../../tensor/dtype.ts";
 import { type Access, accessFlags, type PageAccess } from "../shader/access.ts";
 import { sources } from "../shader/sources.ts";
 import { expand } from "../shader/template.ts";
@@ -102,8 +101,8 @@ export interface ForwardVariant {
   readonly paged?: boolean;
 }
 
-/** What tells one merge shader from another. */
-export interface MergeVariant {
+/** What tells one combining shader from another. */
+export interface CombineVariant {
   readonly out: Access;
   readonly lse: boolean;
   readonly terms: boolean;
@@ -115,8 +114,8 @@ export function chooseSlices({ TX, SLICE }: Tile, valueDim: number): number {
   return Math.min(most, Math.ceil(valueDim / 4 / SLICE));
 }
 
-/** Threads of the merge shader. */
-export const mergeThreads = 64;
+/** Threads of the combining shader. */
+export const combineThreads = 64;
 
 /** The WGSL of a forward shader. */
 export function forwardCode(variant: ForwardVariant): string {
@@ -142,12 +141,12 @@ export function forwardCode(variant: ForwardVariant): string {
   return enable + expand("forward.wgsl", sources, constants);
 }
 
-/** The WGSL of a merge shader. */
-export function mergeCode({ out, lse, terms }: MergeVariant): string {
-  const constants: Record<string, number> = { THREADS: mergeThreads, ...accessFlags("o", out) };
+/** The WGSL of a combining shader. */
+export function combineCode({ out, lse, terms }: CombineVariant): string {
+  const constants: Record<string, number> = { THREADS: combineThreads, ...accessFlags("o", out) };
   if (lse) constants.LSE = 1;
   if (terms) constants.TERMS = 1;
-  return expand("merge.wgsl", sources, constants);
+  return expand("combine.wgsl", sources, constants);
 }
 
 /** The WGSL of the shader that looks at a mask and a bias. */
@@ -156,24 +155,4 @@ export function classifyCode({ bias, mask }: Classed): string {
   if (bias) constants.BIAS = 1;
   if (mask) constants.MASK = 1;
   return expand("classify.wgsl", sources, constants);
-}
-
-/** Threads of the shaders that go through rows. */
-export const rowThreads = 64;
-
-/** The WGSL of the shader that folds a result over other keys in; `out` of the last. */
-export function foldCode(part: Access, lse: Access, out: Access | null): string {
-  const constants: Record<string, number> = {
-    ...{ THREADS: rowThreads, ...accessFlags("q", part), ...accessFlags("k", lse) },
-    ...(out !== null && { LSE: 1, ...accessFlags("o", out) }),
-  };
-  return expand("fold.wgsl", sources, constants);
-}
-
-/** The WGSL of the shader that rotates rows; `words` where pairs of neighbours are words of 16 bits. */
-export function ropeCode(dtype: DType, words: boolean, interleaved: boolean): string {
-  const constants: Record<string, number> = { THREADS: rowThreads, [`o_${dtype}`]: 1 };
-  if (words) constants.WORDS = 1;
-  if (interleaved) constants.INTERLEAVED = 1;
-  return expand("rope.wgsl", sources, constants);
 }

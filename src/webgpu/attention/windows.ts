@@ -60,8 +60,8 @@ function windowsOfSegment(cut: Cut, segment: Segment): KeyWindow[] {
   return cutKeys(cut, packed ? segment.keys : keys, segment.queries * group);
 }
 
-/** Whether some keys are seen in parts, whose results are merged. */
-export function needsMerge(cut: Cut): boolean {
+/** Whether some keys are seen in parts, whose results are combined. */
+export function needsCombining(cut: Cut): boolean {
   const { packed, segments } = cut.plan;
   const unlike = packed ? segments : segments.slice(0, 1);
   return unlike.some((segment) => countParts(windowsOfSegment(cut, segment)) > 1);

@@ -52,7 +52,7 @@ const fields = {
   l_part: "u32",
   /** Rows from `lse` to what rounding took from it; 0 where that is not asked for. */
   rest_at: "u32",
-  /** Partial results where they are merged. */
+  /** Partial results where they are combined. */
   part_at: "u32",
   part_batch: "u32",
   part_head: "u32",

@@ -1,7 +1,7 @@
 /**
  * Regions: how a plan is cut so that each piece keeps the device's limits. A **region** is a box of
  * batches, key/value heads, query positions and columns of values; the keys of a region are seen
- * whole, or in windows whose results are merged.
+ * whole, or in windows whose results are combined.
  *
  * @module
  */

@@ -1,0 +1,50 @@
+/**
+ * Rows by themselves, with no keys to see: how they are cut, and the workgroups for them.
+ *
+ * @module
+ */
+
+import type { Extents } from "../../tensor/tensor.ts";
+import type { Session } from "../device/session.ts";
+import { type Grid, Loan } from "../device/submission.ts";
+import { cutRegion, extent, mostWorkgroups } from "./regions.ts";
+import type { Box } from "./transfer.ts";
+
+/** Threads of the shaders that go through rows. */
+export const rowThreads = 64;
+
+/** The boxes of `[B, H, N]` whose bindings and whose dispatches the device takes. */
+export function* rowBoxes(
+  { bounds: { bindingBytes } }: Session,
+  [batch, heads, rows]: Extents,
+  threads: number,
+  bytes: (box: Box) => readonly number[],
+): Generator<Box> {
+  if (batch * heads * rows === 0) return;
+  const boxOf = (piece: { batch: Box["batch"]; heads: Box["heads"]; positions: Box["rows"] }) => ({
+    ...{ batch: piece.batch, heads: piece.heads, rows: piece.positions },
+  });
+  const fits = (box: Box) =>
+    Math.ceil(extent(box.rows) * threads / rowThreads) <= mostWorkgroups &&
+    Math.max(extent(box.heads), extent(box.batch)) <= mostWorkgroups &&
+    bytes(box).every((one) => one <= bindingBytes);
+  const whole = { batch: [0, batch], heads: [0, heads], positions: [0, rows] } as const;
+  for (const piece of cutRegion(whole, (one) => fits(boxOf(one)))) yield boxOf(piece);
+}
+
+/** Workgroups for the rows of a box, each with so many threads. */
+export function gridOf({ batch, heads, rows }: Box, threads: number): Grid {
+  return [Math.ceil(extent(rows) * threads / rowThreads), extent(heads), extent(batch)];
+}
+
+export async function withLoan(
+  session: Session,
+  use: (loan: Loan) => Promise<void>,
+): Promise<void> {
+  const loan = new Loan(session.pool);
+  try {
+    await use(loan);
+  } finally {
+    loan.end();
+  }
+}
