@@ -10,11 +10,14 @@ import { pipelineOf } from "./device/pipelines.ts";
 import type { Session } from "./device/session.ts";
 import { Submission } from "./device/submission.ts";
 import { type Access, accessFlags } from "./shader/access.ts";
+import { tensorParameters } from "./shader/parameters.ts";
 import { sources } from "./shader/sources.ts";
 import { expand } from "./shader/template.ts";
+import { type Box, count } from "./transfer/box.ts";
 import { extent } from "./transfer/regions.ts";
 import { gridOf, rowBoxes, rowThreads, withLoan } from "./transfer/rows.ts";
-import { type Box, count, sinkOf, sourceOf, tensorParameters } from "./transfer/transfer.ts";
+import { sinkOf } from "./transfer/sink.ts";
+import { accessOf, sourceOf } from "./transfer/source.ts";
 
 /** The WGSL of the shader that merges a part into those before; `out` of the last. */
 function mergeCode(part: Access, lse: Access, out: Access | null): string {
@@ -34,16 +37,20 @@ export function mergeParts(
   return withLoan(session, async (loan) => {
     const { shape } = target.out, columns = shape[3], vectors = Math.ceil(columns / 4);
     const inputs = parts.map(({ out, lse }, index) => ({
-      out: sourceOf(out, session, loan, `parts[${index}].out`),
-      lse: sourceOf(lse!, session, loan, `parts[${index}].lse`),
+      out: sourceOf(out, loan, `parts[${index}].out`),
+      lse: sourceOf(lse!, loan, `parts[${index}].lse`),
     }));
     const [out, lse] = [
-      sinkOf(target.out, session, loan, "out"),
-      sinkOf(target.lse!, session, loan, "lse"),
+      sinkOf(target.out, loan, "out"),
+      sinkOf(target.lse!, loan, "lse"),
     ];
     const last = inputs.length - 1;
-    const pipelines = await Promise.all(inputs.map((part, index) => {
-      const code = mergeCode(part.out.access, part.lse.access, index === last ? out.access : null);
+    const pipelines = await Promise.all(parts.map((part, index) => {
+      const code = mergeCode(
+        accessOf(part.out),
+        accessOf(part.lse!),
+        index === last ? accessOf(target.out) : null,
+      );
       return pipelineOf(session.gpu, code, "merge");
     }));
     const bytes = (box: Box) => [
@@ -72,7 +79,7 @@ export function mergeParts(
           ...tensorParameters("q", q),
           ...tensorParameters("k", k),
           ...tensorParameters("o", o),
-          ...{ l_at: l.at, l_batch: l.strides.batch, l_head: l.strides.head },
+          ...{ l_at: l.at, l_batch: l.strides[0], l_head: l.strides[1] },
         };
         const bindings = [q, k, ml[index % 2], ...written, acc];
         submission.dispatch(pipelines[index], parameters, bindings, gridOf(box, vectors));

@@ -11,11 +11,14 @@ import { roles } from "./device/buffers.ts";
 import { pipelineOf } from "./device/pipelines.ts";
 import type { Session } from "./device/session.ts";
 import { type Loan, Submission } from "./device/submission.ts";
+import { tensorParameters } from "./shader/parameters.ts";
 import { sources } from "./shader/sources.ts";
 import { expand } from "./shader/template.ts";
+import type { Box } from "./transfer/box.ts";
 import { extent } from "./transfer/regions.ts";
 import { gridOf, rowBoxes, rowThreads, withLoan } from "./transfer/rows.ts";
-import { type Box, sinkOf, tensorParameters, uploadRows } from "./transfer/transfer.ts";
+import { sinkOf } from "./transfer/sink.ts";
+import { uploadRows } from "./transfer/upload.ts";
 
 /** The WGSL of the shader that rotates rows; `words` where pairs of neighbours are words of 16 bits. */
 function ropeCode(dtype: DType, words: boolean, interleaved: boolean): string {
@@ -44,7 +47,7 @@ async function rotateView(
   view: AnyView,
   { table, batchStride, pairs, interleaved }: Rotation,
 ): Promise<void> {
-  const { gpu } = session, sink = sinkOf(view, session, loan, "rows");
+  const { gpu } = session, sink = sinkOf(view, loan, "rows");
   // As they are uploaded rows are padded to whole vectors.
   const words = isOnHost(view) ? view.dtype !== "f32" && pairs % 2 === 0 : isInWords(view, pairs);
   const pipeline = await pipelineOf(gpu, ropeCode(view.dtype, words, interleaved), "rope");
@@ -57,19 +60,19 @@ async function rotateView(
   const bytes = (box: Box) => [sink.bytes(box), turnsOf(box).byteLength];
   for (const box of rowBoxes(session, view.shape, threads, bytes)) {
     const turns = turnsOf(box), size = turns.byteLength;
-    const buffer = await loan.take(size, roles.storage, "angles"), window = await sink.place(box);
+    const buffer = await loan.take(size, roles.storage, "angles"), bound = await sink.place(box);
     loan.attempt(() => {
       gpu.device.queue.writeBuffer(buffer, 0, turns as Float32Array<ArrayBuffer>);
-      if (isOnHost(view)) uploadRows(gpu.device.queue, window.buffer, view, box);
+      if (isOnHost(view)) uploadRows(gpu.device.queue, bound.buffer, view, box);
     });
     const parameters = {
-      ...tensorParameters("o", window),
+      ...tensorParameters("o", bound),
       ...{ dim: pairs, end_row: extent(box.rows), l_batch: batchStride / 2 },
     };
-    const bindings = [{ buffer, offset: 0, size }, null, null, window];
+    const bindings = [{ buffer, offset: 0, size }, null, null, bound];
     const submission = new Submission(session, "rope");
     submission.dispatch(pipeline, parameters, bindings, gridOf(box, threads));
-    submission.copyBack(window, (bytes) => sink.collect(box, bytes));
+    submission.copyBack(bound, (bytes) => sink.collect(box, bytes));
     submission.free(buffer);
     await submission.submit(loan, "Cannot rotate");
   }

@@ -145,11 +145,11 @@ test("pipelineOf() ends with its device while a compiler is asked what is wrong"
 });
 
 test("a buffer that comes when its call is over goes back at once", async () => {
-  const { device } = fakeDevice(), { pool } = new Session(watch(device)), loan = new Loan(pool);
+  const { device } = fakeDevice(), session = new Session(watch(device)), loan = new Loan(session);
   const taken = errorOf(() => loan.take(64, roles.storage, "late"));
   loan.end();
   assertEquals((await taken as Error).message, "Cannot attend: the call is over");
-  const bytes = pool.bytes;
-  await new Loan(pool).take(64, roles.storage, "the same");
-  assertEquals(pool.bytes, bytes);
+  const bytes = session.pool.bytes;
+  await new Loan(session).take(64, roles.storage, "the same");
+  assertEquals(session.pool.bytes, bytes);
 });

@@ -14,9 +14,8 @@ import {
   workOfAll,
   workOfPiece,
 } from "../../src/webgpu/backward/pieces.ts";
-import type { ScoreBox } from "../../src/webgpu/transfer/broadcasts.ts";
+import type { Box } from "../../src/webgpu/transfer/box.ts";
 import { extent, mostWorkgroups } from "../../src/webgpu/transfer/regions.ts";
-import type { Box } from "../../src/webgpu/transfer/transfer.ts";
 import { runs } from "../support/arbitrary.ts";
 import { anyPlan, planOf, withTerm } from "../support/plan.ts";
 
@@ -30,7 +29,7 @@ function bytesOf(columns: number) {
 function callOf(plan: AttentionPlan, work: number, bindingBytes: number): BackwardCall {
   const source = (columns: number) => ({ bytes: bytesOf(columns) });
   const scores = {
-    bytes: ({ rows, keys }: ScoreBox) => extent(rows) * extent(keys) * 4,
+    bytes: ({ rows, columns }: Box) => extent(rows) * extent(columns!) * 4,
   };
   const [q, v, lse] = [source(plan.dim), source(plan.valueDim), source(1)];
   return {

@@ -59,11 +59,7 @@ test("cutRegion() asks anew, so that it can learn", () => {
 });
 
 test("halve() cuts many positions at whole tiles", () => {
-  const region: Region = { batch: [0, 1], heads: [0, 1], positions: [0, 1000] };
-  assertEquals(halve(region, "positions").map(({ positions }) => positions), [[0, 512], [
-    512,
-    1000,
-  ]]);
+  assertEquals(halve([0, 1000]), [[0, 512], [512, 1000]]);
 });
 
 test("cutRange() covers a range with pieces of whole units", () => {

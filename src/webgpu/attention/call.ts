@@ -12,10 +12,10 @@ import { pipelineOf } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
 import type { Loan } from "../device/submission.ts";
 import type { WebGpuPages } from "../pages/pages.ts";
-import type { PageAccess } from "../shader/access.ts";
-import { type ScoreBox, type ScoreSource, scoreSourceOf } from "../transfer/broadcasts.ts";
+import type { Box } from "../transfer/box.ts";
 import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "../transfer/regions.ts";
-import { type Box, type Sink, sinkOf, type Source, sourceOf } from "../transfer/transfer.ts";
+import { type Sink, sinkOf } from "../transfer/sink.ts";
+import { accessOf, scoreSourceOf, type Source, sourceOf } from "../transfer/source.ts";
 import { type Classed, classedOf, classThreads, squaresOf } from "./classes.ts";
 import { LsePair } from "./lse_pair.ts";
 import {
@@ -51,10 +51,10 @@ export interface Call extends Cut {
   /** Vectors of values that a workgroup has at once. */
   readonly valueVectors: number;
   readonly q: Source;
-  readonly k: Source<PageAccess>;
-  readonly v: Source<PageAccess>;
-  readonly bias: ScoreSource | null;
-  readonly mask: ScoreSource | null;
+  readonly k: Source;
+  readonly v: Source;
+  readonly bias: Source | null;
+  readonly mask: Source | null;
   readonly out: Sink;
   readonly lse: Sink | null;
   readonly forward: GPUComputePipeline;
@@ -76,22 +76,24 @@ export async function prepareCall(
   const { gpu } = session;
   const slices = chooseSlices(tile, plan.valueDim);
   const pages = plan.paged?.store as WebGpuPages | undefined;
-  const q = sourceOf(plan.q, session, loan, "q");
-  const k = pages?.keys.source(loan) ?? sourceOf(plan.k, session, loan, "k");
-  const v = pages?.values.source(loan) ?? sourceOf(plan.v, session, loan, "v");
-  const bias = plan.bias && scoreSourceOf(plan.bias, session, loan, "bias");
-  const mask = plan.mask && scoreSourceOf(plan.mask, session, loan, "mask");
-  const out = sinkOf(target.out, session, loan, "out");
+  const q = sourceOf(plan.q, loan, "q");
+  const k = pages?.keys.source(loan) ?? sourceOf(plan.k, loan, "k");
+  const v = pages?.values.source(loan) ?? sourceOf(plan.v, loan, "v");
+  const bias = plan.bias && scoreSourceOf(plan.bias, loan, "bias");
+  const mask = plan.mask && scoreSourceOf(plan.mask, loan, "mask");
+  const out = sinkOf(target.out, loan, "out"), written = accessOf(target.out);
   const { lseRest } = target,
     lse = target.lse &&
-      (lseRest ? new LsePair(target.lse, lseRest, loan) : sinkOf(target.lse, session, loan, "lse"));
+      (lseRest ? new LsePair(target.lse, lseRest, loan) : sinkOf(target.lse, loan, "lse"));
   const terms = needsTerms(plan);
   const mostKeys = countBoundKeys(session, plan, [k, v], [bias, mask]);
   const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };
   const isSplit = needsCombining(cut);
   const variant = {
-    ...{ tile, slices, q: q.access, k: k.access, v: v.access, terms, paged: pages !== undefined },
-    out: isSplit ? null : out.access,
+    ...{ tile, slices, terms, paged: pages !== undefined, q: accessOf(plan.q) },
+    k: pages?.keys.access ?? accessOf(plan.k),
+    v: pages?.values.access ?? accessOf(plan.v),
+    out: isSplit ? null : written,
     lse: lse !== null && !isSplit,
     subgroups: usesSubgroups(session, tile),
   };
@@ -99,7 +101,7 @@ export async function prepareCall(
   const [forward, combine, classify] = await Promise.all([
     pipelineOf(gpu, forwardCode(variant), "forward"),
     isSplit
-      ? pipelineOf(gpu, combineCode({ out: out.access, lse: lse !== null, terms }), "combine")
+      ? pipelineOf(gpu, combineCode({ out: written, lse: lse !== null, terms }), "combine")
       : Promise.resolve(null),
     classed && pipelineOf(gpu, classifyCode(classed), "classify"),
   ]);
@@ -136,13 +138,13 @@ function usesSubgroups({ gpu: { device } }: Session, { TX }: Tile): boolean {
 function countBoundKeys(
   { bounds: { bindingBytes } }: Session,
   { keys }: AttentionPlan,
-  heads: readonly Source<PageAccess>[],
-  scores: readonly (ScoreSource | null)[],
+  heads: readonly Source[],
+  scores: readonly (Source | null)[],
 ): number {
   const one: Range = [0, 1];
-  const box: ScoreBox = { batch: one, heads: one, rows: one, keys: [0, keys] };
+  const box = { batch: one, heads: one, rows: one, columns: [0, keys] } as const;
   const needed = Math.max(
-    ...heads.map((source) => source.bytes({ ...box, rows: box.keys })),
+    ...heads.map((source) => source.bytes({ batch: one, heads: one, rows: box.columns })),
     ...scores.map((source) => source?.bytes(box) ?? 0),
   );
   return needed <= bindingBytes ? keys : Math.floor(keys * (bindingBytes - 256) / needed);
@@ -167,7 +169,7 @@ export function boxesOf({ plan }: Pick<Call, "plan">, region: Region, window: Ra
   const positions = queriesOf(plan, region), keys = keysIn(plan, region, window);
   const rows: Box = { batch, heads, rows: positions };
   const columns: Box = { batch, heads: region.heads, rows: keys };
-  const scores: ScoreBox = { batch, heads, rows: positions, keys };
+  const scores: Box = { batch, heads, rows: positions, columns: keys };
   return { rows, columns, scores };
 }
 

@@ -32,7 +32,7 @@ export async function forward(
 ): Promise<void> {
   const total = countRows(plan);
   if (total > 0) {
-    const loan = new Loan(session.pool);
+    const loan = new Loan(session);
     try {
       const call = await prepareCall(session, plan, target, loan, tile);
       if (control.encoder === undefined) await runRegions(call, control, check);

@@ -10,11 +10,11 @@ import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
 import { roles } from "../device/buffers.ts";
 import type { Loan, Submission } from "../device/submission.ts";
 import { extent } from "../transfer/regions.ts";
-import { type Box, count, denseStrides, type Sink, type Window } from "../transfer/transfer.ts";
+import { type Bound, type Box, count, denseStrides, shapeOf } from "../transfer/box.ts";
+import type { Sink } from "../transfer/sink.ts";
 
 /** The two of a box, one behind the other. */
 export class LsePair implements Sink {
-  readonly access = { dtype: "f32", vectors: false } as const;
   readonly #views: readonly AnyView[];
   readonly #loan: Loan;
 
@@ -27,15 +27,22 @@ export class LsePair implements Sink {
     return Math.max(16, 8 * count(box));
   }
 
-  async place(box: Box): Promise<Window> {
+  async place(box: Box): Promise<Bound> {
     const size = Math.ceil(this.bytes(box) / 16) * 16, restAt = count(box);
     const buffer = await this.#loan.take(size, roles.storage, "lse");
-    const window = { buffer, offset: 0, size, at: 0, strides: denseStrides(box, 1), restAt };
+    const bound = {
+      buffer,
+      offset: 0,
+      size,
+      at: 0,
+      strides: denseStrides(shapeOf(box, 1)),
+      restAt,
+    };
     if (!isOnHost(this.#views[0])) {
-      return { ...window, copyOut: (submission) => this.#copyOut(submission, box, buffer) };
+      return { ...bound, copyOut: (submission) => this.#copyOut(submission, box, buffer) };
     }
     return {
-      ...window,
+      ...bound,
       readBack: await this.#loan.take(size, roles.readBack, "lse on its way back"),
     };
   }

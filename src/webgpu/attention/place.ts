@@ -8,7 +8,7 @@ import { type Binding, roles } from "../device/buffers.ts";
 import type { Loan } from "../device/submission.ts";
 import type { Parameters } from "../shader/parameters.ts";
 import type { Region } from "../transfer/regions.ts";
-import type { Window } from "../transfer/transfer.ts";
+import type { Bound } from "../transfer/box.ts";
 import { boxesOf, type Call, partialRows } from "./call.ts";
 import { tableBytes, tablesOf } from "./tables.ts";
 import { type KeyWindow, windowsOf } from "./windows.ts";
@@ -16,18 +16,18 @@ import { type KeyWindow, windowsOf } from "./windows.ts";
 /** A window of keys, and where its tensors are. */
 export interface PlacedKeys {
   readonly window: KeyWindow;
-  readonly k: Window;
-  readonly v: Window;
-  readonly bias: Window | null;
-  readonly mask: Window | null;
+  readonly k: Bound;
+  readonly v: Bound;
+  readonly bias: Bound | null;
+  readonly mask: Bound | null;
 }
 
 /** Where a region's tensors are. */
 export interface PlacedRegion {
-  readonly q: Window;
+  readonly q: Bound;
   readonly keys: readonly PlacedKeys[];
-  readonly out: Window;
-  readonly lse: Window | null;
+  readonly out: Bound;
+  readonly lse: Bound | null;
   readonly partial: { readonly acc: Binding; readonly ml: Binding } | null;
   /** What is looked up; `null` where nothing is. */
   readonly tables: { readonly binding: Binding; readonly parameters: Parameters } | null;

@@ -5,9 +5,8 @@
  */
 
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
-import type { Parameters } from "../shader/parameters.ts";
+import { type Parameters, tensorParameters } from "../shader/parameters.ts";
 import { extent, type Region } from "../transfer/regions.ts";
-import { tensorParameters } from "../transfer/transfer.ts";
 import type { Call } from "./call.ts";
 import { classParameters } from "./classes.ts";
 import type { PlacedKeys, PlacedRegion } from "./place.ts";
@@ -37,7 +36,7 @@ function commonParameters(
     query_heads: extent(queryHeadsOf(plan, region)),
     ...tensorParameters("q", placed.q),
     ...tensorParameters("o", placed.out),
-    ...(lse && { l_at: lse.at, l_batch: lse.strides.batch, l_head: lse.strides.head }),
+    ...(lse && { l_at: lse.at, l_batch: lse.strides[0], l_head: lse.strides[1] }),
     rest_at: lse?.restAt,
     ...placed.tables?.parameters,
   };
@@ -115,12 +114,12 @@ function plainParameters(
 
 /** For shaders with terms: what goes with their tables. */
 export function lookedUpParameters(
-  call: Pick<Call, "plan" | "mask" | "classed">,
+  call: Pick<Call, "plan" | "classed">,
   region: Region,
   keys: Pick<PlacedKeys, "window" | "bias" | "mask">,
 ): Parameters {
   const { plan } = call, { window, bias, mask } = keys;
-  const isBit = call.mask?.dtype === "bit";
+  const isBit = plan.mask?.dtype === "bit";
   return {
     window_begin: window.keys[0],
     window_end: window.keys[1],

@@ -46,7 +46,7 @@ export async function backward(
 ): Promise<void> {
   const total = countRows(plan.forward);
   if (total > 0) {
-    const loan = new Loan(session.pool);
+    const loan = new Loan(session);
     try {
       const call = await prepareBackward(session, plan, target, loan);
       await runGradients(call, control, check);

@@ -11,15 +11,9 @@ import type { BroadcastView } from "../../tensor/broadcast.ts";
 import { pipelineOf } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
 import type { Loan } from "../device/submission.ts";
-import { type ScoreBox, type ScoreSource, scoreSourceOf } from "../transfer/broadcasts.ts";
-import {
-  type Box,
-  type Sink,
-  sinkOf,
-  type Source,
-  sourceOf,
-  type Window,
-} from "../transfer/transfer.ts";
+import type { Bound, Box } from "../transfer/box.ts";
+import { type Sink, sinkOf } from "../transfer/sink.ts";
+import { accessOf, scoreSourceOf, type Source, sourceOf } from "../transfer/source.ts";
 import { sinkView, summedOf } from "./summed.ts";
 import {
   backwardCode,
@@ -38,7 +32,7 @@ export type Goal = TensorGoal | "dBias" | "dSinks";
 export interface Result {
   /** Bytes of the binding of a piece. */
   bytes(boxes: Boxes): number;
-  place(boxes: Boxes): Promise<Window>;
+  place(boxes: Boxes): Promise<Bound>;
   /** Takes a piece that was read back to the caller. */
   collect(boxes: Boxes, bytes: ArrayBuffer): void;
   /** Brings what all pieces are summed in to the caller. */
@@ -69,8 +63,8 @@ export interface BackwardCall {
   readonly lse: Source;
   readonly dLse: Source | null;
   readonly lseRest: Source | null;
-  readonly bias: ScoreSource | null;
-  readonly mask: ScoreSource | null;
+  readonly bias: Source | null;
+  readonly mask: Source | null;
   /** Nothing is looked at before: each gradient would have to do it anew. */
   readonly classed: null;
   readonly delta: GPUComputePipeline;
@@ -84,32 +78,29 @@ export async function prepareBackward(
   target: GradientTarget,
   loan: Loan,
 ): Promise<BackwardCall> {
-  const source = (name: "q" | "k" | "v") => sourceOf(plan[name], session, loan, name);
-  const inputs = {
-    ...{ q: source("q"), k: source("k"), v: source("v") },
-    dOut: sourceOf(backward.dOut, session, loan, "dOut"),
-  };
-  const out = sourceOf(backward.out, session, loan, "out");
-  const lse = sourceOf(backward.lse, session, loan, "lse");
-  const dLse = backward.dLse && sourceOf(backward.dLse, session, loan, "dLse");
-  const lseRest = backward.lseRest && sourceOf(backward.lseRest, session, loan, "what lse lacks");
+  const { q, k, v } = plan, { out, lse, dOut, dLse, lseRest } = backward;
+  const access = { q: accessOf(q), k: accessOf(k), v: accessOf(v), dOut: accessOf(dOut) };
   const code = deltaCode(
-    ...[out.access, lse.access, inputs.dOut.access] as const,
-    ...[dLse && dLse.access, lseRest && lseRest.access] as const,
+    ...[accessOf(out), accessOf(lse), access.dOut] as const,
+    ...[dLse && accessOf(dLse), lseRest && accessOf(lseRest)] as const,
   );
   const [delta, ...gradients] = await Promise.all([
     pipelineOf(session.gpu, code, "delta"),
-    ...prepareGradients(session, plan, target, loan, accessOf(inputs)),
+    ...prepareGradients(session, plan, target, loan, access),
   ]);
   return {
-    ...{ session, plan, loan, ...inputs, out, lse, dLse, lseRest, delta, gradients, classed: null },
-    bias: plan.bias && scoreSourceOf(plan.bias, session, loan, "bias"),
-    mask: plan.mask && scoreSourceOf(plan.mask, session, loan, "mask"),
+    ...{ session, plan, loan, delta, gradients, classed: null },
+    q: sourceOf(q, loan, "q"),
+    k: sourceOf(k, loan, "k"),
+    v: sourceOf(v, loan, "v"),
+    dOut: sourceOf(dOut, loan, "dOut"),
+    out: sourceOf(out, loan, "out"),
+    lse: sourceOf(lse, loan, "lse"),
+    dLse: dLse && sourceOf(dLse, loan, "dLse"),
+    lseRest: lseRest && sourceOf(lseRest, loan, "what lse lacks"),
+    bias: plan.bias && scoreSourceOf(plan.bias, loan, "bias"),
+    mask: plan.mask && scoreSourceOf(plan.mask, loan, "mask"),
   };
-}
-
-function accessOf({ q, k, v, dOut }: Pick<BackwardCall, "q" | "k" | "v" | "dOut">): GradientInputs {
-  return { q: q.access, k: k.access, v: v.access, dOut: dOut.access };
 }
 
 /** Every gradient that there is a place for. */
@@ -122,8 +113,8 @@ function prepareGradients(
 ): Promise<Gradient>[] {
   const { dim, valueDim } = plan, { gpu } = session, { dBias, dSinks } = target;
   const byTensor = async (goal: TensorGoal, width: number, columns: number): Promise<Gradient> => {
-    const sink = sinkOf(target[goal], session, loan, goal), atOnce = vectorsAtOnce(width);
-    const code = backwardCode(goal, inputs, sink.access, width);
+    const sink = sinkOf(target[goal], loan, goal), atOnce = vectorsAtOnce(width);
+    const code = backwardCode(goal, inputs, accessOf(target[goal]), width);
     const pipeline = await pipelineOf(gpu, code, `backward, ${goal}`);
     const firstVectors = Array.from(
       { length: Math.ceil(Math.ceil(width / 4) / atOnce) },
@@ -136,7 +127,7 @@ function prepareGradients(
     const code = isBias ? biasGradientCode(inputs) : sinkGradientCode();
     const [pipeline, result] = await Promise.all([
       pipelineOf(gpu, code, `backward, ${goal}`),
-      summedOf(view, session, loan, goal),
+      summedOf(view, loan, goal),
     ]);
     return { goal, pipeline, result, firstVectors: [0], columns: isBias ? dim + valueDim : 0 };
   };
@@ -163,5 +154,5 @@ function resultOf(goal: TensorGoal, sink: Sink): Result {
 export interface Boxes {
   readonly rows: Box;
   readonly columns: Box;
-  readonly scores: ScoreBox;
+  readonly scores: Box;
 }

@@ -8,21 +8,21 @@ import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import { lookedUpParameters } from "../attention/uniforms.ts";
 import type { KeyWindow } from "../attention/windows.ts";
 import type { Binding } from "../device/buffers.ts";
-import type { Parameters } from "../shader/parameters.ts";
+import { type Parameters, tensorParameters } from "../shader/parameters.ts";
 import { extent } from "../transfer/regions.ts";
-import { tensorParameters, type Window } from "../transfer/transfer.ts";
+import type { Bound } from "../transfer/box.ts";
 import type { BackwardCall, Boxes, Goal } from "./gradients.ts";
 import { biasTiles, ownAxesOf, type Piece, queryHeadsOfPiece } from "./pieces.ts";
 
 /** Where the tensors of a piece are. */
 export interface PlacedPiece {
   readonly boxes: Boxes;
-  readonly dOut: Window;
-  readonly out: Window;
-  readonly lse: Window;
-  readonly dLse: Window | null;
-  readonly lseRest: Window | null;
-  readonly result: Window;
+  readonly dOut: Bound;
+  readonly out: Bound;
+  readonly lse: Bound;
+  readonly dLse: Bound | null;
+  readonly lseRest: Bound | null;
+  readonly result: Bound;
   /** What scores are made of; `null` where they are not needed. */
   readonly scores: PlacedScores | null;
   readonly tables: Binding;
@@ -31,11 +31,11 @@ export interface PlacedPiece {
 }
 
 export interface PlacedScores {
-  readonly q: Window;
-  readonly k: Window;
-  readonly v: Window;
-  readonly bias: Window | null;
-  readonly mask: Window | null;
+  readonly q: Bound;
+  readonly k: Bound;
+  readonly v: Bound;
+  readonly bias: Bound | null;
+  readonly mask: Bound | null;
 }
 
 /** A piece's keys as forward sees them: all at once, whatever their number. */

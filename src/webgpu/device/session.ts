@@ -41,12 +41,15 @@ export class Session {
   readonly pool: BufferPool;
   readonly uniforms: UniformRing;
   readonly staging: Staging;
+  /** Bindings begin at multiples of so many bytes. */
+  readonly alignment: number;
   /** Multiply-adds that a submit may have; learned from those before. */
   work = firstWork;
 
   /** Tests pass bounds of their own, to cut small calls as large ones are cut. */
   constructor(gpu: Gpu, bounds: Partial<Bounds> = {}) {
     const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
+    this.alignment = gpu.device.limits.minStorageBufferOffsetAlignment;
     this.gpu = gpu;
     const bindingBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     this.bounds = {

@@ -11,13 +11,17 @@ import type { Session } from "./session.ts";
 
 /** What one call has of the device: buffers that it borrows, and what it asks for. */
 export class Loan {
-  readonly #pool: BufferPool;
+  readonly session: Session;
   readonly #buffers = new Set<GPUBuffer>();
   #refusals: Refusal[] = [];
   #isOver = false;
 
-  constructor(pool: BufferPool) {
-    this.#pool = pool;
+  constructor(session: Session) {
+    this.session = session;
+  }
+
+  get #pool(): BufferPool {
+    return this.session.pool;
   }
 
   async take(bytes: number, usage: number, label: string): Promise<GPUBuffer> {

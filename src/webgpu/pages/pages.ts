@@ -16,7 +16,7 @@ import {
 import { roles } from "../device/buffers.ts";
 import type { Session } from "../device/session.ts";
 import { Loan, readMapped, Submission } from "../device/submission.ts";
-import { gatherBytes } from "../transfer/transfer.ts";
+import { gatherBytes } from "../transfer/upload.ts";
 import { PagePool, type Rows } from "./pool.ts";
 
 /** Bytes of a first pool, where so many may come to be needed. */
@@ -153,7 +153,7 @@ export class WebGpuPages implements PageStore {
   async read(page: Page): Promise<Uint8Array> {
     this.open();
     this.check([page]);
-    const { pool, gpu } = this.#session, loan = new Loan(pool);
+    const { gpu } = this.#session, loan = new Loan(this.#session);
     const target = await loan.take(this.bytesPerPage, roles.readBack, "a page on its way back");
     try {
       this.open(); // It may be so no more.

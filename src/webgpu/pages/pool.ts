@@ -14,15 +14,10 @@ import { pipelineNow } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
 import type { Loan, Submission } from "../device/submission.ts";
 import type { PageAccess } from "../shader/access.ts";
+import { bindingOf, emptyBound } from "../transfer/box.ts";
 import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "../transfer/regions.ts";
-import {
-  emptyWindow,
-  gatherRows,
-  isVectored,
-  newElements,
-  paddedColumns,
-  type Source,
-} from "../transfer/transfer.ts";
+import { accessOf, type Source } from "../transfer/source.ts";
+import { gatherRows, newElements, paddedColumns } from "../transfer/upload.ts";
 import { appendCode, appendThreads } from "./variant.ts";
 
 /** Rows that lie side by side in a page, and where they come from, in elements. */
@@ -125,22 +120,21 @@ export class PagePool {
     return page * this.pageBytes + this.meanBytes + row;
   }
 
-  /** The pages as a call reads them: a window's batches are pages, its rows slots. */
-  source(loan: Loan): Source<PageAccess> {
-    const { access } = this, { pageSize, dtype } = this.#layout;
+  /** The pages as a call reads them: a binding's batches are pages, its rows slots. */
+  source(loan: Loan): Source {
+    const { pageSize, dtype } = this.#layout;
     // Of bytes words are counted, in which scales and means are, too.
     const elements = dtype === "f16" || dtype === "bf16" ? 2 : 1, row = this.#rowWords * elements;
     const batch = this.pageBytes / 4 * elements, head = pageSize * row;
     return {
-      access,
       bytes: () => Math.max(256, this.bytes),
       place: (box) => {
-        if (this.#buffer === undefined) return emptyWindow(loan);
+        if (this.#buffer === undefined) return emptyBound(loan);
         const [buffer, size] = [this.#buffer, this.bytes];
         return Promise.resolve({
           ...{ buffer, offset: 0, size },
           at: this.meanBytes / 4 + box.heads[0] * head,
-          strides: { batch, head, row, column: 1 },
+          strides: [batch, head, row, 1],
         });
       },
       settle: () => {},
@@ -200,40 +194,36 @@ export class PagePool {
     const whole: Region = { batch: [0, kvHeads], heads: [0, runs.length], positions: [0, 1] };
     const { bindingBytes } = this.#session.bounds;
     const fits = (piece: Region) =>
-      this.#windowOf(view, runs, piece).size <= bindingBytes &&
+      this.#bindingOf(view, runs, piece).size <= bindingBytes &&
       extent(piece.heads) <= mostWorkgroups;
     for (const piece of cutRegion(whole, fits)) {
-      const window = this.#windowOf(view, runs, piece);
-      if (window.size > bindingBytes) {
+      const binding = this.#bindingOf(view, runs, piece);
+      if (binding.size > bindingBytes) {
         throw new RangeError(
-          `Cannot append: ${window.size} bytes for the rows of one head in one page, ` +
+          `Cannot append: ${binding.size} bytes for the rows of one head in one page, ` +
             `this GPU can bind ${bindingBytes} at once; rows that lie apart need less as arrays`,
         );
       }
       // Elements are counted from the buffer's first, also where the binding begins elsewhere.
-      const at = -window.offset / bytesPerElement(view.dtype);
-      this.#dispatch(submission, view, window, runs.slice(...piece.heads), piece.batch, mean, at);
+      const at = -binding.offset / bytesPerElement(view.dtype);
+      this.#dispatch(submission, view, binding, runs.slice(...piece.heads), piece.batch, mean, at);
     }
   }
 
   /** The part of a caller's buffer that runs of some heads read. */
-  #windowOf(
-    { data: buffer, dtype, strides, shape }: View<GPUBuffer>,
+  #bindingOf(
+    view: View<GPUBuffer>,
     runs: readonly Run[],
     piece: Region,
   ) {
+    const { strides, shape } = view;
     let first = Infinity, last = 0;
     for (const { source, head, rows } of runs.slice(...piece.heads)) {
       first = Math.min(first, source + piece.batch[0] * head);
       const row = source + (piece.batch[1] - 1) * head + (rows - 1) * strides[2];
       last = Math.max(last, row + (shape[3] - 1) * strides[3] + 1);
     }
-    const bytes = bytesPerElement(dtype);
-    const { minStorageBufferOffsetAlignment } = this.#session.gpu.device.limits;
-    const offset = Math.floor(first * bytes / minStorageBufferOffsetAlignment) *
-      minStorageBufferOffsetAlignment;
-    const end = Math.min(buffer.size, Math.ceil(last * bytes / 16) * 16);
-    return { buffer, offset, size: end - offset };
+    return bindingOf(view, first, last, this.#session.alignment);
   }
 
   #dispatch(
@@ -247,7 +237,7 @@ export class PagePool {
   ): void {
     const { gpu, staging } = this.#session, { strides, dtype } = view;
     const head = this.#layout.pageSize * this.#rowWords, vectors = this.#vectors;
-    const q = { dtype, vectors: isVectored(view) };
+    const q = accessOf(view);
     const parameters = {
       q_at: heads[0] * runs[0].head + at,
       ...{ q_row: strides[2], q_column: strides[3], dim: this.#dim, dim_vectors: vectors },

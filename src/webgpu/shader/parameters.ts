@@ -128,6 +128,21 @@ export const parameterFields: Readonly<Record<ParameterName, FieldType>> = field
 /** Values of the fields; those that are absent are 0. */
 export type Parameters = Readonly<Partial<Record<ParameterName, number>>>;
 
+/** Where a tensor is. */
+export function tensorParameters(
+  name: "q" | "k" | "v" | "o" | "bias" | "mask" | "d_out",
+  { at, strides }: { readonly at: number; readonly strides: readonly number[] },
+): Parameters {
+  const [batch, head, row, column] = strides;
+  return {
+    [`${name}_at`]: at,
+    [`${name}_batch`]: batch,
+    [`${name}_head`]: head,
+    [`${name}_row`]: row,
+    [`${name}_column`]: column,
+  };
+}
+
 /** Bytes of the block: uniform blocks are multiples of 16. */
 export const parameterBytes: number = Math.ceil(Object.keys(parameterFields).length / 4) * 16;
 

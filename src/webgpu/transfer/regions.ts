@@ -21,38 +21,32 @@ export interface Region {
   readonly positions: Range;
 }
 
-/** Axes of a region. */
-export type Axis = keyof Region;
-
 /** Extent of a range. */
 export function extent([from, to]: Range): number {
   return to - from;
 }
 
-/** The first of the axes along which a region can be halved. */
-function divisible(region: Region): Axis | undefined {
-  return (["batch", "heads", "positions"] as const).find((axis) => extent(region[axis]) > 1);
-}
-
-/** Two halves along an axis; those of many positions meet at a multiple of 64. */
-export function halve(region: Region, axis: Axis): [Region, Region] {
-  const [from, to] = region[axis];
+/** Two halves of a range; those of many elements meet at a multiple of 64. */
+export function halve([from, to]: Range): [Range, Range] {
   const half = Math.ceil((to - from) / 2);
   const middle = from + (half > 64 ? Math.ceil(half / 64) * 64 : half);
-  return [{ ...region, [axis]: [from, middle] }, { ...region, [axis]: [middle, to] }];
+  return [[from, middle], [middle, to]];
 }
 
 /**
- * The regions of a box, each of which fits or cannot be cut any further, in order. `fits` is asked
- * anew for each, so that it may learn from those before.
+ * The parts of a region, or of whatever has ranges, each of which fits or cannot be cut any further, in
+ * order; its first axes are cut first. `fits` is asked anew for each, so that it may learn from those before.
  */
-export function* cutRegion(whole: Region, fits: (region: Region) => boolean): Generator<Region> {
-  const rest = [whole];
+export function* cutRegion<Ranges extends { readonly [Axis in keyof Ranges]: Range }>(
+  whole: Ranges,
+  fits: (region: Ranges) => boolean,
+): Generator<Ranges> {
+  const rest = [whole], axes = Object.keys(whole) as (keyof Ranges)[];
   while (rest.length > 0) {
     const region = rest.pop()!;
-    const axis = fits(region) ? undefined : divisible(region);
+    const axis = fits(region) ? undefined : axes.find((one) => extent(region[one]) > 1);
     if (axis === undefined) yield region;
-    else rest.push(...halve(region, axis).reverse());
+    else for (const half of halve(region[axis]).reverse()) rest.push({ ...region, [axis]: half });
   }
 }
 

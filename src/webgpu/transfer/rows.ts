@@ -8,10 +8,13 @@ import type { Extents } from "../../tensor/tensor.ts";
 import type { Session } from "../device/session.ts";
 import { type Grid, Loan } from "../device/submission.ts";
 import { cutRegion, extent, mostWorkgroups } from "./regions.ts";
-import type { Box } from "./transfer.ts";
+import type { Box } from "./box.ts";
 
 /** Threads of the shaders that go through rows. */
 export const rowThreads = 64;
+
+/** All columns of some rows. */
+type Rows = Omit<Box, "columns">;
 
 /** The boxes of `[B, H, N]` whose bindings and whose dispatches the device takes. */
 export function* rowBoxes(
@@ -21,15 +24,10 @@ export function* rowBoxes(
   bytes: (box: Box) => readonly number[],
 ): Generator<Box> {
   if (batch * heads * rows === 0) return;
-  const boxOf = (piece: { batch: Box["batch"]; heads: Box["heads"]; positions: Box["rows"] }) => ({
-    ...{ batch: piece.batch, heads: piece.heads, rows: piece.positions },
-  });
   const fits = (box: Box) =>
-    Math.ceil(extent(box.rows) * threads / rowThreads) <= mostWorkgroups &&
-    Math.max(extent(box.heads), extent(box.batch)) <= mostWorkgroups &&
+    [...gridOf(box, threads)].every((groups) => groups <= mostWorkgroups) &&
     bytes(box).every((one) => one <= bindingBytes);
-  const whole = { batch: [0, batch], heads: [0, heads], positions: [0, rows] } as const;
-  for (const piece of cutRegion(whole, (one) => fits(boxOf(one)))) yield boxOf(piece);
+  yield* cutRegion({ batch: [0, batch], heads: [0, heads], rows: [0, rows] } as Rows, fits);
 }
 
 /** Workgroups for the rows of a box, each with so many threads. */
@@ -41,7 +39,7 @@ export async function withLoan(
   session: Session,
   use: (loan: Loan) => Promise<void>,
 ): Promise<void> {
-  const loan = new Loan(session.pool);
+  const loan = new Loan(session);
   try {
     await use(loan);
   } finally {

@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import type { StorageType } from "../../src/tensor/dtype.ts";
-import { broadcastWindow, readWords, type ScoreBox } from "../../src/webgpu/transfer/broadcasts.ts";
+import { boundOf, type Box } from "../../src/webgpu/transfer/box.ts";
+import { readWords } from "../../src/webgpu/transfer/upload.ts";
 import { runs } from "../support/arbitrary.ts";
 
 const bits: Partial<Record<StorageType, number>> = { f32: 32, u8: 8, bit: 1 };
@@ -10,14 +11,14 @@ const bits: Partial<Record<StorageType, number>> = { f32: 32, u8: 8, bit: 1 };
 const range = fc.tuple(fc.nat(5), fc.integer({ min: 1, max: 9 })).map(([from, count]) =>
   [from, from + count] as const
 );
-const boxes: fc.Arbitrary<ScoreBox> = fc.record({
+const boxes: fc.Arbitrary<Required<Box>> = fc.record({
   batch: range,
   heads: range,
   rows: range,
-  keys: range,
+  columns: range,
 });
 
-test("broadcastWindow() binds whole words from an aligned byte, and every element is in them", () => {
+test("boundOf() binds whole words from an aligned byte, and every element is in them", () => {
   const strides = fc.tuple(fc.nat(3000), fc.nat(900), fc.nat(70), fc.nat(9));
   const views = fc.record({
     dtype: fc.constantFrom<StorageType>("f32", "u8", "bit"),
@@ -26,24 +27,24 @@ test("broadcastWindow() binds whole words from an aligned byte, and every elemen
   });
   fc.assert(
     fc.property(views, boxes, fc.constantFrom(32, 256), (view, box, alignment) => {
-      const data = {} as GPUBuffer, shape = [14, 14, 14, 14] as const;
-      const window = broadcastWindow({ ...view, data, shape }, box, alignment);
+      const data = { size: 2 ** 40 } as GPUBuffer, shape = [14, 14, 14, 14] as const;
+      const bound = boundOf({ ...view, data, shape }, box, alignment);
       const size = bits[view.dtype]!;
-      assertEquals([window.offset % alignment, window.size % 4], [0, 0]);
+      assertEquals([bound.offset % alignment, bound.size % 4], [0, 0]);
       const corners = [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1]].map((ends) =>
-        [box.batch, box.heads, box.rows, box.keys].map(([from, to], axis) =>
+        [box.batch, box.heads, box.rows, box.columns].map(([from, to], axis) =>
           ends[axis] === 0 ? from : to - 1
         )
       );
       for (const corner of corners) {
         const element = corner.reduce((at, n, axis) => at + n * view.strides[axis], view.offset);
-        const { batch, head, row, column } = window.strides;
-        const [b, h, n, j] = [box.batch, box.heads, box.rows, box.keys].map(([from], axis) =>
+        const [batch, head, row, column] = bound.strides;
+        const [b, h, n, j] = [box.batch, box.heads, box.rows, box.columns].map(([from], axis) =>
           corner[axis] - from
         );
-        const at = window.at + b * batch + h * head + n * row + j * column;
-        assertEquals(window.offset * 8 + at * size, element * size);
-        assert(at * size < window.size * 8);
+        const at = bound.at + b * batch + h * head + n * row + j * column;
+        assertEquals(bound.offset * 8 + at * size, element * size);
+        assert(at * size < bound.size * 8);
       }
     }),
     runs(300),
