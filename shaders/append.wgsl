@@ -1,20 +1,20 @@
-// Writes tokens into the pages of a cache: rows of `q`, of whatever storage, as the pages store them. One
+// Writes tokens into the pages of a cache: rows of whatever storage, as the pages store them. One
 // thread for each vector of four elements; of bytes for each row, whose largest element is their scale.
 // With SMOOTH rows are written less the means that their page begins with, f32 of [head][column]; with
 // MEAN these are computed, of all rows of one run.
 
 #import shared/parameters.wgsl
-#import shared/narrow.wgsl
-#import shared/load.wgsl TENSOR=q BINDING=1
+#import shared/narrow.wgsl TENSOR=pages
+#import shared/load.wgsl TENSOR=rows BINDING=1
 @group(0) @binding(4) var<storage, read_write> pages: array<u32>;
-/// Of each run of rows: its first word in the pages, its first element of `q`, elements of `q` from one
+/// Of each run of rows: its first word in the pages, its first element of `rows`, elements from one
 /// head to the next, how many rows.
 @group(0) @binding(8) var<storage, read> runs: array<vec4u>;
 
 #if SMOOTH
 /// Word of the means for a vector of a head, in the page of a word.
 fn mean_at(word: u32, head: u32, index: u32) -> u32 {
-  return word / p.k_batch * p.k_batch + p.mean_at + (head * p.dim_vectors + index) * 4;
+  return word / p.pages_batch * p.pages_batch + p.mean_at + (head * p.dim_vectors + index) * 4;
 }
 
 fn load_mean(at: u32) -> vec4f {
@@ -22,11 +22,11 @@ fn load_mean(at: u32) -> vec4f {
 }
 
 fn load_less(at: u32, head: u32, index: u32, source: u32) -> vec4f {
-  return load_q(source, index, p.dim) - load_mean(mean_at(at, head, index));
+  return load_rows(source, index, p.dim) - load_mean(mean_at(at, head, index));
 }
 #else
 fn load_less(at: u32, head: u32, index: u32, source: u32) -> vec4f {
-  return load_q(source, index, p.dim);
+  return load_rows(source, index, p.dim);
 }
 #end
 
@@ -46,10 +46,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let at = mean_at(run.x, id.y, id.x);
   var mean = vec4f(0);
   for (var row = 0u; row < run.w; row++) {
-    mean += load_q(p.q_at + run.y + id.y * run.z + row * p.q_row, id.x, p.dim);
+    mean += load_rows(p.rows_at + run.y + id.y * run.z + row * p.rows_row, id.x, p.dim);
   }
-  mean *= p.scale;
-  if (p.first_part > 0) {
+  mean *= p.mean_scale;
+  if (p.is_more > 0) {
     mean += load_mean(at);
   }
   // Of what is not finite there is no mean.
@@ -59,7 +59,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     pages[at + i] = words[i];
   }
 #else
-#if o_int8
+#if pages_int8
   let row = id.x;
 #else
   let row = id.x / p.dim_vectors;
@@ -68,9 +68,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   if (row >= run.w) {
     return;
   }
-  let source = p.q_at + run.y + id.y * run.z + row * p.q_row;
-  let target_at = p.k_at + run.x + id.y * p.k_head + row * p.k_row;
-#if o_int8
+  let source = p.rows_at + run.y + id.y * run.z + row * p.rows_row;
+  let target_at = p.pages_at + run.x + id.y * p.pages_head + row * p.pages_row;
+#if pages_int8
   // Bits of magnitudes are in the order of these, with infinity and NaN above all numbers.
   var largest = vec4u(0);
   for (var index = 0u; index < p.dim_vectors; index++) {
@@ -87,8 +87,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   }
   pages[target_at + p.dim_vectors] = select(0x7fc00000u, bitcast<u32>(most / 127), is_finite);
 #else
-  let four = load_q(source, index, p.dim);
-#if o_f32
+  let four = load_rows(source, index, p.dim);
+#if pages_f32
   for (var i = 0u; i < 4; i++) {
     pages[target_at + 4 * index + i] = bitcast<u32>(four[i]);
   }

@@ -8,9 +8,9 @@
 
 #import shared/gradients.wgsl
 #if DV
-#import shared/store.wgsl COLUMNS=p.value_dim
+#import shared/store.wgsl TENSOR=gradient COLUMNS=p.value_dim
 #else
-#import shared/store.wgsl COLUMNS=p.dim
+#import shared/store.wgsl TENSOR=gradient COLUMNS=p.dim
 #end
 
 // Constants of the variant, beside those of the tile: SLICES slices of the result's columns, with CPS
@@ -158,14 +158,13 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   }
 
 #if OWNS_KEYS
-  let base = p.o_at + part.segment.batch * p.o_batch + part.head * p.o_head +
-    part.key_shift * p.o_row;
+  let base = at_gradient(part.segment.batch, part.head, part.key_shift);
 #for i in 4
   if (first + ty + $i * TY < part.end_key) {
-    let at = base + (first + ty + $i * TY) * p.o_row;
+    let at = base + (first + ty + $i * TY) * p.gradient_row;
 #for s in SLICES
 #for c in CPS
-    store_out(
+    store_gradient(
       at,
       p.value_from + $s * SLICE + tx + $c * TX,
       (sum_$(s*CPS+c)_$i + acc_$(s*CPS+c)_$i) * p.gradient_scale,
@@ -175,16 +174,15 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   }
 #end
 #else
-  let base = p.o_at + part.segment.batch * p.o_batch + part.head * p.group * p.o_head +
-    part.segment.row * p.o_row;
+  let base = at_gradient(part.segment.batch, part.head * p.group, part.segment.row);
 #for i in 4
   {
     let row = first_row + 4 * ty + $i;
     if (row < part.end_row) {
-      let at = base + row % p.group * p.o_head + row / p.group * p.o_row;
+      let at = base + row % p.group * p.gradient_head + row / p.group * p.gradient_row;
 #for s in SLICES
 #for c in CPS
-      store_out(
+      store_gradient(
         at,
         p.value_from + $s * SLICE + tx + $c * TX,
         (sum_$(s*CPS+c)_$i + acc_$(s*CPS+c)_$i) * p.gradient_scale,

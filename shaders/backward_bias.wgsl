@@ -3,6 +3,7 @@
 // that is summed: segments, heads, tiles of rows, tiles of keys.
 
 #import shared/gradients.wgsl
+#import shared/place.wgsl TENSOR=gradient
 @group(0) @binding(4) var<storage, read_write> d_bias: array<f32>;
 
 /// Sums of 4 rows, [key][ty].
@@ -14,8 +15,8 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let ty = lid / TX;
   let own_row = group_id.x % p.tiles * BR;
   let own_key = group_id.x / p.tiles * BC;
-  let one_row = p.o_row == 0;
-  let one_key = p.o_column == 0;
+  let one_row = p.gradient_row == 0;
+  let one_key = p.gradient_column == 0;
 #for j in RK
   var sum_$j = vec4f(0);
   var rest_$j = vec4f(0);
@@ -55,8 +56,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let part = part_of(group_id.z, group_id.y);
   // Of the keys that several segments share, the first need not have all.
   let end_key = select(part.end_key, p.window_end, p.sum_segments > 0);
-  let base = p.o_at + part.segment.batch * p.o_batch + group_id.y * p.o_head +
-    part.segment.row * p.o_row + part.key_shift * p.o_column;
+  let base = at_gradient(part.segment.batch, group_id.y, part.segment.row) + part.key_shift * p.gradient_column;
   let height = select(BR, 1u, one_row);
   let width = select(BC, 1u, one_key);
   for (var i = lid; i < height * width; i += THREADS) {
@@ -72,7 +72,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
         sum += of_key;
       }
       // Other dispatches may have summed others, before.
-      d_bias[base + (own_row + row) * p.o_row + (own_key + key) * p.o_column] += sum;
+      d_bias[base + (own_row + row) * p.gradient_row + (own_key + key) * p.gradient_column] += sum;
     }
   }
 }

@@ -2,6 +2,7 @@
 // for each query head.
 
 #import shared/parameters.wgsl
+#import shared/place.wgsl TENSOR=rows
 #import shared/softmax.wgsl
 #import shared/exp.wgsl
 #import shared/segment.wgsl
@@ -18,7 +19,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   var lost = vec4f(0);
   for (var batch = 0u; batch < p.batches; batch++) {
     for (var row = lid; row < p.end_row; row += THREADS) {
-      let at = p.rows_at + 3 * (batch * p.l_batch + head * p.l_head + row);
+      let at = at_rows(batch, head, row);
       let lse = bitcast<f32>(tables[at]);
       let delta = bitcast<f32>(tables[at + 1]);
       let rest = bitcast<f32>(tables[at + 2]);
@@ -36,6 +37,6 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
       all += sums[i];
     }
     // A sink of minus infinity is none. Other dispatches may have summed other rows, before.
-    d_sinks[p.o_at + head * p.o_head] += select(all, 0.0, weight == 0);
+    d_sinks[p.gradient_at + head * p.gradient_head] += select(all, 0.0, weight == 0);
   }
 }

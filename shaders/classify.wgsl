@@ -3,6 +3,9 @@
 
 #import shared/parameters.wgsl
 #import shared/hidden.wgsl
+#import shared/place.wgsl TENSOR=bias
+#import shared/place.wgsl TENSOR=mask
+#import shared/place.wgsl TENSOR=class
 @group(0) @binding(8) var<storage, read_write> tables: array<u32>;
 
 @compute @workgroup_size(THREADS)
@@ -20,18 +23,16 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       let keys = min(vec4u(first_key + j) + vec4u(0, 1, 2, 3), vec4u(p.class_keys - 1));
       var seen = vec4<bool>(true);
 #if MASK
-      let mask_row = p.mask_at + id.z * p.mask_batch + id.y * p.mask_head + row * p.mask_row;
-      seen = seen & read_mask(mask_row + keys * p.mask_column);
+      seen = seen & read_mask(at_mask(id.z, id.y, row) + keys * p.mask_column);
 #end
 #if BIAS
-      let bias_row = p.bias_at + id.z * p.bias_batch + id.y * p.bias_head + row * p.bias_row;
-      seen = seen & is_added(read_bias(bias_row + keys * p.bias_column));
+      seen = seen & is_added(read_bias(at_bias(id.z, id.y, row) + keys * p.bias_column));
 #end
       any_seen = any_seen || any(seen);
       all_seen = all_seen && all(seen);
     }
   }
   // SKIPPED, WHOLE and MIXED of shared/blocks.wgsl.
-  let at = p.class_at + id.z * p.class_batch + id.y * p.class_head + id.x;
+  let at = at_class(id.z, id.y, 0) + id.x;
   tables[at] = select(0u, select(2u, 1u, all_seen), any_seen);
 }

@@ -6,7 +6,11 @@
 #import shared/softmax.wgsl
 @group(0) @binding(1) var<storage, read> partial_acc: array<vec4f>;
 @group(0) @binding(2) var<storage, read> partial_ml: array<vec2f>;
-#import shared/store.wgsl COLUMNS=p.value_dim
+#import shared/store.wgsl TENSOR=out COLUMNS=p.value_dim
+#if LSE
+#import shared/lse.wgsl
+#end
+#import shared/place.wgsl TENSOR=part
 #if TERMS
 #import shared/segment.wgsl
 #end
@@ -14,7 +18,7 @@
 @compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let index = id.x % p.value_vectors;
-  let row = p.first_row + id.x / p.value_vectors;
+  let row = id.x / p.value_vectors;
   let position = row / p.group;
   let query_head = id.y * p.group + row % p.group;
 #if TERMS
@@ -30,7 +34,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let end_row = p.end_row;
   let parts = p.parts;
   let l_part = p.l_part;
-  let first = p.part_at + batch * p.part_batch + query_head * p.part_head + position;
+  let first = at_part(batch, query_head, position);
   let at_row = position;
 #end
   if (row >= end_row) {
@@ -65,8 +69,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 #else
   let mean = acc / l;
 #end
-  let at = p.o_at + batch * p.o_batch + query_head * p.o_head + at_row * p.o_row;
-  store_out(at, p.value_from + index, select(mean, vec4f(0), l == 0));
+  store_out(at_out(batch, query_head, at_row), p.value_from + index, select(mean, vec4f(0), l == 0));
 #if LSE
   if (index == 0 && p.value_from == 0) {
     let lse_at = p.l_at + batch * p.l_batch + query_head * p.l_head + at_row;

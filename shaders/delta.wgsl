@@ -3,14 +3,15 @@
 // lie in the tables, side by side.
 
 #import shared/parameters.wgsl
-#import shared/load.wgsl TENSOR=q BINDING=1
-#import shared/load.wgsl TENSOR=k BINDING=2
+#import shared/place.wgsl TENSOR=rows
+#import shared/load.wgsl TENSOR=out BINDING=1
+#import shared/load.wgsl TENSOR=lse BINDING=2
 #if D_LSE
-#import shared/load.wgsl TENSOR=v BINDING=3
+#import shared/load.wgsl TENSOR=d_lse BINDING=3
 #end
 #import shared/load.wgsl TENSOR=d_out BINDING=5
 #if REST
-#import shared/load.wgsl TENSOR=bias BINDING=6
+#import shared/load.wgsl TENSOR=lse_rest BINDING=6
 #end
 @group(0) @binding(8) var<storage, read_write> tables: array<u32>;
 
@@ -20,26 +21,26 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   if (row >= p.end_row) {
     return;
   }
-  let out_at = p.q_at + id.z * p.q_batch + id.y * p.q_head + row * p.q_row;
-  let d_out_at = p.d_out_at + id.z * p.d_out_batch + id.y * p.d_out_head + row * p.d_out_row;
+  let out_row = at_out(id.z, id.y, row);
+  let d_out_row = at_d_out(id.z, id.y, row);
   var sum = vec4f(0);
   for (var index = 0u; index < p.value_vectors; index++) {
-    sum += load_q(out_at, index, p.value_dim) * load_d_out(d_out_at, index, p.value_dim);
+    sum += load_out(out_row, index, p.value_dim) * load_d_out(d_out_row, index, p.value_dim);
   }
   var delta = (sum.x + sum.y) + (sum.z + sum.w);
 #if D_LSE
-  delta -= load_v(p.v_at + id.z * p.v_batch + id.y * p.v_head + row * p.v_row, 0, 1).x;
+  delta -= load_d_lse(at_d_lse(id.z, id.y, row), 0, 1).x;
 #end
-  let lse = load_k(p.k_at + id.z * p.k_batch + id.y * p.k_head + row * p.k_row, 0, 1).x;
+  let row_lse = load_lse(at_lse(id.z, id.y, row), 0, 1).x;
   // A row that sees nothing has minus infinity.
-  let is_empty = bitcast<u32>(lse) == 0xff800000;
+  let is_empty = bitcast<u32>(row_lse) == 0xff800000;
   var rest = 0.0;
 #if REST
-  let known = load_bias(p.bias_at + id.z * p.bias_batch + id.y * p.bias_head + row * p.bias_row, 0, 1).x;
+  let known = load_lse_rest(at_lse_rest(id.z, id.y, row), 0, 1).x;
   rest = select(0.0, known, (bitcast<u32>(known) & 0x7fffffff) < 0x7f800000);
 #end
-  let at = p.rows_at + 3 * (id.z * p.l_batch + id.y * p.l_head + row);
-  tables[at] = bitcast<u32>(select(lse, 0.0, is_empty));
+  let at = at_rows(id.z, id.y, row);
+  tables[at] = bitcast<u32>(select(row_lse, 0.0, is_empty));
   tables[at + 1] = bitcast<u32>(select(delta, 0.0, is_empty));
   tables[at + 2] = bitcast<u32>(rest);
 }

@@ -24,7 +24,10 @@
 @group(0) @binding(4) var<storage, read_write> partial_acc: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> partial_ml: array<vec2f>;
 #else
-#import shared/store.wgsl COLUMNS=p.value_dim
+#import shared/store.wgsl TENSOR=out COLUMNS=p.value_dim
+#if LSE
+#import shared/lse.wgsl
+#end
 #end
 
 // Constants of the variant: TX by TY threads (THREADS), RK columns of scores a thread, tiles of BR rows
@@ -113,19 +116,19 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   // Keys are counted from the segment's first, also where the binding begins elsewhere: the
   // difference may be negative, and whole numbers wrap.
   let key_shift = segment.key - p.window_begin;
-  let q_base = p.q_at + batch * p.q_batch + segment.row * p.q_row;
+  let q_base = at_q(batch, 0, segment.row);
 #if PAGED
   let list = p.pages_at + group_id.z * p.page_list;
   let means = p.mean_at + head * p.dim_vectors * 4;
-  let k_base = p.k_at + head * p.k_head;
-  let v_base = p.v_at + head * p.v_head;
+  let k_base = at_k(0, head, 0);
+  let v_base = at_v(0, head, 0);
 #else
   let list = 0u;
   let means = 0u;
-  let k_base = p.k_at + batch * p.k_batch + head * p.k_head + key_shift * p.k_row;
-  let v_base = p.v_at + batch * p.v_batch + head * p.v_head + key_shift * p.v_row;
+  let k_base = at_k(batch, head, key_shift);
+  let v_base = at_v(batch, head, key_shift);
 #end
-  let o_base = p.o_at + batch * p.o_batch + segment.row * p.o_row;
+  let first_out = segment.row;
 #if SPLIT
   let l_head = segment.queries;
   let l_base = segment.partials + (p.first_part + part) * p.query_heads * l_head;
@@ -135,17 +138,17 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
 #else
   let batch = group_id.z;
-  let first_row = p.first_row + tile * BR;
+  let first_row = tile * BR;
   let end_row = p.end_row;
   let part_begin = part * p.part_keys;
   let part_end = min(p.keys, (part + 1) * p.part_keys);
   let band = vec2i(p.band_first, p.band_last);
-  let q_base = p.q_at + batch * p.q_batch;
+  let q_base = at_q(batch, 0, 0);
   let list = 0u;
   let means = 0u;
-  let k_base = p.k_at + batch * p.k_batch + head * p.k_head;
-  let v_base = p.v_at + batch * p.v_batch + head * p.v_head;
-  let o_base = p.o_at + batch * p.o_batch;
+  let k_base = at_k(batch, head, 0);
+  let v_base = at_v(batch, head, 0);
+  let first_out = 0u;
   let l_head = p.l_head;
   let l_base = p.l_at + part * p.l_part + batch * p.l_batch;
 #end
@@ -388,7 +391,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let inverse = select(1 / l, vec4f(0), l == vec4f(0));
 #for i in 4
   if (row + $i < end_row) {
-    let at = o_base + heads[$i] * p.o_head + positions[$i] * p.o_row;
+    let at = at_out(batch, heads[$i], first_out + positions[$i]);
 #for s in SLICES
 #for c in CPS
     store_out(at, p.value_from + $s * SLICE + tx + $c * TX, acc_$(s*CPS+c)_$i * inverse[$i]);

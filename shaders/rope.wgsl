@@ -2,9 +2,10 @@
 // b cos + a sin). One thread for two pairs; with WORDS, pairs of 16-bit neighbours are whole words.
 
 #import shared/parameters.wgsl
+#import shared/place.wgsl TENSOR=rows
 /// Cosine and sine of [batch][row][pair].
 @group(0) @binding(1) var<storage, read> turns: array<vec2f>;
-#if o_f32
+#if rows_f32
 @group(0) @binding(4) var<storage, read_write> rows: array<f32>;
 
 fn load_row(at: u32) -> f32 {
@@ -15,11 +16,11 @@ fn store_row(at: u32, value: f32) {
   rows[at] = value;
 }
 #else
-#import shared/narrow.wgsl
+#import shared/narrow.wgsl TENSOR=rows
 
 fn widen(word: u32, at: u32) -> f32 {
   let bits = (word >> (at % 2 * 16)) & 0xffff;
-#if o_f16
+#if rows_f16
   return unpack2x16float(bits).x;
 #else
   return bitcast<f32>(bits << 16);
@@ -53,7 +54,7 @@ fn store_row(at: u32, value: f32) {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let pairs = p.dim;
+  let pairs = p.pairs;
   let threads = (pairs + 1) / 2;
   let row = id.x / threads;
   if (row >= p.end_row) {
@@ -61,17 +62,17 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   }
   // The last of an odd number is turned twice, to the same.
   let two = min(id.x % threads * 2 + vec2u(0, 1), vec2u(pairs - 1));
-  let at = p.o_at + id.z * p.o_batch + id.y * p.o_head + row * p.o_row;
+  let at = at_rows(id.z, id.y, row);
 #if INTERLEAVED
-  let first = at + 2 * two * p.o_column;
-  let second = first + p.o_column;
+  let first = at + 2 * two * p.rows_column;
+  let second = first + p.rows_column;
 #else
-  let first = at + two * p.o_column;
-  let second = first + pairs * p.o_column;
+  let first = at + two * p.rows_column;
+  let second = first + pairs * p.rows_column;
 #end
   let a = vec2f(load_row(first.x), load_row(first.y));
   let b = vec2f(load_row(second.x), load_row(second.y));
-  let turn = id.z * p.l_batch + row * pairs + two;
+  let turn = id.z * p.turn_batch + row * pairs + two;
   let cosine = vec2f(turns[turn.x].x, turns[turn.y].x);
   let sine = vec2f(turns[turn.x].y, turns[turn.y].y);
   let c = a * cosine - b * sine;

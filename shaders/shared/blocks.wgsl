@@ -3,6 +3,8 @@
 // 2; another what shaders/classify.wgsl finds of mask and bias.
 
 #import shared/segment.wgsl
+#import shared/place.wgsl TENSOR=block
+#import shared/place.wgsl TENSOR=class
 
 const SKIPPED = 0u;
 const WHOLE = 1u;
@@ -45,7 +47,7 @@ fn blocks_of(segment: Segment, head: u32, key_shift: u32, low: u32, high: u32) -
   let first = (p.first_query + segment.row + low) / p.block_queries - p.first_block;
   let last = (p.first_query + segment.row + high) / p.block_queries - p.first_block;
   return Blocks(
-    p.blocks_at + segment.batch * p.block_batch + head * p.group * p.block_head,
+    at_block(segment.batch, head * p.group, 0),
     select(1u, p.group, p.block_head > 0),
     p.block_head,
     p.block_row,
@@ -59,7 +61,7 @@ fn blocks_of(segment: Segment, head: u32, key_shift: u32, low: u32, high: u32) -
 /// Of the squares of mask and bias that have been looked at.
 fn classes_of(segment: Segment, head: u32, key_shift: u32, low: u32, high: u32) -> Blocks {
   return Blocks(
-    p.class_at + segment.batch * p.class_batch + head * p.group * p.class_head,
+    at_class(segment.batch, head * p.group, 0),
     select(1u, p.group, p.class_head > 0),
     p.class_head,
     p.class_row,
@@ -94,7 +96,7 @@ fn kind_of(blocks: Blocks, first: u32, last: u32) -> u32 {
 
 fn kinds_of(blocks: Blocks, classes: Blocks, first: u32, last: u32) -> Kinds {
   var kinds = Kinds(WHOLE, WHOLE);
-  if (p.blocks_at > 0) {
+  if (p.block_at > 0) {
     kinds.blocks = kind_of(blocks, first, last);
   }
   if (p.class_at > 0) {
@@ -109,7 +111,7 @@ fn block_rows(batch: u32, heads: vec4u, rows: vec4u) -> BlockRows {
   let queries = p.first_query + rows;
   let at = (queries / p.block_queries - p.first_block) * p.block_row;
   return BlockRows(
-    p.blocks_at + batch * p.block_batch + heads * p.block_head + at,
+    at_block(batch, 0, 0) + heads * p.block_head + at,
     queries % p.block_queries * p.block_row_bytes,
   );
 }

@@ -61,6 +61,8 @@ var<workgroup> key_slice: array<vec4f, SLICE * (BC + 1)>;
 #else
 #import shared/stage_keys.wgsl TENSOR=v BINDING=3 EXTENT=p.value_dim
 #end
+#import shared/place.wgsl TENSOR=v
+#import shared/place.wgsl TENSOR=rows
 
 fn part_of(index: u32, head: u32) -> Part {
   let segment = segment_at(index);
@@ -74,11 +76,10 @@ fn part_of(index: u32, head: u32) -> Part {
     min(segment.keys, p.window_end),
     vec2i(segment.band_first, segment.band_last),
     key_shift,
-    p.q_at + segment.batch * p.q_batch + head * p.group * p.q_head + segment.row * p.q_row,
-    p.d_out_at + segment.batch * p.d_out_batch + head * p.group * p.d_out_head +
-      segment.row * p.d_out_row,
-    p.k_at + segment.batch * p.k_batch + key_head * p.k_head + key_shift * p.k_row,
-    p.v_at + segment.batch * p.v_batch + key_head * p.v_head + key_shift * p.v_row,
+    at_q(segment.batch, head * p.group, segment.row),
+    at_d_out(segment.batch, head * p.group, segment.row),
+    at_k(segment.batch, key_head, key_shift),
+    at_v(segment.batch, key_head, key_shift),
   );
 }
 
@@ -87,8 +88,7 @@ fn rows_of(part: Part, first_row: u32, ty: u32) -> Rows {
   let clamped = min(rows, vec4u(part.end_row - 1));
   let positions = clamped / p.group;
   let heads = part.head * p.group + clamped % p.group;
-  let at = p.rows_at +
-    3 * (part.segment.batch * p.l_batch + heads * p.l_head + part.segment.row + positions);
+  let at = at_rows(part.segment.batch, 0, part.segment.row) + heads * p.rows_head + positions * p.rows_row;
   return Rows(
     positions,
     rows < vec4u(part.end_row),

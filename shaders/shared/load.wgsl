@@ -2,6 +2,7 @@
 // widened to f32. `index` counts vectors of four; elements from `extent` on are 0. Of bytes elements are
 // words of four, with the scale of a row behind them.
 
+#import shared/place.wgsl TENSOR=$TENSOR
 #if $TENSOR_int8
 @group(0) @binding($BINDING) var<storage, read> $TENSOR: array<u32>;
 

@@ -1,6 +1,6 @@
-// narrow(value): the 16 bits of an element, rounded to nearest, ties to even.
+// narrow(value): the 16 bits of an element of $TENSOR, rounded to nearest, ties to even.
 
-#if o_f16
+#if $TENSOR_f16
 /// The bits of an f16. By hand, since how `pack2x16float` rounds is left open.
 fn narrow(value: f32) -> u32 {
   let bits = bitcast<u32>(value);

@@ -8,7 +8,6 @@ const LOWEST: f32 = -3.4028234663852886e38;
 /// In place of the weight of a key that a row does not see, which is not to be mistaken for one of 0:
 /// 0 * NaN leaves a trace.
 const UNSEEN: f32 = -1.0;
-const LN2: f32 = 0.6931471805599453;
 /// Keys, a whole number of tiles, that are summed before they are added to what there is: errors of equal terms
 /// all go one way.
 const RUN: u32 = 64;
@@ -72,28 +71,3 @@ fn across_sum(value: vec4f, tx: u32, ty: u32) -> vec4f {
 }
 #end
 #end
-
-/// What rounding took from m + log(l), which is `lse`; nothing is known where scores are powers of two.
-fn rest_of(m: f32, l: f32, lse: f32) -> f32 {
-  let logarithm = log(l);
-  let is_larger = abs(m) > abs(logarithm);
-  let larger = select(logarithm, m, is_larger);
-  let rest = taken(vec4f(larger), vec4f(select(m, logarithm, is_larger)), vec4f(lse)).x;
-  return select(rest, 0.0, l == 0 || p.to_base_two == 1);
-}
-
-/// Natural logarithm of the sum of exponentials of a row; a row that saw nothing has l = 0.
-fn log_sum_exp(m: f32, l: f32) -> f32 {
-  // A sum of weights of at most e is finite, but where a score was NaN: of that, some devices' exp2
-  // makes infinity.
-  if ((bitcast<u32>(l) & 0x7fffffff) >= 0x7f800000) {
-    return p.not_a_number;
-  }
-  var sum = m * LN2 + log(l);
-#if TERMS
-  if (p.to_base_two != 1) {
-    sum = m + log(l);
-  }
-#end
-  return select(sum, p.minus_infinity, l == 0);
-}

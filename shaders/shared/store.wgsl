@@ -1,32 +1,33 @@
-// store_out(at, index, value): writes four neighbouring elements of a row that begins at element `at`,
+// store_$TENSOR(at, index, value): writes four neighbouring elements of a row that begins at element `at`,
 // rounded to nearest, ties to even. Elements from `$COLUMNS` on are not there.
 
-#if o_f32
-#if o_vec
-@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
+#import shared/place.wgsl TENSOR=$TENSOR
+#if $TENSOR_f32
+#if $TENSOR_vec
+@group(0) @binding(4) var<storage, read_write> $TENSOR: array<vec4f>;
 
-fn store_out(at: u32, index: u32, value: vec4f) {
+fn store_$TENSOR(at: u32, index: u32, value: vec4f) {
   if (4 * index < $COLUMNS) {
-    out[at / 4 + index] = value;
+    $TENSOR[at / 4 + index] = value;
   }
 }
 #else
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> $TENSOR: array<f32>;
 
-fn store_out(at: u32, index: u32, value: vec4f) {
+fn store_$TENSOR(at: u32, index: u32, value: vec4f) {
   for (var i = 0u; i < min(4, $COLUMNS - min($COLUMNS, 4 * index)); i++) {
-    out[at + (4 * index + i) * p.o_column] = value[i];
+    $TENSOR[at + (4 * index + i) * p.$TENSOR_column] = value[i];
   }
 }
 #end
 #else
-#import shared/narrow.wgsl
-#if o_vec
-@group(0) @binding(4) var<storage, read_write> out: array<vec2u>;
+#import shared/narrow.wgsl TENSOR=$TENSOR
+#if $TENSOR_vec
+@group(0) @binding(4) var<storage, read_write> $TENSOR: array<vec2u>;
 
-fn store_out(at: u32, index: u32, value: vec4f) {
+fn store_$TENSOR(at: u32, index: u32, value: vec4f) {
   if (4 * index < $COLUMNS) {
-    out[at / 4 + index] = vec2u(
+    $TENSOR[at / 4 + index] = vec2u(
       narrow(value.x) | (narrow(value.y) << 16),
       narrow(value.z) | (narrow(value.w) << 16),
     );
@@ -34,14 +35,14 @@ fn store_out(at: u32, index: u32, value: vec4f) {
 }
 #else
 // Two elements share a word and may belong to different threads.
-@group(0) @binding(4) var<storage, read_write> out: array<atomic<u32>>;
+@group(0) @binding(4) var<storage, read_write> $TENSOR: array<atomic<u32>>;
 
-fn store_out(at: u32, index: u32, value: vec4f) {
+fn store_$TENSOR(at: u32, index: u32, value: vec4f) {
   for (var i = 0u; i < min(4, $COLUMNS - min($COLUMNS, 4 * index)); i++) {
-    let element = at + (4 * index + i) * p.o_column;
+    let element = at + (4 * index + i) * p.$TENSOR_column;
     let shift = element % 2 * 16;
-    atomicAnd(&out[element / 2], ~(0xffffu << shift));
-    atomicOr(&out[element / 2], narrow(value[i]) << shift);
+    atomicAnd(&$TENSOR[element / 2], ~(0xffffu << shift));
+    atomicOr(&$TENSOR[element / 2], narrow(value[i]) << shift);
   }
 }
 #end

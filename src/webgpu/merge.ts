@@ -5,27 +5,39 @@
  */
 
 import type { Target } from "../operations/attention/target.ts";
-import { roles } from "./device/buffers.ts";
 import { pipelineOf } from "./device/pipelines.ts";
 import type { Session } from "./device/session.ts";
 import { Submission } from "./device/submission.ts";
 import { type Access, accessFlags } from "./shader/access.ts";
-import { tensorParameters } from "./shader/parameters.ts";
-import { sources } from "./shader/sources.ts";
-import { expand } from "./shader/template.ts";
+import { encode } from "./shader/parameters.ts";
+import { codeOf } from "./shader/sources.ts";
 import { type Box, count } from "./transfer/box.ts";
 import { extent } from "./transfer/regions.ts";
 import { gridOf, rowBoxes, rowThreads, withLoan } from "./transfer/rows.ts";
 import { sinkOf } from "./transfer/sink.ts";
 import { accessOf, sourceOf } from "./transfer/source.ts";
 
+const fields = {
+  minus_infinity: "f32",
+  not_a_number: "f32",
+  /** How many parts are before. */
+  part: "u32",
+  heads: "u32",
+  end_row: "u32",
+  value_dim: "u32",
+  value_vectors: "u32",
+  part_out: "tensor",
+  part_lse: "tensor",
+  out: "tensor",
+  lse: "tensor",
+} as const;
+
 /** The WGSL of the shader that merges a part into those before; `out` of the last. */
-function mergeCode(part: Access, lse: Access, out: Access | null): string {
-  const constants: Record<string, number> = {
-    ...{ THREADS: rowThreads, ...accessFlags("q", part), ...accessFlags("k", lse) },
-    ...(out !== null && { LSE: 1, ...accessFlags("o", out) }),
-  };
-  return expand("merge.wgsl", sources, constants);
+function mergeCode(part_out: Access, part_lse: Access, out: Access | null): string {
+  return codeOf("merge.wgsl", fields, {
+    ...{ THREADS: rowThreads, LSE: Number(out !== null) },
+    ...accessFlags({ part_out, part_lse, out }),
+  });
 }
 
 /** Merges results over disjoint keys, one part after the other. */
@@ -59,30 +71,26 @@ export function mergeParts(
       count(box) * vectors * 16,
     ];
     for (const box of rowBoxes(session, shape, vectors, bytes)) {
-      const take = async (size: number) => ({
-        buffer: await loan.take(size, roles.storage, "partial results"),
-        ...{ offset: 0, size },
-      });
-      const rows = count(box), acc = await take(rows * vectors * 16);
-      const ml = [await take(rows * 8), await take(rows * 8)];
+      const take = (bytes: number) => loan.room(count(box) * bytes, "partial results");
+      const acc = await take(vectors * 16), ml = [await take(8), await take(8)];
       const [o, l] = [await out.place(box), await lse.place(box)];
       const placed = await Promise.all(
         inputs.map(async (part) => [await part.out.place(box), await part.lse.place(box)]),
       );
       const submission = new Submission(session, "merge");
-      for (const [index, [q, k]] of placed.entries()) {
-        const written = index === last ? [o, l] : [ml[(index + 1) % 2], null];
-        const parameters = {
-          ...{ minus_infinity: -Infinity, not_a_number: NaN, first_part: index },
+      for (const [part, [partOut, partLse]] of placed.entries()) {
+        const written = part === last ? [o, l] : [ml[(part + 1) % 2], null];
+        const uniforms = encode(fields, {
+          ...{ minus_infinity: -Infinity, not_a_number: NaN, part },
           ...{ value_vectors: vectors, value_dim: columns, end_row: extent(box.rows) },
-          ...{ query_heads: extent(box.heads) },
-          ...tensorParameters("q", q),
-          ...tensorParameters("k", k),
-          ...tensorParameters("o", o),
-          ...{ l_at: l.at, l_batch: l.strides[0], l_head: l.strides[1] },
-        };
-        const bindings = [q, k, ml[index % 2], ...written, acc];
-        submission.dispatch(pipelines[index], parameters, bindings, gridOf(box, vectors));
+          heads: extent(box.heads),
+          part_out: partOut,
+          part_lse: partLse,
+          out: o,
+          lse: l,
+        });
+        const bindings = [partOut, partLse, ml[part % 2], ...written, acc];
+        submission.dispatch(pipelines[part], uniforms, bindings, gridOf(box, vectors));
       }
       submission.copyBack(o, (bytes) => out.collect(box, bytes));
       submission.copyBack(l, (bytes) => lse.collect(box, bytes));

@@ -7,25 +7,31 @@
 import type { Rotation } from "../operations/rope/rotation.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { type AnyView, isOnHost } from "../tensor/tensor.ts";
-import { roles } from "./device/buffers.ts";
 import { pipelineOf } from "./device/pipelines.ts";
 import type { Session } from "./device/session.ts";
 import { type Loan, Submission } from "./device/submission.ts";
-import { tensorParameters } from "./shader/parameters.ts";
-import { sources } from "./shader/sources.ts";
-import { expand } from "./shader/template.ts";
+import { encode } from "./shader/parameters.ts";
+import { codeOf } from "./shader/sources.ts";
 import type { Box } from "./transfer/box.ts";
 import { extent } from "./transfer/regions.ts";
 import { gridOf, rowBoxes, rowThreads, withLoan } from "./transfer/rows.ts";
 import { sinkOf } from "./transfer/sink.ts";
 import { uploadRows } from "./transfer/upload.ts";
 
+const fields = {
+  rows: "tensor",
+  end_row: "u32",
+  pairs: "u32",
+  /** Pairs of an angle's cosine and sine from one batch to the next. */
+  turn_batch: "u32",
+} as const;
+
 /** The WGSL of the shader that rotates rows; `words` where pairs of neighbours are words of 16 bits. */
 function ropeCode(dtype: DType, words: boolean, interleaved: boolean): string {
-  const constants: Record<string, number> = { THREADS: rowThreads, [`o_${dtype}`]: 1 };
+  const constants: Record<string, number> = { THREADS: rowThreads, [`rows_${dtype}`]: 1 };
   if (words) constants.WORDS = 1;
   if (interleaved) constants.INTERLEAVED = 1;
-  return expand("rope.wgsl", sources, constants);
+  return codeOf("rope.wgsl", fields, constants);
 }
 
 /** Whether the elements that a thread turns are whole words. */
@@ -59,21 +65,21 @@ async function rotateView(
   const threads = Math.ceil(pairs / 2);
   const bytes = (box: Box) => [sink.bytes(box), turnsOf(box).byteLength];
   for (const box of rowBoxes(session, view.shape, threads, bytes)) {
-    const turns = turnsOf(box), size = turns.byteLength;
-    const buffer = await loan.take(size, roles.storage, "angles"), bound = await sink.place(box);
+    const turns = turnsOf(box), angles = await loan.room(turns.byteLength, "angles");
+    const bound = await sink.place(box);
     loan.attempt(() => {
-      gpu.device.queue.writeBuffer(buffer, 0, turns as Float32Array<ArrayBuffer>);
+      gpu.device.queue.writeBuffer(angles.buffer, 0, turns as Float32Array<ArrayBuffer>);
       if (isOnHost(view)) uploadRows(gpu.device.queue, bound.buffer, view, box);
     });
-    const parameters = {
-      ...tensorParameters("o", bound),
-      ...{ dim: pairs, end_row: extent(box.rows), l_batch: batchStride / 2 },
-    };
-    const bindings = [{ buffer, offset: 0, size }, null, null, bound];
+    const uniforms = encode(fields, {
+      rows: bound,
+      ...{ pairs, end_row: extent(box.rows), turn_batch: batchStride / 2 },
+    });
+    const bindings = [angles, null, null, bound];
     const submission = new Submission(session, "rope");
-    submission.dispatch(pipeline, parameters, bindings, gridOf(box, threads));
+    submission.dispatch(pipeline, uniforms, bindings, gridOf(box, threads));
     submission.copyBack(bound, (bytes) => sink.collect(box, bytes));
-    submission.free(buffer);
+    submission.free(angles.buffer);
     await submission.submit(loan, "Cannot rotate");
   }
 }

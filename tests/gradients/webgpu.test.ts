@@ -145,13 +145,13 @@ gpuTest("the gradients' shaders compile for every way to store", async () => {
   ];
   for (const [at, one] of ways.entries()) {
     const other = ways[(at + 1) % ways.length];
-    const inputs = { q: one, k: other, v: one, dOut: other };
+    const inputs = { q: one, k: other, v: one, d_out: other };
     for (const goal of ["dq", "dk", "dv"] as const) {
       await pipelineOf(gpu, backwardCode(goal, inputs, one, 100), goal);
     }
     await pipelineOf(gpu, biasGradientCode(inputs), "dBias");
-    const dLse = at === 0 ? null : other;
-    await pipelineOf(gpu, deltaCode(one, ways[0], other, dLse), "delta");
+    const ofRows = { out: one, lse: ways[0], d_out: other, d_lse: at === 0 ? null : other };
+    await pipelineOf(gpu, deltaCode({ ...ofRows, lse_rest: null }), "delta");
   }
   await pipelineOf(gpu, sinkGradientCode(), "dSinks");
 });

@@ -177,9 +177,9 @@ gpuTest(
       const message = "Cannot attend: sequence 1 has too few pages for 17 tokens";
       assertThrows(() => tables([[page], [page]], [3, 17]), RangeError, message);
       const other = pages.take();
-      const { words, parameters } = tables([[page], [page, other]], [16, 20]);
-      assertEquals(parameters.page_shift, 4);
-      assertEquals([...words.subarray(parameters.pages_at)], [page, 0, page, other]);
+      const { words, paged } = tables([[page], [page, other]], [16, 20]);
+      assertEquals(paged.page_shift, 4);
+      assertEquals([...words.subarray(paged.pages_at)], [page, 0, page, other]);
     }),
 );
 

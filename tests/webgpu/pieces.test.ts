@@ -33,7 +33,7 @@ function callOf(plan: AttentionPlan, work: number, bindingBytes: number): Backwa
   };
   const [q, v, lse] = [source(plan.dim), source(plan.valueDim), source(1)];
   return {
-    ...{ plan, q, k: q, v, dOut: v, out: v, lse, dLse: null, mask: null },
+    ...{ plan, q, k: q, v, mask: null, ofRows: { d_out: v, out: v, lse, d_lse: null } },
     bias: plan.bias && scores,
     session: { work, bounds: { bindingBytes } },
   } as unknown as BackwardCall;
@@ -99,7 +99,7 @@ test("piecesOf() keeps the bytes of a binding, and says where it cannot", () => 
     for (const piece of pieces) {
       const boxes = boxesOfPiece(call, piece);
       assert(pieceTableBytes(call, piece, boxes) <= 2 ** 20);
-      assert(call.dOut.bytes(boxes.rows) <= 2 ** 20);
+      assert(call.ofRows.d_out.bytes(boxes.rows) <= 2 ** 20);
       if (goal !== "dSinks") assert(call.k.bytes(boxes.columns) <= 2 ** 20);
     }
   }

@@ -104,9 +104,9 @@ test("tablesOf() writes slopes by segment and head, and what each head's sink be
   };
   const plan = planOf(73, 609, options, 4), cut = cutOf(plan);
   const region: Region = { batch: [1, 3], heads: [1, 4], positions: [0, 70] };
-  const { words, parameters } = tablesOf(cut, region, windowsOf(cut, region));
+  const { words, values } = tablesOf(cut, region, windowsOf(cut, region));
   const floats = new Float32Array(words.buffer);
-  const { slopes_at = 0, sinks_at = 0 } = parameters;
+  const { slopes_at = 0, sinks_at = 0 } = values;
   assertEquals([...floats.subarray(slopes_at, slopes_at + 6)], [5, 6, 7, 9, 10, 11]);
   const lowest = Math.fround(-3.4028234663852886e38);
   assertEquals([...floats.subarray(sinks_at)], [lowest, 0, 2, 1, lowest, NaN]);
@@ -114,14 +114,15 @@ test("tablesOf() writes slopes by segment and head, and what each head's sink be
 
 /** Whether a table of blocks keeps a key, as the shaders read it. */
 function keeps(
-  { words, parameters }: ReturnType<typeof tablesOf>,
+  { words, values }: ReturnType<typeof tablesOf>,
   head: number,
   row: number,
   key: number,
 ): boolean {
-  const p = (name: keyof typeof parameters) => parameters[name] ?? 0;
-  const at = p("blocks_at") + head * p("block_head") +
-    (Math.floor(row / p("block_queries")) - p("first_block")) * p("block_row") +
+  const { block, ...others } = values, [, perHead, perRow] = block!.strides;
+  const p = (name: keyof typeof others) => others[name] ?? 0;
+  const at = block!.at + head * perHead +
+    (Math.floor(row / p("block_queries")) - p("first_block")) * perRow +
     Math.floor(key / p("block_keys"));
   if (words[at] < 2) return words[at] === 1;
   const column = key % p("block_keys");

@@ -1,6 +1,7 @@
 import type { DType } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
+import { plainFields, termFields } from "../../src/webgpu/attention/fields.ts";
 import {
   chooseSlices,
   chooseTile,
@@ -13,13 +14,10 @@ import {
   tiles,
   workgroupBytes,
 } from "../../src/webgpu/attention/variants.ts";
+import { biasFields, gradientFields } from "../../src/webgpu/backward/variants.ts";
 import { pipelineOf } from "../../src/webgpu/device/pipelines.ts";
 import type { Access } from "../../src/webgpu/shader/access.ts";
-import {
-  encodeParameters,
-  parameterBytes,
-  parameterFields,
-} from "../../src/webgpu/shader/parameters.ts";
+import { blockBytes, encode, structOf } from "../../src/webgpu/shader/parameters.ts";
 import { gpuTest, sharedGpu } from "../support/device.ts";
 import { errorOf } from "../support/errors.ts";
 
@@ -52,14 +50,20 @@ test("chooseTile() takes flat tiles for few rows and shares queries only where t
   }
 });
 
-test("encodeParameters() writes each field at its place", () => {
-  const names = Object.keys(parameterFields);
-  assertEquals(parameterBytes % 16, 0);
-  assert(parameterBytes >= names.length * 4);
-  const bytes = new DataView(encodeParameters({ scale: 0.5, band_first: -7, l_at: 9 }).buffer);
-  assertEquals(bytes.getFloat32(names.indexOf("scale") * 4, true), 0.5);
-  assertEquals(bytes.getInt32(names.indexOf("band_first") * 4, true), -7);
-  assertEquals(bytes.getUint32(names.indexOf("l_at") * 4, true), 9);
+test("encode() writes each field at its place, and no block is larger than a slot", () => {
+  const bytes = new DataView(
+    encode(plainFields, { scale: 0.5, band_first: -7, l: { at: 9, strides: [8, 7, 6, 5] } }).buffer,
+  );
+  const names = Array.from(structOf("", plainFields).matchAll(/(\w+):/g), ([, name]) => name);
+  const at = (name: string) => names.indexOf(name) * 4;
+  assertEquals(bytes.getFloat32(at("scale"), true), 0.5);
+  assertEquals(bytes.getInt32(at("band_first"), true), -7);
+  assertEquals([bytes.getUint32(at("l_at"), true), bytes.getUint32(at("l_row"), true)], [9, 6]);
+  for (const fields of [plainFields, termFields, gradientFields, biasFields]) {
+    const { byteLength } = encode(fields, {});
+    assertEquals(byteLength % 16, 0);
+    assert(byteLength >= Object.keys(fields).length * 4 && byteLength <= blockBytes);
+  }
 });
 
 gpuTest(

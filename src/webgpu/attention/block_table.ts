@@ -6,8 +6,9 @@
 
 import { arraysOf, type BlockMask } from "../../masks/block_mask.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
-import type { Parameters } from "../shader/parameters.ts";
+import type { Values } from "../shader/parameters.ts";
 import { extent, type Range, type Region } from "../transfer/regions.ts";
+import type { blockFields } from "./fields.ts";
 import { queriesOf, queryHeadsOf } from "./spans.ts";
 
 /** Blocks of a mask that a region can touch, and where their bits are. */
@@ -72,7 +73,7 @@ export function writeBlocks(
   region: Region,
   words: Uint32Array<ArrayBuffer>,
   at: number,
-): Parameters {
+): Values<typeof blockFields> {
   const part = blockPartOf(plan, mask, region);
   const bytes = bytesOf(mask), { columns, mixed, bits } = arraysOf(mask);
   let row = at;
@@ -86,11 +87,9 @@ export function writeBlocks(
   const [firstBit, lastBit] = part.mixed.map((number) => number * bytes.block);
   new Uint8Array(words.buffer).set(bits.subarray(firstBit, lastBit), row * 4);
   const perHead = extent(part.queryBlocks) * mask.keyBlocks;
+  const perBatch = mask.batch === 1 ? 0 : extent(part.heads) * perHead;
   return {
-    blocks_at: at,
-    block_batch: mask.batch === 1 ? 0 : extent(part.heads) * perHead,
-    block_head: mask.heads === 1 ? 0 : perHead,
-    block_row: mask.keyBlocks,
+    block: { at, strides: [perBatch, mask.heads === 1 ? 0 : perHead, mask.keyBlocks, 1] },
     block_queries: mask.block[0],
     block_keys: mask.block[1],
     first_block: part.queryBlocks[0],

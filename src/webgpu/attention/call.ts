@@ -102,7 +102,7 @@ export async function prepareCall(
     pipelineOf(gpu, forwardCode(variant), "forward"),
     isSplit
       ? pipelineOf(gpu, combineCode({ out: written, lse: lse !== null, terms }), "combine")
-      : Promise.resolve(null),
+      : null,
     classed && pipelineOf(gpu, classifyCode(classed), "classify"),
   ]);
   const valueVectors = slices * tile.SLICE;

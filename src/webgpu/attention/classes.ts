@@ -6,7 +6,7 @@
  */
 
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
-import type { Parameters } from "../shader/parameters.ts";
+import type { Placed } from "../shader/parameters.ts";
 import { extent, type Region } from "../transfer/regions.ts";
 import { batchesOf, keysIn, queriesOf, queryHeadsOf } from "./spans.ts";
 import { splitRows } from "./splits.ts";
@@ -69,20 +69,15 @@ export function classWords(
   }, 0);
 }
 
-/** What uniforms say of the squares of a window. */
-export function classParameters(
+/** Where the squares of a window are: from a word of the tables on. */
+export function placeOfClasses(
   plan: AttentionPlan,
   classed: Classed,
   region: Region,
   window: KeyWindow,
-): Parameters {
+  at: number,
+): Placed {
   const { batch, heads, rows, columns } = squaresOf(plan, classed, region, window);
-  return {
-    class_batch: batch === 1 ? 0 : heads * rows * columns,
-    class_head: heads === 1 ? 0 : rows * columns,
-    class_row: columns,
-    class_queries: extent(queriesOf(plan, region)),
-    class_keys: extent(keysIn(plan, region, window.keys)),
-    bias_classed: Number(classed.bias),
-  };
+  const perHead = heads === 1 ? 0 : rows * columns;
+  return { at, strides: [batch === 1 ? 0 : heads * rows * columns, perHead, columns, 1] };
 }

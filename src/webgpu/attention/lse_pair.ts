@@ -9,8 +9,8 @@ import { copyRowsOut } from "../../tensor/rows.ts";
 import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
 import { roles } from "../device/buffers.ts";
 import type { Loan, Submission } from "../device/submission.ts";
-import { extent } from "../transfer/regions.ts";
 import { type Bound, type Box, count, denseStrides, shapeOf } from "../transfer/box.ts";
+import { extent } from "../transfer/regions.ts";
 import type { Sink } from "../transfer/sink.ts";
 
 /** The two of a box, one behind the other. */
@@ -29,17 +29,15 @@ export class LsePair implements Sink {
 
   async place(box: Box): Promise<Bound> {
     const size = Math.ceil(this.bytes(box) / 16) * 16, restAt = count(box);
-    const buffer = await this.#loan.take(size, roles.storage, "lse");
+    const binding = await this.#loan.room(size, "lse");
     const bound = {
-      buffer,
-      offset: 0,
-      size,
+      ...binding,
       at: 0,
       strides: denseStrides(shapeOf(box, 1)),
       restAt,
     };
     if (!isOnHost(this.#views[0])) {
-      return { ...bound, copyOut: (submission) => this.#copyOut(submission, box, buffer) };
+      return { ...bound, copyOut: (submission) => this.#copyOut(submission, box, binding.buffer) };
     }
     return {
       ...bound,

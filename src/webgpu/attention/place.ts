@@ -4,13 +4,11 @@
  * @module
  */
 
-import { type Binding, roles } from "../device/buffers.ts";
-import type { Loan } from "../device/submission.ts";
-import type { Parameters } from "../shader/parameters.ts";
-import type { Region } from "../transfer/regions.ts";
+import type { Binding } from "../device/buffers.ts";
 import type { Bound } from "../transfer/box.ts";
+import type { Region } from "../transfer/regions.ts";
 import { boxesOf, type Call, partialRows } from "./call.ts";
-import { tableBytes, tablesOf } from "./tables.ts";
+import { tableBytes, type Tables, tablesOf } from "./tables.ts";
 import { type KeyWindow, windowsOf } from "./windows.ts";
 
 /** A window of keys, and where its tensors are. */
@@ -22,6 +20,13 @@ export interface PlacedKeys {
   readonly mask: Bound | null;
 }
 
+/** Tables, and what uniforms say of them. */
+interface PlacedTables extends Pick<Tables, "values" | "paged"> {
+  readonly binding: Binding;
+  /** Word where classes are; 0 where there are none. */
+  readonly classAt: number;
+}
+
 /** Where a region's tensors are. */
 export interface PlacedRegion {
   readonly q: Bound;
@@ -30,7 +35,7 @@ export interface PlacedRegion {
   readonly lse: Bound | null;
   readonly partial: { readonly acc: Binding; readonly ml: Binding } | null;
   /** What is looked up; `null` where nothing is. */
-  readonly tables: { readonly binding: Binding; readonly parameters: Parameters } | null;
+  readonly tables: PlacedTables | null;
 }
 
 /** Uploads what is not there yet, and takes the buffers that a region needs. */
@@ -40,8 +45,8 @@ export async function placeRegion(call: Call, region: Region): Promise<PlacedReg
   const windows = windowsOf(call, region);
   const count = partialRows(call, region, windows);
   const partial = combine && {
-    acc: await take(loan, count * valueVectors * 16, "partial results"),
-    ml: await take(loan, count * 8, "partial maxima and sums"),
+    acc: await loan.room(count * valueVectors * 16, "partial results"),
+    ml: await loan.room(count * 8, "partial maxima and sums"),
   };
   const keys = [];
   for (const window of windows) {
@@ -58,17 +63,11 @@ export async function placeRegion(call: Call, region: Region): Promise<PlacedReg
   return { q: await q.place(rows), keys, out: placedOut, lse: placedLse, partial, tables };
 }
 
-/** Bound by what is needed: a buffer of the pool may be larger than a binding can be. */
-async function take(loan: Loan, size: number, label: string): Promise<Binding> {
-  return { buffer: await loan.take(size, roles.storage, label), offset: 0, size };
-}
-
 /** Written through the queue at once, also for a caller's encoder: that is submitted later. */
 async function placeTables(call: Call, region: Region, windows: readonly KeyWindow[]) {
-  const { words, parameters } = tablesOf(call, region, windows);
-  const binding = await take(call.loan, tableBytes(call.plan, region, windows), "tables");
+  const { words, ...said } = tablesOf(call, region, windows);
+  const binding = await call.loan.room(tableBytes(call.plan, region, windows), "tables");
   const { session, loan } = call;
   loan.attempt(() => session.gpu.device.queue.writeBuffer(binding.buffer, 0, words));
-  const behind = call.classed && { class_at: words.length };
-  return { binding, parameters: { ...parameters, ...behind } };
+  return { ...said, binding, classAt: call.classed ? words.length : 0 };
 }

@@ -9,7 +9,7 @@ import { extent, type Region } from "../transfer/regions.ts";
 import { type Call, classGrid } from "./call.ts";
 import type { PlacedKeys, PlacedRegion } from "./place.ts";
 import { longestOf } from "./spans.ts";
-import { combineParameters, forwardParameters } from "./uniforms.ts";
+import { classBlock, combineBlock, forwardBlock } from "./uniforms.ts";
 import { combineThreads, rowsOf } from "./variants.ts";
 
 /** All dispatches of a region. */
@@ -35,13 +35,12 @@ function dispatchKeys(
   firstVector: number,
 ): void {
   const { plan, tile, classed, classify } = call, { window: { parts }, bias, mask } = keys;
-  const parameters = forwardParameters(call, region, placed, keys, firstVector);
   const tables = placed.tables?.binding ?? null;
   const squares = classGrid(call, region, keys.window);
   if (squares[0] > 0) {
     const looked = [classed!.bias ? bias : null, classed!.mask ? mask : null, tables];
     const bindings = [...new Array<null>(5).fill(null), ...looked];
-    submission.dispatch(classify!, parameters, bindings, squares);
+    submission.dispatch(classify!, classBlock(call, region, placed, keys), bindings, squares);
   }
   const bindings = [
     ...[placed.q, keys.k, keys.v],
@@ -51,7 +50,8 @@ function dispatchKeys(
   ];
   const tiles = Math.ceil(longestOf(plan, region) * plan.group / rowsOf(tile));
   const grid = [tiles * parts, extent(region.heads), extent(region.batch)] as const;
-  submission.dispatch(call.forward, parameters, bindings, grid);
+  const uniforms = forwardBlock(call, region, placed, keys, firstVector);
+  submission.dispatch(call.forward, uniforms, bindings, grid);
 }
 
 function dispatchCombine(
@@ -62,11 +62,11 @@ function dispatchCombine(
   firstVector: number,
 ): void {
   const { plan, valueVectors } = call, { acc, ml } = placed.partial!;
-  const parameters = combineParameters(call, region, placed, firstVector);
+  const uniforms = combineBlock(call, region, placed, firstVector);
   const tables = placed.tables?.binding ?? null;
   const bindings = [acc, ml, null, placed.out, placed.lse, null, null, tables];
   const vectors = Math.min(valueVectors, Math.ceil(plan.valueDim / 4) - firstVector);
   const threads = longestOf(plan, region) * plan.group * vectors;
   const grid = [Math.ceil(threads / combineThreads), extent(region.heads), extent(region.batch)];
-  submission.dispatch(call.combine!, parameters, bindings, grid as [number, number, number]);
+  submission.dispatch(call.combine!, uniforms, bindings, grid as [number, number, number]);
 }

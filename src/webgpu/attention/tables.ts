@@ -7,11 +7,12 @@
 
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { Segment } from "../../operations/attention/segments.ts";
-import { type Parameters, writeFields } from "../shader/parameters.ts";
-import { type SegmentField, segmentFields, segmentWords } from "../shader/segment.ts";
+import { type Values, writeFields } from "../shader/parameters.ts";
+import { segmentFields, segmentWords } from "../shader/segment.ts";
 import { extent, type Region } from "../transfer/regions.ts";
 import { blockWords, writeBlocks } from "./block_table.ts";
 import { classWords } from "./classes.ts";
+import type { blockFields, pageFields, tableFields } from "./fields.ts";
 import { positionsIn, queriesOf, queryHeadsOf, segmentsIn } from "./spans.ts";
 import { type Cut, type KeyWindow, splitOf } from "./windows.ts";
 
@@ -64,11 +65,13 @@ export function tableBytes(
 /** Tables as words, and what uniforms say of them; classes come behind the words. */
 export interface Tables {
   readonly words: Uint32Array<ArrayBuffer>;
-  readonly parameters: Parameters;
+  readonly values: Values<typeof tableFields>;
+  /** Of pages. */
+  readonly paged: Values<typeof pageFields>;
 }
 
 /** Extents of nothing: shaders divide by them. */
-const noBlocks: Parameters = { block_queries: 1, block_keys: 1 };
+const noBlocks: Values<typeof blockFields> = { block_queries: 1, block_keys: 1 };
 
 /** Writes the tables of a region. */
 export function tablesOf(
@@ -89,9 +92,9 @@ export function tablesOf(
     : writeBlocks(plan, blockMask, region, words, sinksAt + sinks.length);
   return {
     words,
-    parameters: {
+    paged: writePages(plan, region, words),
+    values: {
       ...blocks,
-      ...writePages(plan, region, words),
       slopes_at: slopes.length === 0 ? 0 : slopesAt,
       sinks_at: sinks.length === 0 ? 0 : sinksAt,
     },
@@ -110,8 +113,8 @@ function writeSegments(
   let partials = 0;
   for (const [index, segment] of segments.entries()) {
     const split = splitOf(cut, windows, segment);
-    const fields = segmentParameters(plan, region, segment);
-    writeFields<SegmentField>(view, index * segmentWords * 4, segmentFields, {
+    const fields = segmentValues(plan, region, segment);
+    writeFields(view, index * segmentWords * 4, segmentFields, {
       ...fields,
       batch: plan.packed ? 0 : index,
       row: segment.firstQuery + region.positions[0] - firstQuery,
@@ -126,7 +129,11 @@ function writeSegments(
 }
 
 /** Writes the pages of each segment at the end. */
-function writePages(plan: AttentionPlan, region: Region, words: Uint32Array): Parameters {
+function writePages(
+  plan: AttentionPlan,
+  region: Region,
+  words: Uint32Array,
+): Values<typeof pageFields> {
   const { paged } = plan;
   if (paged === null) return {};
   const { store: { layout: { pageSize } }, pages } = paged;
@@ -141,7 +148,7 @@ function writePages(plan: AttentionPlan, region: Region, words: Uint32Array): Pa
 }
 
 /** What a segment is by itself. */
-function segmentParameters({ band }: AttentionPlan, region: Region, segment: Segment) {
+function segmentValues({ band }: AttentionPlan, region: Region, segment: Segment) {
   // Added up before they are bounded: a far offset and a far band can make a near sum.
   const diagonal = segment.offset + region.positions[0];
   return {

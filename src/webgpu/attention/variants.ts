@@ -5,9 +5,9 @@
  */
 
 import { type Access, accessFlags, type PageAccess } from "../shader/access.ts";
-import { sources } from "../shader/sources.ts";
-import { expand } from "../shader/template.ts";
+import { codeOf } from "../shader/sources.ts";
 import { type Classed, classExtent, classThreads } from "./classes.ts";
+import { classFields, combineFields, plainFields, termFields } from "./fields.ts";
 
 /** How work is laid out in a workgroup: the constants of `shaders/forward.wgsl`. */
 export interface Tile {
@@ -125,28 +125,25 @@ export function forwardCode(variant: ForwardVariant): string {
   const constants: Record<string, number> = {
     ...{ TX, TY, RK, SLICE, CPS, SLICES: slices, NC: slices * CPS },
     ...{ THREADS: TX * TY, BR: rowsOf(tile), BC: keysOf(tile), REDUCE: 1 },
-    ...accessFlags("q", q),
-    ...accessFlags("k", k),
-    ...accessFlags("v", v),
+    ...accessFlags({ q, k, v, out }),
   };
   if (Q_SHARED) constants.Q_SHARED = 1;
   if (subgroups) constants.SUBGROUPS = 1;
   if (out === null) constants.SPLIT = 1;
-  else Object.assign(constants, accessFlags("o", out));
   if (lse) constants.LSE = 1;
   if (terms) Object.assign(constants, { TERMS: 1, CLASS: classExtent });
   if (paged) constants.PAGED = 1;
   if (k.smooth) constants.SMOOTH = 1;
   const enable = subgroups ? "enable subgroups;\n" : "";
-  return enable + expand("forward.wgsl", sources, constants);
+  return enable + codeOf("forward.wgsl", terms ? termFields : plainFields, constants);
 }
 
 /** The WGSL of a combining shader. */
 export function combineCode({ out, lse, terms }: CombineVariant): string {
-  const constants: Record<string, number> = { THREADS: combineThreads, ...accessFlags("o", out) };
+  const constants: Record<string, number> = { THREADS: combineThreads, ...accessFlags({ out }) };
   if (lse) constants.LSE = 1;
   if (terms) constants.TERMS = 1;
-  return expand("combine.wgsl", sources, constants);
+  return codeOf("combine.wgsl", combineFields, constants);
 }
 
 /** The WGSL of the shader that looks at a mask and a bias. */
@@ -154,5 +151,5 @@ export function classifyCode({ bias, mask }: Classed): string {
   const constants: Record<string, number> = { THREADS: classThreads, CLASS: classExtent };
   if (bias) constants.BIAS = 1;
   if (mask) constants.MASK = 1;
-  return expand("classify.wgsl", sources, constants);
+  return codeOf("classify.wgsl", classFields, constants);
 }

@@ -13,9 +13,9 @@ import type { GradientTarget } from "../../operations/backward/target.ts";
 import { clock } from "../../runtime.ts";
 import type { Check } from "../attention/forward.ts";
 import { tablesOf } from "../attention/tables.ts";
-import { roles } from "../device/buffers.ts";
 import type { Session } from "../device/session.ts";
 import { Loan, Submission } from "../device/submission.ts";
+import type { Bound } from "../transfer/box.ts";
 import { extent } from "../transfer/regions.ts";
 import { type BackwardCall, type Boxes, type Gradient, prepareBackward } from "./gradients.ts";
 import {
@@ -29,12 +29,13 @@ import {
   workOfPiece,
 } from "./pieces.ts";
 import {
-  deltaParameters,
-  gradientParameters,
+  deltaBlock,
+  gradientBlock,
   type PlacedPiece,
   type PlacedScores,
   windowOf,
 } from "./uniforms.ts";
+import type { RowInputs } from "./variants.ts";
 
 /** Runs a plan. */
 export async function backward(
@@ -137,8 +138,8 @@ async function runPiece(
   submission.free(tables.buffer);
   const { readsBack } = submission, wait = submission.submit(call.loan, "Cannot differentiate");
   pending.add(workOfPiece(call, gradient, piece), wait, readsBack);
-  const { q, k, v, dOut, out, lse, dLse, lseRest, bias, mask } = call;
-  for (const source of [q, k, v, dOut, out, lse, dLse, lseRest, bias, mask]) source?.settle();
+  const { q, k, v, bias, mask, ofRows } = call;
+  for (const source of [q, k, v, bias, mask, ...Object.values(ofRows)]) source?.settle();
 }
 
 /** Uploads what is not there yet, and takes the buffers that a piece needs. */
@@ -147,14 +148,12 @@ async function placePiece(
   { goal, result }: Gradient,
   piece: Piece,
 ): Promise<PlacedPiece> {
-  const boxes = boxesOfPiece(call, piece), { rows } = boxes;
+  const boxes = boxesOfPiece(call, piece), ofRows: Record<string, Bound | null> = {};
+  for (const [name, source] of Object.entries(call.ofRows)) {
+    ofRows[name] = source && await source.place(boxes.rows);
+  }
   return {
-    boxes,
-    dOut: await call.dOut.place(rows),
-    out: await call.out.place(rows),
-    lse: await call.lse.place(rows),
-    dLse: call.dLse && await call.dLse.place(rows),
-    lseRest: call.lseRest && await call.lseRest.place(rows),
+    ...{ boxes, ofRows: ofRows as RowInputs<Bound> },
     result: await result.place(boxes),
     scores: goal === "dSinks" ? null : await placeScores(call, boxes),
     ...await placeTables(call, piece, boxes),
@@ -175,13 +174,16 @@ async function placeScores(
 async function placeTables(call: BackwardCall, piece: Piece, boxes: Boxes) {
   const { plan, loan, session } = call, { rows } = boxes;
   const cut = { plan, terms: true, mostKeys: Infinity, tileKeys: 1 };
-  const { words, parameters } = tablesOf(cut, piece.region, [windowOf(piece)]);
+  const { words, values } = tablesOf(cut, piece.region, [windowOf(piece)]);
   const size = Math.max(16, pieceTableBytes(call, piece, boxes));
-  const tables = { buffer: await loan.take(size, roles.storage, "tables"), offset: 0, size };
+  const tables = await loan.room(size, "tables");
   loan.attempt(() => session.gpu.device.queue.writeBuffer(tables.buffer, 0, words));
-  const head = extent(rows.rows);
-  const ofRows = { rows_at: words.length, l_head: head, l_batch: extent(rows.heads) * head };
-  return { tables, looked: { ...parameters, ...ofRows } };
+  const head = 3 * extent(rows.rows), batch = extent(rows.heads) * head;
+  return {
+    tables,
+    looked: values,
+    rows: { at: words.length, strides: [batch, head, 3, 1] } as const,
+  };
 }
 
 /** The dispatches of a piece: that of its rows, then those of its columns. */
@@ -192,16 +194,16 @@ function dispatchPiece(
   placed: PlacedPiece,
   submission: Submission,
 ): void {
-  const { boxes, out, lse, dLse, dOut, tables, scores, lseRest } = placed;
-  const ofRows = [out, lse, dLse, null, dOut, lseRest, null, tables];
-  submission.dispatch(call.delta, deltaParameters(call, placed), ofRows, deltaGrid(boxes));
+  const { boxes, tables, scores, ofRows: { out, lse, d_out, d_lse, lse_rest } } = placed;
+  const ofRows = [out, lse, d_lse, null, d_out, lse_rest, null, tables];
+  submission.dispatch(call.delta, deltaBlock(call, placed), ofRows, deltaGrid(boxes));
   const ofScores = scores === null ? [null, null, null, placed.result, null, null, null, tables] : [
-    ...[scores.q, scores.k, goal === "dv" ? null : scores.v, placed.result, dOut],
+    ...[scores.q, scores.k, goal === "dv" ? null : scores.v, placed.result, d_out],
     // What is not there must be bound all the same.
     ...[scores.bias ?? tables, scores.mask ?? tables, tables],
   ];
   for (const first of firstVectors) {
-    const parameters = gradientParameters(call, goal, piece, placed, first);
-    submission.dispatch(pipeline, parameters, ofScores, gridOfPiece(call, goal, piece));
+    const uniforms = gradientBlock(call, goal, piece, placed, first);
+    submission.dispatch(pipeline, uniforms, ofScores, gridOfPiece(call, goal, piece));
   }
 }

@@ -20,6 +20,7 @@ import {
   biasGradientCode,
   deltaCode,
   type GradientInputs,
+  type RowInputs,
   sinkGradientCode,
   type TensorGoal,
   vectorsAtOnce,
@@ -58,11 +59,8 @@ export interface BackwardCall {
   readonly q: Source;
   readonly k: Source;
   readonly v: Source;
-  readonly dOut: Source;
-  readonly out: Source;
-  readonly lse: Source;
-  readonly dLse: Source | null;
-  readonly lseRest: Source | null;
+  /** What rows are read of before, by the names of fields. */
+  readonly ofRows: RowInputs<Source>;
   readonly bias: Source | null;
   readonly mask: Source | null;
   /** Nothing is looked at before: each gradient would have to do it anew. */
@@ -78,12 +76,12 @@ export async function prepareBackward(
   target: GradientTarget,
   loan: Loan,
 ): Promise<BackwardCall> {
-  const { q, k, v } = plan, { out, lse, dOut, dLse, lseRest } = backward;
-  const access = { q: accessOf(q), k: accessOf(k), v: accessOf(v), dOut: accessOf(dOut) };
-  const code = deltaCode(
-    ...[accessOf(out), accessOf(lse), access.dOut] as const,
-    ...[dLse && accessOf(dLse), lseRest && accessOf(lseRest)] as const,
-  );
+  const { q, k, v, bias, mask } = plan, { out, lse, dOut, dLse, lseRest } = backward;
+  const access = { q: accessOf(q), k: accessOf(k), v: accessOf(v), d_out: accessOf(dOut) };
+  const code = deltaCode({
+    ...{ out: accessOf(out), lse: accessOf(lse), d_out: access.d_out },
+    ...{ d_lse: dLse && accessOf(dLse), lse_rest: lseRest && accessOf(lseRest) },
+  });
   const [delta, ...gradients] = await Promise.all([
     pipelineOf(session.gpu, code, "delta"),
     ...prepareGradients(session, plan, target, loan, access),
@@ -93,13 +91,15 @@ export async function prepareBackward(
     q: sourceOf(q, loan, "q"),
     k: sourceOf(k, loan, "k"),
     v: sourceOf(v, loan, "v"),
-    dOut: sourceOf(dOut, loan, "dOut"),
-    out: sourceOf(out, loan, "out"),
-    lse: sourceOf(lse, loan, "lse"),
-    dLse: dLse && sourceOf(dLse, loan, "dLse"),
-    lseRest: lseRest && sourceOf(lseRest, loan, "what lse lacks"),
-    bias: plan.bias && scoreSourceOf(plan.bias, loan, "bias"),
-    mask: plan.mask && scoreSourceOf(plan.mask, loan, "mask"),
+    ofRows: {
+      d_out: sourceOf(dOut, loan, "dOut"),
+      out: sourceOf(out, loan, "out"),
+      lse: sourceOf(lse, loan, "lse"),
+      d_lse: dLse && sourceOf(dLse, loan, "dLse"),
+      lse_rest: lseRest && sourceOf(lseRest, loan, "what lse lacks"),
+    },
+    bias: bias && scoreSourceOf(bias, loan, "bias"),
+    mask: mask && scoreSourceOf(mask, loan, "mask"),
   };
 }
 

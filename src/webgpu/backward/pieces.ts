@@ -120,8 +120,7 @@ export function deltaGrid({ rows }: Boxes): [x: number, y: number, z: number] {
 /** Bytes of the bindings of a piece. */
 function bindingsOf(call: BackwardCall, { goal, result }: Gradient, piece: Piece): number[] {
   const boxes = boxesOfPiece(call, piece), { rows, columns, scores } = boxes;
-  const sources = [call.dOut, call.out, call.lse, call.dLse, call.lseRest];
-  const ofRows = sources.map((one) => one?.bytes(rows) ?? 0);
+  const ofRows = Object.values(call.ofRows).map((one) => one?.bytes(rows) ?? 0);
   const always = [...ofRows, pieceTableBytes(call, piece, boxes), result.bytes(boxes)];
   if (goal === "dSinks") return always;
   return [

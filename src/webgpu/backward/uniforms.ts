@@ -5,29 +5,28 @@
  */
 
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
-import { lookedUpParameters } from "../attention/uniforms.ts";
+import type { Tables } from "../attention/tables.ts";
+import { scoreValues } from "../attention/uniforms.ts";
 import type { KeyWindow } from "../attention/windows.ts";
 import type { Binding } from "../device/buffers.ts";
-import { type Parameters, tensorParameters } from "../shader/parameters.ts";
-import { extent } from "../transfer/regions.ts";
+import { encode, type Placed } from "../shader/parameters.ts";
 import type { Bound } from "../transfer/box.ts";
+import { extent } from "../transfer/regions.ts";
 import type { BackwardCall, Boxes, Goal } from "./gradients.ts";
 import { biasTiles, ownAxesOf, type Piece, queryHeadsOfPiece } from "./pieces.ts";
+import { biasFields, deltaFields, gradientFields, type RowInputs, sinkFields } from "./variants.ts";
 
 /** Where the tensors of a piece are. */
 export interface PlacedPiece {
   readonly boxes: Boxes;
-  readonly dOut: Bound;
-  readonly out: Bound;
-  readonly lse: Bound;
-  readonly dLse: Bound | null;
-  readonly lseRest: Bound | null;
+  readonly ofRows: RowInputs<Bound>;
   readonly result: Bound;
   /** What scores are made of; `null` where they are not needed. */
   readonly scores: PlacedScores | null;
   readonly tables: Binding;
-  /** What uniforms say of the tables. */
-  readonly looked: Parameters;
+  /** What uniforms say of the tables, and of what is in them of each row. */
+  readonly looked: Tables["values"];
+  readonly rows: Placed;
 }
 
 export interface PlacedScores {
@@ -43,62 +42,58 @@ export function windowOf({ keys }: Piece): KeyWindow {
   return { keys, partKeys: 0, parts: 1, firstPart: 0 };
 }
 
+/** A block of uniforms. */
+type Block = Uint8Array<ArrayBuffer>;
+
 /** Of the dispatch that prepares the rows of a piece. */
-export function deltaParameters({ plan }: BackwardCall, placed: PlacedPiece): Parameters {
-  return {
-    ...placed.looked,
-    ...{ value_dim: plan.valueDim, value_vectors: Math.ceil(plan.valueDim / 4) },
+export function deltaBlock({ plan: { valueDim } }: BackwardCall, placed: PlacedPiece): Block {
+  return encode(deltaFields, {
+    ...{ rows: placed.rows, ...placed.ofRows },
+    ...{ value_dim: valueDim, value_vectors: Math.ceil(valueDim / 4) },
     end_row: extent(placed.boxes.rows.rows),
-    ...tensorParameters("q", placed.out),
-    ...tensorParameters("k", placed.lse),
-    ...(placed.dLse && tensorParameters("v", placed.dLse)),
-    ...(placed.lseRest && tensorParameters("bias", placed.lseRest)),
-    ...tensorParameters("d_out", placed.dOut),
-  };
+  });
 }
 
 /** Of a dispatch that makes a piece of a gradient, for its columns from a vector on. */
-export function gradientParameters(
+export function gradientBlock(
   call: BackwardCall,
   goal: Goal,
   piece: Piece,
   placed: PlacedPiece,
   firstVector: number,
-): Parameters {
-  const { plan } = call, { boxes, scores } = placed;
-  const { rows } = boxes;
-  return {
-    ...placed.looked,
-    ...unitParameters(plan),
-    minus_infinity: -Infinity,
-    gradient_scale: goal === "dv" ? 1 : plan.scale,
-    ...{ group: plan.group, key_group: 1, query_heads: queryHeadsOfPiece(plan, piece) },
-    ...{ batches: extent(rows.batch), end_row: extent(rows.rows) },
-    ...{ dim: plan.dim, dim_vectors: Math.ceil(plan.dim / 4) },
-    ...{ value_dim: plan.valueDim, value_vectors: Math.ceil(plan.valueDim / 4) },
-    value_from: firstVector,
-    ...tensorParameters("o", placed.result),
-    ...tensorParameters("d_out", placed.dOut),
-    ...(scores && {
-      ...tensorParameters("q", scores.q),
-      ...tensorParameters("k", scores.k),
-      ...tensorParameters("v", scores.v),
-      ...lookedUpParameters(call, piece.region, { window: windowOf(piece), ...scores }),
-    }),
-    ...(goal === "dBias" && biasParameters(plan, piece)),
+): Block {
+  const { plan } = call, { rows } = placed.boxes;
+  const common = { gradient: placed.result, minus_infinity: -Infinity, rows: placed.rows };
+  if (placed.scores === null) {
+    return encode(sinkFields, {
+      ...{ ...common, sinks_at: placed.looked.sinks_at },
+      ...{ batches: extent(rows.batch), end_row: extent(rows.rows) },
+    });
+  }
+  const values = {
+    ...{ ...common, ...placed.looked },
+    ...tileValues(call, piece, placed, placed.scores),
   };
+  if (goal === "dBias") return encode(biasFields, { ...values, ...biasValues(plan, piece) });
+  const gradient_scale = goal === "dv" ? 1 : plan.scale;
+  return encode(gradientFields, { ...values, gradient_scale, value_from: firstVector });
 }
 
-/** Scores in powers of e, as `lse` is. */
-function unitParameters({ scale, softcap }: AttentionPlan): Parameters {
+/** Of tiles of scores, in powers of e, as `lse` is. */
+function tileValues(call: BackwardCall, piece: Piece, placed: PlacedPiece, scores: PlacedScores) {
+  const { plan } = call, { softcap, scale } = plan;
   return {
-    scale: softcap === null ? scale : scale / softcap,
-    softcap: softcap ?? 0,
+    ...{ scale: softcap === null ? scale : scale / softcap, softcap: softcap ?? 0 },
+    ...{ group: plan.group, key_group: 1 },
+    ...{ dim: plan.dim, dim_vectors: Math.ceil(plan.dim / 4) },
+    ...{ value_dim: plan.valueDim, value_vectors: Math.ceil(plan.valueDim / 4) },
+    ...{ q: scores.q, k: scores.k, v: scores.v, d_out: placed.ofRows.d_out },
+    ...scoreValues(call, piece.region, { window: windowOf(piece), ...scores }),
   };
 }
 
 /** For the gradient by a bias, in which each query head is by itself. */
-function biasParameters(plan: AttentionPlan, piece: Piece): Parameters {
+function biasValues(plan: AttentionPlan, piece: Piece) {
   const own = ownAxesOf(plan);
   return {
     ...{ group: 1, key_group: plan.group, tiles: biasTiles(plan, piece) },

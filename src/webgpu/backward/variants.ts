@@ -5,10 +5,10 @@
  */
 
 import { classExtent } from "../attention/classes.ts";
+import { scoreFields, sumFields } from "../attention/fields.ts";
 import { chooseSlices, keysOf, rowsOf } from "../attention/variants.ts";
 import { type Access, accessFlags } from "../shader/access.ts";
-import { sources } from "../shader/sources.ts";
-import { type Constants, expand } from "../shader/template.ts";
+import { codeOf } from "../shader/sources.ts";
 
 /** How a tile of scores is laid out in a workgroup: as those of forward, with as many keys as rows. */
 export const gradientTile = { TX: 8, TY: 8, RK: 4, SLICE: 8 } as const;
@@ -21,12 +21,74 @@ export function gradientBytes({ TX, TY, RK, SLICE }: typeof gradientTile): numbe
   return (SLICE * (4 * TY + 1) + SLICE * (TX * RK + 1) + TX * RK * (TY + 1)) * 16;
 }
 
+/** What delta leaves of each row: three words of `tables`. */
+const rowFields = { rows: "tensor" } as const;
+
+/** Fields of the uniforms of the shader that prepares rows. */
+export const deltaFields = {
+  ...rowFields,
+  value_dim: "u32",
+  value_vectors: "u32",
+  end_row: "u32",
+  out: "tensor",
+  lse: "tensor",
+  d_out: "tensor",
+  d_lse: "tensor",
+  lse_rest: "tensor",
+} as const;
+
+/** Of those with tiles of scores. */
+const tileFields = {
+  ...sumFields,
+  ...rowFields,
+  ...scoreFields,
+  /** Heads of the rows for each head of the keys, where not whole groups are taken at once. */
+  key_group: "u32",
+  dim: "u32",
+  dim_vectors: "u32",
+  value_dim: "u32",
+  value_vectors: "u32",
+  q: "tensor",
+  k: "tensor",
+  v: "tensor",
+  d_out: "tensor",
+  gradient: "tensor",
+} as const;
+
+/** Of gradients by the tensors. */
+export const gradientFields = {
+  ...tileFields,
+  /** First vector of the columns. */
+  value_from: "u32",
+  /** What a sum of gradients of products is multiplied by. */
+  gradient_scale: "f32",
+} as const;
+
+/** Of the gradient by a bias. */
+export const biasFields = {
+  ...tileFields,
+  tiles: "u32",
+  /** Segments and query heads that it is summed over; 0 where each has its own. */
+  sum_segments: "u32",
+  sum_heads: "u32",
+} as const;
+
+/** Of the gradient by sinks. */
+export const sinkFields = {
+  ...sumFields,
+  ...rowFields,
+  sinks_at: "u32",
+  batches: "u32",
+  end_row: "u32",
+  gradient: "tensor",
+} as const;
+
 /** What the gradients' shaders read. */
 export interface GradientInputs {
   readonly q: Access;
   readonly k: Access;
   readonly v: Access;
-  readonly dOut: Access;
+  readonly d_out: Access;
 }
 
 /** Gradients by the tensors. */
@@ -39,13 +101,12 @@ export function vectorsAtOnce(columns: number): number {
 
 const forwardTile = { ...gradientTile, Q_SHARED: false };
 
-function tileConstants({ q, k, v, dOut }: GradientInputs): Record<string, number> {
+function tileConstants(inputs: GradientInputs): Record<string, number> {
   const { TX, TY } = gradientTile;
   return {
     ...gradientTile,
     ...{ THREADS: TX * TY, BR: rowsOf(forwardTile), BC: keysOf(forwardTile), CLASS: classExtent },
-    ...{ GRADIENTS: 1, ...accessFlags("q", q), ...accessFlags("k", k) },
-    ...{ ...accessFlags("v", v), ...accessFlags("d_out", dOut) },
+    ...{ GRADIENTS: 1, ...accessFlags({ ...inputs }) },
   };
 }
 
@@ -59,9 +120,9 @@ export function backwardCode(
   const SLICES = chooseSlices(forwardTile, columns);
   const CPS = gradientTile.SLICE / gradientTile.TX;
   const constants = { ...tileConstants(inputs), SLICES, CPS, NC: SLICES * CPS };
-  return expand("backward.wgsl", sources, {
+  return codeOf("backward.wgsl", gradientFields, {
     ...constants,
-    ...accessFlags("o", result),
+    ...accessFlags({ gradient: result }),
     [goal.toUpperCase()]: 1,
     ...(goal === "dv" ? { WEIGHTS: 1 } : { OF_PRODUCTS: 1 }),
     ...(goal !== "dq" && { OWNS_KEYS: 1 }),
@@ -70,7 +131,7 @@ export function backwardCode(
 
 /** The WGSL of the shader that makes the gradient by a bias. */
 export function biasGradientCode(inputs: GradientInputs): string {
-  return expand("backward_bias.wgsl", sources, tileConstants(inputs));
+  return codeOf("backward_bias.wgsl", biasFields, tileConstants(inputs));
 }
 
 /** Threads of the shaders of single rows. */
@@ -78,22 +139,18 @@ export const deltaThreads = 64;
 
 /** The WGSL of the shader that makes the gradient by sinks. */
 export function sinkGradientCode(): string {
-  return expand("backward_sinks.wgsl", sources, { THREADS: deltaThreads });
+  return codeOf("backward_sinks.wgsl", sinkFields, { THREADS: deltaThreads });
 }
 
+/** What is read of rows before: by the names of fields; that of `dLse` and of what `lse` lacks need not be. */
+export type RowInputs<Input> =
+  & Readonly<Record<"out" | "lse" | "d_out", Input>>
+  & Readonly<Record<"d_lse" | "lse_rest", Input | null>>;
+
 /** The WGSL of the shader that prepares rows. */
-export function deltaCode(
-  out: Access,
-  lse: Access,
-  dOut: Access,
-  dLse: Access | null,
-  rest: Access | null = null,
-): string {
-  const constants: Constants = {
-    ...{ THREADS: deltaThreads, ...accessFlags("q", out), ...accessFlags("k", lse) },
-    ...accessFlags("d_out", dOut),
-    ...(dLse && { D_LSE: 1, ...accessFlags("v", dLse) }),
-    ...(rest && { REST: 1, ...accessFlags("bias", rest) }),
-  };
-  return expand("delta.wgsl", sources, constants);
+export function deltaCode(inputs: RowInputs<Access>): string {
+  return codeOf("delta.wgsl", deltaFields, {
+    ...{ THREADS: deltaThreads, ...accessFlags(inputs) },
+    ...{ D_LSE: Number(inputs.d_lse !== null), REST: Number(inputs.lse_rest !== null) },
+  });
 }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { blockBytes } from "../shader/parameters.ts";
 import type { Gpu } from "./device.ts";
 
 /** `GPUBufferUsage`, which has no name where the GPU comes from a package. */
@@ -149,10 +150,10 @@ export class UniformRing {
   #buffer: GPUBuffer | undefined;
   #next = 0;
 
-  constructor(gpu: Gpu, bytes: number) {
+  constructor(gpu: Gpu) {
     const alignment = gpu.device.limits.minUniformBufferOffsetAlignment;
     this.#gpu = gpu;
-    this.#slotBytes = Math.ceil(bytes / alignment) * alignment;
+    this.#slotBytes = Math.ceil(blockBytes / alignment) * alignment;
     this.#make();
   }
 

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { parameterBytes } from "../shader/parameters.ts";
 import { BufferPool, Staging, UniformRing } from "./buffers.ts";
 import type { Gpu } from "./device.ts";
 
@@ -58,7 +57,7 @@ export class Session {
       ...bounds,
     };
     this.pool = new BufferPool(gpu);
-    this.uniforms = new UniformRing(gpu, parameterBytes);
+    this.uniforms = new UniformRing(gpu);
     this.staging = new Staging(gpu);
   }
 

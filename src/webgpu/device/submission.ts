@@ -4,7 +4,6 @@
  * @module
  */
 
-import { encodeParameters, type Parameters } from "../shader/parameters.ts";
 import { type Binding, type BufferPool, roles, UniformRing, usages } from "./buffers.ts";
 import type { Gpu, Refusal } from "./device.ts";
 import type { Session } from "./session.ts";
@@ -30,6 +29,11 @@ export class Loan {
     if (!this.#isOver) return buffer;
     this.end(); // Something else of the call failed meanwhile.
     throw new Error("Cannot attend: the call is over");
+  }
+
+  /** Storage of so many bytes: a buffer of the pool may be larger than a binding can be. */
+  async room(size: number, label: string): Promise<Binding> {
+    return { buffer: await this.take(size, roles.storage, label), offset: 0, size };
   }
 
   /** Does what the device may refuse; `accepted()` tells. */
@@ -78,7 +82,7 @@ export type Grid = readonly [x: number, y: number, z: number];
 
 interface Dispatch {
   readonly pipeline: GPUComputePipeline;
-  readonly parameters: Parameters;
+  readonly uniforms: Uint8Array<ArrayBuffer>;
   /** By position, after the uniforms; what is `null` is not there. */
   readonly bindings: readonly (Binding | null)[];
   readonly grid: Grid;
@@ -92,7 +96,7 @@ export class Submission {
   readonly #label: string;
   #steps: Step[] = [];
   /** Results on their way to the caller, and what takes them there. */
-  #returned: [from: Required<Returned>, take: (bytes: ArrayBuffer) => void][] = [];
+  #returned: [readBack: GPUBuffer, size: number, take: (bytes: ArrayBuffer) => void][] = [];
   #used: GPUBuffer[] = [];
 
   constructor(session: Session, label: string) {
@@ -111,11 +115,11 @@ export class Submission {
 
   dispatch(
     pipeline: GPUComputePipeline,
-    parameters: Parameters,
+    uniforms: Uint8Array<ArrayBuffer>,
     bindings: readonly (Binding | null)[],
     grid: Grid,
   ): void {
-    this.#steps.push({ pipeline, parameters, bindings, grid });
+    this.#steps.push({ pipeline, uniforms, bindings, grid });
   }
 
   clear(buffer: GPUBuffer, at?: number, bytes?: number): void {
@@ -130,7 +134,7 @@ export class Submission {
   copyBack({ buffer, offset, size, readBack }: Returned, take: (bytes: ArrayBuffer) => void): void {
     if (readBack === undefined) return;
     this.copy(buffer, offset, readBack, 0, size);
-    this.#returned.push([{ buffer, offset, size, readBack }, take]);
+    this.#returned.push([readBack, size, take]);
     this.free(buffer);
   }
 
@@ -146,7 +150,7 @@ export class Submission {
   async submit(loan: Loan, cannot: string): Promise<void> {
     loan.attempt(() => this.flush());
     for (const buffer of this.#used.splice(0)) loan.give(buffer);
-    const returned = this.#returned.splice(0).map(async ([{ readBack, size }, take]) => {
+    const returned = this.#returned.splice(0).map(async ([readBack, size, take]) => {
       await undefined; // Some stacks compute while they are asked to map: who submits takes the time first.
       await readMapped(this.#session.gpu, readBack, size, take);
       loan.give(readBack);
@@ -186,11 +190,10 @@ export class Submission {
         step(encoder);
         continue;
       }
-      const { pipeline, parameters, bindings, grid } = step;
-      const uniforms = write(encodeParameters(parameters));
+      const { pipeline, uniforms, bindings, grid } = step, slot = write(uniforms);
       pass ??= encoder.beginComputePass({ label: this.#label });
       pass.setPipeline(pipeline);
-      pass.setBindGroup(0, bindGroup(device, pipeline, [uniforms, ...bindings]));
+      pass.setBindGroup(0, bindGroup(device, pipeline, [slot, ...bindings]));
       pass.dispatchWorkgroups(...grid);
     }
     pass?.end();
@@ -216,9 +219,7 @@ function bindGroup(
   bindings: readonly (Binding | null)[],
 ): GPUBindGroup {
   const entries = bindings.flatMap((one, binding) =>
-    one === null
-      ? []
-      : [{ binding, resource: { buffer: one.buffer, offset: one.offset, size: one.size } }]
+    one === null ? [] : [{ binding, resource: one }]
   );
   return device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
 }

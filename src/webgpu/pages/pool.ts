@@ -14,11 +14,12 @@ import { pipelineNow } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
 import type { Loan, Submission } from "../device/submission.ts";
 import type { PageAccess } from "../shader/access.ts";
+import { encode } from "../shader/parameters.ts";
 import { bindingOf, emptyBound } from "../transfer/box.ts";
 import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "../transfer/regions.ts";
 import { accessOf, type Source } from "../transfer/source.ts";
 import { gatherRows, newElements, paddedColumns } from "../transfer/upload.ts";
-import { appendCode, appendThreads } from "./variant.ts";
+import { appendCode, appendFields, appendThreads } from "./variant.ts";
 
 /** Rows that lie side by side in a page, and where they come from, in elements. */
 interface Run {
@@ -237,14 +238,13 @@ export class PagePool {
   ): void {
     const { gpu, staging } = this.#session, { strides, dtype } = view;
     const head = this.#layout.pageSize * this.#rowWords, vectors = this.#vectors;
-    const q = accessOf(view);
-    const parameters = {
-      q_at: heads[0] * runs[0].head + at,
-      ...{ q_row: strides[2], q_column: strides[3], dim: this.#dim, dim_vectors: vectors },
-      ...{ k_at: heads[0] * head, k_head: head, k_row: this.#rowWords },
-      ...{ k_batch: this.pageBytes / 4, mean_at: heads[0] * vectors * 4 },
-      ...(mean && { scale: 1 / mean.rows, first_part: Number(!mean.isFirst) }),
-    };
+    const stored = accessOf(view);
+    const uniforms = encode(appendFields, {
+      rows: { at: heads[0] * runs[0].head + at, strides },
+      ...{ dim: this.#dim, dim_vectors: vectors, mean_at: heads[0] * vectors * 4 },
+      pages: { at: heads[0] * head, strides: [this.pageBytes / 4, head, this.#rowWords, 1] },
+      ...(mean && { mean_scale: 1 / mean.rows, is_more: Number(!mean.isFirst) }),
+    });
     const table = Uint32Array.from(
       runs.flatMap((run) => [run.target, run.source, run.head, run.rows]),
     );
@@ -253,11 +253,11 @@ export class PagePool {
       ...[null, null, null, staging.put([table])],
     ];
     const { access } = this, isMean = mean !== null;
-    const name = `append ${[dtype, q.vectors, access.dtype, access.smooth, isMean]}`;
-    const pipeline = pipelineNow(gpu, name, () => appendCode(q, access, isMean));
+    const name = `append ${[dtype, stored.vectors, access.dtype, access.smooth, isMean]}`;
+    const pipeline = pipelineNow(gpu, name, () => appendCode(stored, access, isMean));
     const most = Math.max(...runs.map(({ rows }) => rows));
     const threads = isMean ? vectors : access.dtype === "int8" ? most : most * vectors;
     const grid = [Math.ceil(threads / appendThreads), extent(heads), runs.length] as const;
-    submission.dispatch(pipeline, parameters, bindings, grid);
+    submission.dispatch(pipeline, uniforms, bindings, grid);
   }
 }

@@ -22,6 +22,13 @@ export interface PageAccess {
   readonly smooth?: boolean;
 }
 
-export function accessFlags(name: string, { dtype, vectors }: PageAccess): Constants {
-  return { [`${name}_${dtype}`]: 1, [`${name}_vec`]: Number(vectors) };
+/** What tells shaders how to read and write tensors, by their names; those that are `null` are not there. */
+export function accessFlags(tensors: Readonly<Record<string, PageAccess | null>>): Constants {
+  const flags: Record<string, number> = {};
+  for (const [name, access] of Object.entries(tensors)) {
+    if (access === null) continue;
+    flags[`${name}_${access.dtype}`] = 1;
+    flags[`${name}_vec`] = Number(access.vectors);
+  }
+  return flags;
 }

@@ -29,8 +29,6 @@ export const segmentFields = {
   beyond: "f32",
 } as const satisfies Readonly<Record<string, FieldType>>;
 
-export type SegmentField = keyof typeof segmentFields;
-
 export const segmentWords = Object.keys(segmentFields).length;
 
 /** The file that the shaders import as `shared/segment.wgsl`. */

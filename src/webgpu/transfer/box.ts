@@ -7,7 +7,7 @@
 import type { Broadcast } from "../../tensor/broadcast.ts";
 import { bytesPerElement, type StorageType } from "../../tensor/dtype.ts";
 import type { Extents } from "../../tensor/tensor.ts";
-import { type Binding, roles } from "../device/buffers.ts";
+import type { Binding } from "../device/buffers.ts";
 import type { Loan, Returned, Submission } from "../device/submission.ts";
 import { extent, type Range } from "./regions.ts";
 
@@ -100,6 +100,5 @@ export function boundOf(view: Buffered, box: Box, alignment: number): Bound {
 
 /** What a shader has nothing to read of or write to. */
 export async function emptyBound(loan: Loan): Promise<Bound> {
-  const buffer = await loan.take(256, roles.storage, "nothing");
-  return { buffer, offset: 0, size: 256, at: 0, strides: [0, 0, 0, 0] };
+  return { ...await loan.room(256, "nothing"), at: 0, strides: [0, 0, 0, 0] };
 }

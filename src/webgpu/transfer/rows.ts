@@ -7,8 +7,8 @@
 import type { Extents } from "../../tensor/tensor.ts";
 import type { Session } from "../device/session.ts";
 import { type Grid, Loan } from "../device/submission.ts";
-import { cutRegion, extent, mostWorkgroups } from "./regions.ts";
 import type { Box } from "./box.ts";
+import { cutRegion, extent, mostWorkgroups } from "./regions.ts";
 
 /** Threads of the shaders that go through rows. */
 export const rowThreads = 64;

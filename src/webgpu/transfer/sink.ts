@@ -44,10 +44,10 @@ class ArraySink implements Sink {
 
   async place(box: Box): Promise<Bound> {
     const size = Math.ceil(this.bytes(box) / 16) * 16;
-    const buffer = await this.#loan.take(size, roles.storage, this.#name);
+    const binding = await this.#loan.room(size, this.#name);
     const readBack = await this.#loan.take(size, roles.readBack, `${this.#name} on its way back`);
     const strides = denseStrides(shapeOf(box, this.#columns));
-    return { buffer, offset: 0, size, at: 0, strides, readBack };
+    return { ...binding, at: 0, strides, readBack };
   }
 
   settle(): void {}
