@@ -2,7 +2,8 @@ import { attention, tensor } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import type { BlockMask, PlainBlockMask } from "../../src/masks/block_mask.ts";
+import type { BlockMask } from "../../src/masks/block_mask.ts";
+import type { PlainBlockMask } from "../../src/masks/blocks.ts";
 import * as blockMask from "../../src/masks/patterns/mod.ts";
 import { runs } from "../support/arbitrary.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
@@ -404,6 +405,15 @@ for (const [name, mask] of masks) {
     assertEquals(copy.and(mask).toPlain(), mask.toPlain());
   });
 }
+
+test("nobody else makes a BlockMask", () => {
+  const Mask = blockMask.causal(sized).constructor as new (...given: unknown[]) => unknown;
+  return assertRefused(
+    () => new Mask(Symbol(), blockMask.causal(sized).toPlain()),
+    TypeError,
+    "Cannot make a block mask: only `blockMask` makes them",
+  );
+});
 
 test("toPlain() gives copies", () => {
   const mask = blockMask.causal(sized), before = String(mask), plain = mask.toPlain();

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { arraysOf, type BlockMask, type Blocks } from "../../masks/block_mask.ts";
+import { arraysOf, type BlockMask } from "../../masks/block_mask.ts";
+import type { Blocks } from "../../masks/blocks.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import { visitFields, visitWords } from "../record/job_record.ts";
