@@ -441,6 +441,8 @@ const wrongs: [string, Record<string, unknown>, typeof TypeError, string][] = [
     "`queries` must be a whole number >= 0, got un",
   ],
   ["half a key", { keys: 2.5 }, RangeError, "`keys` must be a whole number >= 0, got 2.5"],
+  ["a batch less", { batch: -1 }, RangeError, "`batch` must be a whole number >= 0, got -1"],
+  ["no heads", { heads: "2" }, TypeError, '`heads` must be a whole number >= 0, got "2"'],
   ["no block", { block: undefined }, TypeError, "`block[0]` must be a whole number >= 1, got und"],
   ["an empty block", { block: [16, 0] }, RangeError, "`block[1]` must be a whole number >= 1, got"],
   ["other extents", { queries: 200 }, RangeError, "`starts` is not that of a mask of 200 x 90"],
