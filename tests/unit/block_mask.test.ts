@@ -5,7 +5,7 @@ import { test } from "node:test";
 import type { BlockMask } from "../../src/masks/block_mask.ts";
 import type { PlainBlockMask } from "../../src/masks/blocks.ts";
 import * as blockMask from "../../src/masks/patterns/mod.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { seeded, whole } from "../support/random.ts";
 
@@ -115,7 +115,7 @@ test("BlockMask has the arrays that its elements make, and no others", () => {
       const dense = randomDense(extents, region, seed);
       assertIs(maskOf(dense, block), dense);
     }),
-    runs(150),
+    always(150),
   );
 });
 
@@ -149,7 +149,7 @@ test("BlockMask.keeps() and rowRuns() say what is kept", () => {
         assertEquals(String([...mask.rowRuns(b, h, row % queries)]), String(expected));
       }
     }),
-    runs(60),
+    always(60),
   );
 });
 
@@ -183,7 +183,7 @@ test("BlockMask.density counts elements, visited counts blocks", () => {
       const kept = dense.kept.reduce((sum, one) => sum + one, 0);
       assertEquals(mask.density, kept / (dense.kept.length || 1));
     }),
-    runs(60),
+    always(60),
   );
   const mask = blockMask.causal({ queries: 6, block: 2, heads: 3 });
   assertEquals([mask.density, mask.visited], [21 / 36, 6 / 9]);
@@ -229,7 +229,7 @@ test("BlockMask.and(), or() and not() are those of every element, in the first's
       assertIs(neither, combined(first.dense, first.dense, (x) => !x));
       for (const mask of [both, either, neither]) assertEquals(mask.block, a.block);
     }),
-    runs(150),
+    always(150),
   );
 });
 
@@ -244,7 +244,7 @@ test("BlockMask obeys De Morgan, and two nots are none", () => {
       assertEquals(arraysOf(a.and(a)), arraysOf(a));
       assertEquals(arraysOf(a.or(a.not())), arraysOf(a.not().and(a).not()));
     }),
-    runs(60),
+    always(60),
   );
 });
 

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { decompressor } from "../../src/wasm/binary/binaries.gen.ts";
 import { decompress } from "../../src/wasm/binary/lzma.ts";
 import { seeded } from "../support/random.ts";
+import { sharedOut } from "../support/share.ts";
 
 const binary = Uint8Array.from(atob(decompressor), (character) => character.charCodeAt(0));
 
@@ -29,7 +30,7 @@ function repetitive(count: number, seed: number): Uint8Array {
 }
 
 test("decompress() gives back what was compressed", () => {
-  for (let seed = 0; seed < 18; seed++) {
+  for (const seed of sharedOut([...Array(18).keys()], 2, "lzma")) {
     const bytes = repetitive(20_000 + 2_000 * seed, seed);
     // Modes differ in the matches that they take.
     assertEquals(decompress(binary, packed(bytes, 1 + seed % 9 as Mode), bytes.length), bytes);

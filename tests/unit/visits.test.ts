@@ -7,7 +7,7 @@ import type { Run } from "../../src/wasm/attention/run.ts";
 import { stageVisits, visitBytes } from "../../src/wasm/attention/visits.ts";
 import { Arena, pageBytes } from "../../src/wasm/memory/arena.ts";
 import { visitFields, visitWords } from "../../src/wasm/record/job_record.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import { type Lengths, packedPlanOf, planOf } from "../support/plan.ts";
 import { seeded } from "../support/random.ts";
 
@@ -117,7 +117,7 @@ test("stageVisits() says for every row which keys of its segment it sees", () =>
         });
       }
     }),
-    runs(150),
+    always(150),
   );
 });
 
@@ -135,7 +135,7 @@ test("stageVisits() gives visits of the segment's keys, ascending and none empty
         });
       }
     }),
-    runs(150),
+    always(150),
   );
 });
 
@@ -156,7 +156,7 @@ test("stageVisits() takes no more than visitBytes(), with what the kernel reads 
       const behind = new Uint8Array(memory.buffer, end, 4096);
       assert(behind.every((byte) => byte === untouched), "written behind its place");
     }),
-    runs(300),
+    always(300),
   );
 });
 

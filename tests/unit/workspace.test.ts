@@ -27,7 +27,7 @@ import {
 import { instantiate } from "../../src/wasm/binary/module.ts";
 import { Arena } from "../../src/wasm/memory/arena.ts";
 import { encodeJob, type IntegerFields, jobBytes } from "../../src/wasm/record/job_record.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import { binaries } from "../support/binaries.ts";
 import { anyPlanWithTerms, anyThreads, packedPlanOf, planOf, withTerm } from "../support/plan.ts";
 
@@ -66,7 +66,7 @@ test("scratchBytes() is what the kernel says its tile memory takes", () => {
       };
       assertEquals(scratchBytes(plan, cut), kernelScratchBytes(job, at));
     }),
-    runs(400),
+    always(400),
   );
   arena.free(at);
 });
@@ -195,7 +195,7 @@ test("takeWorkspace() has room for all that jobs read and write", () => {
       assert(space.stagingRows >= plan.keys || space.stagingRows % 4 === 0);
       space.free();
     }),
-    runs(300),
+    always(300),
   );
 });
 
