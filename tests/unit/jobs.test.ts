@@ -17,7 +17,7 @@ import {
 import type { Run } from "../../src/wasm/attention/run.ts";
 import { termBytesPerPosition } from "../../src/wasm/attention/terms.ts";
 import { keysPerPart } from "../../src/wasm/record/job_record.ts";
-import { always, runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import {
   anyPlan,
   anyPlanWithTerms,
