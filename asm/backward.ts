@@ -12,7 +12,7 @@
 
 import { changes_f32_4x4, weights_f32_4x4 } from "./exp.gen";
 import { fma } from "./fma";
-import * as job from "./job.gen";
+import { Gradient, Job, KeyInterval, PART_KEYS, PART_ROWS } from "./job.gen";
 import { PANEL, packKeys, packValues, storeTurned, unpackRows } from "./layout";
 import * as mask from "./mask";
 import {
@@ -66,9 +66,9 @@ function gradientBytes(width: usize): usize {
 }
 
 // Lays tile memory out, and returns where it ends.
-function layOut(record: usize, scratch: usize): usize {
-  const keys = job.tileKeys(record), rows = job.tileRows(record), dim = job.dim(record);
-  const valueDim = job.valueDim(record), perRows = rows >> 3;
+function layOut(job: Job, scratch: usize): usize {
+  const keys = job.tileKeys, rows = job.tileRows, dim = job.dim;
+  const valueDim = job.valueDim, perRows = rows >> 3;
   scores = scratch;
   tile = scores + (keys << 5);
   changes = scores + tileBytes(keys);
@@ -77,7 +77,7 @@ function layOut(record: usize, scratch: usize): usize {
   valuePanels = keyPanels + (keys * dim << 2);
   keyColumns = valuePanels + (keys * valueDim << 2);
   panels = keyColumns + (keys >> 3) * gradientBytes(dim);
-  queryColumns = panels + perRows * panelBytes(record);
+  queryColumns = panels + perRows * panelBytes(job);
   outColumns = queryColumns + perRows * gradientBytes(dim);
   turnedWeights = outColumns + perRows * gradientBytes(valueDim);
   turnedChanges = turnedWeights + (keys * rows << 2);
@@ -86,20 +86,20 @@ function layOut(record: usize, scratch: usize): usize {
 }
 
 // Bytes of tile memory that the job needs, at 16-byte alignment.
-export function gradientScratchBytes(record: usize): usize {
-  return layOut(record, 0);
+export function gradientScratchBytes(job: Job): usize {
+  return layOut(job, 0);
 }
 
 // Keys and values of a tile, in the forms that products need.
-function packTile(record: usize, gradient: usize): void {
-  const dim = job.dim(record), valueDim = job.valueDim(record), columns = job.tileKeys(record) << 4;
-  const kRow = job.gradient_kRow(gradient), kElement = job.gradient_kElement(gradient);
-  const k = job.gradient_k(gradient) + firstKey * kRow, kStorage = <i32>job.gradient_kStorage(gradient);
+function packTile(job: Job, gradient: Gradient): void {
+  const dim = job.dim, valueDim = job.valueDim, columns = job.tileKeys << 4;
+  const kRow = gradient.kRow, kElement = gradient.kElement;
+  const k = gradient.k + firstKey * kRow, kStorage = <i32>gradient.kStorage;
   packKeys(kStorage, k, kRow, kElement, keyPanels, dim, keyCount);
   packValues(kStorage, k, kRow, kElement, keyColumns, columns, dim, keyCount);
-  const vRow = job.gradient_vRow(gradient), v = job.gradient_v(gradient) + firstKey * vRow;
+  const vRow = gradient.vRow, v = gradient.v + firstKey * vRow;
   packKeys(
-    <i32>job.gradient_vStorage(gradient), v, vRow, job.gradient_vElement(gradient), valuePanels, valueDim, keyCount,
+    <i32>gradient.vStorage, v, vRow, gradient.vElement, valuePanels, valueDim, keyCount,
   );
   keysAreFinite = 0;
 }
@@ -119,11 +119,11 @@ function turnPanel(panel: usize, width: usize, target: usize, columns: usize): v
 }
 
 // What a row's weights are computed from: its lse as scores are, its delta, and the factor of its dO.
-function placeSums(record: usize, gradient: usize, state: usize, row: usize): void {
-  const at = rowOf(0, job.lsePosition(record), job.lseHead(record), row, job.group(record));
-  store<f32>(state, load<f32>(job.lse(record) + at), M);
-  store<f32>(state, load<f32>(job.gradient_delta(gradient) + at), L);
-  store<f32>(state, load<f32>(job.gradient_factor(gradient) + at), SHIFT);
+function placeSums(job: Job, gradient: Gradient, state: usize, row: usize): void {
+  const at = rowOf(0, job.lsePosition, job.lseHead, row, job.group);
+  store<f32>(state, load<f32>(job.lse + at), M);
+  store<f32>(state, load<f32>(gradient.delta + at), L);
+  store<f32>(state, load<f32>(gradient.factor + at), SHIFT);
 }
 
 // panel[width][8] times a factor for each of its rows.
@@ -136,24 +136,24 @@ function scalePanel(panel: usize, width: usize, factors: usize): void {
 }
 
 // The panels of the rows first..end, and their columns.
-function prepareRows(record: usize, gradient: usize, first: usize, end: usize): void {
-  const dim = job.dim(record), valueDim = job.valueDim(record), group = job.group(record);
-  const stride = panelBytes(record), columns = job.tileRows(record) << 4;
+function prepareRows(job: Job, gradient: Gradient, first: usize, end: usize): void {
+  const dim = job.dim, valueDim = job.valueDim, group = job.group;
+  const stride = panelBytes(job), columns = job.tileRows << 4;
   let panel = panels, byte: usize = 0;
   for (let row = first; row < end; row += PANEL, panel += stride, byte += PANEL << 4) {
-    const o = panel + (dim << 5), state = o + outputBytes(record);
+    const o = panel + (dim << 5), state = o + outputBytes(job);
     packPanel(
-      job.qStorage(record), job.q(record), job.qPosition(record), job.qHead(record), job.qElement(record),
-      panel, dim, job.scale(record), row, end, group,
+      job.qStorage, job.q, job.qPosition, job.qHead, job.qElement,
+      panel, dim, job.scale, row, end, group,
     );
     packPanel(
-      <i32>job.gradient_dOutStorage(gradient), job.gradient_dOut(gradient), job.gradient_dOutPosition(gradient),
-      job.gradient_dOutHead(gradient), job.gradient_dOutElement(gradient), o, valueDim, 1, row, end, group,
+      <i32>gradient.dOutStorage, gradient.dOut, gradient.dOutPosition,
+      gradient.dOutHead, gradient.dOutElement, o, valueDim, 1, row, end, group,
     );
     for (let lane: usize = 0; lane < PANEL; lane++) {
       const at = state + (lane << 2), placed = min(row + lane, end - 1);
-      placeRow(record, at, placed);
-      placeSums(record, gradient, at, placed);
+      placeRow(job, at, placed);
+      placeSums(job, gradient, at, placed);
       // What only fills the panel sees nothing.
       if (row + lane >= end) store<i32>(at, load<i32>(at, BOUNDS), BOUNDS + 32);
     }
@@ -165,20 +165,20 @@ function prepareRows(record: usize, gradient: usize, first: usize, end: usize): 
 }
 
 // Whether keys of the tile may be multiplied by 0; looked up once.
-function tileKeysAreFinite(record: usize): bool {
+function tileKeysAreFinite(job: Job): bool {
   if (keysAreFinite == 0) {
-    const columns = job.tileKeys(record) << 4;
-    keysAreFinite = mask.finiteValues<f32>(keyColumns, 16, columns, job.dim(record), 0, keyCount) ? FINITE : NOT_FINITE;
+    const columns = job.tileKeys << 4;
+    keysAreFinite = mask.finiteValues<f32>(keyColumns, 16, columns, job.dim, 0, keyCount) ? FINITE : NOT_FINITE;
   }
   return keysAreFinite == FINITE;
 }
 
 // The same of a tile's queries and dO.
-function tileRowsAreFinite(record: usize, rows: usize): bool {
+function tileRowsAreFinite(job: Job, rows: usize): bool {
   if (rowsAreFinite == 0) {
-    const columns = job.tileRows(record) << 4;
-    const are = mask.finiteValues<f32>(queryColumns, 16, columns, job.dim(record), 0, rows) &&
-      mask.finiteValues<f32>(outColumns, 16, columns, job.valueDim(record), 0, rows);
+    const columns = job.tileRows << 4;
+    const are = mask.finiteValues<f32>(queryColumns, 16, columns, job.dim, 0, rows) &&
+      mask.finiteValues<f32>(outColumns, 16, columns, job.valueDim, 0, rows);
     rowsAreFinite = are ? FINITE : NOT_FINITE;
   }
   return rowsAreFinite == FINITE;
@@ -207,8 +207,8 @@ function accumulateWeighted(
 }
 
 // What a capped score's gradient is multiplied by: 1 - tanh^2, from s[keys][8] = cap * tanh.
-function keepCaps(record: usize, keys: usize): void {
-  const inverse = f32x4.splat(1 / job.softcap(record)), one = f32x4.splat(1);
+function keepCaps(job: Job, keys: usize): void {
+  const inverse = f32x4.splat(1 / job.softcap), one = f32x4.splat(1);
   for (let at: usize = 0; at < keys << 5; at += 16) {
     const t = f32x4.mul(v128.load(scores + at), inverse);
     v128.store(caps + at, f32x4.sub(one, f32x4.mul(t, t)));
@@ -283,14 +283,14 @@ function lostBy(a: v128, b: v128): v128 {
 
 // Gradients of a bias: those of the scores, before caps, of the rows firstRow..end and the keys from..to.
 function addBiasChanges(
-  record: usize, gradient: usize, inTile: usize, firstRow: usize, end: usize, from: usize, to: usize,
+  job: Job, gradient: Gradient, inTile: usize, firstRow: usize, end: usize, from: usize, to: usize,
 ): void {
-  const group = job.group(record), stride = job.tileRows(record) << 5;
-  const position = job.gradient_dBiasPosition(gradient), head = job.gradient_dBiasHead(gradient);
-  const perKey = job.gradient_dBiasKey(gradient), rest = job.gradient_dBiasRest(gradient);
+  const group = job.group, stride = job.tileRows << 5;
+  const position = gradient.dBiasPosition, head = gradient.dBiasHead;
+  const perKey = gradient.dBiasKey, rest = gradient.dBiasRest;
   const turned = turnedChanges + (inTile << 5) + ((from - firstKey) >> 3) * stride;
   for (let row = firstRow; row < min(firstRow + PANEL, end); row++) {
-    const target = rowOf(job.gradient_dBias(gradient), position, head, row, group) + from * perKey;
+    const target = rowOf(gradient.dBias, position, head, row, group) + from * perKey;
     let lane = turned + ((row - firstRow) << 5);
     if (perKey == 0) {
       let sum = f32x4.splat(0);
@@ -318,12 +318,12 @@ function addBiasChanges(
 
 // One panel, `inTile` rows behind the tile's first, against the keys from..to of the tile.
 function differentiatePanel(
-  record: usize, gradient: usize, inTile: usize, firstRow: usize, end: usize,
+  job: Job, gradient: Gradient, inTile: usize, firstRow: usize, end: usize,
   from: usize, to: usize, visit: usize, dq: usize,
 ): void {
-  const dim = job.dim(record), splats = job.splats(record), panel = panels + (inTile >> 3) * panelBytes(record);
-  const o = panel + (dim << 5), state = o + outputBytes(record), lanes = tile + TILE_LANES;
-  const bounds = tile + TILE_BOUNDS, stride = job.tileRows(record) << 5;
+  const dim = job.dim, splats = job.splats, panel = panels + (inTile >> 3) * panelBytes(job);
+  const o = panel + (dim << 5), state = o + outputBytes(job), lanes = tile + TILE_LANES;
+  const bounds = tile + TILE_BOUNDS, stride = job.tileRows << 5;
   clipBounds(state + BOUNDS, bounds, from, to);
   const first = <usize>smallest(bounds), last = <usize>largest(bounds + 32), begin = first & ~7;
   if (first >= last) return;
@@ -331,19 +331,19 @@ function differentiatePanel(
 
   // Masks. Bounds alone leave whole tiles in most cases.
   let masked = largest(bounds) > <i32>begin || smallest(bounds + 32) < <i32>padded;
-  let hasLanes = job.mask(record) != 0 || (visit != 0 && job.visit_bits(visit) != 0);
+  let hasLanes = job.mask != 0 || (visit != 0 && changetype<KeyInterval>(visit).bits != 0);
   if (hasLanes) {
-    const kind = readMasks(record, state, tile, firstRow, end, visit, begin, first, last);
+    const kind = readMasks(job, state, tile, firstRow, end, visit, begin, first, last);
     if (kind == mask.SKIP) return;
     masked = masked || kind == mask.MIXED;
   }
 
   // Scores.
   dotPanels(splats, keyPanels + skipped * (dim << 2), panel, scores, dim, eights << 1);
-  capScores(record, scores, keys);
-  if (job.softcap(record) != 0) keepCaps(record, keys);
+  capScores(job, scores, keys);
+  if (job.softcap != 0) keepCaps(job, keys);
   // Rows of a bias may be read up to a multiple of 4.
-  if (biasScores(record, state, scores, begin, (last + 3) & ~3)) {
+  if (biasScores(job, state, scores, begin, (last + 3) & ~3)) {
     if (!hasLanes) mask.seeAll(lanes, keys);
     mask.seeFinite(lanes, state + BIAS_ROWS, begin, last);
     hasLanes = masked = true;
@@ -353,12 +353,12 @@ function differentiatePanel(
     mask.seeWithin(lanes, bounds, <i32>begin, <i32>padded);
     mask.maskScores(scores, lanes, keys);
   }
-  const shift = toBaseFour(scores, keys, state + M, job.unit(record));
+  const shift = toBaseFour(scores, keys, state + M, job.unit);
   isMixed = isMixed || masked;
 
   // The weights that forward had, and the gradients of the scores.
-  dotPanels(splats, valuePanels + skipped * (job.valueDim(record) << 2), o, changes, job.valueDim(record), eights << 1);
-  const eight = skipped >> 3, turned = eight * stride + (inTile << 5), isCapped = job.softcap(record) != 0;
+  dotPanels(splats, valuePanels + skipped * (job.valueDim << 2), o, changes, job.valueDim, eights << 1);
+  const eight = skipped >> 3, turned = eight * stride + (inTile << 5), isCapped = job.softcap != 0;
   if (masked || isCapped) {
     weights_f32_4x4(scores, keys, shift, state + ALPHA, ONES);
     // Also those of a row whose lse is NaN.
@@ -369,7 +369,7 @@ function differentiatePanel(
   } else {
     changes_f32_4x4(scores, keys, shift, changes, state + L, turnedWeights + turned, turnedChanges + turned, stride);
   }
-  if (job.gradient_dBias(gradient) != 0) addBiasChanges(record, gradient, inTile, firstRow, end, begin, last);
+  if (gradient.dBias != 0) addBiasChanges(job, gradient, inTile, firstRow, end, begin, last);
   if (isCapped) {
     capChanges(keys);
     turn(changes, eights, turnedChanges + turned, stride);
@@ -377,83 +377,83 @@ function differentiatePanel(
   extendSpans(eight, eights, stride, inTile);
 
   // dQ.
-  const k = keyColumns + (skipped << 4), columns = job.tileKeys(record) << 4, count = last - begin;
-  if (!masked || tileKeysAreFinite(record)) {
+  const k = keyColumns + (skipped << 4), columns = job.tileKeys << 4, count = last - begin;
+  if (!masked || tileKeysAreFinite(job)) {
     accumulateColumns(splats, k, 16, columns, changes, dq, dq + gradientBytes(dim), ONES, count);
   } else accumulateWeighted(k, columns, changes, dq, dim, count);
 }
 
 // dK, or dV, of the eights of keys from..to: sums of a tile's columns over rows, by what was turned.
 function accumulateKeys(
-  record: usize, columns: usize, turned: usize, target: usize, width: usize, from: usize, to: usize, rows: usize,
+  job: Job, columns: usize, turned: usize, target: usize, width: usize, from: usize, to: usize, rows: usize,
 ): void {
-  const stride = job.tileRows(record) << 5, perColumn = job.tileRows(record) << 4, bytes = gradientBytes(width);
-  const harmless = !isMixed || tileRowsAreFinite(record, rows);
+  const stride = job.tileRows << 5, perColumn = job.tileRows << 4, bytes = gradientBytes(width);
+  const harmless = !isMixed || tileRowsAreFinite(job, rows);
   for (let eight = from; eight < to; eight++) {
     const span = spans + (eight << 3), first = <usize>load<u32>(span), end = <usize>load<u32>(span, 4);
     if (end == 0) continue;
     const v = columns + (first << 4), p = turned + eight * stride + (first << 5), o = target + eight * bytes;
-    if (harmless) accumulateColumns(job.splats(record), v, 16, perColumn, p, o, o + bytes, ONES, end - first);
+    if (harmless) accumulateColumns(job.splats, v, 16, perColumn, p, o, o + bytes, ONES, end - first);
     else accumulateWeighted(v, perColumn, p, o, width, end - first);
   }
 }
 
 // Whether some of the rows first..end may see some of the keys from..to.
-function mayMeet(record: usize, first: usize, end: usize, from: usize, to: usize): bool {
+function mayMeet(job: Job, first: usize, end: usize, from: usize, to: usize): bool {
   const bounds = tile + TILE_BOUNDS;
-  setBounds(record, bounds, first);
+  setBounds(job, bounds, first);
   const begin = load<i32>(bounds);
-  setBounds(record, bounds, end - 1);
+  setBounds(job, bounds, end - 1);
   return max(<i32>from, begin) < min(<i32>to, load<i32>(bounds, 32));
 }
 
 // A tile of rows against the keys from..to of the tile of keys.
 function differentiateRun(
-  record: usize, gradient: usize, first: usize, end: usize, from: usize, to: usize, visit: usize, dq: usize,
+  job: Job, gradient: Gradient, first: usize, end: usize, from: usize, to: usize, visit: usize, dq: usize,
 ): void {
-  if (!mayMeet(record, first, end, from, to)) return;
-  if (!isPrepared) prepareRows(record, gradient, first, end);
+  if (!mayMeet(job, first, end, from, to)) return;
+  if (!isPrepared) prepareRows(job, gradient, first, end);
   isPrepared = true;
   isMixed = false;
   const firstEight = (from - firstKey) >> 3, lastEight = (to - firstKey + 7) >> 3;
   memory.fill(spans + (firstEight << 3), 0, (lastEight - firstEight) << 3);
-  for (let row = first; row < end; row += PANEL, dq += gradientBytes(job.dim(record))) {
-    differentiatePanel(record, gradient, row - first, row, end, from, to, visit, dq);
+  for (let row = first; row < end; row += PANEL, dq += gradientBytes(job.dim)) {
+    differentiatePanel(job, gradient, row - first, row, end, from, to, visit, dq);
   }
   // From the tile's first key on, which is where the chunk's gradients are counted from.
-  const dim = job.dim(record), valueDim = job.valueDim(record), skipped = (firstKey - job.gradient_from(gradient)) >> 3;
-  const dk = job.gradient_dk(gradient) + skipped * gradientBytes(dim);
-  const dv = job.gradient_dv(gradient) + skipped * gradientBytes(valueDim);
-  accumulateKeys(record, queryColumns, turnedChanges, dk, dim, firstEight, lastEight, end - first);
-  accumulateKeys(record, outColumns, turnedWeights, dv, valueDim, firstEight, lastEight, end - first);
+  const dim = job.dim, valueDim = job.valueDim, skipped = (firstKey - gradient.from) >> 3;
+  const dk = gradient.dk + skipped * gradientBytes(dim);
+  const dv = gradient.dv + skipped * gradientBytes(valueDim);
+  accumulateKeys(job, queryColumns, turnedChanges, dk, dim, firstEight, lastEight, end - first);
+  accumulateKeys(job, outColumns, turnedWeights, dv, valueDim, firstEight, lastEight, end - first);
 }
 
 // A tile of rows against the tile of keys.
-function differentiateTile(record: usize, gradient: usize, first: usize, end: usize, dq: usize): void {
+function differentiateTile(job: Job, gradient: Gradient, first: usize, end: usize, dq: usize): void {
   const lastKey = firstKey + keyCount;
   isPrepared = false;
-  if (job.visits(record) == 0) {
-    differentiateRun(record, gradient, first, end, firstKey, lastKey, 0, dq);
+  if (job.visits == 0) {
+    differentiateRun(job, gradient, first, end, firstKey, lastKey, 0, dq);
     return;
   }
-  const list = visitsOf(record, first), last = <usize>load<u32>(list, 4);
-  for (let visit = <usize>load<u32>(list); visit < last; visit += job.VISIT_BYTES) {
-    const from = max(job.visit_from(visit), firstKey), to = min(job.visit_to(visit), lastKey);
-    if (from < to) differentiateRun(record, gradient, first, end, from, to, visit, dq);
+  const list = visitsOf(job, first), last = <usize>load<u32>(list, 4);
+  for (let visit = <usize>load<u32>(list); visit < last; visit += offsetof<KeyInterval>()) {
+    const from = max(changetype<KeyInterval>(visit).from, firstKey), to = min(changetype<KeyInterval>(visit).to, lastKey);
+    if (from < to) differentiateRun(job, gradient, first, end, from, to, visit, dq);
   }
 }
 
 // The end of the tile of rows that begins at `row`: no tile crosses a unit either.
-function unitEnd(record: usize, gradient: usize, row: usize, rows: usize): usize {
-  const unit = job.gradient_unit(gradient);
-  return min(tileEnd(record, row, rows), (row / unit + 1) * unit);
+function unitEnd(job: Job, gradient: Gradient, row: usize, rows: usize): usize {
+  const unit = gradient.unit;
+  return min(tileEnd(job, row, rows), (row / unit + 1) * unit);
 }
 
 // Whether a part of dK and dV, which is summed tile by tile, ends with a job's row: as far from the segment's first
 // row however jobs are cut.
-function endsPart(gradient: usize, end: usize): bool {
-  const unit = job.gradient_unit(gradient);
-  return (job.gradient_firstRow(gradient) + end) % (((job.PART_ROWS + unit - 1) / unit) * unit) == 0;
+function endsPart(gradient: Gradient, end: usize): bool {
+  const unit = gradient.unit;
+  return (gradient.firstRow + end) % (((PART_ROWS + unit - 1) / unit) * unit) == 0;
 }
 
 // Adds a part to the sums of those before it; what that rounds off begins the next part.
@@ -466,10 +466,10 @@ function addPart(part: usize, sums: usize, bytes: usize): void {
 }
 
 // The same of what the tile of keys has.
-function addParts(record: usize, gradient: usize): void {
-  const dim = gradientBytes(job.dim(record)), valueDim = gradientBytes(job.valueDim(record));
-  const sums = job.gradient_sums(gradient), first = (firstKey - job.gradient_from(gradient)) >> 3;
-  const dk = job.gradient_dk(gradient) + first * dim, dv = job.gradient_dv(gradient) + first * valueDim;
+function addParts(job: Job, gradient: Gradient): void {
+  const dim = gradientBytes(job.dim), valueDim = gradientBytes(job.valueDim);
+  const sums = gradient.sums, first = (firstKey - gradient.from) >> 3;
+  const dk = gradient.dk + first * dim, dv = gradient.dv + first * valueDim;
   const eights = (keyCount + 7) >> 3;
   addPart(dk, dk + sums, eights * dim);
   addPart(dv, dv + sums, eights * valueDim);
@@ -482,46 +482,49 @@ function panelsIn(first: usize, end: usize): usize {
 
 // The job: every query row against a chunk of keys. Its part of dQ is left in panels, of which each tile of rows
 // has its own; dK and dV are added to. `scratch` is tile memory of gradientScratchBytes().
-function differentiateJob(record: usize, scratch: usize): void {
-  const gradient = job.gradient(record), rows = rowsOf(record), bytes = gradientBytes(job.dim(record));
-  const from = job.gradient_from(gradient), to = job.gradient_to(gradient), tileKeys = job.tileKeys(record);
-  layOut(record, scratch);
+function differentiateJob(job: Job, scratch: usize): void {
+  const gradient = changetype<Gradient>(job.gradient), rows = rowsOf(job), bytes = gradientBytes(job.dim);
+  const from = gradient.from, to = gradient.to, tileKeys = job.tileKeys;
+  layOut(job, scratch);
   for (firstKey = from; firstKey < to; firstKey += tileKeys) {
     keyCount = min(tileKeys, to - firstKey);
-    packTile(record, gradient);
-    let dq = job.gradient_dq(gradient);
+    packTile(job, gradient);
+    let dq = gradient.dq;
     for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
-      end = unitEnd(record, gradient, first, rows);
+      end = unitEnd(job, gradient, first, rows);
       const count = panelsIn(first, end) * bytes;
       if (firstKey == from) memory.fill(dq, 0, count);
-      differentiateTile(record, gradient, first, end, dq);
-      if (job.gradient_sums(gradient) != 0 && endsPart(gradient, end)) addParts(record, gradient);
+      differentiateTile(job, gradient, first, end, dq);
+      if (gradient.sums != 0 && endsPart(gradient, end)) addParts(job, gradient);
       dq += count;
     }
   }
 }
 
 // The jobs of a chain, one after the other: those of a group's query heads, where each has a mask of its own.
-export function differentiate(record: usize, scratch: usize): void {
-  for (; record != 0; record = job.gradient_next(job.gradient(record))) differentiateJob(record, scratch);
+export function differentiate(job: Job, scratch: usize): void {
+  for (let at = changetype<usize>(job); at != 0; at = changetype<Gradient>(job.gradient).next) {
+    job = changetype<Job>(at);
+    differentiateJob(job, scratch);
+  }
 }
 
 // dQ of all rows of a job, summed over `chunks` of keys, `stride` bytes apart, and times `factor`. `scratch` is
 // the caller's: static memory is written anew whenever a thread begins.
-export function finishQueries(record: usize, chunks: usize, stride: usize, factor: f32, scratch: usize): void {
-  const gradient = job.gradient(record), rows = rowsOf(record), bytes = gradientBytes(job.dim(record));
+export function finishQueries(job: Job, chunks: usize, stride: usize, factor: f32, scratch: usize): void {
+  const gradient = changetype<Gradient>(job.gradient), rows = rowsOf(job), bytes = gradientBytes(job.dim);
   v128.store(scratch, f32x4.splat(factor));
   v128.store(scratch, f32x4.splat(factor), 16);
-  let panel = job.gradient_dq(gradient);
+  let panel = gradient.dq;
   for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
-    end = unitEnd(record, gradient, first, rows);
+    end = unitEnd(job, gradient, first, rows);
     for (let row = first; row < end; row += PANEL, panel += bytes) {
       for (let chunk: usize = 1, other = panel + stride; chunk < chunks; chunk++, other += stride) {
         for (let at: usize = 0; at < bytes; at += 16) {
           v128.store(panel + at, f32x4.add(v128.load(panel + at), v128.load(other + at)));
         }
       }
-      unpackPanel(record, panel, scratch, job.dim(record), row, end);
+      unpackPanel(job, panel, scratch, job.dim, row, end);
     }
   }
 }

@@ -2,7 +2,7 @@
 
 import { differentiate } from "./backward";
 import { forward } from "./forward";
-import * as job from "./job.gen";
+import { Job } from "./job.gen";
 
 export { finishKeys, finishQueries, gradientScratchBytes } from "./backward";
 export { merge, scratchBytes } from "./forward";
@@ -11,9 +11,9 @@ export { copyToken, writeTokens } from "./pages";
 export { addRows, rotateRows, rowProducts, storeRow } from "./rows";
 
 // A job: attention, or its gradients. `scratch` is tile memory of the thread that runs it.
-export function run(record: usize, scratch: usize): void {
-  if (job.gradient(record) != 0) differentiate(record, scratch);
-  else forward(record, scratch);
+export function run(job: Job, scratch: usize): void {
+  if (job.gradient != 0) differentiate(job, scratch);
+  else forward(job, scratch);
 }
 
 // Where memory begins that is nobody's yet.

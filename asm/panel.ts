@@ -3,7 +3,7 @@
 // Rows are numbered position-major: row r is group member r % group at position r / group. Grouped
 // heads thus share each loaded key, and neighbouring rows have neighbouring bounds.
 
-import * as job from "./job.gen";
+import { Job, KeyInterval } from "./job.gen";
 import { PANEL, packQueries, unpackRows } from "./layout";
 import * as mask from "./mask";
 import { addBias, subtractDistances } from "./scores";
@@ -30,14 +30,14 @@ export const STATE: usize = 320;
 
 // @ts-ignore: decorator
 @inline
-export function outputBytes(record: usize): usize {
-  return ((job.valueDim(record) + 3) & ~3) << 5;
+export function outputBytes(job: Job): usize {
+  return ((job.valueDim + 3) & ~3) << 5;
 }
 
 // @ts-ignore: decorator
 @inline
-export function panelBytes(record: usize): usize {
-  return (job.dim(record) << 5) + outputBytes(record) + STATE;
+export function panelBytes(job: Job): usize {
+  return (job.dim << 5) + outputBytes(job) + STATE;
 }
 
 export const TILE_BOUNDS: usize = 0;
@@ -62,8 +62,8 @@ export function tileBytes(keys: usize): usize {
 
 // @ts-ignore: decorator
 @inline
-export function rowsOf(record: usize): usize {
-  return job.positions(record) * job.group(record);
+export function rowsOf(job: Job): usize {
+  return job.positions * job.group;
 }
 
 // Address of a row in an array of [positions][group].
@@ -75,10 +75,10 @@ export function rowOf(base: usize, position: usize, head: usize, row: usize, gro
 }
 
 // The keys that a row sees: first <= j < end. Writes both lanes' bounds.
-export function setBounds(record: usize, bounds: usize, row: usize): void {
-  const keys = <i64>job.keys(record), position = <i64>(row / job.group(record));
-  const first = min(max(position + job.bandFirst(record), 0), keys);
-  const end = min(max(position + job.bandLast(record) + 1, 0), keys);
+export function setBounds(job: Job, bounds: usize, row: usize): void {
+  const keys = <i64>job.keys, position = <i64>(row / job.group);
+  const first = min(max(position + job.bandFirst, 0), keys);
+  const end = min(max(position + job.bandLast + 1, 0), keys);
   store<i32>(bounds, <i32>first);
   store<i32>(bounds, <i32>max(first, end), 32);
 }
@@ -87,20 +87,20 @@ export function setBounds(record: usize, bounds: usize, row: usize): void {
 
 // @ts-ignore: decorator
 @inline
-export function toUnits(record: usize): f32 {
-  return <f32>LOG2_E / job.unit(record);
+export function toUnits(job: Job): f32 {
+  return <f32>LOG2_E / job.unit;
 }
 
 // What the scores of one row need beside its query.
-export function placeRow(record: usize, state: usize, row: usize): void {
-  const group = job.group(record);
-  setBounds(record, state + BOUNDS, row);
-  if (job.slopes(record) != 0) {
-    store<f32>(state, load<f32>(job.slopes(record) + ((row % group) << 2)) * toUnits(record), SLOPES);
-    store<f32>(state, job.aligned(record) + <f32>(row / group), ALIGNED);
+export function placeRow(job: Job, state: usize, row: usize): void {
+  const group = job.group;
+  setBounds(job, state + BOUNDS, row);
+  if (job.slopes != 0) {
+    store<f32>(state, load<f32>(job.slopes + ((row % group) << 2)) * toUnits(job), SLOPES);
+    store<f32>(state, job.aligned + <f32>(row / group), ALIGNED);
   }
-  const biasRow = rowOf(job.bias(record), job.biasPosition(record), job.biasHead(record), row, group);
-  const maskRow = rowOf(job.mask(record), job.maskPosition(record), job.maskHead(record), row, group);
+  const biasRow = rowOf(job.bias, job.biasPosition, job.biasHead, row, group);
+  const maskRow = rowOf(job.mask, job.maskPosition, job.maskHead, row, group);
   store<u32>(state, <u32>biasRow, BIAS_ROWS);
   store<u32>(state, <u32>maskRow, MASK_ROWS);
 }
@@ -124,38 +124,38 @@ export function packPanel(
 }
 
 // The way back: rows of a panel o[valueDim][8], each lane times its factor at `by`, to where the job's results go.
-export function unpackPanel(record: usize, o: usize, by: usize, width: usize, firstRow: usize, rows: usize): void {
-  const base = job.out(record), position = job.outPosition(record), head = job.outHead(record);
-  const group = job.group(record), last = rows - 1;
+export function unpackPanel(job: Job, o: usize, by: usize, width: usize, firstRow: usize, rows: usize): void {
+  const base = job.out, position = job.outPosition, head = job.outHead;
+  const group = job.group, last = rows - 1;
   for (let lane: usize = 0; lane < PANEL; lane += 4) {
     const row = firstRow + lane;
     if (row >= rows) break;
     unpackRows(
-      job.outStorage(record),
+      job.outStorage,
       o + (lane << 2), 32, by + (lane << 2), width,
       rowOf(base, position, head, row, group),
       rowOf(base, position, head, min(row + 1, last), group),
       rowOf(base, position, head, min(row + 2, last), group),
       rowOf(base, position, head, min(row + 3, last), group),
-      job.outElement(record), rows - row,
+      job.outElement, rows - row,
     );
   }
 }
 
 // The end of the tile of rows that begins at `row`: no tile crosses a block of queries.
-export function tileEnd(record: usize, row: usize, rows: usize): usize {
-  const end = min(row + job.tileRows(record), rows);
-  if (job.visits(record) == 0) return end;
-  const group = job.group(record), blockRows = job.blockRows(record);
-  const position = job.blockPhase(record) + row / group;
-  const blockEnd = (position / blockRows + 1) * blockRows - job.blockPhase(record);
+export function tileEnd(job: Job, row: usize, rows: usize): usize {
+  const end = min(row + job.tileRows, rows);
+  if (job.visits == 0) return end;
+  const group = job.group, blockRows = job.blockRows;
+  const position = job.blockPhase + row / group;
+  const blockEnd = (position / blockRows + 1) * blockRows - job.blockPhase;
   return min(end, blockEnd * group);
 }
 
 // The visits of the block of queries that a row is in: where they begin, and where they end behind that.
-export function visitsOf(record: usize, row: usize): usize {
-  const position = job.blockPhase(record) + row / job.group(record);
-  return job.visits(record) + ((position / job.blockRows(record)) << 2);
+export function visitsOf(job: Job, row: usize): usize {
+  const position = job.blockPhase + row / job.group;
+  return job.visits + ((position / job.blockRows) << 2);
 }
 
 // @ts-ignore: decorator
@@ -189,38 +189,38 @@ export function clipBounds(bounds: usize, clipped: usize, from: usize, to: usize
 // Which of the keys from..to the masks let the rows of a panel see, into `lanes`; byte 0 is key `begin`, at
 // most 7 before `from`.
 export function readMasks(
-  record: usize, state: usize, tile: usize, firstRow: usize, rows: usize, visit: usize,
+  job: Job, state: usize, tile: usize, firstRow: usize, rows: usize, visit: usize,
   begin: usize, from: usize, to: usize,
 ): i32 {
   const lanes = tile + TILE_LANES, count = to - from;
   mask.seeAll(lanes, ((to + 7) & ~7) - begin + 16);
-  if (job.mask(record) != 0) {
+  if (job.mask != 0) {
     const maskRows = state + MASK_ROWS;
-    if (job.maskIsBits(record) != 0) mask.seeBits(lanes + (from - begin), maskRows, from, count);
+    if (job.maskIsBits != 0) mask.seeBits(lanes + (from - begin), maskRows, from, count);
     else mask.seeBytes(lanes + (from - begin), maskRows, from, count);
   }
-  if (visit != 0 && job.visit_bits(visit) != 0) {
-    const bitRows = tile + TILE_ROWS, group = job.group(record);
+  if (visit != 0 && changetype<KeyInterval>(visit).bits != 0) {
+    const bitRows = tile + TILE_ROWS, group = job.group;
     for (let lane: usize = 0; lane < PANEL; lane++) {
-      const position = job.blockPhase(record) + min(firstRow + lane, rows - 1) / group;
-      const row = (position % job.blockRows(record)) * job.visit_rowBytes(visit);
-      store<u32>(bitRows + (lane << 2), <u32>(job.visit_bits(visit) + row));
+      const position = job.blockPhase + min(firstRow + lane, rows - 1) / group;
+      const row = (position % job.blockRows) * changetype<KeyInterval>(visit).rowBytes;
+      store<u32>(bitRows + (lane << 2), <u32>(changetype<KeyInterval>(visit).bits + row));
     }
-    mask.seeBits(lanes + (from - begin), bitRows, from - job.visit_origin(visit), count);
+    mask.seeBits(lanes + (from - begin), bitRows, from - changetype<KeyInterval>(visit).origin, count);
   }
   return mask.classOf(lanes + (from - begin), count);
 }
 
 // Caps scores, where the job has a cap.
-export function capScores(record: usize, s: usize, keys: usize): void {
-  const cap = job.softcap(record);
-  if (cap != 0) cap_f32_2x8(s, keys, cap, job.capUnit(record));
+export function capScores(job: Job, s: usize, keys: usize): void {
+  const cap = job.softcap;
+  if (cap != 0) cap_f32_2x8(s, keys, cap, job.capUnit);
 }
 
 // Biases scores of the keys from..padded. Returns whether some bias masks.
-export function biasScores(record: usize, state: usize, s: usize, from: usize, padded: usize): bool {
-  const masks = job.bias(record) != 0 && addBias(s, state + BIAS_ROWS, from, padded, toUnits(record));
-  if (job.slopes(record) != 0) {
+export function biasScores(job: Job, state: usize, s: usize, from: usize, padded: usize): bool {
+  const masks = job.bias != 0 && addBias(s, state + BIAS_ROWS, from, padded, toUnits(job));
+  if (job.slopes != 0) {
     subtractDistances(s, state + SLOPES, state + ALIGNED, from, padded);
   }
   return masks;
