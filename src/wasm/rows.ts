@@ -6,6 +6,7 @@
  */
 
 import type { HostTarget, Rotation } from "../backend.ts";
+import { bytesPerElement } from "../dtype.ts";
 import { copyRowsIn, copyRowsOut } from "../rows.ts";
 import { sizeOf, type View } from "../tensor.ts";
 import { type Arena, roundUp } from "./arena.ts";
@@ -119,13 +120,15 @@ export function rotateRows({ kernels, arena }: RowMachine, rotation: Rotation): 
   if (sizeOf(views[0].shape) === 0) return;
   withNumbers(arena, [mostRows * width, mostRows * perRow], (row, angles) => {
     for (const view of views) {
+      const element = bytesPerElement(view.dtype);
+      const rows = kernels.headRows(0, row, element, storageOf[view.dtype], width * element);
       for (const some of rowsOf(view)) {
         const count = some.to - some.from, first = some.batch * batchStride + some.from * perRow;
         copyIn(view, some, arena, row);
         elementsOver(arena, angles, count * perRow, "f32")
           .set(table.subarray(first, first + count * perRow));
         const [step, apart] = interleaved ? [2, 1] : [1, pairs];
-        kernels.rotateRows(storageOf[view.dtype], row, count, width, angles, pairs, step, apart);
+        kernels.rotateRows(rows, count, angles, pairs, step, apart);
         copyOut(view, some, arena, row);
       }
     }

@@ -8,7 +8,7 @@
 import { isQuantized } from "../cache/store.ts";
 import type { AttentionPlan } from "../plan.ts";
 import { type Arena, roundUp } from "./arena.ts";
-import { jobBytes, keysPerPart } from "./job_record.ts";
+import { jobBytes, keysPerPart, tileHeader } from "./job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
 import type { WasmPages } from "./pages.ts";
 import { biasBytes, maskBytes } from "./terms.ts";
@@ -92,7 +92,7 @@ function rowBytes({ dim, valueDim }: AttentionPlan): number {
 
 /** Bytes of tile memory: what `scratchBytes` of the binary says. */
 export function scratchBytes(plan: AttentionPlan, { tiles: { rows, keys } }: Cut): number {
-  const tile = keys * 32 + 128 + roundUp(keys + 32, 16) + pagedBytes(plan, keys);
+  const tile = keys * 32 + tileHeader + roundUp(keys + 32, 16) + pagedBytes(plan, keys);
   return rows * (rowBytes(plan) + sumsBytes(plan)) + tile;
 }
 

@@ -22,7 +22,7 @@ const fields = Object.entries(jobFields) as [keyof Job, FieldType][];
 
 /** The fields of a record as the kernels declare it, each with its type: four bytes each, in order. */
 function declared(record: string): [string, string][] {
-  const source = readFileSync("asm/job.gen.ts", "utf8");
+  const source = readFileSync("asm/records.gen.ts", "utf8");
   const [, body] = source.match(new RegExp(`export class ${record} \\{\\n([^}]*)\\}`)) ?? [];
   return [...body!.matchAll(/^ {2}(\w+): (\w+);$/gm)].map(([, name, type]) => [name, type]);
 }

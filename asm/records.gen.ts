@@ -3,26 +3,28 @@
 @unmanaged
 export class Job {
   q: usize;
-  qPosition: i32;
-  qHead: i32;
   qElement: i32;
   qStorage: i32;
+  qPosition: i32;
+  qHead: i32;
   k: usize;
   v: usize;
   vKey: i32;
   vColumns: i32;
-  pages: usize;
-  pageKeys: i32;
-  pageStorage: i32;
-  pageValues: i32;
-  pageScales: i32;
+  tokenBlocks: usize;
+  blockTokens: i32;
+  blockStorage: i32;
+  blockValues: i32;
+  blockScales: i32;
+  dim: usize;
+  valueDim: usize;
   means: usize;
-  few: usize;
+  decode: usize;
   out: usize;
-  outPosition: i32;
-  outHead: i32;
   outElement: i32;
   outStorage: i32;
+  outPosition: i32;
+  outHead: i32;
   lse: usize;
   lsePosition: i32;
   lseHead: i32;
@@ -30,8 +32,6 @@ export class Job {
   group: usize;
   positions: usize;
   keys: usize;
-  dim: usize;
-  valueDim: usize;
   tileRows: usize;
   tileKeys: usize;
   splats: usize;
@@ -52,9 +52,9 @@ export class Job {
   maskPosition: i32;
   maskHead: i32;
   maskIsBits: i32;
-  visits: usize;
-  blockRows: usize;
-  blockPhase: usize;
+  keyIntervals: usize;
+  maskBlockRows: usize;
+  maskBlockPhase: usize;
   gradient: usize;
 }
 
@@ -70,20 +70,20 @@ export class KeyInterval {
 @unmanaged
 export class Gradient {
   dOut: usize;
-  dOutPosition: usize;
-  dOutHead: usize;
   dOutElement: usize;
   dOutStorage: usize;
+  dOutPosition: usize;
+  dOutHead: usize;
   delta: usize;
   factor: usize;
   k: usize;
-  kRow: usize;
   kElement: usize;
   kStorage: usize;
+  kRow: usize;
   v: usize;
-  vRow: usize;
   vElement: usize;
   vStorage: usize;
+  vRow: usize;
   from: usize;
   to: usize;
   dq: usize;
@@ -99,6 +99,55 @@ export class Gradient {
   dBiasRest: usize;
   next: usize;
 }
+
+@unmanaged
+export class Rows {
+  at: usize;
+  element: i32;
+  storage: i32;
+}
+
+@unmanaged
+export class HeadRows extends Rows {
+  row: i32;
+}
+
+@unmanaged
+export class GroupRows extends Rows {
+  position: i32;
+  head: i32;
+}
+
+@unmanaged
+export class BlockLayout {
+  tokens: i32;
+  storage: i32;
+  values: i32;
+  scales: i32;
+  dim: usize;
+  valueDim: usize;
+}
+
+@unmanaged
+export class Tokens extends BlockLayout {
+  block: usize;
+  slot: usize;
+  count: usize;
+  k: usize;
+  kStorage: i32;
+  v: usize;
+  vStorage: i32;
+  row: usize;
+  mean: usize;
+}
+
+export const DECODE_ONE: u32 = 1;
+
+export const DECODE_FOUR: u32 = 2;
+
+export const DECODE_EACH: u32 = 3;
+
+export const CALL_BYTES: usize = 64;
 
 export const PART_KEYS: usize = 2048;
 
