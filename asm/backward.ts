@@ -15,11 +15,11 @@ import { fma } from "./fma";
 import { packKeys, packValues, storeTransposed, unpackFourRows } from "./layout";
 import * as mask from "./mask";
 import {
-  biasScores, capScores, hasMasks, intervalsOf, look, mayMeet, packPanel, placeRow, readMasks, tileEnd, unpackPanel,
+  biasScores, capScores, hasMasks, findSeen, intervalsOf, mayMeet, packPanel, placeRow, readMasks, tileEnd, unpackPanel,
 } from "./panel";
 import { accumulateColumns, accumulateWeighted, dotPanels, ONES } from "./products";
 import {
-  addresses, fourRowsOf, outputBytes, outputOf, PANEL, panelBytes, queriesOf, rowOf, rowsOf, State, stateOf, Tile, tileBytes,
+  addresses, fourRowsOf, outputOf, PANEL, panelBytes, queriesOf, rowOf, rowsOf, State, stateOf, Tile, tileBytes,
 } from "./record";
 import { Gradient, GroupRows, HeadRows, Job, KeyInterval, PART_ROWS } from "./records.gen";
 import { toBaseFour } from "./softmax";
@@ -308,7 +308,7 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   const dim = job.dim, valueDim = job.valueDim, splats = job.splats, inTile = row - tile.firstRow;
   const panel = panels + (inTile >> 3) * panelBytes(job), o = outputOf(job, panel), state = stateOf(job, panel);
   const lanes = tile.lanes, stride = job.tileRows << 5;
-  if (!look(tile, state, 8)) return;
+  if (!findSeen(tile, state, 8)) return;
   const begin = tile.begin, end = tile.end, eights = (end - begin + 7) >> 3, keys = eights << 3;
   const skipped = tile.skipped, padded = begin + keys;
 

@@ -3,7 +3,7 @@
 // (Flash-Decoding; Dao et al. 2023).
 
 import { fma } from "./fma";
-import { outputBytes, outputOf, PANEL, panelBytes, rowsOf, sumBytes, Tile } from "./record";
+import { outputBytes, outputOf, PANEL, panelBytes, sumBytes, Tile } from "./record";
 import { Job } from "./records.gen";
 import { sumsAt } from "./scratch";
 import { finiteMaximum, powerOf, raised } from "./softmax";

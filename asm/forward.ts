@@ -13,7 +13,7 @@ import { combineSplits, endPart, endParts } from "./combine";
 import { accumulateRows, attendOne, dotRows, finishQuery, isPlain, prepareQueries } from "./decode";
 import * as mask from "./mask";
 import {
-  biasScores, capScores, hasMasks, intervalsOf, look, maskScores, mayMeet, packPanel, placeRow, readMasks, tileEnd,
+  biasScores, capScores, findSeen, hasMasks, intervalsOf, maskScores, mayMeet, packPanel, placeRow, readMasks, tileEnd,
   unpackPanel,
 } from "./panel";
 import { accumulateColumns, accumulateSeen, dotPanels } from "./products";
@@ -59,7 +59,7 @@ function accumulate(job: Job, tile: Tile, panel: usize, masked: bool): void {
 // One panel, of the rows from `row` on, against those keys of a tile that some row sees.
 function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   const state = stateOf(job, panel), s = tile.s, dim = job.dim;
-  if (!look(tile, state, 4)) return;
+  if (!findSeen(tile, state, 4)) return;
   if (isPlain(job, tile)) {
     attendOne(job, tile, panel);
     return;
@@ -187,7 +187,9 @@ export function forward(job: Job, scratch: usize): void {
     tile.endRow = end;
     tile.part = 0;
     tile.hasSums = false;
-    for (let row = first, panel = tile.panels; row < end; row += PANEL, panel += stride) beginPanel(job, panel, row, end);
+    for (let row = first, panel = tile.panels; row < end; row += PANEL, panel += stride) {
+      beginPanel(job, panel, row, end);
+    }
     if (job.decode != 0) prepareQueries(job, tile, tile.panels);
     if (job.tokenBlocks != 0) attendBlocks(job, tile);
     else if (job.keyIntervals != 0) attendIntervals(job, tile);
@@ -195,7 +197,9 @@ export function forward(job: Job, scratch: usize): void {
     if (tile.hasSums) endParts(job, tile);
     finishQuery(job, tile.panels);
     if (kept != 0) continue;
-    for (let row = first, panel = tile.panels; row < end; row += PANEL, panel += stride) endPanel(job, panel, row, end);
+    for (let row = first, panel = tile.panels; row < end; row += PANEL, panel += stride) {
+      endPanel(job, panel, row, end);
+    }
   }
 }
 

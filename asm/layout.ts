@@ -73,6 +73,11 @@ function packFour<T>(rows: v128, element: usize, target: usize, step: usize, dep
   }
 }
 
+// Writes one element: a function of its own, since what unpackFour() has four of in line is four times as long.
+function storeLast<T>(at: usize, x: f32): void {
+  storeOne<T>(at, x);
+}
+
 // The way back: lanes of four of source[width][8], times a factor for each, become the first `count` of four rows of
 // storage T.
 function unpackFour<T>(rows: v128, element: usize, source: usize, factors: v128, width: usize, count: usize): void {
@@ -97,10 +102,10 @@ function unpackFour<T>(rows: v128, element: usize, source: usize, factors: v128,
   for (; at < width; at++) {
     const a = f32x4.mul(factors, v128.load(source));
     const byte = at * element;
-    storeOne<T>(row0 + byte, f32x4.extract_lane(a, 0));
-    if (count > 1) storeOne<T>(row1 + byte, f32x4.extract_lane(a, 1));
-    if (count > 2) storeOne<T>(row2 + byte, f32x4.extract_lane(a, 2));
-    if (count > 3) storeOne<T>(row3 + byte, f32x4.extract_lane(a, 3));
+    storeLast<T>(row0 + byte, f32x4.extract_lane(a, 0));
+    if (count > 1) storeLast<T>(row1 + byte, f32x4.extract_lane(a, 1));
+    if (count > 2) storeLast<T>(row2 + byte, f32x4.extract_lane(a, 2));
+    if (count > 3) storeLast<T>(row3 + byte, f32x4.extract_lane(a, 3));
     source += 32;
   }
 }

@@ -95,7 +95,7 @@ function largest(lanes: usize): i32 {
 
 // Which of the keys that a tile of rows visits a panel looks at, by its rows' bounds alone: from a multiple of `step`
 // on. Returns whether there are any.
-export function look(tile: Tile, state: State, step: usize): bool {
+export function findSeen(tile: Tile, state: State, step: usize): bool {
   const bounds = state.bounds, clipped = tile.bounds;
   const least = i32x4.splat(<i32>tile.from), most = i32x4.splat(<i32>tile.to);
   v128.store(clipped, i32x4.max_s(v128.load(bounds), least));

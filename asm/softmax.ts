@@ -44,7 +44,7 @@ export function powerOf(x: v128, unit: f32): v128 {
 
 const ZEROS: usize = memory.data<f32>([0, 0, 0, 0, 0, 0, 0, 0], 16);
 
-// Brings the rows s[keys][8] less a shift per query to base 4, as weights are computed from, where their unit is
+// Brings the rows s[keys][8] minus a shift per query to base 4, as weights are computed from, where their unit is
 // another than 2, and returns what is left to subtract of them.
 export function toBaseFour(s: usize, keys: usize, shift: usize, unit: f32): usize {
   if (unit == 2) return shift;

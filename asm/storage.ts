@@ -109,8 +109,8 @@ export function maskOf<T>(): v128 {
   return isSigned<T>() ? v128.load(F16_TABLE) : i32x4.splat(<i32>0xffff0000);
 }
 
-// Every second of eight bf16 or finite f16, from the first or from the second on, as f32; of f16 less its
-// bias.
+// Every second of eight bf16 or finite f16, from the first or from the second on, as f32; of f16 minus
+// its bias.
 
 // @ts-ignore: decorator
 @inline

@@ -117,7 +117,9 @@ export async function compile(
     },
     listFiles: () => [],
   });
-  if (stderr.toString()) console.warn(stderr.toString());
+  // Where a last round of the optimiser gains nothing, its binary is dropped.
+  const warnings = stderr.toString().replace(/^Last converge was suboptimal\.\s*/m, "");
+  if (warnings) console.warn(warnings);
   if (error || !binary) throw new Error(`Cannot compile ${entry}:\n${stderr}`, { cause: error });
   return binary;
 }

@@ -90,7 +90,7 @@ export function splat(source: usize, step: usize, count: usize, factor: f32, is1
   }
 }
 
-// Factors of the query and of the weights that keep sums of f16 less its bias far from the ends of f32.
+// Factors of the query and of the weights that keep sums of f16 minus its bias far from the ends of f32.
 export function queryFactor(q: usize, dim: usize): f32 {
   const largest = magnitudeOf(q, 32, dim);
   return largest < 1.152921504606847e18 ? 1.099511627776e12 : 6.103515625e-5; // 2^60, 2^40, 2^-14

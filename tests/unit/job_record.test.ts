@@ -2,10 +2,13 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import {
+  blockFields,
   encodeJob,
   type FieldType,
   type FloatFields,
   gradientFields,
+  groupRowsFields,
+  headRowsFields,
   type IntegerFields,
   type Job,
   jobBytes,
@@ -40,6 +43,29 @@ test("the kernel reads every word of a visit where it is written", () => {
 
 test("the kernel reads every word of a gradient record where it is written", () => {
   assertEquals(declared("Gradient"), gradientFields.map((name) => [name, "usize"]));
+});
+
+test("records that kernels read within others have the others' order", () => {
+  const capital = (name: string) => name[0].toUpperCase() + name.slice(1);
+  const rows = (
+    [_, ...more]: string[],
+    prefix: string,
+  ) => [prefix, ...more.map((name) => prefix + capital(name))];
+  const job = Object.keys(jobFields), gradient: readonly string[] = gradientFields;
+  const group = Object.keys(groupRowsFields), head = Object.keys(headRowsFields);
+  for (
+    const [fields, expected] of [
+      ...["q", "out"].map((prefix) => [job, rows(group, prefix)] as const),
+      [gradient, rows(group, "dOut")] as const,
+      ...["k", "v"].map((prefix) => [gradient, rows(head, prefix)] as const),
+    ]
+  ) {
+    const at = fields.indexOf(expected[0]);
+    assertEquals(fields.slice(at, at + expected.length), expected);
+  }
+  const blocks = Object.keys(blockFields), at = job.indexOf("blockTokens");
+  const named = (name: string) => name.endsWith("im") ? name : `block${capital(name)}`;
+  assertEquals(job.slice(at, at + blocks.length), blocks.map(named));
 });
 
 /** A record as the kernel reads it. */
