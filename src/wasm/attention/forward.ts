@@ -22,6 +22,7 @@ import type { Arena } from "../memory/arena.ts";
 import { elementsOver, locate, locateBias, type Resident } from "../memory/tensor.ts";
 import type { WasmPages } from "../pages/pages.ts";
 import {
+  decoding,
   encodeJob,
   type IntegerFields,
   type Job,
@@ -278,30 +279,40 @@ function stagePages({ arena, plan }: Call, { segment, keyHead }: Run, at: number
 /** Packs the keys of a head, and its values unless they are read in place. */
 function packHead(call: Call, { segment, keyHead }: Run, head: PackedHeads): void {
   const { kernels, plan, residents, space } = call;
-  const { dim, valueDim } = plan, place = plan.segments[segment], { keys, batch, firstKey } = place;
+  const { dim, valueDim } = plan, place = plan.segments[segment], { keys } = place;
   const kStorage = storageOf[plan.k.dtype], vStorage = storageOf[plan.v.dtype];
   if (residents.k) {
-    const { strides } = residents.k;
-    const at = headAt(residents.k, batch, keyHead) + firstKey * strides[2];
-    kernels.packKeys(kStorage, at, strides[2], strides[3], head.keys, dim, keys);
+    const rows = residentRows(call, residents.k, kStorage, place, keyHead);
+    kernels.packKeys(rows, 0, head.keys, dim, keys);
   } else {
     stageRows(call, plan.k, place, keyHead, (from, count, bytes) => {
-      const target = head.keys + from * dim * 4;
-      kernels.packKeys(kStorage, space.staging, dim * bytes, bytes, target, dim, count);
+      const rows = kernels.headRows(0, space.staging, bytes, kStorage, dim * bytes);
+      kernels.packKeys(rows, 0, head.keys + from * dim * 4, dim, count);
     });
   }
   if (residents.inPlace) return;
   const columns = keys * 16;
   if (residents.v) {
-    const [, , row, element] = residents.v.strides;
-    const at = headAt(residents.v, batch, keyHead) + firstKey * row;
-    kernels.packValues(vStorage, at, row, element, head.values, columns, valueDim, keys);
+    const rows = residentRows(call, residents.v, vStorage, place, keyHead);
+    kernels.packValues(rows, 0, head.values, columns, valueDim, keys);
   } else {
     stageRows(call, plan.v, place, keyHead, (from, count, bytes) => {
-      const target = head.values + from * 16, row = valueDim * bytes;
-      kernels.packValues(vStorage, space.staging, row, bytes, target, columns, valueDim, count);
+      const rows = kernels.headRows(0, space.staging, bytes, vStorage, valueDim * bytes);
+      kernels.packValues(rows, 0, head.values + from * 16, columns, valueDim, count);
     });
   }
+}
+
+/** Tells the kernels where a segment's keys or values of a head are, if these live in linear memory. */
+function residentRows(
+  { kernels }: Call,
+  resident: Resident,
+  storage: number,
+  { batch, firstKey }: Segment,
+  head: number,
+): number {
+  const [, , row, element] = resident.strides;
+  return kernels.headRows(0, headAt(resident, batch, head) + firstKey * row, element, storage, row);
 }
 
 type Heads = Pick<Job, "k" | "v" | "vKey" | "vColumns">;
@@ -371,9 +382,9 @@ function writeRecord(
   });
   if (staged.pages !== null) {
     const skippedBlocks = firstKey / (plan.paged!.store as WasmPages).blockTokens;
-    const few = countFew(plan, run), { store, pages } = plan.paged!;
+    const decode = decodingOf(plan, run), { store, pages } = plan.paged!;
     const means = (store as WasmPages).meanAt(pages[run.segment][0], run.keyHead);
-    patchJob(memory, at, { pages: staged.pages + skippedBlocks * 4, few, means });
+    patchJob(memory, at, { tokenBlocks: staged.pages + skippedBlocks * 4, decode, means });
   }
   if (call.hasTerms) writeTerms(plan, call.space, memory, at, run, staged, piece);
   if (staged.parts === 1) return;
@@ -385,11 +396,12 @@ function writeRecord(
   });
 }
 
-/** How many queries are computed at a time by themselves: see `few` of the job record. */
-function countFew(plan: HostPlan, { segment }: Run): number {
+/** See `decode` of the job record. */
+function decodingOf(plan: HostPlan, { segment }: Run): number {
   const rows = plan.segments[segment].queries * plan.group;
-  const most = isQuantized(plan.paged!.store.layout.dtype) ? 8 : 4;
-  return rows === 1 ? 1 : rows <= most ? most : 0;
+  if (rows === 1) return decoding.one;
+  if (isQuantized(plan.paged!.store.layout.dtype)) return rows <= 8 ? decoding.each : 0;
+  return rows <= 4 ? decoding.four : 0;
 }
 
 type Results = Pick<
@@ -425,7 +437,7 @@ function collectWave(call: Call, wave: PlacedWave): void {
   for (const [slot, run] of runs.entries()) {
     const { segment, keyHead } = run, { batch, firstQuery } = plan.segments[segment];
     const from = firstQuery + run.from, to = firstQuery + run.to, parts = partsOf(plan, run);
-    if (parts > 1) kernels.merge(record, parts);
+    if (parts > 1) kernels.combine(record, parts);
     record += parts * call.cut.members * jobBytes;
     for (let g = 0; g < plan.group; g++) {
       const head = keyHead * plan.group + g, first = shares[slot].rows + g * (to - from);

@@ -170,9 +170,9 @@ export function writeTerms(
   // The run's list begins with the block that its first position is in.
   const phase = (firstQuery + run.from) % rows + skipped;
   patchJob(memory, at, {
-    visits: visits[visits.length === 1 ? 0 : piece.member] + Math.floor(phase / rows) * 4,
-    blockRows: rows,
-    blockPhase: phase % rows,
+    keyIntervals: visits[visits.length === 1 ? 0 : piece.member] + Math.floor(phase / rows) * 4,
+    maskBlockRows: rows,
+    maskBlockPhase: phase % rows,
   });
 }
 

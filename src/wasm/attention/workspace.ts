@@ -9,7 +9,7 @@ import { isQuantized } from "../../contract/pages.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import type { WasmPages } from "../pages/pages.ts";
-import { jobBytes, keysPerPart } from "../record/job_record.ts";
+import { jobBytes, keysPerPart, tileHeader } from "../record/job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
 import { biasBytes, maskBytes } from "./terms.ts";
 import { visitBytes } from "./visits.ts";
@@ -92,7 +92,7 @@ function rowBytes({ dim, valueDim }: AttentionPlan): number {
 
 /** Bytes of tile memory: what `scratchBytes` of the binary says. */
 export function scratchBytes(plan: AttentionPlan, { tiles: { rows, keys } }: Cut): number {
-  const tile = keys * 32 + 128 + roundUp(keys + 32, 16) + pagedBytes(plan, keys);
+  const tile = keys * 32 + tileHeader + roundUp(keys + 32, 16) + pagedBytes(plan, keys);
   return rows * (rowBytes(plan) + sumsBytes(plan)) + tile;
 }
 

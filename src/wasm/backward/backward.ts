@@ -366,10 +366,11 @@ function productsOfRows(
   for (let at = 0; at < count; at += passingRows) {
     const some = Math.min(passingRows, count - at);
     const place = placeOut(call, batch, head, first + at, first + at + some);
-    machine.kernels.rowProducts(
-      storageOf[call.dOut.dtype],
-      ...[dOut.at + g * dOut.head + at * dOut.position, dOut.position, dOut.element] as const,
-      ...[storageOf[out.dtype], place.at, place.row, place.element] as const,
+    const dOutAt = dOut.at + g * dOut.head + at * dOut.position;
+    const { kernels } = machine, storage = storageOf[call.dOut.dtype];
+    kernels.rowProducts(
+      kernels.headRows(0, dOutAt, dOut.element, storage, dOut.position),
+      kernels.headRows(1, place.at, place.element, storageOf[out.dtype], place.row),
       ...[plan.valueDim, some, target + at * 4] as const,
     );
   }
@@ -588,12 +589,12 @@ function collectKeys(
   factor: number,
 ): void {
   const { batch, firstKey: base } = plan.segments[segment], width = target.shape[3];
-  const storage = storageOf[target.dtype as DType];
+  const element = bytesPerElement(target.dtype), storage = storageOf[target.dtype as DType];
+  const at = machine.kernels.headRows(0, common.passing, element, storage, width * element);
   for (let from = firstKey; from < endKey; from += passingRows) {
     const to = Math.min(endKey, from + passingRows);
     const source = panels + (from - firstKey) / 8 * gradientBytes(width);
-    const { passing, scratch } = common;
-    machine.kernels.finishKeys(storage, source, sums, width, factor, passing, to - from, scratch);
+    machine.kernels.finishKeys(at, source, sums, width, factor, to - from);
     const rows = elementsOver(arena, common.passing, (to - from) * width, target.dtype);
     copyRowsOut(rows, target, batch, keyHead, base + from, base + to);
   }

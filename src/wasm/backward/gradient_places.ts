@@ -16,7 +16,7 @@ import { visitBytes } from "../attention/visits.ts";
 import { type Place, placer } from "../attention/workspace.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Resident } from "../memory/tensor.ts";
-import { gradientWords, jobBytes, rowsPerPart } from "../record/job_record.ts";
+import { gradientWords, jobBytes, rowsPerPart, tileHeader } from "../record/job_record.ts";
 import { countChunks, countPanels, type GradientCut, type Stretch } from "./gradient_jobs.ts";
 
 /** Rows that pass through linear memory at once on their way in or out. */
@@ -89,7 +89,7 @@ export function gradientBytes(width: number): number {
 export function gradientScratchBytes(plan: HostPlan, { tiles }: GradientCut): number {
   const { dim, valueDim } = plan, { rows, keys } = tiles;
   const columns = gradientBytes(dim) / 8, valueColumns = gradientBytes(valueDim) / 8;
-  const tile = keys * 32 * 3 + 128 + Math.ceil((keys + 32) / 16) * 16;
+  const tile = keys * 32 * 3 + tileHeader + Math.ceil((keys + 32) / 16) * 16;
   const ofKeys = keys * (dim * 4 + valueDim * 4 + columns);
   const ofRows = rows * (dim * 4 + valueColumns + 40 + columns + valueColumns);
   return tile + ofKeys + ofRows + 2 * keys * rows * 4 + keys;

@@ -16,91 +16,42 @@ export interface BinaryChoice {
   readonly reason: string;
 }
 
-/** What the binary exports. Pointers and sizes are bytes in linear memory. */
+/** What the binary exports. Pointers and sizes are bytes in linear memory; records are in `job_record.ts`. */
 export interface Kernels {
   heapBase(): number;
-  scratchBytes(record: number): number;
-  gradientScratchBytes(record: number): number;
-  run(record: number, scratch: number): void;
-  merge(record: number, parts: number): void;
+  callRecord(): number;
+  headRows(index: number, at: number, element: number, storage: number, row: number): number;
+  scratchBytes(job: number): number;
+  gradientScratchBytes(job: number): number;
+  run(job: number, scratch: number): void;
+  combine(job: number, parts: number): void;
   finishQueries(
-    record: number,
+    job: number,
     chunks: number,
     stride: number,
     factor: number,
     scratch: number,
   ): void;
   finishKeys(
-    storage: number,
+    rows: number,
     source: number,
     sums: number,
     width: number,
     factor: number,
-    target: number,
-    count: number,
-    scratch: number,
-  ): void;
-  rowProducts(
-    aStorage: number,
-    a: number,
-    aRow: number,
-    aElement: number,
-    bStorage: number,
-    b: number,
-    bRow: number,
-    bElement: number,
-    width: number,
-    count: number,
-    target: number,
-  ): void;
-  packKeys(
-    storage: number,
-    source: number,
-    row: number,
-    element: number,
-    target: number,
-    dim: number,
     count: number,
   ): void;
+  rowProducts(a: number, b: number, width: number, count: number, target: number): void;
+  packKeys(rows: number, first: number, target: number, dim: number, count: number): void;
   packValues(
-    storage: number,
-    source: number,
-    row: number,
-    element: number,
+    rows: number,
+    first: number,
     target: number,
     columns: number,
     dim: number,
     count: number,
   ): void;
-  writeTokens(
-    kFrom: number,
-    vFrom: number,
-    storage: number,
-    k: number,
-    v: number,
-    count: number,
-    row: number,
-    mean: number,
-    page: number,
-    values: number,
-    scales: number,
-    pageKeys: number,
-    dim: number,
-    valueDim: number,
-    slot: number,
-  ): void;
-  copyToken(
-    storage: number,
-    from: number,
-    source: number,
-    to: number,
-    target: number,
-    values: number,
-    scales: number,
-    pageKeys: number,
-    dim: number,
-    valueDim: number,
-  ): void;
+  writeTokens(tokens: number): void;
+  copyToken(layout: number, from: number, source: number, to: number, target: number): void;
   addRows(
     storage: number,
     source: number,
@@ -111,10 +62,8 @@ export interface Kernels {
   ): void;
   storeRow(storage: number, source: number, target: number, count: number): void;
   rotateRows(
-    storage: number,
-    at: number,
     rows: number,
-    width: number,
+    count: number,
     table: number,
     pairs: number,
     step: number,
@@ -124,10 +73,12 @@ export interface Kernels {
 
 const exportNames = [
   "heapBase",
+  "callRecord",
+  "headRows",
   "scratchBytes",
   "gradientScratchBytes",
   "run",
-  "merge",
+  "combine",
   "finishQueries",
   "finishKeys",
   "rowProducts",
