@@ -11,6 +11,7 @@ import { type Arena, roundUp } from "../memory/arena.ts";
 import type { WasmPages } from "../pages/pages.ts";
 import { jobBytes, keysPerPart, tileHeader } from "../record/job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
+import type { Run } from "./run.ts";
 import { biasBytes, maskBytes } from "./terms.ts";
 import { visitBytes } from "./visits.ts";
 
@@ -23,20 +24,16 @@ const stagingBytes = 256 * 1024;
  */
 const packedAheadBytes = 8 * 1024 * 1024;
 
-/** Where the heads of a wave are packed. */
-export interface PackedHeads {
+/** Addresses of what a run has of a wave. */
+export interface Places {
+  /** Packed keys and values of its head. */
   readonly keys: number;
   readonly values: number;
-}
-
-/** Where the rows of a wave are staged, and the records of its jobs. */
-export interface StagedRows {
-  readonly records: number;
   readonly q: number;
   readonly out: number;
   readonly lse: number;
   readonly lseRest: number;
-  /** Panels of jobs that are split over keys, once per part. */
+  /** Panels of its jobs where these are split over keys, once per part. */
   readonly panels: number;
   readonly bias: number;
   readonly mask: number;
@@ -44,25 +41,20 @@ export interface StagedRows {
   readonly pages: number;
 }
 
-/** What the runs of a wave have of a workspace: bytes, or rows. */
-export interface Shares {
-  /** Query rows: of each are queries, results and lse. */
-  readonly rows: number;
-  readonly keys: number;
-  readonly values: number;
-  readonly panels: number;
-  readonly bias: number;
-  readonly mask: number;
-  readonly visits: number;
-  readonly pages: number;
+/** A wave with the places of its runs, and of the records of its jobs. */
+export interface PlacedWave extends Wave {
+  readonly places: readonly Places[];
+  readonly records: number;
+  /** Where its packed heads end, and what else it has. */
+  readonly ends: readonly [packed: number, staged: number];
 }
 
-/** Addresses in linear memory. */
+/** Addresses of what all waves share. */
 export interface Workspace {
-  /** Two where the next heads are packed while the last are read. */
-  readonly packed: readonly PackedHeads[];
-  /** Two where the next wave is staged while the last runs. */
-  readonly staged: readonly StagedRows[];
+  /** Where heads are packed: two places where the next are packed while the last are read. */
+  readonly packed: readonly number[];
+  /** Where waves are staged: two places where the next is staged while the last runs. */
+  readonly staged: readonly number[];
   /** ALiBi's slopes and sinks of the whole call. */
   readonly slopes: number;
   readonly sinks: number;
@@ -111,31 +103,60 @@ function pagedBytes({ paged, dim, valueDim }: AttentionPlan, keys: number): numb
   return roundUp(wide, 16) + row + (isQuantized(dtype) ? 8 : 1) * (roundUp(dim, 8) * 16 + 16);
 }
 
-const nothing: Shares = {
-  ...{ rows: 0, keys: 0, values: 0, panels: 0 },
-  ...{ bias: 0, mask: 0, visits: 0, pages: 0 },
-};
+/** Gives a run its places. */
+function placeRun(
+  plan: AttentionPlan,
+  where: Elsewhere,
+  run: Run,
+  pack: Place,
+  place: Place,
+): Places {
+  const { dim, valueDim, paged } = plan, { keys } = plan.segments[run.segment];
+  const rows = (run.to - run.from) * plan.group, parts = partsOf(plan, run);
+  return {
+    keys: pack(paged !== null ? 0 : roundUp(keys, 4) * dim * 4),
+    values: pack(where.values ? 0 : keys * roundUp(valueDim, 4) * 4),
+    q: place(where.q ? 0 : rows * dim * 4),
+    out: place(where.out ? 0 : rows * valueDim * 4),
+    lse: place(rows * 4),
+    lseRest: place(where.rest ? rows * 4 : 0),
+    panels: place(parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)),
+    bias: place(where.bias ? 0 : biasBytes(plan, run)),
+    mask: place(maskBytes(plan, run)),
+    visits: place(visitBytes(plan, run)),
+    pages: place(blockListBytes(plan, keys)),
+  };
+}
 
-/** Where the share of each run of a wave begins, and behind the last one what all have together. */
-export function sharesOf(plan: AttentionPlan, where: Elsewhere, { runs }: Wave): Shares[] {
-  const shares: Shares[] = [nothing];
-  let last = nothing;
-  for (const run of runs) {
-    const { keys } = plan.segments[run.segment];
-    const rows = (run.to - run.from) * plan.group, parts = partsOf(plan, run);
-    last = {
-      rows: last.rows + rows,
-      keys: plan.paged !== null ? 0 : last.keys + roundUp(roundUp(keys, 4) * plan.dim * 4, 64),
-      values: where.values ? 0 : last.values + roundUp(keys * roundUp(plan.valueDim, 4) * 4, 64),
-      panels: parts === 1 ? last.panels : last.panels + (parts + 1) * panelBytes(plan, rows),
-      bias: where.bias ? 0 : last.bias + roundUp(biasBytes(plan, run), 64),
-      mask: last.mask + roundUp(maskBytes(plan, run), 64),
-      visits: last.visits + roundUp(visitBytes(plan, run), 64),
-      pages: last.pages + roundUp(blockListBytes(plan, keys), 64),
-    };
-    shares.push(last);
+/** Gives a wave its places, from these on. */
+export function placeWave(
+  plan: AttentionPlan,
+  cut: Cut,
+  where: Elsewhere,
+  wave: Wave,
+  packedAt = 0,
+  stagedAt = 0,
+): PlacedWave {
+  const packed = placer(packedAt), staged = placer(stagedAt);
+  const jobs = wave.runs.reduce((sum, run) => sum + partsOf(plan, run) * cut.members, 0);
+  const records = staged.place(Math.max(jobsPerWave, jobs) * jobBytes);
+  const places = wave.runs.map((run) => placeRun(plan, where, run, packed.place, staged.place));
+  return { ...wave, places, records, ends: [packed.end(), staged.end()] };
+}
+
+/** Every wave of a plan; those that follow one another have different places if there are two. */
+export function* placeWaves(
+  plan: AttentionPlan,
+  cut: Cut,
+  where: Elsewhere,
+  { packed, staged }: Workspace,
+): Generator<PlacedWave> {
+  let waves = 0, packings = 0;
+  for (const wave of wavesOf(plan, cut)) {
+    if (wave.packs) packings++;
+    const packedAt = packed[packings % packed.length], stagedAt = staged[waves++ % staged.length];
+    yield placeWave(plan, cut, where, wave, packedAt, stagedAt);
   }
-  return shares;
 }
 
 /** Bytes of the list of so many keys' blocks. */
@@ -148,28 +169,17 @@ export function panelBytes(plan: AttentionPlan, rows: number): number {
   return roundUp(rows, 8) * rowBytes(plan);
 }
 
-/** The largest shares of all waves, and how many there are. */
+/** The most bytes that a wave takes, and how many there are. */
 function measureWaves(plan: AttentionPlan, cut: Cut, where: Elsewhere) {
-  let most = nothing, jobs = jobsPerWave, waves = 0, packings = 0;
+  let packed = 0, staged = 0, waves = 0, packings = 0;
   for (const wave of wavesOf(plan, cut)) {
-    const all = sharesOf(plan, where, wave).at(-1)!;
-    most = {
-      rows: Math.max(most.rows, all.rows),
-      keys: Math.max(most.keys, all.keys),
-      values: Math.max(most.values, all.values),
-      panels: Math.max(most.panels, all.panels),
-      bias: Math.max(most.bias, all.bias),
-      mask: Math.max(most.mask, all.mask),
-      visits: Math.max(most.visits, all.visits),
-      pages: Math.max(most.pages, all.pages),
-    };
-    let parts = 0;
-    for (const run of wave.runs) parts += partsOf(plan, run);
-    jobs = Math.max(jobs, parts * cut.members);
+    const { ends } = placeWave(plan, cut, where, wave);
+    packed = Math.max(packed, ends[0]);
+    staged = Math.max(staged, ends[1]);
     waves++;
     if (wave.packs) packings++;
   }
-  return { most, jobs, waves, packings };
+  return { packed, staged, waves, packings };
 }
 
 /** Takes the workspace of a plan. */
@@ -180,35 +190,21 @@ export function takeWorkspace(
   elsewhere: Elsewhere,
 ): Workspace {
   const { dim, valueDim } = plan;
-  const { most, jobs, waves, packings } = measureWaves(plan, cut, elsewhere);
+  const { packed, staged, waves, packings } = measureWaves(plan, cut, elsewhere);
   const width = Math.max(dim, valueDim);
   const keys = plan.paged !== null ? 0 : roundUp(plan.keys, 4);
   const stagingRows = Math.min(keys, Math.max(4, Math.floor(stagingBytes / (width * 16)) * 4));
   const scratchStride = roundUp(scratchBytes(plan, cut), 64);
   const ahead = cut.threads > 1 && waves > 1 &&
-    (packings === 1 || most.keys + most.values <= packedAheadBytes);
+    (packings === 1 || packed <= packedAheadBytes);
   const layOut = (place: Place) => ({
     ...{ stagingRows, scratchStride },
     staging: place(stagingRows * width * 4),
     scratch: place(cut.threads * scratchStride),
     slopes: place((plan.slopes?.length ?? 0) * 4),
     sinks: place((plan.sinks?.length ?? 0) * 4),
-    packed: twice(ahead && packings > 1, () => ({
-      keys: place(most.keys),
-      values: place(most.values),
-    })),
-    staged: twice(ahead, () => ({
-      records: place(jobs * jobBytes),
-      q: place(elsewhere.q ? 0 : most.rows * dim * 4),
-      out: place(elsewhere.out ? 0 : most.rows * valueDim * 4),
-      lse: place(most.rows * 4),
-      lseRest: place(elsewhere.rest ? most.rows * 4 : 0),
-      panels: place(most.panels),
-      bias: place(most.bias),
-      mask: place(most.mask),
-      visits: place(most.visits),
-      pages: place(most.pages),
-    })),
+    packed: twice(ahead && packings > 1, () => place(packed)),
+    staged: twice(ahead, () => place(staged)),
   });
   const measured = placer(0);
   layOut(measured.place);
