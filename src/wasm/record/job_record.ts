@@ -142,10 +142,16 @@ const wordOf = Object.fromEntries(names.map((name, word) => [name, word])) as Jo
 export const rowsFields = { at: "u32", element: "i32", storage: "i32" } as const;
 
 /** Rows of one head: `row` bytes from one to the next. */
-export const headRowsFields = { ...rowsFields, row: "i32" } as const;
+export const headRowsFields = { at: "u32", element: "i32", storage: "i32", row: "i32" } as const;
 
 /** Rows of all heads of a group: bytes from one position to the next, and from one head. */
-export const groupRowsFields = { ...rowsFields, position: "i32", head: "i32" } as const;
+export const groupRowsFields = {
+  at: "u32",
+  element: "i32",
+  storage: "i32",
+  position: "i32",
+  head: "i32",
+} as const;
 
 /** A block of tokens of a cache: how many it holds, and where in it values and scales begin. */
 export const blockFields = {
