@@ -113,10 +113,11 @@ function dOutOf(gradient: Gradient): GroupRows {
 
 // Keys and values of a tile, in the forms that products need.
 function packTile(job: Job, gradient: Gradient): void {
-  const dim = job.dim, columns = job.tileKeys << 4, k = keysOf(gradient), first = tile.first;
-  packKeys(k, first, keyPanels, dim, keyCount);
-  packValues(k, first, keyColumns, columns, dim, keyCount);
-  packKeys(valuesOf(gradient), first, valuePanels, job.valueDim, keyCount);
+  const dim = job.dim, columns = job.tileKeys << 4, keys = keysOf(gradient), values = valuesOf(gradient);
+  const k = keys.at + tile.first * keys.row, v = values.at + tile.first * values.row;
+  packKeys(keys, k, keyPanels, dim, keyCount);
+  packValues(keys, k, keyColumns, columns, dim, keyCount);
+  packKeys(values, v, valuePanels, job.valueDim, keyCount);
   keysAreFinite = 0;
 }
 

@@ -112,8 +112,8 @@ function unpackFour<T>(rows: v128, element: usize, source: usize, factors: v128,
 
 // Keys become panels [ceil(count / 4)][dim][4]. A last panel that is not full repeats its last key:
 // its scores are masked later.
-function packKeysOf<T>(rows: HeadRows, first: usize, target: usize, dim: usize, count: usize): void {
-  const row = rows.row, source = rows.at + first * row, last = count - 1;
+function packKeysOf<T>(rows: HeadRows, source: usize, target: usize, dim: usize, count: usize): void {
+  const row = rows.row, last = count - 1;
   for (let key: usize = 0; key < count; key += 4) {
     const four = addresses(
       source + key * row,
@@ -129,10 +129,9 @@ function packKeysOf<T>(rows: HeadRows, first: usize, target: usize, dim: usize, 
 // Values become columns [ceil(dim / 4)][keys][4], `columns` bytes from one group of four to the
 // next; what lies beyond `dim` is 0.
 function packValuesOf<T>(
-  rows: HeadRows, first: usize, target: usize, columns: usize, dim: usize, count: usize,
+  rows: HeadRows, source: usize, target: usize, columns: usize, dim: usize, count: usize,
 ): void {
   const element: usize = rows.element, whole = element == sizeof<T>() ? dim & ~3 : 0;
-  let source = rows.at + first * rows.row;
   for (let key: usize = 0; key < count; key++) {
     let to = target + (key << 4);
     let column: usize = 0;
@@ -151,20 +150,20 @@ function packValuesOf<T>(
   }
 }
 
-// The same of rows of any storage: `count` from the row `first` on.
+// The same of rows of any storage, from the one at `source` on.
 
-export function packKeys(rows: HeadRows, first: usize, target: usize, dim: usize, count: usize): void {
-  if (rows.storage == F16) packKeysOf<f16>(rows, first, target, dim, count);
-  else if (rows.storage == BF16) packKeysOf<bf16>(rows, first, target, dim, count);
-  else packKeysOf<f32>(rows, first, target, dim, count);
+export function packKeys(rows: HeadRows, source: usize, target: usize, dim: usize, count: usize): void {
+  if (rows.storage == F16) packKeysOf<f16>(rows, source, target, dim, count);
+  else if (rows.storage == BF16) packKeysOf<bf16>(rows, source, target, dim, count);
+  else packKeysOf<f32>(rows, source, target, dim, count);
 }
 
 export function packValues(
-  rows: HeadRows, first: usize, target: usize, columns: usize, dim: usize, count: usize,
+  rows: HeadRows, source: usize, target: usize, columns: usize, dim: usize, count: usize,
 ): void {
-  if (rows.storage == F16) packValuesOf<f16>(rows, first, target, columns, dim, count);
-  else if (rows.storage == BF16) packValuesOf<bf16>(rows, first, target, columns, dim, count);
-  else packValuesOf<f32>(rows, first, target, columns, dim, count);
+  if (rows.storage == F16) packValuesOf<f16>(rows, source, target, columns, dim, count);
+  else if (rows.storage == BF16) packValuesOf<bf16>(rows, source, target, columns, dim, count);
+  else packValuesOf<f32>(rows, source, target, columns, dim, count);
 }
 
 // Four rows at `four` addresses become four lanes of panel[width][8], times `factor`.

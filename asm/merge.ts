@@ -1,4 +1,4 @@
-// Merging of results (merge.wgsl's twin is fold.wgsl): weighted sums of whole rows.
+// Merging of results, the public operation: weighted sums of whole rows. On the GPU it is fold.wgsl.
 
 import { BF16, bf16, F16, f16, loadOne, storeOne } from "./storage";
 

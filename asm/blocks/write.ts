@@ -1,19 +1,26 @@
 // How tokens are written into blocks of a cache, and moved among them.
 
 import { BlockLayout, Tokens } from "../records.gen";
-import { BF16, bf16, F16, f16, loadStored, magnitudeOf, storeOne } from "../storage";
+import { BF16, bf16, F16, f16, loadFour, loadOne, magnitudeOf, storeOne } from "../storage";
 import { loadNibble, nibbleScale, SMALLEST, storeNibble, toNibble } from "./integer";
 import { bytesOfFour, columnsOf, depthOf, GROUP, INT4, INT8, scalesOf, scaleStep } from "./layout";
 
 // Largest number that a byte holds.
 const MOST: f32 = 127;
 
+function widenRowOf<T>(source: usize, target: usize, count: usize): void {
+  const end = target + (count << 2);
+  for (const whole = target + ((count & ~3) << 2); target < whole; target += 16, source += 4 * sizeof<T>()) {
+    v128.store(target, loadFour<T>(source));
+  }
+  for (; target < end; target += 4, source += sizeof<T>()) f32.store(target, loadOne<T>(source));
+}
+
 // A row of another storage as f32.
 function widenRow(storage: i32, source: usize, target: usize, count: usize): void {
-  const bytes = bytesOfFour(storage) >> 2;
-  for (const end = target + (count << 2); target < end; target += 4, source += bytes) {
-    f32.store(target, loadStored(storage, source));
-  }
+  if (storage == F16) widenRowOf<f16>(source, target, count);
+  else if (storage == BF16) widenRowOf<bf16>(source, target, count);
+  else widenRowOf<f32>(source, target, count);
 }
 
 // Where an element of a token's key, and of its value, is among those of its kind: lanes of eight, pairs, or

@@ -48,7 +48,7 @@ function unpacked(
   const view = new DataView(arena.memory.buffer);
   bits.forEach((word, at) => view.setUint16(source + at * element, word, true));
   const rows = kernels.headRows(0, source, element, storageOf[storage], width * element);
-  kernels.packValues(rows, 0, target, columns, width, count);
+  kernels.packValues(rows, source, target, columns, width, count);
   return Float32Array.from(bits, (_, at) => {
     const row = Math.floor(at / width), column = at % width;
     const place = target + (column >> 2) * columns + row * 16 + (column & 3) * 4;

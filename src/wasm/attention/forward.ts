@@ -199,7 +199,8 @@ function commonJob(
 function stageWave(call: Call, wave: PlacedWave): Batch {
   const { arena, plan, cut, space } = call;
   const { records, places } = wave;
-  const runs = wave.runs.map((run, slot) => stageRun(call, wave, run, places[slot]));
+  const rows = wave.packs && plan.paged === null ? describeRows(call) : null;
+  const runs = wave.runs.map((run, slot) => stageRun(call, rows, run, places[slot]));
   const memory = new Int32Array(arena.memory.buffer, records);
   const pieces = cutWave(wave, plan, cut);
   for (let index = 0; index < pieces.length; index++) {
@@ -225,9 +226,20 @@ interface StagedRun extends PlacedTerms {
   readonly pages: number | null;
 }
 
-function stageRun(call: Call, wave: PlacedWave, run: Run, places: Places): StagedRun {
+/** Records of rows of keys and of values that are packed. */
+interface PackedRows {
+  readonly k: number;
+  readonly v: number;
+}
+
+function stageRun(
+  call: Call,
+  rows: PackedRows | null,
+  run: Run,
+  places: Places,
+): StagedRun {
   const { arena, plan } = call;
-  if (wave.packs && plan.paged === null) packHead(call, run, places);
+  if (rows !== null) packHead(call, rows, run, places);
   return {
     parts: partsOf(plan, run),
     heads: headOf(call, run, places),
@@ -250,43 +262,39 @@ function stagePages({ arena, plan }: Call, { segment, keyHead }: Run, at: number
   return at;
 }
 
+/** Tells the kernels what rows of keys and of values are like, which is the same for all heads. */
+function describeRows({ kernels, plan: { k, v }, residents, space }: Call): PackedRows {
+  const describe = (index: number, { dtype, shape }: View, resident?: Resident) => {
+    const bytes = bytesPerElement(dtype);
+    const [, , row, element] = resident?.strides ?? [0, 0, shape[3] * bytes, bytes];
+    return kernels.headRows(index, space.staging, element, storageOf[dtype], row);
+  };
+  return { k: describe(0, k, residents.k), v: describe(1, v, residents.v) };
+}
+
 /** Packs the keys of a head, and its values unless they are read in place. */
-function packHead(call: Call, { segment, keyHead }: Run, head: Places): void {
+function packHead(call: Call, rows: PackedRows, { segment, keyHead }: Run, head: Places) {
   const { kernels, plan, residents, space } = call;
-  const { dim, valueDim } = plan, place = plan.segments[segment], { keys } = place;
-  const kStorage = storageOf[plan.k.dtype], vStorage = storageOf[plan.v.dtype];
+  const { dim, valueDim } = plan, place = plan.segments[segment], { keys, batch, firstKey } = place;
   if (residents.k) {
-    const rows = residentRows(call, residents.k, kStorage, place, keyHead);
-    kernels.packKeys(rows, 0, head.keys, dim, keys);
+    const at = headAt(residents.k, batch, keyHead) + firstKey * residents.k.strides[2];
+    kernels.packKeys(rows.k, at, head.keys, dim, keys);
   } else {
-    stageRows(call, plan.k, place, keyHead, (from, count, bytes) => {
-      const rows = kernels.headRows(0, space.staging, bytes, kStorage, dim * bytes);
-      kernels.packKeys(rows, 0, head.keys + from * dim * 4, dim, count);
+    stageRows(call, plan.k, place, keyHead, (from, count) => {
+      kernels.packKeys(rows.k, space.staging, head.keys + from * dim * 4, dim, count);
     });
   }
   if (residents.inPlace) return;
   const columns = keys * 16;
   if (residents.v) {
-    const rows = residentRows(call, residents.v, vStorage, place, keyHead);
-    kernels.packValues(rows, 0, head.values, columns, valueDim, keys);
+    const at = headAt(residents.v, batch, keyHead) + firstKey * residents.v.strides[2];
+    kernels.packValues(rows.v, at, head.values, columns, valueDim, keys);
   } else {
-    stageRows(call, plan.v, place, keyHead, (from, count, bytes) => {
-      const rows = kernels.headRows(0, space.staging, bytes, vStorage, valueDim * bytes);
-      kernels.packValues(rows, 0, head.values + from * 16, columns, valueDim, count);
+    stageRows(call, plan.v, place, keyHead, (from, count) => {
+      const target = head.values + from * 16;
+      kernels.packValues(rows.v, space.staging, target, columns, valueDim, count);
     });
   }
-}
-
-/** Tells the kernels where a segment's keys or values of a head are, if these live in linear memory. */
-function residentRows(
-  { kernels }: Call,
-  resident: Resident,
-  storage: number,
-  { batch, firstKey }: Segment,
-  head: number,
-): number {
-  const [, , row, element] = resident.strides;
-  return kernels.headRows(0, headAt(resident, batch, head) + firstKey * row, element, storage, row);
 }
 
 type Heads = Pick<Job, "k" | "v" | "vKey" | "vColumns">;
@@ -308,14 +316,14 @@ function stageRows(
   view: View,
   { batch, firstKey, keys }: Segment,
   head: number,
-  pack: (from: number, count: number, bytes: number) => void,
+  pack: (from: number, count: number) => void,
 ): void {
-  const width = view.shape[3], bytes = bytesPerElement(view.dtype);
+  const width = view.shape[3];
   for (let from = 0; from < keys; from += space.stagingRows) {
     const to = Math.min(from + space.stagingRows, keys);
     const staging = elementsOver(arena, space.staging, (to - from) * width, view.dtype);
     copyRowsIn(view, batch, head, firstKey + from, firstKey + to, staging);
-    pack(from, to - from, bytes);
+    pack(from, to - from);
   }
 }
 

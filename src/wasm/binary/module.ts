@@ -41,10 +41,10 @@ export interface Kernels {
     count: number,
   ): void;
   rowProducts(a: number, b: number, width: number, count: number, target: number): void;
-  packKeys(rows: number, first: number, target: number, dim: number, count: number): void;
+  packKeys(rows: number, source: number, target: number, dim: number, count: number): void;
   packValues(
     rows: number,
-    first: number,
+    source: number,
     target: number,
     columns: number,
     dim: number,
