@@ -10,6 +10,8 @@ import {
   groupRowsFields,
   headRowsFields,
   type IntegerFields,
+  intervalFields,
+  intervalWords,
   type Job,
   jobBytes,
   jobFields,
@@ -17,8 +19,6 @@ import {
   patchFloats,
   patchJob,
   storageOf,
-  visitFields,
-  visitWords,
 } from "../../src/wasm/record/job_record.ts";
 
 const fields = Object.entries(jobFields) as [keyof Job, FieldType][];
@@ -37,8 +37,8 @@ test("the kernel reads every field of the job record where it is written, as its
 
 test("the kernel reads every word of a visit where it is written", () => {
   const names = declared("KeyInterval").map(([name]) => name);
-  assertEquals(Object.fromEntries(names.map((name, word) => [name, word])), visitFields);
-  assertEquals(names.length, visitWords);
+  assertEquals(Object.fromEntries(names.map((name, word) => [name, word])), intervalFields);
+  assertEquals(names.length, intervalWords);
 });
 
 test("the kernel reads every word of a gradient record where it is written", () => {

@@ -5,8 +5,8 @@ import { test } from "node:test";
 import type { AttentionPlan } from "../../src/operations/attention/plan.ts";
 import type { Broadcast } from "../../src/tensor/broadcast.ts";
 import { type Cut, cutPlan, cutWave, partsOf, wavesOf } from "../../src/wasm/attention/jobs.ts";
+import { intervalBytes } from "../../src/wasm/attention/key_intervals.ts";
 import type { Run } from "../../src/wasm/attention/run.ts";
-import { visitBytes } from "../../src/wasm/attention/visits.ts";
 import {
   type Elsewhere,
   panelBytes,
@@ -117,7 +117,7 @@ function placesOfRuns(
 ): Place[] {
   const { dim, valueDim, group } = plan;
   return runs.flatMap((run, slot): Place[] => {
-    const { keys, values, q, out, lse, panels, bias, mask, visits } = places[slot];
+    const { keys, values, q, out, lse, panels, bias, mask, intervals } = places[slot];
     const rows = (run.to - run.from) * group, parts = partsOf(plan, run);
     const count = plan.segments[run.segment].keys;
     return [
@@ -129,7 +129,7 @@ function placesOfRuns(
       [panels, parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)],
       [bias, where.bias ? 0 : biasNeeds(plan, run)],
       [mask, maskNeeds(plan, run)],
-      [visits, visitBytes(plan, run)],
+      [intervals, intervalBytes(plan, run)],
     ];
   });
 }

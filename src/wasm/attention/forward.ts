@@ -36,6 +36,7 @@ import {
 import type { Batch } from "../team/team.ts";
 import { runInTurn, type Step } from "../team/waves.ts";
 import { type Cut, cutPlan, cutWave, partsOf, type Piece, type Wave } from "./jobs.ts";
+import { stageIntervals } from "./key_intervals.ts";
 import {
   bandFields,
   biasOf,
@@ -48,7 +49,6 @@ import {
 } from "./records.ts";
 import type { Run } from "./run.ts";
 import { stageMask } from "./terms.ts";
-import { stageVisits } from "./visits.ts";
 import {
   type Elsewhere,
   panelBytes,
@@ -248,7 +248,7 @@ function stageRun(
     panels: places.panels,
     bias: plan.bias && biasOf(arena, plan, call.residents.bias, run, places.bias),
     mask: plan.mask && stageMask(arena, plan, run, places.mask),
-    visits: plan.blockMask && stageVisits(arena, plan, run, places.visits),
+    intervals: plan.blockMask && stageIntervals(arena, plan, run, places.intervals),
     pages: plan.paged && stagePages(call, run, places.pages),
   };
 }

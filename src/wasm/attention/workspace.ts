@@ -11,9 +11,9 @@ import { type Arena, roundUp } from "../memory/arena.ts";
 import type { WasmPages } from "../pages/pages.ts";
 import { jobBytes, keysPerPart, tileHeader } from "../record/job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
+import { intervalBytes } from "./key_intervals.ts";
 import type { Run } from "./run.ts";
 import { biasBytes, maskBytes } from "./terms.ts";
-import { visitBytes } from "./visits.ts";
 
 /** Rows of keys or values that are staged at once before they are packed: at most this many bytes. */
 const stagingBytes = 256 * 1024;
@@ -37,7 +37,7 @@ export interface Places {
   readonly panels: number;
   readonly bias: number;
   readonly mask: number;
-  readonly visits: number;
+  readonly intervals: number;
   readonly pages: number;
 }
 
@@ -123,7 +123,7 @@ function placeRun(
     panels: place(parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)),
     bias: place(where.bias ? 0 : biasBytes(plan, run)),
     mask: place(maskBytes(plan, run)),
-    visits: place(visitBytes(plan, run)),
+    intervals: place(intervalBytes(plan, run)),
     pages: place(blockListBytes(plan, keys)),
   };
 }

@@ -14,6 +14,7 @@ import { bytesPerElement, type DType, type Elements } from "../../tensor/dtype.t
 import { copyRowsIn, copyRowsOut } from "../../tensor/rows.ts";
 import { contiguousStrides, type View } from "../../tensor/tensor.ts";
 import type { Machine } from "../attention/forward.ts";
+import { stageIntervals } from "../attention/key_intervals.ts";
 import {
   bandFields,
   biasOf,
@@ -26,7 +27,6 @@ import {
   writeTerms,
 } from "../attention/records.ts";
 import { stageMask } from "../attention/terms.ts";
-import { stageVisits } from "../attention/visits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { elementsOver, locate, locateBias, type Resident } from "../memory/tensor.ts";
 import {
@@ -275,7 +275,7 @@ function stageStretch(call: Call, stretch: Stretch, places: Places, records: num
     terms: {
       bias: plan.bias && biasOf(arena, plan, residents.bias, stretch, places.bias),
       mask: plan.mask && stageMask(arena, plan, stretch, places.mask),
-      visits: plan.blockMask && stageVisits(arena, plan, stretch, places.visits),
+      intervals: plan.blockMask && stageIntervals(arena, plan, stretch, places.intervals),
     },
   };
   stageSums(call, staged);

@@ -10,9 +10,9 @@ import type { HostGradientTarget } from "../../operations/backward/target.ts";
 import type { BroadcastView } from "../../tensor/broadcast.ts";
 import { bytesPerElement } from "../../tensor/dtype.ts";
 import type { View } from "../../tensor/tensor.ts";
+import { intervalBytes } from "../attention/key_intervals.ts";
 import { groupBytes } from "../attention/records.ts";
 import { biasBytes, maskBytes } from "../attention/terms.ts";
-import { visitBytes } from "../attention/visits.ts";
 import { type Place, placer } from "../attention/workspace.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Resident } from "../memory/tensor.ts";
@@ -74,7 +74,7 @@ export interface Places extends WindowPlaces {
   readonly dq: number;
   readonly bias: number;
   readonly mask: number;
-  readonly visits: number;
+  readonly intervals: number;
   /** Job and gradient records: of each chunk's first job, and of those that follow it. */
   readonly more: number;
   readonly gradients: number;
@@ -162,7 +162,7 @@ function placeStretch(
     bias: place(residents.bias ? 0 : biasBytes(plan, stretch)),
     dBias: place(dBias === null || isShared(dBias) ? 0 : dBiasBytes(call, stretch)),
     mask: place(maskBytes(plan, stretch)),
-    visits: place(visitBytes(plan, stretch)),
+    intervals: place(intervalBytes(plan, stretch)),
     more: place(chunks * (cut.members - 1) * jobBytes),
     gradients: place(chunks * cut.members * gradientWords * 4),
   };

@@ -106,7 +106,7 @@ export const jobFields = {
   maskHead: "i32",
   maskIsBits: "i32",
   // Block mask: for each block of queries, from that of the first position on, the address of its
-  // first visit and, behind the last, where they end; 0 for none. Positions of a block, and which of
+  // first interval and, behind the last, where they end; 0 for none. Positions of a block, and which of
   // them the first position is.
   keyIntervals: "u32",
   maskBlockRows: "u32",
@@ -199,8 +199,8 @@ export const writeTokenRecord = writerOf(tokenFields);
 /** Words of a block's layout. */
 export const blockWords = Object.keys(blockFields).length;
 
-/** A run of keys that a block of queries visits, as words of four bytes. */
-export const visitFields = {
+/** A key interval: a run of keys that a block of queries visits, as words of four bytes. */
+export const intervalFields = {
   /** First key, and the one behind the last. */
   from: 0,
   to: 1,
@@ -272,8 +272,8 @@ export function writeGradientJob(words: Int32Array, at: number, fields: Gradient
   }
 }
 
-/** Words of a visit. */
-export const visitWords = 5;
+/** Words of a key interval. */
+export const intervalWords = 5;
 
 /** Fields that are not whole numbers. */
 export type FloatFields = Partial<Pick<Job, "unit" | "scale" | "softcap" | "capUnit" | "aligned">>;
