@@ -203,7 +203,7 @@ test("placeWave() has all runs one behind the other, each place on cache lines o
   const cut = { ...cutPlan(plan, 1), wave: { rows: 1e9, packedBytes: 1e9, jobs: 64 } };
   const [wave] = wavesOf(plan, cut);
   const { places, records, ends } = placeWave(plan, cut, nowhere, wave, 640, 64_000);
-  assertEquals([wave.runs.length, places.length, records], [6, 6, 64_000]);
+  assertEquals([wave.runs.length, places.length, records < ends[1]], [6, 6, true]);
   // 2 heads of 32, 12 and 52 keys of 16, and of 30, 9 and 50 values of 8.
   assertEquals(places.map(({ keys }) => keys - 640), [0, 3008, 6016, 7104, 8192, 13120]);
   assertEquals(ends[0] - 640, 2 * (32 + 12 + 52) * 64 + 2 * (960 + 320 + 1600));
@@ -263,7 +263,7 @@ for (const threads of [1, 2, 3, 8, 16, 64, 200]) {
       const all = { q: true, values: true, out: true, bias: true };
       const space = takeWorkspace(arena, plan, cut, all);
       for (const wave of placeWaves(plan, cut, all, space)) {
-        const capacity = Math.floor((wave.places[0].q - wave.records) / jobBytes);
+        const capacity = Math.floor((wave.ends[1] - wave.records) / jobBytes);
         const jobs = cutWave(wave, plan, cut).length;
         assert(jobs <= capacity, `${jobs} jobs, ${capacity} records: ${what}`);
       }

@@ -35,7 +35,7 @@ import {
 } from "../record/job_record.ts";
 import type { Batch } from "../team/team.ts";
 import { runInTurn, type Step } from "../team/waves.ts";
-import { type Cut, cutPlan, cutWave, partsOf, type Piece, type Wave } from "./jobs.ts";
+import { type Cut, cutPlan, cutWave, type Piece, type Wave } from "./jobs.ts";
 import { stageIntervals } from "./key_intervals.ts";
 import {
   bandFields,
@@ -241,7 +241,7 @@ function stageRun(
   const { arena, plan } = call;
   if (rows !== null) packHead(call, rows, run, places);
   return {
-    parts: partsOf(plan, run),
+    parts: places.parts,
     heads: headOf(call, run, places),
     queries: queriesOf(call, run, places),
     results: resultsOf(call, run, places),
@@ -422,7 +422,7 @@ function collectWave(call: Call, wave: PlacedWave): void {
   let record = wave.records;
   for (const [slot, run] of runs.entries()) {
     const { segment, keyHead } = run, { batch, firstQuery } = plan.segments[segment];
-    const from = firstQuery + run.from, to = firstQuery + run.to, parts = partsOf(plan, run);
+    const from = firstQuery + run.from, to = firstQuery + run.to, { parts } = places[slot];
     if (parts > 1) kernels.combine(record, parts);
     record += parts * call.cut.members * jobBytes;
     for (let g = 0; g < plan.group; g++) {

@@ -26,6 +26,8 @@ const packedAheadBytes = 8 * 1024 * 1024;
 
 /** Addresses of what a run has of a wave. */
 export interface Places {
+  /** Parts that its keys are seen in. */
+  readonly parts: number;
   /** Packed keys and values of its head. */
   readonly keys: number;
   readonly values: number;
@@ -108,23 +110,24 @@ function placeRun(
   plan: AttentionPlan,
   where: Elsewhere,
   run: Run,
-  pack: Place,
-  place: Place,
+  packed: Placer,
+  staged: Placer,
 ): Places {
   const { dim, valueDim, paged } = plan, { keys } = plan.segments[run.segment];
   const rows = (run.to - run.from) * plan.group, parts = partsOf(plan, run);
   return {
-    keys: pack(paged !== null ? 0 : roundUp(keys, 4) * dim * 4),
-    values: pack(where.values ? 0 : keys * roundUp(valueDim, 4) * 4),
-    q: place(where.q ? 0 : rows * dim * 4),
-    out: place(where.out ? 0 : rows * valueDim * 4),
-    lse: place(rows * 4),
-    lseRest: place(where.rest ? rows * 4 : 0),
-    panels: place(parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)),
-    bias: place(where.bias ? 0 : biasBytes(plan, run)),
-    mask: place(maskBytes(plan, run)),
-    intervals: place(intervalBytes(plan, run)),
-    pages: place(blockListBytes(plan, keys)),
+    parts,
+    keys: packed.place(paged !== null ? 0 : roundUp(keys, 4) * dim * 4),
+    values: packed.place(where.values ? 0 : keys * roundUp(valueDim, 4) * 4),
+    q: staged.place(where.q ? 0 : rows * dim * 4),
+    out: staged.place(where.out ? 0 : rows * valueDim * 4),
+    lse: staged.place(rows * 4),
+    lseRest: staged.place(where.rest ? rows * 4 : 0),
+    panels: staged.place(parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)),
+    bias: staged.place(where.bias ? 0 : biasBytes(plan, run)),
+    mask: staged.place(maskBytes(plan, run)),
+    intervals: staged.place(intervalBytes(plan, run)),
+    pages: staged.place(blockListBytes(plan, keys)),
   };
 }
 
@@ -137,11 +140,16 @@ export function placeWave(
   packedAt = 0,
   stagedAt = 0,
 ): PlacedWave {
-  const packed = placer(packedAt), staged = placer(stagedAt);
-  const jobs = wave.runs.reduce((sum, run) => sum + partsOf(plan, run) * cut.members, 0);
-  const records = staged.place(Math.max(jobsPerWave, jobs) * jobBytes);
-  const places = wave.runs.map((run) => placeRun(plan, where, run, packed.place, staged.place));
-  return { ...wave, places, records, ends: [packed.end(), staged.end()] };
+  const packed = new Placer(packedAt), staged = new Placer(stagedAt);
+  const places: Places[] = [];
+  let parts = 0;
+  for (const run of wave.runs) {
+    const place = placeRun(plan, where, run, packed, staged);
+    places.push(place);
+    parts += place.parts;
+  }
+  const records = staged.place(Math.max(jobsPerWave, parts * cut.members) * jobBytes);
+  return { ...wave, places, records, ends: [packed.end, staged.end] };
 }
 
 /** Every wave of a plan; those that follow one another have different places if there are two. */
@@ -197,35 +205,38 @@ export function takeWorkspace(
   const scratchStride = roundUp(scratchBytes(plan, cut), 64);
   const ahead = cut.threads > 1 && waves > 1 &&
     (packings === 1 || packed <= packedAheadBytes);
-  const layOut = (place: Place) => ({
+  const layOut = (space: Placer) => ({
     ...{ stagingRows, scratchStride },
-    staging: place(stagingRows * width * 4),
-    scratch: place(cut.threads * scratchStride),
-    slopes: place((plan.slopes?.length ?? 0) * 4),
-    sinks: place((plan.sinks?.length ?? 0) * 4),
-    packed: twice(ahead && packings > 1, () => place(packed)),
-    staged: twice(ahead, () => place(staged)),
+    staging: space.place(stagingRows * width * 4),
+    scratch: space.place(cut.threads * scratchStride),
+    slopes: space.place((plan.slopes?.length ?? 0) * 4),
+    sinks: space.place((plan.sinks?.length ?? 0) * 4),
+    packed: twice(ahead && packings > 1, () => space.place(packed)),
+    staged: twice(ahead, () => space.place(staged)),
   });
-  const measured = placer(0);
-  layOut(measured.place);
-  const block = arena.allocate(measured.end());
-  return { ...layOut(placer(block).place), free: () => arena.free(block) };
+  const measured = new Placer(0);
+  layOut(measured);
+  const block = arena.allocate(measured.end);
+  return { ...layOut(new Placer(block)), free: () => arena.free(block) };
 }
 
 function twice<T>(needed: boolean, make: () => T): T[] {
   return needed ? [make(), make()] : [make()];
 }
 
-/** Gives so many bytes a place and returns its address. */
-export type Place = (bytes: number) => number;
-
 /** Places one behind the other, each on cache lines of its own. */
-export function placer(from: number): { place: Place; end(): number } {
-  let end = from;
-  const place = (bytes: number) => {
-    const at = end;
-    end += roundUp(bytes, 64);
+export class Placer {
+  /** Where the next one is. */
+  end: number;
+
+  constructor(from: number) {
+    this.end = from;
+  }
+
+  /** Gives so many bytes a place and returns its address. */
+  place(bytes: number): number {
+    const at = this.end;
+    if (bytes > 0) this.end = at + roundUp(bytes, 64);
     return at;
-  };
-  return { place, end: () => end };
+  }
 }
