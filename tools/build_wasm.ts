@@ -156,8 +156,8 @@ function packBinaries(first: Uint8Array, second: Uint8Array): Uint8Array {
   return compress(bytes, 9).subarray(headerBytes);
 }
 
-/** The library's binaries, and the probes that choose between them. */
-async function libraryFile(sources: Files): Promise<string> {
+/** The library's binaries, one of them as it is, and the probes that choose between them. */
+async function libraryFiles(sources: Files): Promise<Files> {
   const memory = [
     "--importMemory",
     ...["--initialMemory", `${initialPages}`, "--maximumMemory", `${maximumPages}`],
@@ -166,7 +166,7 @@ async function libraryFile(sources: Files): Promise<string> {
     compile(entry, sources, [...flags, "--enable", enabled]);
   const simd = await build("asm/index.ts", features.simd, memory);
   const relaxed = await build("asm/index.ts", features.relaxed, memory);
-  return [
+  const all = [
     notice,
     constant("packed", "Both binaries in LZMA, `relaxed` first.", packBinaries(relaxed, simd)),
     constant("decompressor", "What reads LZMA.", await compile("asm/lzma.ts", sources, [])),
@@ -184,7 +184,12 @@ async function libraryFile(sources: Files): Promise<string> {
     ),
     `/** Pages that the binaries ask for at least. */\nexport const initialPages = ${initialPages};`,
     `/** Pages that they can address at most. */\nexport const maximumPages = ${maximumPages};\n`,
-  ].join("\n");
+  ];
+  const comment = "The binary `relaxed` as it is, for who runs the source.";
+  return {
+    "src/wasm/binary/binaries.gen.ts": all.join("\n"),
+    "src/wasm/binary/relaxed.gen.ts": `${notice}\n${constant("relaxed", comment, relaxed)}`,
+  };
 }
 
 /** A small program that measures the library's sources from outside, with either binary's features. */
@@ -204,7 +209,7 @@ export async function generateWasm(): Promise<Files> {
   const sources = generatedSources();
   return {
     ...sources,
-    "src/wasm/binary/binaries.gen.ts": await libraryFile(sources),
+    ...await libraryFiles(sources),
     "tests/asm/exp4.gen.ts": await measuringFile(sources, "tests/asm/exp4.ts", "exp4()"),
     "tests/asm/tanh.gen.ts": await measuringFile(sources, "tests/asm/tanh.ts", "tanh()"),
     "bench/asm/ceiling.gen.ts": await measuringFile(
