@@ -31,7 +31,7 @@ function listOf(mask: BlockMask, batch: number, head: number): number {
 }
 
 /** Query heads of the group that have a list of their own. */
-function membersOf({ blockMask, group }: AttentionPlan): number {
+function headsOf({ blockMask, group }: AttentionPlan): number {
   return blockMask!.heads === 1 ? 1 : group;
 }
 
@@ -46,7 +46,7 @@ export function intervalBytes(plan: AttentionPlan, run: Run): number {
   const [first, end] = blocksOf(plan, run), { batch } = plan.segments[run.segment];
   const { starts, mixed } = arraysOf(mask);
   let bytes = 0;
-  for (let member = 0; member < membersOf(plan); member++) {
+  for (let member = 0; member < headsOf(plan); member++) {
     const list = listOf(mask, batch, run.keyHead * plan.group + member);
     bytes += (end - first + 1) * 4;
     for (let entry = starts[list + first]; entry < starts[list + end]; entry++) {
@@ -65,7 +65,7 @@ export function stageIntervals(arena: Arena, plan: AttentionPlan, run: Run, at: 
   const mask = plan.blockMask!, { batch, firstKey, keys } = plan.segments[run.segment];
   const [first, end] = blocksOf(plan, run);
   const writer = new IntervalWriter(arena, mask, firstKey, keys);
-  return Array.from({ length: membersOf(plan) }, (_, member) => {
+  return Array.from({ length: headsOf(plan) }, (_, member) => {
     const list = listOf(mask, batch, run.keyHead * plan.group + member), address = at;
     at = writer.write(list + first, list + end, at);
     return address;
