@@ -43,7 +43,8 @@ export {
   rope,
 } from "./src/functions/attention.ts";
 export type { OnEngine } from "./src/functions/default_engine.ts";
-export type { BlockMask, PlainBlockMask } from "./src/masks/block_mask.ts";
+export type { BlockMask } from "./src/masks/block_mask.ts";
+export type { PlainBlockMask } from "./src/masks/blocks.ts";
 export * as blockMask from "./src/masks/patterns/mod.ts";
 export type { BlockMaskSize } from "./src/masks/patterns/size.ts";
 export { alibiSlopes } from "./src/operations/attention/alibi.ts";

@@ -3,35 +3,37 @@
 //
 // As in forward, scores of a panel of eight rows stand as s[keys][8]. With them dQ^T = K^T dS^T is one more
 // accumulation over keys, whose result stays as panels in memory. Over rows one sums for dK and dV: the
-// weights, and the gradients of the scores, are turned by 8x8 transposes, and then eight keys are what eight
+// weights, and the gradients of the scores, are transposed 8x8, and then eight keys are what eight
 // queries are elsewhere: dV^T[dim][8 keys] = dO^T P over all rows of a query tile at once.
 //
 // Sums are formed in parts, whose errors do not grow with what is summed: of a tile, of some tiles, of all. Tiles
 // of rows end where units do, which are counted from the segment's first row, and chunks of keys have a fixed size:
 // how a call is cut changes no bit.
 
-import { changes_f32_4x4, weights_f32_4x4 } from "./exp.gen";
+import { dScores_f32_4x4, weights_f32_4x4 } from "./exp.gen";
 import { fma } from "./fma";
-import * as job from "./job.gen";
-import { PANEL, packKeys, packValues, storeTurned, unpackRows } from "./layout";
+import { packKeys, packValues, storeTransposed, unpackFourRows } from "./layout";
 import * as mask from "./mask";
 import {
-  ALPHA, biasScores, BIAS_ROWS, BOUNDS, capScores, clipBounds, L, largest, M, outputBytes, packPanel, panelBytes, placeRow,
-  readMasks, rowOf, rowsOf, setBounds, SHIFT, smallest, TILE_BOUNDS, TILE_LANES, tileBytes, tileEnd, unpackPanel,
-  visitsOf,
+  biasScores, capScores, hasMasks, findSeen, intervalsOf, mayMeet, packPanel, placeRow, readMasks, tileEnd, unpackPanel,
 } from "./panel";
-import { accumulateColumns, dotPanels, ONES, RUN } from "./products";
+import { accumulateColumns, accumulateWeighted, dotPanels, ONES } from "./products";
+import {
+  addresses, fourRowsOf, outputOf, PANEL, panelBytes, queriesOf, rowOf, rowsOf, State, stateOf, Tile, tileBytes,
+} from "./record";
+import { Gradient, GroupRows, HeadRows, Job, KeyInterval, PART_ROWS } from "./records.gen";
 import { toBaseFour } from "./softmax";
-import { F32 } from "./storage";
+import { finiteValues } from "./values";
 
-// Where everything is in tile memory of the job under way.
+// Where everything is in tile memory of the job under way. These are globals of an instance, which has one thread: 19
+// addresses and flags that nearly every function here needs.
 
 // Of a panel and a tile of keys: scores, then weights; gradients of the weights, then of the scores; and what a cap
 // multiplies these by; each [keys][8]. Then the tile's header, as in forward.
 let scores: usize = 0;
-let changes: usize = 0;
+let dScores: usize = 0;
 let caps: usize = 0;
-let tile: usize = 0;
+let tile: Tile = changetype<Tile>(0);
 // Of a tile of keys: panels [keys / 4][dim][4] of keys and values, columns [dim / 4][keys][4] of keys.
 let keyPanels: usize = 0;
 let valuePanels: usize = 0;
@@ -41,14 +43,13 @@ let keyColumns: usize = 0;
 let panels: usize = 0;
 let queryColumns: usize = 0;
 let outColumns: usize = 0;
-let turnedWeights: usize = 0;
-let turnedChanges: usize = 0;
+let transposedWeights: usize = 0;
+let transposedDScores: usize = 0;
 // Of eight keys each, the first row of the tile that sees any of them, and the one behind the last.
 let spans: usize = 0;
 
 // What is known of the tiles under way.
-let firstKey: usize = 0; // of the tile, a multiple of 8
-let keyCount: usize = 0;
+let keyCount: usize = 0; // of the tile, whose first is a multiple of 8
 let keysAreFinite: i32 = 0;
 let rowsAreFinite: i32 = 0;
 let isPrepared: bool = false;
@@ -66,64 +67,80 @@ function gradientBytes(width: usize): usize {
 }
 
 // Lays tile memory out, and returns where it ends.
-function layOut(record: usize, scratch: usize): usize {
-  const keys = job.tileKeys(record), rows = job.tileRows(record), dim = job.dim(record);
-  const valueDim = job.valueDim(record), perRows = rows >> 3;
+function layOut(job: Job, scratch: usize): usize {
+  const keys = job.tileKeys, rows = job.tileRows, dim = job.dim;
+  const valueDim = job.valueDim, perRows = rows >> 3;
   scores = scratch;
-  tile = scores + (keys << 5);
-  changes = scores + tileBytes(keys);
-  caps = changes + (keys << 5);
+  tile = changetype<Tile>(scores + (keys << 5));
+  dScores = scores + tileBytes(keys);
+  caps = dScores + (keys << 5);
   keyPanels = caps + (keys << 5);
   valuePanels = keyPanels + (keys * dim << 2);
   keyColumns = valuePanels + (keys * valueDim << 2);
   panels = keyColumns + (keys >> 3) * gradientBytes(dim);
-  queryColumns = panels + perRows * panelBytes(record);
+  queryColumns = panels + perRows * panelBytes(job);
   outColumns = queryColumns + perRows * gradientBytes(dim);
-  turnedWeights = outColumns + perRows * gradientBytes(valueDim);
-  turnedChanges = turnedWeights + (keys * rows << 2);
-  spans = turnedChanges + (keys * rows << 2);
+  transposedWeights = outColumns + perRows * gradientBytes(valueDim);
+  transposedDScores = transposedWeights + (keys * rows << 2);
+  spans = transposedDScores + (keys * rows << 2);
   return spans + keys;
 }
 
 // Bytes of tile memory that the job needs, at 16-byte alignment.
-export function gradientScratchBytes(record: usize): usize {
-  return layOut(record, 0);
+export function gradientScratchBytes(job: Job): usize {
+  return layOut(job, 0);
+}
+
+// The rows of keys, of values, and of dO.
+
+// @ts-ignore: decorator
+@inline
+function keysOf(gradient: Gradient): HeadRows {
+  return changetype<HeadRows>(changetype<usize>(gradient) + offsetof<Gradient>("k"));
+}
+
+// @ts-ignore: decorator
+@inline
+function valuesOf(gradient: Gradient): HeadRows {
+  return changetype<HeadRows>(changetype<usize>(gradient) + offsetof<Gradient>("v"));
+}
+
+// @ts-ignore: decorator
+@inline
+function dOutOf(gradient: Gradient): GroupRows {
+  return changetype<GroupRows>(changetype<usize>(gradient) + offsetof<Gradient>("dOut"));
 }
 
 // Keys and values of a tile, in the forms that products need.
-function packTile(record: usize, gradient: usize): void {
-  const dim = job.dim(record), valueDim = job.valueDim(record), columns = job.tileKeys(record) << 4;
-  const kRow = job.gradient_kRow(gradient), kElement = job.gradient_kElement(gradient);
-  const k = job.gradient_k(gradient) + firstKey * kRow, kStorage = <i32>job.gradient_kStorage(gradient);
-  packKeys(kStorage, k, kRow, kElement, keyPanels, dim, keyCount);
-  packValues(kStorage, k, kRow, kElement, keyColumns, columns, dim, keyCount);
-  const vRow = job.gradient_vRow(gradient), v = job.gradient_v(gradient) + firstKey * vRow;
-  packKeys(
-    <i32>job.gradient_vStorage(gradient), v, vRow, job.gradient_vElement(gradient), valuePanels, valueDim, keyCount,
-  );
+function packTile(job: Job, gradient: Gradient): void {
+  const dim = job.dim, columns = job.tileKeys << 4, keys = keysOf(gradient), values = valuesOf(gradient);
+  const k = keys.at + tile.first * keys.row, v = values.at + tile.first * values.row;
+  packKeys(keys, k, keyPanels, dim, keyCount);
+  packValues(keys, k, keyColumns, columns, dim, keyCount);
+  packKeys(values, v, valuePanels, job.valueDim, keyCount);
   keysAreFinite = 0;
 }
 
 // Columns [width / 4][..][4] of eight rows from panel[width][8]; what lies beyond `width` is 0.
-function turnPanel(panel: usize, width: usize, target: usize, columns: usize): void {
+function transposePanel(panel: usize, width: usize, target: usize, columns: usize): void {
   const zero = f32x4.splat(0);
   for (let at: usize = 0; at < width; at += 4) {
     for (let half: usize = 0; half < 32; half += 16) {
       const from = panel + (at << 5) + half, to = target + (half << 2);
       const a = v128.load(from), b = at + 1 < width ? v128.load(from, 32) : zero;
       const c = at + 2 < width ? v128.load(from, 64) : zero, d = at + 3 < width ? v128.load(from, 96) : zero;
-      storeTurned(to, 16, a, b, c, d);
+      storeTransposed(to, 16, a, b, c, d);
     }
     target += columns;
   }
 }
 
 // What a row's weights are computed from: its lse as scores are, its delta, and the factor of its dO.
-function placeSums(record: usize, gradient: usize, state: usize, row: usize): void {
-  const at = rowOf(0, job.lsePosition(record), job.lseHead(record), row, job.group(record));
-  store<f32>(state, load<f32>(job.lse(record) + at), M);
-  store<f32>(state, load<f32>(job.gradient_delta(gradient) + at), L);
-  store<f32>(state, load<f32>(job.gradient_factor(gradient) + at), SHIFT);
+function placeSums(job: Job, gradient: Gradient, state: State, row: usize): void {
+  const at = rowOf(0, job.lsePosition, job.lseHead, row, job.group);
+  store<f32>(state.m, load<f32>(job.lse + at));
+  store<f32>(state.l, load<f32>(gradient.delta + at));
+  store<f32>(state.shift, load<f32>(gradient.factor + at));
 }
 
 // panel[width][8] times a factor for each of its rows.
@@ -135,80 +152,54 @@ function scalePanel(panel: usize, width: usize, factors: usize): void {
   }
 }
 
-// The panels of the rows first..end, and their columns.
-function prepareRows(record: usize, gradient: usize, first: usize, end: usize): void {
-  const dim = job.dim(record), valueDim = job.valueDim(record), group = job.group(record);
-  const stride = panelBytes(record), columns = job.tileRows(record) << 4;
+// The panels of the tile's rows, and their columns.
+function prepareRows(job: Job, gradient: Gradient): void {
+  const dim = job.dim, valueDim = job.valueDim, group = job.group, end = tile.endRow;
+  const stride = panelBytes(job), columns = job.tileRows << 4, queries = queriesOf(job), dOut = dOutOf(gradient);
   let panel = panels, byte: usize = 0;
-  for (let row = first; row < end; row += PANEL, panel += stride, byte += PANEL << 4) {
-    const o = panel + (dim << 5), state = o + outputBytes(record);
+  for (let row = tile.firstRow; row < end; row += PANEL, panel += stride, byte += PANEL << 4) {
+    const o = outputOf(job, panel), state = stateOf(job, panel);
     packPanel(
-      job.qStorage(record), job.q(record), job.qPosition(record), job.qHead(record), job.qElement(record),
-      panel, dim, job.scale(record), row, end, group,
+      queries, panel, dim, job.scale, fourRowsOf(queries, row, end, group), fourRowsOf(queries, row + 4, end, group),
     );
-    packPanel(
-      <i32>job.gradient_dOutStorage(gradient), job.gradient_dOut(gradient), job.gradient_dOutPosition(gradient),
-      job.gradient_dOutHead(gradient), job.gradient_dOutElement(gradient), o, valueDim, 1, row, end, group,
-    );
+    packPanel(dOut, o, valueDim, 1, fourRowsOf(dOut, row, end, group), fourRowsOf(dOut, row + 4, end, group));
     for (let lane: usize = 0; lane < PANEL; lane++) {
-      const at = state + (lane << 2), placed = min(row + lane, end - 1);
-      placeRow(record, at, placed);
-      placeSums(record, gradient, at, placed);
+      const at = state.lane(lane), placed = min(row + lane, end - 1);
+      placeRow(job, at, placed);
+      placeSums(job, gradient, at, placed);
       // What only fills the panel sees nothing.
-      if (row + lane >= end) store<i32>(at, load<i32>(at, BOUNDS), BOUNDS + 32);
+      if (row + lane >= end) store<i32>(at.bounds, load<i32>(at.bounds), 32);
     }
-    scalePanel(o, valueDim, state + SHIFT);
-    turnPanel(panel, dim, queryColumns + byte, columns);
-    turnPanel(o, valueDim, outColumns + byte, columns);
+    scalePanel(o, valueDim, state.shift);
+    transposePanel(panel, dim, queryColumns + byte, columns);
+    transposePanel(o, valueDim, outColumns + byte, columns);
   }
   rowsAreFinite = 0;
 }
 
 // Whether keys of the tile may be multiplied by 0; looked up once.
-function tileKeysAreFinite(record: usize): bool {
+function tileKeysAreFinite(job: Job): bool {
   if (keysAreFinite == 0) {
-    const columns = job.tileKeys(record) << 4;
-    keysAreFinite = mask.finiteValues<f32>(keyColumns, 16, columns, job.dim(record), 0, keyCount) ? FINITE : NOT_FINITE;
+    const columns = job.tileKeys << 4;
+    keysAreFinite = finiteValues<f32>(keyColumns, 16, columns, job.dim, 0, keyCount) ? FINITE : NOT_FINITE;
   }
   return keysAreFinite == FINITE;
 }
 
 // The same of a tile's queries and dO.
-function tileRowsAreFinite(record: usize, rows: usize): bool {
+function tileRowsAreFinite(job: Job, rows: usize): bool {
   if (rowsAreFinite == 0) {
-    const columns = job.tileRows(record) << 4;
-    const are = mask.finiteValues<f32>(queryColumns, 16, columns, job.dim(record), 0, rows) &&
-      mask.finiteValues<f32>(outColumns, 16, columns, job.valueDim(record), 0, rows);
+    const columns = job.tileRows << 4;
+    const are = finiteValues<f32>(queryColumns, 16, columns, job.dim, 0, rows) &&
+      finiteValues<f32>(outColumns, 16, columns, job.valueDim, 0, rows);
     rowsAreFinite = are ? FINITE : NOT_FINITE;
   }
   return rowsAreFinite == FINITE;
 }
 
-// o += v^T p as accumulateColumns() sums, where v may hold what is not finite: a weight of 0 leaves no trace.
-function accumulateWeighted(
-  v: usize, columns: usize, p: usize, o: usize, width: usize, count: usize,
-): void {
-  const zero = f32x4.splat(0);
-  for (let column: usize = 0; column < width; column++) {
-    const values = v + (column >> 2) * columns + ((column & 3) << 2);
-    for (let at: usize = 0; at < count;) {
-      let c0 = zero, c1 = zero;
-      for (const end = min(at + RUN, count); at < end; at++) {
-        const x = v128.load_splat<f32>(values + (at << 4));
-        const p0 = v128.load(p + (at << 5)), p1 = v128.load(p + (at << 5), 16);
-        c0 = fma(v128.and(x, f32x4.ne(p0, zero)), p0, c0);
-        c1 = fma(v128.and(x, f32x4.ne(p1, zero)), p1, c1);
-      }
-      v128.store(o, f32x4.add(v128.load(o), c0));
-      v128.store(o, f32x4.add(v128.load(o, 16), c1), 16);
-    }
-    o += 32;
-  }
-}
-
 // What a capped score's gradient is multiplied by: 1 - tanh^2, from s[keys][8] = cap * tanh.
-function keepCaps(record: usize, keys: usize): void {
-  const inverse = f32x4.splat(1 / job.softcap(record)), one = f32x4.splat(1);
+function keepCaps(job: Job, keys: usize): void {
+  const inverse = f32x4.splat(1 / job.softcap), one = f32x4.splat(1);
   for (let at: usize = 0; at < keys << 5; at += 16) {
     const t = f32x4.mul(v128.load(scores + at), inverse);
     v128.store(caps + at, f32x4.sub(one, f32x4.mul(t, t)));
@@ -216,39 +207,39 @@ function keepCaps(record: usize, keys: usize): void {
 }
 
 // dS = P * (dP - delta), in place of dP. Where `masked`, weights of 0 leave nothing of what dP may be.
-function changeOfScores(state: usize, keys: usize, masked: bool): void {
-  const delta0 = v128.load(state, L), delta1 = v128.load(state, L + 16), zero = f32x4.splat(0);
+function differentiateScores(state: State, keys: usize, masked: bool): void {
+  const delta0 = v128.load(state.l), delta1 = v128.load(state.l, 16), zero = f32x4.splat(0);
   for (let at: usize = 0; at < keys << 5; at += 32) {
     const p0 = v128.load(scores + at), p1 = v128.load(scores + at, 16);
-    let d0 = f32x4.mul(p0, f32x4.sub(v128.load(changes + at), delta0));
-    let d1 = f32x4.mul(p1, f32x4.sub(v128.load(changes + at, 16), delta1));
+    let d0 = f32x4.mul(p0, f32x4.sub(v128.load(dScores + at), delta0));
+    let d1 = f32x4.mul(p1, f32x4.sub(v128.load(dScores + at, 16), delta1));
     if (masked) {
       d0 = v128.and(d0, f32x4.ne(p0, zero));
       d1 = v128.and(d1, f32x4.ne(p1, zero));
     }
-    v128.store(changes + at, d0);
-    v128.store(changes + at, d1, 16);
+    v128.store(dScores + at, d0);
+    v128.store(dScores + at, d1, 16);
   }
 }
 
 // dS times what its scores were capped by.
-function capChanges(keys: usize): void {
+function capDScores(keys: usize): void {
   const zero = f32x4.splat(0);
   for (let at: usize = 0; at < keys << 5; at += 16) {
     const kept = f32x4.ne(v128.load(scores + at), zero);
-    const d = f32x4.mul(v128.load(changes + at), v128.load(caps + at));
-    v128.store(changes + at, v128.and(d, kept));
+    const d = f32x4.mul(v128.load(dScores + at), v128.load(caps + at));
+    v128.store(dScores + at, v128.and(d, kept));
   }
 }
 
 // source[keys][8 rows] becomes, for each eight keys, [8 rows][8 keys], `stride` bytes from one eight to the next.
-function turn(source: usize, groups: usize, target: usize, stride: usize): void {
+function transpose(source: usize, groups: usize, target: usize, stride: usize): void {
   for (; groups > 0; groups--) {
     for (let quarter: usize = 0; quarter < 4; quarter++) {
       const keys = (quarter & 1) << 7, rows = (quarter >> 1) << 4;
       const from = source + keys + rows, to = target + (rows << 3) + (keys >> 3);
       const a = v128.load(from), b = v128.load(from, 32), c = v128.load(from, 64), d = v128.load(from, 96);
-      storeTurned(to, 32, a, b, c, d);
+      storeTransposed(to, 32, a, b, c, d);
     }
     source += 256;
     target += stride;
@@ -257,8 +248,8 @@ function turn(source: usize, groups: usize, target: usize, stride: usize): void 
 
 // Rows of a tile's eights up to `end`, from `from` on, see none of these keys.
 function clearRows(eight: usize, stride: usize, from: usize, end: usize): void {
-  memory.fill(turnedWeights + eight * stride + (from << 5), 0, (end - from) << 5);
-  memory.fill(turnedChanges + eight * stride + (from << 5), 0, (end - from) << 5);
+  memory.fill(transposedWeights + eight * stride + (from << 5), 0, (end - from) << 5);
+  memory.fill(transposedDScores + eight * stride + (from << 5), 0, (end - from) << 5);
 }
 
 // Eights of keys from..from + count have the rows row..row + 8, too.
@@ -281,17 +272,14 @@ function lostBy(a: v128, b: v128): v128 {
   return v128.and(lost, f32x4.eq(lost, lost));
 }
 
-// Gradients of a bias: those of the scores, before caps, of the rows firstRow..end and the keys from..to.
-function addBiasChanges(
-  record: usize, gradient: usize, inTile: usize, firstRow: usize, end: usize, from: usize, to: usize,
-): void {
-  const group = job.group(record), stride = job.tileRows(record) << 5;
-  const position = job.gradient_dBiasPosition(gradient), head = job.gradient_dBiasHead(gradient);
-  const perKey = job.gradient_dBiasKey(gradient), rest = job.gradient_dBiasRest(gradient);
-  const turned = turnedChanges + (inTile << 5) + ((from - firstKey) >> 3) * stride;
-  for (let row = firstRow; row < min(firstRow + PANEL, end); row++) {
-    const target = rowOf(job.gradient_dBias(gradient), position, head, row, group) + from * perKey;
-    let lane = turned + ((row - firstRow) << 5);
+// Gradients of a bias: those of the scores, before caps, of a panel's rows from `row` on.
+function addToBias(job: Job, gradient: Gradient, row: usize): void {
+  const stride = job.tileRows << 5, from = tile.begin, to = tile.end, perKey = gradient.dBiasKey;
+  const rest = gradient.dBiasRest, last = min(row + PANEL, tile.endRow);
+  let rows = transposedDScores + ((row - tile.firstRow) << 5) + (tile.skipped >> 3) * stride;
+  for (; row < last; row++, rows += 32) {
+    const target = rowOf(gradient.dBias, gradient.dBiasPosition, gradient.dBiasHead, row, job.group) + from * perKey;
+    let lane = rows;
     if (perKey == 0) {
       let sum = f32x4.splat(0);
       for (let key = from; key < to; key += 8, lane += stride) {
@@ -305,155 +293,165 @@ function addBiasChanges(
     for (let key = from, at = target; key < to; key += 8, at += 32, lane += stride) {
       for (let half: usize = 0; half < 32; half += 16) {
         const sum = v128.load(at + half);
-        let change = v128.load(lane + half);
+        let dScore = v128.load(lane + half);
         if (rest != 0) {
-          change = f32x4.add(change, v128.load(at + half + rest));
-          v128.store(at + half + rest, lostBy(sum, change));
+          dScore = f32x4.add(dScore, v128.load(at + half + rest));
+          v128.store(at + half + rest, lostBy(sum, dScore));
         }
-        v128.store(at + half, f32x4.add(sum, change));
+        v128.store(at + half, f32x4.add(sum, dScore));
       }
     }
   }
 }
 
-// One panel, `inTile` rows behind the tile's first, against the keys from..to of the tile.
-function differentiatePanel(
-  record: usize, gradient: usize, inTile: usize, firstRow: usize, end: usize,
-  from: usize, to: usize, visit: usize, dq: usize,
-): void {
-  const dim = job.dim(record), splats = job.splats(record), panel = panels + (inTile >> 3) * panelBytes(record);
-  const o = panel + (dim << 5), state = o + outputBytes(record), lanes = tile + TILE_LANES;
-  const bounds = tile + TILE_BOUNDS, stride = job.tileRows(record) << 5;
-  clipBounds(state + BOUNDS, bounds, from, to);
-  const first = <usize>smallest(bounds), last = <usize>largest(bounds + 32), begin = first & ~7;
-  if (first >= last) return;
-  const eights = (last - begin + 7) >> 3, keys = eights << 3, skipped = begin - firstKey, padded = begin + keys;
+// One panel, of the rows from `row` on, against the keys that the tile of rows visits.
+function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize): void {
+  const dim = job.dim, valueDim = job.valueDim, splats = job.splats, inTile = row - tile.firstRow;
+  const panel = panels + (inTile >> 3) * panelBytes(job), o = outputOf(job, panel), state = stateOf(job, panel);
+  const lanes = tile.lanes, stride = job.tileRows << 5;
+  if (!findSeen(tile, state, 8)) return;
+  const begin = tile.begin, end = tile.end, eights = (end - begin + 7) >> 3, keys = eights << 3;
+  const skipped = tile.skipped, padded = begin + keys;
 
   // Masks. Bounds alone leave whole tiles in most cases.
-  let masked = largest(bounds) > <i32>begin || smallest(bounds + 32) < <i32>padded;
-  let hasLanes = job.mask(record) != 0 || (visit != 0 && job.visit_bits(visit) != 0);
+  let masked = tile.fullFrom > begin || tile.fullTo < padded, hasLanes = hasMasks(job, tile);
   if (hasLanes) {
-    const kind = readMasks(record, state, tile, firstRow, end, visit, begin, first, last);
+    const kind = readMasks(job, tile, state, row);
     if (kind == mask.SKIP) return;
     masked = masked || kind == mask.MIXED;
   }
 
   // Scores.
   dotPanels(splats, keyPanels + skipped * (dim << 2), panel, scores, dim, eights << 1);
-  capScores(record, scores, keys);
-  if (job.softcap(record) != 0) keepCaps(record, keys);
+  capScores(job, scores, keys);
+  if (job.softcap != 0) keepCaps(job, keys);
   // Rows of a bias may be read up to a multiple of 4.
-  if (biasScores(record, state, scores, begin, (last + 3) & ~3)) {
+  if (biasScores(job, state, scores, begin, (end + 3) & ~3)) {
     if (!hasLanes) mask.seeAll(lanes, keys);
-    mask.seeFinite(lanes, state + BIAS_ROWS, begin, last);
+    mask.seeFinite(lanes, state.biasRows, begin, end);
     hasLanes = masked = true;
   }
   if (masked) {
     if (!hasLanes) mask.seeAll(lanes, keys);
-    mask.seeWithin(lanes, bounds, <i32>begin, <i32>padded);
+    mask.seeWithin(lanes, tile.bounds, <i32>begin, <i32>padded);
     mask.maskScores(scores, lanes, keys);
   }
-  const shift = toBaseFour(scores, keys, state + M, job.unit(record));
+  const shift = toBaseFour(scores, keys, state.m, job.unit);
   isMixed = isMixed || masked;
 
   // The weights that forward had, and the gradients of the scores.
-  dotPanels(splats, valuePanels + skipped * (job.valueDim(record) << 2), o, changes, job.valueDim(record), eights << 1);
-  const eight = skipped >> 3, turned = eight * stride + (inTile << 5), isCapped = job.softcap(record) != 0;
+  dotPanels(splats, valuePanels + skipped * (valueDim << 2), o, dScores, valueDim, eights << 1);
+  const eight = skipped >> 3, to = eight * stride + (inTile << 5), isCapped = job.softcap != 0;
+  const weightsTo = transposedWeights + to, dScoresTo = transposedDScores + to;
   if (masked || isCapped) {
-    weights_f32_4x4(scores, keys, shift, state + ALPHA, ONES);
+    weights_f32_4x4(scores, keys, shift, state.alpha, ONES);
     // Also those of a row whose lse is NaN.
     if (masked) mask.setUnseen(scores, lanes, keys, 0);
-    changeOfScores(state, keys, masked);
-    turn(scores, eights, turnedWeights + turned, stride);
-    turn(changes, eights, turnedChanges + turned, stride);
-  } else {
-    changes_f32_4x4(scores, keys, shift, changes, state + L, turnedWeights + turned, turnedChanges + turned, stride);
-  }
-  if (job.gradient_dBias(gradient) != 0) addBiasChanges(record, gradient, inTile, firstRow, end, begin, last);
+    differentiateScores(state, keys, masked);
+    transpose(scores, eights, weightsTo, stride);
+    transpose(dScores, eights, dScoresTo, stride);
+  } else dScores_f32_4x4(scores, keys, shift, dScores, state.l, weightsTo, dScoresTo, stride);
+  if (gradient.dBias != 0) addToBias(job, gradient, row);
   if (isCapped) {
-    capChanges(keys);
-    turn(changes, eights, turnedChanges + turned, stride);
+    capDScores(keys);
+    transpose(dScores, eights, dScoresTo, stride);
   }
   extendSpans(eight, eights, stride, inTile);
 
   // dQ.
-  const k = keyColumns + (skipped << 4), columns = job.tileKeys(record) << 4, count = last - begin;
-  if (!masked || tileKeysAreFinite(record)) {
-    accumulateColumns(splats, k, 16, columns, changes, dq, dq + gradientBytes(dim), ONES, count);
-  } else accumulateWeighted(k, columns, changes, dq, dim, count);
+  const k = tile.summed;
+  k.at = keyColumns + (skipped << 4);
+  k.row = 16;
+  k.columns = job.tileKeys << 4;
+  k.count = end - begin;
+  if (masked && !tileKeysAreFinite(job)) accumulateWeighted(k, dim, dScores, dq);
+  else accumulateColumns(splats, k, dScores, dq, dq + gradientBytes(dim), ONES);
 }
 
-// dK, or dV, of the eights of keys from..to: sums of a tile's columns over rows, by what was turned.
-function accumulateKeys(
-  record: usize, columns: usize, turned: usize, target: usize, width: usize, from: usize, to: usize, rows: usize,
-): void {
-  const stride = job.tileRows(record) << 5, perColumn = job.tileRows(record) << 4, bytes = gradientBytes(width);
-  const harmless = !isMixed || tileRowsAreFinite(record, rows);
-  for (let eight = from; eight < to; eight++) {
+// dK, or dV, of the visited keys' eights: sums of a tile's columns over rows, by what was transposed; into `target`,
+// which begins with the tile's first key.
+function accumulateKeys(job: Job, columns: usize, transposed: usize, target: usize, width: usize): void {
+  const stride = job.tileRows << 5, bytes = gradientBytes(width), v = tile.summed;
+  const harmless = !isMixed || tileRowsAreFinite(job, tile.endRow - tile.firstRow);
+  v.row = 16;
+  v.columns = job.tileRows << 4;
+  for (let eight = firstEight(); eight < endEight(); eight++) {
     const span = spans + (eight << 3), first = <usize>load<u32>(span), end = <usize>load<u32>(span, 4);
     if (end == 0) continue;
-    const v = columns + (first << 4), p = turned + eight * stride + (first << 5), o = target + eight * bytes;
-    if (harmless) accumulateColumns(job.splats(record), v, 16, perColumn, p, o, o + bytes, ONES, end - first);
-    else accumulateWeighted(v, perColumn, p, o, width, end - first);
+    const p = transposed + eight * stride + (first << 5), o = target + eight * bytes;
+    v.at = columns + (first << 4);
+    v.count = end - first;
+    if (harmless) accumulateColumns(job.splats, v, p, o, o + bytes, ONES);
+    else accumulateWeighted(v, width, p, o);
   }
 }
 
-// Whether some of the rows first..end may see some of the keys from..to.
-function mayMeet(record: usize, first: usize, end: usize, from: usize, to: usize): bool {
-  const bounds = tile + TILE_BOUNDS;
-  setBounds(record, bounds, first);
-  const begin = load<i32>(bounds);
-  setBounds(record, bounds, end - 1);
-  return max(<i32>from, begin) < min(<i32>to, load<i32>(bounds, 32));
+// Which eights of the tile's keys are visited.
+
+// @ts-ignore: decorator
+@inline
+function firstEight(): usize {
+  return (tile.from - tile.first) >> 3;
+}
+
+// @ts-ignore: decorator
+@inline
+function endEight(): usize {
+  return (tile.to - tile.first + 7) >> 3;
 }
 
 // A tile of rows against the keys from..to of the tile of keys.
-function differentiateRun(
-  record: usize, gradient: usize, first: usize, end: usize, from: usize, to: usize, visit: usize, dq: usize,
-): void {
-  if (!mayMeet(record, first, end, from, to)) return;
-  if (!isPrepared) prepareRows(record, gradient, first, end);
+function differentiateKeys(job: Job, gradient: Gradient, from: usize, to: usize, dq: usize): void {
+  tile.from = from;
+  tile.to = to;
+  if (!mayMeet(job, tile)) return;
+  if (!isPrepared) prepareRows(job, gradient);
   isPrepared = true;
   isMixed = false;
-  const firstEight = (from - firstKey) >> 3, lastEight = (to - firstKey + 7) >> 3;
-  memory.fill(spans + (firstEight << 3), 0, (lastEight - firstEight) << 3);
-  for (let row = first; row < end; row += PANEL, dq += gradientBytes(job.dim(record))) {
-    differentiatePanel(record, gradient, row - first, row, end, from, to, visit, dq);
+  memory.fill(spans + (firstEight() << 3), 0, (endEight() - firstEight()) << 3);
+  for (let row = tile.firstRow; row < tile.endRow; row += PANEL, dq += gradientBytes(job.dim)) {
+    differentiatePanel(job, gradient, row, dq);
   }
-  // From the tile's first key on, which is where the chunk's gradients are counted from.
-  const dim = job.dim(record), valueDim = job.valueDim(record), skipped = (firstKey - job.gradient_from(gradient)) >> 3;
-  const dk = job.gradient_dk(gradient) + skipped * gradientBytes(dim);
-  const dv = job.gradient_dv(gradient) + skipped * gradientBytes(valueDim);
-  accumulateKeys(record, queryColumns, turnedChanges, dk, dim, firstEight, lastEight, end - first);
-  accumulateKeys(record, outColumns, turnedWeights, dv, valueDim, firstEight, lastEight, end - first);
+  accumulateKeys(job, queryColumns, transposedDScores, ofTile(gradient, gradient.dk, job.dim), job.dim);
+  accumulateKeys(job, outColumns, transposedWeights, ofTile(gradient, gradient.dv, job.valueDim), job.valueDim);
+}
+
+// The tile's gradients among those of a chunk.
+
+// @ts-ignore: decorator
+@inline
+function ofTile(gradient: Gradient, chunk: usize, width: usize): usize {
+  return chunk + ((tile.first - gradient.from) >> 3) * gradientBytes(width);
 }
 
 // A tile of rows against the tile of keys.
-function differentiateTile(record: usize, gradient: usize, first: usize, end: usize, dq: usize): void {
-  const lastKey = firstKey + keyCount;
+function differentiateTile(job: Job, gradient: Gradient, dq: usize): void {
+  const firstKey = tile.first, lastKey = firstKey + keyCount;
   isPrepared = false;
-  if (job.visits(record) == 0) {
-    differentiateRun(record, gradient, first, end, firstKey, lastKey, 0, dq);
+  if (job.keyIntervals == 0) {
+    differentiateKeys(job, gradient, firstKey, lastKey, dq);
     return;
   }
-  const list = visitsOf(record, first), last = <usize>load<u32>(list, 4);
-  for (let visit = <usize>load<u32>(list); visit < last; visit += job.VISIT_BYTES) {
-    const from = max(job.visit_from(visit), firstKey), to = min(job.visit_to(visit), lastKey);
-    if (from < to) differentiateRun(record, gradient, first, end, from, to, visit, dq);
+  const list = intervalsOf(job, tile.firstRow), last = <usize>load<u32>(list, 4);
+  for (let at = <usize>load<u32>(list); at < last; at += offsetof<KeyInterval>()) {
+    const interval = changetype<KeyInterval>(at);
+    const from = max(interval.from, firstKey), to = min(interval.to, lastKey);
+    tile.interval = at;
+    if (from < to) differentiateKeys(job, gradient, from, to, dq);
   }
 }
 
 // The end of the tile of rows that begins at `row`: no tile crosses a unit either.
-function unitEnd(record: usize, gradient: usize, row: usize, rows: usize): usize {
-  const unit = job.gradient_unit(gradient);
-  return min(tileEnd(record, row, rows), (row / unit + 1) * unit);
+function unitEnd(job: Job, gradient: Gradient, row: usize): usize {
+  const unit = gradient.unit;
+  return min(tileEnd(job, row), (row / unit + 1) * unit);
 }
 
 // Whether a part of dK and dV, which is summed tile by tile, ends with a job's row: as far from the segment's first
 // row however jobs are cut.
-function endsPart(gradient: usize, end: usize): bool {
-  const unit = job.gradient_unit(gradient);
-  return (job.gradient_firstRow(gradient) + end) % (((job.PART_ROWS + unit - 1) / unit) * unit) == 0;
+function endsPart(gradient: Gradient, end: usize): bool {
+  const unit = gradient.unit;
+  return (gradient.firstRow + end) % (((PART_ROWS + unit - 1) / unit) * unit) == 0;
 }
 
 // Adds a part to the sums of those before it; what that rounds off begins the next part.
@@ -466,13 +464,11 @@ function addPart(part: usize, sums: usize, bytes: usize): void {
 }
 
 // The same of what the tile of keys has.
-function addParts(record: usize, gradient: usize): void {
-  const dim = gradientBytes(job.dim(record)), valueDim = gradientBytes(job.valueDim(record));
-  const sums = job.gradient_sums(gradient), first = (firstKey - job.gradient_from(gradient)) >> 3;
-  const dk = job.gradient_dk(gradient) + first * dim, dv = job.gradient_dv(gradient) + first * valueDim;
-  const eights = (keyCount + 7) >> 3;
-  addPart(dk, dk + sums, eights * dim);
-  addPart(dv, dv + sums, eights * valueDim);
+function addParts(job: Job, gradient: Gradient): void {
+  const sums = gradient.sums, eights = (keyCount + 7) >> 3;
+  const dk = ofTile(gradient, gradient.dk, job.dim), dv = ofTile(gradient, gradient.dv, job.valueDim);
+  addPart(dk, dk + sums, eights * gradientBytes(job.dim));
+  addPart(dv, dv + sums, eights * gradientBytes(job.valueDim));
 }
 
 // Panels of eight rows that the rows of a job are in.
@@ -482,61 +478,68 @@ function panelsIn(first: usize, end: usize): usize {
 
 // The job: every query row against a chunk of keys. Its part of dQ is left in panels, of which each tile of rows
 // has its own; dK and dV are added to. `scratch` is tile memory of gradientScratchBytes().
-function differentiateJob(record: usize, scratch: usize): void {
-  const gradient = job.gradient(record), rows = rowsOf(record), bytes = gradientBytes(job.dim(record));
-  const from = job.gradient_from(gradient), to = job.gradient_to(gradient), tileKeys = job.tileKeys(record);
-  layOut(record, scratch);
-  for (firstKey = from; firstKey < to; firstKey += tileKeys) {
-    keyCount = min(tileKeys, to - firstKey);
-    packTile(record, gradient);
-    let dq = job.gradient_dq(gradient);
+function differentiateJob(job: Job, scratch: usize): void {
+  const gradient = changetype<Gradient>(job.gradient), rows = rowsOf(job), bytes = gradientBytes(job.dim);
+  const from = gradient.from, to = gradient.to, tileKeys = job.tileKeys;
+  layOut(job, scratch);
+  tile.interval = 0;
+  for (let key = from; key < to; key += tileKeys) {
+    tile.first = key;
+    keyCount = min(tileKeys, to - key);
+    packTile(job, gradient);
+    let dq = gradient.dq;
     for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
-      end = unitEnd(record, gradient, first, rows);
+      end = unitEnd(job, gradient, first);
+      tile.firstRow = first;
+      tile.endRow = end;
       const count = panelsIn(first, end) * bytes;
-      if (firstKey == from) memory.fill(dq, 0, count);
-      differentiateTile(record, gradient, first, end, dq);
-      if (job.gradient_sums(gradient) != 0 && endsPart(gradient, end)) addParts(record, gradient);
+      if (key == from) memory.fill(dq, 0, count);
+      differentiateTile(job, gradient, dq);
+      if (gradient.sums != 0 && endsPart(gradient, end)) addParts(job, gradient);
       dq += count;
     }
   }
 }
 
 // The jobs of a chain, one after the other: those of a group's query heads, where each has a mask of its own.
-export function differentiate(record: usize, scratch: usize): void {
-  for (; record != 0; record = job.gradient_next(job.gradient(record))) differentiateJob(record, scratch);
+export function differentiate(first: Job, scratch: usize): void {
+  for (let at = changetype<usize>(first); at != 0;) {
+    const job = changetype<Job>(at);
+    differentiateJob(job, scratch);
+    at = changetype<Gradient>(job.gradient).next;
+  }
 }
 
 // dQ of all rows of a job, summed over `chunks` of keys, `stride` bytes apart, and times `factor`. `scratch` is
 // the caller's: static memory is written anew whenever a thread begins.
-export function finishQueries(record: usize, chunks: usize, stride: usize, factor: f32, scratch: usize): void {
-  const gradient = job.gradient(record), rows = rowsOf(record), bytes = gradientBytes(job.dim(record));
+export function finishQueries(job: Job, chunks: usize, stride: usize, factor: f32, scratch: usize): void {
+  const gradient = changetype<Gradient>(job.gradient), rows = rowsOf(job), bytes = gradientBytes(job.dim);
   v128.store(scratch, f32x4.splat(factor));
   v128.store(scratch, f32x4.splat(factor), 16);
-  let panel = job.gradient_dq(gradient);
+  let panel = gradient.dq;
   for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
-    end = unitEnd(record, gradient, first, rows);
+    end = unitEnd(job, gradient, first);
     for (let row = first; row < end; row += PANEL, panel += bytes) {
       for (let chunk: usize = 1, other = panel + stride; chunk < chunks; chunk++, other += stride) {
         for (let at: usize = 0; at < bytes; at += 16) {
           v128.store(panel + at, f32x4.add(v128.load(panel + at), v128.load(other + at)));
         }
       }
-      unpackPanel(record, panel, scratch, job.dim(record), row, end);
+      unpackPanel(job, panel, scratch, job.dim, row, end);
     }
   }
 }
 
-// dK or dV of `count` keys, times `factor`, as rows of a storage that lie one after the other. Sums of earlier parts
-// are `sums` bytes behind those of the last, if there are any.
+// dK or dV of `count` keys, times `factor`, as rows. Sums of earlier parts are `sums` bytes behind those of the last,
+// if there are any.
 export function finishKeys(
-  storage: i32, source: usize, sums: usize, width: usize, factor: f32, target: usize, count: usize, scratch: usize,
+  rows: HeadRows, source: usize, sums: usize, width: usize, factor: f32, count: usize,
 ): void {
   if (sums != 0) addPart(source, source + sums, ((count + 7) >> 3) * gradientBytes(width));
   source += sums;
-  const element: usize = storage == F32 ? 4 : 2, row = width * element;
-  v128.store(scratch, f32x4.splat(factor));
-  for (let key: usize = 0; key < count; key += 4) {
-    const eight = source + (key >> 3) * gradientBytes(width) + ((key & 4) << 2), at = target + key * row;
-    unpackRows(storage, eight, 32, scratch, width, at, at + row, at + 2 * row, at + 3 * row, element, count - key);
+  const row = rows.row, factors = f32x4.splat(factor);
+  for (let key: usize = 0, at = rows.at; key < count; key += 4, at += 4 * row) {
+    const eight = source + (key >> 3) * gradientBytes(width) + ((key & 4) << 2);
+    unpackFourRows(rows, addresses(at, at + row, at + 2 * row, at + 3 * row), eight, factors, width, count - key);
   }
 }

@@ -9,7 +9,7 @@
 // low bits; shifted left by 23 they are 2^n. 4^f is a polynomial of degree 6, 1 + f p(f).
 
 import { fma } from "./fma";
-import { storeTurned } from "./layout";
+import { storeTransposed } from "./layout";
 
 // Four lanes each: the clamp, the rounding number, the polynomial from its highest degree.
 const TABLE: usize = memory.data<f32>([
@@ -52,7 +52,7 @@ export function exp4(x: v128): v128 {
 
 // Both passes below, since the powers of two are most of each: the first where there is an `alpha`.
 function powers(
-  s: usize, keys: usize, shift: usize, sums: usize, alpha: usize, d: usize, weights: usize, changes: usize, stride: usize,
+  s: usize, keys: usize, shift: usize, sums: usize, alpha: usize, d: usize, weights: usize, dScores: usize, stride: usize,
 ): void {
   const apart = d - s; // An address may wrap.
   for (let half: usize = 0; half < 32; half += 16, s += 16) {
@@ -120,7 +120,7 @@ function powers(
         sum = f32x4.add(sum, f32x4.add(p2, p3));
         continue;
       }
-      storeTurned(weights + to, 32, p0, p1, p2, p3);
+      storeTransposed(weights + to, 32, p0, p1, p2, p3);
       p0 = f32x4.mul(p0, f32x4.sub(v128.load(s + apart, 0), delta));
       v128.store(s + apart, p0, 0);
       p1 = f32x4.mul(p1, f32x4.sub(v128.load(s + apart, 32), delta));
@@ -129,7 +129,7 @@ function powers(
       v128.store(s + apart, p2, 64);
       p3 = f32x4.mul(p3, f32x4.sub(v128.load(s + apart, 96), delta));
       v128.store(s + apart, p3, 96);
-      storeTurned(changes + to, 32, p0, p1, p2, p3);
+      storeTransposed(dScores + to, 32, p0, p1, p2, p3);
       to += step;
       step = stride - step;
     }
@@ -146,9 +146,9 @@ export function weights_f32_4x4(s: usize, keys: usize, shift: usize, l: usize, a
 
 // Gradients of the scores s[keys][8], keys a multiple of eight, from those of their weights d[keys][8], in the
 // place of these: with weights p = 4^(s - shift) they are p * (d - delta), one shift and one delta per query.
-// Of each eight keys both are left turned, [8 queries][8 keys], `stride` bytes from one eight to the next.
-export function changes_f32_4x4(
-  s: usize, keys: usize, shift: usize, d: usize, delta: usize, weights: usize, changes: usize, stride: usize,
+// Of each eight keys both are left transposed, [8 queries][8 keys], `stride` bytes from one eight to the next.
+export function dScores_f32_4x4(
+  s: usize, keys: usize, shift: usize, d: usize, delta: usize, weights: usize, dScores: usize, stride: usize,
 ): void {
-  powers(s, keys, shift, delta, 0, d, weights, changes, stride);
+  powers(s, keys, shift, delta, 0, d, weights, dScores, stride);
 }

@@ -1,22 +1,41 @@
-// What the binary exports. The job record's layout is drawn in src/wasm/record/job_record.ts.
+// What the binary exports. The records' layouts are drawn in src/wasm/record/job_record.ts.
 
 import { differentiate } from "./backward";
 import { forward } from "./forward";
-import * as job from "./job.gen";
+import { CALL_BYTES, HeadRows, Job } from "./records.gen";
 
 export { finishKeys, finishQueries, gradientScratchBytes } from "./backward";
-export { merge, scratchBytes } from "./forward";
+export { copyToken, writeTokens } from "./blocks/write";
+export { rowProducts } from "./delta";
+export { combine } from "./forward";
 export { packKeys, packValues } from "./layout";
-export { copyToken, writeTokens } from "./pages";
-export { addRows, rotateRows, rowProducts, storeRow } from "./rows";
+export { addRows, storeRow } from "./merge";
+export { rotateRows } from "./rope";
+export { scratchBytes } from "./scratch";
 
 // A job: attention, or its gradients. `scratch` is tile memory of the thread that runs it.
-export function run(record: usize, scratch: usize): void {
-  if (job.gradient(record) != 0) differentiate(record, scratch);
-  else forward(record, scratch);
+export function run(job: Job, scratch: usize): void {
+  if (job.gradient != 0) differentiate(job, scratch);
+  else forward(job, scratch);
+}
+
+// Where the calling thread writes records of other calls: behind static memory, which is written anew whenever a
+// thread begins.
+export function callRecord(): usize {
+  return __heap_base;
+}
+
+// Says there where the rows of one head are, two of them at most.
+export function headRows(index: usize, at: usize, element: i32, storage: i32, row: i32): HeadRows {
+  const rows = changetype<HeadRows>(__heap_base + index * offsetof<HeadRows>());
+  rows.at = at;
+  rows.element = element;
+  rows.storage = storage;
+  rows.row = row;
+  return rows;
 }
 
 // Where memory begins that is nobody's yet.
 export function heapBase(): usize {
-  return __heap_base;
+  return __heap_base + CALL_BYTES;
 }

@@ -1,9 +1,9 @@
 // Layouts: how rows become the panels that the micro-kernels read, and how a panel of results
-// becomes rows again. Four rows at a time, turned by 4x4 transposes.
+// becomes rows again. Four rows at a time, by 4x4 transposes.
 
-import { BF16, brain, F16, half, loadFour, loadOne, storeFour, storeOne } from "./storage";
-
-export const PANEL: usize = 8; // queries side by side: two vectors
+import { addresses } from "./record";
+import { HeadRows, Rows } from "./records.gen";
+import { BF16, bf16, F16, f16, loadFour, loadOne, storeFour, storeOne } from "./storage";
 
 // A 4x4 transpose: column i of the rows a, b, c, d. Two rounds of shuffles; the first is shared, so
 // that binaryen merges what four calls have in common.
@@ -36,7 +36,7 @@ export function secondHalves(a: v128, b: v128): v128 {
 
 // @ts-ignore: decorator
 @inline
-export function storeTurned(to: usize, step: usize, a: v128, b: v128, c: v128, d: v128): void {
+export function storeTransposed(to: usize, step: usize, a: v128, b: v128, c: v128, d: v128): void {
   const ab = low(a, b), cd = low(c, d), AB = high(a, b), CD = high(c, d);
   v128.store(to, firstHalves(ab, cd));
   v128.store(to + step, secondHalves(ab, cd));
@@ -46,10 +46,9 @@ export function storeTurned(to: usize, step: usize, a: v128, b: v128, c: v128, d
 
 // Four rows of `depth` elements of storage T, `element` bytes apart, become target[depth][4] times
 // `factor`, `step` bytes from one depth to the next.
-function packFour<T>(
-  row0: usize, row1: usize, row2: usize, row3: usize,
-  element: usize, target: usize, step: usize, depth: usize, factor: f32,
-): void {
+function packFour<T>(rows: v128, element: usize, target: usize, step: usize, depth: usize, factor: f32): void {
+  const row0 = <usize>i32x4.extract_lane(rows, 0), row1 = <usize>i32x4.extract_lane(rows, 1);
+  const row2 = <usize>i32x4.extract_lane(rows, 2), row3 = <usize>i32x4.extract_lane(rows, 3);
   let at: usize = 0;
   if (element == sizeof<T>()) {
     const scale = f32x4.splat(factor);
@@ -59,7 +58,7 @@ function packFour<T>(
       const b = f32x4.mul(scale, loadFour<T>(row1 + byte));
       const c = f32x4.mul(scale, loadFour<T>(row2 + byte));
       const d = f32x4.mul(scale, loadFour<T>(row3 + byte));
-      storeTurned(target, step, a, b, c, d);
+      storeTransposed(target, step, a, b, c, d);
       target += 4 * step;
     }
   }
@@ -74,54 +73,55 @@ function packFour<T>(
   }
 }
 
-// The way back: source[width][4], `step` bytes from one to the next, times the four factors at `by`, becomes
-// the first `count` of four rows of storage T.
-function unpackFour<T>(
-  source: usize, step: usize, by: usize, width: usize,
-  row0: usize, row1: usize, row2: usize, row3: usize, element: usize, count: usize,
-): void {
-  const factors = v128.load(by);
+// Writes one element: a function of its own, since what unpackFour() has four of in line is four times as long.
+function storeLast<T>(at: usize, x: f32): void {
+  storeOne<T>(at, x);
+}
+
+// The way back: lanes of four of source[width][8], times a factor for each, become the first `count` of four rows of
+// storage T.
+function unpackFour<T>(rows: v128, element: usize, source: usize, factors: v128, width: usize, count: usize): void {
+  const row0 = <usize>i32x4.extract_lane(rows, 0), row1 = <usize>i32x4.extract_lane(rows, 1);
+  const row2 = <usize>i32x4.extract_lane(rows, 2), row3 = <usize>i32x4.extract_lane(rows, 3);
   let at: usize = 0;
   if (element == sizeof<T>()) {
     for (const whole = width & ~3; at < whole; at += 4) {
       const a = f32x4.mul(factors, v128.load(source));
-      const b = f32x4.mul(factors, v128.load(source + step));
-      const c = f32x4.mul(factors, v128.load(source + 2 * step));
-      const d = f32x4.mul(factors, v128.load(source + 3 * step));
+      const b = f32x4.mul(factors, v128.load(source, 32));
+      const c = f32x4.mul(factors, v128.load(source, 64));
+      const d = f32x4.mul(factors, v128.load(source, 96));
       const ab = low(a, b), cd = low(c, d), AB = high(a, b), CD = high(c, d);
       const byte = at * sizeof<T>();
       storeFour<T>(row0 + byte, firstHalves(ab, cd));
       if (count > 1) storeFour<T>(row1 + byte, secondHalves(ab, cd));
       if (count > 2) storeFour<T>(row2 + byte, firstHalves(AB, CD));
       if (count > 3) storeFour<T>(row3 + byte, secondHalves(AB, CD));
-      source += 4 * step;
+      source += 128;
     }
   }
   for (; at < width; at++) {
     const a = f32x4.mul(factors, v128.load(source));
     const byte = at * element;
-    storeOne<T>(row0 + byte, f32x4.extract_lane(a, 0));
-    if (count > 1) storeOne<T>(row1 + byte, f32x4.extract_lane(a, 1));
-    if (count > 2) storeOne<T>(row2 + byte, f32x4.extract_lane(a, 2));
-    if (count > 3) storeOne<T>(row3 + byte, f32x4.extract_lane(a, 3));
-    source += step;
+    storeLast<T>(row0 + byte, f32x4.extract_lane(a, 0));
+    if (count > 1) storeLast<T>(row1 + byte, f32x4.extract_lane(a, 1));
+    if (count > 2) storeLast<T>(row2 + byte, f32x4.extract_lane(a, 2));
+    if (count > 3) storeLast<T>(row3 + byte, f32x4.extract_lane(a, 3));
+    source += 32;
   }
 }
 
 // Keys become panels [ceil(count / 4)][dim][4]. A last panel that is not full repeats its last key:
 // its scores are masked later.
-function packKeysOf<T>(
-  source: usize, row: usize, element: usize, target: usize, dim: usize, count: usize,
-): void {
+function packKeysOf<T>(rows: HeadRows, source: usize, target: usize, dim: usize, count: usize): void {
+  const row = rows.row, last = count - 1;
   for (let key: usize = 0; key < count; key += 4) {
-    const last = count - 1;
-    packFour<T>(
+    const four = addresses(
       source + key * row,
       source + min(key + 1, last) * row,
       source + min(key + 2, last) * row,
       source + min(key + 3, last) * row,
-      element, target, 16, dim, 1,
     );
+    packFour<T>(four, rows.element, target, 16, dim, 1);
     target += dim << 4;
   }
 }
@@ -129,9 +129,9 @@ function packKeysOf<T>(
 // Values become columns [ceil(dim / 4)][keys][4], `columns` bytes from one group of four to the
 // next; what lies beyond `dim` is 0.
 function packValuesOf<T>(
-  source: usize, row: usize, element: usize, target: usize, columns: usize, dim: usize, count: usize,
+  rows: HeadRows, source: usize, target: usize, columns: usize, dim: usize, count: usize,
 ): void {
-  const whole = element == sizeof<T>() ? dim & ~3 : 0;
+  const element: usize = rows.element, whole = element == sizeof<T>() ? dim & ~3 : 0;
   for (let key: usize = 0; key < count; key++) {
     let to = target + (key << 4);
     let column: usize = 0;
@@ -146,48 +146,38 @@ function packValuesOf<T>(
       }
       to += columns;
     }
-    source += row;
+    source += rows.row;
   }
 }
 
-// The same by the number that stands for a storage in job records.
+// The same of rows of any storage, from the one at `source` on.
 
-export function packKeys(
-  storage: i32,
-  source: usize, row: usize, element: usize, target: usize, dim: usize, count: usize,
-): void {
-  if (storage == F16) packKeysOf<half>(source, row, element, target, dim, count);
-  else if (storage == BF16) packKeysOf<brain>(source, row, element, target, dim, count);
-  else packKeysOf<f32>(source, row, element, target, dim, count);
+export function packKeys(rows: HeadRows, source: usize, target: usize, dim: usize, count: usize): void {
+  if (rows.storage == F16) packKeysOf<f16>(rows, source, target, dim, count);
+  else if (rows.storage == BF16) packKeysOf<bf16>(rows, source, target, dim, count);
+  else packKeysOf<f32>(rows, source, target, dim, count);
 }
 
 export function packValues(
-  storage: i32,
-  source: usize, row: usize, element: usize, target: usize, columns: usize, dim: usize, count: usize,
+  rows: HeadRows, source: usize, target: usize, columns: usize, dim: usize, count: usize,
 ): void {
-  if (storage == F16) packValuesOf<half>(source, row, element, target, columns, dim, count);
-  else if (storage == BF16) packValuesOf<brain>(source, row, element, target, columns, dim, count);
-  else packValuesOf<f32>(source, row, element, target, columns, dim, count);
+  if (rows.storage == F16) packValuesOf<f16>(rows, source, target, columns, dim, count);
+  else if (rows.storage == BF16) packValuesOf<bf16>(rows, source, target, columns, dim, count);
+  else packValuesOf<f32>(rows, source, target, columns, dim, count);
 }
 
-export function packQueries(
-  storage: i32, row0: usize, row1: usize, row2: usize, row3: usize,
-  element: usize, target: usize, step: usize, dim: usize, factor: f32,
-): void {
-  if (storage == F16) packFour<half>(row0, row1, row2, row3, element, target, step, dim, factor);
-  else if (storage == BF16) packFour<brain>(row0, row1, row2, row3, element, target, step, dim, factor);
-  else packFour<f32>(row0, row1, row2, row3, element, target, step, dim, factor);
+// Four rows at `four` addresses become four lanes of panel[width][8], times `factor`.
+export function packFourRows(rows: Rows, four: v128, panel: usize, width: usize, factor: f32): void {
+  if (rows.storage == F16) packFour<f16>(four, rows.element, panel, 32, width, factor);
+  else if (rows.storage == BF16) packFour<bf16>(four, rows.element, panel, 32, width, factor);
+  else packFour<f32>(four, rows.element, panel, 32, width, factor);
 }
 
-export function unpackRows(
-  storage: i32, source: usize, step: usize, by: usize, width: usize,
-  row0: usize, row1: usize, row2: usize, row3: usize, element: usize, count: usize,
+// The way back, of the first `count` of them.
+export function unpackFourRows(
+  rows: Rows, four: v128, panel: usize, factors: v128, width: usize, count: usize,
 ): void {
-  if (storage == F16) {
-    unpackFour<half>(source, step, by, width, row0, row1, row2, row3, element, count);
-  } else if (storage == BF16) {
-    unpackFour<brain>(source, step, by, width, row0, row1, row2, row3, element, count);
-  } else {
-    unpackFour<f32>(source, step, by, width, row0, row1, row2, row3, element, count);
-  }
+  if (rows.storage == F16) unpackFour<f16>(four, rows.element, panel, factors, width, count);
+  else if (rows.storage == BF16) unpackFour<bf16>(four, rows.element, panel, factors, width, count);
+  else unpackFour<f32>(four, rows.element, panel, factors, width, count);
 }

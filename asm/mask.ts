@@ -3,8 +3,6 @@
 // Bands (causal, window, key lengths) are bounds, two numbers per query: keys first <= j < end. All
 // other masks are lanes: a byte per key, whose bit r says whether query r sees it.
 
-import { loadFour } from "./storage";
-
 // Bytes that readers may touch behind the last key of `lanes`.
 export const LANES_SLACK: usize = 32;
 
@@ -12,7 +10,7 @@ export const LANES_SLACK: usize = 32;
 
 // @ts-ignore: decorator
 @inline
-function spread(lanes: i32, bits: v128): v128 {
+function expand(lanes: i32, bits: v128): v128 {
   return i32x4.eq(v128.and(i32x4.splat(lanes), bits), bits);
 }
 
@@ -21,13 +19,13 @@ function spread(lanes: i32, bits: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function seenLow(lanes: usize, key: usize): v128 {
-  return spread(<i32>load<u8>(lanes + key), i32x4(1, 2, 4, 8));
+  return expand(<i32>load<u8>(lanes + key), i32x4(1, 2, 4, 8));
 }
 
 // @ts-ignore: decorator
 @inline
 export function seenHigh(lanes: usize, key: usize): v128 {
-  return spread(<i32>load<u8>(lanes + key), i32x4(16, 32, 64, 128));
+  return expand(<i32>load<u8>(lanes + key), i32x4(16, 32, 64, 128));
 }
 
 // Whether one query sees a key.
@@ -137,19 +135,4 @@ export function setUnseen(scores: usize, lanes: usize, count: usize, value: f32)
 // Scores become -inf where a query does not see the key.
 export function maskScores(scores: usize, lanes: usize, count: usize): void {
   setUnseen(scores, lanes, count, -Infinity);
-}
-
-// Whether the values of the keys from..to are all finite. Where one is not, it must not be
-// multiplied by the 0 weight of a query that does not see it.
-export function finiteValues<T>(v: usize, row: usize, columns: usize, dim: usize, from: usize, to: usize): bool {
-  let sum = f32x4.splat(0);
-  for (let group: usize = 0; group < dim; group += 4) {
-    // Counted by key, since rows may lie on top of each other (stride 0).
-    for (let key = from, at = v + from * row; key < to; key++, at += row) {
-      const x = loadFour<T>(at);
-      sum = f32x4.add(sum, f32x4.sub(x, x)); // 0, or NaN for an infinity or NaN
-    }
-    v += columns;
-  }
-  return v128.any_true(f32x4.ne(sum, sum)) == false;
 }

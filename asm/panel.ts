@@ -1,227 +1,171 @@
 // Panels: eight rows side by side, and what their scores are made of. Forward and gradients share it.
-//
-// Rows are numbered position-major: row r is group member r % group at position r / group. Grouped
-// heads thus share each loaded key, and neighbouring rows have neighbouring bounds.
 
-import * as job from "./job.gen";
-import { PANEL, packQueries, unpackRows } from "./layout";
+import { packFourRows, unpackFourRows } from "./layout";
 import * as mask from "./mask";
+import {
+  fourRowsOf, PANEL, resultsOf, rowOf, rowsOf, State, Tile,
+} from "./record";
+import { GroupRows, Job, KeyInterval } from "./records.gen";
 import { addBias, subtractDistances } from "./scores";
 import { cap_f32_2x8 } from "./tanh.gen";
 
 export const LN_2: f64 = 0.6931471805599453;
 export const LOG2_E: f64 = 1.4426950408889634;
 
-// Tile memory, per panel: queries [dim][8], o [valueDim up to a multiple of 4][8], and the rows'
-// state of 8 lanes each. Before the panels, what one panel and tile of keys need at a time: scores
-// [tileKeys][8], the rows' bounds within the tile, addresses of the rows of a visit's bits, whether the
-// tile's values are finite, and lanes.
-
-export const M: usize = 0; // running maximum; of gradients the row's lse
-export const L: usize = 32; // running sum; of gradients the row's delta
-export const ALPHA: usize = 64;
-export const BOUNDS: usize = 96; // first, end
-export const SHIFT: usize = 160; // softmax's scratch
-export const SLOPES: usize = 192;
-export const ALIGNED: usize = 224;
-export const BIAS_ROWS: usize = 256; // addresses
-export const MASK_ROWS: usize = 288; // addresses
-export const STATE: usize = 320;
-
-// @ts-ignore: decorator
-@inline
-export function outputBytes(record: usize): usize {
-  return ((job.valueDim(record) + 3) & ~3) << 5;
-}
-
-// @ts-ignore: decorator
-@inline
-export function panelBytes(record: usize): usize {
-  return (job.dim(record) << 5) + outputBytes(record) + STATE;
-}
-
-export const TILE_BOUNDS: usize = 0;
-export const TILE_ROWS: usize = 64;
-export const TILE_FINITE: usize = 96; // whether the tile's values are finite, once that is known
-export const TILE_FIRST: usize = 100; // the tile's first key, a multiple of 4
-export const TILE_K: usize = 104; // where the panels of its keys begin, and the columns of its values
-export const TILE_V: usize = 108;
-export const TILE_COLUMNS: usize = 112; // bytes from one group of columns to the next
-export const TILE_KEYS: usize = 116; // keys of the tile, a multiple of 4
-export const TILE_SCALES: usize = 120; // scales of its keys; of f16, whether some are not finite
-export const TILE_STORED: usize = 124; // 1 where it is in a page as it is stored there, and not f32
-export const TILE_LANES: usize = 128;
-
-// @ts-ignore: decorator
-@inline
-export function tileBytes(keys: usize): usize {
-  return (keys << 5) + TILE_LANES + ((keys + mask.LANES_SLACK + 15) & ~15);
-}
-
-// Query rows of a job.
-
-// @ts-ignore: decorator
-@inline
-export function rowsOf(record: usize): usize {
-  return job.positions(record) * job.group(record);
-}
-
-// Address of a row in an array of [positions][group].
-
-// @ts-ignore: decorator
-@inline
-export function rowOf(base: usize, position: usize, head: usize, row: usize, group: usize): usize {
-  return base + (row / group) * position + (row % group) * head;
-}
-
 // The keys that a row sees: first <= j < end. Writes both lanes' bounds.
-export function setBounds(record: usize, bounds: usize, row: usize): void {
-  const keys = <i64>job.keys(record), position = <i64>(row / job.group(record));
-  const first = min(max(position + job.bandFirst(record), 0), keys);
-  const end = min(max(position + job.bandLast(record) + 1, 0), keys);
+function setBounds(job: Job, bounds: usize, row: usize): void {
+  const keys = <i64>job.keys, position = <i64>(row / job.group);
+  const first = min(max(position + job.bandFirst, 0), keys);
+  const end = min(max(position + job.bandLast + 1, 0), keys);
   store<i32>(bounds, <i32>first);
   store<i32>(bounds, <i32>max(first, end), 32);
+}
+
+// Whether some rows of a tile may see some of its keys.
+export function mayMeet(job: Job, tile: Tile): bool {
+  const bounds = tile.bounds;
+  setBounds(job, bounds, tile.firstRow);
+  const begin = load<i32>(bounds);
+  setBounds(job, bounds, tile.endRow - 1);
+  return max(<i32>tile.from, begin) < min(<i32>tile.to, load<i32>(bounds, 32));
 }
 
 // What makes a natural logarithm one to base 2^unit, as scores are.
 
 // @ts-ignore: decorator
 @inline
-export function toUnits(record: usize): f32 {
-  return <f32>LOG2_E / job.unit(record);
+function toUnits(job: Job): f32 {
+  return <f32>LOG2_E / job.unit;
 }
 
-// What the scores of one row need beside its query.
-export function placeRow(record: usize, state: usize, row: usize): void {
-  const group = job.group(record);
-  setBounds(record, state + BOUNDS, row);
-  if (job.slopes(record) != 0) {
-    store<f32>(state, load<f32>(job.slopes(record) + ((row % group) << 2)) * toUnits(record), SLOPES);
-    store<f32>(state, job.aligned(record) + <f32>(row / group), ALIGNED);
+// What the scores of one row need in addition to its query, in lane 0 of a state.
+export function placeRow(job: Job, state: State, row: usize): void {
+  const group = job.group;
+  setBounds(job, state.bounds, row);
+  if (job.slopes != 0) {
+    store<f32>(state.slopes, load<f32>(job.slopes + ((row % group) << 2)) * toUnits(job));
+    store<f32>(state.aligned, job.aligned + <f32>(row / group));
   }
-  const biasRow = rowOf(job.bias(record), job.biasPosition(record), job.biasHead(record), row, group);
-  const maskRow = rowOf(job.mask(record), job.maskPosition(record), job.maskHead(record), row, group);
-  store<u32>(state, <u32>biasRow, BIAS_ROWS);
-  store<u32>(state, <u32>maskRow, MASK_ROWS);
+  store<u32>(state.biasRows, <u32>rowOf(job.bias, job.biasPosition, job.biasHead, row, group));
+  store<u32>(state.maskRows, <u32>rowOf(job.mask, job.maskPosition, job.maskHead, row, group));
 }
 
-// Rows of a panel from firstRow on, `width` numbers of each, as panel[width][8] times `factor`. Rows past the
+// Rows of a panel from `row` of a tile on, `width` numbers of each, as panel[width][8] times `factor`. Rows past the
 // last repeat it.
-export function packPanel(
-  storage: i32, base: usize, position: usize, head: usize, element: usize,
-  panel: usize, width: usize, factor: f32, firstRow: usize, rows: usize, group: usize,
-): void {
-  for (let lane: usize = 0; lane < PANEL; lane += 4) {
-    packQueries(
-      storage,
-      rowOf(base, position, head, min(firstRow + lane, rows - 1), group),
-      rowOf(base, position, head, min(firstRow + lane + 1, rows - 1), group),
-      rowOf(base, position, head, min(firstRow + lane + 2, rows - 1), group),
-      rowOf(base, position, head, min(firstRow + lane + 3, rows - 1), group),
-      element, panel + (lane << 2), 32, width, factor,
-    );
-  }
+export function packPanel(rows: GroupRows, panel: usize, width: usize, factor: f32, low: v128, high: v128): void {
+  packFourRows(rows, low, panel, width, factor);
+  packFourRows(rows, high, panel + 16, width, factor);
 }
 
-// The way back: rows of a panel o[valueDim][8], each lane times its factor at `by`, to where the job's results go.
-export function unpackPanel(record: usize, o: usize, by: usize, width: usize, firstRow: usize, rows: usize): void {
-  const base = job.out(record), position = job.outPosition(record), head = job.outHead(record);
-  const group = job.group(record), last = rows - 1;
-  for (let lane: usize = 0; lane < PANEL; lane += 4) {
-    const row = firstRow + lane;
-    if (row >= rows) break;
-    unpackRows(
-      job.outStorage(record),
-      o + (lane << 2), 32, by + (lane << 2), width,
-      rowOf(base, position, head, row, group),
-      rowOf(base, position, head, min(row + 1, last), group),
-      rowOf(base, position, head, min(row + 2, last), group),
-      rowOf(base, position, head, min(row + 3, last), group),
-      job.outElement(record), rows - row,
-    );
+// The way back: rows of a panel o[width][8], each lane times its factor at `by`, to where the job's results go.
+export function unpackPanel(job: Job, o: usize, by: usize, width: usize, row: usize, end: usize): void {
+  const rows = resultsOf(job);
+  for (const last = min(row + PANEL, end); row < last; row += 4, o += 16, by += 16) {
+    unpackFourRows(rows, fourRowsOf(rows, row, end, job.group), o, v128.load(by), width, end - row);
   }
 }
 
 // The end of the tile of rows that begins at `row`: no tile crosses a block of queries.
-export function tileEnd(record: usize, row: usize, rows: usize): usize {
-  const end = min(row + job.tileRows(record), rows);
-  if (job.visits(record) == 0) return end;
-  const group = job.group(record), blockRows = job.blockRows(record);
-  const position = job.blockPhase(record) + row / group;
-  const blockEnd = (position / blockRows + 1) * blockRows - job.blockPhase(record);
+export function tileEnd(job: Job, row: usize): usize {
+  const end = min(row + job.tileRows, rowsOf(job));
+  if (job.keyIntervals == 0) return end;
+  const group = job.group, blockRows = job.maskBlockRows;
+  const position = job.maskBlockPhase + row / group;
+  const blockEnd = (position / blockRows + 1) * blockRows - job.maskBlockPhase;
   return min(end, blockEnd * group);
 }
 
-// The visits of the block of queries that a row is in: where they begin, and where they end behind that.
-export function visitsOf(record: usize, row: usize): usize {
-  const position = job.blockPhase(record) + row / job.group(record);
-  return job.visits(record) + ((position / job.blockRows(record)) << 2);
+// The intervals of the block of queries that a row is in: where they begin, and where they end behind that.
+export function intervalsOf(job: Job, row: usize): usize {
+  const position = job.maskBlockPhase + row / job.group;
+  return job.keyIntervals + ((position / job.maskBlockRows) << 2);
 }
 
-// @ts-ignore: decorator
-@inline
-export function smallest(lanes: usize): i32 {
+function smallest(lanes: usize): i32 {
   let x = load<i32>(lanes);
   for (let lane: usize = 4; lane < 32; lane += 4) x = min(x, load<i32>(lanes + lane));
   return x;
 }
 
-// @ts-ignore: decorator
-@inline
-export function largest(lanes: usize): i32 {
+function largest(lanes: usize): i32 {
   let x = load<i32>(lanes);
   for (let lane: usize = 4; lane < 32; lane += 4) x = max(x, load<i32>(lanes + lane));
   return x;
 }
 
-// The rows' bounds within the keys from..to.
-
-// @ts-ignore: decorator
-@inline
-export function clipBounds(bounds: usize, clipped: usize, from: usize, to: usize): void {
-  const least = i32x4.splat(<i32>from), most = i32x4.splat(<i32>to);
+// Which of the keys that a tile of rows visits a panel looks at, by its rows' bounds alone: from a multiple of `step`
+// on. Returns whether there are any.
+export function findSeen(tile: Tile, state: State, step: usize): bool {
+  const bounds = state.bounds, clipped = tile.bounds;
+  const least = i32x4.splat(<i32>tile.from), most = i32x4.splat(<i32>tile.to);
   v128.store(clipped, i32x4.max_s(v128.load(bounds), least));
   v128.store(clipped, i32x4.max_s(v128.load(bounds, 16), least), 16);
   v128.store(clipped, i32x4.min_s(v128.load(bounds, 32), most), 32);
   v128.store(clipped, i32x4.min_s(v128.load(bounds, 48), most), 48);
+  const seen = <usize>smallest(clipped), end = <usize>largest(clipped + 32);
+  if (seen >= end) return false;
+  const begin = seen & ~(step - 1);
+  tile.seen = seen;
+  tile.begin = begin;
+  tile.end = end;
+  tile.fullFrom = min<usize>(max<usize>(begin, largest(clipped)), end);
+  tile.fullTo = max<usize>(min<usize>(end, smallest(clipped + 32)), tile.fullFrom);
+  return true;
 }
 
-// Which of the keys from..to the masks let the rows of a panel see, into `lanes`; byte 0 is key `begin`, at
-// most 7 before `from`.
-export function readMasks(
-  record: usize, state: usize, tile: usize, firstRow: usize, rows: usize, visit: usize,
-  begin: usize, from: usize, to: usize,
-): i32 {
-  const lanes = tile + TILE_LANES, count = to - from;
-  mask.seeAll(lanes, ((to + 7) & ~7) - begin + 16);
-  if (job.mask(record) != 0) {
-    const maskRows = state + MASK_ROWS;
-    if (job.maskIsBits(record) != 0) mask.seeBits(lanes + (from - begin), maskRows, from, count);
-    else mask.seeBytes(lanes + (from - begin), maskRows, from, count);
+// Whether masks, and not bounds alone, say who sees what.
+
+// @ts-ignore: decorator
+@inline
+export function hasMasks(job: Job, tile: Tile): bool {
+  return job.mask != 0 || (tile.interval != 0 && changetype<KeyInterval>(tile.interval).bits != 0);
+}
+
+// Which of the keys that a panel looks at the masks let its rows see, into the lanes.
+export function readMasks(job: Job, tile: Tile, state: State, row: usize): i32 {
+  const seen = tile.seen, count = tile.end - seen, lanes = tile.lanes + (seen - tile.begin);
+  mask.seeAll(tile.lanes, ((tile.end + 7) & ~7) - tile.begin + 16);
+  if (job.mask != 0) {
+    if (job.maskIsBits != 0) mask.seeBits(lanes, state.maskRows, seen, count);
+    else mask.seeBytes(lanes, state.maskRows, seen, count);
   }
-  if (visit != 0 && job.visit_bits(visit) != 0) {
-    const bitRows = tile + TILE_ROWS, group = job.group(record);
+  const interval = changetype<KeyInterval>(tile.interval);
+  if (tile.interval != 0 && interval.bits != 0) {
+    const bitRows = tile.bitRows, group = job.group;
     for (let lane: usize = 0; lane < PANEL; lane++) {
-      const position = job.blockPhase(record) + min(firstRow + lane, rows - 1) / group;
-      const row = (position % job.blockRows(record)) * job.visit_rowBytes(visit);
-      store<u32>(bitRows + (lane << 2), <u32>(job.visit_bits(visit) + row));
+      const position = job.maskBlockPhase + min(row + lane, tile.endRow - 1) / group;
+      store<u32>(bitRows + (lane << 2), <u32>(interval.bits + (position % job.maskBlockRows) * interval.rowBytes));
     }
-    mask.seeBits(lanes + (from - begin), bitRows, from - job.visit_origin(visit), count);
+    mask.seeBits(lanes, bitRows, seen - interval.origin, count);
   }
-  return mask.classOf(lanes + (from - begin), count);
+  return mask.classOf(lanes, count);
 }
 
 // Caps scores, where the job has a cap.
-export function capScores(record: usize, s: usize, keys: usize): void {
-  const cap = job.softcap(record);
-  if (cap != 0) cap_f32_2x8(s, keys, cap, job.capUnit(record));
+export function capScores(job: Job, s: usize, keys: usize): void {
+  const cap = job.softcap;
+  if (cap != 0) cap_f32_2x8(s, keys, cap, job.capUnit);
 }
 
 // Biases scores of the keys from..padded. Returns whether some bias masks.
-export function biasScores(record: usize, state: usize, s: usize, from: usize, padded: usize): bool {
-  const masks = job.bias(record) != 0 && addBias(s, state + BIAS_ROWS, from, padded, toUnits(record));
-  if (job.slopes(record) != 0) {
-    subtractDistances(s, state + SLOPES, state + ALIGNED, from, padded);
-  }
+export function biasScores(job: Job, state: State, s: usize, from: usize, padded: usize): bool {
+  const masks = job.bias != 0 && addBias(s, state.biasRows, from, padded, toUnits(job));
+  if (job.slopes != 0) subtractDistances(s, state.slopes, state.aligned, from, padded);
   return masks;
+}
+
+// Scores that the rows' bounds hide become -inf, and, where `masked`, those that the lanes hide.
+export function maskScores(tile: Tile, masked: bool): void {
+  const padded = tile.begin + (tile.groups << 2);
+  if (tile.begin < tile.fullFrom) maskEnd(tile, tile.begin, tile.fullFrom, masked);
+  if (tile.fullTo < padded) maskEnd(tile, tile.fullTo, padded, masked);
+  if (masked) mask.maskScores(tile.s, tile.lanes, padded - tile.begin);
+}
+
+// The keys from..to, of which bounds hide some: they are looked at one by one.
+function maskEnd(tile: Tile, from: usize, to: usize, masked: bool): void {
+  const skipped = from - tile.begin, lanes = tile.lanes + skipped, count = to - from;
+  if (!masked) mask.seeAll(lanes, count);
+  mask.seeWithin(lanes, tile.bounds, <i32>from, <i32>to);
+  if (!masked) mask.maskScores(tile.s + (skipped << 5), lanes, count);
 }

@@ -2,6 +2,9 @@
 
 import { accumulate_f32_4x8, accumulate_f32_4x8_splat1, accumulate_f32_4x8_splat4 } from "./accumulate.gen";
 import { dot_f32_4x8, dot_f32_4x8_splat1, dot_f32_4x8_splat4 } from "./dot.gen";
+import { fma } from "./fma";
+import { seenHigh, seenLow } from "./mask";
+import { Columns } from "./record";
 
 // s[4 groups][8] = k[groups][dim][4] times q[dim][8].
 export function dotPanels(splats: usize, k: usize, q: usize, s: usize, dim: usize, groups: usize): void {
@@ -20,18 +23,56 @@ export const ONES: usize = memory.data<f32>([1, 1, 1, 1, 1, 1, 1, 1], 16);
 // one way, and grow with their number. Even.
 export const RUN: usize = 96;
 
-// o = o * alpha + v^T p for o up to `end`, four columns of v at a time: they are `columns` bytes apart, and
-// their `count` rows `row` bytes. At least one row.
-export function accumulateColumns(
-  splats: usize, v: usize, row: usize, columns: usize, p: usize, o: usize, end: usize, alpha: usize, count: usize,
-): void {
-  for (; o < end; o += 128) {
+// o = o * alpha + v^T p for o up to `end`, four columns of v at a time; at least one row.
+export function accumulateColumns(splats: usize, v: Columns, p: usize, o: usize, end: usize, alpha: usize): void {
+  const row = v.row, columns = v.columns, count = v.count;
+  for (let at = v.at; o < end; o += 128) {
     for (let from: usize = 0, by = alpha; from < count; from += RUN, by = ONES) {
-      const x = v + from * row, w = p + (from << 5), run = min(RUN, count - from);
+      const x = at + from * row, w = p + (from << 5), run = min(RUN, count - from);
       if (splats == 4) accumulate_f32_4x8_splat4(x, row, w, o, by, run);
       else if (splats == 1) accumulate_f32_4x8_splat1(x, row, w, o, by, run);
       else accumulate_f32_4x8(x, row, w, o, by, run);
     }
-    v += columns;
+    at += columns;
+  }
+}
+
+// The same, value by value, where keys that some row must not see have values that are not all finite: 0 * NaN would
+// leave a trace.
+export function accumulateSeen(v: Columns, width: usize, p: usize, o: usize, alpha: usize, lanes: usize): void {
+  const row = v.row, columns = v.columns, count = v.count;
+  for (let column: usize = 0; column < width; column++) {
+    const values = v.at + (column >> 2) * columns + ((column & 3) << 2);
+    for (let key: usize = 0, by = alpha; key < count; by = ONES) {
+      let c0 = f32x4.splat(0), c1 = c0;
+      for (const end = min(key + RUN, count); key < end; key++) {
+        const x = v128.load_splat<f32>(values + key * row), weights = p + (key << 5);
+        c0 = fma(v128.and(x, seenLow(lanes, key)), v128.load(weights), c0);
+        c1 = fma(v128.and(x, seenHigh(lanes, key)), v128.load(weights, 16), c1);
+      }
+      v128.store(o, fma(v128.load(o), v128.load(by), c0));
+      v128.store(o, fma(v128.load(o, 16), v128.load(by, 16), c1), 16);
+    }
+    o += 32;
+  }
+}
+
+// The same with a factor of 1, where a weight of 0 must leave no trace, whatever its value.
+export function accumulateWeighted(v: Columns, width: usize, p: usize, o: usize): void {
+  const row = v.row, columns = v.columns, count = v.count, zero = f32x4.splat(0);
+  for (let column: usize = 0; column < width; column++) {
+    const values = v.at + (column >> 2) * columns + ((column & 3) << 2);
+    for (let at: usize = 0; at < count;) {
+      let c0 = zero, c1 = zero;
+      for (const end = min(at + RUN, count); at < end; at++) {
+        const x = v128.load_splat<f32>(values + at * row);
+        const p0 = v128.load(p + (at << 5)), p1 = v128.load(p + (at << 5), 16);
+        c0 = fma(v128.and(x, f32x4.ne(p0, zero)), p0, c0);
+        c1 = fma(v128.and(x, f32x4.ne(p1, zero)), p1, c1);
+      }
+      v128.store(o, f32x4.add(v128.load(o), c0));
+      v128.store(o, f32x4.add(v128.load(o, 16), c1), 16);
+    }
+    o += 32;
   }
 }

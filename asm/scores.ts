@@ -2,8 +2,8 @@
 //
 // Scores are logarithms to base 2^unit, and what is added to them comes with a factor that makes it so. It is
 // below 1: a finite bias stays finite. People mask with the lowest number, and a row that sees nothing else weighs
-// all keys alike. Rows of a bias are read as they lie, four keys of eight rows at a time, and turned by 4x4
-// transposes: its addresses stand at `rows`, one for each query of the panel.
+// all keys alike. Rows of a bias are read as they lie, four keys of eight rows at a time, and
+// transposed 4x4: its addresses stand at `rows`, one for each query of the panel.
 
 import { fma } from "./fma";
 import { firstHalves, high, low, secondHalves } from "./layout";

@@ -4,6 +4,7 @@
 
 import { exp4, weights_f32_4x4 } from "./exp.gen";
 import { ONES } from "./products";
+import { State } from "./record";
 
 // Keys whose weights are summed before they are added to what there is.
 const RUN: usize = 128;
@@ -43,7 +44,7 @@ export function powerOf(x: v128, unit: f32): v128 {
 
 const ZEROS: usize = memory.data<f32>([0, 0, 0, 0, 0, 0, 0, 0], 16);
 
-// Brings the rows s[keys][8] less a shift per query to base 4, as weights are computed from, where their unit is
+// Brings the rows s[keys][8] minus a shift per query to base 4, as weights are computed from, where their unit is
 // another than 2, and returns what is left to subtract of them.
 export function toBaseFour(s: usize, keys: usize, shift: usize, unit: f32): usize {
   if (unit == 2) return shift;
@@ -65,22 +66,23 @@ export function finiteMaximum(m: v128): v128 {
 }
 
 // For the rows of scores s[keys][8], keys a multiple of four: takes them into the running maximum m and sum l,
-// turns them into weights 2^(unit (s - m)) in place, and leaves in `alpha` the factor for what was summed
-// before. `shift` is scratch; each of the five holds eight lanes.
-export function softmax(s: usize, keys: usize, m: usize, l: usize, alpha: usize, shift: usize, unit: f32): void {
+// turns them into weights 2^(unit (s - m)) in place, and leaves in alpha the factor for what was summed
+// before.
+export function softmax(s: usize, keys: usize, state: State, unit: f32): void {
+  const m = state.m, alpha = state.alpha;
   v128.store(alpha, v128.load(m));
   v128.store(alpha, v128.load(m, 16), 16);
   takeMaxima(s, keys, m);
   for (let half: usize = 0; half < 32; half += 16) {
     const old = v128.load(alpha + half), next = raised(old, v128.load(m + half), unit), safe = finiteMaximum(next);
     v128.store(m + half, next);
-    v128.store(shift + half, safe);
+    v128.store(state.shift + half, safe);
     v128.store(alpha + half, powerOf(f32x4.sub(old, safe), unit));
   }
-  shift = toBaseFour(s, keys, shift, unit);
+  const shift = toBaseFour(s, keys, state.shift, unit);
   for (let by = alpha; keys > 0; by = ONES) {
     const run = min(keys, RUN);
-    weights_f32_4x4(s, run, shift, l, by);
+    weights_f32_4x4(s, run, shift, state.l, by);
     keys -= run;
     s += run << 5;
   }
@@ -89,8 +91,8 @@ export function softmax(s: usize, keys: usize, m: usize, l: usize, alpha: usize,
 // The same for one query whose scores lie side by side, row[keys]: the lanes of eight are eight of its
 // keys, and its sums come together at the end. `scratch` has room for 16 numbers. Up to a multiple of 32
 // the row is filled with weights of 0. Returns the factor for what was summed before.
-export function softmaxOne(row: usize, keys: usize, m: usize, l: usize, scratch: usize, unit: f32): f32 {
-  const groups = (keys + 31) >> 5 << 2, old = f32.load(m);
+export function softmaxOne(row: usize, keys: usize, state: State, scratch: usize, unit: f32): f32 {
+  const groups = (keys + 31) >> 5 << 2, m = state.m, l = state.l, old = f32.load(m);
   for (let at = keys; at < groups << 3; at++) f32.store(row + (at << 2), -Infinity);
   v128.store(scratch, f32x4.splat(old));
   v128.store(scratch, f32x4.splat(old), 16);

@@ -3,9 +3,9 @@
 //
 // A storage is a type parameter: f32, and two integers of 16 bits that stand for the others.
 
-export type half = i16; // f16, IEEE binary16
-export type brain = u16; // bf16, the upper half of an f32
-export type finiteHalf = i8; // f16 among which there is no infinity and no NaN
+export type f16 = i16; // IEEE binary16
+export type bf16 = u16; // the upper half of an f32
+export type finiteF16 = i8; // f16 among which there is no infinity and no NaN
 
 // The numbers that stand for them in job records.
 export const F32: i32 = 0;
@@ -13,13 +13,13 @@ export const F16: i32 = 1;
 export const BF16: i32 = 2;
 
 // f16 to f32, bits in the lower halves of four lanes. Exponent and mantissa are put in the place
-// that f32 has them; the exponents' biases differ by 112, and multiplying by 2^112 mends that for
+// that f32 has them; the exponents' biases differ by 112, and multiplying by 2^112 makes that up for
 // numbers below the normal ones too. What was infinite or NaN comes out as 2^16 or more, where the
 // exponent's bits are all set.
 
 // Constants come from a table: V8 rebuilds a constant vector at each use (see tools/exponential.ts),
 // which took longer than the arithmetic.
-const HALF: usize = memory.data<u32>([
+const F16_TABLE: usize = memory.data<u32>([
   0x8fffe000, 0x8fffe000, 0x8fffe000, 0x8fffe000, // sign, exponent and mantissa
   0x77800000, 0x77800000, 0x77800000, 0x77800000, // 2^112
   0x47800000, 0x47800000, 0x47800000, 0x47800000, // 2^16
@@ -30,18 +30,18 @@ const HALF: usize = memory.data<u32>([
 
 // @ts-ignore: decorator
 @inline
-function decodeHalf(bits: v128): v128 {
-  const shifted = v128.and(i32x4.shl(bits, 13), v128.load(HALF));
-  const scaled = f32x4.mul(shifted, v128.load(HALF, 16));
-  const isSpecial = f32x4.ge(f32x4.abs(scaled), v128.load(HALF, 32));
-  return v128.or(scaled, v128.and(isSpecial, v128.load(HALF, 48)));
+function decodeF16(bits: v128): v128 {
+  const shifted = v128.and(i32x4.shl(bits, 13), v128.load(F16_TABLE));
+  const scaled = f32x4.mul(shifted, v128.load(F16_TABLE, 16));
+  const isSpecial = f32x4.ge(f32x4.abs(scaled), v128.load(F16_TABLE, 32));
+  return v128.or(scaled, v128.and(isSpecial, v128.load(F16_TABLE, 48)));
 }
 
 // f32 to f16, to nearest, ties to even; the bits end up in the lower halves of four lanes.
 
 // @ts-ignore: decorator
 @inline
-function encodeHalf(x: v128): v128 {
+function encodeF16(x: v128): v128 {
   const sign = v128.and(x, i32x4.splat(<i32>0x80000000));
   const bits = v128.xor(x, sign);
   // Normal: shift the bias, round at bit 13. A tie goes to the even neighbour.
@@ -63,7 +63,7 @@ function encodeHalf(x: v128): v128 {
 
 // @ts-ignore: decorator
 @inline
-function encodeBrain(x: v128): v128 {
+function encodeBF16(x: v128): v128 {
   const odd = v128.and(i32x4.shr_u(x, 16), i32x4.splat(1));
   const rounded = i32x4.shr_u(i32x4.add(x, i32x4.add(i32x4.splat(0x7fff), odd)), 16);
   const nan = v128.or(i32x4.shr_u(x, 16), i32x4.splat(0x40));
@@ -76,7 +76,7 @@ function encodeBrain(x: v128): v128 {
 @inline
 export function loadFour<T>(at: usize): v128 {
   if (isFloat<T>()) return v128.load(at);
-  if (isSigned<T>()) return decodeHalf(v128.load_ext<i16>(at));
+  if (isSigned<T>()) return decodeF16(v128.load_ext<i16>(at));
   return i32x4.shl(v128.load_ext<u16>(at), 16);
 }
 
@@ -94,23 +94,23 @@ export function bytesOf<T>(): usize {
 @inline
 export function readFour<T>(at: usize): v128 {
   if (sizeof<T>() != 1) return loadFour<T>(at);
-  return f32x4.mul(v128.and(i32x4.shl(v128.load_ext<i16>(at), 13), v128.load(HALF)), v128.load(HALF, 16));
+  return f32x4.mul(v128.and(i32x4.shl(v128.load_ext<i16>(at), 13), v128.load(F16_TABLE)), v128.load(F16_TABLE, 16));
 }
 
 // What f16 is short of where its bits are put where f32 has them: powers of two that come out of a sum
 // once instead of going into each of its terms.
-export const HALF_BIAS: f32 = 5.192296858534828e33; // 2^112
+export const F16_BIAS: f32 = 5.192296858534828e33; // 2^112
 
 // The bits that count once they are there.
 
 // @ts-ignore: decorator
 @inline
 export function maskOf<T>(): v128 {
-  return isSigned<T>() ? v128.load(HALF) : i32x4.splat(<i32>0xffff0000);
+  return isSigned<T>() ? v128.load(F16_TABLE) : i32x4.splat(<i32>0xffff0000);
 }
 
-// Every second of eight bf16 or finite f16, from the first or from the second on, as f32; of f16 less its
-// bias.
+// Every second of eight bf16 or finite f16, from the first or from the second on, as f32; of f16 minus
+// its bias.
 
 // @ts-ignore: decorator
 @inline
@@ -131,7 +131,7 @@ export function oddOf<T>(x: v128, mask: v128): v128 {
 @inline
 export function loadOne<T>(at: usize): f32 {
   if (isFloat<T>()) return load<f32>(at);
-  if (isSigned<T>()) return f32x4.extract_lane(decodeHalf(i32x4.splat(<i32>load<i16>(at))), 0);
+  if (isSigned<T>()) return f32x4.extract_lane(decodeF16(i32x4.splat(<i32>load<i16>(at))), 0);
   return reinterpret<f32>(<u32>load<u16>(at) << 16);
 }
 
@@ -140,8 +140,8 @@ export function loadOne<T>(at: usize): f32 {
 // @ts-ignore: decorator
 @inline
 export function loadStored(storage: i32, at: usize): f32 {
-  if (storage == F16) return loadOne<half>(at);
-  return storage == BF16 ? loadOne<brain>(at) : load<f32>(at);
+  if (storage == F16) return loadOne<f16>(at);
+  return storage == BF16 ? loadOne<bf16>(at) : load<f32>(at);
 }
 
 // f32 as four lanes whose lower halves hold the element's bits.
@@ -149,7 +149,7 @@ export function loadStored(storage: i32, at: usize): f32 {
 // @ts-ignore: decorator
 @inline
 function encode<T>(x: v128): v128 {
-  return isSigned<T>() ? encodeHalf(x) : encodeBrain(x);
+  return isSigned<T>() ? encodeF16(x) : encodeBF16(x);
 }
 
 // Writes one element.

@@ -38,12 +38,12 @@ function timed(kernels: Kernels): { kernels: Kernels; spent(): number } {
     kernel(...args);
     total += performance.now() - start;
   };
-  const { packKeys, packValues, merge } = kernels;
+  const { packKeys, packValues, combine } = kernels;
   return {
     kernels: {
       ...kernels,
       run: wrap(kernels.run),
-      merge: wrap(merge),
+      combine: wrap(combine),
       packKeys: wrap(packKeys),
       packValues: wrap(packValues),
     },

@@ -8,17 +8,27 @@
 import { writeFile } from "node:fs/promises";
 import { generateShaders } from "./build_shaders.ts";
 import { type Files, generateWasm } from "./build_wasm.ts";
-import { generatePictures } from "./draw_masks.ts";
+
+/** The library draws these: it is loaded only then, so that its binaries may be written before. */
+async function generatePictures(): Promise<Files> {
+  return await (await import("./draw_masks.ts")).generatePictures();
+}
+
+const steps = [generateWasm, generateShaders, generatePictures];
 
 /** Every generated file, made anew in memory. */
 export async function generate(): Promise<Files> {
-  return { ...await generateWasm(), ...await generateShaders(), ...await generatePictures() };
+  const files: Files = {};
+  for (const step of steps) Object.assign(files, await step());
+  return files;
 }
 
 if (import.meta.main) {
   const root = new URL("..", import.meta.url);
-  for (const [path, text] of Object.entries(await generate())) {
-    await writeFile(new URL(path, root), text);
-    console.log(`${path}: ${text.length} characters`);
+  for (const step of steps) {
+    for (const [path, text] of Object.entries(await step())) {
+      await writeFile(new URL(path, root), text);
+      console.log(`${path}: ${text.length} characters`);
+    }
   }
 }

@@ -12,7 +12,7 @@ import process from "node:process";
 import { bundleForBrowser, bundleForNode, filesOf } from "./bundle_tests.ts";
 import { install, locked, versions } from "./install.ts";
 import { type Claim, nameOf } from "./runtime_table.ts";
-import { bunTests, denoTests, nodeTests, root, type TestRun } from "./test_runs.ts";
+import { bunTests, denoTests, nodeTests, root, settings, type TestRun } from "./test_runs.ts";
 
 /** Names of the tests that need WebGPU end with it: `… (webgpu)`. */
 const names = String.raw`\(webgpu[^)]*\)$`;
@@ -80,7 +80,7 @@ export function gpuRuns(folder: string): TestRun[] {
       reportsLast: true,
       tests: (report) => ({
         ...denoTests(report, paths(suites), [
-          "--allow-env=FLASHTILE_REQUIRE_GPU",
+          settings,
           `--filter=/${names}/`,
         ]),
         environment: {

@@ -210,6 +210,9 @@ if (writesTable && words.length > 0) {
 const folder = mkdtempSync(join(tmpdir(), "flashtile-tests-"));
 try {
   Object.assign(process.env, findingsUnder(folder));
+  // One for all that is random: with it, a failure is repeated.
+  process.env.FLASHTILE_SEED ??= String(Math.floor(Math.random() * 2 ** 31));
+  console.log(`FLASHTILE_SEED=${process.env.FLASHTILE_SEED}`);
   const runs = choose(allRuns(folder), words);
   const results: [string, Counts][] = [], claims: Claim[] = [];
   for (const run of runs) {

@@ -45,6 +45,9 @@ export interface TestRun {
   scripts?(): Command[];
 }
 
+/** Lets tests see how much of them is wanted, and by which seed. */
+export const settings = "--allow-env=FLASHTILE_TESTS,FLASHTILE_SEED,FLASHTILE_REQUIRE_GPU";
+
 /** Runs tests of a folder with Deno. */
 export function denoTests(
   report: string,
@@ -128,9 +131,10 @@ export function runtimeRuns(folder: string): TestRun[] {
       name: "Deno",
       claims: allTests("Deno", Deno.version.deno),
       tests: (report) => ({
-        ...denoTests(report, ["tests/"], ["--parallel"]),
-        // WebGPU has a run of its own; here its tests are skipped, as where there is no GPU.
-        environment: { DENO_WEBGPU_BACKEND: "none" },
+        ...denoTests(report, ["tests/"], ["--parallel", settings]),
+        // WebGPU has a run of its own; here its tests are skipped, as where there is no GPU. What takes
+        // long is tried whole here, and in part elsewhere.
+        environment: { DENO_WEBGPU_BACKEND: "none", FLASHTILE_TESTS: "whole" },
       }),
       scripts: () =>
         filesOf(join(root, "tests", "runtime"), ".ts").map((script) => ({

@@ -84,7 +84,7 @@ function readPart(name: string, part: CascadePart): ReadPart {
 }
 
 /** A tensor `[B, H, N, D]` whose batches are rows behind one another: `[1, H, B * N, D]`. */
-function fold(q: ReadTensor): ReadTensor {
+function joinBatches(q: ReadTensor): ReadTensor {
   const [B, H, N, D] = q.shape, [b, h, n, d] = q.strides ?? contiguousStrides(q.shape);
   const shape = [1, H, B * N, D];
   if (B === 1 || N === 1 || b === N * n) {
@@ -161,7 +161,7 @@ function readCascade(
     return { ...call, storage: { ...call.storage, dtype: "f32" as const } };
   };
   // A sink is seen once: with the prefix.
-  const shared = readCall(fold(queries), first, { ...common, sinks });
+  const shared = readCall(joinBatches(queries), first, { ...common, sinks });
   const own = readCall(queries, second, { ...common, causal });
   return {
     ...{ shared, own, layout, lse },

@@ -415,7 +415,7 @@ class MachineEngine implements Engine {
     return this.#machinery.memoryBytes;
   }
 
-  attention<
+  async attention<
     Data extends TensorData,
     Keys extends AnyTensor | KvCache,
     Lse extends boolean | undefined,
@@ -428,17 +428,8 @@ class MachineEngine implements Engine {
     const [v, options] = rest as [AnyTensor, AttentionOptions?];
     const result: Promise<AttentionResult<Data>> = isAnyCache(k)
       ? k.attend(q, (v ?? options) as CacheAttentionOptions)
-      : this.#attend(q, k, v, options);
-    return result as Promise<ResultOf<Data, Lse, Out>>;
-  }
-
-  async #attend<Data extends TensorData>(
-    q: Tensor<Data>,
-    k: AnyTensor,
-    v: AnyTensor,
-    options: AttentionOptions | undefined,
-  ): Promise<AttentionResult<Data>> {
-    return await runAttention(this.#machinery, readAttention(q, k, v, options));
+      : runAttention(this.#machinery, readAttention(q, k, v, options));
+    return await result as ResultOf<Data, Lse, Out>;
   }
 
   attentionSync<

@@ -38,7 +38,7 @@ export interface Axes {
 }
 
 /** The number that 16 bits of f16 stand for. */
-function decodeHalf(bits: number): number {
+function decodeF16(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1, exponent = bits >> 10 & 31, mantissa = bits & 1023;
   if (exponent === 0) return sign * mantissa * 2 ** -24;
   if (exponent === 31) return mantissa === 0 ? sign * Infinity : NaN;
@@ -46,7 +46,7 @@ function decodeHalf(bits: number): number {
 }
 
 /** The number that 16 bits of bf16 stand for: the upper half of an f32. */
-function decodeBrain(bits: number): number {
+function decodeBf16(bits: number): number {
   return new Float32Array(Uint32Array.of(bits << 16).buffer)[0];
 }
 
@@ -63,7 +63,7 @@ function numbersOf(tensor: ReferenceTensor | BooleanTensor): ArrayLike<number> {
     return Uint8Array.from({ length: data.length * 32 }, (_, e) => data[e >> 5] >>> (e & 31) & 1);
   }
   if (kindOf.call(data) !== "Uint16Array") return data;
-  const decode = (tensor as ReferenceTensor).dtype === "bf16" ? decodeBrain : decodeHalf;
+  const decode = (tensor as ReferenceTensor).dtype === "bf16" ? decodeBf16 : decodeF16;
   return Float64Array.from(data, decode);
 }
 
@@ -73,7 +73,7 @@ export function listOf(list: NumberList): ReferenceTensor {
   const { data, shape, strides, offset, dtype } = list;
   // Of floats whose bits it holds; a `Float16Array` gives the numbers itself.
   const isBits = dtype !== undefined && kindOf.call(data) === "Uint16Array";
-  const decode = !isBits ? Number : dtype === "bf16" ? decodeBrain : decodeHalf;
+  const decode = !isBits ? Number : dtype === "bf16" ? decodeBf16 : decodeF16;
   return { data: Array.from(data, (one) => decode(Number(one))), shape, strides, offset };
 }
 

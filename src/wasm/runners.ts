@@ -14,7 +14,8 @@ import type { HostGradientTarget } from "../operations/backward/target.ts";
 import { mergeAttention } from "../operations/merge/operation.ts";
 import { rope } from "../operations/rope/operation.ts";
 import { forward, type Machine } from "./attention/forward.ts";
-import { mergeParts, rotateRows } from "./rows.ts";
+import { mergeParts } from "./merge.ts";
+import { rotateRows } from "./rope.ts";
 import type { Step } from "./team/waves.ts";
 
 /** A call of few rows is done at once. */

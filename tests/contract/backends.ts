@@ -11,6 +11,7 @@ import type { BinaryName } from "../../src/contract/capabilities.ts";
 import { countThreads } from "../../src/wasm/backend.ts";
 import { binaries } from "../support/binaries.ts";
 import { noGpu, sharedDevice } from "../support/device.ts";
+import { sharedOut, untilWhole } from "../support/share.ts";
 
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
@@ -133,17 +134,23 @@ export interface ContractOptions extends EngineOptions {
   readonly needs?: Feature | readonly Feature[];
   /** Why the test waits, in words. */
   readonly skip?: string;
+  /** Backends on the CPU that a daily run tries it on; 2 by default. */
+  readonly daily?: number;
 }
 
 /** A test that every backend must pass, each with an engine of its own. */
 export function contract(
   name: string,
   use: (engine: Engine, backend: BackendUnderTest) => void | Promise<void>,
-  { needs, skip, ...options }: ContractOptions = {},
+  { needs, skip, daily = 2, ...options }: ContractOptions = {},
 ): void {
+  const onCpu = backends.filter((backend) => backend !== webgpu);
+  const now = sharedOut(onCpu, daily, name);
   for (const backend of backends) {
+    const isNow = backend === webgpu || now.includes(backend);
     const lacking = [needs ?? []].flat().find((feature) => backend.lacks?.[feature]);
-    const reason = backend.unavailable ?? (lacking && backend.lacks?.[lacking]) ?? skip;
+    const reason = backend.unavailable ?? (lacking && backend.lacks?.[lacking]) ?? skip ??
+      (isNow ? undefined : untilWhole);
     test(
       `${name} (${backend.name})`,
       reason === undefined ? {} : { skip: reason },

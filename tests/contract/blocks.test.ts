@@ -1,5 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
 import { type BlockMask, blockMask } from "@flashtile/attention";
+import { assert, assertEquals } from "@std/assert";
 import { assertSameBits } from "../support/bits.ts";
 import { emptyRows, expectation, resultsOf } from "../support/exact.ts";
 import { type Meaning, type Problem, randomProblem, sizesOf } from "../support/problem.ts";
@@ -296,6 +296,7 @@ for (const [name, mask] of Object.entries(sparse)) {
   contract(
     `attention() takes blocks of 8,192 keys for few queries: ${name}`,
     async (engine) => check(await resultsOf(engine, decoding, { blockMask: mask })),
+    { daily: 1 },
   );
 }
 

@@ -1,6 +1,3 @@
-import { Buffer } from "node:buffer";
-import { readFile } from "node:fs/promises";
-import { test } from "node:test";
 import {
   assert,
   assertEquals,
@@ -9,8 +6,12 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
 import { run } from "../../examples/llama/cli.ts";
 import type { ReadFile } from "../../examples/llama/files.ts";
+import { inWholeRuns } from "../support/share.ts";
 import { modelFolder } from "./fixtures.ts";
 
 interface Outcome {
@@ -77,7 +78,7 @@ test("run() streams the text, then the figures, and gives 0", async () => {
   for (const [i, shape] of shapes.entries()) assertMatch(lines[i], shape);
 });
 
-test("run() repeats a drawn text for the same seed", async () => {
+test("run() repeats a drawn text for the same seed", inWholeRuns, async () => {
   const draw = async (seed: string) =>
     (await demo(["--tokens", "20", "--temperature", "1", "--seed", seed])).out.split("\n\n")[0];
   assertEquals(await draw("5"), await draw("5"));
@@ -91,7 +92,7 @@ test("run() stops at the end of the context and says so", async () => {
   assertStringIncludes(out, "decode    nothing to read");
 });
 
-test("run() writes every continuation under its prompt, as it is alone", async () => {
+test("run() writes every continuation under its prompt, as it is alone", inWholeRuns, async () => {
   const [long, short] = ["And it came to pass", "A"];
   const { code, out } = await demo([long, short, "x".repeat(254), "--tokens", "12"]);
   assertEquals(code, 0);
@@ -103,7 +104,7 @@ test("run() writes every continuation under its prompt, as it is alone", async (
   assertStringIncludes(out, "stopped   prompt 3 after 2 bytes: the context of 256 is full");
 });
 
-test("run() stores keys and values as it is told", async () => {
+test("run() stores keys and values as it is told", inWholeRuns, async () => {
   const bytes = async (kv: string) => {
     const { out } = await demo(["--kv", kv, "--tokens", "5"]);
     return Number(out.match(new RegExp(`^cache {5}${kv}: (\\d+) KiB for 23 tokens$`, "m"))?.[1]);
@@ -164,23 +165,27 @@ test("run() names an unknown and a missing tensor", async () => {
   await refuses([], changed("config.json", shorter), unknown);
 });
 
-test("run() refuses weights, a config or a reference whose logits are off", async () => {
-  const last = (bytes: Uint8Array) => {
-    bytes[bytes.length - 1] ^= 0x80;
-    return bytes;
-  };
-  const nan = (bytes: Uint8Array) => bytes.fill(0xff, bytes.length - 2);
-  for (
-    const read of [
-      changed("model.safetensors", last),
-      changed("model.safetensors", nan),
-      changed("config.json", replaced('"rope_theta": 10000.0', '"rope_theta": 10001.0')),
-      changed("reference.json", replaced("And it came to pass", "And it came to pasS")),
-    ]
-  ) {
-    await refuses([], read, "The logits differ from PyTorch's by ", "damaged");
-  }
-});
+test(
+  "run() refuses weights, a config or a reference whose logits are off",
+  inWholeRuns,
+  async () => {
+    const last = (bytes: Uint8Array) => {
+      bytes[bytes.length - 1] ^= 0x80;
+      return bytes;
+    };
+    const nan = (bytes: Uint8Array) => bytes.fill(0xff, bytes.length - 2);
+    for (
+      const read of [
+        changed("model.safetensors", last),
+        changed("model.safetensors", nan),
+        changed("config.json", replaced('"rope_theta": 10000.0', '"rope_theta": 10001.0')),
+        changed("reference.json", replaced("And it came to pass", "And it came to pasS")),
+      ]
+    ) {
+      await refuses([], read, "The logits differ from PyTorch's by ", "damaged");
+    }
+  },
+);
 
 test("run() refuses a damaged reference.json", async () => {
   const cut = changed("reference.json", (bytes) => bytes.subarray(0, 5000));

@@ -1,6 +1,6 @@
+import { assert, assertAlmostEquals, assertEquals, assertLess, assertRejects } from "@std/assert";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
-import { assert, assertAlmostEquals, assertEquals, assertLess, assertRejects } from "@std/assert";
 import type { StoredAs } from "../../examples/llama/caches.ts";
 import { generate, type Generation } from "../../examples/llama/generate.ts";
 import { losses, mean } from "../../examples/llama/loss.ts";
@@ -8,6 +8,7 @@ import type { Llama } from "../../examples/llama/model.ts";
 import { readInChunks } from "../../examples/llama/read.ts";
 import { checkPrompts, TOLERANCE } from "../../examples/llama/reference.ts";
 import { createSampler, likeliest } from "../../examples/llama/sample.ts";
+import { inWholeRuns } from "../support/share.ts";
 import { modelFolder, withModel } from "./fixtures.ts";
 
 const encoded = (text: string) => new TextEncoder().encode(text);
@@ -88,13 +89,17 @@ test("Llama continues greedily with PyTorch's bytes, each prompt alone and all t
     }
   }));
 
-test("Llama has PyTorch's mean loss on text that it was not trained on", () =>
-  withModel(async (model, { reference }) => {
-    const text = new Uint8Array(await readFile(`${modelFolder}/held_out_text.txt`));
-    const all = await losses(model, text, { chunk: Infinity });
-    assertEquals(all.length, 20 * model.config.context);
-    assertAlmostEquals(mean(all), reference.lossPerByte, 1e-6);
-  }));
+test(
+  "Llama has PyTorch's mean loss on text that it was not trained on",
+  inWholeRuns,
+  () =>
+    withModel(async (model, { reference }) => {
+      const text = new Uint8Array(await readFile(`${modelFolder}/held_out_text.txt`));
+      const all = await losses(model, text, { chunk: Infinity });
+      assertEquals(all.length, 20 * model.config.context);
+      assertAlmostEquals(mean(all), reference.lossPerByte, 1e-6);
+    }),
+);
 
 /** Twice the mean change that was measured; wrong keys or values change logits by several. */
 const closeEnough: readonly [StoredAs, number][] = [
@@ -106,20 +111,24 @@ const closeEnough: readonly [StoredAs, number][] = [
   [{ dtype: "int4", smoothKeys: true }, 1.1],
 ];
 
-test("Llama is close to itself with every storage of its caches", () =>
-  withModel(async (model, { reference }) => {
-    const prompts = reference.prompts.map(({ tokens }) => tokens);
-    const read = async (storage: StoredAs) => {
-      const logits = await readInChunks(model, prompts, { chunk: 1, prompt: 6, ...storage });
-      return Float32Array.from(logits.flatMap((part) => [...part]));
-    };
-    const exact = await read({ dtype: "f32" });
-    for (const [storage, most] of closeEnough) {
-      const difference = meanDifference(await read(storage), exact);
-      assert(difference > 0, `${storage.dtype} does not round`);
-      assertLess(difference, most, JSON.stringify(storage));
-    }
-  }));
+test(
+  "Llama is close to itself with every storage of its caches",
+  inWholeRuns,
+  () =>
+    withModel(async (model, { reference }) => {
+      const prompts = reference.prompts.map(({ tokens }) => tokens);
+      const read = async (storage: StoredAs) => {
+        const logits = await readInChunks(model, prompts, { chunk: 1, prompt: 6, ...storage });
+        return Float32Array.from(logits.flatMap((part) => [...part]));
+      };
+      const exact = await read({ dtype: "f32" });
+      for (const [storage, most] of closeEnough) {
+        const difference = meanDifference(await read(storage), exact);
+        assert(difference > 0, `${storage.dtype} does not round`);
+        assertLess(difference, most, JSON.stringify(storage));
+      }
+    }),
+);
 
 test("Llama.forward() refuses no tokens, more than fit, and other sequences", () =>
   withModel(async (model) => {
@@ -152,14 +161,18 @@ test("generate() stops where the context ends, each prompt for itself", () =>
     assert(prefill.attentionMs <= prefill.ms && decode.attentionMs <= decode.ms);
   }));
 
-test("generate() draws the same bytes for a prompt alone and among others", () =>
-  withModel(async (model) => {
-    const sampler = () => createSampler({ temperature: 1, topK: 40, seed: 3 });
-    const together = await write(model, texts, 12, sampler);
-    for (const [at, text] of texts.entries()) {
-      assertEquals((await write(model, [text], 12, sampler)).bytes[0], together.bytes[at]);
-    }
-  }));
+test(
+  "generate() draws the same bytes for a prompt alone and among others",
+  inWholeRuns,
+  () =>
+    withModel(async (model) => {
+      const sampler = () => createSampler({ temperature: 1, topK: 40, seed: 3 });
+      const together = await write(model, texts, 12, sampler);
+      for (const [at, text] of texts.entries()) {
+        assertEquals((await write(model, [text], 12, sampler)).bytes[0], together.bytes[at]);
+      }
+    }),
+);
 
 test("generate() waits for its listener before it goes on", () =>
   withModel(async (model) => {

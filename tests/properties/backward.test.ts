@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { backends, contract } from "../contract/backends.ts";
-import { fullSizes, problemOf, runs, seed, workOf } from "../support/arbitrary.ts";
+import { fullSizes, problemOf, runs, workOf } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
+import { gpuRequired } from "../support/gpu.ts";
 import {
   assertGradientsWithinBudget,
   eachGradient,
@@ -13,11 +14,12 @@ import {
   gradientsOf,
   naiveGradients,
 } from "../support/gradients.ts";
-import { gpuRequired } from "../support/gpu.ts";
 import { meaningOf } from "../support/meaning.ts";
 import { oncePerKey } from "../support/once.ts";
 import { count, type Meaning, type Problem, type Sizes } from "../support/problem.ts";
 import { seeded, whole } from "../support/random.ts";
+import { varyingSeed } from "../support/seed.ts";
+import { share } from "../support/share.ts";
 import { anyMeaning } from "../support/terms.ts";
 
 /** Random combinations on the CPU, over all of its backends, and on a GPU. */
@@ -26,7 +28,7 @@ const onCpu = 600, onGpu = 100;
 const cpuBackends =
   backends.filter(({ name, unavailable }) => name !== "webgpu" && unavailable === undefined).length;
 
-const numRuns = gpuRequired ? onGpu : Math.ceil(onCpu / cpuBackends);
+const numRuns = gpuRequired ? onGpu : share(Math.ceil(onCpu / cpuBackends));
 
 /** Rows, keys and elements of each gradient over which errors are taken: over a few, naive is exact by luck. */
 const least = 64;
@@ -78,7 +80,7 @@ contract("attentionBackward() stays within the error budget for any options", as
       }));
       assertGradientsWithinBudget(joined(ours), measures);
     }),
-    { seed, numRuns },
+    { seed: varyingSeed(), numRuns },
   );
 }, { needs: "backward" });
 

@@ -1,7 +1,8 @@
-import { test } from "node:test";
-import { assertEquals } from "@std/assert";
 import { createEngine } from "@flashtile/attention";
+import { assertEquals } from "@std/assert";
+import { test } from "node:test";
 import { backends, type BackendUnderTest } from "../contract/backends.ts";
+import { sharedOut, untilWhole } from "../support/share.ts";
 import { type Act, acts } from "./acts.ts";
 import { everyMoment } from "./harness.ts";
 import { type Operation, operations, type Place } from "./operations.ts";
@@ -48,7 +49,11 @@ async function wrongWith(
 
 function trial(operation: Operation, backend: BackendUnderTest, inProgress: boolean): void {
   const when = inProgress ? "whenever it tells its progress" : "at any moment of it";
-  const reason = backend.unavailable;
+  const name = `${operation.name}, ${when}`,
+    onCpu = tried.filter((one) => one.name !== "webgpu" && isTried(operation, one));
+  const now = sharedOut(onCpu, 1, name);
+  const isNow = !onCpu.includes(backend) || now.includes(backend);
+  const reason = backend.unavailable ?? (isNow ? undefined : untilWhole);
   test(
     `${operation.name} means what it was called with, whatever happens ${when} (${backend.name})`,
     reason === undefined ? {} : { skip: reason },

@@ -1,10 +1,11 @@
-import { test } from "node:test";
+import { createEngine, type Engine } from "@flashtile/attention";
 import { assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
-import { createEngine, type Engine } from "@flashtile/attention";
+import { test } from "node:test";
 import { watchBlocks } from "../support/guards.ts";
 import { normals, seeded } from "../support/random.ts";
 import { varyingSeed } from "../support/seed.ts";
+import { share } from "../support/share.ts";
 import { type Act, acts, type Aftermath } from "./acts.ts";
 import { assertSameOutcomes, clear, type Ended, endOf } from "./harness.ts";
 import { waitFor } from "./moments.ts";
@@ -361,7 +362,10 @@ async function runPrograms(numRuns: number, make: () => Promise<Engine>): Promis
     }
   };
   try {
-    await fc.assert(fc.asyncProperty(program, run), { seed: varyingSeed(), numRuns });
+    await fc.assert(fc.asyncProperty(program, run), {
+      seed: varyingSeed(),
+      numRuns: share(numRuns),
+    });
   } finally {
     await close();
     watch.end();

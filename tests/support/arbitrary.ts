@@ -5,9 +5,8 @@
  * @module
  */
 
-import fc from "fast-check";
 import type { AttentionOptions, Layout, Tensor } from "@flashtile/attention";
-import { gpuRequired } from "./gpu.ts";
+import fc from "fast-check";
 import { broadcastElements, dense, present, type Presentation, retrieve } from "./arrangement.ts";
 import {
   type Inputs,
@@ -17,16 +16,17 @@ import {
   shapesOf,
   type Sizes,
 } from "./problem.ts";
+import { varyingSeed } from "./seed.ts";
+import { share } from "./share.ts";
 
-/** One seed for every property; fast-check prints it with the path of a failure. */
-export const seed = 2205_14135;
+/** Settings of a property that runs this many times in a whole run. */
+export function runs(count: number): fc.Parameters<unknown> {
+  return { seed: varyingSeed(), numRuns: share(count) };
+}
 
-/**
- * Settings of a property that runs this many times; a third of it on the stacks of WebGPU, where a
- * program stands in for the GPU.
- */
-export function runs(numRuns: number): fc.Parameters<unknown> {
-  return { seed, numRuns: gpuRequired ? Math.ceil(numRuns / 3) : numRuns };
+/** The same of one that takes no time, or counts what it has come to: as often in every run. */
+export function always(count: number): fc.Parameters<unknown> {
+  return { seed: varyingSeed(), numRuns: count };
 }
 
 /** A random problem. A failure prints its sizes and seed, not its numbers. */

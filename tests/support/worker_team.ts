@@ -62,7 +62,7 @@ export async function makeTeam(
   return {
     team,
     arena,
-    staticBytes: () => new Uint8Array(memory.buffer, 0, kernels.heapBase() >>> 0).slice(),
+    staticBytes: () => new Uint8Array(memory.buffer, 0, kernels.callRecord() >>> 0).slice(),
     async run(change = same) {
       const { out, lse } = target();
       for (const { batch } of forward(machine, plan, { out, lse })) await team.run(change(batch));

@@ -61,12 +61,13 @@ export type AttentionRest<
   Keys extends AnyTensor | KvCache,
   Lse extends boolean | undefined,
   Out extends AnyTensor | undefined,
+  More = unknown,
 > = Keys extends KvCache ? [
-    options?: Asking<CacheAttentionOptions, Lse, Out>,
+    options?: Asking<CacheAttentionOptions & More, Lse, Out>,
   ]
   : [
     v: AnyTensor,
-    options?: Asking<AttentionOptions, Lse, Out>,
+    options?: Asking<AttentionOptions & More, Lse, Out>,
   ];
 
 export interface AttentionResult<Data extends TensorData = Float32Array> {
@@ -389,6 +390,10 @@ export interface NumberTensor {
   readonly offset?: number | undefined;
 }
 
+export interface OnEngine {
+  readonly engine?: Engine | Engine<GPUBuffer> | undefined;
+}
+
 export type OwnData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffer
   : Data extends Float32Array ? Float32Array<ArrayBuffer>
   : Data extends Uint16Array ? Uint16Array<ArrayBuffer>
@@ -500,7 +505,7 @@ export declare function attention<
 >(
   q: Tensor<Data>,
   k: Keys,
-  ...rest: AttentionRest<Keys, Lse, Out>
+  ...rest: AttentionRest<Keys, Lse, Out, OnEngine>
 ): Promise<ResultOf<Data, Lse, Out>>;
 
 export declare function attentionBackward<
@@ -512,7 +517,7 @@ export declare function attentionBackward<
   q: Tensor<Q>,
   k: Tensor<K>,
   v: Tensor<V>,
-  options: BackwardOptions,
+  options: BackwardOptions & OnEngine,
 ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>>;
 
 export declare function attentionWithGradient<
@@ -523,7 +528,7 @@ export declare function attentionWithGradient<
   q: Tensor<Q>,
   k: Tensor<K>,
   v: Tensor<V>,
-  options?: GradientOptions,
+  options?: GradientOptions & OnEngine,
 ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>>;
 
 export declare namespace blockMask {
@@ -592,6 +597,18 @@ export declare namespace blockMask {
 
 export declare function capabilities(options?: CapabilityOptions): Promise<Capabilities>;
 
+export declare function cascadeAttention<
+  Data extends TensorData,
+  Lse extends boolean | undefined = boolean | undefined,
+>(
+  q: Tensor<Data>,
+  prefix: CascadePart,
+  suffix: CascadePart,
+  options?: CascadeOptions & OnEngine & {
+    readonly lse?: Lse | undefined;
+  },
+): Promise<ResultOf<Data, Lse>>;
+
 export declare function createEngine<Name extends EngineOptions["backend"] = "auto">(
   options?: EngineOptions & {
     readonly backend?: Name | undefined;
@@ -600,8 +617,14 @@ export declare function createEngine<Name extends EngineOptions["backend"] = "au
 
 export declare function mergeAttention<Data extends TensorData>(
   parts: readonly AttentionPart<Data>[],
-  options?: MergeOptions,
+  options?: MergeOptions & OnEngine,
 ): Promise<AttentionResultWithLse<OwnData<Data>>>;
+
+export declare function rope(
+  q: AnyTensor,
+  k?: AnyTensor | null,
+  options?: RopeOptions & OnEngine,
+): Promise<void>;
 
 export declare function tensor<Data extends HostData>(
   data: Data,

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import { Arena, pageBytes, roundUp } from "../../src/wasm/memory/arena.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import { assertRefused } from "../support/errors.ts";
 import { withStub } from "../support/stub.ts";
 
@@ -193,7 +193,7 @@ test("Arena keeps the blocks of any program apart, and joins all that it gets ba
       arena.allocate(reserved - 1024 - 64); // All of it is one span again.
       assertEquals(arena.reservedBytes, reserved);
     }),
-    runs(150),
+    always(150),
   );
 });
 

@@ -2,9 +2,10 @@ import { attention, tensor } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import type { BlockMask, PlainBlockMask } from "../../src/masks/block_mask.ts";
+import type { BlockMask } from "../../src/masks/block_mask.ts";
+import type { PlainBlockMask } from "../../src/masks/blocks.ts";
 import * as blockMask from "../../src/masks/patterns/mod.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { seeded, whole } from "../support/random.ts";
 
@@ -114,7 +115,7 @@ test("BlockMask has the arrays that its elements make, and no others", () => {
       const dense = randomDense(extents, region, seed);
       assertIs(maskOf(dense, block), dense);
     }),
-    runs(150),
+    always(150),
   );
 });
 
@@ -148,7 +149,7 @@ test("BlockMask.keeps() and rowRuns() say what is kept", () => {
         assertEquals(String([...mask.rowRuns(b, h, row % queries)]), String(expected));
       }
     }),
-    runs(60),
+    always(60),
   );
 });
 
@@ -182,7 +183,7 @@ test("BlockMask.density counts elements, visited counts blocks", () => {
       const kept = dense.kept.reduce((sum, one) => sum + one, 0);
       assertEquals(mask.density, kept / (dense.kept.length || 1));
     }),
-    runs(60),
+    always(60),
   );
   const mask = blockMask.causal({ queries: 6, block: 2, heads: 3 });
   assertEquals([mask.density, mask.visited], [21 / 36, 6 / 9]);
@@ -228,7 +229,7 @@ test("BlockMask.and(), or() and not() are those of every element, in the first's
       assertIs(neither, combined(first.dense, first.dense, (x) => !x));
       for (const mask of [both, either, neither]) assertEquals(mask.block, a.block);
     }),
-    runs(150),
+    always(150),
   );
 });
 
@@ -243,7 +244,7 @@ test("BlockMask obeys De Morgan, and two nots are none", () => {
       assertEquals(arraysOf(a.and(a)), arraysOf(a));
       assertEquals(arraysOf(a.or(a.not())), arraysOf(a.not().and(a).not()));
     }),
-    runs(60),
+    always(60),
   );
 });
 
@@ -405,6 +406,15 @@ for (const [name, mask] of masks) {
   });
 }
 
+test("nobody else makes a BlockMask", () => {
+  const Mask = blockMask.causal(sized).constructor as new (...given: unknown[]) => unknown;
+  return assertRefused(
+    () => new Mask(Symbol(), blockMask.causal(sized).toPlain()),
+    TypeError,
+    "Cannot make a block mask: only `blockMask` makes them",
+  );
+});
+
 test("toPlain() gives copies", () => {
   const mask = blockMask.causal(sized), before = String(mask), plain = mask.toPlain();
   plain.mixed.fill(-1);
@@ -431,6 +441,8 @@ const wrongs: [string, Record<string, unknown>, typeof TypeError, string][] = [
     "`queries` must be a whole number >= 0, got un",
   ],
   ["half a key", { keys: 2.5 }, RangeError, "`keys` must be a whole number >= 0, got 2.5"],
+  ["a batch less", { batch: -1 }, RangeError, "`batch` must be a whole number >= 0, got -1"],
+  ["no heads", { heads: "2" }, TypeError, '`heads` must be a whole number >= 0, got "2"'],
   ["no block", { block: undefined }, TypeError, "`block[0]` must be a whole number >= 1, got und"],
   ["an empty block", { block: [16, 0] }, RangeError, "`block[1]` must be a whole number >= 1, got"],
   ["other extents", { queries: 200 }, RangeError, "`starts` is not that of a mask of 200 x 90"],

@@ -1,11 +1,17 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
+  blockFields,
   encodeJob,
   type FieldType,
   type FloatFields,
+  gradientFields,
+  groupRowsFields,
+  headRowsFields,
   type IntegerFields,
+  intervalFields,
+  intervalWords,
   type Job,
   jobBytes,
   jobFields,
@@ -13,32 +19,53 @@ import {
   patchFloats,
   patchJob,
   storageOf,
-  visitFields,
-  visitWords,
 } from "../../src/wasm/record/job_record.ts";
 
 const fields = Object.entries(jobFields) as [keyof Job, FieldType][];
 
+/** The fields of a record as the kernels declare it, each with its type: four bytes each, in order. */
+function declared(record: string): [string, string][] {
+  const source = readFileSync("asm/records.gen.ts", "utf8");
+  const [, body] = source.match(new RegExp(`export class ${record} \\{\\n([^}]*)\\}`)) ?? [];
+  return [...body!.matchAll(/^ {2}(\w+): (\w+);$/gm)].map(([, name, type]) => [name, type]);
+}
+
 test("the kernel reads every field of the job record where it is written, as its type", () => {
-  const source = readFileSync("asm/job.gen.ts", "utf8");
-  const getter =
-    /export function (\w+)\(record: usize\): (\w+) \{\s*return load<(\w+)>\(record, (\d+)\);\s*\}/g;
-  const read = [...source.matchAll(getter)].map(([, name, type, loaded, offset]) => {
-    assertEquals(type, loaded);
-    return [name, type, Number(offset)];
-  });
   const types = { u32: "usize", i32: "i32", f32: "f32" };
-  assertEquals(read, fields.map(([name, type], at) => [name, types[type], at * 4]));
+  assertEquals(declared("Job"), fields.map(([name, type]) => [name, types[type]]));
 });
 
 test("the kernel reads every word of a visit where it is written", () => {
-  const source = readFileSync("asm/job.gen.ts", "utf8");
-  const getter =
-    /export function visit_(\w+)\(visit: usize\): usize \{\s*return <usize>load<u32>\(visit, (\d+)\);\s*\}/g;
-  const read = [...source.matchAll(getter)].map(([, name, at]) => [name, Number(at) / 4]);
-  assertEquals(Object.fromEntries(read), visitFields);
-  assertEquals(Object.values(visitFields), Array.from({ length: visitWords }, (_, word) => word));
-  assertMatch(source, new RegExp(`export const VISIT_BYTES: usize = ${visitWords * 4};`));
+  const names = declared("KeyInterval").map(([name]) => name);
+  assertEquals(Object.fromEntries(names.map((name, word) => [name, word])), intervalFields);
+  assertEquals(names.length, intervalWords);
+});
+
+test("the kernel reads every word of a gradient record where it is written", () => {
+  assertEquals(declared("Gradient"), gradientFields.map((name) => [name, "usize"]));
+});
+
+test("records that kernels read within others have the others' order", () => {
+  const capital = (name: string) => name[0].toUpperCase() + name.slice(1);
+  const rows = (
+    [_, ...more]: string[],
+    prefix: string,
+  ) => [prefix, ...more.map((name) => prefix + capital(name))];
+  const job = Object.keys(jobFields), gradient: readonly string[] = gradientFields;
+  const group = Object.keys(groupRowsFields), head = Object.keys(headRowsFields);
+  for (
+    const [fields, expected] of [
+      ...["q", "out"].map((prefix) => [job, rows(group, prefix)] as const),
+      [gradient, rows(group, "dOut")] as const,
+      ...["k", "v"].map((prefix) => [gradient, rows(head, prefix)] as const),
+    ]
+  ) {
+    const at = fields.indexOf(expected[0]);
+    assertEquals(fields.slice(at, at + expected.length), expected);
+  }
+  const blocks = Object.keys(blockFields), at = job.indexOf("blockTokens");
+  const named = (name: string) => name.endsWith("im") ? name : `block${capital(name)}`;
+  assertEquals(job.slice(at, at + blocks.length), blocks.map(named));
 });
 
 /** A record as the kernel reads it. */

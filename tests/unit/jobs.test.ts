@@ -17,7 +17,7 @@ import {
 import type { Run } from "../../src/wasm/attention/run.ts";
 import { termBytesPerPosition } from "../../src/wasm/attention/terms.ts";
 import { keysPerPart } from "../../src/wasm/record/job_record.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import {
   anyPlan,
   anyPlanWithTerms,
@@ -48,7 +48,7 @@ test("chooseTiles() gives tiles of whole panels that hold no more than the plan"
       assert(rows < Math.max(1, plan.queries * plan.group) + 8);
       assert(keys < plan.keys + 4);
     }),
-    runs(300),
+    always(300),
   );
 });
 
@@ -59,7 +59,7 @@ test("chooseTiles() keeps the keys and values of a tile in 96 KiB", () => {
       const bytes = keys * (plan.dim + plan.valueDim) * 4;
       assert(keys <= 16 || bytes <= 96 * 1024, `${bytes} bytes`);
     }),
-    runs(300),
+    always(300),
   );
 });
 
@@ -93,7 +93,7 @@ test("wavesOf() covers every query position of every head once, in order", () =>
         }
       }
     }),
-    runs(200),
+    always(200),
   );
 });
 
@@ -108,7 +108,7 @@ test("wavesOf() packs a head with its first wave, and keeps it for those that fo
         assertEquals(heads, packed);
       }
     }),
-    runs(200),
+    always(200),
   );
 });
 
@@ -148,7 +148,7 @@ test("wavesOf() gathers whole heads as long as a wave may have them, and no long
         assert(!fits(loadOf(plan, cut, [...runs, next.runs[0]]), cut.wave));
       }
     }),
-    runs(200),
+    always(200),
   );
   assert(gathered > 100, `${gathered}`);
 });
@@ -201,7 +201,7 @@ test("cutPlan() bounds the bytes and the work of a wave", () => {
       assertBounded(Math.floor(wave.rows));
       assertEquals(wave.packedBytes, cut.threads * 1024 * 1024);
     }),
-    runs(500),
+    always(500),
   );
 });
 
@@ -297,7 +297,7 @@ test("cutWave() gives every position, member and part of a wave to one job", () 
         assertEquals(rowsOf(pieces).sort(), expectedRows(wave, plan, cut).sort());
       }
     }),
-    runs(150),
+    always(150),
   );
 });
 

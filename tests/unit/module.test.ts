@@ -258,7 +258,7 @@ test("chooseSplats() takes the micro-kernels of Deno", async () => {
 test("no kernel writes static memory: a thread that begins makes it anew, whoever works there", async () => {
   const module = await compileBinary("simd");
   const memory = new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages });
-  const bytes = instantiate(module, memory).heapBase();
+  const bytes = instantiate(module, memory).callRecord();
   await using engine = await createEngine({ backend: "wasm", module });
   const statics = () => new Uint8Array(engine.tensor([1]).data.buffer, 0, bytes).slice();
   const before = statics();

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import type { BlockMask } from "../../src/masks/block_mask.ts";
 import * as blockMask from "../../src/masks/patterns/mod.ts";
 import type { BlockMaskSize } from "../../src/masks/patterns/size.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import { assertRefused, type ErrorClass } from "../support/errors.ts";
 import { seeded, whole } from "../support/random.ts";
 
@@ -67,7 +67,7 @@ function assertSame(mask: BlockMask, expected: BlockMask): void {
 
 /** Runs a property of random sizes and of what `given` makes. */
 function check<T>(given: fc.Arbitrary<T>, holds: (size: BlockMaskSize, given: T) => void): void {
-  fc.assert(fc.property(sizes, given, holds), runs(80));
+  fc.assert(fc.property(sizes, given, holds), always(80));
 }
 
 const nothing = fc.constant(undefined);

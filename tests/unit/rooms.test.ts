@@ -115,3 +115,45 @@ test("no source imports itself, over whatever others", () => {
   };
   for (const path of sources) if (!entries.includes(path)) walk(path, []);
 });
+
+/** Words that are not used for these things, and which are: one word for one thing. */
+const glossary: Readonly<Record<string, string>> = {
+  "visit": "key interval",
+  "few": "decode",
+  "fold": "merge, of results over disjoint keys",
+  "mend": "fix",
+  "hide": "zero, of values that nobody sees",
+  "brain": "bf16",
+  "half": "f16",
+  "follow": "refresh",
+};
+
+/** Names that have such a word in them all the same: of the public surface, or of another thing. */
+const excepted = /^visited$/;
+
+/** Names that are declared in sources, kernels and shaders. */
+function declaredNames(): Map<string, string> {
+  const names = new Map<string, string>();
+  for (const [folder, ending] of [["src", ".ts"], ["asm", ".ts"], ["shaders", ".wgsl"]] as const) {
+    for (const path of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+      if (!path.endsWith(ending)) continue;
+      const text = readFileSync(`${folder}/${path}`, "utf8");
+      const declared = text.matchAll(
+        /^(?:export )?(?:async )?(?:function\*?|const|let|class|interface|type|fn|var<\w+>) (\w+)/gm,
+      );
+      for (const [, name] of declared) names.set(name, `${folder}/${path}`);
+    }
+  }
+  return names;
+}
+
+test("names are made of the words of the glossary", () => {
+  const wrong: string[] = [];
+  for (const [name, path] of declaredNames()) {
+    const words = name.split(/(?=[A-Z])|_|\d+/).map((word) => word.toLowerCase());
+    const bad = words.find((word) => Object.hasOwn(glossary, word.replace(/(ed|s)$/, "")));
+    if (bad === undefined || excepted.test(name)) continue;
+    wrong.push(`${path}: ${name} (${bad}): ${glossary[bad.replace(/(ed|s)$/, "")]}`);
+  }
+  assertEquals(wrong, []);
+});

@@ -10,7 +10,7 @@ import {
   readSlopes,
 } from "../../src/operations/attention/check/scores.ts";
 import { broadcastOf, type Extents } from "../../src/tensor/broadcast.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertSameArray } from "../support/held.ts";
 import { broadcastReader } from "../support/meaning.ts";
@@ -54,7 +54,7 @@ test("broadcastOf() reads the element that belongs to each score", () => {
         assertEquals(tensor.data[element], read(B, H, I, J));
       }
     }),
-    runs(100),
+    always(100),
   );
 });
 

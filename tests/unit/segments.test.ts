@@ -12,7 +12,7 @@ import {
   scoresWithin,
   segmentsOf,
 } from "../../src/operations/attention/segments.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 
 /** Two batches of 4 queries and 7 keys, and what else is given. */
 function batches(rest: Partial<Division> = {}): Division {
@@ -85,7 +85,7 @@ test("scoresWithin() counts the keys that each query of a segment sees", () => {
       const place = { batch: 0, firstQuery: 0, firstKey: 0 };
       assertEquals(scoresWithin({ ...place, queries, keys, offset }, { left, right }), expected);
     }),
-    runs(2000),
+    always(2000),
   );
 });
 

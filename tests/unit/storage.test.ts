@@ -47,8 +47,8 @@ function unpacked(
   const target = arena.allocate(Math.ceil(width / 4) * columns);
   const view = new DataView(arena.memory.buffer);
   bits.forEach((word, at) => view.setUint16(source + at * element, word, true));
-  const number = storageOf[storage];
-  kernels.packValues(number, source, width * element, element, target, columns, width, count);
+  const rows = kernels.headRows(0, source, element, storageOf[storage], width * element);
+  kernels.packValues(rows, source, target, columns, width, count);
   return Float32Array.from(bits, (_, at) => {
     const row = Math.floor(at / width), column = at % width;
     const place = target + (column >> 2) * columns + row * 16 + (column & 3) * 4;

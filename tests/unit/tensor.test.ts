@@ -15,7 +15,7 @@ import {
   type View,
   viewOf,
 } from "../../src/tensor/tensor.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { assertSameArray } from "../support/held.ts";
@@ -171,7 +171,7 @@ test("reach() is the first and the last element of a view", () => {
       const expected = places.length === 0 ? undefined : [Math.min(...places), Math.max(...places)];
       assertEquals(reach(view), expected);
     }),
-    runs(200),
+    always(200),
   );
 });
 
@@ -198,7 +198,7 @@ test("mayOverlap() is true wherever two views share an element", () => {
         assert(mayOverlap(b, a));
       } else if (!mayOverlap(a, b)) apart++;
     }),
-    runs(1000),
+    always(1000),
   );
   assert(shared > 50 && apart > 50, `${shared} shared, ${apart} apart`);
 });

@@ -11,7 +11,7 @@ import {
   termBytesPerPosition,
 } from "../../src/wasm/attention/terms.ts";
 import { Arena, pageBytes } from "../../src/wasm/memory/arena.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import { broadcastReader } from "../support/meaning.ts";
 import { type Lengths, packedPlanOf, planOf, withTerm } from "../support/plan.ts";
 import { normals, seeded, whole } from "../support/random.ts";
@@ -121,7 +121,7 @@ test("stageBias() brings every number of a run to where the kernel reads it", ()
       });
       assertUntouchedFrom(at + biasBytes(plan, run));
     }),
-    runs(200),
+    always(200),
   );
 });
 
@@ -151,7 +151,7 @@ for (const dtype of ["u8", "bit"] as const) {
         });
         assertUntouchedFrom(at + maskBytes(plan, run));
       }),
-      runs(200),
+      always(200),
     );
   });
 }

@@ -4,30 +4,23 @@ import fc from "fast-check";
 import { test } from "node:test";
 import type { AttentionPlan } from "../../src/operations/attention/plan.ts";
 import type { Broadcast } from "../../src/tensor/broadcast.ts";
-import {
-  type Cut,
-  cutPlan,
-  cutWave,
-  partsOf,
-  type Wave,
-  wavesOf,
-} from "../../src/wasm/attention/jobs.ts";
+import { type Cut, cutPlan, cutWave, partsOf, wavesOf } from "../../src/wasm/attention/jobs.ts";
+import { intervalBytes } from "../../src/wasm/attention/key_intervals.ts";
 import type { Run } from "../../src/wasm/attention/run.ts";
-import { visitBytes } from "../../src/wasm/attention/visits.ts";
 import {
   type Elsewhere,
-  type PackedHeads,
   panelBytes,
+  type PlacedWave,
+  placeWave,
+  placeWaves,
   scratchBytes,
-  sharesOf,
-  type StagedRows,
   takeWorkspace,
   type Workspace,
 } from "../../src/wasm/attention/workspace.ts";
 import { instantiate } from "../../src/wasm/binary/module.ts";
 import { Arena } from "../../src/wasm/memory/arena.ts";
 import { encodeJob, type IntegerFields, jobBytes } from "../../src/wasm/record/job_record.ts";
-import { runs } from "../support/arbitrary.ts";
+import { always } from "../support/arbitrary.ts";
 import { binaries } from "../support/binaries.ts";
 import { anyPlanWithTerms, anyThreads, packedPlanOf, planOf, withTerm } from "../support/plan.ts";
 
@@ -66,7 +59,7 @@ test("scratchBytes() is what the kernel says its tile memory takes", () => {
       };
       assertEquals(scratchBytes(plan, cut), kernelScratchBytes(job, at));
     }),
-    runs(400),
+    always(400),
   );
   arena.free(at);
 });
@@ -118,25 +111,25 @@ function maskNeeds(plan: AttentionPlan, { segment, from, to }: Run): number {
 
 /** The places that the runs of a wave have. */
 function placesOfRuns(
-  { packed, staged }: { packed: PackedHeads; staged: StagedRows },
-  wave: Wave,
+  { runs, places }: PlacedWave,
   plan: AttentionPlan,
   where: Elsewhere,
 ): Place[] {
-  const { dim, valueDim, group } = plan, shares = sharesOf(plan, where, wave);
-  return wave.runs.flatMap((run, slot): Place[] => {
-    const share = shares[slot], rows = (run.to - run.from) * group, parts = partsOf(plan, run);
-    const { keys } = plan.segments[run.segment];
+  const { dim, valueDim, group } = plan;
+  return runs.flatMap((run, slot): Place[] => {
+    const { keys, values, q, out, lse, panels, bias, mask, intervals } = places[slot];
+    const rows = (run.to - run.from) * group, parts = partsOf(plan, run);
+    const count = plan.segments[run.segment].keys;
     return [
-      [packed.keys + share.keys, Math.ceil(keys / 4) * dim * 16],
-      [packed.values + share.values, where.values ? 0 : Math.ceil(valueDim / 4) * keys * 16],
-      [staged.q + share.rows * dim * 4, where.q ? 0 : rows * dim * 4],
-      [staged.out + share.rows * valueDim * 4, where.out ? 0 : rows * valueDim * 4],
-      [staged.lse + share.rows * 4, rows * 4],
-      [staged.panels + share.panels, parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)],
-      [staged.bias + share.bias, where.bias ? 0 : biasNeeds(plan, run)],
-      [staged.mask + share.mask, maskNeeds(plan, run)],
-      [staged.visits + share.visits, visitBytes(plan, run)],
+      [keys, Math.ceil(count / 4) * dim * 16],
+      [values, where.values ? 0 : Math.ceil(valueDim / 4) * count * 16],
+      [q, where.q ? 0 : rows * dim * 4],
+      [out, where.out ? 0 : rows * valueDim * 4],
+      [lse, rows * 4],
+      [panels, parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)],
+      [bias, where.bias ? 0 : biasNeeds(plan, run)],
+      [mask, maskNeeds(plan, run)],
+      [intervals, intervalBytes(plan, run)],
     ];
   });
 }
@@ -173,21 +166,17 @@ test("takeWorkspace() has room for all that jobs read and write", () => {
       // What is taken first is the begin; the arena adds up to a cache line.
       const from = space.staging, to = from + arena.usedBytes - 16;
       const common = commonPlaces(space, plan, cut), { packed, staged } = space;
-      let waves = 0, packings = 0, before: Place[] = [];
-      for (const wave of wavesOf(plan, cut)) {
-        if (wave.packs) packings++;
-        const place = {
-          packed: packed[packings % packed.length],
-          staged: staged[waves++ % staged.length],
-        };
-        const records: Place = [place.staged.records, cutWave(wave, plan, cut).length * jobBytes];
-        const places = [records, ...placesOfRuns(place, wave, plan, where)];
+      // All of a wave that does not pack is behind where heads are packed.
+      const packedEnd = Math.min(...staged);
+      assert(packed.every((at) => at <= packedEnd));
+      let before: Place[] = [];
+      for (const wave of placeWaves(plan, cut, where, space)) {
+        const records: Place = [wave.records, cutWave(wave, plan, cut).length * jobBytes];
+        const places = [records, ...placesOfRuns(wave, plan, where)];
         // While a wave runs the next one is staged, if there is a place for it.
         const others = staged.length === 1
           ? []
-          : before.filter(([at]) =>
-            wave.packs || packed.every(({ keys, values }) => at !== keys && at !== values)
-          );
+          : before.filter(([at]) => wave.packs || at >= packedEnd);
         assertApart([...common, ...places, ...others], from, to);
         before = places;
       }
@@ -195,7 +184,7 @@ test("takeWorkspace() has room for all that jobs read and write", () => {
       assert(space.stagingRows >= plan.keys || space.stagingRows % 4 === 0);
       space.free();
     }),
-    runs(300),
+    always(300),
   );
 });
 
@@ -209,19 +198,17 @@ test("takeWorkspace() keeps slopes and sinks of all segments", () => {
   space.free();
 });
 
-test("sharesOf() begins with nothing, and has what all runs have at its end", () => {
+test("placeWave() has all runs one behind the other, each place on cache lines of its own", () => {
   const plan = packedPlanOf([[40, 30], [17, 9], [30, 50]], { Hq: 4, Hkv: 2, D: 16, Dv: 6 });
-  const [wave] = wavesOf(plan, {
-    ...cutPlan(plan, 1),
-    wave: { rows: 1e9, packedBytes: 1e9, jobs: 64 },
-  });
-  const shares = sharesOf(plan, nowhere, wave);
-  assertEquals([wave.runs.length, shares.length], [6, 7]);
-  assertEquals(Object.values(shares[0]), [0, 0, 0, 0, 0, 0, 0, 0]);
-  assertEquals(shares.map(({ rows }) => rows), [0, 80, 160, 194, 228, 288, 348]);
-  const [{ keys, values }] = shares.slice(-1);
-  // 2 heads of 32, 12 and 52 keys of 16, and of 30, 9 and 50 values of 8, on cache lines of their own.
-  assertEquals([keys, values], [2 * (32 + 12 + 52) * 64, 2 * (960 + 320 + 1600)]);
+  const cut = { ...cutPlan(plan, 1), wave: { rows: 1e9, packedBytes: 1e9, jobs: 64 } };
+  const [wave] = wavesOf(plan, cut);
+  const { places, records, ends } = placeWave(plan, cut, nowhere, wave, 640, 64_000);
+  assertEquals([wave.runs.length, places.length, records < ends[1]], [6, 6, true]);
+  // 2 heads of 32, 12 and 52 keys of 16, and of 30, 9 and 50 values of 8.
+  assertEquals(places.map(({ keys }) => keys - 640), [0, 3008, 6016, 7104, 8192, 13120]);
+  assertEquals(ends[0] - 640, 2 * (32 + 12 + 52) * 64 + 2 * (960 + 320 + 1600));
+  const { q, out, lse } = places[0];
+  assertEquals([out - q, lse - out], [80 * 16 * 4, 80 * 6 * 4]);
 });
 
 test("takeWorkspace() has a second place only for what is staged ahead", () => {
@@ -275,14 +262,12 @@ for (const threads of [1, 2, 3, 8, 16, 64, 200]) {
       const { plan, what } = given, cut = cutPlan(plan, threads);
       const all = { q: true, values: true, out: true, bias: true };
       const space = takeWorkspace(arena, plan, cut, all);
-      const { records, q } = space.staged[0];
-      const capacity = Math.floor((q - records) / jobBytes);
-      let most = 0;
-      for (const wave of wavesOf(plan, cut)) {
-        most = Math.max(most, cutWave(wave, plan, cut).length);
+      for (const wave of placeWaves(plan, cut, all, space)) {
+        const capacity = Math.floor((wave.ends[1] - wave.records) / jobBytes);
+        const jobs = cutWave(wave, plan, cut).length;
+        assert(jobs <= capacity, `${jobs} jobs, ${capacity} records: ${what}`);
       }
       space.free();
-      assert(most <= capacity, `${most} jobs, ${capacity} records: ${what}`);
     }
   });
 }

@@ -3,7 +3,7 @@
 
 /** What has no part in computing attention: arrays and tensors, errors, slopes, block masks. */
 const base =
-  /\/\/ src\/(?:tensor\/arrays|tensor\/lending|check\/errors|operations\/attention\/alibi|masks\/block_mask)\.ts/;
+  /\/\/ src\/(?:tensor\/arrays|tensor\/lending|check\/errors|operations\/attention\/alibi|masks\/\w+)\.ts/;
 
 /** Patterns of block masks, which stay a namespace: made an object, it would always be whole. */
 const patterns = /src\/masks\/patterns\/mod\.ts$/;

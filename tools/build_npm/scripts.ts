@@ -27,6 +27,8 @@ export function bundle(
     ...["--bundle", "--splitting", "--format=esm", "--platform=neutral", "--target=es2022"],
     // A binary is imported by what can: its host gives the module.
     ...["--external:*.wasm", "--external:*.wasm?module", "--chunk-names=chunks/[name]-[hash]"],
+    // Who downloads a script pays for its size each time: its binaries are packed.
+    "--define:FLASHTILE_PACKED=true",
     ...[`--outdir=${folder}`, "--log-level=warning", ...flags],
   ], { cwd: root, stdio: "inherit" });
   if (status !== 0) throw new Error("Cannot bundle the package's scripts");

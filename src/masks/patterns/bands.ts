@@ -7,7 +7,8 @@
 
 import { isWhole, kindOf, readShort } from "../../check/words.ts";
 import type { NumberList } from "../../tensor/tensor.ts";
-import { type BlockMask, cannot, checkWhole, fromRuns } from "../block_mask.ts";
+import { type BlockMask, fromRuns } from "../block_mask.ts";
+import { cannot, checkWhole } from "../blocks.ts";
 import { type BlockMaskSize, checkNumbers, checkSize, readObject, runsOf } from "./size.ts";
 
 /**

@@ -4,7 +4,9 @@
  * @module
  */
 
-import { type BlockMask, blocksOf, BlockWriter, checkWhole } from "../block_mask.ts";
+import { type BlockMask, make } from "../block_mask.ts";
+import { blocksOf, checkWhole } from "../blocks.ts";
+import { BlockWriter } from "../writer.ts";
 import { type BlockMaskSize, checkSize, readObject, type Size } from "./size.ts";
 
 /**
@@ -24,7 +26,7 @@ function fromKeyBlocks(size: Size, keyBlocksOf: KeyBlocks): BlockMask {
     for (const column of columns) writer.add(column, true);
     writer.endRow();
   }
-  return writer.finish();
+  return make(writer.finish());
 }
 
 /**

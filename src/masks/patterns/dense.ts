@@ -16,7 +16,9 @@ import {
 import { kindOf, readOptions } from "../../check/words.ts";
 import type { HeldArray } from "../../tensor/arrays.ts";
 import type { BooleanTensor } from "../../tensor/tensor.ts";
-import { type BlockMask, cannot, fromRuns, type Runs } from "../block_mask.ts";
+import { type BlockMask, fromRuns } from "../block_mask.ts";
+import { cannot } from "../blocks.ts";
+import type { Runs } from "../writer.ts";
 import { type BlockMaskSize, checkSize, readObject } from "./size.ts";
 
 /** Whether a query sees a key. */

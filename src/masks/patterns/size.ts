@@ -13,7 +13,7 @@ import {
   readOptions,
   readShort,
 } from "../../check/words.ts";
-import { cannot, checkWhole, type Grid } from "../block_mask.ts";
+import { cannot, checkWhole, type Grid } from "../blocks.ts";
 
 /** Extents of a mask, its blocks, and where its queries stand. */
 export interface BlockMaskSize {

@@ -70,19 +70,19 @@ export function placed(call: AttentionCall): Call<AttentionPlan, Target, Attenti
 }
 
 /** Runs a call that was read. */
-export async function runAttention<Data extends TensorData>(
+export function runAttention<Data extends TensorData>(
   asked: Machinery | Promise<Machinery>,
   call: AttentionCall,
 ): Promise<AttentionResult<Data>> {
-  return await run(asked, placed(call)) as AttentionResult<TensorData> as AttentionResult<Data>;
+  return run(asked, placed(call)) as Promise<unknown> as Promise<AttentionResult<Data>>;
 }
 
 /** The same where all that it reads and writes is in use already. */
-export async function runUsedAttention<Data extends TensorData>(
+export function runUsedAttention<Data extends TensorData>(
   asked: Machinery | Promise<Machinery>,
   call: AttentionCall,
 ): Promise<AttentionResult<Data>> {
-  return await runUsed(asked, placed(call)) as AttentionResult<TensorData> as AttentionResult<Data>;
+  return runUsed(asked, placed(call)) as Promise<unknown> as Promise<AttentionResult<Data>>;
 }
 
 /** Runs a call that was read to its end. */

@@ -86,7 +86,7 @@ function placed({ plan, control }: BackwardCall): Call<BackwardPlan, GradientTar
 }
 
 /** Runs a backward pass that was read. */
-export async function runBackward<
+export function runBackward<
   Q extends TensorData,
   K extends TensorData,
   V extends TensorData,
@@ -94,8 +94,8 @@ export async function runBackward<
   asked: Machinery | Promise<Machinery>,
   call: BackwardCall,
 ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>> {
-  const made: unknown = await run(asked, placed(call));
-  return made as AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>;
+  const made: Promise<unknown> = run(asked, placed(call));
+  return made as Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>>;
 }
 
 /** Runs a backward pass on a backend to its end. */

@@ -116,11 +116,11 @@ export const mergeAttention: Operation<readonly Target[], Target> = {
 };
 
 /** Merges parts that were read. */
-export async function runMerge<Data extends TensorData>(
+export function runMerge<Data extends TensorData>(
   asked: Machinery | Promise<Machinery>,
   { parts, storage, layout, outShape, lseShape }: MergeCall,
 ): Promise<AttentionResultWithLse<OwnData<Data>>> {
-  const result = await run(asked, {
+  const result: Promise<unknown> = run(asked, {
     ...{ operation: mergeAttention, plan: parts, control: {} },
     results: {
       out: { ...storage, shape: outShape },
@@ -132,5 +132,5 @@ export async function runMerge<Data extends TensorData>(
     },
     finish: (made) => made,
   });
-  return result as unknown as AttentionResultWithLse<OwnData<Data>>;
+  return result as Promise<AttentionResultWithLse<OwnData<Data>>>;
 }

@@ -252,11 +252,11 @@ export const rope: Operation<Rotation, null> = {
 };
 
 /** Rotates in place. */
-export async function runRope(
+export function runRope(
   asked: Machinery | Promise<Machinery>,
   plan: Rotation,
 ): Promise<void> {
-  await run(asked, {
+  return run(asked, {
     ...{ operation: rope, plan, control: {}, results: {} },
     target: () => null,
     finish: () => {},

@@ -22,6 +22,7 @@ import type { Arena } from "../memory/arena.ts";
 import { elementsOver, locate, locateBias, type Resident } from "../memory/tensor.ts";
 import type { WasmPages } from "../pages/pages.ts";
 import {
+  decoding,
   encodeJob,
   type IntegerFields,
   type Job,
@@ -34,7 +35,8 @@ import {
 } from "../record/job_record.ts";
 import type { Batch } from "../team/team.ts";
 import { runInTurn, type Step } from "../team/waves.ts";
-import { type Cut, cutPlan, cutWave, partsOf, type Piece, type Wave, wavesOf } from "./jobs.ts";
+import { type Cut, cutPlan, cutWave, type Piece, type Wave } from "./jobs.ts";
+import { stageIntervals } from "./key_intervals.ts";
 import {
   bandFields,
   biasOf,
@@ -47,14 +49,12 @@ import {
 } from "./records.ts";
 import type { Run } from "./run.ts";
 import { stageMask } from "./terms.ts";
-import { stageVisits } from "./visits.ts";
 import {
   type Elsewhere,
-  type PackedHeads,
   panelBytes,
-  type Shares,
-  sharesOf,
-  type StagedRows,
+  type PlacedWave,
+  type Places,
+  placeWaves,
   takeWorkspace,
   type Workspace,
 } from "./workspace.ts";
@@ -93,14 +93,6 @@ interface Call {
   readonly space: Workspace;
   /** What all jobs have in common. */
   readonly job: Words;
-}
-
-/** A wave, and its places in the workspace. */
-interface PlacedWave extends Wave {
-  /** What its runs have of each. */
-  readonly shares: readonly Shares[];
-  readonly packed: PackedHeads;
-  readonly staged: StagedRows;
 }
 
 /**
@@ -153,27 +145,13 @@ function clearUncounted(
   }
 }
 
-/** Every wave of a call; waves that follow one another have different places if there are two. */
-function* placeWaves({ plan, cut, space, where }: Call): Generator<PlacedWave> {
-  const { packed, staged } = space;
-  let wavesStaged = 0, wavesPacked = 0;
-  for (const wave of wavesOf(plan, cut)) {
-    if (wave.packs) wavesPacked++;
-    yield {
-      ...wave,
-      shares: sharesOf(plan, where, wave),
-      packed: packed[wavesPacked % packed.length],
-      staged: staged[wavesStaged++ % staged.length],
-    };
-  }
-}
-
 /** Stages each wave, lets it run, and collects it. */
 function runWaves(call: Call): Generator<Step> {
-  return runInTurn(placeWaves(call), {
-    ahead: call.space.staged.length > 1,
+  const { plan, cut, where, space } = call;
+  return runInTurn(placeWaves(plan, cut, where, space), {
+    ahead: space.staged.length > 1,
     stage: (wave) => stageWave(call, wave),
-    rows: (wave) => rowsOf(wave, call.plan),
+    rows: (wave) => rowsOf(wave, plan),
     collect: (wave) => collectWave(call, wave),
   });
 }
@@ -220,17 +198,17 @@ function commonJob(
 /** Packs and stages what a wave needs, and writes its job records. */
 function stageWave(call: Call, wave: PlacedWave): Batch {
   const { arena, plan, cut, space } = call;
-  const { staged, shares } = wave;
-  const runs = wave.runs.map((run, slot) => stageRun(call, wave, run, shares[slot]));
-  const memory = new Int32Array(arena.memory.buffer, staged.records);
+  const { records, places } = wave;
+  const rows = wave.packs && plan.paged === null ? describeRows(call) : null;
+  const runs = wave.runs.map((run, slot) => stageRun(call, rows, run, places[slot]));
+  const memory = new Int32Array(arena.memory.buffer, records);
   const pieces = cutWave(wave, plan, cut);
   for (let index = 0; index < pieces.length; index++) {
     const { slot } = pieces[index];
     writeRecord(call, memory, index * jobWords, wave.runs[slot], runs[slot], pieces[index]);
   }
   return {
-    threads: cut.threads,
-    records: staged.records,
+    ...{ threads: cut.threads, records },
     count: pieces.length,
     scratch: space.scratch,
     scratchStride: space.scratchStride,
@@ -248,21 +226,30 @@ interface StagedRun extends PlacedTerms {
   readonly pages: number | null;
 }
 
-function stageRun(call: Call, wave: PlacedWave, run: Run, share: Shares): StagedRun {
-  const { arena, plan } = call, { packed, staged } = wave;
-  const head = { keys: packed.keys + share.keys, values: packed.values + share.values };
-  if (wave.packs && plan.paged === null) packHead(call, run, head);
+/** Records of rows of keys and of values that are packed. */
+interface PackedRows {
+  readonly k: number;
+  readonly v: number;
+}
+
+function stageRun(
+  call: Call,
+  rows: PackedRows | null,
+  run: Run,
+  places: Places,
+): StagedRun {
+  const { arena, plan } = call;
+  if (rows !== null) packHead(call, rows, run, places);
   return {
-    parts: partsOf(plan, run),
-    heads: headOf(call, run, head),
-    queries: queriesOf(call, run, share, staged),
-    results: resultsOf(call, run, share, staged),
-    panels: staged.panels + share.panels,
-    bias: plan.bias &&
-      biasOf(arena, plan, call.residents.bias, run, staged.bias + share.bias),
-    mask: plan.mask && stageMask(arena, plan, run, staged.mask + share.mask),
-    visits: plan.blockMask && stageVisits(arena, plan, run, staged.visits + share.visits),
-    pages: plan.paged && stagePages(call, run, staged.pages + share.pages),
+    parts: places.parts,
+    heads: headOf(call, run, places),
+    queries: queriesOf(call, run, places),
+    results: resultsOf(call, run, places),
+    panels: places.panels,
+    bias: plan.bias && biasOf(arena, plan, call.residents.bias, run, places.bias),
+    mask: plan.mask && stageMask(arena, plan, run, places.mask),
+    intervals: plan.blockMask && stageIntervals(arena, plan, run, places.intervals),
+    pages: plan.paged && stagePages(call, run, places.pages),
   };
 }
 
@@ -275,31 +262,37 @@ function stagePages({ arena, plan }: Call, { segment, keyHead }: Run, at: number
   return at;
 }
 
+/** Tells the kernels what rows of keys and of values are like, which is the same for all heads. */
+function describeRows({ kernels, plan: { k, v }, residents, space }: Call): PackedRows {
+  const describe = (index: number, { dtype, shape }: View, resident?: Resident) => {
+    const bytes = bytesPerElement(dtype);
+    const [, , row, element] = resident?.strides ?? [0, 0, shape[3] * bytes, bytes];
+    return kernels.headRows(index, space.staging, element, storageOf[dtype], row);
+  };
+  return { k: describe(0, k, residents.k), v: describe(1, v, residents.v) };
+}
+
 /** Packs the keys of a head, and its values unless they are read in place. */
-function packHead(call: Call, { segment, keyHead }: Run, head: PackedHeads): void {
+function packHead(call: Call, rows: PackedRows, { segment, keyHead }: Run, head: Places) {
   const { kernels, plan, residents, space } = call;
   const { dim, valueDim } = plan, place = plan.segments[segment], { keys, batch, firstKey } = place;
-  const kStorage = storageOf[plan.k.dtype], vStorage = storageOf[plan.v.dtype];
   if (residents.k) {
-    const { strides } = residents.k;
-    const at = headAt(residents.k, batch, keyHead) + firstKey * strides[2];
-    kernels.packKeys(kStorage, at, strides[2], strides[3], head.keys, dim, keys);
+    const at = headAt(residents.k, batch, keyHead) + firstKey * residents.k.strides[2];
+    kernels.packKeys(rows.k, at, head.keys, dim, keys);
   } else {
-    stageRows(call, plan.k, place, keyHead, (from, count, bytes) => {
-      const target = head.keys + from * dim * 4;
-      kernels.packKeys(kStorage, space.staging, dim * bytes, bytes, target, dim, count);
+    stageRows(call, plan.k, place, keyHead, (from, count) => {
+      kernels.packKeys(rows.k, space.staging, head.keys + from * dim * 4, dim, count);
     });
   }
   if (residents.inPlace) return;
   const columns = keys * 16;
   if (residents.v) {
-    const [, , row, element] = residents.v.strides;
-    const at = headAt(residents.v, batch, keyHead) + firstKey * row;
-    kernels.packValues(vStorage, at, row, element, head.values, columns, valueDim, keys);
+    const at = headAt(residents.v, batch, keyHead) + firstKey * residents.v.strides[2];
+    kernels.packValues(rows.v, at, head.values, columns, valueDim, keys);
   } else {
-    stageRows(call, plan.v, place, keyHead, (from, count, bytes) => {
-      const target = head.values + from * 16, row = valueDim * bytes;
-      kernels.packValues(vStorage, space.staging, row, bytes, target, columns, valueDim, count);
+    stageRows(call, plan.v, place, keyHead, (from, count) => {
+      const target = head.values + from * 16;
+      kernels.packValues(rows.v, space.staging, target, columns, valueDim, count);
     });
   }
 }
@@ -307,7 +300,7 @@ function packHead(call: Call, { segment, keyHead }: Run, head: PackedHeads): voi
 type Heads = Pick<Job, "k" | "v" | "vKey" | "vColumns">;
 
 /** Where the keys and values of a head are read. */
-function headOf({ plan, residents }: Call, { segment, keyHead }: Run, head: PackedHeads): Heads {
+function headOf({ plan, residents }: Call, { segment, keyHead }: Run, head: Places): Heads {
   const k = head.keys, { batch, firstKey, keys } = plan.segments[segment];
   if (!residents.v || !residents.inPlace) {
     return { k, v: head.values, vKey: 16, vColumns: keys * 16 };
@@ -323,24 +316,29 @@ function stageRows(
   view: View,
   { batch, firstKey, keys }: Segment,
   head: number,
-  pack: (from: number, count: number, bytes: number) => void,
+  pack: (from: number, count: number) => void,
 ): void {
-  const width = view.shape[3], bytes = bytesPerElement(view.dtype);
+  const width = view.shape[3];
   for (let from = 0; from < keys; from += space.stagingRows) {
     const to = Math.min(from + space.stagingRows, keys);
     const staging = elementsOver(arena, space.staging, (to - from) * width, view.dtype);
     copyRowsIn(view, batch, head, firstKey + from, firstKey + to, staging);
-    pack(from, to - from, bytes);
+    pack(from, to - from);
   }
 }
 
 type Queries = Pick<Job, "q" | "qHead" | "qPosition" | "qElement">;
 
 /** Brings the queries of a run into linear memory unless they live there; says where they are. */
-function queriesOf(call: Call, run: Run, share: Shares, staged: StagedRows): Queries {
-  const { arena, plan, residents } = call;
-  const own = staged.q + share.rows * plan.dim * bytesPerElement(plan.q.dtype);
-  const { at, head, position, element } = placeGroup(arena, plan, run, plan.q, residents.q, own);
+function queriesOf({ arena, plan, residents }: Call, run: Run, places: Places): Queries {
+  const { at, head, position, element } = placeGroup(
+    arena,
+    plan,
+    run,
+    plan.q,
+    residents.q,
+    places.q,
+  );
   return { q: at, qHead: head, qPosition: position, qElement: element };
 }
 
@@ -371,9 +369,9 @@ function writeRecord(
   });
   if (staged.pages !== null) {
     const skippedBlocks = firstKey / (plan.paged!.store as WasmPages).blockTokens;
-    const few = countFew(plan, run), { store, pages } = plan.paged!;
+    const decode = decodingOf(plan, run), { store, pages } = plan.paged!;
     const means = (store as WasmPages).meanAt(pages[run.segment][0], run.keyHead);
-    patchJob(memory, at, { pages: staged.pages + skippedBlocks * 4, few, means });
+    patchJob(memory, at, { tokenBlocks: staged.pages + skippedBlocks * 4, decode, means });
   }
   if (call.hasTerms) writeTerms(plan, call.space, memory, at, run, staged, piece);
   if (staged.parts === 1) return;
@@ -385,11 +383,12 @@ function writeRecord(
   });
 }
 
-/** How many queries are computed at a time by themselves: see `few` of the job record. */
-function countFew(plan: HostPlan, { segment }: Run): number {
+/** See `decode` of the job record. */
+function decodingOf(plan: HostPlan, { segment }: Run): number {
   const rows = plan.segments[segment].queries * plan.group;
-  const most = isQuantized(plan.paged!.store.layout.dtype) ? 8 : 4;
-  return rows === 1 ? 1 : rows <= most ? most : 0;
+  if (rows === 1) return decoding.one;
+  if (isQuantized(plan.paged!.store.layout.dtype)) return rows <= 8 ? decoding.each : 0;
+  return rows <= 4 ? decoding.four : 0;
 }
 
 type Results = Pick<
@@ -398,18 +397,17 @@ type Results = Pick<
 >;
 
 /** Where the kernel puts the results of a run. */
-function resultsOf(call: Call, run: Run, share: Shares, staged: StagedRows): Results {
-  const { plan, target, residents } = call;
+function resultsOf({ plan, target, residents }: Call, run: Run, places: Places): Results {
   const positions = run.to - run.from;
   const ofLse = {
-    lse: target.lse ? staged.lse + share.rows * 4 : 0,
+    lse: target.lse ? places.lse : 0,
     lseHead: positions * 4,
-    lseRest: target.lseRest ? staged.lseRest + share.rows * 4 : 0,
+    lseRest: target.lseRest ? places.lseRest : 0,
   };
   if (!residents.out) {
     const outElement = bytesPerElement(target.out.dtype), outPosition = plan.valueDim * outElement;
-    const out = staged.out + share.rows * outPosition;
-    return { out, outHead: positions * outPosition, outPosition, outElement, ...ofLse };
+    const outHead = positions * outPosition;
+    return { out: places.out, outHead, outPosition, outElement, ...ofLse };
   }
   const { batch, firstQuery } = plan.segments[run.segment];
   const [, outHead, outPosition, outElement] = residents.out.strides;
@@ -420,23 +418,24 @@ function resultsOf(call: Call, run: Run, share: Shares, staged: StagedRows): Res
 
 /** Merges what was split, and hands the results to the caller's tensors outside linear memory. */
 function collectWave(call: Call, wave: PlacedWave): void {
-  const { kernels, arena, plan, target, residents } = call, { runs, staged, shares } = wave;
-  let record = staged.records;
+  const { kernels, arena, plan, target, residents } = call, { runs, places } = wave;
+  let record = wave.records;
   for (const [slot, run] of runs.entries()) {
     const { segment, keyHead } = run, { batch, firstQuery } = plan.segments[segment];
-    const from = firstQuery + run.from, to = firstQuery + run.to, parts = partsOf(plan, run);
-    if (parts > 1) kernels.merge(record, parts);
+    const from = firstQuery + run.from, to = firstQuery + run.to, { parts } = places[slot];
+    if (parts > 1) kernels.combine(record, parts);
     record += parts * call.cut.members * jobBytes;
     for (let g = 0; g < plan.group; g++) {
-      const head = keyHead * plan.group + g, first = shares[slot].rows + g * (to - from);
+      const head = keyHead * plan.group + g, { out, lse, lseRest } = places[slot];
       const collect = (view: View, at: number) => {
-        const width = view.shape[3], skipped = first * width * bytesPerElement(view.dtype);
-        const rows = elementsOver(arena, at + skipped, (to - from) * width, view.dtype);
+        const count = (to - from) * view.shape[3],
+          skipped = g * count * bytesPerElement(view.dtype);
+        const rows = elementsOver(arena, at + skipped, count, view.dtype);
         copyRowsOut(rows, view, batch, head, from, to);
       };
-      if (!residents.out) collect(target.out, staged.out);
-      if (target.lse) collect(target.lse, staged.lse);
-      if (target.lseRest) collect(target.lseRest, staged.lseRest);
+      if (!residents.out) collect(target.out, out);
+      if (target.lse) collect(target.lse, lse);
+      if (target.lseRest) collect(target.lseRest, lseRest);
     }
   }
 }

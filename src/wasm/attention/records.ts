@@ -123,12 +123,12 @@ export function biasOf(
   return { bias, biasPosition: position, biasHead: head };
 }
 
-/** Where the bias, the mask and the visits of a run are. */
+/** Where the bias, the mask and the intervals of a run are. */
 export interface PlacedTerms {
   readonly bias: BiasPlace | null;
   readonly mask: MaskPlace | null;
   /** For each query head that has its own. */
-  readonly visits: readonly number[] | null;
+  readonly intervals: readonly number[] | null;
 }
 
 /** The fields of a record about softcap, ALiBi, sinks, bias, mask and block mask. */
@@ -138,7 +138,7 @@ export function writeTerms(
   memory: Int32Array,
   at: number,
   run: Run,
-  { bias, mask, visits }: PlacedTerms,
+  { bias, mask, intervals }: PlacedTerms,
   piece: Pick<Piece, "member" | "from" | "part">,
 ): void {
   const skipped = piece.from - run.from, firstKey = piece.part * keysPerPart;
@@ -165,14 +165,15 @@ export function writeTerms(
       mask: mask.mask + skipped * mask.maskPosition + piece.member * mask.maskHead + skippedKeys,
     });
   }
-  if (visits === null) return;
+  if (intervals === null) return;
   const [rows] = plan.blockMask!.block;
   // The run's list begins with the block that its first position is in.
   const phase = (firstQuery + run.from) % rows + skipped;
   patchJob(memory, at, {
-    visits: visits[visits.length === 1 ? 0 : piece.member] + Math.floor(phase / rows) * 4,
-    blockRows: rows,
-    blockPhase: phase % rows,
+    keyIntervals: intervals[intervals.length === 1 ? 0 : piece.member] +
+      Math.floor(phase / rows) * 4,
+    maskBlockRows: rows,
+    maskBlockPhase: phase % rows,
   });
 }
 

@@ -9,10 +9,11 @@ import { isQuantized } from "../../contract/pages.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import type { WasmPages } from "../pages/pages.ts";
-import { jobBytes, keysPerPart } from "../record/job_record.ts";
+import { jobBytes, keysPerPart, tileHeader } from "../record/job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
+import { intervalBytes } from "./key_intervals.ts";
+import type { Run } from "./run.ts";
 import { biasBytes, maskBytes } from "./terms.ts";
-import { visitBytes } from "./visits.ts";
 
 /** Rows of keys or values that are staged at once before they are packed: at most this many bytes. */
 const stagingBytes = 256 * 1024;
@@ -23,46 +24,39 @@ const stagingBytes = 256 * 1024;
  */
 const packedAheadBytes = 8 * 1024 * 1024;
 
-/** Where the heads of a wave are packed. */
-export interface PackedHeads {
+/** Addresses of what a run has of a wave. */
+export interface Places {
+  /** Parts that its keys are seen in. */
+  readonly parts: number;
+  /** Packed keys and values of its head. */
   readonly keys: number;
   readonly values: number;
-}
-
-/** Where the rows of a wave are staged, and the records of its jobs. */
-export interface StagedRows {
-  readonly records: number;
   readonly q: number;
   readonly out: number;
   readonly lse: number;
   readonly lseRest: number;
-  /** Panels of jobs that are split over keys, once per part. */
+  /** Panels of its jobs where these are split over keys, once per part. */
   readonly panels: number;
   readonly bias: number;
   readonly mask: number;
-  readonly visits: number;
+  readonly intervals: number;
   readonly pages: number;
 }
 
-/** What the runs of a wave have of a workspace: bytes, or rows. */
-export interface Shares {
-  /** Query rows: of each are queries, results and lse. */
-  readonly rows: number;
-  readonly keys: number;
-  readonly values: number;
-  readonly panels: number;
-  readonly bias: number;
-  readonly mask: number;
-  readonly visits: number;
-  readonly pages: number;
+/** A wave with the places of its runs, and of the records of its jobs. */
+export interface PlacedWave extends Wave {
+  readonly places: readonly Places[];
+  readonly records: number;
+  /** Where its packed heads end, and what else it has. */
+  readonly ends: readonly [packed: number, staged: number];
 }
 
-/** Addresses in linear memory. */
+/** Addresses of what all waves share. */
 export interface Workspace {
-  /** Two where the next heads are packed while the last are read. */
-  readonly packed: readonly PackedHeads[];
-  /** Two where the next wave is staged while the last runs. */
-  readonly staged: readonly StagedRows[];
+  /** Where heads are packed: two places where the next are packed while the last are read. */
+  readonly packed: readonly number[];
+  /** Where waves are staged: two places where the next is staged while the last runs. */
+  readonly staged: readonly number[];
   /** ALiBi's slopes and sinks of the whole call. */
   readonly slopes: number;
   readonly sinks: number;
@@ -92,7 +86,7 @@ function rowBytes({ dim, valueDim }: AttentionPlan): number {
 
 /** Bytes of tile memory: what `scratchBytes` of the binary says. */
 export function scratchBytes(plan: AttentionPlan, { tiles: { rows, keys } }: Cut): number {
-  const tile = keys * 32 + 128 + roundUp(keys + 32, 16) + pagedBytes(plan, keys);
+  const tile = keys * 32 + tileHeader + roundUp(keys + 32, 16) + pagedBytes(plan, keys);
   return rows * (rowBytes(plan) + sumsBytes(plan)) + tile;
 }
 
@@ -111,31 +105,66 @@ function pagedBytes({ paged, dim, valueDim }: AttentionPlan, keys: number): numb
   return roundUp(wide, 16) + row + (isQuantized(dtype) ? 8 : 1) * (roundUp(dim, 8) * 16 + 16);
 }
 
-const nothing: Shares = {
-  ...{ rows: 0, keys: 0, values: 0, panels: 0 },
-  ...{ bias: 0, mask: 0, visits: 0, pages: 0 },
-};
+/** Gives a run its places. */
+function placeRun(
+  plan: AttentionPlan,
+  where: Elsewhere,
+  run: Run,
+  packed: Placer,
+  staged: Placer,
+): Places {
+  const { dim, valueDim, paged } = plan, { keys } = plan.segments[run.segment];
+  const rows = (run.to - run.from) * plan.group, parts = partsOf(plan, run);
+  return {
+    parts,
+    keys: packed.place(paged !== null ? 0 : roundUp(keys, 4) * dim * 4),
+    values: packed.place(where.values ? 0 : keys * roundUp(valueDim, 4) * 4),
+    q: staged.place(where.q ? 0 : rows * dim * 4),
+    out: staged.place(where.out ? 0 : rows * valueDim * 4),
+    lse: staged.place(rows * 4),
+    lseRest: staged.place(where.rest ? rows * 4 : 0),
+    panels: staged.place(parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)),
+    bias: staged.place(where.bias ? 0 : biasBytes(plan, run)),
+    mask: staged.place(maskBytes(plan, run)),
+    intervals: staged.place(intervalBytes(plan, run)),
+    pages: staged.place(blockListBytes(plan, keys)),
+  };
+}
 
-/** Where the share of each run of a wave begins, and behind the last one what all have together. */
-export function sharesOf(plan: AttentionPlan, where: Elsewhere, { runs }: Wave): Shares[] {
-  const shares: Shares[] = [nothing];
-  let last = nothing;
-  for (const run of runs) {
-    const { keys } = plan.segments[run.segment];
-    const rows = (run.to - run.from) * plan.group, parts = partsOf(plan, run);
-    last = {
-      rows: last.rows + rows,
-      keys: plan.paged !== null ? 0 : last.keys + roundUp(roundUp(keys, 4) * plan.dim * 4, 64),
-      values: where.values ? 0 : last.values + roundUp(keys * roundUp(plan.valueDim, 4) * 4, 64),
-      panels: parts === 1 ? last.panels : last.panels + (parts + 1) * panelBytes(plan, rows),
-      bias: where.bias ? 0 : last.bias + roundUp(biasBytes(plan, run), 64),
-      mask: last.mask + roundUp(maskBytes(plan, run), 64),
-      visits: last.visits + roundUp(visitBytes(plan, run), 64),
-      pages: last.pages + roundUp(blockListBytes(plan, keys), 64),
-    };
-    shares.push(last);
+/** Gives a wave its places, from these on. */
+export function placeWave(
+  plan: AttentionPlan,
+  cut: Cut,
+  where: Elsewhere,
+  wave: Wave,
+  packedAt = 0,
+  stagedAt = 0,
+): PlacedWave {
+  const packed = new Placer(packedAt), staged = new Placer(stagedAt);
+  const places: Places[] = [];
+  let parts = 0;
+  for (const run of wave.runs) {
+    const place = placeRun(plan, where, run, packed, staged);
+    places.push(place);
+    parts += place.parts;
   }
-  return shares;
+  const records = staged.place(Math.max(jobsPerWave, parts * cut.members) * jobBytes);
+  return { ...wave, places, records, ends: [packed.end, staged.end] };
+}
+
+/** Every wave of a plan; those that follow one another have different places if there are two. */
+export function* placeWaves(
+  plan: AttentionPlan,
+  cut: Cut,
+  where: Elsewhere,
+  { packed, staged }: Workspace,
+): Generator<PlacedWave> {
+  let waves = 0, packings = 0;
+  for (const wave of wavesOf(plan, cut)) {
+    if (wave.packs) packings++;
+    const packedAt = packed[packings % packed.length], stagedAt = staged[waves++ % staged.length];
+    yield placeWave(plan, cut, where, wave, packedAt, stagedAt);
+  }
 }
 
 /** Bytes of the list of so many keys' blocks. */
@@ -148,28 +177,17 @@ export function panelBytes(plan: AttentionPlan, rows: number): number {
   return roundUp(rows, 8) * rowBytes(plan);
 }
 
-/** The largest shares of all waves, and how many there are. */
+/** The most bytes that a wave takes, and how many there are. */
 function measureWaves(plan: AttentionPlan, cut: Cut, where: Elsewhere) {
-  let most = nothing, jobs = jobsPerWave, waves = 0, packings = 0;
+  let packed = 0, staged = 0, waves = 0, packings = 0;
   for (const wave of wavesOf(plan, cut)) {
-    const all = sharesOf(plan, where, wave).at(-1)!;
-    most = {
-      rows: Math.max(most.rows, all.rows),
-      keys: Math.max(most.keys, all.keys),
-      values: Math.max(most.values, all.values),
-      panels: Math.max(most.panels, all.panels),
-      bias: Math.max(most.bias, all.bias),
-      mask: Math.max(most.mask, all.mask),
-      visits: Math.max(most.visits, all.visits),
-      pages: Math.max(most.pages, all.pages),
-    };
-    let parts = 0;
-    for (const run of wave.runs) parts += partsOf(plan, run);
-    jobs = Math.max(jobs, parts * cut.members);
+    const { ends } = placeWave(plan, cut, where, wave);
+    packed = Math.max(packed, ends[0]);
+    staged = Math.max(staged, ends[1]);
     waves++;
     if (wave.packs) packings++;
   }
-  return { most, jobs, waves, packings };
+  return { packed, staged, waves, packings };
 }
 
 /** Takes the workspace of a plan. */
@@ -180,56 +198,45 @@ export function takeWorkspace(
   elsewhere: Elsewhere,
 ): Workspace {
   const { dim, valueDim } = plan;
-  const { most, jobs, waves, packings } = measureWaves(plan, cut, elsewhere);
+  const { packed, staged, waves, packings } = measureWaves(plan, cut, elsewhere);
   const width = Math.max(dim, valueDim);
   const keys = plan.paged !== null ? 0 : roundUp(plan.keys, 4);
   const stagingRows = Math.min(keys, Math.max(4, Math.floor(stagingBytes / (width * 16)) * 4));
   const scratchStride = roundUp(scratchBytes(plan, cut), 64);
   const ahead = cut.threads > 1 && waves > 1 &&
-    (packings === 1 || most.keys + most.values <= packedAheadBytes);
-  const layOut = (place: Place) => ({
+    (packings === 1 || packed <= packedAheadBytes);
+  const layOut = (space: Placer) => ({
     ...{ stagingRows, scratchStride },
-    staging: place(stagingRows * width * 4),
-    scratch: place(cut.threads * scratchStride),
-    slopes: place((plan.slopes?.length ?? 0) * 4),
-    sinks: place((plan.sinks?.length ?? 0) * 4),
-    packed: twice(ahead && packings > 1, () => ({
-      keys: place(most.keys),
-      values: place(most.values),
-    })),
-    staged: twice(ahead, () => ({
-      records: place(jobs * jobBytes),
-      q: place(elsewhere.q ? 0 : most.rows * dim * 4),
-      out: place(elsewhere.out ? 0 : most.rows * valueDim * 4),
-      lse: place(most.rows * 4),
-      lseRest: place(elsewhere.rest ? most.rows * 4 : 0),
-      panels: place(most.panels),
-      bias: place(most.bias),
-      mask: place(most.mask),
-      visits: place(most.visits),
-      pages: place(most.pages),
-    })),
+    staging: space.place(stagingRows * width * 4),
+    scratch: space.place(cut.threads * scratchStride),
+    slopes: space.place((plan.slopes?.length ?? 0) * 4),
+    sinks: space.place((plan.sinks?.length ?? 0) * 4),
+    packed: twice(ahead && packings > 1, () => space.place(packed)),
+    staged: twice(ahead, () => space.place(staged)),
   });
-  const measured = placer(0);
-  layOut(measured.place);
-  const block = arena.allocate(measured.end());
-  return { ...layOut(placer(block).place), free: () => arena.free(block) };
+  const measured = new Placer(0);
+  layOut(measured);
+  const block = arena.allocate(measured.end);
+  return { ...layOut(new Placer(block)), free: () => arena.free(block) };
 }
 
 function twice<T>(needed: boolean, make: () => T): T[] {
   return needed ? [make(), make()] : [make()];
 }
 
-/** Gives so many bytes a place and returns its address. */
-export type Place = (bytes: number) => number;
-
 /** Places one behind the other, each on cache lines of its own. */
-export function placer(from: number): { place: Place; end(): number } {
-  let end = from;
-  const place = (bytes: number) => {
-    const at = end;
-    end += roundUp(bytes, 64);
+export class Placer {
+  /** Where the next one is. */
+  end: number;
+
+  constructor(from: number) {
+    this.end = from;
+  }
+
+  /** Gives so many bytes a place and returns its address. */
+  place(bytes: number): number {
+    const at = this.end;
+    if (bytes > 0) this.end = at + roundUp(bytes, 64);
     return at;
-  };
-  return { place, end: () => end };
+  }
 }

@@ -14,6 +14,7 @@ import { bytesPerElement, type DType, type Elements } from "../../tensor/dtype.t
 import { copyRowsIn, copyRowsOut } from "../../tensor/rows.ts";
 import { contiguousStrides, type View } from "../../tensor/tensor.ts";
 import type { Machine } from "../attention/forward.ts";
+import { stageIntervals } from "../attention/key_intervals.ts";
 import {
   bandFields,
   biasOf,
@@ -26,7 +27,6 @@ import {
   writeTerms,
 } from "../attention/records.ts";
 import { stageMask } from "../attention/terms.ts";
-import { stageVisits } from "../attention/visits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { elementsOver, locate, locateBias, type Resident } from "../memory/tensor.ts";
 import {
@@ -275,7 +275,7 @@ function stageStretch(call: Call, stretch: Stretch, places: Places, records: num
     terms: {
       bias: plan.bias && biasOf(arena, plan, residents.bias, stretch, places.bias),
       mask: plan.mask && stageMask(arena, plan, stretch, places.mask),
-      visits: plan.blockMask && stageVisits(arena, plan, stretch, places.visits),
+      intervals: plan.blockMask && stageIntervals(arena, plan, stretch, places.intervals),
     },
   };
   stageSums(call, staged);
@@ -366,10 +366,11 @@ function productsOfRows(
   for (let at = 0; at < count; at += passingRows) {
     const some = Math.min(passingRows, count - at);
     const place = placeOut(call, batch, head, first + at, first + at + some);
-    machine.kernels.rowProducts(
-      storageOf[call.dOut.dtype],
-      ...[dOut.at + g * dOut.head + at * dOut.position, dOut.position, dOut.element] as const,
-      ...[storageOf[out.dtype], place.at, place.row, place.element] as const,
+    const dOutAt = dOut.at + g * dOut.head + at * dOut.position;
+    const { kernels } = machine, storage = storageOf[call.dOut.dtype];
+    kernels.rowProducts(
+      kernels.headRows(0, dOutAt, dOut.element, storage, dOut.position),
+      kernels.headRows(1, place.at, place.element, storageOf[out.dtype], place.row),
       ...[plan.valueDim, some, target + at * 4] as const,
     );
   }
@@ -588,12 +589,12 @@ function collectKeys(
   factor: number,
 ): void {
   const { batch, firstKey: base } = plan.segments[segment], width = target.shape[3];
-  const storage = storageOf[target.dtype as DType];
+  const element = bytesPerElement(target.dtype), storage = storageOf[target.dtype as DType];
+  const at = machine.kernels.headRows(0, common.passing, element, storage, width * element);
   for (let from = firstKey; from < endKey; from += passingRows) {
     const to = Math.min(endKey, from + passingRows);
     const source = panels + (from - firstKey) / 8 * gradientBytes(width);
-    const { passing, scratch } = common;
-    machine.kernels.finishKeys(storage, source, sums, width, factor, passing, to - from, scratch);
+    machine.kernels.finishKeys(at, source, sums, width, factor, to - from);
     const rows = elementsOver(arena, common.passing, (to - from) * width, target.dtype);
     copyRowsOut(rows, target, batch, keyHead, base + from, base + to);
   }

@@ -10,13 +10,13 @@ import type { HostGradientTarget } from "../../operations/backward/target.ts";
 import type { BroadcastView } from "../../tensor/broadcast.ts";
 import { bytesPerElement } from "../../tensor/dtype.ts";
 import type { View } from "../../tensor/tensor.ts";
+import { intervalBytes } from "../attention/key_intervals.ts";
 import { groupBytes } from "../attention/records.ts";
 import { biasBytes, maskBytes } from "../attention/terms.ts";
-import { visitBytes } from "../attention/visits.ts";
-import { type Place, placer } from "../attention/workspace.ts";
+import { Placer } from "../attention/workspace.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Resident } from "../memory/tensor.ts";
-import { gradientWords, jobBytes, rowsPerPart } from "../record/job_record.ts";
+import { gradientWords, jobBytes, rowsPerPart, tileHeader } from "../record/job_record.ts";
 import { countChunks, countPanels, type GradientCut, type Stretch } from "./gradient_jobs.ts";
 
 /** Rows that pass through linear memory at once on their way in or out. */
@@ -74,7 +74,7 @@ export interface Places extends WindowPlaces {
   readonly dq: number;
   readonly bias: number;
   readonly mask: number;
-  readonly visits: number;
+  readonly intervals: number;
   /** Job and gradient records: of each chunk's first job, and of those that follow it. */
   readonly more: number;
   readonly gradients: number;
@@ -89,7 +89,7 @@ export function gradientBytes(width: number): number {
 export function gradientScratchBytes(plan: HostPlan, { tiles }: GradientCut): number {
   const { dim, valueDim } = plan, { rows, keys } = tiles;
   const columns = gradientBytes(dim) / 8, valueColumns = gradientBytes(valueDim) / 8;
-  const tile = keys * 32 * 3 + 128 + Math.ceil((keys + 32) / 16) * 16;
+  const tile = keys * 32 * 3 + tileHeader + Math.ceil((keys + 32) / 16) * 16;
   const ofKeys = keys * (dim * 4 + valueDim * 4 + columns);
   const ofRows = rows * (dim * 4 + valueColumns + 40 + columns + valueColumns);
   return tile + ofKeys + ofRows + 2 * keys * rows * 4 + keys;
@@ -127,17 +127,17 @@ export function dBiasBytes(call: Pick<Sized, "target" | "plan">, stretch: Stretc
 }
 
 /** Gives a window its places. */
-function placeWindow(call: Sized, stretch: Stretch, place: Place): WindowPlaces {
+function placeWindow(call: Sized, stretch: Stretch, space: Placer): WindowPlaces {
   const { residents, plan: { k, v, dim, valueDim, group, segments }, target: { dBias } } = call;
   const keys = stretch.endKey - stretch.firstKey, eights = Math.ceil(keys / 8);
   const dkBytes = eights * gradientBytes(dim), dvBytes = eights * gradientBytes(valueDim);
   const sums = segments[stretch.segment].queries * group > rowsPerPart ? dkBytes + dvBytes : 0;
-  const dk = place(dkBytes + dvBytes + sums);
+  const dk = space.place(dkBytes + dvBytes + sums);
   return {
-    k: place(residents.k ? 0 : keys * dim * bytesPerElement(k.dtype)),
-    v: place(residents.v ? 0 : keys * valueDim * bytesPerElement(v.dtype)),
+    k: space.place(residents.k ? 0 : keys * dim * bytesPerElement(k.dtype)),
+    v: space.place(residents.v ? 0 : keys * valueDim * bytesPerElement(v.dtype)),
     ...{ dk, dv: dk + dkBytes, sums },
-    sharedBias: place(dBias !== null && isShared(dBias) ? dBiasBytes(call, stretch) : 0),
+    sharedBias: space.place(dBias !== null && isShared(dBias) ? dBiasBytes(call, stretch) : 0),
   };
 }
 
@@ -145,26 +145,26 @@ function placeWindow(call: Sized, stretch: Stretch, place: Place): WindowPlaces 
 function placeStretch(
   call: Sized,
   stretch: Stretch,
-  place: Place,
+  space: Placer,
 ): Omit<Places, keyof WindowPlaces> {
   const { plan, cut, residents, dOut, target: { dBias } } = call, { q, dim, group } = plan;
   const rows = (stretch.to - stretch.from) * group, chunks = countChunks(stretch);
   const panelBytes = countPanels(plan, cut, stretch) * gradientBytes(dim);
   return {
-    q: place(residents.q ? 0 : groupBytes(q, plan, stretch)),
-    dOut: place(residents.dOut ? 0 : groupBytes(dOut, plan, stretch)),
-    lse: place(rows * 4),
-    delta: place(rows * 4),
-    factor: place(rows * 4),
-    panels: place(chunks * cut.members * panelBytes),
+    q: space.place(residents.q ? 0 : groupBytes(q, plan, stretch)),
+    dOut: space.place(residents.dOut ? 0 : groupBytes(dOut, plan, stretch)),
+    lse: space.place(rows * 4),
+    delta: space.place(rows * 4),
+    factor: space.place(rows * 4),
+    panels: space.place(chunks * cut.members * panelBytes),
     panelBytes,
-    dq: place(rows * dim * 4),
-    bias: place(residents.bias ? 0 : biasBytes(plan, stretch)),
-    dBias: place(dBias === null || isShared(dBias) ? 0 : dBiasBytes(call, stretch)),
-    mask: place(maskBytes(plan, stretch)),
-    visits: place(visitBytes(plan, stretch)),
-    more: place(chunks * (cut.members - 1) * jobBytes),
-    gradients: place(chunks * cut.members * gradientWords * 4),
+    dq: space.place(rows * dim * 4),
+    bias: space.place(residents.bias ? 0 : biasBytes(plan, stretch)),
+    dBias: space.place(dBias === null || isShared(dBias) ? 0 : dBiasBytes(call, stretch)),
+    mask: space.place(maskBytes(plan, stretch)),
+    intervals: space.place(intervalBytes(plan, stretch)),
+    more: space.place(chunks * (cut.members - 1) * jobBytes),
+    gradients: space.place(chunks * cut.members * gradientWords * 4),
   };
 }
 
@@ -184,16 +184,16 @@ export function placeWave(
   windowsAt: number,
   stretchesAt: number,
 ): PlacedWave {
-  const windows = placer(windowsAt), stretches = placer(stretchesAt);
+  const windows = new Placer(windowsAt), stretches = new Placer(stretchesAt);
   const jobs = wave.reduce((sum, stretch) => sum + countChunks(stretch), 0);
   const records = stretches.place(jobs * jobBytes);
   const places = wave.map((stretch) => {
-    const window = placeWindow(call, stretch, windows.place);
-    const own = placeStretch(call, stretch, stretches.place);
+    const window = placeWindow(call, stretch, windows);
+    const own = placeStretch(call, stretch, stretches);
     const { dBias } = call.target;
     return { ...window, ...own, ...(dBias && isShared(dBias) && { dBias: window.sharedBias }) };
   });
-  return { wave, places, records, ends: [windows.end(), stretches.end()] };
+  return { wave, places, records, ends: [windows.end, stretches.end] };
 }
 
 /** Every wave of a call; those that follow one another have different places if there are two. */
@@ -231,19 +231,19 @@ export function takeMemory(
   }
   const places = cut.threads > 1 && count > 1 ? 2 : 1;
   const scratchStride = Math.ceil(gradientScratchBytes(plan, cut) / 64) * 64;
-  const layOut = (place: Place): Common => ({
+  const layOut = (space: Placer): Common => ({
     scratchStride,
-    scratch: place(cut.threads * scratchStride),
-    passing: place(passingRows * Math.max(plan.dim, plan.valueDim) * 4),
-    slopes: place((plan.slopes?.length ?? 0) * 4),
+    scratch: space.place(cut.threads * scratchStride),
+    passing: space.place(passingRows * Math.max(plan.dim, plan.valueDim) * 4),
+    slopes: space.place((plan.slopes?.length ?? 0) * 4),
     sinks: 0,
-    windows: Array.from({ length: Math.min(places, windows) }, () => place(windowBytes)),
-    stretches: Array.from({ length: places }, () => place(stretchBytes)),
+    windows: Array.from({ length: Math.min(places, windows) }, () => space.place(windowBytes)),
+    stretches: Array.from({ length: places }, () => space.place(stretchBytes)),
   });
-  const measured = placer(0);
-  layOut(measured.place);
-  const block = arena.allocate(measured.end());
-  return { block, common: layOut(placer(block).place) };
+  const measured = new Placer(0);
+  layOut(measured);
+  const block = arena.allocate(measured.end);
+  return { block, common: layOut(new Placer(block)) };
 }
 
 /** Bytes that a stretch takes of a wave. */

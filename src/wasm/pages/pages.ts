@@ -1,6 +1,6 @@
 /**
  * Pages of a cache in linear memory. All heads of a page lie one after the other; of each, **blocks** of
- * at most 256 tokens: keys, then values, then scales, as `asm/pages.ts` says. A kernel reads a block from
+ * at most 256 tokens: keys, then values, then scales, as `asm/blocks/layout.ts` says. A kernel reads a block from
  * its beginning to its end, however large pages are. A page is named by its address.
  *
  * @module
@@ -20,7 +20,15 @@ import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
 import type { Kernels } from "../binary/module.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import { elementsOver } from "../memory/tensor.ts";
-import { cacheStorageOf, type Job, storageOf } from "../record/job_record.ts";
+import {
+  blockWords,
+  cacheStorageOf,
+  callWords,
+  type Job,
+  storageOf,
+  writeBlockLayout,
+  writeTokenRecord,
+} from "../record/job_record.ts";
 
 /** Tokens of a block, which a few queries read as one tile: so that it is one long stream. */
 const blockTokens = 256;
@@ -139,19 +147,19 @@ export class WasmPages implements PageStore {
   }
 
   write(page: Page, slot: number, { k, v, batch, from, to }: Tokens): void {
-    const { kvHeads, headDim, valueDim, dtype } = this.layout;
-    const { tokens, values, scales } = this.#block;
+    const { kvHeads, headDim, valueDim } = this.layout, { tokens } = this.#block;
+    const words = this.#describeBlocks();
     const row = this.#staging, staged = row + (headDim + valueDim) * 4;
     for (let first = from; first < to;) {
       const inBlock = slot % tokens, count = Math.min(tokens - inBlock, to - first);
       for (let head = 0; head < kvHeads; head++) {
         const [kAt, vAt] = this.#stage([k, v] as View[], batch, head, first, count, staged);
-        this.#kernels.writeTokens(
-          ...[storageOf[k.dtype], storageOf[v.dtype], cacheStorageOf[dtype]] as const,
-          ...[kAt, vAt, count, row, this.meanAt(page, head)] as const,
-          this.#blockAt(page, head, slot),
-          ...[values, scales, tokens, headDim, valueDim, inBlock] as const,
-        );
+        const block = this.#blockAt(page, head, slot), mean = this.meanAt(page, head);
+        writeTokenRecord(words, blockWords, {
+          ...{ block, slot: inBlock, count, row, mean },
+          ...{ k: kAt, kStorage: storageOf[k.dtype], v: vAt, vStorage: storageOf[v.dtype] },
+        });
+        this.#kernels.writeTokens(words.byteOffset);
       }
       slot += count;
       first += count;
@@ -174,15 +182,14 @@ export class WasmPages implements PageStore {
   }
 
   copyTokens(from: Page, source: number, to: Page, target: number, count: number): void {
-    const { kvHeads, headDim, valueDim, dtype } = this.layout;
-    const { tokens, values, scales } = this.#block, storage = cacheStorageOf[dtype];
+    const { kvHeads } = this.layout, { tokens } = this.#block;
+    const layout = this.#describeBlocks().byteOffset;
     for (let head = 0; head < kvHeads; head++) {
-      for (let at = 0; at < count; at++) {
+      for (let token = 0; token < count; token++) {
         this.#kernels.copyToken(
-          storage,
-          ...[this.#blockAt(from, head, source + at), (source + at) % tokens] as const,
-          ...[this.#blockAt(to, head, target + at), (target + at) % tokens] as const,
-          ...[values, scales, tokens, headDim, valueDim] as const,
+          layout,
+          ...[this.#blockAt(from, head, source + token), (source + token) % tokens] as const,
+          ...[this.#blockAt(to, head, target + token), (target + token) % tokens] as const,
         );
       }
     }
@@ -206,14 +213,22 @@ export class WasmPages implements PageStore {
   }
 
   /** What all jobs against these pages have in common. */
-  get fields(): Pick<Job, "pageKeys" | "pageStorage" | "pageValues" | "pageScales"> {
-    const { tokens, values, scales } = this.#block;
-    return {
-      pageKeys: tokens,
-      pageStorage: cacheStorageOf[this.layout.dtype],
-      pageValues: values,
-      pageScales: scales,
-    };
+  get fields(): Pick<Job, "blockTokens" | "blockStorage" | "blockValues" | "blockScales"> {
+    const { tokens, storage, values, scales } = this.#blockFields;
+    return { blockTokens: tokens, blockStorage: storage, blockValues: values, blockScales: scales };
+  }
+
+  /** Tells the kernels how blocks are laid out; returns the record of the call from there on. */
+  #describeBlocks(): Int32Array {
+    const words = new Int32Array(this.#arena.memory.buffer, this.#kernels.callRecord(), callWords);
+    writeBlockLayout(words, 0, this.#blockFields);
+    return words;
+  }
+
+  /** A block, as the kernels are told of it. */
+  get #blockFields() {
+    const { headDim: dim, valueDim, dtype } = this.layout, { tokens, values, scales } = this.#block;
+    return { tokens, storage: cacheStorageOf[dtype], values, scales, dim, valueDim };
   }
 
   /** Address of the mean of a head's keys; 0 where there is none. */

@@ -1,6 +1,6 @@
 /**
  * The job record: how TypeScript tells the Wasm kernel what to do. One table of fields; the
- * offsets on the AssemblyScript side (`asm/job.gen.ts`) are generated from it.
+ * offsets on the AssemblyScript side (`asm/records.gen.ts`) are generated from it.
  *
  * Pointers and strides are bytes in linear memory. A job is one batch, one key/value head and a run
  * of query positions; its query rows are all query heads of the group at each position.
@@ -19,38 +19,51 @@ export const storageOf: Record<DType, number> = { f32: 0, f16: 1, bf16: 2 };
 /** The same for those that caches have beside them. */
 export const cacheStorageOf = { ...storageOf, int8: 3, int4: 4 } as const;
 
+/** How few queries of a head are computed against blocks of tokens as they are stored. */
+export const decoding = {
+  /** A head's only query: its results are side by side, and not a lane of a panel. */
+  one: 1,
+  /** Four at once: floats. */
+  four: 2,
+  /** One after the other, each by itself: integers. */
+  each: 3,
+} as const;
+
 /** Every field in order, each four bytes. */
 export const jobFields = {
-  // Queries: position p of group member g begins at q + p * qPosition + g * qHead.
+  // Queries: position p of group member g begins at q + p * qPosition + g * qHead. In the order of `groupRowsFields`.
   q: "u32",
-  qPosition: "i32",
-  qHead: "i32",
   qElement: "i32",
   qStorage: "i32",
+  qPosition: "i32",
+  qHead: "i32",
   // Keys, packed in panels [ceil(keys / 4)][dim][4].
   k: "u32",
   // Values: four columns from 4c on of key j begin at v + j * vKey + c * vColumns.
   v: "u32",
   vKey: "i32",
   vColumns: "i32",
-  // Pages of a cache instead of keys and values: the address of a list with that of this head's part
-  // of each page, 0 for none; tokens of a page, its storage, and where in it values and scales begin.
-  pages: "u32",
-  pageKeys: "i32",
-  pageStorage: "i32",
-  pageValues: "i32",
-  pageScales: "i32",
+  // Token blocks of a cache instead of keys and values: the address of a list with those of this head's blocks, 0 for
+  // none.
+  tokenBlocks: "u32",
+  // Their layout, and the sizes of keys and values, whether these are in blocks or not; in the order of `blockFields`.
+  blockTokens: "i32",
+  blockStorage: "i32",
+  blockValues: "i32",
+  blockScales: "i32",
+  dim: "u32",
+  valueDim: "u32",
   // Mean of the sequence's keys, which they are stored less; 0 for none.
   means: "u32",
-  // How many queries the micro-kernels for few queries take at a time; 0 where panels are filled. By
+  // Which of `decoding` reads the blocks as they are stored; 0 where they become f32 and panels are filled. By
   // all rows of the head, not of the job: how jobs are cut changes no bit.
-  few: "u32",
+  decode: "u32",
   // Output rows, addressed like queries.
   out: "u32",
-  outPosition: "i32",
-  outHead: "i32",
   outElement: "i32",
   outStorage: "i32",
+  outPosition: "i32",
+  outHead: "i32",
   // Log-sum-exp per row; 0 where it is not asked for.
   lse: "u32",
   lsePosition: "i32",
@@ -61,8 +74,6 @@ export const jobFields = {
   group: "u32",
   positions: "u32",
   keys: "u32",
-  dim: "u32",
-  valueDim: "u32",
   // Tiles: query rows (a multiple of 8), keys (a multiple of 4).
   tileRows: "u32",
   tileKeys: "u32",
@@ -95,11 +106,11 @@ export const jobFields = {
   maskHead: "i32",
   maskIsBits: "i32",
   // Block mask: for each block of queries, from that of the first position on, the address of its
-  // first visit and, behind the last, where they end; 0 for none. Positions of a block, and which of
+  // first interval and, behind the last, where they end; 0 for none. Positions of a block, and which of
   // them the first position is.
-  visits: "u32",
-  blockRows: "u32",
-  blockPhase: "u32",
+  keyIntervals: "u32",
+  maskBlockRows: "u32",
+  maskBlockPhase: "u32",
   // Where its gradient record is, if gradients are asked for; 0 for attention.
   gradient: "u32",
 } as const satisfies Record<string, FieldType>;
@@ -127,8 +138,69 @@ const names = Object.keys(jobFields) as (keyof Job)[];
 /** Place of each field, in words of four bytes. */
 const wordOf = Object.fromEntries(names.map((name, word) => [name, word])) as Job;
 
-/** A run of keys that a block of queries visits, as words of four bytes. */
-export const visitFields = {
+/** Rows of whatever order: the address of the first, bytes between elements, and their storage. */
+export const rowsFields = { at: "u32", element: "i32", storage: "i32" } as const;
+
+/** Rows of one head: `row` bytes from one to the next. */
+export const headRowsFields = { at: "u32", element: "i32", storage: "i32", row: "i32" } as const;
+
+/** Rows of all heads of a group: bytes from one position to the next, and from one head. */
+export const groupRowsFields = {
+  at: "u32",
+  element: "i32",
+  storage: "i32",
+  position: "i32",
+  head: "i32",
+} as const;
+
+/** A block of tokens of a cache: how many it holds, and where in it values and scales begin. */
+export const blockFields = {
+  tokens: "i32",
+  storage: "i32",
+  values: "i32",
+  scales: "i32",
+  dim: "u32",
+  valueDim: "u32",
+} as const;
+
+/** Tokens of one head that are written into a block, behind the block's layout. */
+export const tokenFields = {
+  // The block, the slot of the first token, and how many they are.
+  block: "u32",
+  slot: "u32",
+  count: "u32",
+  // Contiguous rows.
+  k: "u32",
+  kStorage: "i32",
+  v: "u32",
+  vStorage: "i32",
+  // Room for one key and one value in f32, and the mean that keys are stored less; 0 for none.
+  row: "u32",
+  mean: "u32",
+} as const;
+
+/** Bytes of what a thread knows of a tile: `LANES` of `asm/record.ts`. */
+export const tileHeader = 224;
+
+/** Words that the binary keeps for the record of a call. */
+export const callWords = 16;
+
+function writerOf<Name extends string>(table: { readonly [Field in Name]: FieldType }) {
+  const fields = Object.keys(table) as Name[];
+  return (words: Int32Array, at: number, values: { readonly [Field in Name]: number }): void => {
+    for (let word = 0; word < fields.length; word++) words[at + word] = values[fields[word]];
+  };
+}
+
+/** Writes a block's layout, and the tokens that are written into it, from word `at` on. */
+export const writeBlockLayout = writerOf(blockFields);
+export const writeTokenRecord = writerOf(tokenFields);
+
+/** Words of a block's layout. */
+export const blockWords = Object.keys(blockFields).length;
+
+/** A key interval: a run of keys that a block of queries visits, as words of four bytes. */
+export const intervalFields = {
   /** First key, and the one behind the last. */
   from: 0,
   to: 1,
@@ -147,23 +219,23 @@ export const visitFields = {
 export const gradientFields = [
   // Gradients by the output, addressed like queries.
   "dOut",
-  "dOutPosition",
-  "dOutHead",
   "dOutElement",
   "dOutStorage",
+  "dOutPosition",
+  "dOutHead",
   // What is subtracted from each row's gradients, addressed like `lse`.
   "delta",
   // What its gradients by the output are multiplied by, likewise.
   "factor",
-  // Rows of keys and values, from the segment's first on.
+  // Rows of keys and values, from the segment's first on; in the order of `headRowsFields`.
   "k",
-  "kRow",
   "kElement",
   "kStorage",
+  "kRow",
   "v",
-  "vRow",
   "vElement",
   "vStorage",
+  "vRow",
   // The chunk of keys that the job is against.
   "from",
   "to",
@@ -200,8 +272,8 @@ export function writeGradientJob(words: Int32Array, at: number, fields: Gradient
   }
 }
 
-/** Words of a visit. */
-export const visitWords = 5;
+/** Words of a key interval. */
+export const intervalWords = 5;
 
 /** Fields that are not whole numbers. */
 export type FloatFields = Partial<Pick<Job, "unit" | "scale" | "softcap" | "capUnit" | "aligned">>;

@@ -9,11 +9,11 @@
 // numbers: keys as [keys / 4][dim / 8][4 keys], values as [columns / 4][keys / 8][4 columns]. Number 2n has
 // the bits from 4n on and number 2n + 1 those from 16 + 4n on, so that a shift leaves a pair.
 
-import { addOne } from "./few";
-import { magnitudeOf } from "./storage";
-
-// Numbers that share a scale where there are four bits.
-export const GROUP: usize = 32;
+import { Columns, Output } from "../record";
+import { BlockLayout } from "../records.gen";
+import { magnitudeOf } from "../storage";
+import { add, Query } from "./float";
+import { depthOf, GROUP, INT4, INT8, scaleStep } from "./layout";
 
 // A query of `count` numbers, `step` bytes apart, as pairs of sixteen bits, each pair four times; pairs go
 // in fours. Returns their scale.
@@ -92,11 +92,12 @@ function sumBytes(x: usize, pairs: usize, count: usize): v128 {
   return f32x4.convert_i32x4_s(i32x4.add(i32x4.add(a, b), i32x4.add(c, d)));
 }
 
-// Scores of one query of pairs and four keys at a time, row[keys]: products times `factor` and the keys'
-// scales, plus `shift`.
+// Scores of one query of pairs and four keys at a time, row[keys]: products times the query's factor and the keys'
+// scales, plus its shift.
 export function dotOneByte(
-  k: usize, q: usize, factor: f32, shift: f32, scales: usize, row: usize, depth: usize, groups: usize,
+  layout: BlockLayout, k: usize, query: Query, scales: usize, row: usize, groups: usize,
 ): void {
+  const depth = depthOf(INT8, layout.dim), q = query.numbers, factor = query.factor, shift = query.shift;
   for (const end = row + (groups << 4); row < end; row += 16, scales += 16, k += depth << 2) {
     let sum = f32x4.splat(0);
     // 512 products of seven and fifteen bits fit 31 bits.
@@ -109,12 +110,10 @@ export function dotOneByte(
 }
 
 // o = o * alpha + factor * p v for one query of pairs of weights.
-export function accumulateOneByte(
-  v: usize, stride: usize, p: usize, factor: f32, o: usize, columns: usize, alpha: f32, keys: usize,
-  isOnly: bool,
-): void {
-  for (; columns > 0; columns -= 4, o += isOnly ? 16 : 128, v += stride) {
-    addOne(o, alpha, f32x4.mul(sumBytes(v, p, (keys + 7) & ~7), f32x4.splat(factor)), isOnly);
+export function accumulateOneByte(v: Columns, p: usize, factor: f32, to: Output): void {
+  const count = (v.count + 7) & ~7;
+  for (let column: usize = 0, at = v.at; column < to.columns; column += 4, at += v.columns) {
+    add(to, column, f32x4.mul(sumBytes(at, p, count), f32x4.splat(factor)));
   }
 }
 
@@ -134,10 +133,12 @@ function sumNibbles(x: usize, pairs: usize, count: usize): v128 {
   return f32x4.convert_i32x4_s(i32x4.add(i32x4.add(a, b), i32x4.add(c, d)));
 }
 
-// Scores as above; scales of a group are `step` bytes from those of the next.
+// Scores as above; each group has scales of its own.
 export function dotOneNibble(
-  k: usize, q: usize, factor: f32, shift: f32, scales: usize, step: usize, row: usize, depth: usize, groups: usize,
+  layout: BlockLayout, k: usize, query: Query, scales: usize, row: usize, groups: usize,
 ): void {
+  const depth = depthOf(INT4, layout.dim), step = scaleStep(layout);
+  const q = query.numbers, factor = query.factor, shift = query.shift;
   for (const end = row + (groups << 4); row < end; row += 16, scales += 16, k += depth << 1) {
     let sum = f32x4.splat(0);
     for (let d: usize = 0, scale = scales; d < depth; d += GROUP, scale += step) {
@@ -149,18 +150,18 @@ export function dotOneNibble(
 }
 
 // o = o * alpha + p v for one query of weights row[keys], which are rounded into `weights` for each group of
-// columns.
+// columns; its scales are `step` bytes from those of the next.
 export function accumulateOneNibble(
-  v: usize, stride: usize, row: usize, scales: usize, step: usize, weights: usize, o: usize, columns: usize,
-  alpha: f32, keys: usize, isOnly: bool,
+  v: Columns, row: usize, weights: usize, scales: usize, step: usize, to: Output,
 ): void {
+  const keys = v.count, count = (keys + 7) & ~7;
   let factor: f32 = 0;
-  for (let column: usize = 0; column < columns; column += 4, o += isOnly ? 16 : 128, v += stride) {
+  for (let column: usize = 0, at = v.at; column < to.columns; column += 4, at += v.columns) {
     if (column % GROUP == 0) {
       factor = quantizeWeights(row, scales, keys, weights);
       scales += step;
     }
-    addOne(o, alpha, f32x4.mul(sumNibbles(v, weights, (keys + 7) & ~7), f32x4.splat(factor)), isOnly);
+    add(to, column, f32x4.mul(sumNibbles(at, weights, count), f32x4.splat(factor)));
   }
 }
 

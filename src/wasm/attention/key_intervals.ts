@@ -1,14 +1,15 @@
 /**
- * Visits: the runs of keys that each block of queries visits, as the kernel reads them. Neighbouring
+ * Key intervals: the keys that each block of queries visits, run by run, as the kernel reads them. Neighbouring
  * blocks become one run: whole ones by their bounds alone, mixed ones with the bits of both.
  *
  * @module
  */
 
-import { arraysOf, type BlockMask, type Blocks } from "../../masks/block_mask.ts";
+import { arraysOf, type BlockMask } from "../../masks/block_mask.ts";
+import type { Blocks } from "../../masks/blocks.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
-import { visitFields, visitWords } from "../record/job_record.ts";
+import { intervalFields, intervalWords } from "../record/job_record.ts";
 import type { Run } from "./run.ts";
 
 /** Keys of a run of mixed blocks at most: no tile has more. */
@@ -30,7 +31,7 @@ function listOf(mask: BlockMask, batch: number, head: number): number {
 }
 
 /** Query heads of the group that have a list of their own. */
-function membersOf({ blockMask, group }: AttentionPlan): number {
+function headsOf({ blockMask, group }: AttentionPlan): number {
   return blockMask!.heads === 1 ? 1 : group;
 }
 
@@ -38,18 +39,18 @@ function bitsPerBlock({ block: [rows, columns] }: BlockMask): number {
   return rows * Math.ceil(columns / 8);
 }
 
-/** Bytes that the visits of a run take at most. */
-export function visitBytes(plan: AttentionPlan, run: Run): number {
+/** Bytes that the intervals of a run take at most. */
+export function intervalBytes(plan: AttentionPlan, run: Run): number {
   const mask = plan.blockMask;
   if (mask === null) return 0;
   const [first, end] = blocksOf(plan, run), { batch } = plan.segments[run.segment];
   const { starts, mixed } = arraysOf(mask);
   let bytes = 0;
-  for (let member = 0; member < membersOf(plan); member++) {
+  for (let member = 0; member < headsOf(plan); member++) {
     const list = listOf(mask, batch, run.keyHead * plan.group + member);
     bytes += (end - first + 1) * 4;
     for (let entry = starts[list + first]; entry < starts[list + end]; entry++) {
-      bytes += visitWords * 4 + (mixed[entry] < 0 ? 0 : bitsPerBlock(mask) + slack);
+      bytes += intervalWords * 4 + (mixed[entry] < 0 ? 0 : bitsPerBlock(mask) + slack);
     }
     bytes = roundUp(bytes, 4); // The next list begins at a word.
   }
@@ -57,14 +58,14 @@ export function visitBytes(plan: AttentionPlan, run: Run): number {
 }
 
 /**
- * Writes the visits of a run, one list after the other for each query head that has its own. Returns
+ * Writes the intervals of a run, one list after the other for each query head that has its own. Returns
  * the address of each list.
  */
-export function stageVisits(arena: Arena, plan: AttentionPlan, run: Run, at: number): number[] {
+export function stageIntervals(arena: Arena, plan: AttentionPlan, run: Run, at: number): number[] {
   const mask = plan.blockMask!, { batch, firstKey, keys } = plan.segments[run.segment];
   const [first, end] = blocksOf(plan, run);
-  const writer = new VisitWriter(arena, mask, firstKey, keys);
-  return Array.from({ length: membersOf(plan) }, (_, member) => {
+  const writer = new IntervalWriter(arena, mask, firstKey, keys);
+  return Array.from({ length: headsOf(plan) }, (_, member) => {
     const list = listOf(mask, batch, run.keyHead * plan.group + member), address = at;
     at = writer.write(list + first, list + end, at);
     return address;
@@ -72,7 +73,7 @@ export function stageVisits(arena: Arena, plan: AttentionPlan, run: Run, at: num
 }
 
 /** Writes lists of one segment's keys. */
-class VisitWriter {
+class IntervalWriter {
   readonly #mask: BlockMask;
   readonly #blocks: Blocks;
   readonly #firstKey: number;
@@ -93,20 +94,20 @@ class VisitWriter {
   write(first: number, end: number, at: number): number {
     const { starts } = this.#blocks, words = this.#words;
     const entries = starts[end] - starts[first];
-    let visit = at / 4 + (end - first + 1);
-    let bits = (visit + entries * visitWords) * 4;
+    let word = at / 4 + (end - first + 1);
+    let bits = (word + entries * intervalWords) * 4;
     for (let block = first; block < end; block++) {
-      words[at / 4 + block - first] = visit * 4;
+      words[at / 4 + block - first] = word * 4;
       for (let entry = starts[block]; entry < starts[block + 1];) {
         const next = this.#runEnd(entry, starts[block + 1]);
-        if (this.#writeVisit(visit, entry, next, bits)) {
+        if (this.#writeInterval(word, entry, next, bits)) {
           if (this.#isMixed(entry)) bits += (next - entry) * bitsPerBlock(this.#mask) + slack;
-          visit += visitWords;
+          word += intervalWords;
         }
         entry = next;
       }
     }
-    words[at / 4 + end - first] = visit * 4;
+    words[at / 4 + end - first] = word * 4;
     return roundUp(bits, 4);
   }
 
@@ -129,18 +130,18 @@ class VisitWriter {
   }
 
   /** Writes the run of some neighbouring blocks; `false` where the segment has none of their keys. */
-  #writeVisit(visit: number, first: number, end: number, bits: number): boolean {
+  #writeInterval(word: number, first: number, end: number, bits: number): boolean {
     const { block: [, width] } = this.#mask, { columns } = this.#blocks;
     const origin = columns[first] * width - this.#firstKey;
     const from = Math.max(0, origin);
     const to = Math.min(this.#keys, origin + (end - first) * width);
     if (from >= to) return false;
     const words = this.#words, mixed = this.#isMixed(first);
-    words[visit + visitFields.from] = from;
-    words[visit + visitFields.to] = to;
-    words[visit + visitFields.bits] = mixed ? bits : 0;
-    words[visit + visitFields.rowBytes] = (end - first) * Math.ceil(width / 8);
-    words[visit + visitFields.origin] = origin;
+    words[word + intervalFields.from] = from;
+    words[word + intervalFields.to] = to;
+    words[word + intervalFields.bits] = mixed ? bits : 0;
+    words[word + intervalFields.rowBytes] = (end - first) * Math.ceil(width / 8);
+    words[word + intervalFields.origin] = origin;
     if (mixed) this.#writeBits(first, end, bits);
     return true;
   }

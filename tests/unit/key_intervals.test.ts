@@ -3,18 +3,18 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import type { AttentionPlan } from "../../src/operations/attention/plan.ts";
+import { intervalBytes, stageIntervals } from "../../src/wasm/attention/key_intervals.ts";
 import type { Run } from "../../src/wasm/attention/run.ts";
-import { stageVisits, visitBytes } from "../../src/wasm/attention/visits.ts";
 import { Arena, pageBytes } from "../../src/wasm/memory/arena.ts";
-import { visitFields, visitWords } from "../../src/wasm/record/job_record.ts";
-import { runs } from "../support/arbitrary.ts";
+import { intervalFields, intervalWords } from "../../src/wasm/record/job_record.ts";
+import { always } from "../support/arbitrary.ts";
 import { type Lengths, packedPlanOf, planOf } from "../support/plan.ts";
 import { seeded } from "../support/random.ts";
 
 const memory = new WebAssembly.Memory({ initial: 32, maximum: 32 });
 const arena = new Arena(memory, 1024, 32 * pageBytes);
 
-/** Where visits are written in these tests, and what is there before. */
+/** Where intervals are written in these tests, and what is there before. */
 const at = 4096, untouched = 0xa5;
 
 /** A run of keys that is visited. */
@@ -26,13 +26,13 @@ interface Visit {
   readonly origin: number;
 }
 
-/** The visits of a block of queries, from its list's address and its place in the list. */
-function visitsOf(list: number, block: number): Visit[] {
+/** The intervals of a block of queries, from its list's address and its place in the list. */
+function intervalsOf(list: number, block: number): Visit[] {
   const words = new Int32Array(memory.buffer);
   const [first, end] = words.subarray(list / 4 + block);
-  return Array.from({ length: (end - first) / 4 / visitWords }, (_, index) => {
-    const word = first / 4 + index * visitWords;
-    const read = (field: keyof typeof visitFields) => words[word + visitFields[field]];
+  return Array.from({ length: (end - first) / 4 / intervalWords }, (_, index) => {
+    const word = first / 4 + index * intervalWords;
+    const read = (field: keyof typeof intervalFields) => words[word + intervalFields[field]];
     const [from, to, bits] = [read("from"), read("to"), read("bits")];
     return { from, to, bits, rowBytes: read("rowBytes"), origin: read("origin") };
   });
@@ -45,10 +45,10 @@ function sees({ from, to, bits, rowBytes, origin }: Visit, row: number, key: num
   return bits === 0 || (bytes[bits + row * rowBytes + (bit >> 3)] >> (bit & 7) & 1) === 1;
 }
 
-/** Stages a run's visits over memory full of a pattern. */
+/** Stages a run's intervals over memory full of a pattern. */
 function stage(plan: AttentionPlan, run: Run): number[] {
   new Uint8Array(memory.buffer, at).fill(untouched);
-  return stageVisits(arena, plan, run, at);
+  return stageIntervals(arena, plan, run, at);
 }
 
 interface Case {
@@ -100,7 +100,7 @@ function eachPosition(
   }
 }
 
-test("stageVisits() says for every row which keys of its segment it sees", () => {
+test("stageIntervals() says for every row which keys of its segment it sees", () => {
   fc.assert(
     fc.property(cases, (given) => {
       const { plan, mask, run } = given, lists = stage(plan, run);
@@ -109,44 +109,44 @@ test("stageVisits() says for every row which keys of its segment it sees", () =>
       for (const [member, list] of lists.entries()) {
         const head = run.keyHead * plan.group + member;
         eachPosition(given, (query, row, block) => {
-          const visits = visitsOf(list, block);
+          const intervals = intervalsOf(list, block);
           for (let key = 0; key < keys; key++) {
-            const seen = visits.filter((visit) => sees(visit, row, key)).length;
+            const seen = intervals.filter((visit) => sees(visit, row, key)).length;
             assertEquals(seen, Number(mask.keeps(0, head, query, firstKey + key)));
           }
         });
       }
     }),
-    runs(150),
+    always(150),
   );
 });
 
-test("stageVisits() gives visits of the segment's keys, ascending and none empty", () => {
+test("stageIntervals() gives intervals of the segment's keys, ascending and none empty", () => {
   fc.assert(
     fc.property(cases, (given) => {
       const { plan, run } = given, { keys } = plan.segments[run.segment];
       for (const list of stage(plan, run)) {
         eachPosition(given, (_query, _row, block) => {
           let last = 0;
-          for (const { from, to } of visitsOf(list, block)) {
+          for (const { from, to } of intervalsOf(list, block)) {
             assert(from >= last && from < to && to <= keys);
             last = to;
           }
         });
       }
     }),
-    runs(150),
+    always(150),
   );
 });
 
-test("stageVisits() takes no more than visitBytes(), with what the kernel reads behind bits", () => {
+test("stageIntervals() takes no more than intervalBytes(), with what the kernel reads behind bits", () => {
   fc.assert(
     fc.property(cases, (given) => {
-      const { plan, mask, run } = given, end = at + visitBytes(plan, run);
+      const { plan, mask, run } = given, end = at + intervalBytes(plan, run);
       for (const list of stage(plan, run)) {
         assertEquals(list % 4, 0);
         eachPosition(given, (_query, _row, block) => {
-          for (const { bits, rowBytes } of visitsOf(list, block)) {
+          for (const { bits, rowBytes } of intervalsOf(list, block)) {
             // A word from the last byte of bits on.
             const read = bits === 0 ? 0 : bits + mask.block[0] * rowBytes + 3;
             assert(read <= end, `${read - end} bytes behind its place`);
@@ -156,22 +156,22 @@ test("stageVisits() takes no more than visitBytes(), with what the kernel reads 
       const behind = new Uint8Array(memory.buffer, end, 4096);
       assert(behind.every((byte) => byte === untouched), "written behind its place");
     }),
-    runs(300),
+    always(300),
   );
 });
 
-/** Extents of the visits of all blocks of queries, for one head. */
+/** Extents of the intervals of all blocks of queries, for one head. */
 function extentsOf(mask: BlockMask): [from: number, to: number, mixed: boolean][][] {
   const { queries: Nq, keys: Nk } = mask;
   const plan = planOf({ Nq, Nk, D: 4 }, { blockMask: mask });
   const [list] = stage(plan, { segment: 0, keyHead: 0, from: 0, to: Nq });
   return Array.from(
     { length: mask.queryBlocks },
-    (_, block) => visitsOf(list, block).map(({ from, to, bits }) => [from, to, bits !== 0]),
+    (_, block) => intervalsOf(list, block).map(({ from, to, bits }) => [from, to, bits !== 0]),
   );
 }
 
-test("stageVisits() makes one visit of whole blocks side by side", () => {
+test("stageIntervals() makes one visit of whole blocks side by side", () => {
   const size = { queries: 8, keys: 1000, block: [4, 8] as [number, number] };
   assertEquals(extentsOf(blockMask.prefix(1000, size)), [[[0, 1000, false]], [[0, 1000, false]]]);
   const holes = blockMask.fromFunction((_b, _h, _q, key) => key < 160 || key >= 168, size);
@@ -179,7 +179,7 @@ test("stageVisits() makes one visit of whole blocks side by side", () => {
   assertEquals(extentsOf(holes), [both, both]);
 });
 
-test("stageVisits() makes one visit of mixed blocks side by side, of 256 keys at most", () => {
+test("stageIntervals() makes one visit of mixed blocks side by side, of 256 keys at most", () => {
   const odd = (width: number) =>
     extentsOf(blockMask.fromFunction((_b, _h, _q, key) => key % 2 === 1, {
       queries: 4,
@@ -193,12 +193,12 @@ test("stageVisits() makes one visit of mixed blocks side by side, of 256 keys at
   assertEquals(odd(30).length, 20);
 });
 
-test("stageVisits() gives a block of queries that sees nothing no visit", () => {
+test("stageIntervals() gives a block of queries that sees nothing no visit", () => {
   const mask = blockMask.causal({ queries: 8, keys: 4, block: 4, offset: -4 });
   assertEquals(extentsOf(mask), [[], [[0, 4, true]]]);
 });
 
-test("visitBytes() is 0 without a block mask", () => {
+test("intervalBytes() is 0 without a block mask", () => {
   const run = { segment: 0, keyHead: 0, from: 0, to: 9 };
-  assertEquals(visitBytes(planOf({ Nq: 9, D: 4 }), run), 0);
+  assertEquals(intervalBytes(planOf({ Nq: 9, D: 4 }), run), 0);
 });

@@ -1,14 +1,29 @@
-// Micro-kernels for few queries against a page of a cache: what decoding does. Keys side by side fill
+// Micro-kernels for few queries against a block of tokens: what decoding does. Keys side by side fill
 // the lanes, so that nothing is computed for the queries that a panel has room for and does not hold;
-// the page is read once, in the storage that it has, from its beginning to its end.
+// the block is read once, in the storage that it has, from its beginning to its end.
 //
 // Those for one query have its scores side by side, row[keys]; those for four have them as all others have,
 // s[keys][8].
 
-import { fma } from "./fma";
-import { firstHalves, high, low, secondHalves, storeTurned } from "./layout";
-import { seenLow } from "./mask";
-import { bytesOf, evenOf, HALF_BIAS, magnitudeOf, maskOf, oddOf, readFour } from "./storage";
+import { fma } from "../fma";
+import { firstHalves, high, low, secondHalves, storeTransposed } from "../layout";
+import { seenLow } from "../mask";
+import { Columns, Output } from "../record";
+import { bytesOf, evenOf, F16_BIAS, magnitudeOf, maskOf, oddOf, readFour } from "../storage";
+
+// One query of decoding: its numbers stand behind what their products are multiplied by, and what is added then.
+@unmanaged
+export class Query {
+  factor: f32;
+  shift: f32;
+
+  @inline
+  get numbers(): usize {
+    return changetype<usize>(this) + QUERY_HEADER;
+  }
+}
+
+export const QUERY_HEADER: usize = 16;
 
 // The sum of `count` vectors of four, each times a factor: one stream of memory, and eight sums, since a
 // multiply-add waits four cycles for the one before it. Factors are loaded as they are needed, and with
@@ -75,13 +90,13 @@ export function splat(source: usize, step: usize, count: usize, factor: f32, is1
   }
 }
 
-// Factors of the query and of the weights that keep sums of f16 less its bias far from the ends of f32.
+// Factors of the query and of the weights that keep sums of f16 minus its bias far from the ends of f32.
 export function queryFactor(q: usize, dim: usize): f32 {
   const largest = magnitudeOf(q, 32, dim);
   return largest < 1.152921504606847e18 ? 1.099511627776e12 : 6.103515625e-5; // 2^60, 2^40, 2^-14
 }
 
-export const HALF_WEIGHT: f32 = 1.2676506002282294e30; // 2^100
+export const F16_WEIGHT: f32 = 1.2676506002282294e30; // 2^100
 
 // Scores of one query, splatted, and `groups` times four keys [groups][dim][4]; those of f16 lack `factor`.
 export function dotOne<T>(k: usize, q: usize, row: usize, dim: usize, groups: usize, factor: f32): void {
@@ -105,19 +120,19 @@ export function dotFour<T>(k: usize, q: usize, s: usize, dim: usize, groups: usi
       c = fma(v128.load_splat<f32>(at, 8), x, c);
       d = fma(v128.load_splat<f32>(at, 12), x, d);
     }
-    storeTurned(s, 32, a, b, c, d);
+    storeTransposed(s, 32, a, b, c, d);
   }
 }
 
-// Four columns of o of one query take in their sum: o[4][8], or o[4] where the query is the only one.
-
-// @ts-ignore: decorator
-@inline
-export function addOne(o: usize, alpha: f32, sum: v128, isOnly: bool): void {
-  if (isOnly) {
+// Four columns of o of one query, from `column` on, take in their sum.
+export function add(to: Output, column: usize, sum: v128): void {
+  const alpha = to.alpha;
+  if (to.isOnly) {
+    const o = to.o + (column << 2);
     v128.store(o, fma(v128.load(o), f32x4.splat(alpha), sum));
     return;
   }
+  const o = to.o + (column << 5);
   f32.store(o, f32.load(o) * alpha + f32x4.extract_lane(sum, 0));
   f32.store(o, f32.load(o, 32) * alpha + f32x4.extract_lane(sum, 1), 32);
   f32.store(o, f32.load(o, 64) * alpha + f32x4.extract_lane(sum, 2), 64);
@@ -125,11 +140,11 @@ export function addOne(o: usize, alpha: f32, sum: v128, isOnly: bool): void {
 }
 
 // Numbers side by side become a lane of a panel, also in place, and a lane becomes numbers side by side.
-export function spread(row: usize, lane: usize, count: usize): void {
+export function toLane(row: usize, lane: usize, count: usize): void {
   while (count-- > 0) f32.store(lane + (count << 5), f32.load(row + (count << 2)));
 }
 
-export function gather(lane: usize, row: usize, count: usize): void {
+export function fromLane(lane: usize, row: usize, count: usize): void {
   for (let at: usize = 0; at < count; at++) f32.store(row + (at << 2), f32.load(lane + (at << 5)));
 }
 
@@ -145,25 +160,20 @@ function addFourRows(o: usize, alpha: usize, a: v128, b: v128, c: v128, d: v128)
   v128.store(o, fma(v128.load(o, 96), factor, secondHalves(AB, CD)), 96);
 }
 
-// o = o * alpha + p v for one query of weights, splatted, and so many columns, a multiple of 4;
-// v[columns / 4][keys][4], `stride` bytes from one group of columns to the next.
-export function accumulateOne<T>(
-  v: usize, stride: usize, p: usize, o: usize, columns: usize, alpha: f32, keys: usize, isOnly: bool,
-): void {
-  const mask = maskOf<T>(), factor = f32x4.splat(HALF_BIAS / HALF_WEIGHT);
-  for (; columns > 0; columns -= 4, o += isOnly ? 16 : 128, v += stride) {
-    const sum = sumOf<T>(v, p, keys, mask);
-    addOne(o, alpha, sizeof<T>() == 1 ? f32x4.mul(sum, factor) : sum, isOnly);
+// o = o * alpha + p v for one query of weights, splatted; v[columns / 4][keys][4].
+export function accumulateOne<T>(v: Columns, p: usize, to: Output): void {
+  const mask = maskOf<T>(), factor = f32x4.splat(F16_BIAS / F16_WEIGHT), keys = v.count;
+  for (let column: usize = 0, at = v.at; column < to.columns; column += 4, at += v.columns) {
+    const sum = sumOf<T>(at, p, keys, mask);
+    add(to, column, sizeof<T>() == 1 ? f32x4.mul(sum, factor) : sum);
   }
 }
 
-// The same for four queries. Where `lanes` is not 0, values that a query does not see are taken for 0.
-export function accumulateFour<T>(
-  v: usize, stride: usize, p: usize, o: usize, end: usize, alpha: usize, keys: usize, lanes: usize,
-): void {
-  const bytes = bytesOf<T>() << 2;
-  for (; o < end; o += 128, v += stride) {
-    let a = f32x4.splat(0), b = a, c = a, d = a, at = v;
+// The same for four queries, o up to `end`. Where `lanes` is not 0, values that a query does not see are taken for 0.
+export function accumulateFour<T>(v: Columns, p: usize, o: usize, end: usize, alpha: usize, lanes: usize): void {
+  const bytes = bytesOf<T>() << 2, keys = v.count;
+  for (let column = v.at; o < end; o += 128, column += v.columns) {
+    let a = f32x4.splat(0), b = a, c = a, d = a, at = column;
     if (lanes == 0) {
       for (let w = p, last = p + (keys << 5); w < last; w += 32, at += bytes) {
         const x = readFour<T>(at);
