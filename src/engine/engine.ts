@@ -384,14 +384,20 @@ export async function createMachinery(options: ReadOptions, late = false): Promi
   }
 }
 
-let machineryIn: (engine: object) => Machinery | undefined;
+/**
+ * What an engine stands on; `undefined` for anything else, and for an engine of another copy of the library.
+ */
+export let machineryOf: (engine: unknown) => Machinery | undefined;
 
 class MachineEngine implements Engine {
   readonly #machinery: Machinery;
   readonly #options: EngineOptions;
 
   static {
-    machineryIn = (engine) => #machinery in engine ? engine.#machinery : undefined;
+    machineryOf = (engine) => {
+      const value = Object(engine) as object;
+      return #machinery in value ? value.#machinery : undefined;
+    };
   }
 
   constructor(machinery: Machinery, options: EngineOptions) {
@@ -538,9 +544,4 @@ class MachineEngine implements Engine {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-}
-
-/** What an engine stands on; `undefined` for anything else, and for an engine of another copy of the library. */
-export function machineryOf(engine: unknown): Machinery | undefined {
-  return typeof engine === "object" && engine !== null ? machineryIn(engine) : undefined;
 }

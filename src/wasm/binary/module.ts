@@ -8,6 +8,7 @@ import { BackendUnavailableError } from "../../check/errors.ts";
 import type { BinaryName } from "../../contract/capabilities.ts";
 import { isWorkerd } from "../../runtime.ts";
 import { decompressor, packed, probe, simdProbe, sizes } from "./binaries.gen.ts";
+import type { Kernels } from "./kernels.ts";
 import { decompress } from "./lzma.ts";
 import { relaxed } from "./relaxed.gen.ts";
 
@@ -17,80 +18,8 @@ export interface BinaryChoice {
   readonly reason: string;
 }
 
-/** What the binary exports. Pointers and sizes are bytes in linear memory; records are in `job_record.ts`. */
-export interface Kernels {
-  heapBase(): number;
-  callRecord(): number;
-  headRows(index: number, at: number, element: number, storage: number, row: number): number;
-  scratchBytes(job: number): number;
-  gradientScratchBytes(job: number): number;
-  run(job: number, scratch: number): void;
-  combine(job: number, parts: number): void;
-  finishQueries(
-    job: number,
-    chunks: number,
-    stride: number,
-    factor: number,
-    scratch: number,
-  ): void;
-  finishKeys(
-    rows: number,
-    source: number,
-    sums: number,
-    width: number,
-    factor: number,
-    count: number,
-  ): void;
-  rowProducts(a: number, b: number, width: number, count: number, target: number): void;
-  packKeys(rows: number, source: number, target: number, dim: number, count: number): void;
-  packValues(
-    rows: number,
-    source: number,
-    target: number,
-    columns: number,
-    dim: number,
-    count: number,
-  ): void;
-  writeTokens(tokens: number): void;
-  copyToken(layout: number, from: number, source: number, to: number, target: number): void;
-  addRows(
-    storage: number,
-    source: number,
-    rows: number,
-    width: number,
-    weights: number,
-    target: number,
-  ): void;
-  storeRow(storage: number, source: number, target: number, count: number): void;
-  rotateRows(
-    rows: number,
-    count: number,
-    table: number,
-    pairs: number,
-    step: number,
-    apart: number,
-  ): void;
-}
-
-const exportNames = [
-  "heapBase",
-  "callRecord",
-  "headRows",
-  "scratchBytes",
-  "gradientScratchBytes",
-  "run",
-  "combine",
-  "finishQueries",
-  "finishKeys",
-  "rowProducts",
-  "packKeys",
-  "packValues",
-  "writeTokens",
-  "copyToken",
-  "addRows",
-  "storeRow",
-  "rotateRows",
-] as const;
+/** What a binary of this version exports, and no other. */
+const exportNames = ["heapBase", "callRecord", "headRows"] as const;
 
 function decode(base64: string): Uint8Array<ArrayBuffer> {
   // Ten times as fast where it exists, which shows in the time to a first result.

@@ -17,7 +17,7 @@ import {
 import { bytesPerElement } from "../../tensor/dtype.ts";
 import { copyRowsIn } from "../../tensor/rows.ts";
 import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
-import type { Kernels } from "../binary/module.ts";
+import type { Kernels } from "../binary/kernels.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import { elementsOver } from "../memory/tensor.ts";
 import {

@@ -5,7 +5,7 @@
  */
 
 import { reasonOf } from "../../check/errors.ts";
-import type { Kernels } from "../binary/module.ts";
+import type { Kernels } from "../binary/kernels.ts";
 import { jobBytes } from "../record/job_record.ts";
 
 /** Job records in linear memory, one after the other, and tile memory for each thread. */
