@@ -364,6 +364,7 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   k.row = 16;
   k.columns = job.tileKeys << 4;
   k.count = end - begin;
+  k.skipped = skipped;
   if (masked && !tileKeysAreFinite(job)) accumulateWeighted(k, dim, dScores, dq);
   else accumulateColumns(splats, k, dScores, dq, dq + gradientBytes(dim), ONES);
 }
@@ -381,6 +382,7 @@ function accumulateKeys(job: Job, columns: usize, transposed: usize, target: usi
     const p = transposed + eight * stride + (first << 5), o = target + eight * bytes;
     v.at = columns + (first << 4);
     v.count = end - first;
+    v.skipped = first;
     if (harmless) accumulateColumns(job.splats, v, p, o, o + bytes, ONES);
     else accumulateWeighted(v, width, p, o);
   }

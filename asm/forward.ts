@@ -49,6 +49,7 @@ function accumulate(job: Job, tile: Tile, panel: usize, masked: bool): void {
   values.columns = tile.columns;
   values.at = tile.v + tile.skipped * tile.row;
   values.count = tile.count;
+  values.skipped = tile.skipped;
   const harmless = isHarmless(job, tile, values, masked);
   if (!harmless && !masked) mask.seeAll(lanes + (tile.fullFrom - tile.begin), tile.fullTo - tile.fullFrom);
   if (job.decode != 0) accumulateRows(job, tile, panel, harmless ? 0 : lanes);
@@ -86,7 +87,7 @@ function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   maskScores(tile, masked);
 
   // m = max(m, rowmax(S)), P = exp(S - m), l = alpha l + rowsum(P); then o.
-  softmax(s, keys, state, job.unit);
+  softmax(s, keys, tile.skipped, state, job.unit);
   accumulate(job, tile, panel, masked);
 }
 

@@ -23,12 +23,21 @@ export const ONES: usize = memory.data<f32>([1, 1, 1, 1, 1, 1, 1, 1], 16);
 // one way, and grow with their number. Even.
 export const RUN: usize = 96;
 
+// Where the first run ends that begins with row `skipped` of a tile: runs are counted from the tile's first row, so
+// that no sum depends on where the rows beside in a panel begin to see.
+
+// @ts-ignore: decorator
+@inline
+export function firstRun(skipped: usize, run: usize): usize {
+  return run - skipped % run;
+}
+
 // o = o * alpha + v^T p for o up to `end`, four columns of v at a time; at least one row.
 export function accumulateColumns(splats: usize, v: Columns, p: usize, o: usize, end: usize, alpha: usize): void {
-  const row = v.row, columns = v.columns, count = v.count;
+  const row = v.row, columns = v.columns, count = v.count, first = min(firstRun(v.skipped, RUN), count);
   for (let at = v.at; o < end; o += 128) {
-    for (let from: usize = 0, by = alpha; from < count; from += RUN, by = ONES) {
-      const x = at + from * row, w = p + (from << 5), run = min(RUN, count - from);
+    for (let from: usize = 0, run = first, by = alpha; from < count; from += run, run = min(RUN, count - from), by = ONES) {
+      const x = at + from * row, w = p + (from << 5);
       if (splats == 4) accumulate_f32_4x8_splat4(x, row, w, o, by, run);
       else if (splats == 1) accumulate_f32_4x8_splat1(x, row, w, o, by, run);
       else accumulate_f32_4x8(x, row, w, o, by, run);
@@ -43,9 +52,9 @@ export function accumulateSeen(v: Columns, width: usize, p: usize, o: usize, alp
   const row = v.row, columns = v.columns, count = v.count;
   for (let column: usize = 0; column < width; column++) {
     const values = v.at + (column >> 2) * columns + ((column & 3) << 2);
-    for (let key: usize = 0, by = alpha; key < count; by = ONES) {
+    for (let key: usize = 0, end = firstRun(v.skipped, RUN), by = alpha; key < count; end += RUN, by = ONES) {
       let c0 = f32x4.splat(0), c1 = c0;
-      for (const end = min(key + RUN, count); key < end; key++) {
+      for (const to = min(end, count); key < to; key++) {
         const x = v128.load_splat<f32>(values + key * row), weights = p + (key << 5);
         c0 = fma(v128.and(x, seenLow(lanes, key)), v128.load(weights), c0);
         c1 = fma(v128.and(x, seenHigh(lanes, key)), v128.load(weights, 16), c1);
@@ -62,9 +71,9 @@ export function accumulateWeighted(v: Columns, width: usize, p: usize, o: usize)
   const row = v.row, columns = v.columns, count = v.count, zero = f32x4.splat(0);
   for (let column: usize = 0; column < width; column++) {
     const values = v.at + (column >> 2) * columns + ((column & 3) << 2);
-    for (let at: usize = 0; at < count;) {
+    for (let at: usize = 0, end = firstRun(v.skipped, RUN); at < count; end += RUN) {
       let c0 = zero, c1 = zero;
-      for (const end = min(at + RUN, count); at < end; at++) {
+      for (const to = min(end, count); at < to; at++) {
         const x = v128.load_splat<f32>(values + at * row);
         const p0 = v128.load(p + (at << 5)), p1 = v128.load(p + (at << 5), 16);
         c0 = fma(v128.and(x, f32x4.ne(p0, zero)), p0, c0);

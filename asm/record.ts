@@ -13,6 +13,7 @@ export class Columns {
   row: usize;
   columns: usize;
   count: usize; // rows
+  skipped: usize; // rows of the tile before them
 }
 
 // Where one query of decoding is summed: o[columns][8], or o[columns] where it is the only one.

@@ -3,7 +3,7 @@
 // for softmax" (arXiv 1805.02867), algorithm 3, in base 2^unit.
 
 import { exp4, weights_f32_4x4 } from "./exp.gen";
-import { ONES } from "./products";
+import { firstRun, ONES } from "./products";
 import { State } from "./record";
 
 // Keys whose weights are summed before they are added to what there is.
@@ -65,10 +65,10 @@ export function finiteMaximum(m: v128): v128 {
   return v128.andnot(m, f32x4.eq(m, f32x4.splat(-Infinity)));
 }
 
-// For the rows of scores s[keys][8], keys a multiple of four: takes them into the running maximum m and sum l,
+// For the rows of scores s[keys][8], keys a multiple of four, `skipped` behind the tile's first: takes them into the running maximum m and sum l,
 // turns them into weights 2^(unit (s - m)) in place, and leaves in alpha the factor for what was summed
 // before.
-export function softmax(s: usize, keys: usize, state: State, unit: f32): void {
+export function softmax(s: usize, keys: usize, skipped: usize, state: State, unit: f32): void {
   const m = state.m, alpha = state.alpha;
   v128.store(alpha, v128.load(m));
   v128.store(alpha, v128.load(m, 16), 16);
@@ -80,8 +80,8 @@ export function softmax(s: usize, keys: usize, state: State, unit: f32): void {
     v128.store(alpha + half, powerOf(f32x4.sub(old, safe), unit));
   }
   const shift = toBaseFour(s, keys, state.shift, unit);
-  for (let by = alpha; keys > 0; by = ONES) {
-    const run = min(keys, RUN);
+  for (let by = alpha, run = firstRun(skipped, RUN); keys > 0; by = ONES, run = RUN) {
+    run = min(keys, run);
     weights_f32_4x4(s, run, shift, state.l, by);
     keys -= run;
     s += run << 5;

@@ -133,3 +133,34 @@ contract(
   },
   { needs: "hostTensors" },
 );
+
+contract(
+  "attention() sums the keys of a row alike, wherever the rows beside begin to see",
+  async (engine) => {
+    // More keys than are summed at once; with other heads beside, panels begin with other rows.
+    const { q, k, v } = inputsOf(
+      randomProblem(sizesOf({ Hq: 6, Hkv: 2, Nq: 65, Nk: 250, D: 4 }), 1),
+    );
+    for (const left of [29, 180, 200]) {
+      const options = { window: [left, null] as const, lse: true };
+      const whole = await engine.attention(q, k, v, options);
+      const rows = 65 * 4, keys = 250 * 4;
+      for (const head of [0, 4]) {
+        const keyHead = Math.floor(head / 3);
+        const one = (data: Float32Array, at: number, size: number, shape: number[]) => ({
+          data: data.subarray(at * size, (at + 1) * size),
+          shape,
+        });
+        const alone = await engine.attention(
+          one(q.data as Float32Array, head, rows, [1, 65, 4]),
+          one(k.data as Float32Array, keyHead, keys, [1, 250, 4]),
+          one(v.data as Float32Array, keyHead, keys, [1, 250, 4]),
+          options,
+        );
+        assertSameBits(alone.out.data, whole.out.data.subarray(head * rows, (head + 1) * rows));
+        assertSameBits(alone.lse!.data, whole.lse!.data.subarray(head * 65, (head + 1) * 65));
+      }
+    }
+  },
+  { needs: "sameBitsForFewRows" },
+);

@@ -180,7 +180,7 @@ export const tokenFields = {
 } as const;
 
 /** Bytes of what a thread knows of a tile: `LANES` of `asm/record.ts`. */
-export const tileHeader = 224;
+export const tileHeader = 240;
 
 /** Words that the binary keeps for the record of a call. */
 export const callWords = 16;
