@@ -61,6 +61,9 @@ const doors: Readonly<Record<string, string>> = {
   "webgpu/open.ts": "webgpu",
 };
 
+/** What `deno task mutate` puts into its copy of the sources. */
+const switches = "tools/mutate/mutants.ts";
+
 /** The package's entries, which export everything. */
 const entries = ["engine/edge_light.ts", "engine/workerd.ts"];
 
@@ -74,7 +77,8 @@ function importsOf(path: string): string[] {
   const text = readFileSync(`src/${path}`, "utf8");
   const code = text.replace(/^\s*\*.*$/gm, ""); // Examples in comments import the package.
   const named = code.matchAll(/(?:\bfrom\s|\bimport\s|\bimport\()\s*"(\.[^"]+\.ts)"/g);
-  return [...named].map(([, target]) => new URL(target, `file:///${path}`).pathname.slice(1));
+  return [...named].map(([, target]) => new URL(target, `file:///${path}`).pathname.slice(1))
+    .filter((to) => to !== switches);
 }
 
 /** The room that a source is in: for backends and what is below them the folder within the backend. */
