@@ -109,7 +109,7 @@ function record(copy: Copy, tests: readonly string[]): Map<number, string[]> {
   if (!pass(copy, tests, ["--parallel", `--allow-write=${file}`], `--record=${file}`)) {
     throw new Error("Cannot tell what a check does: tests fail with all of them");
   }
-  patience = 2 * (performance.now() - start);
+  patience = Math.ceil(2 * (performance.now() - start));
   const lines = existsSync(file) ? readFileSync(file, "utf8").trim().split("\n") : [];
   const reached = lines.map((line) => JSON.parse(line) as Reached);
   reached.sort((a, b) => a.milliseconds - b.milliseconds);
