@@ -94,11 +94,10 @@ export function bundleOverGlobal(folder: string, script: string): string {
   return filesOf(bundled, ".js")[0];
 }
 
-/** Bundles test files of some folders, and the page's part of their runner; returns where. */
-export function bundleForBrowser(folder: string, suites: readonly string[]): string {
+/** Bundles test files, and the page's part of their runner; returns where. */
+export function bundleForBrowser(folder: string, tests: readonly string[]): string {
   return bundle(join(folder, "browser"), [
-    ...suites.flatMap((suite) => filesOf(suite, ".test.ts")),
-    "tools/browser_tests/page.ts",
+    ...[...tests, "tools/browser_tests/page.ts"],
   ], [
     // Split, so that the tests register where the page looks for them.
     ...["--platform=browser", "--target=es2023", "--splitting", "--outbase=."],

@@ -20,8 +20,19 @@ const names = String.raw`\(webgpu[^)]*\)$`;
 /** Folders of `tests/` that have such tests. */
 const suites = ["contract", "webgpu", "gradients", "properties", "readonce"];
 
-/** The same without those that one stack is enough for: they take minutes in software. */
-const briefSuites = suites.slice(0, 2);
+/** What every stack runs: of the rest one is enough, since it takes minutes in software. */
+const briefSuites = [
+  ...["vectors", "gradients", "cache", "life_cycle"].map((name) => `contract/${name}`),
+  "webgpu",
+];
+
+/** Test files by the suites that are folders, and by those that are files. */
+function filesIn(folder: string, suites: readonly string[], ending: string): string[] {
+  return suites.flatMap((suite) => {
+    const path = join(folder, suite);
+    return existsSync(path) ? filesOf(path, ending) : [`${path}${ending}`];
+  });
+}
 
 /** Seconds that a stack may take: shaders are compiled for the processor, slowly. */
 const patience = 1500;
@@ -62,9 +73,8 @@ function dawnEnvironment(folder: string): Record<string, string> {
 
 /** Every stack. `folder` is for bundles. */
 export function gpuRuns(folder: string): TestRun[] {
-  const paths = (some: readonly string[]) => some.map((suite) => join("tests", suite));
-  const bundles = (some: readonly string[]) =>
-    some.flatMap((suite) => filesOf(join(bundleForNode(folder), suite), ".test.mjs"));
+  const paths = suites.map((suite) => join("tests", suite));
+  const bundles = () => filesIn(bundleForNode(folder), briefSuites, ".test.mjs");
   const pattern = [`--test-name-pattern=${names}`];
   const claims = (
     runtime: string,
@@ -79,7 +89,7 @@ export function gpuRuns(folder: string): TestRun[] {
       claims: claims("Deno", Deno.version.deno, "its own", "lavapipe"),
       reportsLast: true,
       tests: (report) => ({
-        ...denoTests(report, paths(suites), [
+        ...denoTests(report, paths, [
           settings,
           `--filter=/${names}/`,
         ]),
@@ -94,7 +104,7 @@ export function gpuRuns(folder: string): TestRun[] {
       name: `Bun ${versions.bun}, WebGPU`,
       claims: claims("Bun", versions.bun, fromPackage),
       tests: (report) => ({
-        ...bunTests(report, bundles(briefSuites), pattern),
+        ...bunTests(report, bundles(), pattern),
         environment: dawnEnvironment(folder),
       }),
     },
@@ -102,7 +112,7 @@ export function gpuRuns(folder: string): TestRun[] {
       name: `Node ${versions.node26}, WebGPU`,
       claims: claims("Node", versions.node26, fromPackage),
       tests: (report) => ({
-        ...nodeTests(versions.node26, report, bundles(briefSuites), pattern),
+        ...nodeTests(versions.node26, report, bundles(), pattern),
         environment: dawnEnvironment(folder),
       }),
     },
@@ -113,7 +123,7 @@ export function gpuRuns(folder: string): TestRun[] {
         program: process.execPath,
         arguments: [
           ...["run", locked, "-A", "--no-check", join(root, "tools/browser_tests/main.ts")],
-          ...[names, report, bundleForBrowser(folder, paths(briefSuites))],
+          ...[names, report, bundleForBrowser(folder, filesIn("tests", briefSuites, ".test.ts"))],
         ],
         // A browser that is ended leaves its profile behind: here, that goes with the folder.
         environment: { FLASHTILE_REQUIRE_GPU: "1", TMPDIR: folder },
