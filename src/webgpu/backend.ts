@@ -90,9 +90,9 @@ class WebGpuBackend implements Backend {
     return this;
   }
 
-  async serving(): Promise<Backend> {
-    await this.#ready();
-    return this;
+  serving(): Backend | Promise<Backend> {
+    // A wait would let a call begin on a device that is lost meanwhile.
+    return this.#session?.gpu.lost() === undefined ? this : this.#ready().then(() => this);
   }
 
   check<Plan, Target>(
