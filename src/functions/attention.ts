@@ -264,7 +264,7 @@ export async function attentionWithGradient<
  * ```ts
  * import { cascadeAttention, tensor } from "@flashtile/attention";
  *
- * const make = (...shape: number[]) => tensor(new Float32Array(shape.reduce((a, b) => a * b)), shape);
+ * const make = (...shape) => tensor(new Float32Array(shape.reduce((a, b) => a * b)), shape);
  * const prompt = make(1, 2, 500, 64), own = make(16, 2, 20, 64); // one prompt, 16 sequences
  * const q = make(16, 8, 1, 64);
  * const { out } = await cascadeAttention(q, { k: prompt, v: prompt }, { k: own, v: own });

@@ -111,10 +111,15 @@ export function runSync<Plan, Target, Result>(
   }
 }
 
+/** With no result that some script may have given to all objects. */
+function nothingMade(): Record<string, AnyTensor> {
+  return { __proto__: null } as unknown as Record<string, AnyTensor>;
+}
+
 function makeOnHost(
   { operation: { cannot }, results }: Pick<Call<never, never, unknown>, "operation" | "results">,
 ): Made {
-  const made: Record<string, AnyTensor> = {};
+  const made = nothingMade();
   for (const name of Object.keys(results)) made[name] = makeTensor(results[name], cannot);
   return made;
 }
@@ -125,7 +130,7 @@ async function makeOnGpu(
   results: Call<never, never, unknown>["results"],
   buffers: GPUBuffer[],
 ): Promise<Made> {
-  const made: Record<string, AnyTensor> = {};
+  const made = nothingMade();
   for (const [name, { shape, dtype }] of Object.entries(results)) {
     const data = await backend.createBuffer!(shape, dtype);
     buffers.push(data);

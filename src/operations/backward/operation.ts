@@ -81,7 +81,7 @@ function placed({ plan, control }: BackwardCall): Call<BackwardPlan, GradientTar
   return {
     ...{ operation: attentionBackward, plan, control, results: resultsOf(forward) },
     target: (made) => targetOf(made, forward),
-    finish: (made) => made,
+    finish: (made) => ({ ...made }),
   };
 }
 

@@ -130,7 +130,7 @@ export function runMerge<Data extends TensorData>(
       const column = viewOf({ ...lse, shape: [...lseShape, 1] }, "bhnd");
       return { out: viewOf(out, layout), lse: column } as Target;
     },
-    finish: (made) => made,
+    finish: (made) => ({ ...made }),
   });
   return result as Promise<AttentionResultWithLse<OwnData<Data>>>;
 }
