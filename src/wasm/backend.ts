@@ -265,7 +265,7 @@ class WasmBackend implements Backend {
 
 function notLoaded({ name, cannot }: { readonly name: string; readonly cannot: string }): Error {
   return new Error(
-    `${cannot}: \`${name}()\` is not loaded yet, and loading takes a promise; ` +
+    `${cannot}: \`${name}()\` is not loaded yet, which takes a promise; ` +
       "call `await engine.warmup({ gradients: true })` first",
   );
 }

@@ -92,7 +92,7 @@ class WebGpuBackend implements Backend {
 
   serving(): Backend | Promise<Backend> {
     // A wait would let a call begin on a device that is lost meanwhile.
-    return this.#session?.gpu.lost() === undefined ? this : this.#ready().then(() => this);
+    return this.#session?.gpu.lost() ? this.#ready().then(() => this) : this;
   }
 
   check<Plan, Target>(

@@ -100,7 +100,7 @@ test("an operation stops with the reason of its signal", () =>
 
 test("a runner that is loaded later runs, and to its end at once from then on", () =>
   withMachinery(async (machinery) => {
-    const refusal = "Cannot triple: `triple()` is not loaded yet, and loading takes a promise; ";
+    const refusal = "Cannot triple: `triple()` is not loaded yet, which takes a promise; ";
     const error = await errorOf(() => runSync(machinery.own, callOf(tripling, [1])));
     assert((error as Error).message.startsWith(refusal), `${error}`);
     assertEquals(await run(machinery, callOf(tripling, [1, 2])), [3, 6]);

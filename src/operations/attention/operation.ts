@@ -55,7 +55,9 @@ function columnOf(rows: AnyTensor | undefined, plan: AttentionPlan): AnyView | n
 export function placed(call: AttentionCall): Call<AttentionPlan, Target, AttentionResult> {
   const { plan, control } = call, { layout } = plan.written;
   return {
-    ...{ operation: attention, plan, control },
+    operation: attention,
+    plan,
+    control,
     results: resultsOf(call) as Call<AttentionPlan, Target, AttentionResult>["results"],
     target({ out, apart, lse, lseRest }: Made): Target {
       const written = out ?? apart,

@@ -29,7 +29,8 @@ import type { GradientTarget } from "./target.ts";
 
 /** The operation. */
 export const attentionBackward: Operation<BackwardPlan, GradientTarget> = {
-  ...{ name: "attentionBackward", cannot },
+  name: "attentionBackward",
+  cannot,
   inputs({ forward, dOut, out, lse, dLse }) {
     const { q, k, v, bias, mask } = forward;
     return { q, k, v, bias, mask, dOut, out, lse, dLse };
@@ -79,7 +80,10 @@ function heldFloats({ data }: AnyTensor): HeldArray<Float32Array> | GPUBuffer {
 function placed({ plan, control }: BackwardCall): Call<BackwardPlan, GradientTarget, Made> {
   const { forward } = plan;
   return {
-    ...{ operation: attentionBackward, plan, control, results: resultsOf(forward) },
+    operation: attentionBackward,
+    plan,
+    control,
+    results: resultsOf(forward),
     target: (made) => targetOf(made, forward),
     finish: (made) => ({ ...made }),
   };

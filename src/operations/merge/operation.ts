@@ -105,7 +105,8 @@ export function readMerge(
 
 /** The operation: a plan is the parts, a target as that of attention. */
 export const mergeAttention: Operation<readonly Target[], Target> = {
-  ...{ name: "mergeAttention", cannot },
+  name: "mergeAttention",
+  cannot,
   inputs: (parts) =>
     Object.fromEntries(parts.flatMap(({ out, lse }, index) => [
       [`parts[${index}].out`, out],
@@ -121,7 +122,9 @@ export function runMerge<Data extends TensorData>(
   { parts, storage, layout, outShape, lseShape }: MergeCall,
 ): Promise<AttentionResultWithLse<OwnData<Data>>> {
   const result: Promise<unknown> = run(asked, {
-    ...{ operation: mergeAttention, plan: parts, control: {} },
+    operation: mergeAttention,
+    plan: parts,
+    control: {},
     results: {
       out: { ...storage, shape: outShape },
       lse: { ...storage, dtype: "f32", shape: lseShape },

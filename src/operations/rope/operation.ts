@@ -244,7 +244,8 @@ export function planRotation(
 
 /** The operation, which writes what it reads. */
 export const rope: Operation<Rotation, null> = {
-  ...{ name: "rope", cannot },
+  name: "rope",
+  cannot,
   inputs: ({ views: [q, k = null] }) => ({ q, k }),
   work: () => 0,
   rows: ({ views }) =>
@@ -257,7 +258,10 @@ export function runRope(
   plan: Rotation,
 ): Promise<void> {
   return run(asked, {
-    ...{ operation: rope, plan, control: {}, results: {} },
+    operation: rope,
+    plan,
+    control: {},
+    results: {},
     target: () => null,
     finish: () => {},
   });
