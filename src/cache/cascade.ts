@@ -99,8 +99,8 @@ function joinBatches(q: ReadTensor): ReadTensor {
   const from = viewOf(q, "bhnd") as View;
   const elements = new (q.dtype === "f32" ? Float32Array : Uint16Array)(sizeOf(shape));
   const strides = contiguousStrides(shape), data = new HeldArray<Elements>(elements);
-  const folded = { data, dtype: q.dtype, shape, strides, offset: 0 };
-  const to = viewOf(folded, "bhnd");
+  const joined = { data, dtype: q.dtype, shape, strides, offset: 0 };
+  const to = viewOf(joined, "bhnd");
   for (let batch = 0; batch < B; batch++) {
     const one = (view: View, offset: number): View => ({
       ...view,
@@ -109,7 +109,7 @@ function joinBatches(q: ReadTensor): ReadTensor {
     });
     copyView(one(from, batch * b), one(to, batch * N * D));
   }
-  return folded;
+  return joined;
 }
 
 /** A tensor of layout `"bnhd"` with its axes as in `"bhnd"`. */

@@ -182,30 +182,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     parts: readonly AttentionPart<Data>[],
     options?: MergeOptions,
   ): Promise<AttentionResultWithLse<OwnData<Data>>>;
-  /**
-   * Attention to a prefix that all sequences share and to what each has of its own: the prefix is read
-   * once for the whole batch, and the two are merged exactly.
-   *
-   * ```ts
-   * import { createEngine } from "@flashtile/attention";
-   *
-   * const engine = await createEngine({ backend: "wasm" });
-   * const prefix = engine.kvCache({ kvHeads: 2, headDim: 64 }); // one sequence: a system prompt
-   * const own = engine.kvCache({ batch: 16, kvHeads: 2, headDim: 64 });
-   * const keys = engine.tensor([1, 2, 500, 64]), token = engine.tensor([16, 2, 1, 64]);
-   * prefix.append(keys, keys);
-   * own.append(token, token);
-   * const q = engine.tensor([16, 8, 1, 64]);
-   * const { out } = await engine.cascadeAttention(q, prefix, own, { causal: true });
-   * console.log(out.shape); // [16, 8, 1, 64]
-   * await engine.close();
-   * ```
-   *
-   * @param q Queries `[B, Hq, N, D]`.
-   * @param prefix What all share: a cache of one sequence, or `{ k, v }` of `[1, Hkv, P, D]`.
-   * @param suffix What each has: a cache of B sequences, or `{ k, v }` of `[B, Hkv, S, D]`; `causal` is
-   * about these.
-   */
+  /** As the function `cascadeAttention()`. */
   cascadeAttention<
     Data extends TensorData,
     Lse extends boolean | undefined = boolean | undefined,
@@ -215,23 +192,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     suffix: CascadePart,
     options?: CascadeOptions & { readonly lse?: Lse | undefined },
   ): Promise<ResultOf<Data, Lse>>;
-  /**
-   * Rotary position embedding in place (Su et al., arXiv 2104.09864): every row of `q` and `k` is
-   * turned by its position. Angles are computed in double precision.
-   *
-   * ```ts
-   * import { createEngine } from "@flashtile/attention";
-   *
-   * const engine = await createEngine({ backend: "wasm" });
-   * const q = engine.tensor([8, 16, 64]), k = engine.tensor([2, 16, 64]);
-   * await engine.rope(q, k, { positions: 100 }); // rows 100 to 115
-   * await engine.close();
-   * ```
-   *
-   * @param q Rows `[B, H, N, D]` of any rank and storage.
-   * @param k Others with the same B, N and D; `null` for none.
-   * @throws {RangeError} When shapes, positions or dims do not fit.
-   */
+  /** As the function `rope()`. */
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
   /**
    * A KV cache in the backend's own memory.

@@ -271,6 +271,23 @@ export async function attentionWithGradient<
  * console.log(out.shape); // [16, 8, 1, 64]
  * ```
  *
+ * With caches, on the engine that they are of:
+ *
+ * ```ts
+ * import { cascadeAttention, createEngine } from "@flashtile/attention";
+ *
+ * const engine = await createEngine({ backend: "wasm" });
+ * const prefix = engine.kvCache({ kvHeads: 2, headDim: 64 }); // one sequence: a system prompt
+ * const own = engine.kvCache({ batch: 16, kvHeads: 2, headDim: 64 });
+ * const keys = engine.tensor([1, 2, 500, 64]), token = engine.tensor([16, 2, 1, 64]);
+ * prefix.append(keys, keys);
+ * own.append(token, token);
+ * const q = engine.tensor([16, 8, 1, 64]);
+ * const { out } = await cascadeAttention(q, prefix, own, { causal: true });
+ * console.log(out.shape); // [16, 8, 1, 64]
+ * await engine.close();
+ * ```
+ *
  * @param q Queries `[B, Hq, N, D]`.
  * @param prefix What all share: a cache of one sequence, or `{ k, v }` of `[1, Hkv, P, D]`.
  * @param suffix What each has: a cache of B sequences, or `{ k, v }` of `[B, Hkv, S, D]`; `causal` is
