@@ -10,7 +10,7 @@
 // of rows end where units do, which are counted from the segment's first row, and chunks of keys have a fixed size:
 // how a call is cut changes no bit.
 
-import { dScores_f32_4x4, weights_f32_4x4 } from "./exp.gen";
+import { powers_f32_4x4 } from "./exp.gen";
 import { fma } from "./fma";
 import { packKeys, packValues, storeTransposed, unpackFourRows } from "./layout";
 import * as mask from "./mask";
@@ -342,15 +342,24 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   // The weights that forward had, and the gradients of the scores.
   dotPanels(splats, valuePanels + skipped * (valueDim << 2), o, dScores, valueDim, eights << 1);
   const eight = skipped >> 3, to = eight * stride + (inTile << 5), isCapped = job.softcap != 0;
-  const weightsTo = transposedWeights + to, dScoresTo = transposedDScores + to;
+  const weightsTo = transposedWeights + to, dScoresTo = transposedDScores + to, pass = tile.powers;
+  pass.width = 32;
   if (masked || isCapped) {
-    weights_f32_4x4(scores, keys, shift, state.alpha, ONES);
+    pass.alpha = ONES;
+    powers_f32_4x4(scores, keys, shift, state.alpha, pass);
     // Also those of a row whose lse is NaN.
     if (masked) mask.setUnseen(scores, lanes, keys, 0);
     differentiateScores(state, keys, masked);
     transpose(scores, eights, weightsTo, stride);
     transpose(dScores, eights, dScoresTo, stride);
-  } else dScores_f32_4x4(scores, keys, shift, dScores, state.l, weightsTo, dScoresTo, stride);
+  } else {
+    pass.alpha = 0;
+    pass.dScores = dScores;
+    pass.turnedWeights = weightsTo;
+    pass.turnedDScores = dScoresTo;
+    pass.stride = stride;
+    powers_f32_4x4(scores, keys, shift, state.l, pass);
+  }
   if (gradient.dBias != 0) addToBias(job, gradient, row);
   if (isCapped) {
     capDScores(keys);

@@ -299,7 +299,7 @@ export function isPlain(job: Job, tile: Tile): bool {
 // The one query then: its scores never go to a panel.
 export function attendOne(job: Job, tile: Tile, panel: usize): void {
   const row = dotRow(job, tile, panel, 0), scratch = row + rowBytes(job) - ROW_SCRATCH;
-  const alpha = softmaxOne(row, tile.count, stateOf(job, panel), scratch, job.unit);
+  const alpha = softmaxOne(tile, row, stateOf(job, panel), scratch, job.unit);
   accumulateRow(job, tile, 0, panel, alpha, 0);
 }
 

@@ -10,6 +10,7 @@
 
 import { fma } from "./fma";
 import { storeTransposed } from "./layout";
+import { Powers } from "./record";
 
 // Four lanes each: the clamp, the rounding number, the polynomial from its highest degree.
 const TABLE: usize = memory.data<f32>([
@@ -50,12 +51,14 @@ export function exp4(x: v128): v128 {
   return p0;
 }
 
-// Both passes below, since the powers of two are most of each: the first where there is an `alpha`.
-function powers(
-  s: usize, keys: usize, shift: usize, sums: usize, alpha: usize, d: usize, weights: usize, dScores: usize, stride: usize,
-): void {
-  const apart = d - s; // An address may wrap.
-  for (let half: usize = 0; half < 32; half += 16, s += 16) {
+// The rows s[keys][8], keys a multiple of four, become weights 4^(s - shift), one shift per query, in one of two passes,
+// since the powers of two are most of each. Where there is an `alpha`, the weights take the place of the rows, and their
+// sums are added to sums[8] after that was multiplied by alpha[8]. Else keys is a multiple of eight, and what is left are
+// gradients, of the rows and of the weights: dScores[keys][8] become p * (dScores - sums), and of each eight keys
+// both weights and these are left transposed, [8 queries][8 keys], `stride` bytes from one eight to the next.
+export function powers_f32_4x4(s: usize, keys: usize, shift: usize, sums: usize, pass: Powers): void {
+  const alpha = pass.alpha, stride = pass.stride, apart = pass.dScores - s; // An address may wrap.
+  for (let half: usize = 0; half < pass.width; half += 16, s += 16) {
     const shift0 = v128.load(shift + half), delta = v128.load(sums + half);
     let sum = f32x4.splat(0), to = half << 3, step: usize = 16;
     for (const end = s + (keys << 5); s < end; s += 128) {
@@ -120,7 +123,7 @@ function powers(
         sum = f32x4.add(sum, f32x4.add(p2, p3));
         continue;
       }
-      storeTransposed(weights + to, 32, p0, p1, p2, p3);
+      storeTransposed(pass.turnedWeights + to, 32, p0, p1, p2, p3);
       p0 = f32x4.mul(p0, f32x4.sub(v128.load(s + apart, 0), delta));
       v128.store(s + apart, p0, 0);
       p1 = f32x4.mul(p1, f32x4.sub(v128.load(s + apart, 32), delta));
@@ -129,26 +132,11 @@ function powers(
       v128.store(s + apart, p2, 64);
       p3 = f32x4.mul(p3, f32x4.sub(v128.load(s + apart, 96), delta));
       v128.store(s + apart, p3, 96);
-      storeTransposed(dScores + to, 32, p0, p1, p2, p3);
+      storeTransposed(pass.turnedDScores + to, 32, p0, p1, p2, p3);
       to += step;
       step = stride - step;
     }
     if (alpha != 0) v128.store(sums + half, fma(delta, v128.load(alpha + half), sum));
     s -= keys << 5;
   }
-}
-
-// Weights of the rows s[keys][8], in place: s = 4^(s - shift), one shift per query; keys is a multiple of four.
-// Their sums are added to l[8] after it was multiplied by alpha[8].
-export function weights_f32_4x4(s: usize, keys: usize, shift: usize, l: usize, alpha: usize): void {
-  powers(s, keys, shift, l, alpha, s, 0, 0, 0);
-}
-
-// Gradients of the scores s[keys][8], keys a multiple of eight, from those of their weights d[keys][8], in the
-// place of these: with weights p = 4^(s - shift) they are p * (d - delta), one shift and one delta per query.
-// Of each eight keys both are left transposed, [8 queries][8 keys], `stride` bytes from one eight to the next.
-export function dScores_f32_4x4(
-  s: usize, keys: usize, shift: usize, d: usize, delta: usize, weights: usize, dScores: usize, stride: usize,
-): void {
-  powers(s, keys, shift, delta, 0, d, weights, dScores, stride);
 }

@@ -87,7 +87,7 @@ function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   maskScores(tile, masked);
 
   // m = max(m, rowmax(S)), P = exp(S - m), l = alpha l + rowsum(P); then o.
-  softmax(s, keys, tile.skipped, state, job.unit);
+  softmax(tile, state, job.unit);
   accumulate(job, tile, panel, masked);
 }
 
@@ -180,6 +180,7 @@ export function forward(job: Job, scratch: usize): void {
   const rows = rowsOf(job), stride = panelBytes(job), kept = job.panels, tile = tileOf(job, scratch);
   tile.s = scratch;
   tile.panels = kept == 0 ? scratch + panelsAt(job) : kept;
+  tile.width = job.decode != 0 && rows <= 4 ? 16 : 32;
   tile.interval = 0;
   tile.block = 0;
   for (let first: usize = 0, end: usize = 0; first < rows; first = end) {

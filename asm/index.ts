@@ -1,4 +1,4 @@
-// What the binary exports. The records' layouts are drawn in src/wasm/record/job_record.ts.
+// What the binary exports. The records' layouts are drawn in tools/records.ts.
 
 import { differentiate } from "./backward";
 import { forward } from "./forward";

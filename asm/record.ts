@@ -25,6 +25,19 @@ export class Output {
   isOnly: bool;
 }
 
+// A pass over scores that makes weights of them: see exp.gen.ts.
+@unmanaged
+export class Powers {
+  alpha: usize; // factors of what was summed before; 0 for gradients
+  width: usize; // bytes of a key's scores: 32, or 16 where only four queries count
+  // Of gradients: those of the weights, in the place of which those of the scores come; where both are transposed, and
+  // the bytes from one eight to the next.
+  dScores: usize;
+  turnedWeights: usize;
+  turnedDScores: usize;
+  stride: usize;
+}
+
 // A tile of rows against a tile of keys: what is under way. Forward's scores [tileKeys][8] are in front of it.
 @unmanaged
 export class Tile {
@@ -36,6 +49,7 @@ export class Tile {
   // Which part of PART_KEYS keys, and whether the sums hold one before it.
   part: usize;
   hasSums: bool;
+  width: usize; // bytes of a key's scores: 16 where the job has four rows at most
   // Keys that the rows visit, and what these are in: an interval of a block mask or a token block, 0 for none.
   from: usize;
   to: usize;
@@ -81,6 +95,11 @@ export class Tile {
     return changetype<Output>(this.address + OUTPUT);
   }
 
+  @inline
+  get powers(): Powers {
+    return changetype<Powers>(this.address + POWERS);
+  }
+
   // The bounds of a panel's rows, within from..to: first[8], end[8].
   @inline
   get bounds(): usize {
@@ -119,7 +138,8 @@ export class Tile {
 
 const SUMMED: usize = (offsetof<Tile>() + 15) & ~15;
 const OUTPUT: usize = SUMMED + offsetof<Columns>();
-const TILE_BOUNDS: usize = (OUTPUT + offsetof<Output>() + 15) & ~15;
+const POWERS: usize = OUTPUT + offsetof<Output>();
+const TILE_BOUNDS: usize = (POWERS + offsetof<Powers>() + 15) & ~15;
 const BIT_ROWS: usize = TILE_BOUNDS + 64;
 const LANES: usize = BIT_ROWS + 32;
 

@@ -2,26 +2,28 @@
 // maxima and sums need no step across lanes. Milakov and Gimelshein, "Online normalizer calculation
 // for softmax" (arXiv 1805.02867), algorithm 3, in base 2^unit.
 
-import { exp4, weights_f32_4x4 } from "./exp.gen";
+import { exp4, powers_f32_4x4 } from "./exp.gen";
 import { firstRun, ONES } from "./products";
-import { State } from "./record";
+import { State, Tile } from "./record";
 
 // Keys whose weights are summed before they are added to what there is.
 const RUN: usize = 128;
 
-// The running maximum of eight queries once the rows s[keys][8] are taken into m; keys is even. In two chains, since
-// each step waits for the one before it.
-function takeMaxima(s: usize, keys: usize, m: usize): void {
-  let max0 = v128.load(m), max1 = v128.load(m, 16), max2 = max0, max3 = max1;
-  for (const end = s + (keys << 5); s < end; s += 64) {
+// The running maxima of queries once the rows s[keys][8], of which `width` bytes count, are taken into m; keys is a
+// multiple of four. In two chains, since each step waits for the one before it.
+function takeMaxima(s: usize, keys: usize, m: usize, width: usize): void {
+  for (let half: usize = 0; half < width; half += 16, s += 16) {
+    let a = v128.load(m + half), b = a;
     // pmax(a, b) keeps a where b is NaN: a NaN score reaches the sum, not the maximum.
-    max0 = f32x4.pmax(max0, v128.load(s));
-    max1 = f32x4.pmax(max1, v128.load(s, 16));
-    max2 = f32x4.pmax(max2, v128.load(s, 32));
-    max3 = f32x4.pmax(max3, v128.load(s, 48));
+    for (const end = s + (keys << 5); s < end; s += 128) {
+      a = f32x4.pmax(a, v128.load(s));
+      b = f32x4.pmax(b, v128.load(s, 32));
+      a = f32x4.pmax(a, v128.load(s, 64));
+      b = f32x4.pmax(b, v128.load(s, 96));
+    }
+    s -= keys << 5;
+    v128.store(m + half, f32x4.pmax(a, b));
   }
-  v128.store(m, f32x4.pmax(max0, max2));
-  v128.store(m, f32x4.pmax(max1, max3), 16);
 }
 
 // What is subtracted once `next` is the maximum: it stays until a weight would be above 2. What was summed
@@ -65,24 +67,26 @@ export function finiteMaximum(m: v128): v128 {
   return v128.andnot(m, f32x4.eq(m, f32x4.splat(-Infinity)));
 }
 
-// For the rows of scores s[keys][8], keys a multiple of four, `skipped` behind the tile's first: takes them into the running maximum m and sum l,
-// turns them into weights 2^(unit (s - m)) in place, and leaves in alpha the factor for what was summed
-// before.
-export function softmax(s: usize, keys: usize, skipped: usize, state: State, unit: f32): void {
-  const m = state.m, alpha = state.alpha;
+// Scores of a panel and the keys that it looks at: takes them into the running maximum m and sum l, turns them
+// into weights 2^(unit (s - m)) in place, and leaves in alpha the factor for what was summed before.
+export function softmax(tile: Tile, state: State, unit: f32): void {
+  const m = state.m, alpha = state.alpha, width = tile.width, pass = tile.powers;
+  let s = tile.s, keys = tile.groups << 2;
   v128.store(alpha, v128.load(m));
   v128.store(alpha, v128.load(m, 16), 16);
-  takeMaxima(s, keys, m);
-  for (let half: usize = 0; half < 32; half += 16) {
+  takeMaxima(s, keys, m, width);
+  for (let half: usize = 0; half < width; half += 16) {
     const old = v128.load(alpha + half), next = raised(old, v128.load(m + half), unit), safe = finiteMaximum(next);
     v128.store(m + half, next);
     v128.store(state.shift + half, safe);
     v128.store(alpha + half, powerOf(f32x4.sub(old, safe), unit));
   }
   const shift = toBaseFour(s, keys, state.shift, unit);
-  for (let by = alpha, run = firstRun(skipped, RUN); keys > 0; by = ONES, run = RUN) {
+  pass.alpha = alpha;
+  pass.width = width;
+  for (let run = firstRun(tile.skipped, RUN); keys > 0; run = RUN, pass.alpha = ONES) {
     run = min(keys, run);
-    weights_f32_4x4(s, run, shift, state.l, by);
+    powers_f32_4x4(s, run, shift, state.l, pass);
     keys -= run;
     s += run << 5;
   }
@@ -91,12 +95,13 @@ export function softmax(s: usize, keys: usize, skipped: usize, state: State, uni
 // The same for one query whose scores lie side by side, row[keys]: the lanes of eight are eight of its
 // keys, and its sums come together at the end. `scratch` has room for 16 numbers. Up to a multiple of 32
 // the row is filled with weights of 0. Returns the factor for what was summed before.
-export function softmaxOne(row: usize, keys: usize, state: State, scratch: usize, unit: f32): f32 {
+export function softmaxOne(tile: Tile, row: usize, state: State, scratch: usize, unit: f32): f32 {
+  const keys = tile.count, pass = tile.powers;
   const groups = (keys + 31) >> 5 << 2, m = state.m, l = state.l, old = f32.load(m);
   for (let at = keys; at < groups << 3; at++) f32.store(row + (at << 2), -Infinity);
   v128.store(scratch, f32x4.splat(old));
   v128.store(scratch, f32x4.splat(old), 16);
-  takeMaxima(row, groups, scratch);
+  takeMaxima(row, groups, scratch, 32);
   let largest = old;
   for (let lane: usize = 0; lane < 32; lane += 4) largest = max(largest, f32.load(scratch + lane));
   const next = raised(f32x4.splat(old), f32x4.splat(largest), unit), shift = finiteMaximum(next);
@@ -107,7 +112,9 @@ export function softmaxOne(row: usize, keys: usize, state: State, scratch: usize
   v128.store(scratch, f32x4.splat(0), 32);
   v128.store(scratch, f32x4.splat(0), 48);
   // Where nothing was summed before, any number will do for what that is multiplied by.
-  weights_f32_4x4(row, groups, toBaseFour(row, groups, scratch, unit), scratch + 32, scratch);
+  pass.alpha = scratch;
+  pass.width = 32;
+  powers_f32_4x4(row, groups, toBaseFour(row, groups, scratch, unit), scratch + 32, pass);
   let sum = f32.load(l) * alpha;
   for (let lane: usize = 32; lane < 64; lane += 4) sum += f32.load(scratch + lane);
   f32.store(l, sum);

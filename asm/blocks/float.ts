@@ -7,7 +7,6 @@
 
 import { fma } from "../fma";
 import { firstHalves, high, low, secondHalves, storeTransposed } from "../layout";
-import { seenLow } from "../mask";
 import { Columns, Output } from "../record";
 import { bytesOf, evenOf, F16_BIAS, magnitudeOf, maskOf, oddOf, readFour } from "../storage";
 
@@ -107,20 +106,32 @@ export function dotOne<T>(k: usize, q: usize, row: usize, dim: usize, groups: us
   }
 }
 
-// The same for four queries.
+// The same for four queries. Eight keys at a time: each number of a query is splatted once for two vectors of them, and a
+// multiply-add waits for the one before it, so that eight sums take as long as four.
 export function dotFour<T>(k: usize, q: usize, s: usize, dim: usize, groups: usize): void {
   const step = dim * bytesOf<T>() << 2;
-  for (; groups > 0; groups--, s += 128) {
-    let a = f32x4.splat(0), b = a, c = a, d = a;
+  for (const last = s + (groups << 7); s < last; s += 256, k += step) {
+    // Of the last four, where they have no others beside them, everything is computed twice.
+    const isPair = s + 128 < last, apart = isPair ? step : 0;
+    let a = f32x4.splat(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
     const end = k + step;
     for (let at = q; k < end; k += bytesOf<T>() << 2, at += 32) {
-      const x = readFour<T>(k);
-      a = fma(v128.load_splat<f32>(at), x, a);
-      b = fma(v128.load_splat<f32>(at, 4), x, b);
-      c = fma(v128.load_splat<f32>(at, 8), x, c);
-      d = fma(v128.load_splat<f32>(at, 12), x, d);
+      const x = readFour<T>(k), y = readFour<T>(k + apart);
+      let w = v128.load_splat<f32>(at);
+      a = fma(w, x, a);
+      e = fma(w, y, e);
+      w = v128.load_splat<f32>(at, 4);
+      b = fma(w, x, b);
+      f = fma(w, y, f);
+      w = v128.load_splat<f32>(at, 8);
+      c = fma(w, x, c);
+      g = fma(w, y, g);
+      w = v128.load_splat<f32>(at, 12);
+      d = fma(w, x, d);
+      h = fma(w, y, h);
     }
     storeTransposed(s, 32, a, b, c, d);
+    if (isPair) storeTransposed(s + 128, 32, e, f, g, h);
   }
 }
 
@@ -169,28 +180,47 @@ export function accumulateOne<T>(v: Columns, p: usize, to: Output): void {
   }
 }
 
+// Values of a key, with zeros where the byte that says who sees it lacks a query. Without bytes all see all.
+
+// @ts-ignore: decorator
+@inline
+function seenBy(query: i32, lanes: usize, x: v128): v128 {
+  return lanes == 0 ? x : v128.and(x, i32x4.splat(-(<i32>load<u8>(lanes) >> query & 1)));
+}
+
+// Eight columns of o of four queries, or four where there are no others beside them: these are computed twice then.
+
+// @ts-ignore: decorator
+@inline
+function accumulateEight<T>(v: Columns, at: usize, p: usize, o: usize, alpha: usize, lanes: usize): void {
+  const apart = v.columns;
+  let a = f32x4.splat(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
+  for (let w = p, last = p + (v.count << 5), seen = lanes; w < last; w += 32, at += bytesOf<T>() << 2) {
+    const x = readFour<T>(at), y = readFour<T>(at + apart);
+    let z = v128.load_splat<f32>(w);
+    a = fma(z, seenBy(0, seen, x), a);
+    e = fma(z, seenBy(0, seen, y), e);
+    z = v128.load_splat<f32>(w, 4);
+    b = fma(z, seenBy(1, seen, x), b);
+    f = fma(z, seenBy(1, seen, y), f);
+    z = v128.load_splat<f32>(w, 8);
+    c = fma(z, seenBy(2, seen, x), c);
+    g = fma(z, seenBy(2, seen, y), g);
+    z = v128.load_splat<f32>(w, 12);
+    d = fma(z, seenBy(3, seen, x), d);
+    h = fma(z, seenBy(3, seen, y), h);
+    if (lanes != 0) seen++;
+  }
+  addFourRows(o, alpha, a, b, c, d);
+  if (apart != 0) addFourRows(o + 128, alpha, e, f, g, h);
+}
+
 // The same for four queries, o up to `end`. Where `lanes` is not 0, values that a query does not see are taken for 0.
 export function accumulateFour<T>(v: Columns, p: usize, o: usize, end: usize, alpha: usize, lanes: usize): void {
-  const bytes = bytesOf<T>() << 2, keys = v.count;
-  for (let column = v.at; o < end; o += 128, column += v.columns) {
-    let a = f32x4.splat(0), b = a, c = a, d = a, at = column;
-    if (lanes == 0) {
-      for (let w = p, last = p + (keys << 5); w < last; w += 32, at += bytes) {
-        const x = readFour<T>(at);
-        a = fma(v128.load_splat<f32>(w), x, a);
-        b = fma(v128.load_splat<f32>(w, 4), x, b);
-        c = fma(v128.load_splat<f32>(w, 8), x, c);
-        d = fma(v128.load_splat<f32>(w, 12), x, d);
-      }
-    } else {
-      for (let key: usize = 0, w = p; key < keys; key++, w += 32, at += bytes) {
-        const x = readFour<T>(at), seen = seenLow(lanes, key);
-        a = fma(v128.load_splat<f32>(w), v128.and(x, v128.shuffle<i32>(seen, seen, 0, 0, 0, 0)), a);
-        b = fma(v128.load_splat<f32>(w, 4), v128.and(x, v128.shuffle<i32>(seen, seen, 1, 1, 1, 1)), b);
-        c = fma(v128.load_splat<f32>(w, 8), v128.and(x, v128.shuffle<i32>(seen, seen, 2, 2, 2, 2)), c);
-        d = fma(v128.load_splat<f32>(w, 12), v128.and(x, v128.shuffle<i32>(seen, seen, 3, 3, 3, 3)), d);
-      }
-    }
-    addFourRows(o, alpha, a, b, c, d);
+  const columns = v.columns << 1;
+  for (let at = v.at; o < end; o += 256, at += columns) {
+    if (o + 128 == end) v.columns = 0;
+    if (lanes == 0) accumulateEight<T>(v, at, p, o, alpha, 0);
+    else accumulateEight<T>(v, at, p, o, alpha, lanes);
   }
 }

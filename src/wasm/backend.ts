@@ -25,7 +25,6 @@ import { WasmPages } from "./pages/pages.ts";
 import { runners } from "./runners.ts";
 import { finish, finishInTurns } from "./team/slices.ts";
 import { LateTeam, Solo, type Team } from "./team/team.ts";
-import type { Step } from "./team/waves.ts";
 
 /** Bytes that a Wasm memory has at least, and can have at most. */
 export const memoryLimits = {
@@ -215,8 +214,8 @@ class WasmBackend implements Backend {
   ): Promise<void> {
     const runner = runners.loaded(operation) ?? await runners.load(operation);
     const { machine, team } = this.#open();
-    const steps = this.#guard(runner.run(machine, plan, target, control));
-    await finishInTurns(steps, team, operation.rows(plan), control);
+    const steps = runner.run(machine, plan, target, control), rows = operation.rows(plan);
+    await finishInTurns(steps, team, rows, control, () => this.checkOpen());
   }
 
   runSync<Plan, Target>(
@@ -227,8 +226,8 @@ class WasmBackend implements Backend {
   ): void {
     const { machine, team } = this.#open(), runner = runners.loaded(operation);
     if (runner === undefined) throw notLoaded(operation);
-    const steps = this.#guard(runner.run(machine, plan, target, control));
-    finish(steps, team, operation.rows(plan), control);
+    const steps = runner.run(machine, plan, target, control), rows = operation.rows(plan);
+    finish(steps, team, rows, control, () => this.checkOpen());
   }
 
   checkOpen(): void {
@@ -247,14 +246,6 @@ class WasmBackend implements Backend {
     const parts = this.#parts;
     this.#parts = undefined;
     await parts?.team.close();
-  }
-
-  /** Steps of a call, which end where the backend is closed while the call waits for its turn. */
-  *#guard(steps: Iterable<Step>): Generator<Step> {
-    for (const step of steps) {
-      yield step;
-      this.#open();
-    }
   }
 
   #open(): Parts {

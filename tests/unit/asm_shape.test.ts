@@ -2,9 +2,9 @@ import { assert, assertEquals } from "@std/assert";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 
-/** Sources of the kernels that are written by hand. */
+/** Sources of the kernels. */
 const sources = readdirSync("asm", { recursive: true, encoding: "utf8" })
-  .filter((file) => file.endsWith(".ts") && !file.endsWith(".gen.ts"))
+  .filter((file) => file.endsWith(".ts"))
   .map((file) => [file, readFileSync(`asm/${file}`, "utf8")] as const);
 
 /** Functions and methods of a source, with how many parameters each has. */

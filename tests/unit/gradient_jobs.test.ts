@@ -15,7 +15,8 @@ import {
 import { gradientScratchBytes } from "../../src/wasm/backward/gradient_places.ts";
 import { initialPages, maximumPages } from "../../src/wasm/binary/binaries.gen.ts";
 import { chooseBinary, compileBinary, instantiate } from "../../src/wasm/binary/module.ts";
-import { encodeJob } from "../../src/wasm/record/job_record.ts";
+import * as job from "../../src/wasm/record/job.gen.ts";
+import { JobRecord } from "../../src/wasm/record/job_record.ts";
 
 /** A plan of so many heads, queries, keys and dims. */
 function planOf(
@@ -120,7 +121,11 @@ test("gradientScratchBytes() is what the kernels need", async () => {
   for (const [dim, valueDim] of [[1, 1], [64, 64], [5, 130], [128, 7], [256, 256]]) {
     const plan = planOf([1, 300, 700, dim, valueDim]), cut = cutGradients(plan, 1);
     const { rows: tileRows, keys: tileKeys } = cut.tiles;
-    new Int32Array(memory.buffer, at).set(encodeJob({ dim, valueDim, tileRows, tileKeys }, {}));
+    const record = new JobRecord(new Int32Array(memory.buffer, at, job.words).fill(0));
+    record.set(job.dim, dim);
+    record.set(job.valueDim, valueDim);
+    record.set(job.tileRows, tileRows);
+    record.set(job.tileKeys, tileKeys);
     assertEquals(kernels.gradientScratchBytes(at), gradientScratchBytes(plan, cut));
   }
 });

@@ -2,26 +2,25 @@ import { assert, assertEquals } from "@std/assert";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
-  blockFields,
-  encodeJob,
   type FieldType,
-  type FloatFields,
+  intervalFields,
+  intervalWords,
+  JobRecord,
+  storageOf,
+} from "../../src/wasm/record/job_record.ts";
+import * as gradient from "../../src/wasm/record/gradient.gen.ts";
+import * as job from "../../src/wasm/record/job.gen.ts";
+import * as tokens from "../../src/wasm/record/tokens.gen.ts";
+import {
+  blockFields,
   gradientFields,
   groupRowsFields,
   headRowsFields,
-  type IntegerFields,
-  intervalFields,
-  intervalWords,
-  type Job,
-  jobBytes,
   jobFields,
-  jobWords,
-  patchFloats,
-  patchJob,
-  storageOf,
-} from "../../src/wasm/record/job_record.ts";
+  tokenFields,
+} from "../../tools/records.ts";
 
-const fields = Object.entries(jobFields) as [keyof Job, FieldType][];
+const fields = Object.entries(jobFields) as [string, FieldType][];
 
 /** The fields of a record as the kernels declare it, each with its type: four bytes each, in order. */
 function declared(record: string): [string, string][] {
@@ -51,83 +50,66 @@ test("records that kernels read within others have the others' order", () => {
     [_, ...more]: string[],
     prefix: string,
   ) => [prefix, ...more.map((name) => prefix + capital(name))];
-  const job = Object.keys(jobFields), gradient: readonly string[] = gradientFields;
+  const ofJob = Object.keys(jobFields), ofGradient: readonly string[] = gradientFields;
   const group = Object.keys(groupRowsFields), head = Object.keys(headRowsFields);
   for (
     const [fields, expected] of [
-      ...["q", "out"].map((prefix) => [job, rows(group, prefix)] as const),
-      [gradient, rows(group, "dOut")] as const,
-      ...["k", "v"].map((prefix) => [gradient, rows(head, prefix)] as const),
+      ...["q", "out"].map((prefix) => [ofJob, rows(group, prefix)] as const),
+      [ofGradient, rows(group, "dOut")] as const,
+      ...["k", "v"].map((prefix) => [ofGradient, rows(head, prefix)] as const),
     ]
   ) {
     const at = fields.indexOf(expected[0]);
     assertEquals(fields.slice(at, at + expected.length), expected);
   }
-  const blocks = Object.keys(blockFields), at = job.indexOf("blockTokens");
+  const blocks = Object.keys(blockFields), at = ofJob.indexOf("blockTokens");
   const named = (name: string) => name.endsWith("im") ? name : `block${capital(name)}`;
-  assertEquals(job.slice(at, at + blocks.length), blocks.map(named));
+  assertEquals(ofJob.slice(at, at + blocks.length), blocks.map(named));
 });
 
-/** A record as the kernel reads it. */
-function read(words: Int32Array<ArrayBuffer>, name: keyof Job): number {
-  const at = fields.findIndex(([field]) => field === name) * 4;
-  const view = new DataView(words.buffer, words.byteOffset);
-  const type = jobFields[name];
-  if (type === "f32") return view.getFloat32(at, true);
-  return type === "u32" ? view.getUint32(at, true) : view.getInt32(at, true);
-}
-
-/** Every integer field, and every other one, each with a number of its own. */
-const integers: IntegerFields = Object.fromEntries(
-  fields.flatMap(([name, type], at) => type === "f32" ? [] : [[name, at + 1]]),
-);
-const floats: FloatFields = Object.fromEntries(
-  fields.flatMap(([name, type], at) => type === "f32" ? [[name, -0.375 * (at + 1)]] : []),
-);
-const numbered: Partial<Job> = { ...integers, ...floats };
-
-test("encodeJob() writes every field as its type", () => {
-  const words = encodeJob(integers, floats);
-  assertEquals([words.length, words.byteLength], [jobWords, jobBytes]);
-  assertEquals(Object.keys(floats), ["unit", "scale", "softcap", "capUnit", "aligned"]);
-  for (const [name] of fields) assertEquals(read(words, name), numbered[name], name);
+test("a word that TypeScript writes is the one of its field", () => {
+  const words = (names: readonly string[]) => ({
+    ...Object.fromEntries(names.map((name, word) => [name, word])),
+    words: names.length,
+    bytes: names.length * 4,
+  });
+  assertEquals({ ...job }, words(fields.map(([name]) => name)));
+  assertEquals({ ...gradient }, words(gradientFields));
+  assertEquals({ ...tokens }, words(Object.keys({ ...blockFields, ...tokenFields })));
 });
 
-test("encodeJob() keeps addresses of the upper half and negative numbers, and leaves the rest 0", () => {
-  const given = { q: 0xfffffff0, bandFirst: -(2 ** 30), bandLast: 0x7fffffff };
-  const words = encodeJob(given, { scale: 0.5 }), expected = { ...given, scale: 0.5 };
-  for (const [name] of fields) {
-    assertEquals(read(words, name), expected[name as keyof typeof expected] ?? 0, name);
-  }
-});
-
-/** Asserts that a patch of the middle one of three records changes one field and nothing else. */
-function assertPatches(
-  name: keyof Job,
-  patch: (words: Int32Array, at: number) => void,
-  value: number,
+/** Asserts that the middle one of three records is written in one word and nowhere else. */
+function assertWrites(
+  write: (record: JobRecord) => void,
+  word: number,
+  read: (view: DataView, at: number) => number,
+  expected: number,
 ): void {
-  const zeros = new Int32Array(jobWords);
-  const words = Int32Array.from([...zeros, ...encodeJob(integers, floats), ...zeros]);
-  patch(words, jobWords);
-  const record = words.slice(jobWords, 2 * jobWords);
-  const expected = { ...numbered, [name]: value };
-  for (const [other] of fields) assertEquals(read(record, other), expected[other], other);
-  const beside = [...words.subarray(0, jobWords), ...words.subarray(2 * jobWords)];
-  assert(beside.every((word) => word === 0));
+  const words = Int32Array.from({ length: 3 * job.words }, (_, index) => index);
+  write(new JobRecord(words, job.words));
+  const at = job.words + word;
+  assertEquals(read(new DataView(words.buffer), at * 4), expected);
+  assert(words.every((value, index) => index === at || value === index));
 }
 
-test("patchJob() writes the fields given and leaves the others and other records alone", () => {
-  for (const name of Object.keys(integers) as (keyof IntegerFields)[]) {
-    const value = jobFields[name] === "u32" ? 0xfffffff0 : -16;
-    assertPatches(name, (words, at) => patchJob(words, at, { [name]: 0xfffffff0 }), value);
-  }
-});
+const readers = {
+  u32: (view: DataView, at: number) => view.getUint32(at, true),
+  i32: (view: DataView, at: number) => view.getInt32(at, true),
+  f32: (view: DataView, at: number) => view.getFloat32(at, true),
+};
 
-test("patchFloats() writes the fields given and leaves the others and other records alone", () => {
-  for (const name of Object.keys(floats) as (keyof FloatFields)[]) {
-    assertPatches(name, (words, at) => patchFloats(words, at, { [name]: -7.5 }), -7.5);
-    assertPatches(name, (words, at) => patchFloats(words, at, { [name]: 0.1 }), Math.fround(0.1));
+test("JobRecord writes a field as its type, and leaves others and other records alone", () => {
+  for (const [word, [, type]] of fields.entries()) {
+    const read = readers[type];
+    if (type === "f32") {
+      assertWrites((record) => record.setFloat(word, -7.5), word, read, -7.5);
+      assertWrites((record) => record.setFloat(word, 0.1), word, read, Math.fround(0.1));
+      continue;
+    }
+    // Addresses of the upper half, and negative numbers.
+    const expected = type === "u32" ? 0xfffffff0 : -16;
+    assertWrites((record) => record.set(word, 0xfffffff0), word, read, expected);
+    assertWrites((record) => record.set(word, -16), word, read, expected);
   }
 });
 

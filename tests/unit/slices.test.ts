@@ -38,7 +38,11 @@ type Finish = (
   team: Team,
   total: number,
   control: Control,
+  checkOpen: () => void,
 ) => void | Promise<void>;
+
+/** An engine that nobody closes. */
+const open = () => {};
 
 const both: [string, Finish][] = [["finish()", finish], ["finishInTurns()", finishInTurns]];
 
@@ -46,7 +50,7 @@ for (const [name, run] of both) {
   test(`${name} runs every slice and tells each but the last, then the end`, async () => {
     const { work, state } = slices([3, 4, 5]);
     const seen: Progress[] = [];
-    await run(work, countingTeam(), 12, { onProgress: (progress) => seen.push(progress) });
+    await run(work, countingTeam(), 12, { onProgress: (progress) => seen.push(progress) }, open);
     assertEquals(seen.map(({ done }) => done), [3, 7, 12]);
     assert(seen.every(({ total }) => total === 12));
     assertEquals(state, { begun: 3, ended: true });
@@ -56,7 +60,7 @@ for (const [name, run] of both) {
     const seen: Progress[] = [];
     await run(slices([]).work, countingTeam(), 0, {
       onProgress: (progress) => seen.push(progress),
-    });
+    }, open);
     assertEquals(seen, [{ done: 0, total: 0 }]);
   });
 
@@ -67,7 +71,7 @@ for (const [name, run] of both) {
       if (done === 2) controller.abort(reason);
     };
     const error = await errorOf(() =>
-      run(work, countingTeam(), 4, { signal: controller.signal, onProgress })
+      run(work, countingTeam(), 4, { signal: controller.signal, onProgress }, open)
     );
     assert(error === reason);
     assertEquals(state, { begun: 3, ended: true });
@@ -79,7 +83,7 @@ for (const [name, run] of both) {
     const onProgress = () => {
       throw mistake;
     };
-    assert(await errorOf(() => run(work, countingTeam(), 3, { onProgress })) === mistake);
+    assert(await errorOf(() => run(work, countingTeam(), 3, { onProgress }, open)) === mistake);
     assertEquals(state, { begun: 1, ended: true });
   });
 
@@ -89,7 +93,7 @@ for (const [name, run] of both) {
       yield { batch, rows: 1 };
       throw mistake;
     }
-    assert(await errorOf(() => run(work(), countingTeam(), 2, {})) === mistake);
+    assert(await errorOf(() => run(work(), countingTeam(), 2, {}, open)) === mistake);
   });
 
   test(`${name} runs the batch of a step before it asks for the next`, async () => {
@@ -101,8 +105,21 @@ for (const [name, run] of both) {
         yield { batch, rows: 1 };
       }
     }
-    await run(work(), team, 3, {});
+    await run(work(), team, 3, {}, open);
     assertEquals([seen, team.count.run], [[0, 1, 2], 3]);
+  });
+
+  test(`${name} ends the work where the engine was closed meanwhile`, async () => {
+    const { work, state } = slices([1, 1, 1]), closed = new Error("closed");
+    let isClosed = false;
+    const onProgress = () => {
+      isClosed = true;
+    };
+    const checkOpen = () => {
+      if (isClosed) throw closed;
+    };
+    assert(await errorOf(() => run(work, countingTeam(), 3, { onProgress }, checkOpen)) === closed);
+    assertEquals(state, { begun: 1, ended: true });
   });
 
   test(`${name} passes on what the team throws and ends the work`, async () => {
@@ -111,7 +128,7 @@ for (const [name, run] of both) {
       throw mistake;
     };
     const team = { ...countingTeam(), runSync, run: () => Promise.reject(mistake) };
-    assert(await errorOf(() => run(work, team, 2, {})) === mistake);
+    assert(await errorOf(() => run(work, team, 2, {}, open)) === mistake);
     assertEquals(state, { begun: 1, ended: true });
   });
 }
@@ -120,14 +137,14 @@ test("finishInTurns() lets timers have their turn once a frame has passed", asyn
   let turns = 0;
   const timer = setInterval(() => turns++, 1);
   const { work } = slices([1, 1, 1, 1, 1, 1, 1, 1], 10);
-  await finishInTurns(work, countingTeam(), 8, {});
+  await finishInTurns(work, countingTeam(), 8, {}, open);
   clearInterval(timer);
   assert(turns >= 2, `${turns} turns in 80 ms`);
 });
 
 test("finishInTurns() begins at once, before its promise is waited for", async () => {
   const { work, state } = slices([1, 1]), team = countingTeam();
-  const promise = finishInTurns(work, team, 2, {});
+  const promise = finishInTurns(work, team, 2, {}, open);
   assertEquals([state.begun, team.count.run], [1, 1]);
   await promise;
   assertEquals([state.begun, team.count.run], [2, 2]);
@@ -136,7 +153,7 @@ test("finishInTurns() begins at once, before its promise is waited for", async (
 test("finish() gives nobody a turn", () => {
   let turns = 0;
   const timer = setTimeout(() => turns++, 0);
-  finish(slices([1, 1, 1], 10).work, countingTeam(), 3, {});
+  finish(slices([1, 1, 1], 10).work, countingTeam(), 3, {}, open);
   assertEquals(turns, 0);
   clearTimeout(timer);
 });

@@ -116,7 +116,7 @@ test("stageBias() brings every number of a run to where the kernel reads it", ()
       const place = stageBias(arena, plan, run, at),
         floats = new DataView(memory.buffer);
       eachScore(given, (member, position, key, [h, i, j]) => {
-        const row = place.bias + member * place.biasHead + position * place.biasPosition;
+        const row = place.at + member * place.head + position * place.position;
         assertEquals(floats.getFloat32(row + key * 4, true), read(0, h, i, j));
       });
       assertUntouchedFrom(at + biasBytes(plan, run));
@@ -143,9 +143,9 @@ for (const dtype of ["u8", "bit"] as const) {
         clear();
         const place = stageMask(arena, plan, run, at),
           bytes = new Uint8Array(memory.buffer);
-        assertEquals(place.maskIsBits, Number(dtype === "bit"));
+        assertEquals(place.isBits, dtype === "bit");
         eachScore(given, (member, position, key, [h, i, j]) => {
-          const row = place.mask + member * place.maskHead + position * place.maskPosition;
+          const row = place.at + member * place.head + position * place.position;
           const kept = dtype === "u8" ? bytes[row + key] : bytes[row + (key >> 3)] >> (key & 7) & 1;
           assertEquals(kept !== 0, read(0, h, i, j) !== 0);
         });

@@ -19,7 +19,8 @@ import {
 } from "../../src/wasm/attention/workspace.ts";
 import { instantiate } from "../../src/wasm/binary/module.ts";
 import { Arena } from "../../src/wasm/memory/arena.ts";
-import { encodeJob, type IntegerFields, jobBytes } from "../../src/wasm/record/job_record.ts";
+import * as job from "../../src/wasm/record/job.gen.ts";
+import { JobRecord } from "../../src/wasm/record/job_record.ts";
 import { always } from "../support/arbitrary.ts";
 import { binaries } from "../support/binaries.ts";
 import { anyPlanWithTerms, anyThreads, packedPlanOf, planOf, withTerm } from "../support/plan.ts";
@@ -43,21 +44,27 @@ const elsewhere = fc.record({
 const nowhere: Elsewhere = { q: false, values: false, out: false, bias: false };
 
 /** Bytes that the kernel says its tile memory takes. */
-function kernelScratchBytes(job: IntegerFields, at: number): number {
-  new Int32Array(memory.buffer, at).set(encodeJob(job, {}));
+function kernelScratchBytes(
+  sizes: Readonly<Partial<{ [Field in keyof typeof job]: number }>>,
+  at: number,
+): number {
+  const words = new Int32Array(memory.buffer, at, job.words), record = new JobRecord(words.fill(0));
+  for (const [name, value] of Object.entries(sizes)) {
+    record.set(job[name as keyof typeof job], value);
+  }
   return kernels.scratchBytes(at) >>> 0;
 }
 
 test("scratchBytes() is what the kernel says its tile memory takes", () => {
-  const at = arena.allocate(jobBytes);
+  const at = arena.allocate(job.bytes);
   fc.assert(
     fc.property(cases, ({ plan, cut }) => {
       const { dim, valueDim } = plan, { tiles } = cut;
-      const job = {
+      const sizes = {
         ...{ dim, valueDim, keys: plan.keys },
         ...{ tileRows: tiles.rows, tileKeys: tiles.keys },
       };
-      assertEquals(scratchBytes(plan, cut), kernelScratchBytes(job, at));
+      assertEquals(scratchBytes(plan, cut), kernelScratchBytes(sizes, at));
     }),
     always(400),
   );
@@ -65,7 +72,7 @@ test("scratchBytes() is what the kernel says its tile memory takes", () => {
 });
 
 test("panelBytes() is what the kernel's tile memory grows by with each panel", () => {
-  const at = arena.allocate(jobBytes);
+  const at = arena.allocate(job.bytes);
   for (const [D, Dv] of [[64, 64], [1, 1], [33, 6], [300, 5]]) {
     const bytes = (tileRows: number) =>
       kernelScratchBytes({ dim: D, valueDim: Dv, tileRows, tileKeys: 16 }, at);
@@ -171,7 +178,7 @@ test("takeWorkspace() has room for all that jobs read and write", () => {
       assert(packed.every((at) => at <= packedEnd));
       let before: Place[] = [];
       for (const wave of placeWaves(plan, cut, where, space)) {
-        const records: Place = [wave.records, cutWave(wave, plan, cut).length * jobBytes];
+        const records: Place = [wave.records, cutWave(wave, plan, cut).length * job.bytes];
         const places = [records, ...placesOfRuns(wave, plan, where)];
         // While a wave runs the next one is staged, if there is a place for it.
         const others = staged.length === 1
@@ -263,7 +270,7 @@ for (const threads of [1, 2, 3, 8, 16, 64, 200]) {
       const all = { q: true, values: true, out: true, bias: true };
       const space = takeWorkspace(arena, plan, cut, all);
       for (const wave of placeWaves(plan, cut, all, space)) {
-        const capacity = Math.floor((wave.ends[1] - wave.records) / jobBytes);
+        const capacity = Math.floor((wave.ends[1] - wave.records) / job.bytes);
         const jobs = cutWave(wave, plan, cut).length;
         assert(jobs <= capacity, `${jobs} jobs, ${capacity} records: ${what}`);
       }

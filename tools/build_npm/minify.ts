@@ -26,7 +26,7 @@ const kernels: Entry = { name: "kernels", source: "src/wasm/binary/binaries.gen.
 export function bundleMinified(folder: string): void {
   const plain = mkdtempSync(join(tmpdir(), "flashtile-plain-"));
   try {
-    bundle(plain, [...minified, kernels]);
+    bundle(plain, [...minified, kernels], ["--minify-syntax"]);
     cut("rollup.config.mjs", minified, plain, folder);
     for (const script of single) joinAll(minified[0], script, plain, folder);
   } finally {

@@ -37,7 +37,7 @@ export function bundle(
 
 /** How esbuild makes the object that stands for a module's exports. */
 const namespace_ =
-  /for \(var name in all\)(\s+)__defProp\(target, name, \{ get: all\[name\], enumerable: true \}\);/;
+  /for \(var name in all\)(\s+)__defProp\(target, name, \{ get: all\[name\], enumerable: (?:true|!0) \}\);/;
 
 /**
  * Makes modules load where a script has given all objects a property: esbuild would take that for one

@@ -21,30 +21,21 @@ import type { Kernels } from "../binary/kernels.ts";
 import type { Arena } from "../memory/arena.ts";
 import { elementsOver, locate, locateBias, type Resident } from "../memory/tensor.ts";
 import type { WasmPages } from "../pages/pages.ts";
-import {
-  decoding,
-  encodeJob,
-  type IntegerFields,
-  type Job,
-  jobBytes,
-  jobWords,
-  keysPerPart,
-  patchJob,
-  storageOf,
-  type Words,
-} from "../record/job_record.ts";
+import * as job from "../record/job.gen.ts";
+import { decoding, JobRecord, keysPerPart, storageOf, type Words } from "../record/job_record.ts";
 import type { Batch } from "../team/team.ts";
 import { runInTurn, type Step } from "../team/waves.ts";
 import { type Cut, cutPlan, cutWave, type Piece, type Wave } from "./jobs.ts";
 import { stageIntervals } from "./key_intervals.ts";
 import {
-  bandFields,
   biasOf,
-  commonFields,
-  commonFloats,
+  groupAt,
+  type GroupRows,
   headAt,
   type PlacedTerms,
   placeGroup,
+  writeBand,
+  writeCommon,
   writeTerms,
 } from "./records.ts";
 import type { Run } from "./run.ts";
@@ -92,7 +83,7 @@ interface Call {
   readonly where: Elsewhere;
   readonly space: Workspace;
   /** What all jobs have in common. */
-  readonly job: Words;
+  readonly common: Words;
 }
 
 /**
@@ -118,9 +109,9 @@ export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): 
     const { slopes, sinks } = plan;
     if (slopes) elementsOver(arena, space.slopes, slopes.length, "f32").set(slopes);
     if (sinks) elementsOver(arena, space.sinks, sinks.length, "f32").set(sinks);
-    const job = encodeJob(commonJob(machine, plan, target, cut), commonFloats(plan));
+    const common = commonJob(machine, plan, target, cut);
     yield* runWaves({
-      ...{ kernels, arena, plan, cut, target, residents, where, space, job },
+      ...{ kernels, arena, plan, cut, target, residents, where, space, common },
       hasTerms: hasTerms(plan),
     });
   } finally {
@@ -182,17 +173,12 @@ function canStay({ v, valueDim, queries, group }: HostPlan, { strides }: Residen
   return readable && (strides[2] % 512 !== 0 || queries * group <= 64);
 }
 
-function commonJob(
-  { splats }: Machine,
-  plan: HostPlan,
-  target: HostTarget,
-  cut: Cut,
-): IntegerFields {
-  return {
-    ...(plan.paged && (plan.paged.store as WasmPages).fields),
-    ...commonFields(splats, plan, cut),
-    outStorage: storageOf[target.out.dtype],
-  };
+function commonJob({ splats }: Machine, plan: HostPlan, target: HostTarget, cut: Cut): Words {
+  const words = new Int32Array(job.words), record = new JobRecord(words);
+  if (plan.paged !== null) (plan.paged.store as WasmPages).writeFields(record);
+  writeCommon(record, splats, plan, cut);
+  record.set(job.outStorage, storageOf[target.out.dtype]);
+  return words;
 }
 
 /** Packs and stages what a wave needs, and writes its job records. */
@@ -205,7 +191,9 @@ function stageWave(call: Call, wave: PlacedWave): Batch {
   const pieces = cutWave(wave, plan, cut);
   for (let index = 0; index < pieces.length; index++) {
     const { slot } = pieces[index];
-    writeRecord(call, memory, index * jobWords, wave.runs[slot], runs[slot], pieces[index]);
+    memory.set(call.common, index * job.words);
+    const record = new JobRecord(memory, index * job.words);
+    writeJob(call, record, wave.runs[slot], runs[slot], pieces[index]);
   }
   return {
     ...{ threads: cut.threads, records },
@@ -219,7 +207,7 @@ function stageWave(call: Call, wave: PlacedWave): Batch {
 interface StagedRun extends PlacedTerms {
   readonly parts: number;
   readonly heads: Heads;
-  readonly queries: Queries;
+  readonly queries: GroupRows;
   readonly results: Results;
   readonly panels: number;
   /** Address of the list of its pages. */
@@ -243,7 +231,7 @@ function stageRun(
   return {
     parts: places.parts,
     heads: headOf(call, run, places),
-    queries: queriesOf(call, run, places),
+    queries: placeGroup(arena, plan, run, plan.q, call.residents.q, places.q),
     results: resultsOf(call, run, places),
     panels: places.panels,
     bias: plan.bias && biasOf(arena, plan, call.residents.bias, run, places.bias),
@@ -297,9 +285,15 @@ function packHead(call: Call, rows: PackedRows, { segment, keyHead }: Run, head:
   }
 }
 
-type Heads = Pick<Job, "k" | "v" | "vKey" | "vColumns">;
-
 /** Where the keys and values of a head are read. */
+interface Heads {
+  readonly k: number;
+  readonly v: number;
+  /** Bytes from one key's value to the next, and from four columns to the next. */
+  readonly vKey: number;
+  readonly vColumns: number;
+}
+
 function headOf({ plan, residents }: Call, { segment, keyHead }: Run, head: Places): Heads {
   const k = head.keys, { batch, firstKey, keys } = plan.segments[segment];
   if (!residents.v || !residents.inPlace) {
@@ -327,60 +321,69 @@ function stageRows(
   }
 }
 
-type Queries = Pick<Job, "q" | "qHead" | "qPosition" | "qElement">;
-
-/** Brings the queries of a run into linear memory unless they live there; says where they are. */
-function queriesOf({ arena, plan, residents }: Call, run: Run, places: Places): Queries {
-  const { at, head, position, element } = placeGroup(
-    arena,
-    plan,
-    run,
-    plan.q,
-    residents.q,
-    places.q,
+/** Writes what is a job's own: a piece of a staged run, against one part of the keys. */
+function writeJob(call: Call, record: JobRecord, run: Run, staged: StagedRun, piece: Piece): void {
+  const { plan } = call, { keys, offset } = plan.segments[run.segment];
+  writeRows(record, staged, piece, piece.from - run.from);
+  const firstKey = piece.part * keysPerPart;
+  writeBand(record, plan.band, piece.from + offset - firstKey);
+  writeKeys(record, plan, staged.heads, firstKey);
+  record.set(
+    job.keys,
+    staged.parts === 1 ? keys : Math.max(0, Math.min(keysPerPart, keys - firstKey)),
   );
-  return { q: at, qHead: head, qPosition: position, qElement: element };
+  if (staged.parts > 1) {
+    record.set(
+      job.panels,
+      staged.panels + piece.part * panelBytes(plan, (run.to - run.from) * plan.group),
+    );
+  }
+  if (staged.pages !== null) writeBlocks(record, plan, run, staged.pages, firstKey);
+  if (call.hasTerms) writeTerms(plan, call.space, record, run, staged, piece);
 }
 
-/** Writes the record of one job: a piece of a staged run, against one part of the keys. */
-function writeRecord(
-  call: Call,
-  memory: Int32Array,
-  at: number,
-  run: Run,
-  staged: StagedRun,
-  piece: Piece,
+/** Writes where the queries of a piece are, the first so many positions behind the run's, and its results. */
+function writeRows(
+  record: JobRecord,
+  { queries, results }: StagedRun,
+  { member, from, to }: Piece,
+  skipped: number,
 ): void {
-  const { plan, job } = call, { queries, results, heads } = staged;
-  const skipped = piece.from - run.from, firstKey = piece.part * keysPerPart;
-  const { keys, offset } = plan.segments[run.segment];
-  memory.set(job, at);
-  patchJob(memory, at, heads);
-  patchJob(memory, at, queries);
-  patchJob(memory, at, results);
-  patchJob(memory, at, {
-    q: queries.q + skipped * queries.qPosition + piece.member * queries.qHead,
-    out: results.out + skipped * results.outPosition + piece.member * results.outHead,
-    lse: results.lse && results.lse + skipped * 4 + piece.member * results.lseHead,
-    lseRest: results.lseRest && results.lseRest + skipped * 4 + piece.member * results.lseHead,
-    positions: piece.to - piece.from,
-    ...bandFields(plan.band, piece.from + offset - firstKey),
-    keys,
-  });
-  if (staged.pages !== null) {
-    const skippedBlocks = firstKey / (plan.paged!.store as WasmPages).blockTokens;
-    const decode = decodingOf(plan, run), { store, pages } = plan.paged!;
-    const means = (store as WasmPages).meanAt(pages[run.segment][0], run.keyHead);
-    patchJob(memory, at, { tokenBlocks: staged.pages + skippedBlocks * 4, decode, means });
-  }
-  if (call.hasTerms) writeTerms(plan, call.space, memory, at, run, staged, piece);
-  if (staged.parts === 1) return;
-  patchJob(memory, at, {
-    k: heads.k + firstKey * plan.dim * 4,
-    v: heads.v + firstKey * heads.vKey,
-    keys: Math.max(0, Math.min(keysPerPart, keys - firstKey)),
-    panels: staged.panels + piece.part * panelBytes(plan, (run.to - run.from) * plan.group),
-  });
+  record.set(job.q, queries.at + skipped * queries.position + member * queries.head);
+  record.set(job.qPosition, queries.position);
+  record.set(job.qHead, queries.head);
+  record.set(job.qElement, queries.element);
+  record.set(job.out, results.at + skipped * results.position + member * results.head);
+  record.set(job.outPosition, results.position);
+  record.set(job.outHead, results.head);
+  record.set(job.outElement, results.element);
+  const { lse, lseHead, lseRest } = results, ofLse = skipped * 4 + member * lseHead;
+  record.set(job.lse, lse && lse + ofLse);
+  record.set(job.lseHead, lseHead);
+  record.set(job.lseRest, lseRest && lseRest + ofLse);
+  record.set(job.positions, to - from);
+}
+
+/** Writes where the keys and values of a head are, from a key on. */
+function writeKeys(record: JobRecord, { dim }: HostPlan, heads: Heads, firstKey: number): void {
+  record.set(job.k, heads.k + firstKey * dim * 4);
+  record.set(job.v, heads.v + firstKey * heads.vKey);
+  record.set(job.vKey, heads.vKey);
+  record.set(job.vColumns, heads.vColumns);
+}
+
+/** Writes where the blocks of a cache are, from the one on that begins with a key. */
+function writeBlocks(
+  record: JobRecord,
+  plan: HostPlan,
+  run: Run,
+  list: number,
+  firstKey: number,
+): void {
+  const { pages } = plan.paged!, store = plan.paged!.store as WasmPages;
+  record.set(job.tokenBlocks, list + firstKey / store.blockTokens * 4);
+  record.set(job.decode, decodingOf(plan, run));
+  record.set(job.means, store.meanAt(pages[run.segment][0], run.keyHead));
 }
 
 /** See `decode` of the job record. */
@@ -391,29 +394,28 @@ function decodingOf(plan: HostPlan, { segment }: Run): number {
   return rows <= 4 ? decoding.four : 0;
 }
 
-type Results = Pick<
-  Job,
-  "out" | "outHead" | "outPosition" | "outElement" | "lse" | "lseHead" | "lseRest"
->;
+/** Where the kernel puts the rows of a run, and what it says of each; 0 for what is not asked for. */
+interface Results extends GroupRows {
+  readonly lse: number;
+  readonly lseHead: number;
+  readonly lseRest: number;
+}
 
-/** Where the kernel puts the results of a run. */
-function resultsOf({ plan, target, residents }: Call, run: Run, places: Places): Results {
-  const positions = run.to - run.from;
-  const ofLse = {
+function resultsOf(call: Call, run: Run, places: Places): Results {
+  const { target } = call;
+  return {
+    ...placeOut(call, run, places.out),
     lse: target.lse ? places.lse : 0,
-    lseHead: positions * 4,
+    lseHead: (run.to - run.from) * 4,
     lseRest: target.lseRest ? places.lseRest : 0,
   };
-  if (!residents.out) {
-    const outElement = bytesPerElement(target.out.dtype), outPosition = plan.valueDim * outElement;
-    const outHead = positions * outPosition;
-    return { out: places.out, outHead, outPosition, outElement, ...ofLse };
-  }
-  const { batch, firstQuery } = plan.segments[run.segment];
-  const [, outHead, outPosition, outElement] = residents.out.strides;
-  const out = headAt(residents.out, batch, run.keyHead * plan.group) +
-    (firstQuery + run.from) * outPosition;
-  return { out, outHead, outPosition, outElement, ...ofLse };
+}
+
+/** Where the kernel writes the rows of a run: where they live, or else at an address. */
+function placeOut({ plan, target, residents }: Call, run: Run, at: number): GroupRows {
+  if (residents.out) return groupAt(plan, run, residents.out);
+  const element = bytesPerElement(target.out.dtype), position = plan.valueDim * element;
+  return { at, head: (run.to - run.from) * position, position, element };
 }
 
 /** Merges what was split, and hands the results to the caller's tensors outside linear memory. */
@@ -424,7 +426,7 @@ function collectWave(call: Call, wave: PlacedWave): void {
     const { segment, keyHead } = run, { batch, firstQuery } = plan.segments[segment];
     const from = firstQuery + run.from, to = firstQuery + run.to, { parts } = places[slot];
     if (parts > 1) kernels.combine(record, parts);
-    record += parts * call.cut.members * jobBytes;
+    record += parts * call.cut.members * job.bytes;
     for (let g = 0; g < plan.group; g++) {
       const head = keyHead * plan.group + g, { out, lse, lseRest } = places[slot];
       const collect = (view: View, at: number) => {

@@ -12,48 +12,56 @@ import { copyRowsIn } from "../../tensor/rows.ts";
 import type { View } from "../../tensor/tensor.ts";
 import type { Arena } from "../memory/arena.ts";
 import { elementsOver, type Resident } from "../memory/tensor.ts";
-import {
-  type FloatFields,
-  type IntegerFields,
-  keysPerPart,
-  patchFloats,
-  patchJob,
-  storageOf,
-} from "../record/job_record.ts";
+import * as job from "../record/job.gen.ts";
+import { type JobRecord, keysPerPart, storageOf } from "../record/job_record.ts";
 import type { Piece, Tiles } from "./jobs.ts";
 import type { Run } from "./run.ts";
 import { type BiasPlace, type MaskPlace, stageBias } from "./terms.ts";
 
-/** What all jobs of a call have in common but where results go. */
-export function commonFields(
+/** Writes what all jobs of a call have in common but where results go. */
+export function writeCommon(
+  record: JobRecord,
   splats: number,
   plan: HostPlan,
   { tiles, members }: { readonly tiles: Tiles; readonly members: number },
-): IntegerFields {
-  const { q, dim, valueDim, group } = plan;
-  return {
-    qStorage: storageOf[q.dtype],
-    lsePosition: 4,
-    group: group / members,
-    dim,
-    valueDim,
-    tileRows: tiles.rows,
-    tileKeys: tiles.keys,
-    splats,
-  };
+): void {
+  record.set(job.qStorage, storageOf[plan.q.dtype]);
+  record.set(job.lsePosition, 4);
+  record.set(job.group, plan.group / members);
+  record.set(job.dim, plan.dim);
+  record.set(job.valueDim, plan.valueDim);
+  record.set(job.tileRows, tiles.rows);
+  record.set(job.tileKeys, tiles.keys);
+  record.set(job.splats, splats);
+  const { unit, scale, softcap, capUnit } = factorsOf(plan);
+  record.setFloat(job.unit, unit);
+  record.setFloat(job.scale, scale);
+  record.setFloat(job.softcap, softcap);
+  record.setFloat(job.capUnit, capUnit);
+}
+
+/** Numbers of a record that are no whole ones. */
+export interface Factors {
+  readonly unit: number;
+  readonly scale: number;
+  readonly softcap: number;
+  readonly capUnit: number;
 }
 
 /**
- * What is no whole number: a capped score has its factor where it is capped. Powers of two are taken out
+ * What scores are computed with: a capped one has its factor where it is capped. Powers of two are taken out
  * of factors, which changes no bit but keeps from overflow what f32 holds: queries, biases, sinks.
  */
-export function commonFloats({ scale, softcap }: HostPlan): FloatFields {
+export function factorsOf({ scale, softcap }: HostPlan): Factors {
   const { factor, power } = splitFactor(softcap === null ? scale * Math.LOG2E : scale / softcap);
   if (softcap !== null) {
     return { scale: factor, capUnit: power, unit: 2, softcap: softcap * Math.LOG2E / 2 };
   }
   // A bias has no other factor than log2(e) / unit.
-  return power === 1 ? { scale: factor / 2, unit: 2 } : { scale: factor, unit: power };
+  const uncapped = { softcap: 0, capUnit: 0 };
+  return power === 1
+    ? { scale: factor / 2, unit: 2, ...uncapped }
+    : { scale: factor, unit: power, ...uncapped };
 }
 
 /** A factor of magnitude at most 1, and the power of two that it lacks, from 1 to the largest of f32. */
@@ -76,23 +84,30 @@ export function groupBytes({ shape, dtype }: View, { group }: HostPlan, { from, 
   return (to - from) * group * shape[3] * bytesPerElement(dtype);
 }
 
+/** Where the rows of a run are that live in linear memory. */
+export function groupAt(
+  plan: HostPlan,
+  { segment, keyHead, from }: Run,
+  resident: Resident,
+): GroupRows {
+  const { batch, firstQuery } = plan.segments[segment];
+  const [, head, position, element] = resident.strides;
+  const first = headAt(resident, batch, keyHead * plan.group);
+  return { at: first + (firstQuery + from) * position, head, position, element };
+}
+
 /** Brings the rows of a run into linear memory, to `at`, unless they live there; says where they are. */
 export function placeGroup(
   arena: Arena,
   plan: HostPlan,
-  { segment, keyHead, from, to }: Run,
+  run: Run,
   view: View,
   resident: Resident | undefined,
   at: number,
 ): GroupRows {
+  if (resident) return groupAt(plan, run, resident);
+  const { segment, keyHead, from, to } = run;
   const { batch, firstQuery } = plan.segments[segment], firstHead = keyHead * plan.group;
-  if (resident) {
-    const [, head, position, element] = resident.strides;
-    return {
-      at: headAt(resident, batch, firstHead) + (firstQuery + from) * position,
-      ...{ head, position, element },
-    };
-  }
   const length = (to - from) * view.shape[3], element = bytesPerElement(view.dtype);
   const head = length * element;
   for (let g = 0; g < plan.group; g++) {
@@ -120,7 +135,7 @@ export function biasOf(
   const { batch, firstQuery, firstKey } = plan.segments[run.segment];
   const bias = headAt(resident, batch, run.keyHead * plan.group) +
     (firstQuery + run.from) * position + firstKey * key;
-  return { bias, biasPosition: position, biasHead: head };
+  return { at: bias, position, head };
 }
 
 /** Where the bias, the mask and the intervals of a run are. */
@@ -135,8 +150,7 @@ export interface PlacedTerms {
 export function writeTerms(
   plan: HostPlan,
   space: { readonly slopes: number; readonly sinks: number },
-  memory: Int32Array,
-  at: number,
+  record: JobRecord,
   run: Run,
   { bias, mask, intervals }: PlacedTerms,
   piece: Pick<Piece, "member" | "from" | "part">,
@@ -145,41 +159,46 @@ export function writeTerms(
   const { firstQuery, offset } = plan.segments[run.segment];
   const head = run.keyHead * plan.group + piece.member;
   if (plan.slopes !== null) {
-    patchJob(memory, at, { slopes: space.slopes + (run.segment * plan.queryHeads + head) * 4 });
-    patchFloats(memory, at, { aligned: piece.from + offset - firstKey });
+    record.set(job.slopes, space.slopes + (run.segment * plan.queryHeads + head) * 4);
+    record.setFloat(job.aligned, piece.from + offset - firstKey);
   }
   // A sink belongs to one part only.
-  if (plan.sinks !== null && piece.part === 0) {
-    patchJob(memory, at, { sinks: space.sinks + head * 4 });
-  }
+  if (plan.sinks !== null && piece.part === 0) record.set(job.sinks, space.sinks + head * 4);
   if (bias !== null) {
-    patchJob(memory, at, bias);
-    patchJob(memory, at, {
-      bias: bias.bias + skipped * bias.biasPosition + piece.member * bias.biasHead + firstKey * 4,
-    });
+    record.set(
+      job.bias,
+      bias.at + skipped * bias.position + piece.member * bias.head + firstKey * 4,
+    );
+    record.set(job.biasPosition, bias.position);
+    record.set(job.biasHead, bias.head);
   }
   if (mask !== null) {
-    patchJob(memory, at, mask);
-    const skippedKeys = mask.maskIsBits ? firstKey / 8 : firstKey;
-    patchJob(memory, at, {
-      mask: mask.mask + skipped * mask.maskPosition + piece.member * mask.maskHead + skippedKeys,
-    });
+    const skippedKeys = mask.isBits ? firstKey / 8 : firstKey;
+    record.set(
+      job.mask,
+      mask.at + skipped * mask.position + piece.member * mask.head + skippedKeys,
+    );
+    record.set(job.maskPosition, mask.position);
+    record.set(job.maskHead, mask.head);
+    record.set(job.maskIsBits, Number(mask.isBits));
   }
   if (intervals === null) return;
   const [rows] = plan.blockMask!.block;
   // The run's list begins with the block that its first position is in.
   const phase = (firstQuery + run.from) % rows + skipped;
-  patchJob(memory, at, {
-    keyIntervals: intervals[intervals.length === 1 ? 0 : piece.member] +
+  record.set(
+    job.keyIntervals,
+    intervals[intervals.length === 1 ? 0 : piece.member] +
       Math.floor(phase / rows) * 4,
-    maskBlockRows: rows,
-    maskBlockPhase: phase % rows,
-  });
+  );
+  record.set(job.maskBlockRows, rows);
+  record.set(job.maskBlockPhase, phase % rows);
 }
 
-/** The keys that position 0 of a job sees, aligned with key `aligned`. Far ones are as those that fit 32 bits. */
-export function bandFields({ left, right }: Band, aligned: number): IntegerFields {
+/** Writes the keys that position 0 of a job sees, aligned with key `aligned`. Far ones are as those that fit 32 bits. */
+export function writeBand(record: JobRecord, { left, right }: Band, aligned: number): void {
   // Added up before they are bounded: a far offset and a far band can make a near sum.
   const bound = (key: number) => Math.max(-(2 ** 31), Math.min(key, 2 ** 31 - 1));
-  return { bandFirst: bound(aligned - left), bandLast: bound(aligned + right) };
+  record.set(job.bandFirst, bound(aligned - left));
+  record.set(job.bandLast, bound(aligned + right));
 }

@@ -8,7 +8,6 @@ import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { HeldArray } from "../../tensor/arrays.ts";
 import type { Broadcast, MaskView } from "../../tensor/broadcast.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
-import type { Job } from "../record/job_record.ts";
 import type { Run } from "./run.ts";
 
 /** Rows of a bias or a mask that a run stages, and the bytes of each. */
@@ -74,11 +73,18 @@ export function maskBytes(plan: AttentionPlan, run: Run): number {
   return bytesOf(maskRows(plan, run.to - run.from, plan.segments[run.segment].keys));
 }
 
-/** Where the bias of a run is. */
-export type BiasPlace = Pick<Job, "bias" | "biasPosition" | "biasHead">;
+/** Where the bias of a run is: an address. */
+export interface BiasPlace {
+  readonly at: number;
+  /** Bytes from one position to the next, and from one head. */
+  readonly position: number;
+  readonly head: number;
+}
 
 /** Where the mask of a run is. */
-export type MaskPlace = Pick<Job, "mask" | "maskPosition" | "maskHead" | "maskIsBits">;
+export interface MaskPlace extends BiasPlace {
+  readonly isBits: boolean;
+}
 
 /** Calls back for every row that is staged: the element where it begins, and its address. */
 function eachRow(
@@ -125,8 +131,7 @@ export function stageBias(
     else if (step === 0) memory.fill(data[element], to, to + keys);
     else for (let key = 0; key < keys; key++) memory[to + key] = data[element + key * step];
   });
-  const { position, head } = strides(rows);
-  return { bias: at, biasPosition: position, biasHead: head };
+  return { at, ...strides(rows) };
 }
 
 /** Brings the mask of a run into linear memory. */
@@ -144,13 +149,7 @@ export function stageMask(
   eachRow(view, plan, run, rows, at, (element, address) => {
     copy(data, view.strides[3], element, keys, memory.subarray(address, address + rows.rowBytes));
   });
-  const { position, head } = strides(rows);
-  return {
-    mask: at,
-    maskPosition: position,
-    maskHead: head,
-    maskIsBits: Number(view.dtype === "bit"),
-  };
+  return { at, ...strides(rows), isBits: view.dtype === "bit" };
 }
 
 function copyBytes(

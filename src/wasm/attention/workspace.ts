@@ -9,7 +9,8 @@ import { isQuantized } from "../../contract/pages.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import type { WasmPages } from "../pages/pages.ts";
-import { jobBytes, keysPerPart, tileHeader } from "../record/job_record.ts";
+import * as job from "../record/job.gen.ts";
+import { keysPerPart, tileHeader } from "../record/job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
 import { intervalBytes } from "./key_intervals.ts";
 import type { Run } from "./run.ts";
@@ -148,7 +149,7 @@ export function placeWave(
     places.push(place);
     parts += place.parts;
   }
-  const records = staged.place(Math.max(jobsPerWave, parts * cut.members) * jobBytes);
+  const records = staged.place(Math.max(jobsPerWave, parts * cut.members) * job.bytes);
   return { ...wave, places, records, ends: [packed.end, staged.end] };
 }
 

@@ -16,29 +16,22 @@ import { contiguousStrides, type View } from "../../tensor/tensor.ts";
 import type { Machine } from "../attention/forward.ts";
 import { stageIntervals } from "../attention/key_intervals.ts";
 import {
-  bandFields,
   biasOf,
-  commonFields,
-  commonFloats,
+  factorsOf,
   type GroupRows,
   headAt,
   type PlacedTerms,
   placeGroup,
+  writeBand,
+  writeCommon,
   writeTerms,
 } from "../attention/records.ts";
 import { stageMask } from "../attention/terms.ts";
 import type { Arena } from "../memory/arena.ts";
 import { elementsOver, locate, locateBias, type Resident } from "../memory/tensor.ts";
-import {
-  encodeJob,
-  gradientWords,
-  jobBytes,
-  jobWords,
-  patchJob,
-  storageOf,
-  type Words,
-  writeGradientJob,
-} from "../record/job_record.ts";
+import * as gradient from "../record/gradient.gen.ts";
+import * as job from "../record/job.gen.ts";
+import { JobRecord, storageOf, type Words } from "../record/job_record.ts";
 import type { Batch } from "../team/team.ts";
 import { runInTurn, type Step } from "../team/waves.ts";
 import {
@@ -88,7 +81,7 @@ interface Call extends Sized {
   /** What all waves share. */
   readonly common: Common;
   /** What all jobs have in common. */
-  readonly job: Words;
+  readonly record: Words;
 }
 
 /** A stretch whose rows are in linear memory. */
@@ -139,7 +132,7 @@ export function* backward(
   try {
     const { slopes } = plan, { sinks } = forward;
     if (slopes) elementsOver(arena, common.slopes, slopes.length, "f32").set(slopes);
-    const floats = commonFloats(plan);
+    const { unit, capUnit } = factorsOf(plan);
     const call: Call = {
       ...{
         machine,
@@ -160,13 +153,10 @@ export function* backward(
       dqRest: new Float32Array(isWindowed(plan, cut) ? target.dq.data.length : 0),
       dSinks: new Float64Array(plan.queryHeads),
       dBias: target.dBias && sumsOfBias(target.dBias),
-      job: encodeJob(
-        { ...commonFields(machine.splats, plan, cut), ...rowsOfSums(plan) },
-        floats,
-      ),
-      unit: floats.unit!,
+      record: commonJob(machine, plan, cut),
+      unit,
       // Queries have the scale in them, over the cap or times log2(e), and less a power of two.
-      factor: plan.softcap === null ? Math.LN2 * floats.unit! : plan.softcap * floats.capUnit!,
+      factor: plan.softcap === null ? Math.LN2 * unit : plan.softcap * capUnit,
     };
     yield* runInTurn(placeWaves(call, common, waves()), {
       ahead: common.stretches.length > 1,
@@ -180,9 +170,14 @@ export function* backward(
   }
 }
 
-/** How the rows of dQ lie that jobs leave. */
-function rowsOfSums({ dim }: HostPlan) {
-  return { outStorage: storageOf.f32, outPosition: dim * 4, outElement: 4 };
+/** What all jobs have in common, also how the rows of dQ lie that they leave. */
+function commonJob({ splats }: Machine, plan: HostPlan, cut: GradientCut): Words {
+  const words = new Int32Array(job.words), record = new JobRecord(words);
+  writeCommon(record, splats, plan, cut);
+  record.set(job.outStorage, storageOf.f32);
+  record.set(job.outPosition, plan.dim * 4);
+  record.set(job.outElement, 4);
+  return words;
 }
 
 /** Whether the keys of a segment are more than a window has. */
@@ -242,7 +237,7 @@ function storeRows(
 function stageWave(call: Call, { wave, places, records }: PlacedWave): Batch {
   let count = 0;
   for (const [index, stretch] of wave.entries()) {
-    stageStretch(call, stretch, places[index], records + count * jobBytes);
+    stageStretch(call, stretch, places[index], records + count * job.bytes);
     count += countChunks(stretch);
   }
   const { common: { scratch, scratchStride }, cut: { threads } } = call;
@@ -259,7 +254,7 @@ function rowsOf({ wave }: PlacedWave, { segments, group }: HostPlan): number {
 function collectWave(call: Call, { wave, places, records }: PlacedWave): void {
   for (const [index, stretch] of wave.entries()) {
     collectStretch(call, stretch, places[index], records);
-    records += countChunks(stretch) * jobBytes;
+    records += countChunks(stretch) * job.bytes;
   }
 }
 
@@ -418,43 +413,43 @@ function writeChunk(
   to: number,
 ): void {
   const { cut } = call, { places, records } = staged;
-  const after = places.more + chunk * (cut.members - 1) * jobBytes;
+  const after = places.more + chunk * (cut.members - 1) * job.bytes;
   const recordOf = (member: number) =>
-    member === 0 ? records + chunk * jobBytes : after + (member - 1) * jobBytes;
+    member === 0 ? records + chunk * job.bytes : after + (member - 1) * job.bytes;
   for (let member = 0; member < cut.members; member++) {
     const next = member + 1 < cut.members ? recordOf(member + 1) : 0;
-    const gradient = places.gradients + (chunk * cut.members + member) * gradientWords * 4;
-    writeRecord(call, staged, member, recordOf(member), gradient);
-    writeGradient(call, staged, { member, chunk, from, to, next }, gradient);
+    const at = places.gradients + (chunk * cut.members + member) * gradient.bytes;
+    writeRecord(call, staged, member, recordOf(member), at);
+    writeGradient(call, staged, { member, chunk, from, to, next }, at);
   }
 }
 
 /** Writes the record of a job, which reads as one of forward does. */
 function writeRecord(
-  { arena, plan, job, common }: Call,
+  call: Call,
   { stretch, places, q, terms }: Staged,
   member: number,
   at: number,
-  gradient: number,
+  gradientAt: number,
 ): void {
+  const { arena, plan } = call;
   const { segment, from, to } = stretch, { keys, offset } = plan.segments[segment];
-  const memory = new Int32Array(arena.memory.buffer, at, jobWords), positions = to - from;
-  memory.set(job);
-  patchJob(memory, 0, {
-    q: q.at + member * q.head,
-    qHead: q.head,
-    qPosition: q.position,
-    qElement: q.element,
-    out: places.dq + member * positions * plan.dim * 4,
-    outHead: positions * plan.dim * 4,
-    lse: places.lse + member * positions * 4,
-    lseHead: positions * 4,
-    positions,
-    keys,
-    ...bandFields(plan.band, from + offset),
-    gradient,
-  });
-  writeTerms(plan, common, memory, 0, stretch, terms, { member, from, part: 0 });
+  const memory = new Int32Array(arena.memory.buffer, at, job.words), positions = to - from;
+  memory.set(call.record);
+  const record = new JobRecord(memory), rowBytes = plan.dim * 4;
+  record.set(job.q, q.at + member * q.head);
+  record.set(job.qHead, q.head);
+  record.set(job.qPosition, q.position);
+  record.set(job.qElement, q.element);
+  record.set(job.outHead, positions * rowBytes);
+  record.set(job.out, places.dq + member * positions * rowBytes);
+  record.set(job.lseHead, positions * 4);
+  record.set(job.lse, places.lse + member * positions * 4);
+  record.set(job.positions, positions);
+  record.set(job.keys, keys);
+  record.set(job.gradient, gradientAt);
+  writeBand(record, plan.band, from + offset);
+  writeTerms(plan, call.common, record, stretch, terms, { member, from, part: 0 });
 }
 
 /** A job: a member's rows against a chunk of keys, and the record of the job that follows it. */
@@ -474,50 +469,61 @@ function writeGradient(
   at: number,
 ): void {
   const { arena, plan, cut } = call, skipped = from - stretch.firstKey;
-  const words = new Int32Array(arena.memory.buffer, at, gradientWords);
-  writeGradientJob(words, 0, {
-    dOut: dOut.at + member * dOut.head,
-    dOutPosition: dOut.position,
-    dOutHead: dOut.head,
-    dOutElement: dOut.element,
-    dOutStorage: storageOf[call.dOut.dtype],
-    delta: places.delta + member * (stretch.to - stretch.from) * 4,
-    k: k.at,
-    kRow: k.row,
-    kElement: k.element,
-    kStorage: storageOf[plan.k.dtype],
-    v: v.at,
-    vRow: v.row,
-    vElement: v.element,
-    vStorage: storageOf[plan.v.dtype],
-    from,
-    to,
-    dq: places.panels + (chunk * cut.members + member) * places.panelBytes,
-    factor: places.factor + member * (stretch.to - stretch.from) * 4,
-    dk: places.dk + skipped / 8 * gradientBytes(plan.dim),
-    dv: places.dv + skipped / 8 * gradientBytes(plan.valueDim),
-    sums: places.sums,
-    unit: cut.unit * (plan.group / cut.members),
-    firstRow: stretch.from * (plan.group / cut.members),
-    ...dBiasOf(call, stretch, places.dBias, member, chunk),
-    next,
-  });
+  const words = new Int32Array(arena.memory.buffer, at, gradient.words),
+    record = new JobRecord(words);
+  const skippedRows = member * (stretch.to - stretch.from) * 4, heads = plan.group / cut.members;
+  record.set(gradient.dOut, dOut.at + member * dOut.head);
+  record.set(gradient.dOutPosition, dOut.position);
+  record.set(gradient.dOutHead, dOut.head);
+  record.set(gradient.dOutElement, dOut.element);
+  record.set(gradient.dOutStorage, storageOf[call.dOut.dtype]);
+  record.set(gradient.delta, places.delta + skippedRows);
+  record.set(gradient.factor, places.factor + skippedRows);
+  record.set(gradient.k, k.at);
+  record.set(gradient.kRow, k.row);
+  record.set(gradient.kElement, k.element);
+  record.set(gradient.kStorage, storageOf[plan.k.dtype]);
+  record.set(gradient.v, v.at);
+  record.set(gradient.vRow, v.row);
+  record.set(gradient.vElement, v.element);
+  record.set(gradient.vStorage, storageOf[plan.v.dtype]);
+  record.set(gradient.from, from);
+  record.set(gradient.to, to);
+  record.set(
+    gradient.dq,
+    places.panels + (chunk * cut.members + member) * places.panelBytes,
+  );
+  record.set(gradient.dk, places.dk + skipped / 8 * gradientBytes(plan.dim));
+  record.set(gradient.dv, places.dv + skipped / 8 * gradientBytes(plan.valueDim));
+  record.set(gradient.sums, places.sums);
+  record.set(gradient.unit, cut.unit * heads);
+  record.set(gradient.firstRow, stretch.from * heads);
+  record.set(gradient.next, next);
+  writeDBias(record, call, stretch, places.dBias, { member, chunk });
 }
 
-/** Where a job adds its gradients by a bias. */
-function dBiasOf(call: Call, stretch: Stretch, area: number, member: number, chunk: number) {
-  if (call.target.dBias === null) {
-    return { dBias: 0, dBiasPosition: 0, dBiasHead: 0, dBiasKey: 0, dBiasRest: 0 };
+/** Writes where a job adds its gradients by a bias: nowhere, if there is none. */
+function writeDBias(
+  record: JobRecord,
+  call: Call,
+  stretch: Stretch,
+  area: number,
+  { member, chunk }: Pick<GradientPiece, "member" | "chunk">,
+): void {
+  const { dBias } = call.target;
+  if (dBias === null) {
+    record.set(gradient.dBias, 0);
+    return;
   }
   const shape = biasShapeOf(call, stretch), { heads, positions, isPerKey } = shape;
   const width = biasWidth(shape, stretch), row = isPerKey ? width * 4 : 4;
-  const dBiasPosition = positions === 1 ? 0 : row, dBiasHead = heads === 1 ? 0 : positions * row;
+  const head = heads === 1 ? 0 : positions * row;
   const skipped = isPerKey ? -stretch.firstKey * 4 : chunk * heads * positions * 4;
-  return {
-    dBias: area + skipped + member * dBiasHead,
-    ...{ dBiasPosition, dBiasHead, dBiasKey: isPerKey ? 4 : 0 },
-    dBiasRest: isShared(call.target.dBias) ? heads * positions * width * 4 : 0,
-  };
+  record.set(gradient.dBias, area + skipped + member * head);
+  record.set(gradient.dBiasPosition, positions === 1 ? 0 : row);
+  record.set(gradient.dBiasHead, head);
+  record.set(gradient.dBiasKey, isPerKey ? 4 : 0);
+  record.set(gradient.dBiasRest, isShared(dBias) ? heads * positions * width * 4 : 0);
 }
 
 /** Hands out what the jobs of a stretch have summed. */
@@ -540,7 +546,7 @@ function collectQueries(call: Call, stretch: Stretch, places: Places, records: n
   const { batch, firstQuery, keys } = plan.segments[segment], width = plan.dim;
   const stride = cut.members * places.panelBytes;
   for (let member = 0; member < cut.members; member++) {
-    const record = member === 0 ? records : places.more + (member - 1) * jobBytes;
+    const record = member === 0 ? records : places.more + (member - 1) * job.bytes;
     machine.kernels.finishQueries(record, chunks, stride, plan.scale, common.scratch);
   }
   const first = firstQuery + from, count = (to - from) * width;

@@ -16,7 +16,9 @@ import { biasBytes, maskBytes } from "../attention/terms.ts";
 import { Placer } from "../attention/workspace.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Resident } from "../memory/tensor.ts";
-import { gradientWords, jobBytes, rowsPerPart, tileHeader } from "../record/job_record.ts";
+import * as gradient from "../record/gradient.gen.ts";
+import * as job from "../record/job.gen.ts";
+import { rowsPerPart, tileHeader } from "../record/job_record.ts";
 import { countChunks, countPanels, type GradientCut, type Stretch } from "./gradient_jobs.ts";
 
 /** Rows that pass through linear memory at once on their way in or out. */
@@ -163,8 +165,8 @@ function placeStretch(
     dBias: space.place(dBias === null || isShared(dBias) ? 0 : dBiasBytes(call, stretch)),
     mask: space.place(maskBytes(plan, stretch)),
     intervals: space.place(intervalBytes(plan, stretch)),
-    more: space.place(chunks * (cut.members - 1) * jobBytes),
-    gradients: space.place(chunks * cut.members * gradientWords * 4),
+    more: space.place(chunks * (cut.members - 1) * job.bytes),
+    gradients: space.place(chunks * cut.members * gradient.bytes),
   };
 }
 
@@ -186,7 +188,7 @@ export function placeWave(
 ): PlacedWave {
   const windows = new Placer(windowsAt), stretches = new Placer(stretchesAt);
   const jobs = wave.reduce((sum, stretch) => sum + countChunks(stretch), 0);
-  const records = stretches.place(jobs * jobBytes);
+  const records = stretches.place(jobs * job.bytes);
   const places = wave.map((stretch) => {
     const window = placeWindow(call, stretch, windows);
     const own = placeStretch(call, stretch, stretches);

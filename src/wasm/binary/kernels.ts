@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What the binary exports. Pointers and sizes are bytes in linear memory; records are in `job_record.ts`. */
+/** What the binary exports. Pointers and sizes are bytes in linear memory; records are in `tools/records.ts`. */
 export interface Kernels {
   heapBase(): number;
   callRecord(): number;

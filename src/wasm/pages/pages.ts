@@ -20,15 +20,9 @@ import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
 import type { Kernels } from "../binary/kernels.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import { elementsOver } from "../memory/tensor.ts";
-import {
-  blockWords,
-  cacheStorageOf,
-  callWords,
-  type Job,
-  storageOf,
-  writeBlockLayout,
-  writeTokenRecord,
-} from "../record/job_record.ts";
+import * as job from "../record/job.gen.ts";
+import { cacheStorageOf, JobRecord, storageOf } from "../record/job_record.ts";
+import * as token from "../record/tokens.gen.ts";
 
 /** Tokens of a block, which a few queries read as one tile: so that it is one long stream. */
 const blockTokens = 256;
@@ -148,18 +142,22 @@ export class WasmPages implements PageStore {
 
   write(page: Page, slot: number, { k, v, batch, from, to }: Tokens): void {
     const { kvHeads, headDim, valueDim } = this.layout, { tokens } = this.#block;
-    const words = this.#describeBlocks();
+    const at = this.#kernels.callRecord(), record = this.#describeBlocks(at);
     const row = this.#staging, staged = row + (headDim + valueDim) * 4;
     for (let first = from; first < to;) {
       const inBlock = slot % tokens, count = Math.min(tokens - inBlock, to - first);
       for (let head = 0; head < kvHeads; head++) {
         const [kAt, vAt] = this.#stage([k, v] as View[], batch, head, first, count, staged);
-        const block = this.#blockAt(page, head, slot), mean = this.meanAt(page, head);
-        writeTokenRecord(words, blockWords, {
-          ...{ block, slot: inBlock, count, row, mean },
-          ...{ k: kAt, kStorage: storageOf[k.dtype], v: vAt, vStorage: storageOf[v.dtype] },
-        });
-        this.#kernels.writeTokens(words.byteOffset);
+        record.set(token.block, this.#blockAt(page, head, slot));
+        record.set(token.slot, inBlock);
+        record.set(token.count, count);
+        record.set(token.k, kAt);
+        record.set(token.kStorage, storageOf[k.dtype]);
+        record.set(token.v, vAt);
+        record.set(token.vStorage, storageOf[v.dtype]);
+        record.set(token.row, row);
+        record.set(token.mean, this.meanAt(page, head));
+        this.#kernels.writeTokens(at);
       }
       slot += count;
       first += count;
@@ -183,7 +181,8 @@ export class WasmPages implements PageStore {
 
   copyTokens(from: Page, source: number, to: Page, target: number, count: number): void {
     const { kvHeads } = this.layout, { tokens } = this.#block;
-    const layout = this.#describeBlocks().byteOffset;
+    const layout = this.#kernels.callRecord();
+    this.#describeBlocks(layout);
     for (let head = 0; head < kvHeads; head++) {
       for (let token = 0; token < count; token++) {
         this.#kernels.copyToken(
@@ -212,23 +211,26 @@ export class WasmPages implements PageStore {
     this.#arena.free(this.#staging);
   }
 
-  /** What all jobs against these pages have in common. */
-  get fields(): Pick<Job, "blockTokens" | "blockStorage" | "blockValues" | "blockScales"> {
-    const { tokens, storage, values, scales } = this.#blockFields;
-    return { blockTokens: tokens, blockStorage: storage, blockValues: values, blockScales: scales };
+  /** Writes what all jobs against these pages have in common. */
+  writeFields(record: JobRecord): void {
+    const { tokens, values, scales } = this.#block;
+    record.set(job.blockTokens, tokens);
+    record.set(job.blockStorage, cacheStorageOf[this.layout.dtype]);
+    record.set(job.blockValues, values);
+    record.set(job.blockScales, scales);
   }
 
-  /** Tells the kernels how blocks are laid out; returns the record of the call from there on. */
-  #describeBlocks(): Int32Array {
-    const words = new Int32Array(this.#arena.memory.buffer, this.#kernels.callRecord(), callWords);
-    writeBlockLayout(words, 0, this.#blockFields);
-    return words;
-  }
-
-  /** A block, as the kernels are told of it. */
-  get #blockFields() {
-    const { headDim: dim, valueDim, dtype } = this.layout, { tokens, values, scales } = this.#block;
-    return { tokens, storage: cacheStorageOf[dtype], values, scales, dim, valueDim };
+  /** Tells the kernels how blocks are laid out, at an address; returns the record that begins there. */
+  #describeBlocks(at: number): JobRecord {
+    const record = new JobRecord(new Int32Array(this.#arena.memory.buffer, at, token.words));
+    const { headDim, valueDim, dtype } = this.layout, { tokens, values, scales } = this.#block;
+    record.set(token.tokens, tokens);
+    record.set(token.storage, cacheStorageOf[dtype]);
+    record.set(token.values, values);
+    record.set(token.scales, scales);
+    record.set(token.dim, headDim);
+    record.set(token.valueDim, valueDim);
+    return record;
   }
 
   /** Address of the mean of a head's keys; 0 where there is none. */

@@ -14,17 +14,27 @@ import type { Step } from "./waves.ts";
 /** Work done in one go before the event loop gets its turn, in milliseconds: one frame of a page. */
 const sliceMilliseconds = 16;
 
-function advance(done: number, total: number, control: Control): void {
+function advance(done: number, total: number, control: Control, checkOpen: () => void): void {
   throwIfAborted(control.signal);
   if (done < total) control.onProgress?.({ done, total });
+  checkOpen();
 }
 
-/** Runs steps to their end; `total` is the rows of all of them. */
-export function finish(steps: Iterable<Step>, team: Team, total: number, control: Control): void {
+/**
+ * Runs steps to their end; `total` is the rows of all of them. `checkOpen` throws once nothing more may be
+ * done: whoever waits, or is told of progress, may close the engine.
+ */
+export function finish(
+  steps: Iterable<Step>,
+  team: Team,
+  total: number,
+  control: Control,
+  checkOpen: () => void,
+): void {
   let done = 0;
   for (const { batch, rows } of steps) {
     team.runSync(batch);
-    advance(done += rows, total, control);
+    advance(done += rows, total, control, checkOpen);
   }
   control.onProgress?.({ done: total, total });
 }
@@ -35,6 +45,7 @@ export async function finishInTurns(
   team: Team,
   total: number,
   control: Control,
+  checkOpen: () => void,
 ): Promise<void> {
   let done = 0;
   let start = clock.now();
@@ -45,7 +56,7 @@ export async function finishInTurns(
       await turn();
       start = clock.now();
     }
-    advance(done, total, control);
+    advance(done, total, control, checkOpen);
   }
   control.onProgress?.({ done: total, total });
 }

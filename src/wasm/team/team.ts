@@ -6,7 +6,7 @@
 
 import { reasonOf } from "../../check/errors.ts";
 import type { Kernels } from "../binary/kernels.ts";
-import { jobBytes } from "../record/job_record.ts";
+import { bytes as jobBytes } from "../record/job.gen.ts";
 
 /** Job records in linear memory, one after the other, and tile memory for each thread. */
 export interface Batch {

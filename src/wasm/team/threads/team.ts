@@ -7,10 +7,10 @@
 
 import { clock, turn } from "../../../runtime.ts";
 import { pageBytes } from "../../memory/arena.ts";
-import { jobBytes } from "../../record/job_record.ts";
 import { type Batch, Solo, type Team } from "../team.ts";
 import { cells } from "./control.ts";
 import { Crew, type TeamParts } from "./crew.ts";
+import { bytes as jobBytes } from "../../record/job.gen.ts";
 
 /** Looks this often whether the last jobs are finished before it sleeps or leaves the event loop its turn:
  * 0.2 ms. */

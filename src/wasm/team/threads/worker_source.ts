@@ -5,8 +5,8 @@
  */
 
 import { pageBytes } from "../../memory/arena.ts";
-import { jobBytes } from "../../record/job_record.ts";
 import { cells, firstState, left } from "./control.ts";
+import { bytes as jobBytes } from "../../record/job.gen.ts";
 
 /**
  * Looks at `limit` this often before it sleeps, some 0.2 ms: the next wave of a call comes sooner,
