@@ -138,9 +138,8 @@ function readCascade(
   prefix: CascadePart,
   suffix: CascadePart,
   options: CascadeOptions,
-  names: readonly string[],
 ): CascadeCall {
-  const known = names as typeof cascadeNames, given = readOptions(options, known, cannot);
+  const given = readOptions(options, cascadeNames, cannot);
   const { causal, scale, softcap, sinks, lse = false, layout = "bhnd", signal } = given;
   const common = { scale, softcap, signal };
   checkLayoutName(layout, cannot);
@@ -178,7 +177,6 @@ export async function runCascade<Data extends TensorData>(
   prefix: CascadePart,
   suffix: CascadePart,
   options: CascadeOptions = {},
-  names: readonly string[] = cascadeNames,
 ): Promise<AttentionResult<OwnData<Data>>> {
   const unlock: (() => void)[] = [];
   const made: AttentionResultWithLse<Data>[] = [];
@@ -186,7 +184,7 @@ export async function runCascade<Data extends TensorData>(
   try {
     // One by one: where the second was freed, the first must not stay locked.
     for (const part of [prefix, suffix]) if (isCache(part)) unlock.push(lockCache(part, "attend"));
-    const call = readCascade(q, prefix, suffix, options, names);
+    const call = readCascade(q, prefix, suffix, options);
     leave = useAll(
       [call.shared, call.own].flatMap(({ plan }) => Object.values(attention.inputs(plan))),
     );

@@ -37,7 +37,6 @@ interface Inside {
     cache: KvCache,
     q: AnyTensor | ReadTensor,
     options: CacheAttentionOptions,
-    names?: readonly string[],
   ): AttentionCall;
 }
 
@@ -273,10 +272,9 @@ export class KvCache implements Disposable {
   #read(
     q: AnyTensor | ReadTensor,
     options: CacheAttentionOptions,
-    names?: readonly string[],
   ): AttentionCall {
     const paged = { store: this.#store, pages: this.#sequences.pages };
-    return readCached(q, paged, this.#sequences.lengths, options, names);
+    return readCached(q, paged, this.#sequences.lengths, options);
   }
 
   /** Nothing may change the cache until what this gives is called. */
@@ -367,16 +365,15 @@ export function readCacheCall(
   return inside.read(cache, q, options);
 }
 
-/** Attends to a cache, which nothing may change meanwhile; `names` are the options that there are. */
+/** Attends to a cache, which nothing may change meanwhile. */
 export async function attendTo<Data extends TensorData>(
   cache: KvCache,
   q: Tensor<Data>,
   options: CacheAttentionOptions,
-  names?: readonly string[],
 ): Promise<AttentionResult<Data>> {
   const unlock = inside.lock(cache, "attend");
   try {
-    const call = inside.read(cache, q, options, names);
+    const call = inside.read(cache, q, options);
     return await runAttention<Data>(inside.backendOf(cache), call);
   } finally {
     unlock();

@@ -25,7 +25,7 @@ import {
   type CacheAttentionOptions,
   optionNames,
 } from "../operations/attention/options.ts";
-import { cachedNames, readAttention } from "../operations/attention/plan.ts";
+import { cachedNames, type CachedOptions, readAttention } from "../operations/attention/plan.ts";
 import type {
   AttentionResult,
   AttentionResultWithLse,
@@ -38,6 +38,7 @@ import {
   type AttentionWithGradient,
   backwardNames,
   type BackwardOptions,
+  checkEncoder,
   gradientNames,
   type GradientOptions,
   readBackward,
@@ -56,19 +57,10 @@ import {
   type RopeOptions,
   runRope,
 } from "../operations/rope/operation.ts";
+import { readOf } from "../tensor/arrays.ts";
 import type { TensorData } from "../tensor/dtype.ts";
 import type { AnyTensor, Tensor } from "../tensor/tensor.ts";
-import { machineryIn, type OnEngine, sharedMachinery, withEngine } from "./default_engine.ts";
-
-const names = {
-  attention: withEngine(optionNames),
-  cached: withEngine(cachedNames),
-  backward: withEngine(backwardNames),
-  gradient: withEngine(gradientNames),
-  merge: withEngine(mergeNames),
-  cascade: withEngine(cascadeNames),
-  rope: withEngine(ropeNames),
-} as const;
+import { machineryFor, type OnEngine, readGiven, sharedMachinery } from "./default_engine.ts";
 
 const cannotAttend = "Cannot attend";
 
@@ -129,9 +121,9 @@ async function attendToTensors<Data extends TensorData>(
   v: AnyTensor,
   options?: AttentionOptions,
 ): Promise<AttentionResult<Data>> {
-  const machinery = machineryIn(options, cannotAttend);
-  const call = readAttention(q, k, v, options, names.attention); // Bad input needs no engine.
-  return await runAttention(machinery ?? sharedMachinery(), call);
+  const given = readGiven(options, optionNames, cannotAttend);
+  const call = readAttention(q, k, v, given.options); // Bad input needs no engine.
+  return await runAttention(given.machinery ?? sharedMachinery(), call);
 }
 
 async function attendToCache<Data extends TensorData>(
@@ -139,9 +131,14 @@ async function attendToCache<Data extends TensorData>(
   q: Tensor<Data>,
   options: CacheAttentionOptions = {},
 ): Promise<AttentionResult<Data>> {
-  checkCacheOf(machineryIn(options, cannotAttend), cache);
-  if (isCache(cache)) return await attendTo(cache, q, options, names.cached);
-  return await (cache as KvCache).attend(q, options) as AttentionResult<Data>;
+  if (!isCache(cache)) {
+    // Another copy of the library reads its options by itself.
+    checkCacheOf(machineryFor(readOf(Object(options) as OnEngine, "engine"), cannotAttend), cache);
+    return await (cache as KvCache).attend(q, options) as AttentionResult<Data>;
+  }
+  const given = readGiven<CachedOptions>(options, cachedNames, cannotAttend);
+  checkCacheOf(given.machinery, cache);
+  return await attendTo(cache, q, given.options);
 }
 
 /**
@@ -170,9 +167,9 @@ export async function mergeAttention<Data extends TensorData>(
   parts: readonly AttentionPart<Data>[],
   options?: MergeOptions & OnEngine,
 ): Promise<AttentionResultWithLse<OwnData<Data>>> {
-  const machinery = machineryIn(options, "Cannot merge");
-  const call = readMerge(parts, options, names.merge);
-  return await runMerge(machinery ?? sharedMachinery(), call);
+  const given = readGiven(options, mergeNames, "Cannot merge");
+  const call = readMerge(parts, given.options);
+  return await runMerge(given.machinery ?? sharedMachinery(), call);
 }
 
 /**
@@ -219,9 +216,10 @@ export async function attentionBackward<
   v: Tensor<V>,
   options: BackwardOptions & OnEngine,
 ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>> {
-  const machinery = machineryIn(options, "Cannot differentiate");
-  const call = readBackward(dOut, q, k, v, options, names.backward);
-  return await runBackward(machinery ?? sharedMachinery(), call);
+  checkEncoder(options);
+  const given = readGiven(options, backwardNames, "Cannot differentiate");
+  const call = readBackward(dOut, q, k, v, given.options);
+  return await runBackward(given.machinery ?? sharedMachinery(), call);
 }
 
 /**
@@ -252,9 +250,9 @@ export async function attentionWithGradient<
   v: Tensor<V>,
   options: GradientOptions & OnEngine = {},
 ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>> {
-  const machinery = machineryIn(options, cannotAttend);
-  const call = readWithGradient(q, k, v, options, names.gradient);
-  return await runWithGradient(machinery ?? sharedMachinery(), call);
+  const given = readGiven(options, gradientNames, cannotAttend);
+  const call = readWithGradient(q, k, v, given.options);
+  return await runWithGradient(given.machinery ?? sharedMachinery(), call);
 }
 
 /**
@@ -305,11 +303,12 @@ export async function cascadeAttention<
   suffix: CascadePart,
   options: CascadeOptions & OnEngine & { readonly lse?: Lse | undefined } = {},
 ): Promise<ResultOf<Data, Lse>> {
-  const given = machineryIn(options, "Cannot attend in a cascade");
+  const given = readGiven(options, cascadeNames, "Cannot attend in a cascade");
   const caches = [prefix, suffix].filter(isCache);
-  for (const cache of caches) checkCacheOf(given, cache);
-  const machinery = given ?? (caches.length > 0 ? backendOf(caches[0]) : sharedMachinery());
-  const result = await runCascade(machinery, q, prefix, suffix, options, names.cascade);
+  for (const cache of caches) checkCacheOf(given.machinery, cache);
+  const machinery = given.machinery ??
+    (caches.length > 0 ? backendOf(caches[0]) : sharedMachinery());
+  const result = await runCascade(machinery, q, prefix, suffix, given.options);
   return result as ResultOf<Data, Lse>;
 }
 
@@ -335,7 +334,7 @@ export async function rope(
   k?: AnyTensor | null,
   options?: RopeOptions & OnEngine,
 ): Promise<void> {
-  const machinery = machineryIn(options, "Cannot rotate");
-  const rotation = planRotation(q, k, options, names.rope);
-  await runRope(machinery ?? sharedMachinery(), rotation);
+  const given = readGiven(options, ropeNames, "Cannot rotate");
+  const rotation = planRotation(q, k, given.options);
+  await runRope(given.machinery ?? sharedMachinery(), rotation);
 }

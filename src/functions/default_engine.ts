@@ -4,10 +4,9 @@
  * @module
  */
 
-import { kindOf } from "../check/words.ts";
+import { kindOf, readOptions } from "../check/words.ts";
 import type { Machinery } from "../contract/backend.ts";
 import { createMachinery, type Engine, machineryOf } from "../engine/engine.ts";
-import { readOf } from "../tensor/arrays.ts";
 
 /** What every function can be asked beside what the methods of engines can. */
 export interface OnEngine {
@@ -27,14 +26,12 @@ export function sharedMachinery(): Promise<Machinery> {
 }
 
 /**
- * What the engine among some options stands on; `undefined` where there is none.
+ * What an engine that was asked for stands on; `undefined` where none was.
  *
  * @throws {TypeError} When it is no engine of this copy of the library.
  * @throws {Error} When it was closed.
  */
-export function machineryIn(options: unknown, cannot: string): Machinery | undefined {
-  if (typeof options !== "object" || options === null) return undefined;
-  const engine = readOf(options as OnEngine, "engine");
+export function machineryFor(engine: unknown, cannot: string): Machinery | undefined {
   if (engine === undefined) return undefined;
   const machinery = machineryOf(engine);
   if (machinery === undefined) {
@@ -47,7 +44,27 @@ export function machineryIn(options: unknown, cannot: string): Machinery | undef
   return machinery;
 }
 
-/** The names of options, and `engine`. */
-export function withEngine(names: readonly string[]): readonly string[] {
-  return [...names, "engine"];
+/** Options as they were read. */
+export interface Given<Options> {
+  /** What the engine among them stands on; `undefined` where there is none. */
+  readonly machinery: Machinery | undefined;
+  /** The others. */
+  readonly options: Options;
+}
+
+/** Reads options, once; what is no object is left to who reads the others. */
+export function readGiven<Options extends object>(
+  options: (Options & OnEngine) | undefined,
+  names: readonly (keyof Options & string)[],
+  cannot: string,
+): Given<Options> {
+  if (typeof options !== "object" || options === null) {
+    return { machinery: undefined, options: options as unknown as Options };
+  }
+  const { engine, ...others } = readOptions<Options & OnEngine>(
+    options,
+    [...names, "engine"],
+    cannot,
+  );
+  return { machinery: machineryFor(engine, cannot), options: others as unknown as Options };
 }

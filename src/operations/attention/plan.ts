@@ -146,10 +146,8 @@ export function readAttention(
   k: AnyTensor | ReadTensor,
   v: AnyTensor | ReadTensor,
   options?: AttentionOptions,
-  names: readonly string[] = optionNames,
 ): AttentionCall {
-  const known = names as typeof optionNames;
-  const given = options === undefined ? noOptions : readAttentionOptions(options, known);
+  const given = options === undefined ? noOptions : readAttentionOptions(options, optionNames);
   return callOf(planGiven(q, k, v, given), given);
 }
 
@@ -266,15 +264,14 @@ export function readCached(
   paged: PagedKeys,
   tokens: readonly number[],
   options: CacheAttentionOptions = {},
-  names: readonly string[] = cachedNames,
 ): AttentionCall {
-  const known = names as typeof cachedNames;
-  const given: CachedOptions = readAttentionOptions(options as CachedOptions, known);
+  const given: CachedOptions = readAttentionOptions(options as CachedOptions, cachedNames);
   checkUncached(given);
   return callOf(planOfCache(q, paged, tokens, given), given);
 }
 
-type CachedOptions = AttentionOptions & CacheAttentionOptions;
+/** What may be among the options of such a call: some are refused by messages of their own. */
+export type CachedOptions = AttentionOptions & CacheAttentionOptions;
 
 function planOfCache(
   given: AnyTensor | ReadTensor,

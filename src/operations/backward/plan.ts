@@ -112,7 +112,6 @@ export function readBackward(
   k: AnyTensor,
   v: AnyTensor,
   options: BackwardOptions,
-  names: readonly string[] = backwardNames,
 ): BackwardCall {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(
@@ -121,14 +120,14 @@ export function readBackward(
     );
   }
   checkEncoder(options);
-  const known = names as typeof backwardNames;
-  const { out, lse, dLse, ...rest } = readOptions(options, known, cannot);
-  const { plan, control } = readAttention(q, k, v, rest, names);
+  const { out, lse, dLse, ...rest } = readOptions(options, backwardNames, cannot);
+  const { plan, control } = readAttention(q, k, v, rest);
   return { plan: planPass(plan, dOut, { out, lse, dLse }), control };
 }
 
-function checkEncoder(options: object): void {
-  if (readOf(options as { encoder?: unknown }, "encoder") === undefined) return;
+/** Checks that no encoder is among the options, by a message of its own. */
+export function checkEncoder(options: unknown): void {
+  if (readOf(Object(options) as { encoder?: unknown }, "encoder") === undefined) return;
   throw new TypeError(`${cannot}: \`encoder\` is for \`attention()\` alone`);
 }
 
@@ -187,10 +186,9 @@ export function readWithGradient(
   k: AnyTensor,
   v: AnyTensor,
   options: GradientOptions = {},
-  names: readonly string[] = gradientNames,
 ): AttentionCall {
-  const given = readOptions(options, names as typeof gradientNames, "Cannot attend");
-  const call = readAttention(q, k, v, { ...given, lse: true }, [...names, "lse"]);
+  const given = readOptions(options, gradientNames, "Cannot attend");
+  const call = readAttention(q, k, v, { ...given, lse: true });
   return { ...call, keepsRest: true };
 }
 

@@ -82,13 +82,12 @@ function readPart(
 export function readMerge(
   parts: readonly AttentionPart<TensorData>[],
   options: MergeOptions = {},
-  names: readonly string[] = mergeNames,
 ): MergeCall {
   const count = Array.isArray(parts) ? parts.length : 0;
   if (count === 0) {
     throw new TypeError(`${cannot}: \`parts\` must be an array of at least one { out, lse }`);
   }
-  const { layout = "bhnd" } = readOptions(options, names as typeof mergeNames, cannot);
+  const { layout = "bhnd" } = readOptions(options, mergeNames, cannot);
   checkLayoutName(layout, cannot);
   const read: ReadPart[] = [];
   for (let at = 0; at < count; at++) {

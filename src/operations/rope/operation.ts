@@ -188,9 +188,8 @@ export function planRotation(
   q: AnyTensor,
   k: AnyTensor | null | undefined,
   options: RopeOptions = {},
-  names: readonly string[] = ropeNames,
 ): Rotation {
-  const given = readOptions(options, names as typeof ropeNames, cannot);
+  const given = readOptions(options, ropeNames, cannot);
   const { theta = 10_000, style = "half", layout = "bhnd", scaling } = given;
   checkLayoutName(layout, cannot);
   checkOneOf("style", style, ["half", "interleaved"], cannot);
