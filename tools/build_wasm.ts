@@ -83,8 +83,11 @@ function recordsFile(): string {
 }
 
 /** A record as TypeScript writes it: constants, which bundlers put where they are used. */
-function wordsFile(what: string, fields: readonly string[]): string {
-  const lines = fields.map((field, word) => `export const ${field} = ${word};\n`);
+function wordsOf(fields: readonly string[], firstWord = 0): string {
+  return fields.map((field, word) => `export const ${field} = ${firstWord + word};\n`).join("");
+}
+
+function wordsFile(what: string, fields: readonly string[], more = ""): string {
   return `${notice}
 /**
  * Fields of ${what}, in words of four bytes: see \`tools/records.ts\`.
@@ -92,9 +95,25 @@ function wordsFile(what: string, fields: readonly string[]): string {
  * @module
  */
 
-${lines.join("")}
+${wordsOf(fields)}
 /** Words, and bytes, of a record. */
 export const words = ${fields.length}, bytes = ${fields.length * 4};
+${more}`;
+}
+
+/** A name behind a word. */
+function behind(word: string): (name: string) => string {
+  return (name) => word + name[0].toUpperCase() + name.slice(1);
+}
+
+/** The record of tokens that are written into a cache's blocks, behind that of the blocks. */
+function tokenWords(): string {
+  const layout = Object.keys(blockFields), own = Object.keys(tokenFields);
+  return `
+// Of a cache's blocks, and of tokens that are written into one, behind that.
+${wordsOf(layout.map(behind("layout")))}${wordsOf(own.map(behind("token")), layout.length)}
+/** Words of both. */
+export const tokenWords = ${layout.length + own.length};
 `;
 }
 
@@ -228,10 +247,10 @@ export async function generateWasm(): Promise<Files> {
   return {
     ...sources,
     ...await libraryFiles(sources),
-    "src/wasm/record/job.gen.ts": wordsFile("a job's record", Object.keys(jobFields)),
-    "src/wasm/record/tokens.gen.ts": wordsFile(
-      "a record of tokens",
-      Object.keys({ ...blockFields, ...tokenFields }),
+    "src/wasm/record/job.gen.ts": wordsFile(
+      "a job's record",
+      Object.keys(jobFields),
+      tokenWords(),
     ),
     "src/wasm/record/gradient.gen.ts": wordsFile("a record of gradients", gradientFields),
     "tests/asm/exp4.gen.ts": await measuringFile(sources, "tests/asm/exp4.ts", "exp4()"),

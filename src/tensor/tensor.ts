@@ -4,7 +4,15 @@
  * @module
  */
 
-import { elementOf, everyones, HeldArray, isShared, lengthOfArray, ownOf } from "./arrays.ts";
+import {
+  elementOf,
+  everyones,
+  HeldArray,
+  isShared,
+  lengthOfArray,
+  ownOf,
+  readOf,
+} from "./arrays.ts";
 import {
   bytesPerElement,
   type DType,
@@ -287,4 +295,42 @@ export interface BooleanTensor {
   readonly strides?: readonly number[] | undefined;
   /** Element at which the tensor begins; 0 by default. */
   readonly offset?: number | undefined;
+}
+
+/**
+ * Where the elements for `[B, Hq, Nq, Nk]` are of what is given for scores, a bias or a mask: with stride 0 along axes
+ * that it has only one element of.
+ */
+export interface Broadcast {
+  readonly shape: Extents;
+  readonly strides: Extents;
+  readonly offset: number;
+}
+
+/** A bias: f32. */
+export interface BroadcastView extends Broadcast {
+  readonly data: HeldArray<Float32Array> | GPUBuffer;
+  readonly dtype: "f32";
+}
+
+/** A mask. */
+export interface MaskView extends Broadcast {
+  readonly data: HeldArray<Uint8Array | Uint32Array> | GPUBuffer;
+  readonly dtype: BooleanDType;
+}
+
+/** How a checked tensor is read over all scores; leading axes may be missing. */
+export function broadcastOf(
+  tensor: Pick<Tensor, "shape" | "strides" | "offset">,
+  extents: Extents,
+): Broadcast {
+  const { shape } = tensor, missing = 4 - shape.length;
+  const strides = readOf(tensor, "strides") ?? contiguousStrides(shape);
+  const stride = (axis: number) =>
+    axis < missing || shape[axis - missing] === 1 ? 0 : strides[axis - missing];
+  return {
+    shape: extents,
+    strides: [stride(0), stride(1), stride(2), stride(3)],
+    offset: readOf(tensor, "offset") ?? 0,
+  };
 }

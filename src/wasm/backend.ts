@@ -23,7 +23,7 @@ import { Arena, pageBytes } from "./memory/arena.ts";
 import { allocateTensor } from "./memory/tensor.ts";
 import { WasmPages } from "./pages/pages.ts";
 import { runners } from "./runners.ts";
-import { finish, finishInTurns } from "./team/slices.ts";
+import { finish, finishInTurns } from "./team/steps.ts";
 import { LateTeam, Solo, type Team } from "./team/team.ts";
 
 /** Bytes that a Wasm memory has at least, and can have at most. */

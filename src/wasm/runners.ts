@@ -16,7 +16,7 @@ import { rope } from "../operations/rope/operation.ts";
 import { forward, type Machine } from "./attention/forward.ts";
 import { mergeParts } from "./merge.ts";
 import { rotateRows } from "./rope.ts";
-import type { Step } from "./team/waves.ts";
+import type { Step } from "./team/steps.ts";
 
 /** A call of few rows is done at once. */
 const done: readonly Step[] = [];

@@ -10,8 +10,7 @@ import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
 import { readBackward } from "../../src/operations/backward/plan.ts";
 import { HeldArray } from "../../src/tensor/arrays.ts";
-import { broadcastOf } from "../../src/tensor/broadcast.ts";
-import { viewOf } from "../../src/tensor/tensor.ts";
+import { broadcastOf, viewOf } from "../../src/tensor/tensor.ts";
 import { backward } from "../../src/webgpu/backward/backward.ts";
 import {
   backwardCode,

@@ -8,7 +8,7 @@ import { type AttentionOptions, blockMask, type Tensor } from "@flashtile/attent
 import fc from "fast-check";
 import { type AttentionPlan, planAttention } from "../../src/operations/attention/plan.ts";
 import { HeldArray } from "../../src/tensor/arrays.ts";
-import type { Extents } from "../../src/tensor/broadcast.ts";
+import type { Extents } from "../../src/tensor/tensor.ts";
 import { shapesOf, type Sizes, sizesOf } from "./problem.ts";
 
 const nothing = new Float32Array(1);

@@ -10,7 +10,6 @@ import {
 } from "../../src/wasm/record/job_record.ts";
 import * as gradient from "../../src/wasm/record/gradient.gen.ts";
 import * as job from "../../src/wasm/record/job.gen.ts";
-import * as tokens from "../../src/wasm/record/tokens.gen.ts";
 import {
   blockFields,
   gradientFields,
@@ -21,6 +20,10 @@ import {
 } from "../../tools/records.ts";
 
 const fields = Object.entries(jobFields) as [string, FieldType][];
+
+function capital(name: string, behind: string): string {
+  return behind + name[0].toUpperCase() + name.slice(1);
+}
 
 /** The fields of a record as the kernels declare it, each with its type: four bytes each, in order. */
 function declared(record: string): [string, string][] {
@@ -45,11 +48,10 @@ test("the kernel reads every word of a gradient record where it is written", () 
 });
 
 test("records that kernels read within others have the others' order", () => {
-  const capital = (name: string) => name[0].toUpperCase() + name.slice(1);
   const rows = (
     [_, ...more]: string[],
     prefix: string,
-  ) => [prefix, ...more.map((name) => prefix + capital(name))];
+  ) => [prefix, ...more.map((name) => capital(name, prefix))];
   const ofJob = Object.keys(jobFields), ofGradient: readonly string[] = gradientFields;
   const group = Object.keys(groupRowsFields), head = Object.keys(headRowsFields);
   for (
@@ -63,19 +65,23 @@ test("records that kernels read within others have the others' order", () => {
     assertEquals(fields.slice(at, at + expected.length), expected);
   }
   const blocks = Object.keys(blockFields), at = ofJob.indexOf("blockTokens");
-  const named = (name: string) => name.endsWith("im") ? name : `block${capital(name)}`;
+  const named = (name: string) => name.endsWith("im") ? name : capital(name, "block");
   assertEquals(ofJob.slice(at, at + blocks.length), blocks.map(named));
 });
 
 test("a word that TypeScript writes is the one of its field", () => {
-  const words = (names: readonly string[]) => ({
-    ...Object.fromEntries(names.map((name, word) => [name, word])),
-    words: names.length,
-    bytes: names.length * 4,
+  const words = (names: readonly string[]) =>
+    Object.fromEntries(names.map((name, word) => [name, word]));
+  const sizes = (words: number) => ({ words, bytes: words * 4 });
+  const layout = Object.keys(blockFields).map((name) => capital(name, "layout"));
+  const tokens = Object.keys(tokenFields).map((name) => capital(name, "token"));
+  assertEquals({ ...job }, {
+    ...words(fields.map(([name]) => name)),
+    ...sizes(fields.length),
+    ...words([...layout, ...tokens]),
+    tokenWords: layout.length + tokens.length,
   });
-  assertEquals({ ...job }, words(fields.map(([name]) => name)));
-  assertEquals({ ...gradient }, words(gradientFields));
-  assertEquals({ ...tokens }, words(Object.keys({ ...blockFields, ...tokenFields })));
+  assertEquals({ ...gradient }, { ...words(gradientFields), ...sizes(gradientFields.length) });
 });
 
 /** Asserts that the middle one of three records is written in one word and nowhere else. */

@@ -9,7 +9,7 @@ import { HeldArray } from "../../src/tensor/arrays.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import type { Machine } from "../../src/wasm/attention/forward.ts";
 import { runners } from "../../src/wasm/runners.ts";
-import type { Step } from "../../src/wasm/team/waves.ts";
+import type { Step } from "../../src/wasm/team/steps.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 
 /** Numbers to be doubled. */

@@ -9,7 +9,7 @@ import {
   readSinks,
   readSlopes,
 } from "../../src/operations/attention/check/scores.ts";
-import { broadcastOf, type Extents } from "../../src/tensor/broadcast.ts";
+import { broadcastOf, type Extents } from "../../src/tensor/tensor.ts";
 import { always } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertSameArray } from "../support/held.ts";

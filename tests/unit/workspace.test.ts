@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import type { AttentionPlan } from "../../src/operations/attention/plan.ts";
-import type { Broadcast } from "../../src/tensor/broadcast.ts";
+import type { Broadcast } from "../../src/tensor/tensor.ts";
 import { type Cut, cutPlan, cutWave, partsOf, wavesOf } from "../../src/wasm/attention/jobs.ts";
 import { intervalBytes } from "../../src/wasm/attention/key_intervals.ts";
 import type { Run } from "../../src/wasm/attention/run.ts";

@@ -10,12 +10,14 @@ import type { Control } from "../../contract/backend.ts";
 import { checkPages, type PagedKeys } from "../../contract/pages.ts";
 import type { BlockMask } from "../../masks/block_mask.ts";
 import { HeldArray } from "../../tensor/arrays.ts";
-import type { BroadcastView, Extents, MaskView } from "../../tensor/broadcast.ts";
 import type { Elements } from "../../tensor/dtype.ts";
 import {
   type AnyTensor,
   type AnyView,
+  type BroadcastView,
+  type Extents,
   type Layout,
+  type MaskView,
   mayOverlap,
   type ReadTensor,
   type View,

@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { BroadcastView } from "../../tensor/broadcast.ts";
-import type { AnyView, View } from "../../tensor/tensor.ts";
+import type { AnyView, BroadcastView, View } from "../../tensor/tensor.ts";
 
 /** Where gradients go: zeros at first, where the inputs are; none shares an element with another. */
 export interface GradientTarget<V extends AnyView = AnyView> {

@@ -24,7 +24,7 @@ import type { WasmPages } from "../pages/pages.ts";
 import * as job from "../record/job.gen.ts";
 import { decoding, JobRecord, keysPerPart, storageOf, type Words } from "../record/job_record.ts";
 import type { Batch } from "../team/team.ts";
-import { runInTurn, type Step } from "../team/waves.ts";
+import { runInTurn, type Step } from "../team/steps.ts";
 import { type Cut, cutPlan, cutWave, type Piece, type Wave } from "./jobs.ts";
 import { stageIntervals } from "./key_intervals.ts";
 import {

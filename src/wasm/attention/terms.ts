@@ -6,7 +6,7 @@
 
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { HeldArray } from "../../tensor/arrays.ts";
-import type { Broadcast, MaskView } from "../../tensor/broadcast.ts";
+import type { Broadcast, MaskView } from "../../tensor/tensor.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import type { Run } from "./run.ts";
 

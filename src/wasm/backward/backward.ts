@@ -9,10 +9,9 @@ import { countRows, type HostPlan } from "../../operations/attention/plan.ts";
 import type { HostBackwardPlan } from "../../operations/backward/plan.ts";
 import type { HostGradientTarget } from "../../operations/backward/target.ts";
 import { HeldArray } from "../../tensor/arrays.ts";
-import type { BroadcastView } from "../../tensor/broadcast.ts";
 import { bytesPerElement, type DType, type Elements } from "../../tensor/dtype.ts";
 import { copyRowsIn, copyRowsOut } from "../../tensor/rows.ts";
-import { contiguousStrides, type View } from "../../tensor/tensor.ts";
+import { type BroadcastView, contiguousStrides, type View } from "../../tensor/tensor.ts";
 import type { Machine } from "../attention/forward.ts";
 import { stageIntervals } from "../attention/key_intervals.ts";
 import {
@@ -33,7 +32,7 @@ import * as gradient from "../record/gradient.gen.ts";
 import * as job from "../record/job.gen.ts";
 import { JobRecord, storageOf, type Words } from "../record/job_record.ts";
 import type { Batch } from "../team/team.ts";
-import { runInTurn, type Step } from "../team/waves.ts";
+import { runInTurn, type Step } from "../team/steps.ts";
 import {
   chunksOf,
   countChunks,

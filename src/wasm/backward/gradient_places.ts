@@ -7,9 +7,8 @@
 
 import type { HostPlan } from "../../operations/attention/plan.ts";
 import type { HostGradientTarget } from "../../operations/backward/target.ts";
-import type { BroadcastView } from "../../tensor/broadcast.ts";
 import { bytesPerElement } from "../../tensor/dtype.ts";
-import type { View } from "../../tensor/tensor.ts";
+import type { BroadcastView, View } from "../../tensor/tensor.ts";
 import { intervalBytes } from "../attention/key_intervals.ts";
 import { groupBytes } from "../attention/records.ts";
 import { biasBytes, maskBytes } from "../attention/terms.ts";

@@ -6,9 +6,8 @@
 
 import type { EngineTensor } from "../../contract/backend.ts";
 import type { HeldArray } from "../../tensor/arrays.ts";
-import type { BroadcastView } from "../../tensor/broadcast.ts";
 import { bytesPerElement, type DType, type Elements, type HostData } from "../../tensor/dtype.ts";
-import { reach, sizeOf, type View } from "../../tensor/tensor.ts";
+import { type BroadcastView, reach, sizeOf, type View } from "../../tensor/tensor.ts";
 import type { Arena } from "./arena.ts";
 
 /** An array over linear memory; f16 is a `Float16Array` where the runtime has it. */

@@ -22,7 +22,6 @@ import { type Arena, roundUp } from "../memory/arena.ts";
 import { elementsOver } from "../memory/tensor.ts";
 import * as job from "../record/job.gen.ts";
 import { cacheStorageOf, JobRecord, storageOf } from "../record/job_record.ts";
-import * as token from "../record/tokens.gen.ts";
 
 /** Tokens of a block, which a few queries read as one tile: so that it is one long stream. */
 const blockTokens = 256;
@@ -148,15 +147,15 @@ export class WasmPages implements PageStore {
       const inBlock = slot % tokens, count = Math.min(tokens - inBlock, to - first);
       for (let head = 0; head < kvHeads; head++) {
         const [kAt, vAt] = this.#stage([k, v] as View[], batch, head, first, count, staged);
-        record.set(token.block, this.#blockAt(page, head, slot));
-        record.set(token.slot, inBlock);
-        record.set(token.count, count);
-        record.set(token.k, kAt);
-        record.set(token.kStorage, storageOf[k.dtype]);
-        record.set(token.v, vAt);
-        record.set(token.vStorage, storageOf[v.dtype]);
-        record.set(token.row, row);
-        record.set(token.mean, this.meanAt(page, head));
+        record.set(job.tokenBlock, this.#blockAt(page, head, slot));
+        record.set(job.tokenSlot, inBlock);
+        record.set(job.tokenCount, count);
+        record.set(job.tokenK, kAt);
+        record.set(job.tokenKStorage, storageOf[k.dtype]);
+        record.set(job.tokenV, vAt);
+        record.set(job.tokenVStorage, storageOf[v.dtype]);
+        record.set(job.tokenRow, row);
+        record.set(job.tokenMean, this.meanAt(page, head));
         this.#kernels.writeTokens(at);
       }
       slot += count;
@@ -222,14 +221,14 @@ export class WasmPages implements PageStore {
 
   /** Tells the kernels how blocks are laid out, at an address; returns the record that begins there. */
   #describeBlocks(at: number): JobRecord {
-    const record = new JobRecord(new Int32Array(this.#arena.memory.buffer, at, token.words));
+    const record = new JobRecord(new Int32Array(this.#arena.memory.buffer, at, job.tokenWords));
     const { headDim, valueDim, dtype } = this.layout, { tokens, values, scales } = this.#block;
-    record.set(token.tokens, tokens);
-    record.set(token.storage, cacheStorageOf[dtype]);
-    record.set(token.values, values);
-    record.set(token.scales, scales);
-    record.set(token.dim, headDim);
-    record.set(token.valueDim, valueDim);
+    record.set(job.layoutTokens, tokens);
+    record.set(job.layoutStorage, cacheStorageOf[dtype]);
+    record.set(job.layoutValues, values);
+    record.set(job.layoutScales, scales);
+    record.set(job.layoutDim, headDim);
+    record.set(job.layoutValueDim, valueDim);
     return record;
   }
 

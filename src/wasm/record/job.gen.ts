@@ -63,3 +63,23 @@ export const gradient = 53;
 
 /** Words, and bytes, of a record. */
 export const words = 54, bytes = 216;
+
+// Of a cache's blocks, and of tokens that are written into one, behind that.
+export const layoutTokens = 0;
+export const layoutStorage = 1;
+export const layoutValues = 2;
+export const layoutScales = 3;
+export const layoutDim = 4;
+export const layoutValueDim = 5;
+export const tokenBlock = 6;
+export const tokenSlot = 7;
+export const tokenCount = 8;
+export const tokenK = 9;
+export const tokenKStorage = 10;
+export const tokenV = 11;
+export const tokenVStorage = 12;
+export const tokenRow = 13;
+export const tokenMean = 14;
+
+/** Words of both. */
+export const tokenWords = 15;

@@ -7,7 +7,7 @@
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { BackwardPlan } from "../../operations/backward/plan.ts";
 import type { GradientTarget } from "../../operations/backward/target.ts";
-import type { BroadcastView } from "../../tensor/broadcast.ts";
+import type { BroadcastView } from "../../tensor/tensor.ts";
 import { pipelineOf } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
 import type { Loan } from "../device/submission.ts";

@@ -5,7 +5,7 @@
  */
 
 import { HeldArray } from "../../tensor/arrays.ts";
-import type { BroadcastView } from "../../tensor/broadcast.ts";
+import type { BroadcastView } from "../../tensor/tensor.ts";
 import { isGpuBuffer } from "../../tensor/dtype.ts";
 import { roles } from "../device/buffers.ts";
 import { type Loan, Submission } from "../device/submission.ts";

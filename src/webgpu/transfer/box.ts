@@ -4,9 +4,8 @@
  * @module
  */
 
-import type { Broadcast } from "../../tensor/broadcast.ts";
 import { bytesPerElement, type StorageType } from "../../tensor/dtype.ts";
-import type { Extents } from "../../tensor/tensor.ts";
+import type { Broadcast, Extents } from "../../tensor/tensor.ts";
 import type { Binding } from "../device/buffers.ts";
 import type { Loan, Returned, Submission } from "../device/submission.ts";
 import { extent, type Range } from "./regions.ts";

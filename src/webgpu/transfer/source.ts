@@ -5,9 +5,8 @@
  * @module
  */
 
-import type { BroadcastView, MaskView } from "../../tensor/broadcast.ts";
 import { bytesPerElement, isGpuBuffer } from "../../tensor/dtype.ts";
-import { type AnyView, isOnHost } from "../../tensor/tensor.ts";
+import { type AnyView, type BroadcastView, isOnHost, type MaskView } from "../../tensor/tensor.ts";
 import { roles } from "../device/buffers.ts";
 import type { Loan } from "../device/submission.ts";
 import type { Access } from "../shader/access.ts";

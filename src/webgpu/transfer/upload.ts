@@ -6,10 +6,9 @@
  */
 
 import type { HeldArray } from "../../tensor/arrays.ts";
-import type { Broadcast } from "../../tensor/broadcast.ts";
 import { bytesPerElement, type Elements, type StorageType } from "../../tensor/dtype.ts";
 import { copyRowsIn } from "../../tensor/rows.ts";
-import type { AnyView, Extents, View } from "../../tensor/tensor.ts";
+import type { AnyView, Broadcast, Extents, View } from "../../tensor/tensor.ts";
 import { type Box, count, denseStrides, reachOf, shapeOf, wholeOf } from "./box.ts";
 import { extent } from "./regions.ts";
 

@@ -19,14 +19,14 @@ import {
 import { cannot, kindOf, type List, readNumbers } from "../../../check/words.ts";
 import { type BlockMask, maskOf } from "../../../masks/block_mask.ts";
 import { arrayKind, type HeldArray } from "../../../tensor/arrays.ts";
+import { isGpuBuffer } from "../../../tensor/dtype.ts";
 import {
+  type BooleanDType,
   broadcastOf,
   type BroadcastView,
   type Extents,
   type MaskView,
-} from "../../../tensor/broadcast.ts";
-import { isGpuBuffer } from "../../../tensor/dtype.ts";
-import type { BooleanDType } from "../../../tensor/tensor.ts";
+} from "../../../tensor/tensor.ts";
 import type { Each } from "./segments.ts";
 
 /** Letters of the axes of scores. */

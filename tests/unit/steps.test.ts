@@ -2,9 +2,8 @@ import type { Progress } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
 import type { Control } from "../../src/contract/backend.ts";
-import { finish, finishInTurns } from "../../src/wasm/team/slices.ts";
 import type { Batch, Team } from "../../src/wasm/team/team.ts";
-import type { Step } from "../../src/wasm/team/waves.ts";
+import { finish, finishInTurns, type Step } from "../../src/wasm/team/steps.ts";
 import { errorOf } from "../support/errors.ts";
 
 const batch: Batch = { threads: 1, records: 0, count: 1, scratch: 0, scratchStride: 0 };
