@@ -1,22 +1,32 @@
 // What the binary exports. The records' layouts are drawn in tools/records.ts.
 
-import { differentiate } from "./backward";
+import { differentiate, gradientScratchBytes } from "./backward";
 import { forward } from "./forward";
+import { panelBytes as bytesOfPanel } from "./record";
 import { CALL_BYTES, HeadRows, Job } from "./records.gen";
+import { scratchBytes as bytesOfScratch } from "./scratch";
 
-export { finishKeys, finishQueries, gradientScratchBytes } from "./backward";
+export { finishKeys, finishQueries } from "./backward";
 export { copyToken, writeTokens } from "./blocks/write";
 export { rowProducts } from "./delta";
 export { combine } from "./forward";
 export { packKeys, packValues } from "./layout";
 export { addRows, storeRow } from "./merge";
 export { rotateRows } from "./rope";
-export { scratchBytes } from "./scratch";
 
 // A job: attention, or its gradients. `scratch` is tile memory of the thread that runs it.
 export function run(job: Job, scratch: usize): void {
   if (job.gradient != 0) differentiate(job, scratch);
   else forward(job, scratch);
+}
+
+// Bytes of tile memory that a job needs, at 16-byte alignment, and of a panel of eight rows that is kept.
+export function scratchBytes(job: Job): usize {
+  return job.gradient != 0 ? gradientScratchBytes(job) : bytesOfScratch(job);
+}
+
+export function panelBytes(job: Job): usize {
+  return bytesOfPanel(job);
 }
 
 // Where the calling thread writes records of other calls: behind static memory, which is written anew whenever a

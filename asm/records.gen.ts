@@ -147,7 +147,7 @@ export const DECODE_FOUR: u32 = 2;
 
 export const DECODE_EACH: u32 = 3;
 
-export const CALL_BYTES: usize = 64;
+export const CALL_BYTES: usize = 224;
 
 export const PART_KEYS: usize = 2048;
 

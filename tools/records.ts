@@ -112,8 +112,8 @@ export const groupRowsFields = {
   head: "i32",
 } as const;
 
-/** Words that the binary keeps for the record of a call. */
-export const callWords = 16;
+/** Words that the binary keeps for a record of any other call, and for a job that is measured: a multiple of four. */
+export const callWords = Math.ceil(Object.keys(jobFields).length / 4) * 4;
 
 /** A block of tokens of a cache: how many it holds, and where in it values and scales begin. */
 export const blockFields = {

@@ -12,11 +12,6 @@ import {
   type Stretch,
   stretchesOf,
 } from "../../src/wasm/backward/gradient_jobs.ts";
-import { gradientScratchBytes } from "../../src/wasm/backward/gradient_places.ts";
-import { initialPages, maximumPages } from "../../src/wasm/binary/binaries.gen.ts";
-import { chooseBinary, compileBinary, instantiate } from "../../src/wasm/binary/module.ts";
-import * as job from "../../src/wasm/record/job.gen.ts";
-import { JobRecord } from "../../src/wasm/record/job_record.ts";
 
 /** A plan of so many heads, queries, keys and dims. */
 function planOf(
@@ -112,20 +107,4 @@ test("countPanels() counts panels of blocks of queries by themselves", () => {
     countPanels(plan, cut, { segment: 0, keyHead: 0, from, to });
   assertEquals(panels(0, 100), 20); // Two of each ten rows.
   assertEquals(panels(5, 21), 1 + 2 + 1);
-});
-
-test("gradientScratchBytes() is what the kernels need", async () => {
-  const module = await compileBinary(chooseBinary().name);
-  const memory = new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages });
-  const kernels = instantiate(module, memory), at = (kernels.heapBase() + 15) & ~15;
-  for (const [dim, valueDim] of [[1, 1], [64, 64], [5, 130], [128, 7], [256, 256]]) {
-    const plan = planOf([1, 300, 700, dim, valueDim]), cut = cutGradients(plan, 1);
-    const { rows: tileRows, keys: tileKeys } = cut.tiles;
-    const record = new JobRecord(new Int32Array(memory.buffer, at, job.words).fill(0));
-    record.set(job.dim, dim);
-    record.set(job.valueDim, valueDim);
-    record.set(job.tileRows, tileRows);
-    record.set(job.tileKeys, tileKeys);
-    assertEquals(kernels.gradientScratchBytes(at), gradientScratchBytes(plan, cut));
-  }
 });

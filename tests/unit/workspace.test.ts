@@ -2,18 +2,19 @@ import { alibiSlopes, blockMask } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import type { AttentionPlan } from "../../src/operations/attention/plan.ts";
+import type { AttentionPlan, HostPlan } from "../../src/operations/attention/plan.ts";
 import type { Broadcast } from "../../src/tensor/tensor.ts";
 import { type Cut, cutPlan, cutWave, partsOf, wavesOf } from "../../src/wasm/attention/jobs.ts";
 import { intervalBytes } from "../../src/wasm/attention/key_intervals.ts";
+import { writeCommon } from "../../src/wasm/attention/records.ts";
 import type { Run } from "../../src/wasm/attention/run.ts";
 import {
-  type Elsewhere,
+  measureJob,
+  type Needs,
   panelBytes,
   type PlacedWave,
   placeWave,
   placeWaves,
-  scratchBytes,
   takeWorkspace,
   type Workspace,
 } from "../../src/wasm/attention/workspace.ts";
@@ -33,7 +34,10 @@ const arena = new Arena(memory, kernels.heapBase() >>> 0, 65535 * 65536);
 const cases = fc.record({ plan: anyPlanWithTerms, threads: anyThreads })
   .map(({ plan, threads }) => ({ plan, cut: cutPlan(plan, threads) }));
 
-const elsewhere = fc.record({
+/** What lives elsewhere and needs no place. */
+type Elsewhere = Omit<Needs, "job">;
+
+const elsewhere: fc.Arbitrary<Elsewhere> = fc.record({
   q: fc.boolean(),
   values: fc.boolean(),
   out: fc.boolean(),
@@ -43,46 +47,23 @@ const elsewhere = fc.record({
 /** Where everything has to be brought into the workspace. */
 const nowhere: Elsewhere = { q: false, values: false, out: false, bias: false };
 
-/** Bytes that the kernel says its tile memory takes. */
-function kernelScratchBytes(
-  sizes: Readonly<Partial<{ [Field in keyof typeof job]: number }>>,
-  at: number,
-): number {
-  const words = new Int32Array(memory.buffer, at, job.words), record = new JobRecord(words.fill(0));
-  for (const [name, value] of Object.entries(sizes)) {
-    record.set(job[name as keyof typeof job], value);
-  }
-  return kernels.scratchBytes(at) >>> 0;
+/** What places of a call need, by the kernels and by what lives elsewhere. */
+function needsOf(plan: AttentionPlan, cut: Cut, where: Elsewhere): Needs {
+  const words = new Int32Array(job.words);
+  writeCommon(new JobRecord(words), 0, plan as HostPlan, cut);
+  return { ...where, job: measureJob(kernels, arena, words) };
 }
 
-test("scratchBytes() is what the kernel says its tile memory takes", () => {
-  const at = arena.allocate(job.bytes);
-  fc.assert(
-    fc.property(cases, ({ plan, cut }) => {
-      const { dim, valueDim } = plan, { tiles } = cut;
-      const sizes = {
-        ...{ dim, valueDim, keys: plan.keys },
-        ...{ tileRows: tiles.rows, tileKeys: tiles.keys },
-      };
-      assertEquals(scratchBytes(plan, cut), kernelScratchBytes(sizes, at));
-    }),
-    always(400),
-  );
-  arena.free(at);
-});
-
-test("panelBytes() is what the kernel's tile memory grows by with each panel", () => {
-  const at = arena.allocate(job.bytes);
+test("panelBytes() is what tile memory grows by with each panel", () => {
   for (const [D, Dv] of [[64, 64], [1, 1], [33, 6], [300, 5]]) {
-    const bytes = (tileRows: number) =>
-      kernelScratchBytes({ dim: D, valueDim: Dv, tileRows, tileKeys: 16 }, at);
-    const plan = planOf({ Nq: 1, D, Dv });
+    const plan = planOf({ Nq: 1, D, Dv }), cut = cutPlan(plan, 1);
+    const sizes = (rows: number) =>
+      needsOf(plan, { ...cut, tiles: { rows, keys: 16 } }, nowhere).job;
     for (const rows of [1, 8, 9, 64]) {
-      const panels = bytes(64 + Math.ceil(rows / 8) * 8) - bytes(64);
-      assertEquals(panelBytes(plan, rows), panels, `${rows} rows of ${D} and ${Dv}`);
+      const panels = sizes(64 + Math.ceil(rows / 8) * 8).scratch - sizes(64).scratch;
+      assertEquals(panelBytes(sizes(64), rows), panels, `${rows} rows of ${D} and ${Dv}`);
     }
   }
-  arena.free(at);
 });
 
 /** A place of a workspace: where it begins and how many bytes are needed there. */
@@ -120,7 +101,7 @@ function maskNeeds(plan: AttentionPlan, { segment, from, to }: Run): number {
 function placesOfRuns(
   { runs, places }: PlacedWave,
   plan: AttentionPlan,
-  where: Elsewhere,
+  where: Needs,
 ): Place[] {
   const { dim, valueDim, group } = plan;
   return runs.flatMap((run, slot): Place[] => {
@@ -133,7 +114,7 @@ function placesOfRuns(
       [q, where.q ? 0 : rows * dim * 4],
       [out, where.out ? 0 : rows * valueDim * 4],
       [lse, rows * 4],
-      [panels, parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)],
+      [panels, parts === 1 ? 0 : (parts + 1) * panelBytes(where.job, rows)],
       [bias, where.bias ? 0 : biasNeeds(plan, run)],
       [mask, maskNeeds(plan, run)],
       [intervals, intervalBytes(plan, run)],
@@ -143,7 +124,7 @@ function placesOfRuns(
 
 /** The places that all waves have together. */
 function commonPlaces(space: Workspace, plan: AttentionPlan, cut: Cut): Place[] {
-  const { dim, valueDim } = plan, tile = scratchBytes(plan, cut);
+  const { dim, valueDim } = plan, tile = needsOf(plan, cut, nowhere).job.scratch;
   const keys = Math.max(0, ...plan.segments.map(({ keys }) => keys));
   assert(space.scratchStride >= tile && space.scratchStride % 16 === 0);
   return [
@@ -169,7 +150,7 @@ function assertApart(places: readonly Place[], from: number, to: number): void {
 test("takeWorkspace() has room for all that jobs read and write", () => {
   fc.assert(
     fc.property(cases, elsewhere, ({ plan, cut }, where) => {
-      const space = takeWorkspace(arena, plan, cut, where);
+      const needs = needsOf(plan, cut, where), space = takeWorkspace(arena, plan, cut, needs);
       // What is taken first is the begin; the arena adds up to a cache line.
       const from = space.staging, to = from + arena.usedBytes - 16;
       const common = commonPlaces(space, plan, cut), { packed, staged } = space;
@@ -177,9 +158,9 @@ test("takeWorkspace() has room for all that jobs read and write", () => {
       const packedEnd = Math.min(...staged);
       assert(packed.every((at) => at <= packedEnd));
       let before: Place[] = [];
-      for (const wave of placeWaves(plan, cut, where, space)) {
+      for (const wave of placeWaves(plan, cut, needs, space)) {
         const records: Place = [wave.records, cutWave(wave, plan, cut).length * job.bytes];
-        const places = [records, ...placesOfRuns(wave, plan, where)];
+        const places = [records, ...placesOfRuns(wave, plan, needs)];
         // While a wave runs the next one is staged, if there is a place for it.
         const others = staged.length === 1
           ? []
@@ -198,8 +179,9 @@ test("takeWorkspace() has room for all that jobs read and write", () => {
 test("takeWorkspace() keeps slopes and sinks of all segments", () => {
   const alibi = alibiSlopes(6), sinks = { data: new Float32Array(6), shape: [6] };
   const plan = packedPlanOf([[3, 4], [5, 6], [0, 0]], { Hq: 6, D: 8 }, { alibi, sinks });
-  const space = takeWorkspace(arena, plan, cutPlan(plan, 1), nowhere);
-  const places = commonPlaces(space, plan, cutPlan(plan, 1));
+  const cut = cutPlan(plan, 1),
+    space = takeWorkspace(arena, plan, cut, needsOf(plan, cut, nowhere));
+  const places = commonPlaces(space, plan, cut);
   assertEquals(places.slice(2).map(([, bytes]) => bytes), [3 * 6 * 4, 6 * 4]);
   assertApart(places, space.staging, space.staging + arena.usedBytes - 16);
   space.free();
@@ -209,7 +191,8 @@ test("placeWave() has all runs one behind the other, each place on cache lines o
   const plan = packedPlanOf([[40, 30], [17, 9], [30, 50]], { Hq: 4, Hkv: 2, D: 16, Dv: 6 });
   const cut = { ...cutPlan(plan, 1), wave: { rows: 1e9, packedBytes: 1e9, jobs: 64 } };
   const [wave] = wavesOf(plan, cut);
-  const { places, records, ends } = placeWave(plan, cut, nowhere, wave, 640, 64_000);
+  const needs = needsOf(plan, cut, nowhere);
+  const { places, records, ends } = placeWave(plan, cut, needs, wave, 640, 64_000);
   assertEquals([wave.runs.length, places.length, records < ends[1]], [6, 6, true]);
   // 2 heads of 32, 12 and 52 keys of 16, and of 30, 9 and 50 values of 8.
   assertEquals(places.map(({ keys }) => keys - 640), [0, 3008, 6016, 7104, 8192, 13120]);
@@ -220,7 +203,8 @@ test("placeWave() has all runs one behind the other, each place on cache lines o
 
 test("takeWorkspace() has a second place only for what is staged ahead", () => {
   const second = (sizes: Parameters<typeof planOf>[0], threads: number) => {
-    const plan = planOf(sizes), space = takeWorkspace(arena, plan, cutPlan(plan, threads), nowhere);
+    const plan = planOf(sizes), cut = cutPlan(plan, threads);
+    const space = takeWorkspace(arena, plan, cut, needsOf(plan, cut, nowhere));
     space.free();
     return { staged: space.staged.length === 2, packed: space.packed.length === 2 };
   };
@@ -267,7 +251,7 @@ for (const threads of [1, 2, 3, 8, 16, 64, 200]) {
   test(`takeWorkspace() has a record for every job of a wave, ${threads} threads`, () => {
     for (const given of plans) {
       const { plan, what } = given, cut = cutPlan(plan, threads);
-      const all = { q: true, values: true, out: true, bias: true };
+      const all = needsOf(plan, cut, { q: true, values: true, out: true, bias: true });
       const space = takeWorkspace(arena, plan, cut, all);
       for (const wave of placeWaves(plan, cut, all, space)) {
         const capacity = Math.floor((wave.ends[1] - wave.records) / job.bytes);
@@ -281,8 +265,8 @@ for (const threads of [1, 2, 3, 8, 16, 64, 200]) {
 
 test("takeWorkspace() gives everything back", () => {
   const before = arena.usedBytes;
-  const plan = planOf({ Nq: 100, Nk: 1000, D: 64 });
-  const space = takeWorkspace(arena, plan, cutPlan(plan, 2), nowhere);
+  const plan = planOf({ Nq: 100, Nk: 1000, D: 64 }), cut = cutPlan(plan, 2);
+  const space = takeWorkspace(arena, plan, cut, needsOf(plan, cut, nowhere));
   assert(arena.usedBytes > before);
   space.free();
   space.free();
@@ -291,7 +275,7 @@ test("takeWorkspace() gives everything back", () => {
 
 /** Bytes of a workspace for one thread. */
 function usedFor(plan: AttentionPlan, where: Elsewhere): number {
-  const space = takeWorkspace(arena, plan, cutPlan(plan, 1), where);
+  const cut = cutPlan(plan, 1), space = takeWorkspace(arena, plan, cut, needsOf(plan, cut, where));
   const bytes = arena.usedBytes;
   space.free();
   return bytes;

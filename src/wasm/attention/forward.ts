@@ -41,7 +41,8 @@ import {
 import type { Run } from "./run.ts";
 import { stageMask } from "./terms.ts";
 import {
-  type Elsewhere,
+  measureJob,
+  type Needs,
   panelBytes,
   type PlacedWave,
   type Places,
@@ -80,7 +81,7 @@ interface Call {
   readonly target: HostTarget;
   readonly residents: Residents;
   readonly hasTerms: boolean;
-  readonly where: Elsewhere;
+  readonly needs: Needs;
   readonly space: Workspace;
   /** What all jobs have in common. */
   readonly common: Words;
@@ -97,21 +98,22 @@ export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): 
   const { kernels, arena } = machine;
   const residents = findResidents(plan, target, arena);
   const cut = cutPlan(plan, machine.threads);
-  const where = {
+  const common = commonJob(machine, plan, target, cut);
+  const needs = {
+    job: measureJob(kernels, arena, common),
     q: residents.q !== undefined,
     values: residents.inPlace,
     out: residents.out !== undefined,
     bias: residents.bias !== undefined,
     rest: !!target.lseRest,
   };
-  const space = takeWorkspace(arena, plan, cut, where);
+  const space = takeWorkspace(arena, plan, cut, needs);
   try {
     const { slopes, sinks } = plan;
     if (slopes) elementsOver(arena, space.slopes, slopes.length, "f32").set(slopes);
     if (sinks) elementsOver(arena, space.sinks, sinks.length, "f32").set(sinks);
-    const common = commonJob(machine, plan, target, cut);
     yield* runWaves({
-      ...{ kernels, arena, plan, cut, target, residents, where, space, common },
+      ...{ kernels, arena, plan, cut, target, residents, needs, space, common },
       hasTerms: hasTerms(plan),
     });
   } finally {
@@ -138,8 +140,8 @@ function clearUncounted(
 
 /** Stages each wave, lets it run, and collects it. */
 function runWaves(call: Call): Generator<Step> {
-  const { plan, cut, where, space } = call;
-  return runInTurn(placeWaves(plan, cut, where, space), {
+  const { plan, cut, needs, space } = call;
+  return runInTurn(placeWaves(plan, cut, needs, space), {
     ahead: space.staged.length > 1,
     stage: (wave) => stageWave(call, wave),
     rows: (wave) => rowsOf(wave, plan),
@@ -335,7 +337,7 @@ function writeJob(call: Call, record: JobRecord, run: Run, staged: StagedRun, pi
   if (staged.parts > 1) {
     record.set(
       job.panels,
-      staged.panels + piece.part * panelBytes(plan, (run.to - run.from) * plan.group),
+      staged.panels + piece.part * panelBytes(call.needs.job, (run.to - run.from) * plan.group),
     );
   }
   if (staged.pages !== null) writeBlocks(record, plan, run, staged.pages, firstKey);

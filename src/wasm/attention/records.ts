@@ -18,7 +18,7 @@ import type { Piece, Tiles } from "./jobs.ts";
 import type { Run } from "./run.ts";
 import { type BiasPlace, type MaskPlace, stageBias } from "./terms.ts";
 
-/** Writes what all jobs of a call have in common but where results go. */
+/** Writes what all jobs of a call have in common but where results go; of keys, how many there are at most. */
 export function writeCommon(
   record: JobRecord,
   splats: number,
@@ -30,6 +30,7 @@ export function writeCommon(
   record.set(job.group, plan.group / members);
   record.set(job.dim, plan.dim);
   record.set(job.valueDim, plan.valueDim);
+  record.set(job.keys, plan.keys);
   record.set(job.tileRows, tiles.rows);
   record.set(job.tileKeys, tiles.keys);
   record.set(job.splats, splats);

@@ -5,12 +5,12 @@
  * @module
  */
 
-import { isQuantized } from "../../contract/pages.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
+import type { Kernels } from "../binary/kernels.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import type { WasmPages } from "../pages/pages.ts";
 import * as job from "../record/job.gen.ts";
-import { keysPerPart, tileHeader } from "../record/job_record.ts";
+import type { Words } from "../record/job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
 import { intervalBytes } from "./key_intervals.ts";
 import type { Run } from "./run.ts";
@@ -70,8 +70,10 @@ export interface Workspace {
   free(): void;
 }
 
-/** What lives elsewhere and needs no place here. */
-export interface Elsewhere {
+/** What places depend on beside a plan and how it is cut. */
+export interface Needs {
+  readonly job: JobSizes;
+  /** What lives elsewhere and needs no place. */
   readonly q: boolean;
   readonly values: boolean;
   readonly out: boolean;
@@ -80,36 +82,25 @@ export interface Elsewhere {
   readonly rest?: boolean;
 }
 
-/** Bytes of a row in a tile's panels: its query, its o, and ten numbers of state. */
-function rowBytes({ dim, valueDim }: AttentionPlan): number {
-  return 4 * (dim + roundUp(valueDim, 4)) + 40;
+/** Bytes that the kernels need for a job of a call. */
+export interface JobSizes {
+  /** Tile memory of a thread. */
+  readonly scratch: number;
+  /** A panel of eight rows that is kept. */
+  readonly panel: number;
 }
 
-/** Bytes of tile memory: what `scratchBytes` of the binary says. */
-export function scratchBytes(plan: AttentionPlan, { tiles: { rows, keys } }: Cut): number {
-  const tile = keys * 32 + tileHeader + roundUp(keys + 32, 16) + pagedBytes(plan, keys);
-  return rows * (rowBytes(plan) + sumsBytes(plan)) + tile;
-}
-
-/** Bytes of a row in the sums of more than one part, and in what rounding took from them. */
-function sumsBytes({ keys, valueDim }: AttentionPlan): number {
-  return keys > keysPerPart ? 8 * (roundUp(valueDim, 4) + 2) : 0;
-}
-
-/** Bytes of a tile of a cache's keys and values in f32, and of what few queries take beside. */
-function pagedBytes({ paged, dim, valueDim }: AttentionPlan, keys: number): number {
-  if (paged === null) return 0;
-  const { dtype } = paged.store.layout;
-  const wide = keys * ((dtype === "f32" ? 0 : dim) + roundUp(valueDim, 4)) * 4;
-  // Scores, weights and scratch of a row, and queries four times each.
-  const row = roundUp(keys, 32) * 4 + roundUp(keys, 16) * 16 + 128;
-  return roundUp(wide, 16) + row + (isQuantized(dtype) ? 8 : 1) * (roundUp(dim, 8) * 16 + 16);
+/** Asks the kernels, by what all jobs have in common. */
+export function measureJob(kernels: Kernels, { memory }: Arena, words: Words): JobSizes {
+  const record = kernels.callRecord();
+  new Int32Array(memory.buffer, record, words.length).set(words);
+  return { scratch: kernels.scratchBytes(record) >>> 0, panel: kernels.panelBytes(record) };
 }
 
 /** Gives a run its places. */
 function placeRun(
   plan: AttentionPlan,
-  where: Elsewhere,
+  needs: Needs,
   run: Run,
   packed: Placer,
   staged: Placer,
@@ -119,13 +110,13 @@ function placeRun(
   return {
     parts,
     keys: packed.place(paged !== null ? 0 : roundUp(keys, 4) * dim * 4),
-    values: packed.place(where.values ? 0 : keys * roundUp(valueDim, 4) * 4),
-    q: staged.place(where.q ? 0 : rows * dim * 4),
-    out: staged.place(where.out ? 0 : rows * valueDim * 4),
+    values: packed.place(needs.values ? 0 : keys * roundUp(valueDim, 4) * 4),
+    q: staged.place(needs.q ? 0 : rows * dim * 4),
+    out: staged.place(needs.out ? 0 : rows * valueDim * 4),
     lse: staged.place(rows * 4),
-    lseRest: staged.place(where.rest ? rows * 4 : 0),
-    panels: staged.place(parts === 1 ? 0 : (parts + 1) * panelBytes(plan, rows)),
-    bias: staged.place(where.bias ? 0 : biasBytes(plan, run)),
+    lseRest: staged.place(needs.rest ? rows * 4 : 0),
+    panels: staged.place(parts === 1 ? 0 : (parts + 1) * panelBytes(needs.job, rows)),
+    bias: staged.place(needs.bias ? 0 : biasBytes(plan, run)),
     mask: staged.place(maskBytes(plan, run)),
     intervals: staged.place(intervalBytes(plan, run)),
     pages: staged.place(blockListBytes(plan, keys)),
@@ -136,7 +127,7 @@ function placeRun(
 export function placeWave(
   plan: AttentionPlan,
   cut: Cut,
-  where: Elsewhere,
+  needs: Needs,
   wave: Wave,
   packedAt = 0,
   stagedAt = 0,
@@ -145,7 +136,7 @@ export function placeWave(
   const places: Places[] = [];
   let parts = 0;
   for (const run of wave.runs) {
-    const place = placeRun(plan, where, run, packed, staged);
+    const place = placeRun(plan, needs, run, packed, staged);
     places.push(place);
     parts += place.parts;
   }
@@ -157,14 +148,14 @@ export function placeWave(
 export function* placeWaves(
   plan: AttentionPlan,
   cut: Cut,
-  where: Elsewhere,
+  needs: Needs,
   { packed, staged }: Workspace,
 ): Generator<PlacedWave> {
   let waves = 0, packings = 0;
   for (const wave of wavesOf(plan, cut)) {
     if (wave.packs) packings++;
     const packedAt = packed[packings % packed.length], stagedAt = staged[waves++ % staged.length];
-    yield placeWave(plan, cut, where, wave, packedAt, stagedAt);
+    yield placeWave(plan, cut, needs, wave, packedAt, stagedAt);
   }
 }
 
@@ -174,15 +165,15 @@ function blockListBytes({ paged }: AttentionPlan, keys: number): number {
 }
 
 /** Bytes of the panels of so many rows. */
-export function panelBytes(plan: AttentionPlan, rows: number): number {
-  return roundUp(rows, 8) * rowBytes(plan);
+export function panelBytes({ panel }: JobSizes, rows: number): number {
+  return Math.ceil(rows / 8) * panel;
 }
 
 /** The most bytes that a wave takes, and how many there are. */
-function measureWaves(plan: AttentionPlan, cut: Cut, where: Elsewhere) {
+function measureWaves(plan: AttentionPlan, cut: Cut, needs: Needs) {
   let packed = 0, staged = 0, waves = 0, packings = 0;
   for (const wave of wavesOf(plan, cut)) {
-    const { ends } = placeWave(plan, cut, where, wave);
+    const { ends } = placeWave(plan, cut, needs, wave);
     packed = Math.max(packed, ends[0]);
     staged = Math.max(staged, ends[1]);
     waves++;
@@ -196,14 +187,14 @@ export function takeWorkspace(
   arena: Arena,
   plan: AttentionPlan,
   cut: Cut,
-  elsewhere: Elsewhere,
+  needs: Needs,
 ): Workspace {
   const { dim, valueDim } = plan;
-  const { packed, staged, waves, packings } = measureWaves(plan, cut, elsewhere);
+  const { packed, staged, waves, packings } = measureWaves(plan, cut, needs);
   const width = Math.max(dim, valueDim);
   const keys = plan.paged !== null ? 0 : roundUp(plan.keys, 4);
   const stagingRows = Math.min(keys, Math.max(4, Math.floor(stagingBytes / (width * 16)) * 4));
-  const scratchStride = roundUp(scratchBytes(plan, cut), 64);
+  const scratchStride = roundUp(needs.job.scratch, 64);
   const ahead = cut.threads > 1 && waves > 1 &&
     (packings === 1 || packed <= packedAheadBytes);
   const layOut = (space: Placer) => ({

@@ -26,6 +26,7 @@ import {
   writeTerms,
 } from "../attention/records.ts";
 import { stageMask } from "../attention/terms.ts";
+import { measureJob } from "../attention/workspace.ts";
 import type { Arena } from "../memory/arena.ts";
 import { elementsOver, locate, locateBias, type Resident } from "../memory/tensor.ts";
 import * as gradient from "../record/gradient.gen.ts";
@@ -127,7 +128,9 @@ export function* backward(
   const { lse, dLse } = given, cut = cutGradients(plan, machine.threads);
   const sized = { plan, cut, residents, target, dOut };
   const waves = () => stretchesOf(plan, cut, (stretch) => bytesOf(sized, stretch));
-  const { block, common } = takeMemory(arena, sized, waves());
+  const record = commonJob(machine, plan, cut),
+    { scratch } = measureJob(machine.kernels, arena, record);
+  const { block, common } = takeMemory(arena, sized, scratch, waves());
   try {
     const { slopes } = plan, { sinks } = forward;
     if (slopes) elementsOver(arena, common.slopes, slopes.length, "f32").set(slopes);
@@ -152,7 +155,7 @@ export function* backward(
       dqRest: new Float32Array(isWindowed(plan, cut) ? target.dq.data.length : 0),
       dSinks: new Float64Array(plan.queryHeads),
       dBias: target.dBias && sumsOfBias(target.dBias),
-      record: commonJob(machine, plan, cut),
+      record,
       unit,
       // Queries have the scale in them, over the cap or times log2(e), and less a power of two.
       factor: plan.softcap === null ? Math.LN2 * unit : plan.softcap * capUnit,
@@ -176,6 +179,7 @@ function commonJob({ splats }: Machine, plan: HostPlan, cut: GradientCut): Words
   record.set(job.outStorage, storageOf.f32);
   record.set(job.outPosition, plan.dim * 4);
   record.set(job.outElement, 4);
+  record.set(job.gradient, 1); // Each job has one of its own.
   return words;
 }
 

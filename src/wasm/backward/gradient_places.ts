@@ -13,11 +13,11 @@ import { intervalBytes } from "../attention/key_intervals.ts";
 import { groupBytes } from "../attention/records.ts";
 import { biasBytes, maskBytes } from "../attention/terms.ts";
 import { Placer } from "../attention/workspace.ts";
-import type { Arena } from "../memory/arena.ts";
+import { type Arena, roundUp } from "../memory/arena.ts";
 import type { Resident } from "../memory/tensor.ts";
 import * as gradient from "../record/gradient.gen.ts";
 import * as job from "../record/job.gen.ts";
-import { rowsPerPart, tileHeader } from "../record/job_record.ts";
+import { rowsPerPart } from "../record/job_record.ts";
 import { countChunks, countPanels, type GradientCut, type Stretch } from "./gradient_jobs.ts";
 
 /** Rows that pass through linear memory at once on their way in or out. */
@@ -84,16 +84,6 @@ export interface Places extends WindowPlaces {
 /** Bytes of gradients of eight rows or keys. */
 export function gradientBytes(width: number): number {
   return Math.ceil(width / 4) * 128;
-}
-
-/** Bytes of tile memory: what `gradientScratchBytes()` of the binary says. */
-export function gradientScratchBytes(plan: HostPlan, { tiles }: GradientCut): number {
-  const { dim, valueDim } = plan, { rows, keys } = tiles;
-  const columns = gradientBytes(dim) / 8, valueColumns = gradientBytes(valueDim) / 8;
-  const tile = keys * 32 * 3 + tileHeader + Math.ceil((keys + 32) / 16) * 16;
-  const ofKeys = keys * (dim * 4 + valueDim * 4 + columns);
-  const ofRows = rows * (dim * 4 + valueColumns + 40 + columns + valueColumns);
-  return tile + ofKeys + ofRows + 2 * keys * rows * 4 + keys;
 }
 
 /** The shape of a bias's gradient over a stretch: 1 along axes that are summed over. */
@@ -215,10 +205,11 @@ export function* placeWaves(
   }
 }
 
-/** Takes the memory of a call: what all waves share, and the most that one has. */
+/** Takes the memory of a call: tile memory of each thread, what all waves share, and the most that one has. */
 export function takeMemory(
   arena: Arena,
   call: Sized,
+  scratchBytes: number,
   waves: Iterable<readonly Stretch[]>,
 ): { block: number; common: Common } {
   const { plan, cut } = call;
@@ -231,7 +222,7 @@ export function takeMemory(
     if (wave[0].opens) windows++;
   }
   const places = cut.threads > 1 && count > 1 ? 2 : 1;
-  const scratchStride = Math.ceil(gradientScratchBytes(plan, cut) / 64) * 64;
+  const scratchStride = roundUp(scratchBytes, 64);
   const layOut = (space: Placer): Common => ({
     scratchStride,
     scratch: space.place(cut.threads * scratchStride),

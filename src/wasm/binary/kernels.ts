@@ -10,7 +10,7 @@ export interface Kernels {
   callRecord(): number;
   headRows(index: number, at: number, element: number, storage: number, row: number): number;
   scratchBytes(job: number): number;
-  gradientScratchBytes(job: number): number;
+  panelBytes(job: number): number;
   run(job: number, scratch: number): void;
   combine(job: number, parts: number): void;
   finishQueries(

@@ -210,9 +210,10 @@ export class WasmPages implements PageStore {
     this.#arena.free(this.#staging);
   }
 
-  /** Writes what all jobs against these pages have in common. */
+  /** Writes what all jobs against these pages have in common, and that they read blocks. */
   writeFields(record: JobRecord): void {
     const { tokens, values, scales } = this.#block;
+    record.set(job.tokenBlocks, 1);
     record.set(job.blockTokens, tokens);
     record.set(job.blockStorage, cacheStorageOf[this.layout.dtype]);
     record.set(job.blockValues, values);

@@ -37,9 +37,6 @@ export const keysPerPart = 2048;
 /** Query rows of a part of dK and dV: the same. */
 export const rowsPerPart = 2048;
 
-/** Bytes of what a thread knows of a tile: `LANES` of `asm/record.ts`. */
-export const tileHeader = 272;
-
 /** A key interval: a run of keys that a block of queries visits, as words of four bytes. */
 export const intervalFields = {
   /** First key, and the one behind the last. */
