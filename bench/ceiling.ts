@@ -4,7 +4,7 @@
  * @module
  */
 
-import { chooseBinary, chooseSplats } from "../src/wasm/binary/module.ts";
+import { chooseBinary, chooseSplats } from "../src/wasm/binary/choice.ts";
 import { relaxed, simd } from "./asm/ceiling.gen.ts";
 
 /** Multiply-adds of one round at depth 1: 32 queries and 16 keys. */

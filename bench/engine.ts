@@ -13,13 +13,9 @@ import type { Elements } from "../src/tensor/dtype.ts";
 import { contiguousStrides, type View } from "../src/tensor/tensor.ts";
 import { forward } from "../src/wasm/attention/forward.ts";
 import { initialPages, maximumPages } from "../src/wasm/binary/binaries.gen.ts";
-import type { Kernels } from "../src/wasm/binary/kernels.ts";
-import {
-  chooseBinary,
-  chooseSplats,
-  compileBinary,
-  instantiate,
-} from "../src/wasm/binary/module.ts";
+import type { Kernels } from "../src/wasm/binary/kernels.gen.ts";
+import { chooseBinary, chooseSplats } from "../src/wasm/binary/choice.ts";
+import { compileBinary, instantiate } from "../src/wasm/binary/module.ts";
 import { Arena } from "../src/wasm/memory/arena.ts";
 import { Solo } from "../src/wasm/team/team.ts";
 import { machine } from "./machine.ts";

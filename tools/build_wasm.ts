@@ -127,38 +127,59 @@ async function readSource(name: string, generated: Files): Promise<string | null
   }
 }
 
-/** Compiles an entry file from the project's root, sources in `generated` before those on disk. */
-export async function compile(
-  entry: string,
-  generated: Files,
-  flags: string[],
-): Promise<Uint8Array> {
-  let binary: Uint8Array | undefined;
+/** What the compiler writes, by name. */
+async function runCompiler(entry: string, generated: Files, flags: string[]) {
+  const written: Record<string, string | Uint8Array> = {};
   const { error, stderr } = await asc.main([
-    entry,
-    "--outFile",
-    "out.wasm",
-    // "s": what is inlined into several places doubles the size and gains nothing.
-    ...["-O3s", "--converge", "--noAssert", "--uncheckedBehavior", "always"],
-    ...["--runtime", "stub"],
+    ...[entry, "--outFile", "out.wasm", "--noAssert", "--runtime", "stub"],
     // Vectors go from module to module, not out of the binary.
     ...["--disableWarning", "112"],
-    // Instructions that fill and copy trap where a thread has missed that the memory grew, which V8 11
-    // (Node 20) lets happen to one that begins at that moment; loads and stores do not.
-    ...["--disable", "bulk-memory"],
     ...flags,
   ], {
     readFile: (name: string) => readSource(name, generated),
-    writeFile: (_name: string, contents: string | Uint8Array) => {
-      binary = contents as Uint8Array;
+    writeFile: (name: string, contents: string | Uint8Array) => {
+      written[name] = contents;
     },
     listFiles: () => [],
   });
   // Where a last round of the optimiser gains nothing, its binary is dropped.
   const warnings = stderr.toString().replace(/^Last converge was suboptimal\.\s*/m, "");
   if (warnings) console.warn(warnings);
-  if (error || !binary) throw new Error(`Cannot compile ${entry}:\n${stderr}`, { cause: error });
-  return binary;
+  if (error) throw new Error(`Cannot compile ${entry}:\n${stderr}`, { cause: error });
+  return written;
+}
+
+/** Compiles an entry file from the project's root, sources in `generated` before those on disk. */
+export async function compile(
+  entry: string,
+  generated: Files,
+  flags: string[],
+): Promise<Uint8Array> {
+  const written = await runCompiler(entry, generated, [
+    // "s": what is inlined into several places doubles the size and gains nothing.
+    ...["-O3s", "--converge", "--uncheckedBehavior", "always"],
+    // Instructions that fill and copy trap where a thread has missed that the memory grew, which V8 11
+    // (Node 20) lets happen to one that begins at that moment; loads and stores do not.
+    ...["--disable", "bulk-memory"],
+    ...flags,
+  ]);
+  return written["out.wasm"] as Uint8Array;
+}
+
+/** What the kernels export, as the compiler describes it: addresses of records are numbers here. */
+async function kernelsFile(sources: Files): Promise<string> {
+  const described = await runCompiler("asm/index.ts", sources, [
+    ...["--bindings", "raw", "--importMemory", "--enable", features.simd],
+  ]);
+  const functions = /\* (asm\/[\w/]+)\/\w+\n(?:(?!\*\/)[^])*\*\/\s*export function ([^;]*);/g;
+  const methods = [...`${described["out.d.ts"]}`.matchAll(functions)].map(([, source, head]) =>
+    `  /** \`${source}.ts\` */\n  ${head.replace(/__\w+(?:<\w+>)?/g, "number")};\n`
+  );
+  return `${notice}
+/** What the binary exports. Pointers and sizes are bytes in linear memory; records are in \`tools/records.ts\`. */
+export interface Kernels {
+${methods.join("")}}
+`;
 }
 
 function base64(bytes: Uint8Array): string {
@@ -247,6 +268,7 @@ export async function generateWasm(): Promise<Files> {
   return {
     ...sources,
     ...await libraryFiles(sources),
+    "src/wasm/binary/kernels.gen.ts": await kernelsFile(sources),
     "src/wasm/record/job.gen.ts": wordsFile(
       "a job's record",
       Object.keys(jobFields),

@@ -8,7 +8,7 @@ import { reasonOf } from "../check/errors.ts";
 import type { Capabilities, CapabilityOptions } from "../contract/capabilities.ts";
 import { hardwareThreads, threadsUnavailable } from "../runtime.ts";
 import { readOf } from "../tensor/arrays.ts";
-import { chooseBinary } from "../wasm/binary/module.ts";
+import { chooseBinary } from "../wasm/binary/choice.ts";
 
 function probeWasm(): Capabilities["wasm"] {
   try {

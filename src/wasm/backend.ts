@@ -12,13 +12,8 @@ import { hardwareThreads, threadsUnavailable } from "../runtime.ts";
 import { type DType, type HostData, isGpuBuffer } from "../tensor/dtype.ts";
 import type { Machine } from "./attention/forward.ts";
 import { initialPages, maximumPages } from "./binary/binaries.gen.ts";
-import {
-  checkModule,
-  chooseBinary,
-  chooseSplats,
-  compileBinary,
-  instantiate,
-} from "./binary/module.ts";
+import { chooseBinary, chooseSplats } from "./binary/choice.ts";
+import { checkModule, compileBinary, instantiate } from "./binary/module.ts";
 import { Arena, pageBytes } from "./memory/arena.ts";
 import { allocateTensor } from "./memory/tensor.ts";
 import { WasmPages } from "./pages/pages.ts";

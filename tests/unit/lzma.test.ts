@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { compress } from "lzma1";
 import { test } from "node:test";
 import { decompressor, packed, sizes } from "../../src/wasm/binary/binaries.gen.ts";
-import { decompress } from "../../src/wasm/binary/lzma.ts";
+import { decompress } from "../../src/wasm/binary/module.ts";
 import { relaxed } from "../../src/wasm/binary/relaxed.gen.ts";
 import { seeded } from "../support/random.ts";
 import { sharedOut } from "../support/share.ts";

@@ -2,13 +2,11 @@ import { BackendUnavailableError, createEngine, type Tensor, tensor } from "@fla
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { test } from "node:test";
 import { initialPages, maximumPages } from "../../src/wasm/binary/binaries.gen.ts";
+import { chooseBinary, chooseSplats, relaxedFuses } from "../../src/wasm/binary/choice.ts";
 import {
   checkModule,
-  chooseBinary,
-  chooseSplats,
   compileBinary,
   instantiate,
-  relaxedFuses,
   shareMemory,
 } from "../../src/wasm/binary/module.ts";
 import { binaries } from "../support/binaries.ts";

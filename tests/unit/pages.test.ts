@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { test } from "node:test";
 import type { PageLayout } from "../../src/contract/pages.ts";
 import { readCached } from "../../src/operations/attention/plan.ts";
-import type { Kernels } from "../../src/wasm/binary/kernels.ts";
+import type { Kernels } from "../../src/wasm/binary/kernels.gen.ts";
 import { Arena } from "../../src/wasm/memory/arena.ts";
 import { WasmPages } from "../../src/wasm/pages/pages.ts";
 

@@ -2,7 +2,8 @@ import { BackendUnavailableError, capabilities, createEngine, tensor } from "@fl
 import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { test } from "node:test";
 import type { BinaryName } from "../../src/contract/capabilities.ts";
-import { chooseBinary, compileBinary, provideBinary } from "../../src/wasm/binary/module.ts";
+import { chooseBinary } from "../../src/wasm/binary/choice.ts";
+import { compileBinary, provideBinary } from "../../src/wasm/binary/module.ts";
 import { binaries } from "../support/binaries.ts";
 import { errorOf } from "../support/errors.ts";
 import { without, withStub } from "../support/stub.ts";

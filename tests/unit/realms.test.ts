@@ -20,7 +20,8 @@ import { referenceAttention } from "@flashtile/attention/reference";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { test } from "node:test";
 import vm from "node:vm";
-import { binaryBytes, chooseBinary } from "../../src/wasm/binary/module.ts";
+import { chooseBinary } from "../../src/wasm/binary/choice.ts";
+import { binaryBytes } from "../../src/wasm/binary/module.ts";
 import { assertRefused } from "../support/errors.ts";
 
 const realm = vm.createContext({});

@@ -2,7 +2,7 @@ import { createEngine } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
 import type { BinaryName } from "../../src/contract/capabilities.ts";
-import type { Kernels } from "../../src/wasm/binary/kernels.ts";
+import type { Kernels } from "../../src/wasm/binary/kernels.gen.ts";
 import { instantiate } from "../../src/wasm/binary/module.ts";
 import { Arena } from "../../src/wasm/memory/arena.ts";
 import { storageOf } from "../../src/wasm/record/job_record.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
-import type { Kernels } from "../../src/wasm/binary/kernels.ts";
+import type { Kernels } from "../../src/wasm/binary/kernels.gen.ts";
 import { type Batch, LateTeam, Solo } from "../../src/wasm/team/team.ts";
 import { cells, firstState } from "../../src/wasm/team/threads/control.ts";
 import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/team/threads/spawn.ts";

@@ -17,7 +17,7 @@ import type { HostTarget } from "../../operations/attention/target.ts";
 import { bytesPerElement } from "../../tensor/dtype.ts";
 import { copyRowsIn, copyRowsOut } from "../../tensor/rows.ts";
 import type { View } from "../../tensor/tensor.ts";
-import type { Kernels } from "../binary/kernels.ts";
+import type { Kernels } from "../binary/kernels.gen.ts";
 import type { Arena } from "../memory/arena.ts";
 import { elementsOver, locate, locateBias, type Resident } from "../memory/tensor.ts";
 import type { WasmPages } from "../pages/pages.ts";

@@ -6,7 +6,7 @@
  */
 
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
-import type { Kernels } from "../binary/kernels.ts";
+import type { Kernels } from "../binary/kernels.gen.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import type { WasmPages } from "../pages/pages.ts";
 import * as job from "../record/job.gen.ts";

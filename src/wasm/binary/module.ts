@@ -1,5 +1,8 @@
 /**
- * Choosing and compiling the kernels' binary.
+ * The kernels' binaries: unpacked, compiled once, instantiated.
+ *
+ * They come in LZMA. Streams of the runtime know less dense formats, and take 5 to 25 ms to begin with; in
+ * JavaScript that runs for the first time it takes 5 to 10; a Wasm module of its own needs two.
  *
  * @module
  */
@@ -7,25 +10,54 @@
 import { BackendUnavailableError } from "../../check/errors.ts";
 import type { BinaryName } from "../../contract/capabilities.ts";
 import { isWorkerd } from "../../runtime.ts";
-import { decompressor, packed, probe, simdProbe, sizes } from "./binaries.gen.ts";
-import type { Kernels } from "./kernels.ts";
-import { decompress } from "./lzma.ts";
+import { pageBytes } from "../memory/arena.ts";
+import { decompressor, packed, sizes } from "./binaries.gen.ts";
+import type { Kernels } from "./kernels.gen.ts";
 import { relaxed } from "./relaxed.gen.ts";
-
-/** A binary, and why it is the one to take here. */
-export interface BinaryChoice {
-  readonly name: BinaryName;
-  readonly reason: string;
-}
 
 /** What a binary of this version exports, and no other. */
 const exportNames = ["heapBase", "callRecord", "headRows"] as const;
 
-function decode(base64: string): Uint8Array<ArrayBuffer> {
+/** The bytes of a binary in base64. */
+export function decode(base64: string): Uint8Array<ArrayBuffer> {
   // Ten times as fast where it exists, which shows in the time to a first result.
   const { fromBase64 } = Uint8Array as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> };
   if (fromBase64 !== undefined) return fromBase64.call(Uint8Array, base64);
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}
+
+/** What `asm/lzma.ts` exports. */
+interface Decompressor {
+  readonly memory: WebAssembly.Memory;
+  heapBase(): number;
+  decompress(source: number, target: number, end: number): void;
+}
+
+/** A match may write so many bytes beyond the end. */
+const longestMatch = 273;
+
+/**
+ * The first bytes of what was compressed to `source`, which begins behind the file's header.
+ *
+ * @param binary The Wasm module that does it.
+ * @param size How many they are.
+ */
+export function decompress(
+  binary: Uint8Array<ArrayBuffer>,
+  source: Uint8Array,
+  size: number,
+): Uint8Array<ArrayBuffer> {
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(binary));
+  const { memory, heapBase, decompress } = exports as unknown as Decompressor;
+  const at = heapBase(), target = at + source.length, end = target + size;
+  memory.grow(Math.ceil((end + longestMatch - memory.buffer.byteLength) / pageBytes));
+  new Uint8Array(memory.buffer).set(source, at);
+  try {
+    decompress(at, target, end);
+  } catch (cause) {
+    throw new Error("Cannot decompress: the bytes are damaged", { cause });
+  }
+  return new Uint8Array(memory.buffer, target, size);
 }
 
 /** Defined where scripts are built for npm. */
@@ -42,7 +74,7 @@ export function binaryBytes(name: BinaryName): Uint8Array<ArrayBuffer> {
 }
 
 /** Compiles a module that is known to be valid, or tells why nothing is compiled here. */
-function compileValid(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+export function compileValid(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
   try {
     return new WebAssembly.Module(bytes);
   } catch (cause) {
@@ -55,14 +87,6 @@ function compileValid(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
   }
 }
 
-/** Whether relaxed multiply-add rounds once here; `null` where relaxed SIMD is unknown. */
-export function relaxedFuses(): boolean | null {
-  const bytes = decode(probe);
-  if (!WebAssembly.validate(bytes)) return null;
-  const { exports } = new WebAssembly.Instance(compileValid(bytes));
-  return Boolean((exports as { fused(): number }).fused());
-}
-
 /** Whether a value is a compiled module, of whatever realm: Next's edge runtime has them from another. */
 export function isModule(value: unknown): value is WebAssembly.Module {
   try {
@@ -73,7 +97,7 @@ export function isModule(value: unknown): value is WebAssembly.Module {
 }
 
 /** A binary that was compiled before it is needed. */
-interface ProvidedBinary {
+export interface ProvidedBinary {
   readonly name: BinaryName;
   readonly module: WebAssembly.Module;
 }
@@ -110,43 +134,14 @@ if (isWorkerd()) {
   });
 }
 
-function takeProvided(): BinaryChoice | undefined {
-  try {
-    compileAhead();
-  } catch {
-    throw new BackendUnavailableError(
-      "wasm",
-      "workerd compiles only while a worker starts; let your bundler take the package's entry for " +
-        "the condition `workerd`, set a compatibility date from 2025-06-01 on, or pass `module`",
-    );
-  }
-  return provided && { name: provided.name, reason: "compiled before the program serves" };
-}
-
 /**
- * Picks the binary that is faster here. Relaxed SIMD pays where the engine fuses (V8: a third
- * faster); where it does not (JavaScriptCore) the plain binary is as fast and rounds the same way
- * everywhere.
+ * What was compiled ahead; on workerd no later than now.
  *
- * @throws {BackendUnavailableError} When the engine has no 128-bit SIMD, or nothing may be compiled.
+ * @throws Where that is too late, or too soon.
  */
-export function chooseBinary(): BinaryChoice {
-  if (typeof WebAssembly === "undefined") {
-    throw new BackendUnavailableError("wasm", "this runtime has no WebAssembly");
-  }
-  const ahead = takeProvided();
-  if (ahead !== undefined) return ahead;
-  const fuses = relaxedFuses();
-  if (fuses) return { name: "relaxed", reason: "this engine fuses relaxed multiply-add" };
-  const bytes = decode(simdProbe);
-  if (!WebAssembly.validate(bytes)) {
-    throw new BackendUnavailableError("wasm", "this engine has no 128-bit SIMD (simd128)");
-  }
-  if (fuses === null) compileValid(bytes); // Nothing was compiled yet.
-  const reason = fuses === null
-    ? "this engine has no relaxed SIMD"
-    : "this engine's relaxed multiply-add is not fused, so no faster";
-  return { name: "simd", reason };
+export function takeAhead(): ProvidedBinary | undefined {
+  compileAhead();
+  return provided;
 }
 
 /**
@@ -181,28 +176,6 @@ function memoryFlags(bytes: Uint8Array): number {
     throw new Error("Cannot share memory: the first import is no memory");
   }
   return at;
-}
-
-/**
- * How many of four elements micro-kernels should splat while loading, for this engine: see the table
- * of `tools/microkernels.ts`.
- *
- * @param binary What `chooseBinary()` took, if it was asked: so nothing is probed again.
- */
-export function chooseSplats(binary?: BinaryName): 0 | 1 | 4 {
-  // Deno first: there, touching `process` loads what stands behind it, 20 ms.
-  if ("Deno" in globalThis) {
-    const fuses = binary === undefined ? relaxedFuses() : binary === "relaxed";
-    return fuses ? 1 : 0;
-  }
-  if (isWorkerd()) return 1;
-  const { process, navigator } = globalThis as {
-    process?: { versions?: { v8?: string; bun?: string } };
-    navigator?: { userAgent?: string };
-  };
-  const { v8, bun } = process?.versions ?? {};
-  const guarded = v8 !== undefined && bun === undefined;
-  return guarded || /Chrom/.test(navigator?.userAgent ?? "") ? 4 : 0;
 }
 
 const compiled = new Map<string, Promise<WebAssembly.Module>>();

@@ -17,7 +17,7 @@ import {
 import { bytesPerElement } from "../../tensor/dtype.ts";
 import { copyRowsIn } from "../../tensor/rows.ts";
 import { type AnyView, isOnHost, type View } from "../../tensor/tensor.ts";
-import type { Kernels } from "../binary/kernels.ts";
+import type { Kernels } from "../binary/kernels.gen.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import { elementsOver } from "../memory/tensor.ts";
 import * as job from "../record/job.gen.ts";

@@ -5,7 +5,7 @@
  */
 
 import { reasonOf } from "../../check/errors.ts";
-import type { Kernels } from "../binary/kernels.ts";
+import type { Kernels } from "../binary/kernels.gen.ts";
 import { bytes as jobBytes } from "../record/job.gen.ts";
 
 /** Job records in linear memory, one after the other, and tile memory for each thread. */

@@ -8,7 +8,7 @@
 
 import { reasonOf } from "../../../check/errors.ts";
 import { clock } from "../../../runtime.ts";
-import type { Kernels } from "../../binary/kernels.ts";
+import type { Kernels } from "../../binary/kernels.gen.ts";
 import { cells, createControl, endControl, firstState, left } from "./control.ts";
 import { idleMilliseconds, spawn, type WorkerHandle } from "./spawn.ts";
 
