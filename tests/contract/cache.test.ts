@@ -217,6 +217,7 @@ contract("a KV cache does not change under a call that reads it", async (engine)
   cache.append(k, v);
   cache.free();
   assertThrows(() => cache.append(k, v), Error, "Cannot append: the cache was freed");
+  assertThrows(() => cache.free(), Error, "Cannot free: the cache was freed");
 }, { needs });
 
 contract("a freed KV cache leaves no memory behind", async (engine) => {

@@ -5,6 +5,7 @@ import {
   cascadeAttention,
   createEngine,
   type Engine,
+  type KvCache,
   mergeAttention,
   rope,
   type Tensor,
@@ -126,6 +127,27 @@ contract("caches are attended to on their own engine alone", async (engine) => {
   for (const one of [cache, prefix]) one.free();
   await other.close();
 }, { needs: ["kvCache"] });
+
+test("a cache of another copy of the library is of no engine of this one", async () => {
+  const engine = await createEngine({ backend: "wasm", threads: 1 });
+  const result = { out: x },
+    others = {
+      [Symbol.for("flashtile.KvCache/1")]: true,
+      attend: () => Promise.resolve(result),
+    } as unknown as KvCache;
+  const message = "Cannot attend: the cache is of another engine than `engine`";
+  await assertRefused(() => attention(x, others, { engine }), RangeError, message);
+  assert(await attention(x, others) as unknown === result);
+  await engine.close();
+});
+
+test("a closed engine is told of before bad input", async () => {
+  const engine = await createEngine({ backend: "wasm", threads: 1 }), bad = random([1, 2], 5);
+  await engine.close();
+  const message = "Cannot use an engine after `close()`";
+  await assertRefused(() => attention(x, bad, bad, { engine }), Error, message);
+  await assertRefused(() => rope(bad, y, { engine }), Error, message);
+});
 
 contract("methods of engines have no option `engine`", async (engine) => {
   const given = { engine } as object;

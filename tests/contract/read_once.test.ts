@@ -446,6 +446,16 @@ test("blockMask.fromDense() and load() refuse memory of an engine that is in no 
     assertEquals(cache.lengths, [1]);
   }));
 
+test("load() refuses bytes in a tensor that was freed and that a call still reads", () =>
+  withOneThread(async (engine) => {
+    const cache = engine.kvCache({ kvHeads: 1, headDim: 4 }), own = engine.tensor([1, 64, 4]);
+    const running = engine.attention(own, own, own);
+    const bytes = new Uint8Array(own.data.buffer, own.data.byteOffset, 64);
+    own.free();
+    assertThrows(() => cache.load(bytes), TypeError, "Cannot use a tensor after `free()`");
+    await running;
+  }));
+
 test("blockMask.fromDense() and sinks refuse a tensor that is freed while they are read", () =>
   withOneThread(async (engine) => {
     const freeing = (tensor: EngineTensor, extents: number[]) =>

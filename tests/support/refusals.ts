@@ -706,6 +706,12 @@ const biases: Refusal[] = [
       "got Float32Array",
   },
   {
+    what: "null as bias",
+    options: { bias: null } as never,
+    error: TypeError,
+    message: "Cannot attend: `bias` must be { data: Float32Array or GPUBuffer, shape }, got null",
+  },
+  {
     what: "a number as bias",
     options: { bias: 1 },
     error: TypeError,

@@ -56,6 +56,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 
 /** What the rest of the tree may take of a backend's rooms. */
 const doors: Readonly<Record<string, string>> = {
+  "wasm/binary/choice.ts": "wasm",
   "wasm/binary/module.ts": "wasm",
   "wasm/backend.ts": "wasm",
   "webgpu/open.ts": "webgpu",

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { test } from "node:test";
+import { checkShapeOf } from "../../src/check/tensors.ts";
 import { planAttention } from "../../src/operations/attention/plan.ts";
 import { assertRefused } from "../support/errors.ts";
 import { argumentsOf, type Refusal, refusals, right } from "../support/refusals.ts";
@@ -13,6 +14,15 @@ for (const refusal of refusals) {
     );
   });
 }
+
+test("checkShapeOf() refuses a shape that begins or ends as the right one does", async () => {
+  for (const given of [[2], [2, 3, 1], []]) {
+    const check = () => checkShapeOf("out", given, [2, 3], "Cannot attend");
+    const message = `Cannot attend: \`out\` must have shape [2,3], got [${given}]`;
+    await assertRefused(check, RangeError, message);
+  }
+  checkShapeOf("out", [2, 3], [2, 3], "Cannot attend");
+});
 
 test("planAttention() refuses data whose buffer is detached, and says what to do", async () => {
   const data = new Float32Array(192);

@@ -164,9 +164,10 @@ function positionsOf(given: unknown, [batch, heads, rows]: readonly number[]): r
     return Array.from({ length: isEmpty ? 0 : rows }, (_, at) => (given ?? 0) + at);
   }
   const list = openList("positions", given, cannot, true), { shape = [], length } = list ?? {};
-  const fits = (shape.length === 1 || (shape.length === 2 && shape[1] === rows)) &&
+  const fits = list !== undefined &&
+    (shape.length === 1 || (shape.length === 2 && shape[1] === rows)) &&
     (length === rows || length === batch * rows);
-  if (list === undefined || !fits) {
+  if (!fits) {
     throw new RangeError(
       `${cannot}: \`positions\` must be a number, or ${rows} of them for N rows, or ` +
         `${batch * rows} for B times N, got ${list === undefined ? kindOf(given) : `[${shape}]`}`,
