@@ -7,7 +7,7 @@
 
 import process from "node:process";
 import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
-import { type HostPlan, planAttention } from "../src/operations/attention/plan.ts";
+import { planAttention, type TensorPlan } from "../src/operations/attention/plan.ts";
 import { HeldArray } from "../src/tensor/arrays.ts";
 import type { Elements } from "../src/tensor/dtype.ts";
 import { contiguousStrides, type View } from "../src/tensor/tensor.ts";
@@ -60,7 +60,7 @@ async function kernelTime(q: Tensor, k: Tensor, v: Tensor, calls: number): Promi
   const { kernels, spent } = timed(bare);
   const arena = new Arena(memory, bare.heapBase() >>> 0, maximumPages * 65536);
   const parts = { kernels, arena, threads: 1, splats: chooseSplats() };
-  const plan = planAttention(q, k, v) as HostPlan;
+  const plan = planAttention(q, k, v) as TensorPlan<View>;
   const target = { out: lseView([1, ...q.shape]), lse: null };
   const solo = new Solo(kernels);
   const once = () => {

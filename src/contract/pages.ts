@@ -78,9 +78,9 @@ export interface PageStore {
   free(): void;
 }
 
-/** The pages that a call reads: those of each sequence. */
-export interface PagedKeys {
-  readonly store: PageStore;
+/** The pages that a call reads: those of each sequence, in the memory of a backend. */
+export interface PagedKeys<Store extends PageStore = PageStore> {
+  readonly store: Store;
   /** Of each segment, the pages of its tokens in order. */
   readonly pages: readonly (readonly Page[])[];
 }

@@ -6,7 +6,6 @@
 
 import { Runners } from "../contract/runners.ts";
 import { attention } from "../operations/attention/operation.ts";
-import type { HostPlan } from "../operations/attention/plan.ts";
 import type { HostTarget } from "../operations/attention/target.ts";
 import { attentionBackward } from "../operations/backward/operation.ts";
 import type { HostBackwardPlan } from "../operations/backward/plan.ts";
@@ -14,6 +13,7 @@ import type { HostGradientTarget } from "../operations/backward/target.ts";
 import { mergeAttention } from "../operations/merge/operation.ts";
 import { rope } from "../operations/rope/operation.ts";
 import { forward, type Machine } from "./attention/forward.ts";
+import type { HostPlan } from "./attention/run.ts";
 import { mergeParts } from "./merge.ts";
 import { rotateRows } from "./rope.ts";
 import type { Step } from "./team/steps.ts";

@@ -7,7 +7,7 @@
 import type { Control } from "../contract/backend.ts";
 import { Runners } from "../contract/runners.ts";
 import { attention } from "../operations/attention/operation.ts";
-import { type AttentionPlan, hasUncounted } from "../operations/attention/plan.ts";
+import { type AttentionPlan, hasUncounted, inputsOf } from "../operations/attention/plan.ts";
 import type { Target } from "../operations/attention/target.ts";
 import { attentionBackward } from "../operations/backward/operation.ts";
 import { mergeAttention } from "../operations/merge/operation.ts";
@@ -28,8 +28,9 @@ export interface Machine {
   open(): void;
 }
 
-function checkAttention({ q, k, v, bias, mask, out }: AttentionPlan): void {
-  const isShared = [q, k, v, bias, mask].some((one) => one?.data === out?.data);
+function checkAttention(plan: AttentionPlan): void {
+  const { out } = plan;
+  const isShared = Object.values(inputsOf(plan)).some((one) => one?.data === out?.data);
   if (!isGpuBuffer(out?.data) || !isShared) return;
   throw new RangeError(
     "Cannot attend: `out` must be another GPUBuffer than the inputs, " +
@@ -43,7 +44,7 @@ async function attend(
   target: Target,
   control: Control,
 ): Promise<void> {
-  const pages = plan.paged?.store as WebGpuPages | undefined;
+  const pages = plan.kv.kind === "pages" ? plan.kv.store as WebGpuPages : undefined;
   pages?.open();
   pages?.settle();
   try {

@@ -1,7 +1,8 @@
 import { alibiSlopes, blockMask, createEngine, type Engine } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
-import { planAttention } from "../../src/operations/attention/plan.ts";
+import { planAttention, type TensorPlan } from "../../src/operations/attention/plan.ts";
+import type { View } from "../../src/tensor/tensor.ts";
 import { cutPlan } from "../../src/wasm/attention/jobs.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { resultsOf } from "../support/exact.ts";
@@ -132,7 +133,11 @@ async function withEngines(use: (alone: Engine, teams: readonly Engine[]) => Pro
 
 function problemOf({ sizes, meaning }: Case): Problem {
   const problem = randomProblem(sizes, 1), { q, k, v } = inputsOf(problem);
-  assertEquals(cutPlan(planAttention(q, k, v, meaning), 3).threads, 3, "too little work");
+  assertEquals(
+    cutPlan(planAttention(q, k, v, meaning) as TensorPlan<View>, 3).threads,
+    3,
+    "too little work",
+  );
   return problem;
 }
 

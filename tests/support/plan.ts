@@ -6,7 +6,11 @@
 
 import { type AttentionOptions, blockMask, type Tensor } from "@flashtile/attention";
 import fc from "fast-check";
-import { type AttentionPlan, planAttention } from "../../src/operations/attention/plan.ts";
+import { planAttention, type TensorPlan } from "../../src/operations/attention/plan.ts";
+import type { View } from "../../src/tensor/tensor.ts";
+
+/** A plan over arrays. */
+type HostPlan = TensorPlan<View>;
 import { HeldArray } from "../../src/tensor/arrays.ts";
 import type { Extents } from "../../src/tensor/tensor.ts";
 import { shapesOf, type Sizes, sizesOf } from "./problem.ts";
@@ -22,9 +26,9 @@ function hollow(shape: readonly number[]): Tensor {
 export function planOf(
   sizes: Partial<Sizes> & Pick<Sizes, "Nq" | "D">,
   options?: AttentionOptions,
-): AttentionPlan {
+): HostPlan {
   const { q, k, v } = shapesOf(sizesOf(sizes));
-  return planAttention(hollow(q), hollow(k), hollow(v), options);
+  return planAttention(hollow(q), hollow(k), hollow(v), options) as HostPlan;
 }
 
 /** Queries and keys of a packed sequence. */
@@ -45,7 +49,7 @@ export function packedPlanOf(
   lengths: readonly Lengths[],
   sizes: Pick<Sizes, "D"> & Partial<Sizes>,
   options?: AttentionOptions,
-): AttentionPlan {
+): HostPlan {
   const cuSeqlens = boundariesOf(lengths);
   const all = { ...sizes, B: 1, Nq: cuSeqlens.q.at(-1)!, Nk: cuSeqlens.k.at(-1)! };
   return planOf(all, { ...options, cuSeqlens });
@@ -58,7 +62,7 @@ export interface TermShape {
 }
 
 /** A plan with a bias, or a mask, that takes no memory either: it must not be read. */
-export function withTerm(plan: AttentionPlan, { full, dtype }: TermShape): AttentionPlan {
+export function withTerm(plan: HostPlan, { full, dtype }: TermShape): HostPlan {
   const shape: Extents = [plan.batch, plan.queryHeads, plan.queries, plan.keys];
   const dense = [shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1];
   const strides = dense.map((stride, axis) => full[axis] ? stride : 0) as unknown as Extents;
@@ -80,7 +84,7 @@ const dim = fc.oneof(
 const heads = { Hkv: few, group, D: dim, Dv: dim };
 
 /** Plans of batches, whose waves are few enough to look at each. */
-export const batchedPlans: fc.Arbitrary<AttentionPlan> = fc.record({
+export const batchedPlans: fc.Arbitrary<HostPlan> = fc.record({
   ...heads,
   B: fc.integer({ min: 0, max: 4 }),
   Nq: fc.oneof(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 0, max: 4000 })),
@@ -94,7 +98,7 @@ const length = fc.oneof(
 );
 
 /** Plans of packed sequences, empty ones among them. */
-export const packedPlans: fc.Arbitrary<AttentionPlan> = fc.record({
+export const packedPlans: fc.Arbitrary<HostPlan> = fc.record({
   ...heads,
   lengths: fc.array(fc.tuple(length, length), { maxLength: 40 }),
 }).map(({ group, lengths, ...sizes }) =>
@@ -104,7 +108,7 @@ export const packedPlans: fc.Arbitrary<AttentionPlan> = fc.record({
 const block = fc.tuple(fc.constantFrom(1, 3, 8, 64), fc.constantFrom(1, 3, 8, 33, 64));
 
 /** Plans with a block mask, for all heads or for each, of batches or packed sequences. */
-export const blockPlans: fc.Arbitrary<AttentionPlan> = fc.record({
+export const blockPlans: fc.Arbitrary<HostPlan> = fc.record({
   Hkv: fc.integer({ min: 1, max: 3 }),
   group: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.constantFrom(40, 300)),
   D: fc.integer({ min: 1, max: 64 }),
@@ -120,12 +124,12 @@ export const blockPlans: fc.Arbitrary<AttentionPlan> = fc.record({
 });
 
 /** Any of these. */
-export const anyPlan: fc.Arbitrary<AttentionPlan> = fc.oneof(batchedPlans, packedPlans, blockPlans);
+export const anyPlan: fc.Arbitrary<HostPlan> = fc.oneof(batchedPlans, packedPlans, blockPlans);
 
 const full = fc.tuple(fc.boolean(), fc.boolean(), fc.boolean(), fc.boolean());
 
 /** Any plan with a bias and a mask of any broadcast. */
-export const anyPlanWithTerms: fc.Arbitrary<AttentionPlan> = fc.record({
+export const anyPlanWithTerms: fc.Arbitrary<HostPlan> = fc.record({
   plan: anyPlan,
   bias: fc.option(full),
   mask: fc.option(full),

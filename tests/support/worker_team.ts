@@ -5,8 +5,8 @@
  */
 
 import { assert } from "@std/assert";
-import { type HostPlan, planAttention } from "../../src/operations/attention/plan.ts";
-import { viewOf } from "../../src/tensor/tensor.ts";
+import { planAttention, type TensorPlan } from "../../src/operations/attention/plan.ts";
+import { type View, viewOf } from "../../src/tensor/tensor.ts";
 import { forward } from "../../src/wasm/attention/forward.ts";
 import { initialPages, maximumPages } from "../../src/wasm/binary/binaries.gen.ts";
 import { compileBinary, instantiate } from "../../src/wasm/binary/module.ts";
@@ -21,7 +21,7 @@ import { inputsOf, randomProblem, sizesOf } from "./problem.ts";
 export const lost = "Cannot attend: a worker thread ended while the call ran; call again";
 
 const inputs = inputsOf(randomProblem(sizesOf({ Hq: 4, Nq: 300, D: 64 }), 1));
-const plan = planAttention(inputs.q, inputs.k, inputs.v) as HostPlan;
+const plan = planAttention(inputs.q, inputs.k, inputs.v) as TensorPlan<View>;
 
 /** A team, and a call whose batches it runs. */
 export interface Fixture {

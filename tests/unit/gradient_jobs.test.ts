@@ -2,7 +2,8 @@ import { blockMask, tensor } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
 import type { AttentionOptions } from "../../src/operations/attention/options.ts";
-import { type HostPlan, planAttention } from "../../src/operations/attention/plan.ts";
+import { planAttention, type TensorPlan } from "../../src/operations/attention/plan.ts";
+import type { View } from "../../src/tensor/tensor.ts";
 import {
   chunkKeys,
   chunksOf,
@@ -17,17 +18,17 @@ import {
 function planOf(
   [heads, queries, keys, dim, valueDim = dim]: readonly number[],
   options: AttentionOptions = {},
-): HostPlan {
+): TensorPlan<View> {
   const zeros = (rows: number, width: number) =>
     tensor(new Float32Array(heads * rows * width), [heads, rows, width]);
   const plan = planAttention(
     ...[zeros(queries, dim), zeros(keys, dim), zeros(keys, valueDim)] as const,
     options,
   );
-  return plan as HostPlan;
+  return plan as TensorPlan<View>;
 }
 
-function wavesOf(plan: HostPlan, threads: number, bytes = 1): (readonly Stretch[])[] {
+function wavesOf(plan: TensorPlan<View>, threads: number, bytes = 1): (readonly Stretch[])[] {
   return [...stretchesOf(plan, cutGradients(plan, threads), () => bytes)];
 }
 
@@ -65,7 +66,7 @@ test("cutGradients() makes stretches of units that are the same for any number o
     const zeros = (heads: number, rows: number) =>
       tensor(new Float32Array(heads * rows * dim), [heads, rows, dim]);
     const [q, k] = [zeros(heads, 500), zeros(1, 300)];
-    const plan = planAttention(q, k, k) as HostPlan, { unit } = cutGradients(plan, 1);
+    const plan = planAttention(q, k, k) as TensorPlan<View>, { unit } = cutGradients(plan, 1);
     for (const threads of [1, 2, 3, 7]) {
       const cut = cutGradients(plan, threads);
       assertEquals([cut.unit, cut.positions % unit], [unit, 0]);

@@ -2,7 +2,6 @@ import { blockMask } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import type { AttentionPlan } from "../../src/operations/attention/plan.ts";
 import {
   chooseTiles,
   type Cut,
@@ -14,7 +13,7 @@ import {
   type Wave,
   wavesOf,
 } from "../../src/wasm/attention/jobs.ts";
-import type { Run } from "../../src/wasm/attention/run.ts";
+import type { HostPlan, Run } from "../../src/wasm/attention/run.ts";
 import { termBytesPerPosition } from "../../src/wasm/attention/terms.ts";
 import { keysPerPart } from "../../src/wasm/record/job_record.ts";
 import { always } from "../support/arbitrary.ts";
@@ -113,7 +112,7 @@ test("wavesOf() packs a head with its first wave, and keeps it for those that fo
 });
 
 /** What runs carry together. */
-function loadOf(plan: AttentionPlan, { members }: Cut, runs: readonly Run[]): Load {
+function loadOf(plan: HostPlan, { members }: Cut, runs: readonly Run[]): Load {
   const sum = (of: (run: Run) => number) => runs.reduce((total, run) => total + of(run), 0);
   const perKey = (plan.dim + plan.valueDim) * 4;
   return {
@@ -233,7 +232,7 @@ test("cutPlan() gives query heads jobs of their own where their block masks diff
 });
 
 /** Parts of the keys of each segment. */
-function partsOfAll(plan: AttentionPlan): number[] {
+function partsOfAll(plan: HostPlan): number[] {
   return plan.segments.map((_, segment) => partsOf(plan, { segment }));
 }
 
@@ -276,7 +275,7 @@ function rowsOf(pieces: readonly Piece[]): string[] {
   );
 }
 
-function expectedRows({ runs }: Wave, plan: AttentionPlan, { members }: Cut): string[] {
+function expectedRows({ runs }: Wave, plan: HostPlan, { members }: Cut): string[] {
   const count = (length: number) => Array.from({ length }, (_, at) => at);
   return runs.flatMap((run, slot) =>
     count(partsOf(plan, run)).flatMap((part) =>

@@ -48,7 +48,7 @@ test("planAttention() names q's data first where all three are wrong", async () 
 test("planAttention() accepts strides and offsets that end with data", () => {
   const { q, k, v } = right;
   const shifted = { ...v, strides: [57, 28, 5, 1], offset: 9 }; // 9 + 57 + 28 + 20 + 5 + 1 = 120
-  assertEquals(planAttention(q, k, shifted).v.offset, 9);
+  assertEquals(planAttention(q, k, shifted).kv.v.offset, 9);
 });
 
 test("planAttention() accepts any strides where an axis is empty", () => {

@@ -2,12 +2,11 @@ import { alibiSlopes, blockMask } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import type { AttentionPlan, HostPlan } from "../../src/operations/attention/plan.ts";
 import type { Broadcast } from "../../src/tensor/tensor.ts";
 import { type Cut, cutPlan, cutWave, partsOf, wavesOf } from "../../src/wasm/attention/jobs.ts";
 import { intervalBytes } from "../../src/wasm/attention/key_intervals.ts";
 import { writeCommon } from "../../src/wasm/attention/records.ts";
-import type { Run } from "../../src/wasm/attention/run.ts";
+import type { HostPlan, Run } from "../../src/wasm/attention/run.ts";
 import {
   measureJob,
   type Needs,
@@ -48,9 +47,9 @@ const elsewhere: fc.Arbitrary<Elsewhere> = fc.record({
 const nowhere: Elsewhere = { q: false, values: false, out: false, bias: false };
 
 /** What places of a call need, by the kernels and by what lives elsewhere. */
-function needsOf(plan: AttentionPlan, cut: Cut, where: Elsewhere): Needs {
+function needsOf(plan: HostPlan, cut: Cut, where: Elsewhere): Needs {
   const words = new Int32Array(job.words);
-  writeCommon(new JobRecord(words), 0, plan as HostPlan, cut);
+  writeCommon(new JobRecord(words), 0, plan, cut);
   return { ...where, job: measureJob(kernels, arena, words) };
 }
 
@@ -71,7 +70,7 @@ type Place = readonly [at: number, bytes: number];
 
 /** Bytes of a term's rows: the kernel reads `rowBytes` of the last, the others lie one behind another. */
 function termBytes(
-  plan: AttentionPlan,
+  plan: HostPlan,
   view: Broadcast | null,
   positions: number,
   stride: number,
@@ -83,13 +82,13 @@ function termBytes(
 }
 
 /** What the kernel reads of a bias: four keys at a time. */
-function biasNeeds(plan: AttentionPlan, { segment, from, to }: Run): number {
+function biasNeeds(plan: HostPlan, { segment, from, to }: Run): number {
   const row = Math.ceil(plan.segments[segment].keys / 4) * 16;
   return termBytes(plan, plan.bias, to - from, row, row);
 }
 
 /** What it reads of a mask: sixteen bytes at a time from any key on, or a word from any byte on. */
-function maskNeeds(plan: AttentionPlan, { segment, from, to }: Run): number {
+function maskNeeds(plan: HostPlan, { segment, from, to }: Run): number {
   const { keys } = plan.segments[segment];
   if (keys === 0) return 0;
   return plan.mask?.dtype === "bit"
@@ -100,7 +99,7 @@ function maskNeeds(plan: AttentionPlan, { segment, from, to }: Run): number {
 /** The places that the runs of a wave have. */
 function placesOfRuns(
   { runs, places }: PlacedWave,
-  plan: AttentionPlan,
+  plan: HostPlan,
   where: Needs,
 ): Place[] {
   const { dim, valueDim, group } = plan;
@@ -123,7 +122,7 @@ function placesOfRuns(
 }
 
 /** The places that all waves have together. */
-function commonPlaces(space: Workspace, plan: AttentionPlan, cut: Cut): Place[] {
+function commonPlaces(space: Workspace, plan: HostPlan, cut: Cut): Place[] {
   const { dim, valueDim } = plan, tile = needsOf(plan, cut, nowhere).job.scratch;
   const keys = Math.max(0, ...plan.segments.map(({ keys }) => keys));
   assert(space.scratchStride >= tile && space.scratchStride % 16 === 0);
@@ -274,7 +273,7 @@ test("takeWorkspace() gives everything back", () => {
 });
 
 /** Bytes of a workspace for one thread. */
-function usedFor(plan: AttentionPlan, where: Elsewhere): number {
+function usedFor(plan: HostPlan, where: Elsewhere): number {
   const cut = cutPlan(plan, 1), space = takeWorkspace(arena, plan, cut, needsOf(plan, cut, where));
   const bytes = arena.usedBytes;
   space.free();
@@ -284,7 +283,7 @@ function usedFor(plan: AttentionPlan, where: Elsewhere): number {
 test("takeWorkspace() takes no more for what is read and written in place", () => {
   const plan = planOf({ Nq: 1000, Nk: 1000, D: 64 }), full = [true, true, true, true];
   const biased = withTerm(plan, { full, dtype: "f32" });
-  const saved = (plan: AttentionPlan, name: keyof Elsewhere) =>
+  const saved = (plan: HostPlan, name: keyof Elsewhere) =>
     usedFor(plan, nowhere) - usedFor(plan, { ...nowhere, [name]: true });
   for (const name of ["q", "values", "out"] as const) assert(saved(plan, name) >= 200_000, name);
   assert(saved(biased, "bias") >= 2_000_000);

@@ -14,6 +14,7 @@ import {
   type AttentionPlan,
   countRows,
   countScores,
+  inputsOf,
   mayBeRead,
 } from "./plan.ts";
 import type { AttentionResult } from "./result.ts";
@@ -23,7 +24,7 @@ import type { Target } from "./target.ts";
 export const attention: Operation<AttentionPlan, Target> = {
   name: "attention",
   cannot: "Cannot attend",
-  inputs: ({ q, k, v, bias, mask, out }) => ({ q, k, v, bias, mask, out }),
+  inputs: (plan) => ({ ...inputsOf(plan), out: plan.out }),
   work: (plan) => countScores(plan) * (plan.dim + plan.valueDim),
   rows: countRows,
 };

@@ -7,10 +7,8 @@
 import { readInputs, readOut, readQueries } from "../../check/tensors.ts";
 import { cannot } from "../../check/words.ts";
 import type { Control } from "../../contract/backend.ts";
-import { checkPages, type PagedKeys } from "../../contract/pages.ts";
+import { checkPages, type PagedKeys, type PageStore } from "../../contract/pages.ts";
 import type { BlockMask } from "../../masks/block_mask.ts";
-import { HeldArray } from "../../tensor/arrays.ts";
-import type { Elements } from "../../tensor/dtype.ts";
 import {
   type AnyTensor,
   type AnyView,
@@ -20,7 +18,6 @@ import {
   type MaskView,
   mayOverlap,
   type ReadTensor,
-  type View,
 } from "../../tensor/tensor.ts";
 import type { Storage } from "../call.ts";
 import { checkUncached, readAttentionOptions } from "./check/options.ts";
@@ -35,8 +32,23 @@ import {
 import { type AttentionOptions, type CacheAttentionOptions, optionNames } from "./options.ts";
 import { type Band, countSegments, scoresWithin, type Segment, segmentsOf } from "./segments.ts";
 
+/** Keys `[B, Hkv, Nk, D]` and values `[B, Hkv, Nk, Dv]` in tensors. */
+export interface TensorKeys<V extends AnyView = AnyView> {
+  readonly kind: "tensors";
+  readonly k: V;
+  readonly v: V;
+}
+
+/** Keys and values in the pages of a cache. */
+export interface CachedKeys<Store extends PageStore = PageStore> extends PagedKeys<Store> {
+  readonly kind: "pages";
+}
+
 /** A checked call of `attention()`, with every default filled in. */
-export interface AttentionPlan<V extends AnyView = AnyView> {
+export interface AttentionPlan<
+  V extends AnyView = AnyView,
+  Keys extends TensorKeys<V> | CachedKeys = TensorKeys<V> | CachedKeys,
+> {
   readonly batch: number;
   readonly queryHeads: number;
   readonly keyHeads: number;
@@ -47,8 +59,8 @@ export interface AttentionPlan<V extends AnyView = AnyView> {
   readonly dim: number;
   readonly valueDim: number;
   readonly q: V;
-  readonly k: V;
-  readonly v: V;
+  /** Where keys and values are. */
+  readonly kv: Keys;
   /** Where the caller wants the result; `null` for a tensor of its own, stored as `q` is. */
   readonly out: V | null;
   /** Shape of the result as the caller sees it. */
@@ -73,8 +85,6 @@ export interface AttentionPlan<V extends AnyView = AnyView> {
   /** By query head. */
   readonly sinks: Float32Array | null;
   readonly blockMask: BlockMask | null;
-  /** Where keys and values are if in a cache: `k` and `v` then only say their sizes. */
-  readonly paged: PagedKeys | null;
   /** How the caller wrote it: results are written alike. */
   readonly written: Written;
 }
@@ -88,9 +98,12 @@ export interface Written {
   readonly bias: readonly number[] | null;
 }
 
+/** The plan of a call on tensors. */
+export type TensorPlan<V extends AnyView = AnyView> = AttentionPlan<V, TensorKeys<V>>;
+
 /** A call as it was read: nothing of it is read from the caller's objects again. */
-export interface AttentionCall {
-  readonly plan: AttentionPlan;
+export interface AttentionCall<Plan extends AttentionPlan = AttentionPlan> {
+  readonly plan: Plan;
   readonly control: Control;
   /** The caller's tensor for the result, to be handed back; `null` where it gave none. */
   readonly out: AnyTensor | null;
@@ -100,12 +113,15 @@ export interface AttentionCall {
   readonly keepsRest?: boolean;
 }
 
-/** A plan whose tensors are all in arrays. */
-export type HostPlan = AttentionPlan<View>;
+/** The tensors that a call reads, by name; `null` for what was not given. */
+export function inputsOf({ q, kv, bias, mask }: AttentionPlan) {
+  const { k, v } = kv.kind === "tensors" ? kv : { k: null, v: null };
+  return { q, k, v, bias, mask };
+}
 
 /** Whether a view may share an element with something that the call reads. */
-export function mayBeRead({ q, k, v, bias, mask }: AttentionPlan, view: AnyView): boolean {
-  return [q, k, v, bias, mask].some((input) => input !== null && mayOverlap(input, view));
+export function mayBeRead(plan: AttentionPlan, view: AnyView): boolean {
+  return Object.values(inputsOf(plan)).some((input) => input !== null && mayOverlap(input, view));
 }
 
 /** Whether scores are anything but scaled products within one band. */
@@ -148,7 +164,7 @@ export function readAttention(
   k: AnyTensor | ReadTensor,
   v: AnyTensor | ReadTensor,
   options?: AttentionOptions,
-): AttentionCall {
+): AttentionCall<TensorPlan> {
   const given = options === undefined ? noOptions : readAttentionOptions(options, optionNames);
   return callOf(planGiven(q, k, v, given), given);
 }
@@ -159,11 +175,14 @@ export function planAttention(
   k: AnyTensor,
   v: AnyTensor,
   options?: AttentionOptions,
-): AttentionPlan {
+): TensorPlan {
   return readAttention(q, k, v, options).plan;
 }
 
-function callOf(plan: AttentionPlan, given: AttentionOptions): AttentionCall {
+function callOf<Plan extends AttentionPlan>(
+  plan: Plan,
+  given: AttentionOptions,
+): AttentionCall<Plan> {
   const { out, q } = plan;
   return {
     plan,
@@ -180,7 +199,7 @@ function planGiven(
   k: AnyTensor | ReadTensor,
   v: AnyTensor | ReadTensor,
   given: AttentionOptions,
-): AttentionPlan {
+): TensorPlan {
   const { causal = false, layout = "bhnd" } = given;
   const inputs = readInputs(q, k, v, layout);
   const [batch, queryHeads, queries, dim] = inputs.q.shape;
@@ -213,26 +232,24 @@ function planGiven(
     dim,
     valueDim: inputs.v.shape[3],
     q: inputs.q,
-    k: inputs.k,
-    v: inputs.v,
+    kv: { kind: "tensors", k: inputs.k, v: inputs.v } as const,
     segments,
     packed: packed !== null,
     blockMask: readBlockMask(given.blockMask, extents),
-    paged: null,
   });
 }
 
 /** What calls on tensors and calls on caches decide alike. */
-function planOf(
+function planOf<Keys extends TensorKeys | CachedKeys>(
   given: AttentionOptions,
   shapes: Pick<Written, "q" | "k" | "v">,
   each: Each,
   sizes: Pick<
-    AttentionPlan,
+    AttentionPlan<AnyView, Keys>,
     | ("batch" | "queryHeads" | "keyHeads" | "group" | "queries" | "keys" | "dim" | "valueDim")
-    | ("q" | "k" | "v" | "segments" | "packed" | "blockMask" | "paged")
+    | ("q" | "kv" | "segments" | "packed" | "blockMask")
   >,
-): AttentionPlan {
+): AttentionPlan<AnyView, Keys> {
   const { batch, queryHeads, queries, keys, dim, valueDim } = sizes;
   const { causal = false, layout = "bhnd" } = given, rank = shapes.q.length;
   const outShape = [...shapes.q.slice(0, -1), valueDim];
@@ -286,20 +303,13 @@ function planOfCache(
   const { q, shape } = readQueries(given, layout, [tokens.length, kvHeads, headDim]);
   const [batch, queryHeads, queries] = q.shape, keys = Math.max(0, ...tokens);
   const each: Each = { count: batch, ...ofBatches };
-  const sizes = (dim: number): View => ({
-    ...{ data: nothing, dtype: "f32", offset: 0, strides: [0, 0, 0, 0] },
-    shape: [batch, kvHeads, keys, dim],
-  });
   return planOf(options, { q: shape, k: [], v: [] }, each, {
     ...{ batch, queryHeads, keyHeads: kvHeads, group: queryHeads / kvHeads, queries, keys },
-    ...{ dim: headDim, valueDim, q, k: sizes(headDim), v: sizes(valueDim) },
+    ...{ dim: headDim, valueDim, q, kv: { kind: "pages", ...paged } as const },
     segments: segmentsOfCache(options, each, queries, tokens),
-    ...{ packed: false, blockMask: null, paged },
+    ...{ packed: false, blockMask: null },
   });
 }
-
-/** What stands for keys and values that are in a cache. */
-const nothing = new HeldArray<Elements>(new Float32Array(0));
 
 /** Each sequence by its own length: the last of its queries that count stands on its last token. */
 function segmentsOfCache(

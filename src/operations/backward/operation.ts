@@ -11,7 +11,13 @@ import { HeldArray } from "../../tensor/arrays.ts";
 import { isGpuBuffer, type TensorData } from "../../tensor/dtype.ts";
 import { type AnyTensor, broadcastOf, type Tensor, viewOf } from "../../tensor/tensor.ts";
 import { attention, runAttention } from "../attention/operation.ts";
-import { type AttentionCall, type AttentionPlan, countRows } from "../attention/plan.ts";
+import {
+  type AttentionCall,
+  type AttentionPlan,
+  countRows,
+  inputsOf,
+  type TensorPlan,
+} from "../attention/plan.ts";
 import type { KeptResult, OwnData } from "../attention/result.ts";
 import { type Call, checkSync, type Made, type NewTensor, run, runSync } from "../call.ts";
 import {
@@ -31,8 +37,7 @@ export const attentionBackward: Operation<BackwardPlan, GradientTarget> = {
   name: "attentionBackward",
   cannot,
   inputs({ forward, dOut, out, lse, dLse }) {
-    const { q, k, v, bias, mask } = forward;
-    return { q, k, v, bias, mask, dOut, out, lse, dLse };
+    return { ...inputsOf(forward), dOut, out, lse, dLse };
   },
   work: ({ forward }) => attention.work(forward),
   rows: ({ forward }) => countRows(forward),
@@ -43,7 +48,7 @@ type Gradients = { readonly [Name in keyof AttentionGradients]?: AnyTensor };
 
 /** What is made for the gradients of a call. */
 function resultsOf(
-  { q, k, v, written, sinks }: AttentionPlan,
+  { q, kv: { k, v }, written, sinks }: TensorPlan,
 ): Readonly<Record<string, NewTensor>> {
   const floats = { like: q.data, dtype: "f32" } as const, { bias } = written;
   return {
@@ -126,7 +131,7 @@ export async function runWithGradient<
   V extends TensorData,
 >(
   asked: Machinery | Promise<Machinery>,
-  call: AttentionCall,
+  call: AttentionCall<TensorPlan>,
 ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>> {
   const result = await runAttention<OwnData<Q>>(asked, call);
   const { out, lse, lseRest } = result as KeptResult<OwnData<Q>>;

@@ -20,7 +20,7 @@ import {
 } from "../../tensor/tensor.ts";
 import { readAttentionOptions } from "../attention/check/options.ts";
 import { type AttentionOptions, optionNames } from "../attention/options.ts";
-import { type AttentionCall, type AttentionPlan, readAttention } from "../attention/plan.ts";
+import { type AttentionCall, readAttention, type TensorPlan } from "../attention/plan.ts";
 import type { AttentionResultWithLse, LseData } from "../attention/result.ts";
 
 /** What the messages of gradients begin with. */
@@ -133,7 +133,7 @@ export function checkEncoder(options: unknown): void {
 
 /** The gradients of a forward call that was read. */
 function planPass(
-  forward: AttentionPlan,
+  forward: TensorPlan,
   dOut: AnyTensor,
   given: Readonly<Record<"out" | "lse" | "dLse", unknown>>,
   lseRest?: AnyTensor,
@@ -151,7 +151,7 @@ function planPass(
     lseRest: ofRows("lseRest", lseRest),
     dLse: ofRows("dLse", given.dLse),
   };
-  checkPlaces(forward.q.data, { k: forward.k, v: forward.v, ...views });
+  checkPlaces(forward.q.data, { k: forward.kv.k, v: forward.kv.v, ...views });
   return Object.freeze({ forward, ...views });
 }
 
@@ -165,7 +165,7 @@ function readResult(name: string, value: unknown, shape: readonly number[]): Rea
 /** A checked call of `attentionBackward()`. */
 export interface BackwardPlan<V extends AnyView = AnyView> {
   /** The call whose gradients are asked for. */
-  readonly forward: AttentionPlan<V>;
+  readonly forward: TensorPlan<V>;
   /** Gradient by `out`: `[B, Hq, Nq, Dv]`, of any storage. */
   readonly dOut: V;
   /** What the call gave: `[B, Hq, Nq, Dv]`, and `[B, Hq, Nq, 1]` in f32. */
@@ -186,7 +186,7 @@ export function readWithGradient(
   k: AnyTensor,
   v: AnyTensor,
   options: GradientOptions = {},
-): AttentionCall {
+): AttentionCall<TensorPlan> {
   const given = readOptions(options, gradientNames, "Cannot attend");
   const call = readAttention(q, k, v, { ...given, lse: true });
   return { ...call, keepsRest: true };
@@ -194,7 +194,7 @@ export function readWithGradient(
 
 /** Reads a backward pass: what belongs to the forward call was settled with it. */
 export function readPass(
-  forward: AttentionPlan,
+  forward: TensorPlan,
   { lseRest, ...kept }: Readonly<Record<"out" | "lse", unknown>> & { readonly lseRest: AnyTensor },
   dOut: AnyTensor,
   pass: BackwardPassOptions,

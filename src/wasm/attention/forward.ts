@@ -7,10 +7,11 @@
 
 import { isQuantized } from "../../contract/pages.ts";
 import {
+  type CachedKeys,
   countRows,
   hasTerms,
   hasUncounted,
-  type HostPlan,
+  type TensorKeys,
 } from "../../operations/attention/plan.ts";
 import type { Segment } from "../../operations/attention/segments.ts";
 import type { HostTarget } from "../../operations/attention/target.ts";
@@ -38,7 +39,7 @@ import {
   writeCommon,
   writeTerms,
 } from "./records.ts";
-import type { Run } from "./run.ts";
+import type { HostPlan, Run } from "./run.ts";
 import { stageMask } from "./terms.ts";
 import {
   measureJob,
@@ -154,12 +155,13 @@ function rowsOf({ runs }: Wave, { group }: HostPlan): number {
 }
 
 function findResidents(plan: HostPlan, target: HostTarget, arena: Arena): Residents {
-  const v = locate(plan.v, arena);
+  const { q, kv } = plan, k = kv.kind === "tensors" ? locate(kv.k, arena) : undefined;
+  const v = kv.kind === "tensors" ? locate(kv.v, arena) : undefined;
   return {
-    q: locate(plan.q, arena),
-    k: locate(plan.k, arena),
+    q: locate(q, arena),
+    k,
     v,
-    inPlace: plan.paged !== null || (v !== undefined && canStay(plan, v)),
+    inPlace: kv.kind === "pages" || (v !== undefined && canStay(plan, kv.v, v)),
     out: locate(target.out, arena),
     bias: plan.bias === null ? undefined : locateBias(plan.bias, arena),
   };
@@ -170,14 +172,18 @@ function findResidents(plan: HostPlan, target: HostTarget, arena: Arena): Reside
  * so these must be neighbours, and f32. Rows a multiple of 512 bytes apart fall into few sets of the
  * first cache: at D = 128 that costs 12 %, and packing them pays from some rows of queries on.
  */
-function canStay({ v, valueDim, queries, group }: HostPlan, { strides }: Resident): boolean {
-  const readable = v.dtype === "f32" && (strides[3] === 4 || valueDim === 1);
+function canStay(
+  { valueDim, queries, group }: HostPlan,
+  { dtype }: View,
+  { strides }: Resident,
+): boolean {
+  const readable = dtype === "f32" && (strides[3] === 4 || valueDim === 1);
   return readable && (strides[2] % 512 !== 0 || queries * group <= 64);
 }
 
 function commonJob({ splats }: Machine, plan: HostPlan, target: HostTarget, cut: Cut): Words {
   const words = new Int32Array(job.words), record = new JobRecord(words);
-  if (plan.paged !== null) (plan.paged.store as WasmPages).writeFields(record);
+  if (plan.kv.kind === "pages") plan.kv.store.writeFields(record);
   writeCommon(record, splats, plan, cut);
   record.set(job.outStorage, storageOf[target.out.dtype]);
   return words;
@@ -187,8 +193,8 @@ function commonJob({ splats }: Machine, plan: HostPlan, target: HostTarget, cut:
 function stageWave(call: Call, wave: PlacedWave): Batch {
   const { arena, plan, cut, space } = call;
   const { records, places } = wave;
-  const rows = wave.packs && plan.paged === null ? describeRows(call) : null;
-  const runs = wave.runs.map((run, slot) => stageRun(call, rows, run, places[slot]));
+  const { kv } = plan, packed = wave.packs && kv.kind === "tensors" ? describeRows(call, kv) : null;
+  const runs = wave.runs.map((run, slot) => stageRun(call, packed, run, places[slot]));
   const memory = new Int32Array(arena.memory.buffer, records);
   const pieces = cutWave(wave, plan, cut);
   for (let index = 0; index < pieces.length; index++) {
@@ -212,12 +218,13 @@ interface StagedRun extends PlacedTerms {
   readonly queries: GroupRows;
   readonly results: Results;
   readonly panels: number;
-  /** Address of the list of its pages. */
-  readonly pages: number | null;
+  /** Address of the list of its blocks, where they are in pages. */
+  readonly pages: number;
 }
 
-/** Records of rows of keys and of values that are packed. */
+/** Keys and values that are packed, and the records of their rows. */
 interface PackedRows {
+  readonly keys: TensorKeys<View>;
   readonly k: number;
   readonly v: number;
 }
@@ -239,27 +246,31 @@ function stageRun(
     bias: plan.bias && biasOf(arena, plan, call.residents.bias, run, places.bias),
     mask: plan.mask && stageMask(arena, plan, run, places.mask),
     intervals: plan.blockMask && stageIntervals(arena, plan, run, places.intervals),
-    pages: plan.paged && stagePages(call, run, places.pages),
+    pages: plan.kv.kind === "pages" ? stagePages(call, plan.kv, run, places.pages) : 0,
   };
 }
 
 /** Writes the list of a run's blocks: where its head's part of each is. */
-function stagePages({ arena, plan }: Call, { segment, keyHead }: Run, at: number): number {
-  const { store, pages } = plan.paged!, { keys } = plan.segments[segment];
-  const blocks = (store as WasmPages).countBlocks(keys);
+function stagePages(
+  { arena, plan }: Call,
+  { store, pages }: CachedKeys<WasmPages>,
+  { segment, keyHead }: Run,
+  at: number,
+): number {
+  const blocks = store.countBlocks(plan.segments[segment].keys);
   const list = new Uint32Array(arena.memory.buffer, at, blocks);
-  (store as WasmPages).listBlocks(pages[segment], keyHead, list);
+  store.listBlocks(pages[segment], keyHead, list);
   return at;
 }
 
 /** Tells the kernels what rows of keys and of values are like, which is the same for all heads. */
-function describeRows({ kernels, plan: { k, v }, residents, space }: Call): PackedRows {
+function describeRows({ kernels, residents, space }: Call, keys: TensorKeys<View>): PackedRows {
   const describe = (index: number, { dtype, shape }: View, resident?: Resident) => {
     const bytes = bytesPerElement(dtype);
     const [, , row, element] = resident?.strides ?? [0, 0, shape[3] * bytes, bytes];
     return kernels.headRows(index, space.staging, element, storageOf[dtype], row);
   };
-  return { k: describe(0, k, residents.k), v: describe(1, v, residents.v) };
+  return { keys, k: describe(0, keys.k, residents.k), v: describe(1, keys.v, residents.v) };
 }
 
 /** Packs the keys of a head, and its values unless they are read in place. */
@@ -270,7 +281,7 @@ function packHead(call: Call, rows: PackedRows, { segment, keyHead }: Run, head:
     const at = headAt(residents.k, batch, keyHead) + firstKey * residents.k.strides[2];
     kernels.packKeys(rows.k, at, head.keys, dim, keys);
   } else {
-    stageRows(call, plan.k, place, keyHead, (from, count) => {
+    stageRows(call, rows.keys.k, place, keyHead, (from, count) => {
       kernels.packKeys(rows.k, space.staging, head.keys + from * dim * 4, dim, count);
     });
   }
@@ -280,7 +291,7 @@ function packHead(call: Call, rows: PackedRows, { segment, keyHead }: Run, head:
     const at = headAt(residents.v, batch, keyHead) + firstKey * residents.v.strides[2];
     kernels.packValues(rows.v, at, head.values, columns, valueDim, keys);
   } else {
-    stageRows(call, plan.v, place, keyHead, (from, count) => {
+    stageRows(call, rows.keys.v, place, keyHead, (from, count) => {
       const target = head.values + from * 16;
       kernels.packValues(rows.v, space.staging, target, columns, valueDim, count);
     });
@@ -340,7 +351,10 @@ function writeJob(call: Call, record: JobRecord, run: Run, staged: StagedRun, pi
       staged.panels + piece.part * panelBytes(call.needs.job, (run.to - run.from) * plan.group),
     );
   }
-  if (staged.pages !== null) writeBlocks(record, plan, run, staged.pages, firstKey);
+  if (plan.kv.kind === "pages") {
+    const list = staged.pages + firstKey / plan.kv.store.blockTokens * 4;
+    writeBlocks(record, plan, plan.kv, run, list);
+  }
   if (call.hasTerms) writeTerms(plan, call.space, record, run, staged, piece);
 }
 
@@ -374,25 +388,23 @@ function writeKeys(record: JobRecord, { dim }: HostPlan, heads: Heads, firstKey:
   record.set(job.vColumns, heads.vColumns);
 }
 
-/** Writes where the blocks of a cache are, from the one on that begins with a key. */
+/** Writes where the blocks of a cache are, by the address of a list of them, and what reads them. */
 function writeBlocks(
   record: JobRecord,
-  plan: HostPlan,
+  { segments, group }: HostPlan,
+  { store, pages }: CachedKeys<WasmPages>,
   run: Run,
   list: number,
-  firstKey: number,
 ): void {
-  const { pages } = plan.paged!, store = plan.paged!.store as WasmPages;
-  record.set(job.tokenBlocks, list + firstKey / store.blockTokens * 4);
-  record.set(job.decode, decodingOf(plan, run));
+  record.set(job.tokenBlocks, list);
+  record.set(job.decode, decodingOf(store, segments[run.segment].queries * group));
   record.set(job.means, store.meanAt(pages[run.segment][0], run.keyHead));
 }
 
 /** See `decode` of the job record. */
-function decodingOf(plan: HostPlan, { segment }: Run): number {
-  const rows = plan.segments[segment].queries * plan.group;
+function decodingOf({ layout: { dtype } }: WasmPages, rows: number): number {
   if (rows === 1) return decoding.one;
-  if (isQuantized(plan.paged!.store.layout.dtype)) return rows <= 8 ? decoding.each : 0;
+  if (isQuantized(dtype)) return rows <= 8 ? decoding.each : 0;
   return rows <= 4 ? decoding.four : 0;
 }
 

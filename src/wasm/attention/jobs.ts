@@ -6,11 +6,10 @@
  * @module
  */
 
-import { type AttentionPlan, countScores } from "../../operations/attention/plan.ts";
+import { countScores } from "../../operations/attention/plan.ts";
 import { roundUp } from "../memory/arena.ts";
-import type { WasmPages } from "../pages/pages.ts";
 import { keysPerPart } from "../record/job_record.ts";
-import type { Run } from "./run.ts";
+import type { HostPlan, Run } from "./run.ts";
 import { termBytesPerPosition } from "./terms.ts";
 
 /** Sizes of the tiles that a job is computed in. */
@@ -90,7 +89,9 @@ const threadedReads = 1e6;
 const splitRows = 16;
 
 /** Largest extents of a plan's segments. */
-export function largestOf({ segments }: AttentionPlan): { queries: number; keys: number } {
+export function largestOf(
+  { segments }: Pick<HostPlan, "segments">,
+): { queries: number; keys: number } {
   const largest = { queries: 0, keys: 0 };
   for (const { queries, keys } of segments) {
     largest.queries = Math.max(largest.queries, queries);
@@ -100,7 +101,7 @@ export function largestOf({ segments }: AttentionPlan): { queries: number; keys:
 }
 
 /** Picks the tiles of a plan. */
-export function chooseTiles(plan: AttentionPlan, largest = largestOf(plan)): Tiles {
+export function chooseTiles(plan: HostPlan, largest = largestOf(plan)): Tiles {
   const perKey = (plan.dim + plan.valueDim) * 4;
   const block = blockOf(plan), isRead = readsCache(plan, largest);
   // A cache that is only read passes through L1 and L2 whatever the tile.
@@ -113,17 +114,17 @@ export function chooseTiles(plan: AttentionPlan, largest = largestOf(plan)): Til
 }
 
 /** Tokens of a block of a cache. */
-function blockOf({ paged }: AttentionPlan): number {
-  return paged === null ? Infinity : (paged.store as WasmPages).blockTokens;
+function blockOf({ kv }: HostPlan): number {
+  return kv.kind === "pages" ? kv.store.blockTokens : Infinity;
 }
 
 /** Whether few queries read a cache once: they wait for memory. */
-function readsCache({ paged, group }: AttentionPlan, { queries }: { queries: number }): boolean {
-  return paged !== null && queries * group <= 8;
+function readsCache({ kv, group }: HostPlan, { queries }: { queries: number }): boolean {
+  return kv.kind === "pages" && queries * group <= 8;
 }
 
 /** Decides how a plan is cut for so many threads. */
-export function cutPlan(plan: AttentionPlan, available: number): Cut {
+export function cutPlan(plan: HostPlan, available: number): Cut {
   const { dim, valueDim, group, blockMask } = plan;
   const largest = largestOf(plan);
   const work = countScores(plan) * (dim + valueDim);
@@ -153,14 +154,14 @@ export function positionsOf(rows: number, group: number): number {
  * Parts that the keys of a segment's heads are seen in, and merged. Depends on the segment alone, so
  * that its rows have the same bits in any batch.
  */
-export function partsOf(plan: AttentionPlan, { segment }: Pick<Run, "segment">): number {
+export function partsOf(plan: HostPlan, { segment }: Pick<Run, "segment">): number {
   const { queries, keys } = plan.segments[segment];
   const splits = queries * plan.group <= splitRows && plan.blockMask === null;
   return splits ? Math.max(1, Math.ceil(keys / keysPerPart)) : 1;
 }
 
 /** Every wave of a plan. */
-export function* wavesOf(plan: AttentionPlan, cut: Cut): Generator<Wave> {
+export function* wavesOf(plan: HostPlan, cut: Cut): Generator<Wave> {
   let gathered = new Gathering(cut);
   for (const [segment, { queries }] of plan.segments.entries()) {
     if (queries === 0) continue;
@@ -186,11 +187,11 @@ function* cutRun(run: Run, positions: number): Generator<Wave> {
   }
 }
 
-function loadOf(plan: AttentionPlan, cut: Cut, run: Run): RunLoad {
-  const { dim, valueDim, group, segments, paged } = plan, parts = partsOf(plan, run);
+function loadOf(plan: HostPlan, cut: Cut, run: Run): RunLoad {
+  const { dim, valueDim, group, segments, kv } = plan, parts = partsOf(plan, run);
   return {
     rows: (run.to - run.from) * group,
-    packedBytes: paged === null ? segments[run.segment].keys * (dim + valueDim) * 4 : 0,
+    packedBytes: kv.kind === "tensors" ? segments[run.segment].keys * (dim + valueDim) * 4 : 0,
     jobs: parts * cut.members,
     splits: parts > 1,
   };
@@ -236,7 +237,7 @@ export interface Piece {
 }
 
 /** Cuts a wave into jobs; the parts of a slot follow one another. */
-export function cutWave(wave: Wave, plan: AttentionPlan, cut: Cut): Piece[] {
+export function cutWave(wave: Wave, plan: HostPlan, cut: Cut): Piece[] {
   const pieces: Piece[] = [];
   const { threads, members } = cut;
   if (threads > 1 && wave.runs.every((run) => partsOf(plan, run) === 1)) {

@@ -5,7 +5,6 @@
  * @module
  */
 
-import type { HostPlan } from "../../operations/attention/plan.ts";
 import type { Band } from "../../operations/attention/segments.ts";
 import { bytesPerElement } from "../../tensor/dtype.ts";
 import { copyRowsIn } from "../../tensor/rows.ts";
@@ -15,7 +14,7 @@ import { elementsOver, type Resident } from "../memory/tensor.ts";
 import * as job from "../record/job.gen.ts";
 import { type JobRecord, keysPerPart, storageOf } from "../record/job_record.ts";
 import type { Piece, Tiles } from "./jobs.ts";
-import type { Run } from "./run.ts";
+import type { HostPlan, Run } from "./run.ts";
 import { type BiasPlace, type MaskPlace, stageBias } from "./terms.ts";
 
 /** Writes what all jobs of a call have in common but where results go; of keys, how many there are at most. */

@@ -5,15 +5,13 @@
  * @module
  */
 
-import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { Kernels } from "../binary/kernels.gen.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
-import type { WasmPages } from "../pages/pages.ts";
 import * as job from "../record/job.gen.ts";
 import type { Words } from "../record/job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
 import { intervalBytes } from "./key_intervals.ts";
-import type { Run } from "./run.ts";
+import type { HostPlan, Run } from "./run.ts";
 import { biasBytes, maskBytes } from "./terms.ts";
 
 /** Rows of keys or values that are staged at once before they are packed: at most this many bytes. */
@@ -99,17 +97,17 @@ export function measureJob(kernels: Kernels, { memory }: Arena, words: Words): J
 
 /** Gives a run its places. */
 function placeRun(
-  plan: AttentionPlan,
+  plan: HostPlan,
   needs: Needs,
   run: Run,
   packed: Placer,
   staged: Placer,
 ): Places {
-  const { dim, valueDim, paged } = plan, { keys } = plan.segments[run.segment];
+  const { dim, valueDim, kv } = plan, { keys } = plan.segments[run.segment];
   const rows = (run.to - run.from) * plan.group, parts = partsOf(plan, run);
   return {
     parts,
-    keys: packed.place(paged !== null ? 0 : roundUp(keys, 4) * dim * 4),
+    keys: packed.place(kv.kind === "pages" ? 0 : roundUp(keys, 4) * dim * 4),
     values: packed.place(needs.values ? 0 : keys * roundUp(valueDim, 4) * 4),
     q: staged.place(needs.q ? 0 : rows * dim * 4),
     out: staged.place(needs.out ? 0 : rows * valueDim * 4),
@@ -125,7 +123,7 @@ function placeRun(
 
 /** Gives a wave its places, from these on. */
 export function placeWave(
-  plan: AttentionPlan,
+  plan: HostPlan,
   cut: Cut,
   needs: Needs,
   wave: Wave,
@@ -146,7 +144,7 @@ export function placeWave(
 
 /** Every wave of a plan; those that follow one another have different places if there are two. */
 export function* placeWaves(
-  plan: AttentionPlan,
+  plan: HostPlan,
   cut: Cut,
   needs: Needs,
   { packed, staged }: Workspace,
@@ -160,8 +158,8 @@ export function* placeWaves(
 }
 
 /** Bytes of the list of so many keys' blocks. */
-function blockListBytes({ paged }: AttentionPlan, keys: number): number {
-  return paged === null ? 0 : (paged.store as WasmPages).countBlocks(keys) * 4;
+function blockListBytes({ kv }: HostPlan, keys: number): number {
+  return kv.kind === "pages" ? kv.store.countBlocks(keys) * 4 : 0;
 }
 
 /** Bytes of the panels of so many rows. */
@@ -170,7 +168,7 @@ export function panelBytes({ panel }: JobSizes, rows: number): number {
 }
 
 /** The most bytes that a wave takes, and how many there are. */
-function measureWaves(plan: AttentionPlan, cut: Cut, needs: Needs) {
+function measureWaves(plan: HostPlan, cut: Cut, needs: Needs) {
   let packed = 0, staged = 0, waves = 0, packings = 0;
   for (const wave of wavesOf(plan, cut)) {
     const { ends } = placeWave(plan, cut, needs, wave);
@@ -185,14 +183,14 @@ function measureWaves(plan: AttentionPlan, cut: Cut, needs: Needs) {
 /** Takes the workspace of a plan. */
 export function takeWorkspace(
   arena: Arena,
-  plan: AttentionPlan,
+  plan: HostPlan,
   cut: Cut,
   needs: Needs,
 ): Workspace {
   const { dim, valueDim } = plan;
   const { packed, staged, waves, packings } = measureWaves(plan, cut, needs);
   const width = Math.max(dim, valueDim);
-  const keys = plan.paged !== null ? 0 : roundUp(plan.keys, 4);
+  const keys = plan.kv.kind === "pages" ? 0 : roundUp(plan.keys, 4);
   const stagingRows = Math.min(keys, Math.max(4, Math.floor(stagingBytes / (width * 16)) * 4));
   const scratchStride = roundUp(needs.job.scratch, 64);
   const ahead = cut.threads > 1 && waves > 1 &&

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { countRows, type HostPlan } from "../../operations/attention/plan.ts";
+import { countRows, type TensorPlan } from "../../operations/attention/plan.ts";
 import type { HostBackwardPlan } from "../../operations/backward/plan.ts";
 import type { HostGradientTarget } from "../../operations/backward/target.ts";
 import { HeldArray } from "../../tensor/arrays.ts";
@@ -116,11 +116,11 @@ export function* backward(
 ): Generator<Step> {
   const { forward, dOut, out, lseRest } = given, { arena } = machine;
   if (countRows(forward) === 0) return;
-  const plan: HostPlan = { ...forward, sinks: null };
+  const plan: TensorPlan<View> = { ...forward, sinks: null };
   const residents = {
     q: locate(plan.q, arena),
-    k: locate(plan.k, arena),
-    v: locate(plan.v, arena),
+    k: locate(plan.kv.k, arena),
+    v: locate(plan.kv.v, arena),
     dOut: locate(dOut, arena),
     out: locate(out, arena),
     bias: plan.bias === null ? undefined : locateBias(plan.bias, arena),
@@ -173,7 +173,7 @@ export function* backward(
 }
 
 /** What all jobs have in common, also how the rows of dQ lie that they leave. */
-function commonJob({ splats }: Machine, plan: HostPlan, cut: GradientCut): Words {
+function commonJob({ splats }: Machine, plan: TensorPlan<View>, cut: GradientCut): Words {
   const words = new Int32Array(job.words), record = new JobRecord(words);
   writeCommon(record, splats, plan, cut);
   record.set(job.outStorage, storageOf.f32);
@@ -184,7 +184,7 @@ function commonJob({ splats }: Machine, plan: HostPlan, cut: GradientCut): Words
 }
 
 /** Whether the keys of a segment are more than a window has. */
-function isWindowed({ segments }: HostPlan, { keys }: GradientCut): boolean {
+function isWindowed({ segments }: TensorPlan<View>, { keys }: GradientCut): boolean {
   return segments.some((segment) => segment.keys > keys);
 }
 
@@ -195,7 +195,7 @@ function sumsOfBias({ data, strides }: BroadcastView): Float64Array | null {
 }
 
 /** Where dQ is summed over windows: in f32. */
-function sumsOf(dq: View, plan: HostPlan, cut: GradientCut): View {
+function sumsOf(dq: View, plan: TensorPlan<View>, cut: GradientCut): View {
   if (dq.dtype === "f32") return dq;
   // In rows of 16 bits, sums of several windows would be rounded for each.
   const { shape } = dq, size = isWindowed(plan, cut) ? shape.reduce((a, b) => a * b, 1) : 0;
@@ -248,7 +248,7 @@ function stageWave(call: Call, { wave, places, records }: PlacedWave): Batch {
 }
 
 /** Query rows that are finished with a wave: those of a last window. */
-function rowsOf({ wave }: PlacedWave, { segments, group }: HostPlan): number {
+function rowsOf({ wave }: PlacedWave, { segments, group }: TensorPlan<View>): number {
   const last = wave.filter(({ segment, endKey }) => endKey === segments[segment].keys);
   return last.reduce((sum, { from, to }) => sum + (to - from) * group, 0);
 }
@@ -268,8 +268,8 @@ function stageStretch(call: Call, stretch: Stretch, places: Places, records: num
     ...{ stretch, places, records },
     q: placeGroup(arena, plan, stretch, plan.q, residents.q, places.q),
     dOut: placeGroup(arena, plan, stretch, dOut, residents.dOut, places.dOut),
-    k: placeKeys(call, stretch, plan.k, residents.k, places.k),
-    v: placeKeys(call, stretch, plan.v, residents.v, places.v),
+    k: placeKeys(call, stretch, plan.kv.k, residents.k, places.k),
+    v: placeKeys(call, stretch, plan.kv.v, residents.v, places.v),
     terms: {
       bias: plan.bias && biasOf(arena, plan, residents.bias, stretch, places.bias),
       mask: plan.mask && stageMask(arena, plan, stretch, places.mask),
@@ -485,11 +485,11 @@ function writeGradient(
   record.set(gradient.k, k.at);
   record.set(gradient.kRow, k.row);
   record.set(gradient.kElement, k.element);
-  record.set(gradient.kStorage, storageOf[plan.k.dtype]);
+  record.set(gradient.kStorage, storageOf[plan.kv.k.dtype]);
   record.set(gradient.v, v.at);
   record.set(gradient.vRow, v.row);
   record.set(gradient.vElement, v.element);
-  record.set(gradient.vStorage, storageOf[plan.v.dtype]);
+  record.set(gradient.vStorage, storageOf[plan.kv.v.dtype]);
   record.set(gradient.from, from);
   record.set(gradient.to, to);
   record.set(

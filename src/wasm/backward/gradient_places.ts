@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { HostPlan } from "../../operations/attention/plan.ts";
+import type { TensorPlan } from "../../operations/attention/plan.ts";
 import type { HostGradientTarget } from "../../operations/backward/target.ts";
 import { bytesPerElement } from "../../tensor/dtype.ts";
 import type { BroadcastView, View } from "../../tensor/tensor.ts";
@@ -29,7 +29,7 @@ export type Residents = { readonly [Name in "q" | "k" | "v" | "dOut" | "out" | "
 /** What the sizes of places depend on. */
 export interface Sized {
   /** The call whose gradients are asked for, without sinks, which `lse` has in it. */
-  readonly plan: HostPlan;
+  readonly plan: TensorPlan<View>;
   readonly cut: GradientCut;
   readonly residents: Residents;
   readonly target: HostGradientTarget;
@@ -119,7 +119,8 @@ export function dBiasBytes(call: Pick<Sized, "target" | "plan">, stretch: Stretc
 
 /** Gives a window its places. */
 function placeWindow(call: Sized, stretch: Stretch, space: Placer): WindowPlaces {
-  const { residents, plan: { k, v, dim, valueDim, group, segments }, target: { dBias } } = call;
+  const { residents, plan: { kv: { k, v }, dim, valueDim, group, segments }, target: { dBias } } =
+    call;
   const keys = stretch.endKey - stretch.firstKey, eights = Math.ceil(keys / 8);
   const dkBytes = eights * gradientBytes(dim), dvBytes = eights * gradientBytes(valueDim);
   const sums = segments[stretch.segment].queries * group > rowsPerPart ? dkBytes + dvBytes : 0;

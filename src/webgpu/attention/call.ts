@@ -75,10 +75,7 @@ export async function prepareCall(
 ): Promise<Call> {
   const { gpu } = session;
   const slices = chooseSlices(tile, plan.valueDim);
-  const pages = plan.paged?.store as WebGpuPages | undefined;
-  const q = sourceOf(plan.q, loan, "q");
-  const k = pages?.keys.source(loan) ?? sourceOf(plan.k, loan, "k");
-  const v = pages?.values.source(loan) ?? sourceOf(plan.v, loan, "v");
+  const q = sourceOf(plan.q, loan, "q"), { k, v, ...access } = readKeys(plan, loan);
   const bias = plan.bias && scoreSourceOf(plan.bias, loan, "bias");
   const mask = plan.mask && scoreSourceOf(plan.mask, loan, "mask");
   const out = sinkOf(target.out, loan, "out"), written = accessOf(target.out);
@@ -90,9 +87,8 @@ export async function prepareCall(
   const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };
   const isSplit = needsCombining(cut);
   const variant = {
-    ...{ tile, slices, terms, paged: pages !== undefined, q: accessOf(plan.q) },
-    k: pages?.keys.access ?? accessOf(plan.k),
-    v: pages?.values.access ?? accessOf(plan.v),
+    ...{ tile, slices, terms, paged: plan.kv.kind === "pages", q: accessOf(plan.q) },
+    ...{ k: access.ofKeys, v: access.ofValues },
     out: isSplit ? null : written,
     lse: lse !== null && !isSplit,
     subgroups: usesSubgroups(session, tile),
@@ -112,6 +108,17 @@ export async function prepareCall(
   };
 }
 
+/** Where keys and values are, and how shaders read them. */
+function readKeys({ kv }: AttentionPlan, loan: Loan) {
+  if (kv.kind === "pages") {
+    const { keys, values } = kv.store as WebGpuPages;
+    const [ofKeys, ofValues] = [keys.access, values.access];
+    return { k: keys.source(loan), v: values.source(loan), ofKeys, ofValues };
+  }
+  const { k, v } = kv, [ofKeys, ofValues] = [accessOf(k), accessOf(v)];
+  return { k: sourceOf(k, loan, "k"), v: sourceOf(v, loan, "v"), ofKeys, ofValues };
+}
+
 /** Whether two segments can be served by one set of uniforms. */
 function areAlike(a: Segment, b: Segment): boolean {
   return a.offset === b.offset && a.keys === b.keys;
@@ -124,7 +131,7 @@ function areAlike(a: Segment, b: Segment): boolean {
 function needsTerms(plan: AttentionPlan): boolean {
   const { packed, segments, queries, group } = plan;
   const isSmall = queries * group <= splitRows;
-  return hasTerms(plan) || packed || plan.paged !== null ||
+  return hasTerms(plan) || packed || plan.kv.kind === "pages" ||
     (isSmall && !segments.every((one) => areAlike(one, segments[0])));
 }
 

@@ -48,8 +48,8 @@ export function countWords(plan: AttentionPlan, region: Region): number {
 }
 
 /** Pages of the longest segment of a region. */
-function mostPages({ paged }: AttentionPlan, { batch }: Region): number {
-  const lists = paged?.pages.slice(...batch) ?? [];
+function mostPages({ kv }: AttentionPlan, { batch }: Region): number {
+  const lists = kv.kind === "pages" ? kv.pages.slice(...batch) : [];
   return lists.reduce((most, { length }) => Math.max(most, length), 0);
 }
 
@@ -134,9 +134,8 @@ function writePages(
   region: Region,
   words: Uint32Array,
 ): Values<typeof pageFields> {
-  const { paged } = plan;
-  if (paged === null) return {};
-  const { store: { layout: { pageSize } }, pages } = paged;
+  if (plan.kv.kind === "tensors") return {};
+  const { store: { layout: { pageSize } }, pages } = plan.kv;
   const list = mostPages(plan, region), at = words.length - extent(region.batch) * list;
   for (const [index, { batch }] of segmentsIn(plan, region).entries()) {
     words.set(pages[batch], at + index * list);

@@ -27,9 +27,12 @@ function emptyPlan(plan: AttentionPlan, rows: Rows): AttentionPlan {
   const { q, keyHeads, dim, valueDim } = plan;
   return {
     ...plan,
-    ...{ batch: 1, queries, keys: 0, paged: null, q: rowsOf(q, rows), out: null },
-    k: { ...q, ...none, shape: [1, keyHeads, 0, dim] },
-    v: { ...q, ...none, shape: [1, keyHeads, 0, valueDim] },
+    ...{ batch: 1, queries, keys: 0, q: rowsOf(q, rows), out: null },
+    kv: {
+      kind: "tensors",
+      k: { ...q, ...none, shape: [1, keyHeads, 0, dim] },
+      v: { ...q, ...none, shape: [1, keyHeads, 0, valueDim] },
+    },
     segments: [{ batch: 0, firstQuery: 0, queries, firstKey: 0, keys: 0, offset: 0 }],
     ...{ softcap: null, slopes: null, bias: null, mask: null, sinks: null, blockMask: null },
   };

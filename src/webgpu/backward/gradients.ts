@@ -76,7 +76,8 @@ export async function prepareBackward(
   target: GradientTarget,
   loan: Loan,
 ): Promise<BackwardCall> {
-  const { q, k, v, bias, mask } = plan, { out, lse, dOut, dLse, lseRest } = backward;
+  const { q, k, v, bias, mask } = { ...plan, ...plan.kv },
+    { out, lse, dOut, dLse, lseRest } = backward;
   const access = { q: accessOf(q), k: accessOf(k), v: accessOf(v), d_out: accessOf(dOut) };
   const code = deltaCode({
     ...{ out: accessOf(out), lse: accessOf(lse), d_out: access.d_out },
