@@ -355,8 +355,8 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   } else {
     pass.alpha = 0;
     pass.dScores = dScores;
-    pass.turnedWeights = weightsTo;
-    pass.turnedDScores = dScoresTo;
+    pass.transposedWeights = weightsTo;
+    pass.transposedDScores = dScoresTo;
     pass.stride = stride;
     powers_f32_4x4(scores, keys, shift, state.l, pass);
   }

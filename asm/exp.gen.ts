@@ -123,7 +123,7 @@ export function powers_f32_4x4(s: usize, keys: usize, shift: usize, sums: usize,
         sum = f32x4.add(sum, f32x4.add(p2, p3));
         continue;
       }
-      storeTransposed(pass.turnedWeights + to, 32, p0, p1, p2, p3);
+      storeTransposed(pass.transposedWeights + to, 32, p0, p1, p2, p3);
       p0 = f32x4.mul(p0, f32x4.sub(v128.load(s + apart, 0), delta));
       v128.store(s + apart, p0, 0);
       p1 = f32x4.mul(p1, f32x4.sub(v128.load(s + apart, 32), delta));
@@ -132,7 +132,7 @@ export function powers_f32_4x4(s: usize, keys: usize, shift: usize, sums: usize,
       v128.store(s + apart, p2, 64);
       p3 = f32x4.mul(p3, f32x4.sub(v128.load(s + apart, 96), delta));
       v128.store(s + apart, p3, 96);
-      storeTransposed(pass.turnedDScores + to, 32, p0, p1, p2, p3);
+      storeTransposed(pass.transposedDScores + to, 32, p0, p1, p2, p3);
       to += step;
       step = stride - step;
     }

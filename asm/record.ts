@@ -33,8 +33,8 @@ export class Powers {
   // Of gradients: those of the weights, in the place of which those of the scores come; where both are transposed, and
   // the bytes from one eight to the next.
   dScores: usize;
-  turnedWeights: usize;
-  turnedDScores: usize;
+  transposedWeights: usize;
+  transposedDScores: usize;
   stride: usize;
 }
 

@@ -1,4 +1,4 @@
-// Gradients by queries, keys or values (FlashAttention, arXiv 2205.14135, algorithm 4): a workgroup owns a
+// Gradients with respect to queries, keys or values (FlashAttention, arXiv 2205.14135, algorithm 4): a workgroup owns a
 // tile of what it makes and goes through the other side.
 //
 // DQ: BR rows of one key/value head's group, through the keys they see; dQ = scale dS K.
@@ -47,7 +47,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
 
 #if OWNS_KEYS
-  let first = p.window_begin + group_id.x * BC;
+  let first = p.keys_begin + group_id.x * BC;
   if (first >= part.end_key) {
     return; // Others of the dispatch have more.
   }
@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   }
   let low = first_row / p.group;
   let high = (min(first_row + BR, part.end_row) - 1) / p.group;
-  let keys = seen_keys(low, high, p.window_begin, part.end_key, part.band);
+  let keys = seen_keys(low, high, p.keys_begin, part.end_key, part.band);
   for (var first = keys.begin; first < keys.end; first += BC) {
 #end
     let look = look_at(part, first_row, first);

@@ -1,4 +1,4 @@
-// The gradient by a bias: dS, summed over the axes along which the bias was broadcast. A workgroup owns a
+// The gradient with respect to a bias: dS, summed over the axes along which the bias was broadcast. A workgroup owns a
 // tile of the bias's own rows and keys, one row or key of it where all share one, and goes through all
 // that is summed: segments, heads, tiles of rows, tiles of keys.
 
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 
   let part = part_of(group_id.z, group_id.y);
   // Of the keys that several segments share, the first need not have all.
-  let end_key = select(part.end_key, p.window_end, p.sum_segments > 0);
+  let end_key = select(part.end_key, p.keys_end, p.sum_segments > 0);
   let base = at_gradient(part.segment.batch, group_id.y, part.segment.row) + part.key_shift * p.gradient_column;
   let height = select(BR, 1u, one_row);
   let width = select(BC, 1u, one_key);

@@ -1,4 +1,4 @@
-// The gradient by a sink: minus the sum of its weight times delta over the rows of its head. A workgroup
+// The gradient with respect to a sink: minus the sum of its weight times delta over the rows of its head. A workgroup
 // for each query head.
 
 #import shared/parameters.wgsl

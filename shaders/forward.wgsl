@@ -110,12 +110,12 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   if (first_row >= end_row || p.first_part + part >= segment.parts) {
     return; // Others of the dispatch have more.
   }
-  let part_begin = p.window_begin + part * segment.part_keys;
-  let part_end = min(min(segment.keys, p.window_end), part_begin + segment.part_keys);
+  let part_begin = p.keys_begin + part * segment.part_keys;
+  let part_end = min(min(segment.keys, p.keys_end), part_begin + segment.part_keys);
   let band = vec2i(segment.band_first, segment.band_last);
   // Keys are counted from the segment's first, also where the binding begins elsewhere: the
   // difference may be negative, and whole numbers wrap.
-  let key_shift = segment.key - p.window_begin;
+  let key_shift = segment.key - p.keys_begin;
   let q_base = at_q(batch, 0, segment.row);
 #if PAGED
   let list = p.pages_at + group_id.z * p.page_list;

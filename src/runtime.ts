@@ -46,7 +46,7 @@ export function clockBy(host: Host): Clock {
  * messages before timers, so that a chain of messages would starve them. Pages have only messages;
  * `setTimeout` would wait 4 ms there. Some edge runtimes have nothing else.
  */
-export function turnBy(
+export function yieldTurnBy(
   { EdgeRuntime, setImmediate, MessageChannel, setTimeout }: Omit<Host, "clearTimeout">,
 ): () => Promise<void> {
   if (EdgeRuntime !== undefined) return () => new Promise((resolve) => setTimeout(resolve, 0));
@@ -103,8 +103,8 @@ export const clock: Clock = /* @__PURE__ */ clockBy(kept);
 let takeTurn: (() => Promise<void>) | undefined;
 
 /** Lets timers, messages and input have their turn. */
-export function turn(): Promise<void> {
-  return (takeTurn ??= turnBy(kept))();
+export function yieldTurn(): Promise<void> {
+  return (takeTurn ??= yieldTurnBy(kept))();
 }
 
 /**

@@ -126,7 +126,7 @@ ${indent(fourKeys.map((key, index) => `v128.store(s, p${index}, ${key});`), 4)}
         sum = f32x4.add(sum, f32x4.add(p2, p3));
         continue;
       }
-      storeTransposed(pass.turnedWeights + to, 32, p0, p1, p2, p3);
+      storeTransposed(pass.transposedWeights + to, 32, p0, p1, p2, p3);
 ${
     indent(
       fourKeys.flatMap((key, index) => [
@@ -136,7 +136,7 @@ ${
       3,
     )
   }
-      storeTransposed(pass.turnedDScores + to, 32, p0, p1, p2, p3);
+      storeTransposed(pass.transposedDScores + to, 32, p0, p1, p2, p3);
       to += step;
       step = stride - step;
     }

@@ -1,5 +1,5 @@
 /**
- * Training steps: attention forward and its gradients by q, k and v, for a given gradient by the result.
+ * Training steps: attention forward and its gradients with respect to q, k and v, for a given gradient with respect to the result.
  * Peers that differentiate by themselves do so through attention composed of their own operations.
  *
  * @module
@@ -13,7 +13,7 @@ import type { Setup } from "./peer.ts";
 import { headsLast, type Problem, problemOf, type Shape } from "./problem.ts";
 import { causalMask, loadTensorflow, type TfTensor } from "./tfjs.ts";
 
-/** A shape's numbers, and the gradient by the result, `[heads, queries, dim]`. */
+/** A shape's numbers, and the gradient with respect to the result, `[heads, queries, dim]`. */
 export interface GradientProblem extends Problem {
   readonly dOut: Float32Array;
 }

@@ -18,7 +18,7 @@ export interface Tensorflow {
   mul(a: TfTensor, b: number): TfTensor;
   add(a: TfTensor, b: TfTensor): TfTensor;
   softmax(scores: TfTensor): TfTensor;
-  /** Gradients by the arguments, from that by the result. */
+  /** Gradients with respect to the arguments, from that with respect to the result. */
   grads(
     f: (...inputs: TfTensor[]) => TfTensor,
   ): (inputs: readonly TfTensor[], dOut: TfTensor) => TfTensor[];

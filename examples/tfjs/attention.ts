@@ -50,7 +50,7 @@ export function flashAttention(
   return attend(q, k, v);
 }
 
-/** Gradients by q, k and v, from that by the result and from what was saved. */
+/** Gradients with respect to q, k and v, from that with respect to the result and from what was saved. */
 function gradients(
   tf: TensorFlow,
   engine: Engine,

@@ -27,7 +27,7 @@ export class AdamW {
   readonly #squares: Float32Array;
   #steps = 0;
 
-  /** @param parameters The weights, and the gradients by them. */
+  /** @param parameters The weights, and the gradients with respect to them. */
   constructor({ weight, gradient }: Learned<Parameters>) {
     this.#weight = weight;
     this.#gradient = gradient;

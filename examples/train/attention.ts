@@ -7,7 +7,7 @@
 import type { Engine, Tensor } from "@flashtile/attention";
 import type { LlamaConfig } from "../llama/config.ts";
 
-/** Gradients by the operands of attention. */
+/** Gradients with respect to the operands of attention. */
 export interface AttentionGradients {
   /** By the queries. */
   readonly dQueries: Float32Array;
@@ -21,7 +21,7 @@ export interface AttentionGradients {
 export interface Attended {
   /** The result, `[rows, Hq * D]`. */
   readonly out: Float32Array;
-  /** Goes back; `dOut` is the gradient by `out`. */
+  /** Goes back; `dOut` is the gradient with respect to `out`. */
   backward(dOut: Float32Array): Promise<AttentionGradients>;
 }
 

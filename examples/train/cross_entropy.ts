@@ -8,7 +8,7 @@
 export interface CrossEntropy {
   /** Mean negative logarithm of the probabilities of the tokens, in nats. */
   readonly loss: number;
-  /** Gradient by the logits, `[tokens, vocab]`. */
+  /** Gradient with respect to the logits, `[tokens, vocab]`. */
   readonly dLogits: Float32Array;
 }
 

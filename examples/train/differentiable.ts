@@ -15,7 +15,7 @@ export interface Differentiable<Gradient = Float32Array> {
   /** The result. */
   readonly out: Float32Array;
   /**
-   * Goes back, once. Gradients by weights are added to those that are there.
+   * Goes back, once. Gradients with respect to weights are added to those that are there.
    *
    * @param dOut Gradient of the loss by `out`.
    * @returns Gradient of the loss by the operand.
@@ -23,7 +23,7 @@ export interface Differentiable<Gradient = Float32Array> {
   backward(dOut: Float32Array): Gradient;
 }
 
-/** Weights, and where the gradients by them are added up. */
+/** Weights, and where the gradients with respect to them are added up. */
 export interface Learned<Weights> {
   /** The weights. */
   readonly weight: Weights;

@@ -72,7 +72,7 @@ export function rmsNorm(
   return { out, backward };
 }
 
-/** Gradients by the two operands of SwiGLU's gate. */
+/** Gradients with respect to the two operands of SwiGLU's gate. */
 export interface GateGradients {
   /** By what opens the gate. */
   readonly dGate: Float32Array;

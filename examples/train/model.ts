@@ -32,7 +32,7 @@ export interface WindowsLoss {
   backward(): Promise<void>;
 }
 
-/** A Llama with its weights and the gradients by them. */
+/** A Llama with its weights and the gradients with respect to them. */
 export class TrainableLlama {
   /** The model's sizes. */
   readonly config: LlamaConfig;
@@ -43,7 +43,7 @@ export class TrainableLlama {
 
   /**
    * @param config The model's sizes.
-   * @param parameters Its weights, and where the gradients by them are added up.
+   * @param parameters Its weights, and where the gradients with respect to them are added up.
    * @param attention Does its attention.
    */
   constructor(
@@ -144,5 +144,5 @@ export class TrainableLlama {
   }
 }
 
-/** Gives a weight of a layer by its name, with the gradient by it. */
+/** Gives a weight of a layer by its name, with the gradient with respect to it. */
 type LearnedLayer = <Name extends keyof LayerWeights>(name: Name) => Learned<LayerWeights[Name]>;

@@ -1,5 +1,5 @@
 /**
- * All weights of a Llama, or all gradients by them, in one array.
+ * All weights of a Llama, or all gradients with respect to them, in one array.
  *
  * @module
  */

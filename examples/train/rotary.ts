@@ -36,7 +36,7 @@ export class Rotary {
     this.#turn(x, heads, 1);
   }
 
-  /** Turns rows, or gradients by them, back in place. */
+  /** Turns rows, or gradients with respect to them, back in place. */
   turnBack(x: Float32Array, heads: number): void {
     this.#turn(x, heads, -1);
   }

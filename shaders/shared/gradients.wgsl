@@ -66,14 +66,14 @@ var<workgroup> key_slice: array<vec4f, SLICE * (BC + 1)>;
 
 fn part_of(index: u32, head: u32) -> Part {
   let segment = segment_at(index);
-  let key_shift = segment.key - p.window_begin;
+  let key_shift = segment.key - p.keys_begin;
   let key_head = head / p.key_group;
   return Part(
     segment,
     index,
     head,
     segment.queries * p.group,
-    min(segment.keys, p.window_end),
+    min(segment.keys, p.keys_end),
     vec2i(segment.band_first, segment.band_last),
     key_shift,
     at_q(segment.batch, head * p.group, segment.row),

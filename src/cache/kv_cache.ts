@@ -125,7 +125,7 @@ export class KvCache implements Disposable {
       for (const [batch, to] of counts.entries()) {
         if (to > 0) this.#sequences.write(batch, { k, v, batch, from: 0, to });
       }
-      this.#store.settle?.();
+      this.#store.flush?.();
     } catch (error) {
       for (const [at, length] of before.entries()) this.#sequences.truncate(at, length);
       throw error;

@@ -75,7 +75,7 @@ export class Sequences {
   /** Writes tokens behind those of a sequence; there must be room. */
   write(at: number, { from, to, ...tokens }: Tokens): void {
     const sequence = this.#sequences[at], { pageSize } = this.#store.layout;
-    this.#settle(sequence, { ...tokens, from, to });
+    this.#startPages(sequence, { ...tokens, from, to });
     while (from < to) {
       const slot = sequence.length % pageSize;
       const end = Math.min(to, from + pageSize - slot);
@@ -87,7 +87,7 @@ export class Sequences {
   }
 
   /** New pages get what those of a sequence have in common; the first tokens say what. */
-  #settle({ pages, length }: Sequence, tokens: Tokens): void {
+  #startPages({ pages, length }: Sequence, tokens: Tokens): void {
     const known = Math.ceil(length / this.#store.layout.pageSize);
     for (let index = known; index < pages.length; index++) {
       if (index === 0) this.#store.begin(pages[0], tokens);

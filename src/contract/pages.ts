@@ -65,7 +65,7 @@ export interface PageStore {
   /** Writes tokens of all heads into a page, from a slot on. */
   write(page: Page, slot: number, tokens: Tokens): void;
   /** Told when all tokens of a call are written: what they came from may change. */
-  settle?(): void;
+  flush?(): void;
   /** Copies a page. */
   copyPage(from: Page, to: Page): void;
   /** Copies tokens, in ascending order, within a page or from one to another. */

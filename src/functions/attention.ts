@@ -173,7 +173,7 @@ export async function mergeAttention<Data extends TensorData>(
 }
 
 /**
- * The gradients of attention: from that of a loss by `out`, those by `q`, `k`, `v`, and by `bias` and
+ * The gradients of attention: from that of a loss with respect to `out`, those with respect to `q`, `k`, `v`, and to `bias` and
  * `sinks` where these are given. Scores are recomputed tile by tile from `lse`; nothing of size
  * Nq x Nk is held but a bias's own gradient. FlashAttention, Dao et al., arXiv 2205.14135,
  * algorithm 4.
@@ -194,7 +194,7 @@ export async function mergeAttention<Data extends TensorData>(
  * `dV = P^T dOut`, `dS = P * (dOut V^T - delta)`, `dQ = scale dS K`, `dK = scale dS^T Q`. Rows that see
  * nothing have gradients of 0. The same bits for any number of threads.
  *
- * @param dOut Gradient by `out`, `[B, Hq, Nq, Dv]`, of any storage.
+ * @param dOut Gradient with respect to `out`, `[B, Hq, Nq, Dv]`, of any storage.
  * @param q Queries, as `attention()` had them.
  * @param k Keys, as `attention()` had them.
  * @param v Values, as `attention()` had them.

@@ -19,7 +19,7 @@ import {
 
 /** Options of `referenceAttentionBackward()`. */
 export interface ReferenceBackwardOptions extends AttentionOptions {
-  /** Gradient by `lse`, `[B, Hq, Nq]`; zeros where it is not given. */
+  /** Gradient with respect to `lse`, `[B, Hq, Nq]`; zeros where it is not given. */
   readonly dLse?: ReferenceTensor | undefined;
 }
 
@@ -40,7 +40,7 @@ export interface ReferenceGradients {
 /** Gradients that rows add to. */
 type Totals = { readonly [Name in keyof ReferenceGradients]: Sums };
 
-/** The loss's gradients by what attention gives: `dLse` is read by `(0, b, h, i)`. */
+/** The loss's gradients with respect to what attention gives: `dLse` is read by `(0, b, h, i)`. */
 interface Given {
   readonly dOut: Read;
   readonly dLse: Read;
@@ -101,7 +101,7 @@ function differentiateRow(
  * console.log(dq.data); // [2]: (1 - 2) * (2 - 4) / 2 + (3 - 2) * (6 - 4) / 2
  * ```
  *
- * @param dOut Gradient by `out`, `[B, Hq, Nq, Dv]` in the rank and layout of `q`.
+ * @param dOut Gradient with respect to `out`, `[B, Hq, Nq, Dv]` in the rank and layout of `q`.
  * @param q Queries, `[B, Hq, Nq, D]`, `[H, N, D]` or `[N, D]`.
  * @param k Keys, `[B, Hkv, Nk, D]`.
  * @param v Values, `[B, Hkv, Nk, Dv]`.

@@ -96,7 +96,7 @@ export function mergeParts(
       submission.copyBack(l, (bytes) => lse.collect(box, bytes));
       for (const { buffer } of [acc, ...ml]) submission.free(buffer);
       await submission.submit(loan, "Cannot merge");
-      for (const part of inputs) for (const source of [part.out, part.lse]) source.settle();
+      for (const part of inputs) for (const source of [part.out, part.lse]) source.release();
     }
   });
 }

@@ -46,7 +46,7 @@ async function attend(
 ): Promise<void> {
   const pages = plan.kv.kind === "pages" ? plan.kv.store as WebGpuPages : undefined;
   pages?.open();
-  pages?.settle();
+  pages?.flush();
   try {
     await forward(session, plan, target, control, open);
     if (hasUncounted(plan)) {

@@ -22,7 +22,7 @@ import {
   sizesOf,
 } from "../support/problem.ts";
 
-/** Gradients by `attentionWithGradient()`. */
+/** Gradients with respect to `attentionWithGradient()`. */
 async function withGradient(
   engine: Engine,
   { problem, meaning, cotangents }: GradientCall,

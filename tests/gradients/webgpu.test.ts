@@ -205,25 +205,31 @@ gpuTest("packed sequences have the same gradients however their call is cut", as
   }
 });
 
-gpuTest("a gradient by a bias is right in parts, whatever it is summed over", async () => {
-  const sizes = sizesOf({ B: 3, Hq: 4, Hkv: 2, Nq: 70, Nk: 90, D: 8 });
-  const problem = randomProblem(sizes, 8), session = new Session(await sharedGpu());
-  for (let axes = 0; axes < 16; axes++) {
-    const shape = [3, 4, 70, 90].map((extent, axis) => axes >> axis & 1 ? extent : 1);
-    const call = gradientCall(problem, { bias: normalTensor(shape, axes), kvLengths: [9, 90, 50] });
-    const { gradients } = await run(call, { session });
-    gradientExpectation(call)(gradients, `bias [${shape}]`);
-  }
-  session.close();
-  // Pieces of which several add to one element.
-  const small = new Session(await sharedGpu(), { bindingBytes: 10_000 });
-  for (const shape of [[90], [4, 70, 1], [1, 1, 1]]) {
-    const call = gradientCall(problem, { bias: normalTensor(shape, 9), kvLengths: [9, 90, 50] });
-    const { gradients } = await run(call, { session: small });
-    gradientExpectation(call)(gradients, `bias [${shape}] in parts`);
-  }
-  small.close();
-});
+gpuTest(
+  "a gradient with respect to a bias is right in parts, whatever it is summed over",
+  async () => {
+    const sizes = sizesOf({ B: 3, Hq: 4, Hkv: 2, Nq: 70, Nk: 90, D: 8 });
+    const problem = randomProblem(sizes, 8), session = new Session(await sharedGpu());
+    for (let axes = 0; axes < 16; axes++) {
+      const shape = [3, 4, 70, 90].map((extent, axis) => axes >> axis & 1 ? extent : 1);
+      const call = gradientCall(problem, {
+        bias: normalTensor(shape, axes),
+        kvLengths: [9, 90, 50],
+      });
+      const { gradients } = await run(call, { session });
+      gradientExpectation(call)(gradients, `bias [${shape}]`);
+    }
+    session.close();
+    // Pieces of which several add to one element.
+    const small = new Session(await sharedGpu(), { bindingBytes: 10_000 });
+    for (const shape of [[90], [4, 70, 1], [1, 1, 1]]) {
+      const call = gradientCall(problem, { bias: normalTensor(shape, 9), kvLengths: [9, 90, 50] });
+      const { gradients } = await run(call, { session: small });
+      gradientExpectation(call)(gradients, `bias [${shape}] in parts`);
+    }
+    small.close();
+  },
+);
 
 gpuTest(
   "gradients are right where one submit has more dispatches than the ring has slots",

@@ -11,7 +11,7 @@ import { type BlockWatch, watchBlocks } from "../support/guards.ts";
 import type { Engine } from "@flashtile/attention";
 import type { Act, Aftermath } from "./acts.ts";
 import { type Moment, moments, nameOf } from "./moments.ts";
-import { turn } from "../../src/runtime.ts";
+import { yieldTurn } from "../../src/runtime.ts";
 import type { Operation, Outcomes, Passed, Place, Started } from "./operations.ts";
 import { World } from "./world.ts";
 import type { BackendUnderTest } from "../contract/backends.ts";
@@ -131,7 +131,7 @@ async function runAt(
     return ended;
   });
   if (!("progress" in moment)) {
-    for (let at = 0; at < moment.turns; at++) await turn();
+    for (let at = 0; at < moment.turns; at++) await yieldTurn();
     // Here, and not in a function of its own: awaiting that would take a microtask more.
     for (let at = 0; at < moment.microtasks; at++) await undefined;
     // Nobody can know of a settled call before a microtask has passed.

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { turn } from "../../src/runtime.ts";
+import { yieldTurn } from "../../src/runtime.ts";
 
 /** When something happens. */
 export interface Moment {
@@ -14,7 +14,7 @@ export interface Moment {
 
 /** Waits for a moment. */
 export async function waitFor({ microtasks, turns }: Moment): Promise<void> {
-  for (let at = 0; at < turns; at++) await turn();
+  for (let at = 0; at < turns; at++) await yieldTurn();
   for (let at = 0; at < microtasks; at++) await Promise.resolve();
 }
 

@@ -11,7 +11,7 @@ import { assertGradient, type Doubles, gradientOf } from "./oracle.ts";
 
 const ROWS = 7;
 
-/** The number whose gradient by `y` is `dy`. */
+/** The number whose gradient with respect to `y` is `dy`. */
 function weigh(y: Doubles, dy: Float32Array): number {
   return y.reduce((total, value, at) => total + value * dy[at], 0);
 }

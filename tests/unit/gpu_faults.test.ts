@@ -32,12 +32,12 @@ function pagesOn(session: Session, given: Partial<PageLayout> = {}): WebGpuPages
 function usePages(pages: WebGpuPages): void {
   const one = pages.take(), other = pages.take();
   pages.write(one, 0, tokens);
-  pages.settle();
+  pages.flush();
   pages.copyPage(one, other);
   pages.copyTokens(one, 3, other, 1, 4);
   pages.give(one);
   pages.restore(pages.take(), new Uint8Array(pages.bytesPerPage));
-  pages.settle();
+  pages.flush();
 }
 
 test("WebGpuPages tells of every kind of thing that a device refuses", async () => {

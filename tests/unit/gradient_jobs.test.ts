@@ -10,8 +10,8 @@ import {
   countChunks,
   countPanels,
   cutGradients,
-  type Stretch,
-  stretchesOf,
+  type GradientRun,
+  gradientRunsOf,
 } from "../../src/wasm/backward/gradient_jobs.ts";
 
 /** A plan of so many heads, queries, keys and dims. */
@@ -28,40 +28,40 @@ function planOf(
   return plan as TensorPlan<View>;
 }
 
-function wavesOf(plan: TensorPlan<View>, threads: number, bytes = 1): (readonly Stretch[])[] {
-  return [...stretchesOf(plan, cutGradients(plan, threads), () => bytes)];
+function wavesOf(plan: TensorPlan<View>, threads: number, bytes = 1): (readonly GradientRun[])[] {
+  return [...gradientRunsOf(plan, cutGradients(plan, threads), () => bytes)];
 }
 
-test("stretchesOf() covers every row and key of every head once, windows in order", () => {
+test("gradientRunsOf() covers every row and key of every head once, ranges of keys in order", () => {
   for (const sizes of [[2, 5000, 9000, 64], [3, 100, 300, 16], [1, 700, 5000, 128]]) {
     const [heads, queries, keys] = sizes, plan = planOf(sizes);
     for (const threads of [1, 2, 5]) {
       const areas = new Array<number>(heads).fill(0);
-      let open: Stretch | undefined;
-      for (const stretch of wavesOf(plan, threads).flat()) {
-        areas[stretch.keyHead] += (stretch.to - stretch.from) * (stretch.endKey - stretch.firstKey);
-        if (stretch.opens) assertEquals(stretch.from, 0);
-        else assertEquals([open!.to, open!.firstKey], [stretch.from, stretch.firstKey]);
-        if (stretch.closes) assertEquals(stretch.to, queries);
-        assertEquals(stretch.firstKey % chunkKeys, 0);
-        open = stretch;
+      let open: GradientRun | undefined;
+      for (const run of wavesOf(plan, threads).flat()) {
+        areas[run.keyHead] += (run.to - run.from) * (run.endKey - run.firstKey);
+        if (run.opens) assertEquals(run.from, 0);
+        else assertEquals([open!.to, open!.firstKey], [run.from, run.firstKey]);
+        if (run.closes) assertEquals(run.to, queries);
+        assertEquals(run.firstKey % chunkKeys, 0);
+        open = run;
       }
       assertEquals(areas, new Array(heads).fill(queries * keys));
     }
   }
 });
 
-test("stretchesOf() cuts keys alike for any number of threads", () => {
+test("gradientRunsOf() cuts keys alike for any number of threads", () => {
   const plan = planOf([1, 3000, 9000, 64]);
-  const windows = (threads: number) => {
+  const keyRanges = (threads: number) => {
     const opened = wavesOf(plan, threads).flat().filter(({ opens }) => opens);
     return opened.map(({ firstKey, endKey }) => [firstKey, endKey]);
   };
-  assertEquals(windows(1), windows(7));
-  assert(windows(1).length > 1);
+  assertEquals(keyRanges(1), keyRanges(7));
+  assert(keyRanges(1).length > 1);
 });
 
-test("cutGradients() makes stretches of units that are the same for any number of threads", () => {
+test("cutGradients() makes runs of units that are the same for any number of threads", () => {
   for (const [heads, dim] of [[1, 64], [3, 64], [8, 128], [70, 128], [600, 8]]) {
     const zeros = (heads: number, rows: number) =>
       tensor(new Float32Array(heads * rows * dim), [heads, rows, dim]);
@@ -76,7 +76,7 @@ test("cutGradients() makes stretches of units that are the same for any number o
   }
 });
 
-test("chunksOf() cuts a window alike whatever its rows are, its end finest", () => {
+test("chunksOf() cuts a range of keys alike whatever its rows are, its end finest", () => {
   const chunks = (firstKey: number, endKey: number) =>
     chunksOf({
       ...{ segment: 0, keyHead: 0, from: 3, to: 9 },
@@ -90,13 +90,13 @@ test("chunksOf() cuts a window alike whatever its rows are, its end finest", () 
   assertEquals(chunks(512, 1200), [512, 768, 1024, 1088, 1152, 1200]);
 });
 
-test("stretchesOf() puts heads together as far as their bytes allow, for several threads", () => {
+test("gradientRunsOf() puts heads together as far as their bytes allow, for several threads", () => {
   const plan = planOf([8, 256, 256, 64]), { waveBytes } = cutGradients(plan, 2);
   assertEquals(wavesOf(plan, 2, waveBytes / 4).map(({ length }) => length), [4, 4]);
   assertEquals(wavesOf(plan, 1).map(({ length }) => length), new Array(8).fill(1));
 });
 
-test("stretchesOf() gives a stretch where there are rows and no keys, and none without rows", () => {
+test("gradientRunsOf() gives a run where there are rows and no keys, and none without rows", () => {
   assertEquals(wavesOf(planOf([1, 3, 0, 8]), 1).map(([one]) => countChunks(one)), [0]);
   assertEquals(wavesOf(planOf([1, 0, 3, 8]), 1), []);
 });

@@ -131,6 +131,8 @@ const glossary: Readonly<Record<string, string>> = {
   "brain": "bf16",
   "half": "f16",
   "follow": "refresh",
+  "stretch": "run",
+  "settle": "flush, release, reset, or wait",
 };
 
 /** Names that have such a word in them all the same: of the public surface, or of another thing. */

@@ -1,7 +1,14 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { createEngine, tensor } from "@flashtile/attention";
-import { clock, clockBy, hardwareThreads, keepTime, turn, turnBy } from "../../src/runtime.ts";
+import {
+  clock,
+  clockBy,
+  hardwareThreads,
+  keepTime,
+  yieldTurn,
+  yieldTurnBy,
+} from "../../src/runtime.ts";
 import { withStub } from "../support/stub.ts";
 
 /** Fails unless a timer has its turn among many. */
@@ -27,13 +34,13 @@ const stubs = {
 
 for (
   const [what, turns] of [
-    ["", turn],
-    [" by messages where there are no immediates", turnBy({ setTimeout, MessageChannel })],
-    [" by timers where there are neither immediates nor messages", turnBy({ setTimeout })],
-    [" by timers where the others are stubs that throw", turnBy({ ...stubs, setTimeout })],
+    ["", yieldTurn],
+    [" by messages where there are no immediates", yieldTurnBy({ setTimeout, MessageChannel })],
+    [" by timers where there are neither immediates nor messages", yieldTurnBy({ setTimeout })],
+    [" by timers where the others are stubs that throw", yieldTurnBy({ ...stubs, setTimeout })],
   ] as const
 ) {
-  test(`turn() lets a timer have its turn${what}, however many turns are taken at once`, () => {
+  test(`yieldTurn() lets a timer have its turn${what}, however many turns are taken at once`, () => {
     return expectTimer(turns);
   });
 }
@@ -100,7 +107,7 @@ test("timers that load when asked for, as Deno's, are left alone until a call ne
   assertEquals(asked, []);
   await new Promise<void>((resolve) => after(0, resolve));
   assertEquals(asked, ["setTimeout"]);
-  await turnBy(kept)();
+  await yieldTurnBy(kept)();
   assertEquals(asked, ["setTimeout", "setImmediate", "setTimeout"]);
 });
 

@@ -12,7 +12,7 @@ import type { PageLayout } from "../../src/contract/pages.ts";
 import { readCached } from "../../src/operations/attention/plan.ts";
 import { viewOf } from "../../src/tensor/tensor.ts";
 import { tablesOf } from "../../src/webgpu/attention/tables.ts";
-import { windowsOf } from "../../src/webgpu/attention/windows.ts";
+import { keyRangesOf } from "../../src/webgpu/attention/key_ranges.ts";
 import { usages } from "../../src/webgpu/device/buffers.ts";
 import { pipelineOf } from "../../src/webgpu/device/pipelines.ts";
 import { type Bounds, Session } from "../../src/webgpu/device/session.ts";
@@ -169,7 +169,7 @@ gpuTest(
       const tables = (lists: number[][], lengths: number[]) => {
         const { plan } = readCached(q, { store: pages, pages: lists }, lengths);
         const cut = { plan, terms: true, mostKeys: Infinity, tileKeys: 32 };
-        return tablesOf(cut, region, windowsOf(cut, region));
+        return tablesOf(cut, region, keyRangesOf(cut, region));
       };
       for (const lists of [[[page], [5]], [[page], [-1]], [[page, 1], [page]], [[0.5], [page]]]) {
         assertThrows(() => tables(lists, [3, 3]), RangeError, "Cannot use page");

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { type AttentionPlan, planAttention } from "../../src/operations/attention/plan.ts";
 import { countRowsIn, keysIn, longestOf, queriesOf } from "../../src/webgpu/attention/spans.ts";
 import { tablesOf } from "../../src/webgpu/attention/tables.ts";
-import { type Cut, needsCombining, windowsOf } from "../../src/webgpu/attention/windows.ts";
+import { type Cut, keyRangesOf, needsCombining } from "../../src/webgpu/attention/key_ranges.ts";
 import { segmentFields } from "../../src/webgpu/shader/segment.ts";
 import { cutRegion, type Region } from "../../src/webgpu/transfer/regions.ts";
 import { runs } from "../support/arbitrary.ts";
@@ -48,7 +48,7 @@ const cuSeqlens = { q: [0, 3, 3, 73], k: [0, 5, 9, 609] };
 test("tablesOf() says where each packed sequence is, and what it sees", () => {
   const plan = planOf(73, 609, { cuSeqlens, causal: true, kvLengths: [5, 4, 100] });
   const cut = cutOf(plan), region = wholeOf(plan);
-  const { words } = tablesOf(cut, region, windowsOf(cut, region));
+  const { words } = tablesOf(cut, region, keyRangesOf(cut, region));
   const [first, empty, last] = segmentsIn(words, 3);
   assertEquals(
     [first.row, first.queries, first.key, first.keys, first.diagonal, first.band_last],
@@ -63,7 +63,7 @@ test("tablesOf() counts positions from the first of the region", () => {
   const plan = planOf(73, 609, { cuSeqlens, window: [7, 1], offset: [0, 0, 2 ** 40] });
   const cut = cutOf(plan);
   const region: Region = { batch: [2, 3], heads: [0, 1], positions: [64, 128] };
-  const [segment] = segmentsIn(tablesOf(cut, region, windowsOf(cut, region)).words, 1);
+  const [segment] = segmentsIn(tablesOf(cut, region, keyRangesOf(cut, region)).words, 1);
   assertEquals([segment.row, segment.queries, segment.key], [0, 6, 0]);
   assertEquals(segment.diagonal, 2 ** 30);
   assertEquals(segment.beyond, Math.fround(2 ** 40 + 64 - 2 ** 30));
@@ -73,7 +73,7 @@ test("tablesOf() counts positions from the first of the region", () => {
 test("tablesOf() gives each sequence parts of its own", () => {
   const boundaries = { q: [0, 2, 72, 74], k: [0, 1100, 2200, 2210] };
   const plan = planOf(74, 2210, { cuSeqlens: boundaries }, 3);
-  const cut = cutOf(plan), region = wholeOf(plan), windows = windowsOf(cut, region);
+  const cut = cutOf(plan), region = wholeOf(plan), windows = keyRangesOf(cut, region);
   assert(needsCombining(cut));
   assertEquals(windows.map(({ keys, parts }) => [keys, parts]), [[[0, 1100], 3]]);
   const segments = segmentsIn(tablesOf(cut, region, windows).words, 3);
@@ -82,12 +82,12 @@ test("tablesOf() gives each sequence parts of its own", () => {
   assertEquals(segments.map(({ partials }) => partials), [0, 18, 228]);
 });
 
-test("windowsOf() cuts the keys of one packed sequence, not those of several", () => {
+test("keyRangesOf() cuts the keys of one packed sequence, not those of several", () => {
   const plan = planOf(73, 609, { cuSeqlens });
   const cut = cutOf(plan, 256), whole = wholeOf(plan);
-  assertEquals(windowsOf(cut, whole).length, 1);
+  assertEquals(keyRangesOf(cut, whole).length, 1);
   const alone: Region = { ...whole, batch: [2, 3] };
-  const windows = windowsOf(cut, alone);
+  const windows = keyRangesOf(cut, alone);
   assertEquals(windows.map(({ keys }) => keys), [[0, 208], [208, 416], [416, 600]]);
   assertEquals(windows.map(({ keys }) => keysIn(plan, alone, keys)), [
     [9, 217],
@@ -104,7 +104,7 @@ test("tablesOf() writes slopes by segment and head, and what each head's sink be
   };
   const plan = planOf(73, 609, options, 4), cut = cutOf(plan);
   const region: Region = { batch: [1, 3], heads: [1, 4], positions: [0, 70] };
-  const { words, values } = tablesOf(cut, region, windowsOf(cut, region));
+  const { words, values } = tablesOf(cut, region, keyRangesOf(cut, region));
   const floats = new Float32Array(words.buffer);
   const { slopes_at = 0, sinks_at = 0 } = values;
   assertEquals([...floats.subarray(slopes_at, slopes_at + 6)], [5, 6, 7, 9, 10, 11]);
@@ -146,7 +146,7 @@ test("tablesOf() writes the blocks of a region, of any size", () => {
     const plan = planOf(40, 50, { blockMask: mask }, 2), cut = cutOf(plan);
     for (const positions of [[0, 40], [13, 29]] as const) {
       const region: Region = { batch: [0, 1], heads: [1, 2], positions };
-      const tables = tablesOf(cut, region, windowsOf(cut, region));
+      const tables = tablesOf(cut, region, keyRangesOf(cut, region));
       for (let row = positions[0]; row < positions[1]; row++) {
         for (let key = 0; key < 50; key++) {
           assertEquals(keeps(tables, 0, row, key), mask.keeps(0, 1, row, key), `${row} ${key}`);

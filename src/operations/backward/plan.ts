@@ -35,7 +35,7 @@ export interface BackwardOptions extends GradientOptions {
   readonly out: AnyTensor;
   /** What `attention()` gave with `lse: true`: `[B, Hq, Nq]`, f32. */
   readonly lse: Tensor<Float32Array | GPUBuffer>;
-  /** Gradient by `lse`, where the loss depends on it: as `lse` is. */
+  /** Gradient with respect to `lse`, where the loss depends on it: as `lse` is. */
   readonly dLse?: Tensor<Float32Array | GPUBuffer> | undefined;
 }
 
@@ -57,7 +57,7 @@ export interface AttentionGradients<
   readonly dSinks?: Tensor<LseData<Q>>;
 }
 
-/** What a backward pass may be told beside the gradient by `out`. */
+/** What a backward pass may be told beside the gradient with respect to `out`. */
 export interface BackwardPassOptions
   extends Pick<BackwardOptions, "dLse" | "signal" | "onProgress"> {}
 
@@ -68,7 +68,7 @@ export interface AttentionWithGradient<
   V extends TensorData = Q,
 > extends AttentionResultWithLse<Q> {
   /**
-   * The gradients, from that by `out`. Inputs and `out` must not have changed since; can be called
+   * The gradients, from that with respect to `out`. Inputs and `out` must not have changed since; can be called
    * more than once.
    */
   backward(
@@ -166,14 +166,14 @@ function readResult(name: string, value: unknown, shape: readonly number[]): Rea
 export interface BackwardPlan<V extends AnyView = AnyView> {
   /** The call whose gradients are asked for. */
   readonly forward: TensorPlan<V>;
-  /** Gradient by `out`: `[B, Hq, Nq, Dv]`, of any storage. */
+  /** Gradient with respect to `out`: `[B, Hq, Nq, Dv]`, of any storage. */
   readonly dOut: V;
   /** What the call gave: `[B, Hq, Nq, Dv]`, and `[B, Hq, Nq, 1]` in f32. */
   readonly out: V;
   readonly lse: V;
   /** What rounding to f32 took from `lse`, as it; `null` where that is not known. */
   readonly lseRest: V | null;
-  /** Gradient by `lse`, as it; `null` for zeros. */
+  /** Gradient with respect to `lse`, as it; `null` for zeros. */
   readonly dLse: V | null;
 }
 

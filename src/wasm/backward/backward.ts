@@ -1,6 +1,6 @@
 /**
  * Gradients on Wasm: for each wave stages rows, leaves the jobs to a team, and hands out what they
- * summed. Nothing but one window of one head's keys and values, and some query rows, is ever held.
+ * summed. Nothing but one range of one head's keys and values, and some query rows, is ever held.
  *
  * @module
  */
@@ -39,8 +39,8 @@ import {
   countChunks,
   cutGradients,
   type GradientCut,
-  type Stretch,
-  stretchesOf,
+  type GradientRun,
+  gradientRunsOf,
 } from "./gradient_jobs.ts";
 import {
   biasShapeOf,
@@ -73,9 +73,9 @@ interface Call extends Sized {
   readonly sinks: Float32Array | null;
   /** dQ in f32: the target, or what becomes it at the end. */
   readonly dq: View;
-  /** What roundings took from dQ so far, where it is summed over windows. */
+  /** What roundings took from dQ so far, where it is summed over ranges of keys. */
   readonly dqRest: Float32Array;
-  /** Gradients by sinks so far, and by a bias that rows or keys share: sums of many. */
+  /** Gradients with respect to sinks so far, and by a bias that rows or keys share: sums of many. */
   readonly dSinks: Float64Array;
   readonly dBias: Float64Array | null;
   /** What all waves share. */
@@ -84,9 +84,9 @@ interface Call extends Sized {
   readonly record: Words;
 }
 
-/** A stretch whose rows are in linear memory. */
+/** A run whose rows are in linear memory. */
 interface Staged {
-  readonly stretch: Stretch;
+  readonly run: GradientRun;
   readonly places: Places;
   readonly q: GroupRows;
   readonly dOut: GroupRows;
@@ -127,7 +127,7 @@ export function* backward(
   };
   const { lse, dLse } = given, cut = cutGradients(plan, machine.threads);
   const sized = { plan, cut, residents, target, dOut };
-  const waves = () => stretchesOf(plan, cut, (stretch) => bytesOf(sized, stretch));
+  const waves = () => gradientRunsOf(plan, cut, (run) => bytesOf(sized, run));
   const record = commonJob(machine, plan, cut),
     { scratch } = measureJob(machine.kernels, arena, record);
   const { block, common } = takeMemory(arena, sized, scratch, waves());
@@ -152,7 +152,7 @@ export function* backward(
         common,
       },
       dq: sumsOf(target.dq, plan, cut),
-      dqRest: new Float32Array(isWindowed(plan, cut) ? target.dq.data.length : 0),
+      dqRest: new Float32Array(isInRanges(plan, cut) ? target.dq.data.length : 0),
       dSinks: new Float64Array(plan.queryHeads),
       dBias: target.dBias && sumsOfBias(target.dBias),
       record,
@@ -161,7 +161,7 @@ export function* backward(
       factor: plan.softcap === null ? Math.LN2 * unit : plan.softcap * capUnit,
     };
     yield* runInTurn(placeWaves(call, common, waves()), {
-      ahead: common.stretches.length > 1,
+      ahead: common.runs.length > 1,
       stage: (wave) => stageWave(call, wave),
       rows: (wave) => rowsOf(wave, plan),
       collect: (wave) => collectWave(call, wave),
@@ -183,8 +183,8 @@ function commonJob({ splats }: Machine, plan: TensorPlan<View>, cut: GradientCut
   return words;
 }
 
-/** Whether the keys of a segment are more than a window has. */
-function isWindowed({ segments }: TensorPlan<View>, { keys }: GradientCut): boolean {
+/** Whether the keys of a segment are more than a range has. */
+function isInRanges({ segments }: TensorPlan<View>, { keys }: GradientCut): boolean {
   return segments.some((segment) => segment.keys > keys);
 }
 
@@ -194,11 +194,11 @@ function sumsOfBias({ data, strides }: BroadcastView): Float64Array | null {
   return row !== 0 && key !== 0 ? null : new Float64Array((data as HeldArray).length);
 }
 
-/** Where dQ is summed over windows: in f32. */
+/** Where dQ is summed over ranges of keys: in f32. */
 function sumsOf(dq: View, plan: TensorPlan<View>, cut: GradientCut): View {
   if (dq.dtype === "f32") return dq;
-  // In rows of 16 bits, sums of several windows would be rounded for each.
-  const { shape } = dq, size = isWindowed(plan, cut) ? shape.reduce((a, b) => a * b, 1) : 0;
+  // In rows of 16 bits, sums of several ranges of keys would be rounded for each.
+  const { shape } = dq, size = isInRanges(plan, cut) ? shape.reduce((a, b) => a * b, 1) : 0;
   return {
     ...{ data: new HeldArray<Elements>(new Float32Array(size)), dtype: "f32", offset: 0, shape },
     strides: contiguousStrides(shape) as unknown as View["strides"],
@@ -239,15 +239,15 @@ function storeRows(
 /** Brings what a wave reads into linear memory, and writes its jobs. */
 function stageWave(call: Call, { wave, places, records }: PlacedWave): Batch {
   let count = 0;
-  for (const [index, stretch] of wave.entries()) {
-    stageStretch(call, stretch, places[index], records + count * job.bytes);
-    count += countChunks(stretch);
+  for (const [index, run] of wave.entries()) {
+    stageRun(call, run, places[index], records + count * job.bytes);
+    count += countChunks(run);
   }
   const { common: { scratch, scratchStride }, cut: { threads } } = call;
   return { threads, records, count, scratch, scratchStride };
 }
 
-/** Query rows that are finished with a wave: those of a last window. */
+/** Query rows that are finished with a wave: those of a last range of keys. */
 function rowsOf({ wave }: PlacedWave, { segments, group }: TensorPlan<View>): number {
   const last = wave.filter(({ segment, endKey }) => endKey === segments[segment].keys);
   return last.reduce((sum, { from, to }) => sum + (to - from) * group, 0);
@@ -255,39 +255,39 @@ function rowsOf({ wave }: PlacedWave, { segments, group }: TensorPlan<View>): nu
 
 /** Hands out what the jobs of a wave have summed. */
 function collectWave(call: Call, { wave, places, records }: PlacedWave): void {
-  for (const [index, stretch] of wave.entries()) {
-    collectStretch(call, stretch, places[index], records);
-    records += countChunks(stretch) * job.bytes;
+  for (const [index, run] of wave.entries()) {
+    collectRun(call, run, places[index], records);
+    records += countChunks(run) * job.bytes;
   }
 }
 
-/** Brings what a stretch reads into linear memory, and writes its jobs. */
-function stageStretch(call: Call, stretch: Stretch, places: Places, records: number): void {
+/** Brings what a run reads into linear memory, and writes its jobs. */
+function stageRun(call: Call, run: GradientRun, places: Places, records: number): void {
   const { arena, plan, dOut, residents } = call;
   const staged: Staged = {
-    ...{ stretch, places, records },
-    q: placeGroup(arena, plan, stretch, plan.q, residents.q, places.q),
-    dOut: placeGroup(arena, plan, stretch, dOut, residents.dOut, places.dOut),
-    k: placeKeys(call, stretch, plan.kv.k, residents.k, places.k),
-    v: placeKeys(call, stretch, plan.kv.v, residents.v, places.v),
+    ...{ run, places, records },
+    q: placeGroup(arena, plan, run, plan.q, residents.q, places.q),
+    dOut: placeGroup(arena, plan, run, dOut, residents.dOut, places.dOut),
+    k: placeKeys(call, run, plan.kv.k, residents.k, places.k),
+    v: placeKeys(call, run, plan.kv.v, residents.v, places.v),
     terms: {
-      bias: plan.bias && biasOf(arena, plan, residents.bias, stretch, places.bias),
-      mask: plan.mask && stageMask(arena, plan, stretch, places.mask),
-      intervals: plan.blockMask && stageIntervals(arena, plan, stretch, places.intervals),
+      bias: plan.bias && biasOf(arena, plan, residents.bias, run, places.bias),
+      mask: plan.mask && stageMask(arena, plan, run, places.mask),
+      intervals: plan.blockMask && stageIntervals(arena, plan, run, places.intervals),
     },
   };
   stageSums(call, staged);
   clearSums(call, staged);
-  const chunks = chunksOf(stretch);
+  const chunks = chunksOf(run);
   for (let chunk = 0; chunk + 1 < chunks.length; chunk++) {
     writeChunk(call, staged, chunk, chunks[chunk], chunks[chunk + 1]);
   }
 }
 
-/** Brings a window of a head's keys or values into linear memory where its first stretch needs them. */
+/** Brings a range of a head's keys or values into linear memory where its first run needs them. */
 function placeKeys(
   { arena, plan }: Call,
-  { segment, keyHead, firstKey, endKey, opens }: Stretch,
+  { segment, keyHead, firstKey, endKey, opens }: GradientRun,
   view: View,
   resident: Resident | undefined,
   at: number,
@@ -307,13 +307,13 @@ function placeKeys(
 }
 
 /**
- * lse of a stretch's rows as scores are, and delta = rowsum(dO * O) - dLse; and what these say of sinks.
+ * lse of a run's rows as scores are, and delta = rowsum(dO * O) - dLse; and what these say of sinks.
  *
  * The kernels' weights are those of the rounded lse. A large one is off by more than a weight may be:
  * what rounding took, here and in the forward pass, is a factor of the row's dO and delta.
  */
-function stageSums(call: Call, { stretch, places, dOut }: Staged): void {
-  const { arena, plan, sinks } = call, { segment, keyHead, from, to, firstKey } = stretch;
+function stageSums(call: Call, { run, places, dOut }: Staged): void {
+  const { arena, plan, sinks } = call, { segment, keyHead, from, to, firstKey } = run;
   const { batch, firstQuery } = plan.segments[segment], count = to - from;
   const first = firstQuery + from, { lse: lseView, dLse: dLseView, unit } = call;
   for (let g = 0; g < plan.group; g++) {
@@ -392,18 +392,18 @@ function placeOut(
   return { at: passing, row: plan.valueDim * element, element };
 }
 
-/** Sums over the rows of a window begin with 0. */
-function clearSums({ arena, target, plan }: Call, { stretch, places }: Staged): void {
+/** Sums over the rows of a range of keys begin with 0. */
+function clearSums({ arena, target, plan }: Call, { run, places }: Staged): void {
   const clear = (at: number, bytes: number) =>
     new Uint8Array(arena.memory.buffer, at, bytes).fill(0);
-  const eights = Math.ceil((stretch.endKey - stretch.firstKey) / 8);
-  if (stretch.opens) {
+  const eights = Math.ceil((run.endKey - run.firstKey) / 8);
+  if (run.opens) {
     const bytes = eights * (gradientBytes(plan.dim) + gradientBytes(plan.valueDim));
     clear(places.dk, bytes + places.sums);
   }
   if (target.dBias === null) return;
-  if (stretch.opens || !isShared(target.dBias)) {
-    clear(places.dBias, dBiasBytes({ target, plan }, stretch));
+  if (run.opens || !isShared(target.dBias)) {
+    clear(places.dBias, dBiasBytes({ target, plan }, run));
   }
 }
 
@@ -430,13 +430,13 @@ function writeChunk(
 /** Writes the record of a job, which reads as one of forward does. */
 function writeRecord(
   call: Call,
-  { stretch, places, q, terms }: Staged,
+  { run, places, q, terms }: Staged,
   member: number,
   at: number,
   gradientAt: number,
 ): void {
   const { arena, plan } = call;
-  const { segment, from, to } = stretch, { keys, offset } = plan.segments[segment];
+  const { segment, from, to } = run, { keys, offset } = plan.segments[segment];
   const memory = new Int32Array(arena.memory.buffer, at, job.words), positions = to - from;
   memory.set(call.record);
   const record = new JobRecord(memory), rowBytes = plan.dim * 4;
@@ -452,7 +452,7 @@ function writeRecord(
   record.set(job.keys, keys);
   record.set(job.gradient, gradientAt);
   writeBand(record, plan.band, from + offset);
-  writeTerms(plan, call.common, record, stretch, terms, { member, from, part: 0 });
+  writeTerms(plan, call.common, record, run, terms, { member, from, part: 0 });
 }
 
 /** A job: a member's rows against a chunk of keys, and the record of the job that follows it. */
@@ -467,14 +467,14 @@ interface GradientPiece {
 /** Writes what a job has for gradients alone. */
 function writeGradient(
   call: Call,
-  { stretch, places, dOut, k, v }: Staged,
+  { run, places, dOut, k, v }: Staged,
   { member, chunk, from, to, next }: GradientPiece,
   at: number,
 ): void {
-  const { arena, plan, cut } = call, skipped = from - stretch.firstKey;
+  const { arena, plan, cut } = call, skipped = from - run.firstKey;
   const words = new Int32Array(arena.memory.buffer, at, gradient.words),
     record = new JobRecord(words);
-  const skippedRows = member * (stretch.to - stretch.from) * 4, heads = plan.group / cut.members;
+  const skippedRows = member * (run.to - run.from) * 4, heads = plan.group / cut.members;
   record.set(gradient.dOut, dOut.at + member * dOut.head);
   record.set(gradient.dOutPosition, dOut.position);
   record.set(gradient.dOutHead, dOut.head);
@@ -500,16 +500,16 @@ function writeGradient(
   record.set(gradient.dv, places.dv + skipped / 8 * gradientBytes(plan.valueDim));
   record.set(gradient.sums, places.sums);
   record.set(gradient.unit, cut.unit * heads);
-  record.set(gradient.firstRow, stretch.from * heads);
+  record.set(gradient.firstRow, run.from * heads);
   record.set(gradient.next, next);
-  writeDBias(record, call, stretch, places.dBias, { member, chunk });
+  writeDBias(record, call, run, places.dBias, { member, chunk });
 }
 
-/** Writes where a job adds its gradients by a bias: nowhere, if there is none. */
+/** Writes where a job adds its gradients with respect to a bias: nowhere, if there is none. */
 function writeDBias(
   record: JobRecord,
   call: Call,
-  stretch: Stretch,
+  run: GradientRun,
   area: number,
   { member, chunk }: Pick<GradientPiece, "member" | "chunk">,
 ): void {
@@ -518,10 +518,10 @@ function writeDBias(
     record.set(gradient.dBias, 0);
     return;
   }
-  const shape = biasShapeOf(call, stretch), { heads, positions, isPerKey } = shape;
-  const width = biasWidth(shape, stretch), row = isPerKey ? width * 4 : 4;
+  const shape = biasShapeOf(call, run), { heads, positions, isPerKey } = shape;
+  const width = biasWidth(shape, run), row = isPerKey ? width * 4 : 4;
   const head = heads === 1 ? 0 : positions * row;
-  const skipped = isPerKey ? -stretch.firstKey * 4 : chunk * heads * positions * 4;
+  const skipped = isPerKey ? -run.firstKey * 4 : chunk * heads * positions * 4;
   record.set(gradient.dBias, area + skipped + member * head);
   record.set(gradient.dBiasPosition, positions === 1 ? 0 : row);
   record.set(gradient.dBiasHead, head);
@@ -529,23 +529,23 @@ function writeDBias(
   record.set(gradient.dBiasRest, isShared(dBias) ? heads * positions * width * 4 : 0);
 }
 
-/** Hands out what the jobs of a stretch have summed. */
-function collectStretch(call: Call, stretch: Stretch, places: Places, records: number): void {
-  const { target } = call, { closes } = stretch;
-  if (countChunks(stretch) === 0) return;
-  collectQueries(call, stretch, places, records);
+/** Hands out what the jobs of a run have summed. */
+function collectRun(call: Call, run: GradientRun, places: Places, records: number): void {
+  const { target } = call, { closes } = run;
+  if (countChunks(run) === 0) return;
+  collectQueries(call, run, places, records);
   if (target.dBias !== null && (closes || !isShared(target.dBias))) {
-    collectBias(call, stretch, places.dBias);
+    collectBias(call, run, places.dBias);
   }
   if (!closes) return;
-  collectKeys(call, stretch, places.dk, places.sums, target.dk, call.factor);
-  collectKeys(call, stretch, places.dv, places.sums, target.dv, 1);
+  collectKeys(call, run, places.dk, places.sums, target.dk, call.factor);
+  collectKeys(call, run, places.dv, places.sums, target.dv, 1);
 }
 
-/** Sums dQ over chunks, and over windows. */
-function collectQueries(call: Call, stretch: Stretch, places: Places, records: number): void {
+/** Sums dQ over chunks, and over ranges of keys. */
+function collectQueries(call: Call, run: GradientRun, places: Places, records: number): void {
   const { machine, arena, plan, cut, target, common } = call;
-  const { segment, keyHead, from, to } = stretch, chunks = countChunks(stretch);
+  const { segment, keyHead, from, to } = run, chunks = countChunks(run);
   const { batch, firstQuery, keys } = plan.segments[segment], width = plan.dim;
   const stride = cut.members * places.panelBytes;
   for (let member = 0; member < cut.members; member++) {
@@ -556,7 +556,7 @@ function collectQueries(call: Call, stretch: Stretch, places: Places, records: n
   for (let g = 0; g < plan.group; g++) {
     const head = keyHead * plan.group + g, at = places.dq + g * count * 4;
     const rows = elementsOver(arena, at, count, "f32") as Float32Array;
-    if (stretch.firstKey > 0) addRows(call, batch, head, first, rows);
+    if (run.firstKey > 0) addRows(call, batch, head, first, rows);
     if (keys > cut.keys || target.dq.dtype === "f32") {
       copyRowsOut(rows, call.dq, batch, head, first, first + to - from);
       continue;
@@ -588,10 +588,10 @@ function addRows(
   }
 }
 
-/** dK or dV of a window, times a factor. */
+/** dK or dV of a range of keys, times a factor. */
 function collectKeys(
   { machine, arena, plan, common }: Call,
-  { segment, keyHead, firstKey, endKey }: Stretch,
+  { segment, keyHead, firstKey, endKey }: GradientRun,
   panels: number,
   sums: number,
   target: View,
@@ -609,17 +609,17 @@ function collectKeys(
   }
 }
 
-/** Adds the gradients by a bias to where it has them. */
-function collectBias(call: Call, stretch: Stretch, at: number): void {
+/** Adds the gradients with respect to a bias to where it has them. */
+function collectBias(call: Call, run: GradientRun, at: number): void {
   const { arena, plan, target } = call, { data, offset, strides } = target.dBias!;
-  const { segment, keyHead, from, firstKey, endKey } = stretch;
+  const { segment, keyHead, from, firstKey, endKey } = run;
   const sums = call.dBias ?? (data as HeldArray<Float32Array>).now();
   const { batch, firstQuery, firstKey: base } = plan.segments[segment];
-  const shape = biasShapeOf(call, stretch), { heads, positions, isPerKey } = shape;
-  const width = biasWidth(shape, stretch), keys = isPerKey ? width : 1;
+  const shape = biasShapeOf(call, run), { heads, positions, isPerKey } = shape;
+  const width = biasWidth(shape, run), keys = isPerKey ? width : 1;
   const area = heads * positions * keys, seen = isPerKey ? endKey - firstKey : 1;
   // Where all rows are summed, what roundings took is behind the sums.
-  const values = elementsOver(arena, at, dBiasBytes(call, stretch) / 4, "f32");
+  const values = elementsOver(arena, at, dBiasBytes(call, run) / 4, "f32");
   const first = offset + batch * strides[0] + keyHead * plan.group * strides[1] +
     (firstQuery + from) * strides[2] + (base + firstKey) * strides[3];
   for (let from = 0; from < values.length; from += keys) {

@@ -1,10 +1,10 @@
 /**
- * How the gradients of a plan are cut. A **stretch** is a run of query positions of one key/value head
- * against a window of its keys; its jobs are **chunks** of that window, each against all rows of the
- * stretch. A **wave** is as many stretches as are staged in linear memory at once.
+ * How the gradients of a plan are cut. A **run** is query positions of one key/value head
+ * against a range of its keys; its jobs are **chunks** of that range, each against all rows of the
+ * run. A **wave** is as many runs as are staged in linear memory at once.
  *
- * A chunk's dK and dV are summed over stretches in the order of rows, and dQ over chunks in the order of
- * keys: both whatever stretches and waves are. Chunks, windows and the **units** that stretches are made
+ * A chunk's dK and dV are summed over runs in the order of rows, and dQ over chunks in the order of
+ * keys: both whatever runs and waves are. Chunks, ranges of keys and the **units** that runs are made
  * of depend on sizes alone, so that bits do not depend on the number of threads.
  *
  * @module
@@ -17,10 +17,10 @@ import { termBytesPerPosition } from "../attention/terms.ts";
 import { roundUp } from "../memory/arena.ts";
 
 /** A run of positions against the keys `firstKey` to `endKey` of its segment. */
-export interface Stretch extends Run {
+export interface GradientRun extends Run {
   readonly firstKey: number;
   readonly endKey: number;
-  /** Whether it is the first of its window, and the last. */
+  /** Whether it is the first of its range of keys, and the last. */
   readonly opens: boolean;
   readonly closes: boolean;
 }
@@ -29,12 +29,12 @@ export interface Stretch extends Run {
 export interface GradientCut {
   readonly tiles: Tiles;
   readonly threads: number;
-  /** Query positions of a stretch at most, and keys of a window. */
+  /** Query positions of a run at most, and keys of a range. */
   readonly positions: number;
   readonly keys: number;
-  /** Positions whose rows tiles end with: stretches are made of these. */
+  /** Positions whose rows tiles end with: runs are made of these. */
   readonly unit: number;
-  /** Bytes and scores that the stretches of a wave may have, where it has several. */
+  /** Bytes and scores that the runs of a wave may have, where it has several. */
   readonly waveBytes: number;
   readonly waveScores: number;
   /** Jobs of a chunk: 1, or one for each query head where their masks differ. */
@@ -44,14 +44,14 @@ export interface GradientCut {
 /** Keys of a chunk: dQ costs a sum for each. */
 export const chunkKeys = 256;
 
-/** Keys of the pieces that the last chunk of a window is in. */
+/** Keys of the pieces that the last chunk of a range is in. */
 const lastChunkKeys = 64;
 
-/** Bytes of keys and values of a window; their gradients take as many. */
-const windowBytes = 1024 * 1024;
+/** Bytes of keys and values of a range; their gradients take as many. */
+const keyRangeBytes = 1024 * 1024;
 
-/** Keys of a window at most: what dQ costs for each chunk is held for all chunks of a window. */
-const mostWindowKeys = 4096;
+/** Keys of a range at most: what dQ costs for each chunk is held for all chunks of a range. */
+const mostRangeKeys = 4096;
 
 /** Bytes of one matrix of a tile of keys, of which there are five. */
 const tileBytes = 32 * 1024;
@@ -65,7 +65,7 @@ const panelBytes = 1024 * 1024;
 /** Bytes of biases, of their gradients and of masks that a wave has for each thread. */
 const termBytes = 2 * 1024 * 1024;
 
-/** Bytes of everything that a wave of several stretches has for each thread. */
+/** Bytes of everything that a wave of several runs has for each thread. */
 const waveBytes = 4 * 1024 * 1024;
 
 /** Multiply-adds of a score's gradients beside those of its forward pass. */
@@ -88,24 +88,24 @@ export function cutGradients(plan: AttentionPlan, available: number): GradientCu
   const { dim, valueDim, group, blockMask, bias } = plan, largest = largestOf(plan);
   const members = blockMask !== null && blockMask.heads > 1 ? group : 1;
   const width = Math.max(dim, valueDim), perKey = (dim + valueDim) * 4;
-  const fitting = Math.floor(windowBytes / perKey / chunkKeys) * chunkKeys;
-  const keys = Math.min(mostWindowKeys, Math.max(chunkKeys, fitting));
-  const inWindow = Math.max(1, Math.min(keys, largest.keys));
+  const fitting = Math.floor(keyRangeBytes / perKey / chunkKeys) * chunkKeys;
+  const keys = Math.min(mostRangeKeys, Math.max(chunkKeys, fitting));
+  const inRange = Math.max(1, Math.min(keys, largest.keys));
   const perScore = (dim + valueDim) * workPerScore;
   const threads = countScores(plan) * perScore < threadedWork ? 1 : available;
-  const biasBytes = bias === null ? 0 : inWindow * 4;
+  const biasBytes = bias === null ? 0 : inRange * 4;
   const rows = Math.min(
-    panelBytes / (Math.ceil(inWindow / chunkKeys) * width * 4),
+    panelBytes / (Math.ceil(inRange / chunkKeys) * width * 4),
     panelBytes / (3 * width * 4),
-    waveWork / (inWindow * perScore),
+    waveWork / (inRange * perScore),
     termBytes / Math.max(1, termBytesPerPosition(plan) / group + biasBytes),
   );
   const positions = (threads: number) => positionsOf(threads * rows, group);
-  // Whole tiles where one thread has room for them. Of members one follows the other in each stretch.
+  // Whole tiles where one thread has room for them. Of members one follows the other in each run.
   const perRow = group / members, whole = tileRows / Math.min(tileRows, perRow & -perRow);
   const alone = positions(1), unit = alone < whole ? alone : whole;
   return {
-    tiles: chooseTiles(plan, largest.queries, inWindow),
+    tiles: chooseTiles(plan, largest.queries, inRange),
     threads,
     positions: Math.floor(positions(members > 1 ? 1 : threads) / unit) * unit,
     ...{ keys, unit },
@@ -115,20 +115,20 @@ export function cutGradients(plan: AttentionPlan, available: number): GradientCu
   };
 }
 
-/** Chunks of a window that are whole, its last not counted: that one is cut finer, if there are others. */
-function countWhole({ firstKey, endKey }: Stretch): number {
+/** Chunks of a range that are whole, its last not counted: that one is cut finer, if there are others. */
+function countWhole({ firstKey, endKey }: GradientRun): number {
   return Math.max(0, Math.ceil((endKey - firstKey) / chunkKeys) - 1);
 }
 
-/** Chunks of a stretch's window. */
-export function countChunks(stretch: Stretch): number {
-  const whole = countWhole(stretch), rest = stretch.endKey - stretch.firstKey - whole * chunkKeys;
+/** Chunks of a run's keys. */
+export function countChunks(run: GradientRun): number {
+  const whole = countWhole(run), rest = run.endKey - run.firstKey - whole * chunkKeys;
   return whole + Math.ceil(rest / (whole > 0 ? lastChunkKeys : chunkKeys));
 }
 
-/** Where each chunk of a stretch's window begins, and where the last ends. */
-export function chunksOf(stretch: Stretch): readonly number[] {
-  const { firstKey, endKey } = stretch, whole = countWhole(stretch), begins: number[] = [];
+/** Where each chunk of a run's keys begins, and where the last ends. */
+export function chunksOf(run: GradientRun): readonly number[] {
+  const { firstKey, endKey } = run, whole = countWhole(run), begins: number[] = [];
   // The last of several in pieces, so that all threads finish at nearly the same time.
   for (let from = firstKey, index = 0; from < endKey; index++) {
     begins.push(from);
@@ -139,7 +139,7 @@ export function chunksOf(stretch: Stretch): readonly number[] {
 }
 
 /**
- * Panels of eight rows that a member's rows of a stretch are in: tiles of rows end where a block of
+ * Panels of eight rows that a member's rows of a run are in: tiles of rows end where a block of
  * queries does, as `tileEnd()` of the kernels has it.
  */
 export function countPanels(
@@ -161,13 +161,13 @@ export function countPanels(
   return panels;
 }
 
-/** Every wave of a plan; `bytesOf` says how much of a wave a stretch takes. */
-export function* stretchesOf(
+/** Every wave of a plan; `bytesOf` says how much of a wave a run takes. */
+export function* gradientRunsOf(
   plan: AttentionPlan,
   cut: GradientCut,
-  bytesOf: (stretch: Stretch) => number,
-): Generator<readonly Stretch[]> {
-  let gathered: Stretch[] = [], bytes = 0, scores = 0;
+  bytesOf: (run: GradientRun) => number,
+): Generator<readonly GradientRun[]> {
+  let gathered: GradientRun[] = [], bytes = 0, scores = 0;
   for (const [segment, { queries, keys }] of plan.segments.entries()) {
     if (queries === 0) continue;
     const isWhole = queries <= cut.positions && keys <= cut.keys;
@@ -185,18 +185,18 @@ export function* stretchesOf(
         gathered.push(whole);
         bytes += more;
         scores += moreScores;
-      } else for (const stretch of cutHead(head, cut)) yield [stretch];
+      } else for (const run of cutHead(head, cut)) yield [run];
     }
   }
   if (gathered.length > 0) yield gathered;
 }
 
-/** The stretches of a head, window by window. */
+/** The runs of a head, range by range. */
 function* cutHead(
-  head: Omit<Stretch, "opens" | "closes">,
+  head: Omit<GradientRun, "opens" | "closes">,
   { positions, keys }: GradientCut,
-): Generator<Stretch> {
-  // One window also where there is no key: a sink has a gradient all the same.
+): Generator<GradientRun> {
+  // One range of keys also where there is no key: a sink has a gradient all the same.
   for (let firstKey = 0; firstKey === 0 || firstKey < head.endKey; firstKey += keys) {
     const endKey = Math.min(firstKey + keys, head.endKey);
     for (let from = 0; from < head.to; from += positions) {

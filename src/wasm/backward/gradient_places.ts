@@ -1,6 +1,6 @@
 /**
- * Places: where gradients have what they stage and sum, in linear memory. What belongs to a window of keys
- * stays from stretch to stretch.
+ * Places: where gradients have what they stage and sum, in linear memory. What belongs to a range of keys
+ * stays from run to run.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import type { Resident } from "../memory/tensor.ts";
 import * as gradient from "../record/gradient.gen.ts";
 import * as job from "../record/job.gen.ts";
 import { rowsPerPart } from "../record/job_record.ts";
-import { countChunks, countPanels, type GradientCut, type Stretch } from "./gradient_jobs.ts";
+import { countChunks, countPanels, type GradientCut, type GradientRun } from "./gradient_jobs.ts";
 
 /** Rows that pass through linear memory at once on their way in or out. */
 export const passingRows = 256;
@@ -44,13 +44,13 @@ export interface Common {
   readonly passing: number;
   readonly slopes: number;
   readonly sinks: number;
-  /** Where windows and stretches are placed: twice where a wave is staged while another runs. */
-  readonly windows: readonly number[];
-  readonly stretches: readonly number[];
+  /** Where ranges of keys and runs are placed: twice where a wave is staged while another runs. */
+  readonly keyRanges: readonly number[];
+  readonly runs: readonly number[];
 }
 
-/** Addresses of what belongs to a window, over all of its stretches. */
-export interface WindowPlaces {
+/** Addresses of what belongs to a range of keys, over all of its runs. */
+export interface KeyRangePlaces {
   /** Rows of keys and values, panels of their gradients. */
   readonly k: number;
   readonly v: number;
@@ -61,8 +61,8 @@ export interface WindowPlaces {
   readonly sharedBias: number;
 }
 
-/** Addresses of what a stretch has of a wave. */
-export interface Places extends WindowPlaces {
+/** Addresses of what a run has of a wave. */
+export interface Places extends KeyRangePlaces {
   readonly dBias: number;
   readonly q: number;
   readonly dOut: number;
@@ -86,10 +86,10 @@ export function gradientBytes(width: number): number {
   return Math.ceil(width / 4) * 128;
 }
 
-/** The shape of a bias's gradient over a stretch: 1 along axes that are summed over. */
+/** The shape of a bias's gradient over a run: 1 along axes that are summed over. */
 export function biasShapeOf(
   { target, plan }: Pick<Sized, "target" | "plan">,
-  { from, to }: Stretch,
+  { from, to }: GradientRun,
 ) {
   const [, head, position, key] = target.dBias!.strides;
   return {
@@ -100,108 +100,108 @@ export function biasShapeOf(
   };
 }
 
-/** Whether gradients by a bias are summed over all stretches of a window: where all rows share it. */
+/** Whether the gradient of a bias is summed over all runs of a range of keys: where all rows share it. */
 export function isShared({ strides }: BroadcastView): boolean {
   return strides[2] === 0;
 }
 
 /** Numbers of its rows: one for each key, up to a multiple of eight; or one row of one for each chunk. */
-export function biasWidth({ isPerKey }: { readonly isPerKey: boolean }, stretch: Stretch): number {
-  return isPerKey ? Math.ceil((stretch.endKey - stretch.firstKey) / 8) * 8 : countChunks(stretch);
+export function biasWidth({ isPerKey }: { readonly isPerKey: boolean }, run: GradientRun): number {
+  return isPerKey ? Math.ceil((run.endKey - run.firstKey) / 8) * 8 : countChunks(run);
 }
 
-/** Bytes of a bias's gradient over a stretch; where all rows are summed, with what roundings took. */
-export function dBiasBytes(call: Pick<Sized, "target" | "plan">, stretch: Stretch): number {
+/** Bytes of a bias's gradient over a run; where all rows are summed, with what roundings took. */
+export function dBiasBytes(call: Pick<Sized, "target" | "plan">, run: GradientRun): number {
   if (call.target.dBias === null) return 0;
-  const shape = biasShapeOf(call, stretch), { heads, positions } = shape;
-  return heads * positions * biasWidth(shape, stretch) * (isShared(call.target.dBias) ? 8 : 4);
+  const shape = biasShapeOf(call, run), { heads, positions } = shape;
+  return heads * positions * biasWidth(shape, run) * (isShared(call.target.dBias) ? 8 : 4);
 }
 
-/** Gives a window its places. */
-function placeWindow(call: Sized, stretch: Stretch, space: Placer): WindowPlaces {
+/** Gives a range of keys its places. */
+function placeKeyRange(call: Sized, run: GradientRun, space: Placer): KeyRangePlaces {
   const { residents, plan: { kv: { k, v }, dim, valueDim, group, segments }, target: { dBias } } =
     call;
-  const keys = stretch.endKey - stretch.firstKey, eights = Math.ceil(keys / 8);
+  const keys = run.endKey - run.firstKey, eights = Math.ceil(keys / 8);
   const dkBytes = eights * gradientBytes(dim), dvBytes = eights * gradientBytes(valueDim);
-  const sums = segments[stretch.segment].queries * group > rowsPerPart ? dkBytes + dvBytes : 0;
+  const sums = segments[run.segment].queries * group > rowsPerPart ? dkBytes + dvBytes : 0;
   const dk = space.place(dkBytes + dvBytes + sums);
   return {
     k: space.place(residents.k ? 0 : keys * dim * bytesPerElement(k.dtype)),
     v: space.place(residents.v ? 0 : keys * valueDim * bytesPerElement(v.dtype)),
     ...{ dk, dv: dk + dkBytes, sums },
-    sharedBias: space.place(dBias !== null && isShared(dBias) ? dBiasBytes(call, stretch) : 0),
+    sharedBias: space.place(dBias !== null && isShared(dBias) ? dBiasBytes(call, run) : 0),
   };
 }
 
-/** Gives a stretch its places. */
-function placeStretch(
+/** Gives a run its places. */
+function placeRun(
   call: Sized,
-  stretch: Stretch,
+  run: GradientRun,
   space: Placer,
-): Omit<Places, keyof WindowPlaces> {
+): Omit<Places, keyof KeyRangePlaces> {
   const { plan, cut, residents, dOut, target: { dBias } } = call, { q, dim, group } = plan;
-  const rows = (stretch.to - stretch.from) * group, chunks = countChunks(stretch);
-  const panelBytes = countPanels(plan, cut, stretch) * gradientBytes(dim);
+  const rows = (run.to - run.from) * group, chunks = countChunks(run);
+  const panelBytes = countPanels(plan, cut, run) * gradientBytes(dim);
   return {
-    q: space.place(residents.q ? 0 : groupBytes(q, plan, stretch)),
-    dOut: space.place(residents.dOut ? 0 : groupBytes(dOut, plan, stretch)),
+    q: space.place(residents.q ? 0 : groupBytes(q, plan, run)),
+    dOut: space.place(residents.dOut ? 0 : groupBytes(dOut, plan, run)),
     lse: space.place(rows * 4),
     delta: space.place(rows * 4),
     factor: space.place(rows * 4),
     panels: space.place(chunks * cut.members * panelBytes),
     panelBytes,
     dq: space.place(rows * dim * 4),
-    bias: space.place(residents.bias ? 0 : biasBytes(plan, stretch)),
-    dBias: space.place(dBias === null || isShared(dBias) ? 0 : dBiasBytes(call, stretch)),
-    mask: space.place(maskBytes(plan, stretch)),
-    intervals: space.place(intervalBytes(plan, stretch)),
+    bias: space.place(residents.bias ? 0 : biasBytes(plan, run)),
+    dBias: space.place(dBias === null || isShared(dBias) ? 0 : dBiasBytes(call, run)),
+    mask: space.place(maskBytes(plan, run)),
+    intervals: space.place(intervalBytes(plan, run)),
     more: space.place(chunks * (cut.members - 1) * job.bytes),
     gradients: space.place(chunks * cut.members * gradient.bytes),
   };
 }
 
-/** Stretches with their places, and the records of their jobs. */
+/** Runs with their places, and the records of their jobs. */
 export interface PlacedWave {
-  readonly wave: readonly Stretch[];
+  readonly wave: readonly GradientRun[];
   readonly places: readonly Places[];
   readonly records: number;
-  /** Where its windows end, and its stretches. */
-  readonly ends: readonly [windows: number, stretches: number];
+  /** Where its ranges of keys end, and its runs. */
+  readonly ends: readonly [keyRanges: number, runs: number];
 }
 
 /** Gives a wave its places, from these on. */
 export function placeWave(
   call: Sized,
-  wave: readonly Stretch[],
-  windowsAt: number,
-  stretchesAt: number,
+  wave: readonly GradientRun[],
+  keyRangesAt: number,
+  runsAt: number,
 ): PlacedWave {
-  const windows = new Placer(windowsAt), stretches = new Placer(stretchesAt);
-  const jobs = wave.reduce((sum, stretch) => sum + countChunks(stretch), 0);
-  const records = stretches.place(jobs * job.bytes);
-  const places = wave.map((stretch) => {
-    const window = placeWindow(call, stretch, windows);
-    const own = placeStretch(call, stretch, stretches);
+  const keyRanges = new Placer(keyRangesAt), runs = new Placer(runsAt);
+  const jobs = wave.reduce((sum, run) => sum + countChunks(run), 0);
+  const records = runs.place(jobs * job.bytes);
+  const places = wave.map((run) => {
+    const keyRange = placeKeyRange(call, run, keyRanges);
+    const own = placeRun(call, run, runs);
     const { dBias } = call.target;
-    return { ...window, ...own, ...(dBias && isShared(dBias) && { dBias: window.sharedBias }) };
+    return { ...keyRange, ...own, ...(dBias && isShared(dBias) && { dBias: keyRange.sharedBias }) };
   });
-  return { wave, places, records, ends: [windows.end, stretches.end] };
+  return { wave, places, records, ends: [keyRanges.end, runs.end] };
 }
 
 /** Every wave of a call; those that follow one another have different places if there are two. */
 export function* placeWaves(
   call: Sized,
-  { windows, stretches }: Common,
-  waves: Iterable<readonly Stretch[]>,
+  { keyRanges, runs }: Common,
+  waves: Iterable<readonly GradientRun[]>,
 ): Generator<PlacedWave, void> {
-  let wavesPlaced = 0, windowsPlaced = 0;
+  let wavesPlaced = 0, keyRangesPlaced = 0;
   for (const wave of waves) {
-    if (wave[0].opens) windowsPlaced++;
+    if (wave[0].opens) keyRangesPlaced++;
     yield placeWave(
       call,
       wave,
-      windows[windowsPlaced % windows.length],
-      stretches[wavesPlaced++ % stretches.length],
+      keyRanges[keyRangesPlaced % keyRanges.length],
+      runs[wavesPlaced++ % runs.length],
     );
   }
 }
@@ -211,16 +211,16 @@ export function takeMemory(
   arena: Arena,
   call: Sized,
   scratchBytes: number,
-  waves: Iterable<readonly Stretch[]>,
+  waves: Iterable<readonly GradientRun[]>,
 ): { block: number; common: Common } {
   const { plan, cut } = call;
-  let windowBytes = 0, stretchBytes = 0, windows = 0, count = 0;
+  let keyRangeBytes = 0, runBytes = 0, keyRanges = 0, count = 0;
   for (const wave of waves) {
     const { ends } = placeWave(call, wave, 0, 0);
-    windowBytes = Math.max(windowBytes, ends[0]);
-    stretchBytes = Math.max(stretchBytes, ends[1]);
+    keyRangeBytes = Math.max(keyRangeBytes, ends[0]);
+    runBytes = Math.max(runBytes, ends[1]);
     count++;
-    if (wave[0].opens) windows++;
+    if (wave[0].opens) keyRanges++;
   }
   const places = cut.threads > 1 && count > 1 ? 2 : 1;
   const scratchStride = roundUp(scratchBytes, 64);
@@ -230,8 +230,11 @@ export function takeMemory(
     passing: space.place(passingRows * Math.max(plan.dim, plan.valueDim) * 4),
     slopes: space.place((plan.slopes?.length ?? 0) * 4),
     sinks: 0,
-    windows: Array.from({ length: Math.min(places, windows) }, () => space.place(windowBytes)),
-    stretches: Array.from({ length: places }, () => space.place(stretchBytes)),
+    keyRanges: Array.from(
+      { length: Math.min(places, keyRanges) },
+      () => space.place(keyRangeBytes),
+    ),
+    runs: Array.from({ length: places }, () => space.place(runBytes)),
   });
   const measured = new Placer(0);
   layOut(measured);
@@ -239,8 +242,8 @@ export function takeMemory(
   return { block, common: layOut(new Placer(block)) };
 }
 
-/** Bytes that a stretch takes of a wave. */
-export function bytesOf(call: Sized, stretch: Stretch): number {
-  const [windows, stretches] = placeWave(call, [stretch], 0, 0).ends;
-  return windows + stretches;
+/** Bytes that a run takes of a wave. */
+export function bytesOf(call: Sized, run: GradientRun): number {
+  const [keyRanges, runs] = placeWave(call, [run], 0, 0).ends;
+  return keyRanges + runs;
 }

@@ -65,7 +65,7 @@ export class WasmPages implements PageStore {
   readonly #block: BlockLayout;
   readonly #ledger = new PageLedger();
   readonly #staging: number;
-  /** Tokens written since they were last settled. */
+  /** Tokens written since they were last flushed. */
   #written = 0;
 
   constructor({ kernels, arena }: { kernels: Kernels; arena: Arena }, layout: PageLayout) {
@@ -168,7 +168,7 @@ export class WasmPages implements PageStore {
    * Has memory provided for pages to come, twice as much as the tokens just written took: so that no
    * step waits for that of a whole page. One page ahead for each eight.
    */
-  settle(): void {
+  flush(): void {
     const pages = Math.ceil(this.#ledger.taken / 8), written = this.#written / this.layout.pageSize;
     this.#arena.provide(Math.ceil(2 * written * this.bytesPerPage), pages * this.bytesPerPage);
     this.#written = 0;

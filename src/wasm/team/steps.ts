@@ -8,7 +8,7 @@
 
 import { throwIfAborted } from "../../check/errors.ts";
 import type { Control } from "../../contract/backend.ts";
-import { clock, turn } from "../../runtime.ts";
+import { clock, yieldTurn } from "../../runtime.ts";
 import type { Batch, Team } from "./team.ts";
 
 /** Jobs to be run before the next step, and the query rows that are finished then. */
@@ -94,7 +94,7 @@ export async function finishInTurns(
     await team.run(batch);
     done += rows;
     if (clock.now() - start > sliceMilliseconds) {
-      await turn();
+      await yieldTurn();
       start = clock.now();
     }
     advance(done, total, control, checkOpen);

@@ -40,7 +40,7 @@ import {
   rowsOf,
   type Tile,
 } from "./variants.ts";
-import { countParts, type Cut, type KeyWindow, needsCombining, windowsOf } from "./windows.ts";
+import { countParts, type Cut, type KeyRange, keyRangesOf, needsCombining } from "./key_ranges.ts";
 
 /** A call under way. */
 export interface Call extends Cut {
@@ -171,9 +171,9 @@ export function rowsOfRegion({ plan }: Call, region: Region): number {
 }
 
 /** Boxes of the tensors that a region reads and writes. */
-export function boxesOf({ plan }: Pick<Call, "plan">, region: Region, window: Range) {
+export function boxesOf({ plan }: Pick<Call, "plan">, region: Region, keyRange: Range) {
   const batch = batchesOf(plan, region), heads = queryHeadsOf(plan, region);
-  const positions = queriesOf(plan, region), keys = keysIn(plan, region, window);
+  const positions = queriesOf(plan, region), keys = keysIn(plan, region, keyRange);
   const rows: Box = { batch, heads, rows: positions };
   const columns: Box = { batch, heads: region.heads, rows: keys };
   const scores: Box = { batch, heads, rows: positions, columns: keys };
@@ -181,22 +181,22 @@ export function boxesOf({ plan }: Pick<Call, "plan">, region: Region, window: Ra
 }
 
 /** Rows of a region's partial results. */
-export function partialRows(call: Call, region: Region, windows: readonly KeyWindow[]): number {
+export function partialRows(call: Call, region: Region, keyRanges: readonly KeyRange[]): number {
   if (call.combine === null) return 0;
-  if (call.terms) return countPartials(call, region, windows);
-  return rowsOfRegion(call, region) * countParts(windows);
+  if (call.terms) return countPartials(call, region, keyRanges);
+  return rowsOfRegion(call, region) * countParts(keyRanges);
 }
 
 /** Workgroups along the axes of a region's dispatches, at most. */
-function gridOf(call: Call, region: Region, windows: readonly KeyWindow[]): number[] {
+function gridOf(call: Call, region: Region, keyRanges: readonly KeyRange[]): number[] {
   const perHead = longestOf(call.plan, region) * call.plan.group;
-  const parts = Math.max(...windows.map((window) => window.parts));
+  const parts = Math.max(...keyRanges.map((keyRange) => keyRange.parts));
   return [
     Math.ceil(perHead / rowsOf(call.tile)) * parts,
     call.combine === null ? 0 : Math.ceil(perHead * call.valueVectors / combineThreads),
     extent(region.heads),
     extent(region.batch),
-    ...windows.flatMap((window) => classGrid(call, region, window)),
+    ...keyRanges.flatMap((keyRange) => classGrid(call, region, keyRange)),
   ];
 }
 
@@ -204,17 +204,17 @@ function gridOf(call: Call, region: Region, windows: readonly KeyWindow[]): numb
 export function classGrid(
   { plan, classed }: Call,
   region: Region,
-  window: KeyWindow,
+  keyRange: KeyRange,
 ): [x: number, y: number, z: number] {
   if (classed === null) return [0, 0, 0];
-  const { batch, heads, rows, columns } = squaresOf(plan, classed, region, window);
+  const { batch, heads, rows, columns } = squaresOf(plan, classed, region, keyRange);
   return [Math.ceil(rows * columns / classThreads), heads, batch];
 }
 
 /** Bytes of the bindings of a region's dispatches. */
-function bindingsOf(call: Call, region: Region, windows: readonly KeyWindow[]): number[] {
+function bindingsOf(call: Call, region: Region, keyRanges: readonly KeyRange[]): number[] {
   const { q, k, v, out, bias, mask, terms, valueVectors } = call;
-  const boxes = windows.map(({ keys }) => boxesOf(call, region, keys));
+  const boxes = keyRanges.map(({ keys }) => boxesOf(call, region, keys));
   const [{ rows }] = boxes;
   return [
     q.bytes(rows),
@@ -225,8 +225,8 @@ function bindingsOf(call: Call, region: Region, windows: readonly KeyWindow[]): 
       bias?.bytes(scores) ?? 0,
       mask?.bytes(scores) ?? 0,
     ]),
-    partialRows(call, region, windows) * valueVectors * 16,
-    terms ? tableBytes(call.plan, region, windows) : 0,
+    partialRows(call, region, keyRanges) * valueVectors * 16,
+    terms ? tableBytes(call.plan, region, keyRanges) : 0,
   ];
 }
 
@@ -235,11 +235,11 @@ function fitsDevice(call: Call, region: Region): boolean {
   const { session, plan, terms, mostKeys } = call;
   const segments = segmentsIn(plan, region), isOne = segments.length === 1;
   if (!terms && !segments.every((one) => areAlike(one, segments[0]))) return false;
-  // Packed sequences share a window, so that one that needs more is alone.
+  // Packed sequences share a range, so that one that needs more is alone.
   if (plan.packed && !isOne && segments.some(({ keys }) => keys > mostKeys)) return false;
-  const windows = windowsOf(call, region);
-  return gridOf(call, region, windows).every((n) => n <= mostWorkgroups) &&
-    bindingsOf(call, region, windows).every((n) => n <= session.bounds.bindingBytes);
+  const keyRanges = keyRangesOf(call, region);
+  return gridOf(call, region, keyRanges).every((n) => n <= mostWorkgroups) &&
+    bindingsOf(call, region, keyRanges).every((n) => n <= session.bounds.bindingBytes);
 }
 
 /** Cuts the whole of a call; `isSmall` may cut further than the device demands. */

@@ -10,7 +10,7 @@ import type { Placed } from "../shader/parameters.ts";
 import { extent, type Region } from "../transfer/regions.ts";
 import { batchesOf, keysIn, queriesOf, queryHeadsOf } from "./spans.ts";
 import { splitRows } from "./splits.ts";
-import type { KeyWindow } from "./windows.ts";
+import type { KeyRange } from "./key_ranges.ts";
 
 /** Queries and keys of a square. */
 export const classExtent = 16;
@@ -38,12 +38,12 @@ export interface Squares {
   readonly columns: number;
 }
 
-/** The squares of a window of a region. */
+/** The squares of a range of keys of a region. */
 export function squaresOf(
   plan: AttentionPlan,
   classed: Classed,
   region: Region,
-  { keys }: KeyWindow,
+  { keys }: KeyRange,
 ): Squares {
   const looked = [classed.bias && plan.bias, classed.mask && plan.mask];
   const varies = (axis: 0 | 1) => looked.some((view) => view && view.strides[axis] !== 0);
@@ -55,29 +55,29 @@ export function squaresOf(
   };
 }
 
-/** Words of the squares of a region, one window after the other in the same place. */
+/** Words of the squares of a region, one range of keys after the other in the same place. */
 export function classWords(
   plan: AttentionPlan,
   region: Region,
-  windows: readonly KeyWindow[],
+  keyRanges: readonly KeyRange[],
 ): number {
   const classed = classedOf(plan);
   if (classed === null) return 0;
-  return windows.reduce((most, window) => {
-    const { batch, heads, rows, columns } = squaresOf(plan, classed, region, window);
+  return keyRanges.reduce((most, keyRange) => {
+    const { batch, heads, rows, columns } = squaresOf(plan, classed, region, keyRange);
     return Math.max(most, batch * heads * rows * columns);
   }, 0);
 }
 
-/** Where the squares of a window are: from a word of the tables on. */
+/** Where the squares of a range of keys are: from a word of the tables on. */
 export function placeOfClasses(
   plan: AttentionPlan,
   classed: Classed,
   region: Region,
-  window: KeyWindow,
+  keyRange: KeyRange,
   at: number,
 ): Placed {
-  const { batch, heads, rows, columns } = squaresOf(plan, classed, region, window);
+  const { batch, heads, rows, columns } = squaresOf(plan, classed, region, keyRange);
   const perHead = heads === 1 ? 0 : rows * columns;
   return { at, strides: [batch === 1 ? 0 : heads * rows * columns, perHead, columns, 1] };
 }

@@ -120,9 +120,9 @@ export const scoreFields = {
   group: "u32",
   /** Query heads of the region. */
   query_heads: "u32",
-  /** The window of keys, counted from a segment's first. */
-  window_begin: "u32",
-  window_end: "u32",
+  /** The range of keys, counted from a segment's first. */
+  keys_begin: "u32",
+  keys_end: "u32",
   /** Rows of `q` and `k` that the bindings begin with. */
   first_query: "u32",
   first_key: "u32",
@@ -133,7 +133,7 @@ export const termFields = {
   ...keyFields,
   ...scoreFields,
   ...pageFields,
-  /** Parts of the windows before. */
+  /** Parts of the ranges of keys before. */
   first_part: "u32",
   /** Whether the bias was looked at, too. */
   bias_classed: "u32",

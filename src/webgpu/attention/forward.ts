@@ -75,7 +75,7 @@ async function runRegion(call: Call, region: Region, more: boolean): Promise<voi
   for (const used of [partial?.acc, partial?.ml, tables?.binding]) submission.free(used?.buffer);
   const { readsBack } = submission;
   const waits = [submission.submit(loan, "Cannot attend")], start = clock.now();
-  for (const source of [call.q, call.k, call.v, call.bias, call.mask]) source?.settle();
+  for (const source of [call.q, call.k, call.v, call.bias, call.mask]) source?.release();
   if (more && !readsBack) waits.push(device.queue.onSubmittedWorkDone().then(() => {}));
   await guard(Promise.all(waits));
   if (more || readsBack) session.learn(workOf(call, region), clock.now() - start);

@@ -45,7 +45,7 @@ export class LsePair implements Sink {
     };
   }
 
-  settle(): void {}
+  release(): void {}
 
   /** Copies them to the caller's buffers. */
   #copyOut(submission: Submission, box: Box, buffer: GPUBuffer): void {

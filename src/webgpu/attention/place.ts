@@ -9,11 +9,11 @@ import type { Bound } from "../transfer/box.ts";
 import type { Region } from "../transfer/regions.ts";
 import { boxesOf, type Call, partialRows } from "./call.ts";
 import { tableBytes, type Tables, tablesOf } from "./tables.ts";
-import { type KeyWindow, windowsOf } from "./windows.ts";
+import { type KeyRange, keyRangesOf } from "./key_ranges.ts";
 
-/** A window of keys, and where its tensors are. */
+/** A range of keys, and where its tensors are. */
 export interface PlacedKeys {
-  readonly window: KeyWindow;
+  readonly keyRange: KeyRange;
   readonly k: Bound;
   readonly v: Bound;
   readonly bias: Bound | null;
@@ -42,31 +42,31 @@ export interface PlacedRegion {
 export async function placeRegion(call: Call, region: Region): Promise<PlacedRegion> {
   const { q, k, v, bias, mask, out, lse, loan, combine, valueVectors } = call;
   const { rows } = boxesOf(call, region, [0, 0]);
-  const windows = windowsOf(call, region);
-  const count = partialRows(call, region, windows);
+  const keyRanges = keyRangesOf(call, region);
+  const count = partialRows(call, region, keyRanges);
   const partial = combine && {
     acc: await loan.room(count * valueVectors * 16, "partial results"),
     ml: await loan.room(count * 8, "partial maxima and sums"),
   };
   const keys = [];
-  for (const window of windows) {
-    const { columns, scores } = boxesOf(call, region, window.keys);
+  for (const keyRange of keyRanges) {
+    const { columns, scores } = boxesOf(call, region, keyRange.keys);
     const placed = { k: await k.place(columns), v: await v.place(columns) };
     const terms = {
       bias: bias && await bias.place(scores),
       mask: mask && await mask.place(scores),
     };
-    keys.push({ window, ...placed, ...terms });
+    keys.push({ keyRange, ...placed, ...terms });
   }
-  const tables = call.terms ? await placeTables(call, region, windows) : null;
+  const tables = call.terms ? await placeTables(call, region, keyRanges) : null;
   const placedOut = await out.place(rows), placedLse = lse && await lse.place(rows);
   return { q: await q.place(rows), keys, out: placedOut, lse: placedLse, partial, tables };
 }
 
 /** Written through the queue at once, also for a caller's encoder: that is submitted later. */
-async function placeTables(call: Call, region: Region, windows: readonly KeyWindow[]) {
-  const { words, ...said } = tablesOf(call, region, windows);
-  const binding = await call.loan.room(tableBytes(call.plan, region, windows), "tables");
+async function placeTables(call: Call, region: Region, keyRanges: readonly KeyRange[]) {
+  const { words, ...said } = tablesOf(call, region, keyRanges);
+  const binding = await call.loan.room(tableBytes(call.plan, region, keyRanges), "tables");
   const { session, loan } = call;
   loan.attempt(() => session.gpu.device.queue.writeBuffer(binding.buffer, 0, words));
   return { ...said, binding, classAt: call.classed ? words.length : 0 };

@@ -34,9 +34,9 @@ function dispatchKeys(
   submission: Submission,
   firstVector: number,
 ): void {
-  const { plan, tile, classed, classify } = call, { window: { parts }, bias, mask } = keys;
+  const { plan, tile, classed, classify } = call, { keyRange: { parts }, bias, mask } = keys;
   const tables = placed.tables?.binding ?? null;
-  const squares = classGrid(call, region, keys.window);
+  const squares = classGrid(call, region, keys.keyRange);
   if (squares[0] > 0) {
     const looked = [classed!.bias ? bias : null, classed!.mask ? mask : null, tables];
     const bindings = [...new Array<null>(5).fill(null), ...looked];

@@ -58,7 +58,7 @@ export function queriesOf(plan: Divided, region: Region): Range {
   return [first, ends.reduce((last, end) => Math.max(last, end), first)];
 }
 
-/** Rows of `k` that a window has: keys of each segment, counted from its first. */
+/** Rows of `k` that a range has: keys of each segment, counted from its first. */
 export function keysIn(plan: Divided, region: Region, [from, to]: Range): Range {
   const segments = segmentsIn(plan, region);
   const first = segments[0].firstKey + from;

@@ -14,7 +14,7 @@ import { blockWords, writeBlocks } from "./block_table.ts";
 import { classWords } from "./classes.ts";
 import type { blockFields, pageFields, tableFields } from "./fields.ts";
 import { positionsIn, queriesOf, queryHeadsOf, segmentsIn } from "./spans.ts";
-import { type Cut, type KeyWindow, splitOf } from "./windows.ts";
+import { type Cut, type KeyRange, splitOf } from "./key_ranges.ts";
 
 /** Beyond any distance of a key from a query; sums of it with a position stay in 32 bits. */
 const far = 2 ** 30;
@@ -27,11 +27,11 @@ export function clamp(distance: number): number {
 const lowest = -3.4028234663852886e38;
 
 /** Rows of a region's partial results, all parts counted. */
-export function countPartials(cut: Cut, region: Region, windows: readonly KeyWindow[]): number {
+export function countPartials(cut: Cut, region: Region, keyRanges: readonly KeyRange[]): number {
   const heads = extent(queryHeadsOf(cut.plan, region));
   return segmentsIn(cut.plan, region).reduce(
     (sum, segment) =>
-      sum + splitOf(cut, windows, segment).parts * heads * positionsIn(region, segment),
+      sum + splitOf(cut, keyRanges, segment).parts * heads * positionsIn(region, segment),
     0,
   );
 }
@@ -57,9 +57,9 @@ function mostPages({ kv }: AttentionPlan, { batch }: Region): number {
 export function tableBytes(
   plan: AttentionPlan,
   region: Region,
-  windows: readonly KeyWindow[],
+  keyRanges: readonly KeyRange[],
 ): number {
-  return 4 * (countWords(plan, region) + classWords(plan, region, windows));
+  return 4 * (countWords(plan, region) + classWords(plan, region, keyRanges));
 }
 
 /** Tables as words, and what uniforms say of them; classes come behind the words. */
@@ -77,12 +77,12 @@ const noBlocks: Values<typeof blockFields> = { block_queries: 1, block_keys: 1 }
 export function tablesOf(
   cut: Cut & { readonly plan: AttentionPlan },
   region: Region,
-  windows: readonly KeyWindow[],
+  keyRanges: readonly KeyRange[],
 ): Tables {
   const { plan } = cut, { blockMask } = plan;
   const words = new Uint32Array(countWords(plan, region));
   const floats = new Float32Array(words.buffer);
-  writeSegments(cut, region, windows, new DataView(words.buffer));
+  writeSegments(cut, region, keyRanges, new DataView(words.buffer));
   const slopes = slopesOf(plan, region), sinks = sinksOf(plan, region);
   const slopesAt = extent(region.batch) * segmentWords, sinksAt = slopesAt + slopes.length;
   floats.set(slopes, slopesAt);
@@ -104,7 +104,7 @@ export function tablesOf(
 function writeSegments(
   cut: Cut & { readonly plan: AttentionPlan },
   region: Region,
-  windows: readonly KeyWindow[],
+  keyRanges: readonly KeyRange[],
   view: DataView,
 ): void {
   const { plan } = cut, segments = segmentsIn(plan, region);
@@ -112,7 +112,7 @@ function writeSegments(
   const [firstQuery] = queriesOf(plan, region);
   let partials = 0;
   for (const [index, segment] of segments.entries()) {
-    const split = splitOf(cut, windows, segment);
+    const split = splitOf(cut, keyRanges, segment);
     const fields = segmentValues(plan, region, segment);
     writeFields(view, index * segmentWords * 4, segmentFields, {
       ...fields,

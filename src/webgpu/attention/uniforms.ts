@@ -14,7 +14,7 @@ import type { PlacedKeys, PlacedRegion } from "./place.ts";
 import { keysIn, longestOf, queriesOf, queryHeadsOf, segmentsIn } from "./spans.ts";
 import { clamp } from "./tables.ts";
 import { rowsOf } from "./variants.ts";
-import { countParts } from "./windows.ts";
+import { countParts } from "./key_ranges.ts";
 
 /** A block of uniforms. */
 type Block = Uint8Array<ArrayBuffer>;
@@ -48,7 +48,7 @@ function partialStrides({ plan }: Call, { batch, heads, positions }: Region) {
   return { part: extent(batch) * perBatch, strides: [perBatch, head, 1, 1] as const };
 }
 
-/** Of a dispatch that attends to a window of keys, for the values from a vector on. */
+/** Of a dispatch that attends to a range of keys, for the values from a vector on. */
 export function forwardBlock(
   call: Call,
   region: Region,
@@ -71,7 +71,7 @@ export function forwardBlock(
   return encode(termFields, {
     ...values,
     ...{ ...tables.values, ...tables.paged },
-    ...{ softcap: plan.softcap ?? 0, first_part: keys.window.firstPart },
+    ...{ softcap: plan.softcap ?? 0, first_part: keys.keyRange.firstPart },
     ...scoreValues(call, region, keys, tables.classAt),
     bias_classed: Number(call.classed?.bias ?? false),
   });
@@ -82,7 +82,7 @@ function plainValues(
   call: Call,
   region: Region,
   placed: PlacedRegion,
-  { window: { keys, partKeys, firstPart } }: PlacedKeys,
+  { keyRange: { keys, partKeys, firstPart } }: PlacedKeys,
 ) {
   const { plan } = call, [segment] = segmentsIn(plan, region);
   const { part, strides } = partialStrides(call, region);
@@ -104,12 +104,12 @@ function plainValues(
 function hiddenValues(
   { plan, classed }: Pick<Call, "plan" | "classed">,
   region: Region,
-  { window, bias, mask }: Pick<PlacedKeys, "window" | "bias" | "mask">,
+  { keyRange, bias, mask }: Pick<PlacedKeys, "keyRange" | "bias" | "mask">,
   classAt: number,
 ) {
   const isBit = plan.mask?.dtype === "bit";
   return {
-    class: classed && placeOfClasses(plan, classed, region, window, classAt),
+    class: classed && placeOfClasses(plan, classed, region, keyRange, classAt),
     bias,
     ...(mask && { mask, mask_ones: isBit ? 1 : 255, mask_shift: isBit ? 5 : 2 }),
   };
@@ -126,7 +126,7 @@ export function classBlock(
   return encode(classFields, {
     ...hiddenValues(call, region, keys, tables!.classAt),
     class_queries: extent(queriesOf(plan, region)),
-    class_keys: extent(keysIn(plan, region, keys.window.keys)),
+    class_keys: extent(keysIn(plan, region, keys.keyRange.keys)),
   });
 }
 
@@ -134,17 +134,17 @@ export function classBlock(
 export function scoreValues(
   call: Pick<Call, "plan" | "classed">,
   region: Region,
-  keys: Pick<PlacedKeys, "window" | "bias" | "mask">,
+  keys: Pick<PlacedKeys, "keyRange" | "bias" | "mask">,
   classAt = 0,
 ) {
-  const { plan } = call, { window } = keys;
+  const { plan } = call, { keyRange } = keys;
   return {
     ...hiddenValues(call, region, keys, classAt),
     has_bias: Number(keys.bias !== null),
     query_heads: extent(queryHeadsOf(plan, region)),
-    ...{ window_begin: window.keys[0], window_end: window.keys[1] },
+    ...{ keys_begin: keyRange.keys[0], keys_end: keyRange.keys[1] },
     first_query: queriesOf(plan, region)[0],
-    first_key: keysIn(plan, region, window.keys)[0],
+    first_key: keysIn(plan, region, keyRange.keys)[0],
   };
 }
 
@@ -161,7 +161,7 @@ export function combineBlock(
     ...resultValues(call, placed, firstVector),
     end_row: longestOf(plan, region) * plan.group,
     query_heads: extent(queryHeadsOf(plan, region)),
-    parts: countParts(placed.keys.map(({ window }) => window)),
+    parts: countParts(placed.keys.map(({ keyRange }) => keyRange)),
     value_vectors: Math.min(valueVectors, Math.ceil(plan.valueDim / 4) - firstVector),
     partial_vectors: valueVectors,
     ...{ part: { at: 0, strides }, l_part: part },

@@ -31,9 +31,9 @@ import {
 import {
   deltaBlock,
   gradientBlock,
+  keyRangeOf,
   type PlacedPiece,
   type PlacedScores,
-  windowOf,
 } from "./uniforms.ts";
 import type { RowInputs } from "./variants.ts";
 
@@ -71,13 +71,13 @@ async function runGradients(call: BackwardCall, control: Control, check: Check):
       await runPiece(call, gradient, piece, pending);
       done += workOfPiece(call, gradient, piece);
       if (!pending.isEnough) continue;
-      await pending.settle();
+      await pending.wait();
       const rows = Math.floor(total * (index + done / whole) / gradients.length);
       if (rows < total) control.onProgress?.({ done: rows, total });
     }
     if (gradient.result.finish) pending.add(0, gradient.result.finish(), true);
   }
-  await pending.settle();
+  await pending.wait();
   throwIfAborted(control.signal);
   check();
 }
@@ -102,14 +102,14 @@ class Pending {
 
   add(work: number, wait: Promise<void>, toTheEnd: boolean): void {
     if (this.#waits.length === 0) this.#start = clock.now();
-    wait.catch(() => {}); // Thrown by `settle()`, unless something else is before.
+    wait.catch(() => {}); // Thrown by `wait()`, unless something else is before.
     this.#waits.push(wait);
     this.#work += work;
     this.#toTheEnd ||= toTheEnd;
   }
 
   /** Waits for all of it, to its end where it is enough. */
-  async settle(): Promise<void> {
+  async wait(): Promise<void> {
     const { gpu: { device, guard } } = this.#session;
     if (this.isEnough && !this.#toTheEnd) {
       this.add(0, device.queue.onSubmittedWorkDone().then(() => {}), true);
@@ -139,7 +139,7 @@ async function runPiece(
   const { readsBack } = submission, wait = submission.submit(call.loan, "Cannot differentiate");
   pending.add(workOfPiece(call, gradient, piece), wait, readsBack);
   const { q, k, v, bias, mask, ofRows } = call;
-  for (const source of [q, k, v, bias, mask, ...Object.values(ofRows)]) source?.settle();
+  for (const source of [q, k, v, bias, mask, ...Object.values(ofRows)]) source?.release();
 }
 
 /** Uploads what is not there yet, and takes the buffers that a piece needs. */
@@ -174,7 +174,7 @@ async function placeScores(
 async function placeTables(call: BackwardCall, piece: Piece, boxes: Boxes) {
   const { plan, loan, session } = call, { rows } = boxes;
   const cut = { plan, terms: true, mostKeys: Infinity, tileKeys: 1 };
-  const { words, values } = tablesOf(cut, piece.region, [windowOf(piece)]);
+  const { words, values } = tablesOf(cut, piece.region, [keyRangeOf(piece)]);
   const size = Math.max(16, pieceTableBytes(call, piece, boxes));
   const tables = await loan.room(size, "tables");
   loan.attempt(() => session.gpu.device.queue.writeBuffer(tables.buffer, 0, words));

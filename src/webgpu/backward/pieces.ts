@@ -18,7 +18,7 @@ import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "../t
 import type { BackwardCall, Boxes, Goal, Gradient } from "./gradients.ts";
 import { deltaThreads, tileExtent } from "./variants.ts";
 
-/** A part of the work: the queries of a region against a window of keys, counted from a segment's first. */
+/** A part of the work: the queries of a region against a range of keys, counted from a segment's first. */
 export interface Piece {
   readonly region: Region;
   readonly keys: Range;

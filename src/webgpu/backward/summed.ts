@@ -11,7 +11,7 @@ import { roles } from "../device/buffers.ts";
 import { type Loan, Submission } from "../device/submission.ts";
 import { type Bound, boundOf, type Box, type Buffered } from "../transfer/box.ts";
 
-/** How the elements of a gradient by sinks are those of scores. */
+/** How the elements of a gradient with respect to sinks are those of scores. */
 export function sinkView(data: Float32Array | GPUBuffer, heads: number): BroadcastView {
   const held = isGpuBuffer(data) ? data : new HeldArray<Float32Array>(data);
   return { data: held, dtype: "f32", shape: [1, heads, 1, 1], strides: [0, 1, 0, 0], offset: 0 };

@@ -7,7 +7,7 @@
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { Tables } from "../attention/tables.ts";
 import { scoreValues } from "../attention/uniforms.ts";
-import type { KeyWindow } from "../attention/windows.ts";
+import type { KeyRange } from "../attention/key_ranges.ts";
 import type { Binding } from "../device/buffers.ts";
 import { encode, type Placed } from "../shader/parameters.ts";
 import type { Bound } from "../transfer/box.ts";
@@ -38,7 +38,7 @@ export interface PlacedScores {
 }
 
 /** A piece's keys as forward sees them: all at once, whatever their number. */
-export function windowOf({ keys }: Piece): KeyWindow {
+export function keyRangeOf({ keys }: Piece): KeyRange {
   return { keys, partKeys: 0, parts: 1, firstPart: 0 };
 }
 
@@ -88,11 +88,11 @@ function tileValues(call: BackwardCall, piece: Piece, placed: PlacedPiece, score
     ...{ dim: plan.dim, dim_vectors: Math.ceil(plan.dim / 4) },
     ...{ value_dim: plan.valueDim, value_vectors: Math.ceil(plan.valueDim / 4) },
     ...{ q: scores.q, k: scores.k, v: scores.v, d_out: placed.ofRows.d_out },
-    ...scoreValues(call, piece.region, { window: windowOf(piece), ...scores }),
+    ...scoreValues(call, piece.region, { keyRange: keyRangeOf(piece), ...scores }),
   };
 }
 
-/** For the gradient by a bias, in which each query head is by itself. */
+/** For the gradient with respect to a bias, in which each query head is by itself. */
 function biasValues(plan: AttentionPlan, piece: Piece) {
   const own = ownAxesOf(plan);
   return {

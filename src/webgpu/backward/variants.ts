@@ -55,7 +55,7 @@ const tileFields = {
   gradient: "tensor",
 } as const;
 
-/** Of gradients by the tensors. */
+/** Of gradients with respect to the tensors. */
 export const gradientFields = {
   ...tileFields,
   /** First vector of the columns. */
@@ -64,7 +64,7 @@ export const gradientFields = {
   gradient_scale: "f32",
 } as const;
 
-/** Of the gradient by a bias. */
+/** Of the gradient with respect to a bias. */
 export const biasFields = {
   ...tileFields,
   tiles: "u32",
@@ -73,7 +73,7 @@ export const biasFields = {
   sum_heads: "u32",
 } as const;
 
-/** Of the gradient by sinks. */
+/** Of the gradient with respect to sinks. */
 export const sinkFields = {
   ...sumFields,
   ...rowFields,
@@ -91,7 +91,7 @@ export interface GradientInputs {
   readonly d_out: Access;
 }
 
-/** Gradients by the tensors. */
+/** Gradients with respect to the tensors. */
 export type TensorGoal = "dq" | "dk" | "dv";
 
 /** Vectors of a result's columns that a workgroup has at once. */
@@ -129,7 +129,7 @@ export function backwardCode(
   });
 }
 
-/** The WGSL of the shader that makes the gradient by a bias. */
+/** The WGSL of the shader that makes the gradient with respect to a bias. */
 export function biasGradientCode(inputs: GradientInputs): string {
   return codeOf("backward_bias.wgsl", biasFields, tileConstants(inputs));
 }
@@ -137,7 +137,7 @@ export function biasGradientCode(inputs: GradientInputs): string {
 /** Threads of the shaders of single rows. */
 export const deltaThreads = 64;
 
-/** The WGSL of the shader that makes the gradient by sinks. */
+/** The WGSL of the shader that makes the gradient with respect to sinks. */
 export function sinkGradientCode(): string {
   return codeOf("backward_sinks.wgsl", sinkFields, { THREADS: deltaThreads });
 }

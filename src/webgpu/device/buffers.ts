@@ -219,13 +219,13 @@ export class Staging {
   }
 
   /** Told when all that was put here is submitted. */
-  settle(): void {
+  reset(): void {
     for (const buffer of this.#full.splice(0)) buffer.destroy();
     this.#used = 0;
   }
 
   close(): void {
-    this.settle();
+    this.reset();
     this.#buffer?.destroy();
     this.#buffer = undefined;
   }

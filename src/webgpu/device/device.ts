@@ -106,16 +106,16 @@ export function watch(device: GPUDevice, adapter: string = describeAdapter(devic
   const guard = <T>(promise: Promise<T>) =>
     new Promise<T>((resolve, reject) => {
       const end = () => reject(new DeviceLostError(reason!));
-      const settle = (how: () => void) => {
+      const answer = (how: () => void) => {
         waiting.delete(end);
         // What settled after a loss says nothing.
         if (reason === undefined) how();
         else end();
       };
       promise.then(
-        (value) => settle(() => resolve(value)),
+        (value) => answer(() => resolve(value)),
         // A failure may be the first sign of a loss.
-        (error) => clock.after(lossMilliseconds, () => settle(() => reject(error))),
+        (error) => clock.after(lossMilliseconds, () => answer(() => reject(error))),
       );
       if (reason === undefined) waiting.add(end);
       else end();

@@ -44,7 +44,7 @@ export class WebGpuPages implements PageStore {
   #waiting = 0;
   #isFreed = false;
   #failure: Error | undefined;
-  #settled: Promise<void> = Promise.resolve();
+  #flushed: Promise<void> = Promise.resolve();
 
   /** `mostPages` is how many the cache can come to need; `freed` is told when it needs none. */
   constructor(session: Session, layout: PageLayout, mostPages: number, freed: () => void) {
@@ -89,7 +89,7 @@ export class WebGpuPages implements PageStore {
     this.open();
     this.check([page]);
     if (!this.layout.smoothKeys) return;
-    this.settle();
+    this.flush();
     this.#attempt(() =>
       this.#put(() => {
         for (const rows of this.#portions(which)) {
@@ -119,7 +119,7 @@ export class WebGpuPages implements PageStore {
       for (const rows of this.#portions(which)) {
         const at = slot + rows.from - which.from;
         this.#waiting += this.keys.put(page, at, k, rows) + this.values.put(page, at, v, rows);
-        if (this.#waiting >= gatherBytes) this.settle();
+        if (this.#waiting >= gatherBytes) this.flush();
       }
     });
   }
@@ -181,7 +181,7 @@ export class WebGpuPages implements PageStore {
   restore(page: Page, bytes: Uint8Array): void {
     this.open();
     this.check([page]);
-    this.settle(); // Writes overtake what is recorded.
+    this.flush(); // Writes overtake what is recorded.
     this.#attempt(() => {
       let at = 0;
       for (const { buffer, pageBytes } of [this.keys, this.values]) {
@@ -192,7 +192,7 @@ export class WebGpuPages implements PageStore {
     });
   }
 
-  settle(): void {
+  flush(): void {
     if (!this.keys.waits && this.#submission.isEmpty) return;
     this.#waiting = 0;
     this.#attempt(() => {
@@ -221,12 +221,12 @@ export class WebGpuPages implements PageStore {
 
   /** Copies come after what waits to be written. */
   #writeFirst(): void {
-    if (this.keys.waits) this.settle();
+    if (this.keys.waits) this.flush();
   }
 
   /** Waits for what the device says of all that was written. */
   async finish(): Promise<void> {
-    await this.#settled;
+    await this.#flushed;
     this.open();
   }
 
@@ -266,7 +266,7 @@ export class WebGpuPages implements PageStore {
           "a smaller dtype takes less, sequences in caches of their own are bound apart",
       );
     }
-    this.settle();
+    this.flush();
     const wanted = Math.max(2 * this.#room, Math.ceil(firstBytes / this.bytesPerPage));
     const room = Math.min(this.#mostPages, wanted);
     this.#attempt(() => {
@@ -300,7 +300,7 @@ export class WebGpuPages implements PageStore {
 
   #submit(): void {
     this.#submission.flush();
-    this.#session.staging.settle();
+    this.#session.staging.reset();
   }
 
   /**
@@ -311,7 +311,7 @@ export class WebGpuPages implements PageStore {
   #attempt(work: () => void): void {
     this.#session.gpu.attempt(work, (refusal) => {
       // In their order: what is refused later follows from the first.
-      this.#settled = this.#settled.then(() => refusal).then((error) => {
+      this.#flushed = this.#flushed.then(() => refusal).then((error) => {
         if (error !== null) this.#fail(error);
       }, (error) => this.#fail(error));
     });

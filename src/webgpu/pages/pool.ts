@@ -138,7 +138,7 @@ export class PagePool {
           strides: [batch, head, row, 1],
         });
       },
-      settle: () => {},
+      release: () => {},
     };
   }
 

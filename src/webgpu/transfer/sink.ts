@@ -50,7 +50,7 @@ class ArraySink implements Sink {
     return { ...binding, at: 0, strides, readBack };
   }
 
-  settle(): void {}
+  release(): void {}
 
   collect(box: Box, bytes: ArrayBuffer): void {
     const view = this.#view, columns = this.#columns;

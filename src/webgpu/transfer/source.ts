@@ -28,7 +28,7 @@ export interface Source {
   bytes(box: Box): number;
   place(box: Box): Promise<Bound>;
   /** Told when all that was placed is submitted: it may be overwritten. */
-  settle(): void;
+  release(): void;
 }
 
 /** Whether a tensor can be read and written in vectors of four neighbours. */
@@ -69,7 +69,7 @@ export class BufferSource implements Source {
     return isEmpty(box) ? await emptyBound(this.#loan) : this.#boundOf(box);
   }
 
-  settle(): void {}
+  release(): void {}
 
   #boundOf(box: Box): Bound {
     return boundOf(this.#view, box, this.#loan.session.alignment);
@@ -126,7 +126,7 @@ class ArraySource implements Source {
   }
 
   /** Keeps as many bytes as a whole array may have: the next region often reads the same keys. */
-  settle(): void {
+  release(): void {
     if (this.#whole) return;
     const buffers = [...this.#known.values()];
     const bytes = buffers.reduce((sum, { size }) => sum + size, 0);

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { clock, turn } from "../../../runtime.ts";
+import { clock, yieldTurn } from "../../../runtime.ts";
 import { pageBytes } from "../../memory/arena.ts";
 import { type Batch, Solo, type Team } from "../team.ts";
 import { cells } from "./control.ts";
@@ -94,7 +94,7 @@ export class WorkerTeam implements Team {
     for (let spin = 0; spin < spins && !isFinished(running); spin++);
     const patience = this.#patience(running);
     while (!isFinished(running)) {
-      await turn();
+      await yieldTurn();
       if (this.#crew.isLost(jobsLeft(running)) || patience.isExhausted()) {
         const { ended, mayWrite } = this.#crew.giveUp();
         for (await ended; mayWrite();) await pause();
