@@ -10,7 +10,6 @@ import {
 import { blocksOf, bytesOfFour, depthOf, INT4, INT8, keyScaleBytes, scaleStep } from "./blocks/layout";
 import { wideBytes, wideOf } from "./blocks/widen";
 import * as mask from "./mask";
-import { firstRun, ONES, RUN } from "./products";
 import { Columns, outputBytes, outputOf, PANEL, rowsOf, stateOf, Tile } from "./record";
 import { DECODE_FOUR, DECODE_ONE, Job } from "./records.gen";
 import { softmaxOne } from "./softmax";
@@ -263,14 +262,11 @@ export function dotRows(job: Job, tile: Tile, panel: usize): void {
 function accumulateFourRows(job: Job, tile: Tile, panel: usize, lanes: usize): void {
   const storage = job.blockStorage, p = tile.s, keys = tile.count;
   const o = outputOf(job, panel), end = o + outputBytes(job);
-  let run = firstRun(tile.skipped, RUN);
-  for (let from: usize = 0, alpha = stateOf(job, panel).alpha; from < keys; from += run, run = RUN, alpha = ONES) {
-    const v = valuesFrom(job, tile, tile.skipped + from, min(run, keys - from)), w = p + (from << 5);
-    const seen = lanes == 0 ? <usize>0 : lanes + from;
-    if (storage == F16) accumulateFour<finiteF16>(v, w, o, end, alpha, 0);
-    else if (storage == BF16) accumulateFour<bf16>(v, w, o, end, alpha, seen);
-    else accumulateFour<f32>(v, w, o, end, alpha, seen);
-  }
+  const v = valuesFrom(job, tile, tile.skipped, keys), alpha = stateOf(job, panel).alpha;
+  v.skipped = tile.skipped;
+  if (storage == F16) accumulateFour<finiteF16>(v, p, o, end, alpha, 0);
+  else if (storage == BF16) accumulateFour<bf16>(v, p, o, end, alpha, lanes);
+  else accumulateFour<f32>(v, p, o, end, alpha, lanes);
   if (!hasSpecials(job, tile)) return;
   for (let lane: usize = 0; lane < rowsOf(job) << 2; lane += 4) fixValues(job, tile, p + lane, 32, o + lane, 32);
 }

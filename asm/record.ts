@@ -14,6 +14,10 @@ export class Columns {
   columns: usize;
   count: usize; // rows
   skipped: usize; // rows of the tile before them
+  // Where eight columns are summed at a time: bytes from the first four to the others, 0 where there are none, and from
+  // the sums of the ones to those of the others.
+  others: usize;
+  otherSums: usize;
 }
 
 // Where one query of decoding is summed: o[columns][8], or o[columns] where it is the only one.

@@ -7,6 +7,7 @@
 
 import { fma } from "../fma";
 import { firstHalves, high, low, secondHalves, storeTransposed } from "../layout";
+import { firstRun, ONES, RUN } from "../products";
 import { Columns, Output } from "../record";
 import { bytesOf, evenOf, F16_BIAS, magnitudeOf, maskOf, oddOf, readFour } from "../storage";
 
@@ -106,17 +107,19 @@ export function dotOne<T>(k: usize, q: usize, row: usize, dim: usize, groups: us
   }
 }
 
-// The same for four queries. Eight keys at a time: each number of a query is splatted once for two vectors of them, and a
-// multiply-add waits for the one before it, so that eight sums take as long as four.
+// The same for four queries. Eight keys at a time, four of the first half and four of the second: each number of a query
+// is splatted once for both, and a multiply-add waits for the one before it, so that eight sums take as long as four. What
+// lies beside one another is not read at once: two places of one page of memory look like no stream.
 export function dotFour<T>(k: usize, q: usize, s: usize, dim: usize, groups: usize): void {
-  const step = dim * bytesOf<T>() << 2;
-  for (const last = s + (groups << 7); s < last; s += 256, k += step) {
-    // Of the last four, where they have no others beside them, everything is computed twice.
-    const isPair = s + 128 < last, apart = isPair ? step : 0;
+  const step = dim * bytesOf<T>() << 2, half = (groups + 1) >> 1, otherScores = half << 7;
+  let others = half * step;
+  for (const last = s + otherScores; s < last; s += 128) {
+    // Of an odd number the last is by itself, and computed twice.
+    if (s + 128 == last && (groups & 1) != 0) others = 0;
     let a = f32x4.splat(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
     const end = k + step;
     for (let at = q; k < end; k += bytesOf<T>() << 2, at += 32) {
-      const x = readFour<T>(k), y = readFour<T>(k + apart);
+      const x = readFour<T>(k), y = readFour<T>(k + others);
       let w = v128.load_splat<f32>(at);
       a = fma(w, x, a);
       e = fma(w, y, e);
@@ -131,7 +134,7 @@ export function dotFour<T>(k: usize, q: usize, s: usize, dim: usize, groups: usi
       h = fma(w, y, h);
     }
     storeTransposed(s, 32, a, b, c, d);
-    if (isPair) storeTransposed(s + 128, 32, e, f, g, h);
+    if (others != 0) storeTransposed(s + otherScores, 32, e, f, g, h);
   }
 }
 
@@ -188,15 +191,15 @@ function seenBy(query: i32, lanes: usize, x: v128): v128 {
   return lanes == 0 ? x : v128.and(x, i32x4.splat(-(<i32>load<u8>(lanes) >> query & 1)));
 }
 
-// Eight columns of o of four queries, or four where there are no others beside them: these are computed twice then.
+// Eight columns of o of four queries, four from `at` on and the others: as those of keys they lie far apart.
 
 // @ts-ignore: decorator
 @inline
-function accumulateEight<T>(v: Columns, at: usize, p: usize, o: usize, alpha: usize, lanes: usize): void {
-  const apart = v.columns;
+function sumEight<T>(v: Columns, at: usize, p: usize, o: usize, alpha: usize, lanes: usize): void {
+  const others = v.others;
   let a = f32x4.splat(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
   for (let w = p, last = p + (v.count << 5), seen = lanes; w < last; w += 32, at += bytesOf<T>() << 2) {
-    const x = readFour<T>(at), y = readFour<T>(at + apart);
+    const x = readFour<T>(at), y = readFour<T>(at + others);
     let z = v128.load_splat<f32>(w);
     a = fma(z, seenBy(0, seen, x), a);
     e = fma(z, seenBy(0, seen, y), e);
@@ -212,15 +215,32 @@ function accumulateEight<T>(v: Columns, at: usize, p: usize, o: usize, alpha: us
     if (lanes != 0) seen++;
   }
   addFourRows(o, alpha, a, b, c, d);
-  if (apart != 0) addFourRows(o + 128, alpha, e, f, g, h);
+  if (others != 0) addFourRows(o + v.otherSums, alpha, e, f, g, h);
 }
 
-// The same for four queries, o up to `end`. Where `lanes` is not 0, values that a query does not see are taken for 0.
+// Called, not inlined: within the loops over runs and columns V8 has too few registers left, and takes a quarter longer.
+function accumulateEight<T>(v: Columns, at: usize, p: usize, o: usize, alpha: usize): void {
+  sumEight<T>(v, at, p, o, alpha, 0);
+}
+
+function accumulateSeenEight<T>(v: Columns, at: usize, p: usize, o: usize, alpha: usize, lanes: usize): void {
+  sumEight<T>(v, at, p, o, alpha, lanes);
+}
+
+// The same for four queries, o up to `end`. Where `lanes` is not 0, values that a query does not see are taken for 0. Run by
+// run of the same columns: these are read from their beginning to their end, which memory provides ahead.
 export function accumulateFour<T>(v: Columns, p: usize, o: usize, end: usize, alpha: usize, lanes: usize): void {
-  const columns = v.columns << 1;
-  for (let at = v.at; o < end; o += 256, at += columns) {
-    if (o + 128 == end) v.columns = 0;
-    if (lanes == 0) accumulateEight<T>(v, at, p, o, alpha, 0);
-    else accumulateEight<T>(v, at, p, o, alpha, lanes);
+  const count = v.count, first = min(firstRun(v.skipped, RUN), count), half = ((end - o >> 7) + 1) >> 1;
+  v.others = half * v.columns;
+  v.otherSums = half << 7;
+  for (let column = v.at, last = o + v.otherSums; o < last; o += 128, column += v.columns) {
+    // Of an odd number the last four are by themselves, and computed twice.
+    if (o + v.otherSums == end) v.others = 0;
+    for (let from: usize = 0, run = first, by = alpha; from < count; from += run, run = min(RUN, count - from), by = ONES) {
+      const at = column + from * (bytesOf<T>() << 2), w = p + (from << 5);
+      v.count = run;
+      if (lanes == 0) accumulateEight<T>(v, at, w, o, by);
+      else accumulateSeenEight<T>(v, at, w, o, by, lanes + from);
+    }
   }
 }
