@@ -63,12 +63,24 @@ function backward(square: Square): Measure {
   };
 }
 
-const kvHeads = 2, heads = 8, headDim = 128, tokens = 4096;
+/** A cache and who attends to it. */
+interface Past {
+  readonly kvHeads: number;
+  /** Query heads for each of them. */
+  readonly group: number;
+  readonly tokens: number;
+}
 
-/** Tokens of a part of a prompt. */
-const chunk = 64;
+/** What the second or third cache of a processor holds, and what is in memory alone, 268 MB in f32. */
+const near: Past = { kvHeads: 2, group: 4, tokens: 4096 };
+const far: Past = { kvHeads: 8, group: 4, tokens: 32_768 };
 
-function tokensOf(count: number, seed: number): Tensor {
+const headDim = 128;
+
+/** Tokens of a part of a prompt, and of a part that a long cache is filled with. */
+const chunk = 64, filling = 4096;
+
+function tokensOf({ kvHeads }: Past, count: number, seed: number): Tensor {
   return make([1, kvHeads, count, headDim], seed);
 }
 
@@ -78,8 +90,8 @@ function append(dtype: CacheDType, count: number): Measure {
     name: `caches, append ${count} tokens to ${dtype}, one thread`,
     threads: 1,
     prepare(engine) {
-      const cache = engine.kvCache({ kvHeads, headDim, dtype });
-      const k = tokensOf(count, 1), v = tokensOf(count, 2);
+      const cache = engine.kvCache({ kvHeads: near.kvHeads, headDim, dtype });
+      const k = tokensOf(near, count, 1), v = tokensOf(near, count, 2);
       return () => {
         cache.append(k, v);
         cache.truncate(0, 0);
@@ -89,14 +101,21 @@ function append(dtype: CacheDType, count: number): Measure {
 }
 
 /** Attends to many tokens with some queries. */
-function attend(what: string, dtype: CacheDType, queries: number, threads = 1): Measure {
-  const on = threads === 1 ? "one thread" : "two threads";
+function attend(
+  what: string,
+  dtype: CacheDType,
+  { kvHeads, group, tokens }: Past,
+  { queries = 1, threads = 1 } = {},
+): Measure {
+  const on = threads === 1 ? "one thread" : "two threads", heads = kvHeads * group;
+  const by = group === 1 ? `${heads} heads` : `${heads} heads on ${kvHeads}`;
   return {
-    name: `caches, ${what} against ${tokens} tokens in ${dtype}, ${on}`,
+    name: `caches, ${what} against ${tokens} tokens in ${dtype}, ${by}, ${on}`,
     threads,
     prepare(engine) {
-      const cache = engine.kvCache({ kvHeads, headDim, dtype });
-      cache.append(tokensOf(tokens, 1), tokensOf(tokens, 2));
+      const cache = engine.kvCache({ kvHeads, headDim, dtype }), some = Math.min(tokens, filling);
+      const k = tokensOf({ kvHeads, group, tokens }, some, 1);
+      for (let first = 0; first < tokens; first += some) cache.append(k, k);
       const q = make([1, heads, queries, headDim], 3);
       return () => cache.attend(q, { causal: true });
     },
@@ -127,9 +146,13 @@ export const measures: readonly Measure[] = [
   ...(["f32", "int8"] as const).flatMap((dtype) => [
     append(dtype, 1),
     append(dtype, 1024),
-    attend("decode", dtype, 1),
-    attend("decode", dtype, 1, 2),
-    attend(`prefill ${chunk}`, dtype, chunk),
+    attend("decode", dtype, near),
+    attend("decode", dtype, near, { threads: 2 }),
+    attend(`prefill ${chunk}`, dtype, near, { queries: chunk }),
+  ]),
+  ...(["f32", "bf16"] as const).flatMap((dtype) => [
+    attend("decode", dtype, far),
+    attend("decode", dtype, { ...far, group: 1 }),
   ]),
 ];
 
