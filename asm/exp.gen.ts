@@ -58,6 +58,7 @@ export function exp4(x: v128): v128 {
 // both weights and these are left transposed, [8 queries][8 keys], `stride` bytes from one eight to the next.
 export function powers_f32_4x4(s: usize, keys: usize, shift: usize, sums: usize, pass: Powers): void {
   const alpha = pass.alpha, stride = pass.stride, apart = pass.dScores - s; // An address may wrap.
+  const weights = pass.transposedWeights, dScores = pass.transposedDScores;
   for (let half: usize = 0; half < pass.width; half += 16, s += 16) {
     const shift0 = v128.load(shift + half), delta = v128.load(sums + half);
     let sum = f32x4.splat(0), to = half << 3, step: usize = 16;
@@ -123,7 +124,7 @@ export function powers_f32_4x4(s: usize, keys: usize, shift: usize, sums: usize,
         sum = f32x4.add(sum, f32x4.add(p2, p3));
         continue;
       }
-      storeTransposed(pass.transposedWeights + to, 32, p0, p1, p2, p3);
+      storeTransposed(weights + to, 32, p0, p1, p2, p3);
       p0 = f32x4.mul(p0, f32x4.sub(v128.load(s + apart, 0), delta));
       v128.store(s + apart, p0, 0);
       p1 = f32x4.mul(p1, f32x4.sub(v128.load(s + apart, 32), delta));
@@ -132,7 +133,7 @@ export function powers_f32_4x4(s: usize, keys: usize, shift: usize, sums: usize,
       v128.store(s + apart, p2, 64);
       p3 = f32x4.mul(p3, f32x4.sub(v128.load(s + apart, 96), delta));
       v128.store(s + apart, p3, 96);
-      storeTransposed(pass.transposedDScores + to, 32, p0, p1, p2, p3);
+      storeTransposed(dScores + to, 32, p0, p1, p2, p3);
       to += step;
       step = stride - step;
     }

@@ -115,6 +115,7 @@ ${indent(exp4Lines(["x"]), 1)}
 // both weights and these are left transposed, [8 queries][8 keys], \`stride\` bytes from one eight to the next.
 export function powers_f32_4x4(s: usize, keys: usize, shift: usize, sums: usize, pass: Powers): void {
   const alpha = pass.alpha, stride = pass.stride, apart = pass.dScores - s; // An address may wrap.
+  const weights = pass.transposedWeights, dScores = pass.transposedDScores;
   for (let half: usize = 0; half < pass.width; half += 16, s += 16) {
     const shift0 = v128.load(shift + half), delta = v128.load(sums + half);
     let sum = f32x4.splat(0), to = half << 3, step: usize = 16;
@@ -126,7 +127,7 @@ ${indent(fourKeys.map((key, index) => `v128.store(s, p${index}, ${key});`), 4)}
         sum = f32x4.add(sum, f32x4.add(p2, p3));
         continue;
       }
-      storeTransposed(pass.transposedWeights + to, 32, p0, p1, p2, p3);
+      storeTransposed(weights + to, 32, p0, p1, p2, p3);
 ${
     indent(
       fourKeys.flatMap((key, index) => [
@@ -136,7 +137,7 @@ ${
       3,
     )
   }
-      storeTransposed(pass.transposedDScores + to, 32, p0, p1, p2, p3);
+      storeTransposed(dScores + to, 32, p0, p1, p2, p3);
       to += step;
       step = stride - step;
     }
