@@ -348,22 +348,21 @@ export async function createMachinery(options: ReadOptions, late = false): Promi
 /**
  * What an engine stands on; `undefined` for anything else, and for an engine of another copy of the library.
  */
-export let machineryOf: (engine: unknown) => Machinery | undefined;
+export function machineryOf(engine: unknown): Machinery | undefined {
+  return machineries.get(engine as object);
+}
+
+/** By engine, and not within its class: who takes a function alone leaves that class out. */
+const machineries = /* @__PURE__ */ new WeakMap<object, Machinery>();
 
 class MachineEngine implements Engine {
   readonly #machinery: Machinery;
   readonly #options: EngineOptions;
 
-  static {
-    machineryOf = (engine) => {
-      const value = Object(engine) as object;
-      return #machinery in value ? value.#machinery : undefined;
-    };
-  }
-
   constructor(machinery: Machinery, options: EngineOptions) {
     this.#machinery = machinery;
     this.#options = options;
+    machineries.set(this, machinery);
   }
 
   get backend(): BackendName {
