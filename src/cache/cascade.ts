@@ -49,7 +49,8 @@ export type CascadeOptions = Pick<
   "causal" | "scale" | "softcap" | "sinks" | "layout" | "lse" | "signal"
 >;
 
-const cannot = "Cannot attend in a cascade";
+/** What the messages of a cascade begin with. */
+export const cannot = "Cannot attend in a cascade";
 
 /** Every option, by name. */
 export const cascadeNames = [

@@ -5,6 +5,7 @@
  */
 
 import {
+  cannot as cannotCascade,
   cascadeNames,
   type CascadeOptions,
   type CascadePart,
@@ -19,7 +20,7 @@ import {
   type KvCache,
 } from "../cache/kv_cache.ts";
 import type { Machinery } from "../contract/backend.ts";
-import { runAttention } from "../operations/attention/operation.ts";
+import { attention as attending, runAttention } from "../operations/attention/operation.ts";
 import {
   type AttentionOptions,
   type CacheAttentionOptions,
@@ -32,7 +33,11 @@ import type {
   OwnData,
   ResultOf,
 } from "../operations/attention/result.ts";
-import { runBackward, runWithGradient } from "../operations/backward/operation.ts";
+import {
+  attentionBackward as differentiating,
+  runBackward,
+  runWithGradient,
+} from "../operations/backward/operation.ts";
 import {
   type AttentionGradients,
   type AttentionWithGradient,
@@ -46,6 +51,7 @@ import {
 } from "../operations/backward/plan.ts";
 import {
   type AttentionPart,
+  mergeAttention as merging,
   mergeNames,
   type MergeOptions,
   readMerge,
@@ -53,6 +59,7 @@ import {
 } from "../operations/merge/operation.ts";
 import {
   planRotation,
+  rope as rotating,
   ropeNames,
   type RopeOptions,
   runRope,
@@ -62,12 +69,10 @@ import type { TensorData } from "../tensor/dtype.ts";
 import type { AnyTensor, Tensor } from "../tensor/tensor.ts";
 import { machineryFor, type OnEngine, readGiven, sharedMachinery } from "./default_engine.ts";
 
-const cannotAttend = "Cannot attend";
-
 /** A cache is attended to where it is. */
 function checkCacheOf(machinery: Machinery | undefined, cache: KvCache): void {
   if (machinery === undefined || (isCache(cache) && backendOf(cache) === machinery.own)) return;
-  throw new RangeError(`${cannotAttend}: the cache is of another engine than \`engine\``);
+  throw new RangeError(`${attending.cannot}: the cache is of another engine than \`engine\``);
 }
 
 /**
@@ -121,7 +126,7 @@ async function attendToTensors<Data extends TensorData>(
   v: AnyTensor,
   options?: AttentionOptions,
 ): Promise<AttentionResult<Data>> {
-  const given = readGiven(options, optionNames, cannotAttend);
+  const given = readGiven(options, optionNames, attending.cannot);
   const call = readAttention(q, k, v, given.options); // Bad input needs no engine.
   return await runAttention(given.machinery ?? sharedMachinery(), call);
 }
@@ -133,10 +138,13 @@ async function attendToCache<Data extends TensorData>(
 ): Promise<AttentionResult<Data>> {
   if (!isCache(cache)) {
     // Another copy of the library reads its options by itself.
-    checkCacheOf(machineryFor(readOf(Object(options) as OnEngine, "engine"), cannotAttend), cache);
+    checkCacheOf(
+      machineryFor(readOf(Object(options) as OnEngine, "engine"), attending.cannot),
+      cache,
+    );
     return await (cache as KvCache).attend(q, options) as AttentionResult<Data>;
   }
-  const given = readGiven<CachedOptions>(options, cachedNames, cannotAttend);
+  const given = readGiven<CachedOptions>(options, cachedNames, attending.cannot);
   checkCacheOf(given.machinery, cache);
   return await attendTo(cache, q, given.options);
 }
@@ -167,7 +175,7 @@ export async function mergeAttention<Data extends TensorData>(
   parts: readonly AttentionPart<Data>[],
   options?: MergeOptions & OnEngine,
 ): Promise<AttentionResultWithLse<OwnData<Data>>> {
-  const given = readGiven(options, mergeNames, "Cannot merge");
+  const given = readGiven(options, mergeNames, merging.cannot);
   const call = readMerge(parts, given.options);
   return await runMerge(given.machinery ?? sharedMachinery(), call);
 }
@@ -217,7 +225,7 @@ export async function attentionBackward<
   options: BackwardOptions & OnEngine,
 ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>> {
   checkEncoder(options);
-  const given = readGiven(options, backwardNames, "Cannot differentiate");
+  const given = readGiven(options, backwardNames, differentiating.cannot);
   const call = readBackward(dOut, q, k, v, given.options);
   return await runBackward(given.machinery ?? sharedMachinery(), call);
 }
@@ -250,7 +258,7 @@ export async function attentionWithGradient<
   v: Tensor<V>,
   options: GradientOptions & OnEngine = {},
 ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>> {
-  const given = readGiven(options, gradientNames, cannotAttend);
+  const given = readGiven(options, gradientNames, attending.cannot);
   const call = readWithGradient(q, k, v, given.options);
   return await runWithGradient(given.machinery ?? sharedMachinery(), call);
 }
@@ -303,7 +311,7 @@ export async function cascadeAttention<
   suffix: CascadePart,
   options: CascadeOptions & OnEngine & { readonly lse?: Lse | undefined } = {},
 ): Promise<ResultOf<Data, Lse>> {
-  const given = readGiven(options, cascadeNames, "Cannot attend in a cascade");
+  const given = readGiven(options, cascadeNames, cannotCascade);
   const caches = [prefix, suffix].filter(isCache);
   for (const cache of caches) checkCacheOf(given.machinery, cache);
   const machinery = given.machinery ??
@@ -334,7 +342,7 @@ export async function rope(
   k?: AnyTensor | null,
   options?: RopeOptions & OnEngine,
 ): Promise<void> {
-  const given = readGiven(options, ropeNames, "Cannot rotate");
+  const given = readGiven(options, ropeNames, rotating.cannot);
   const rotation = planRotation(q, k, given.options);
   await runRope(given.machinery ?? sharedMachinery(), rotation);
 }

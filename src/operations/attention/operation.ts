@@ -4,6 +4,7 @@
  * @module
  */
 
+import { cannot } from "../../check/words.ts";
 import type { Backend, Machinery } from "../../contract/backend.ts";
 import type { Operation } from "../../contract/operation.ts";
 import type { TensorData } from "../../tensor/dtype.ts";
@@ -23,7 +24,7 @@ import type { Target } from "./target.ts";
 /** The operation. */
 export const attention: Operation<AttentionPlan, Target> = {
   name: "attention",
-  cannot: "Cannot attend",
+  cannot,
   inputs: (plan) => ({ ...inputsOf(plan), out: plan.out }),
   work: (plan) => countScores(plan) * (plan.dim + plan.valueDim),
   rows: countRows,

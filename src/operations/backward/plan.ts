@@ -5,7 +5,7 @@
  */
 
 import { checkShapeOf, readRows, readTensor } from "../../check/tensors.ts";
-import { kindOf, readOptions } from "../../check/words.ts";
+import { cannot as cannotAttend, kindOf, readOptions } from "../../check/words.ts";
 import type { Control } from "../../contract/backend.ts";
 import { readOf } from "../../tensor/arrays.ts";
 import { isGpuBuffer, type TensorData } from "../../tensor/dtype.ts";
@@ -187,7 +187,7 @@ export function readWithGradient(
   v: AnyTensor,
   options: GradientOptions = {},
 ): AttentionCall<TensorPlan> {
-  const given = readOptions(options, gradientNames, "Cannot attend");
+  const given = readOptions(options, gradientNames, cannotAttend);
   const call = readAttention(q, k, v, { ...given, lse: true });
   return { ...call, keepsRest: true };
 }
