@@ -1,6 +1,6 @@
 // Writes tokens into the pages of a cache: rows of whatever storage, as the pages store them. One
 // thread for each vector of four elements; of bytes for each row, whose largest element is their scale.
-// With SMOOTH rows are written less the means that their page begins with, f32 of [head][column]; with
+// With SMOOTH rows are written minus the means that their page begins with, f32 of [head][column]; with
 // MEAN these are computed, of all rows of one run.
 
 #import shared/parameters.wgsl

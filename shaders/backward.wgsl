@@ -13,7 +13,7 @@
 #import shared/store.wgsl TENSOR=gradient COLUMNS=p.dim
 #end
 
-// Constants of the variant, beside those of the tile: SLICES slices of the result's columns, with CPS
+// Constants of the variant, in addition to those of the tile: SLICES slices of the result's columns, with CPS
 // vectors of a thread in each, NC in all.
 
 /// Tiles whose products are summed one after the other.

@@ -84,7 +84,7 @@ type Stored = DType | "u8" | "bit";
 /** What elements must lie in. */
 type Room = { readonly byteLength: number } | GPUBuffer;
 
-/** Reads strides and offset beside a checked shape, and that `data` reaches so far. */
+/** Reads the strides and offset that go with a checked shape, and that `data` reaches so far. */
 export function readLayout(
   name: string,
   { strides: written, offset = 0 }: Written,

@@ -21,7 +21,7 @@ export interface PageLayout {
   readonly dtype: CacheDType;
   /** Tokens of a page: a power of two from 16 to 2,048. */
   readonly pageSize: number;
-  /** Keys are stored less the mean of a sequence's first ones. */
+  /** Keys are stored minus the mean of a sequence's first ones. */
   readonly smoothKeys: boolean;
 }
 

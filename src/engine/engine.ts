@@ -314,7 +314,7 @@ function checkMemory(bytes: number): void {
  *
  * @throws {BackendUnavailableError} When the backend asked for cannot serve here; the message says why.
  * @throws {TypeError} On an unknown option or one of a wrong kind.
- * @throws {RangeError} On `maxMemoryBytes` below 1 MiB or above 4 GiB less a page.
+ * @throws {RangeError} On `maxMemoryBytes` below 1 MiB or above 4 GiB minus a page.
  */
 export async function createEngine<Name extends EngineOptions["backend"] = "auto">(
   options: EngineOptions & { readonly backend?: Name | undefined } = {},

@@ -8,7 +8,7 @@ import { kindOf, readOptions } from "../check/words.ts";
 import type { Machinery } from "../contract/backend.ts";
 import { createMachinery, type Engine, machineryOf } from "../engine/engine.ts";
 
-/** What every function can be asked beside what the methods of engines can. */
+/** What every function can be asked in addition to what the methods of engines can. */
 export interface OnEngine {
   /** The engine that runs the call; by default one that all functions share. */
   readonly engine?: Engine | Engine<GPUBuffer> | undefined;

@@ -65,7 +65,7 @@ export interface BigBirdPattern {
   /** The first so many blocks see every key block, and every query block sees them. */
   readonly global: number;
   /**
-   * Blocks drawn at random for each query block, beside those of the window and the global ones.
+   * Blocks drawn at random for each query block, in addition to those of the window and the global ones.
    */
   readonly random: number;
   /** Where the draws begin, from 0 to 2^32 - 1; 0 by default. The same seed gives the same mask. */
@@ -95,7 +95,7 @@ export function bigbird(pattern: BigBirdPattern, size: BlockMaskSize): BlockMask
   const first = Math.min(global, keyBlocks), side = Math.floor(window / 2);
   return fromKeyBlocks(checked, (own, h, queryBlock) => {
     if (own >= 0 && own < first) return range(0, keyBlocks);
-    // The window past the global blocks, and what is left beside both.
+    // The window past the global blocks, and what is left besides both.
     const from = Math.min(keyBlocks, Math.max(first, own - side));
     const to = Math.max(from, Math.min(keyBlocks, own + side + 1));
     const rest = keyBlocks - first - (to - from);

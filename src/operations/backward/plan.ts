@@ -57,7 +57,7 @@ export interface AttentionGradients<
   readonly dSinks?: Tensor<LseData<Q>>;
 }
 
-/** What a backward pass may be told beside the gradient with respect to `out`. */
+/** What a backward pass may be told besides the gradient with respect to `out`. */
 export interface BackwardPassOptions
   extends Pick<BackwardOptions, "dLse" | "signal" | "onProgress"> {}
 

@@ -57,7 +57,7 @@ interface ReadPart {
   readonly lse: ReadTensor;
 }
 
-/** Reads one part beside the first. */
+/** Reads a part, which must be like the first. */
 function readPart(
   part: unknown,
   name: string,

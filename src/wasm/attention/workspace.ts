@@ -68,7 +68,7 @@ export interface Workspace {
   free(): void;
 }
 
-/** What places depend on beside a plan and how it is cut. */
+/** What places depend on besides a plan and how it is cut. */
 export interface Needs {
   readonly job: JobSizes;
   /** What lives elsewhere and needs no place. */

@@ -157,7 +157,7 @@ export function* backward(
       dBias: target.dBias && sumsOfBias(target.dBias),
       record,
       unit,
-      // Queries have the scale in them, over the cap or times log2(e), and less a power of two.
+      // Queries have the scale in them, over the cap or times log2(e), and not a power of two that is taken out.
       factor: plan.softcap === null ? Math.LN2 * unit : plan.softcap * capUnit,
     };
     yield* runInTurn(placeWaves(call, common, waves()), {

@@ -68,7 +68,7 @@ const termBytes = 2 * 1024 * 1024;
 /** Bytes of everything that a wave of several runs has for each thread. */
 const waveBytes = 4 * 1024 * 1024;
 
-/** Multiply-adds of a score's gradients beside those of its forward pass. */
+/** Multiply-adds of a score's gradients, in addition to those of its forward pass. */
 const workPerScore = 2.5;
 
 function chooseTiles(

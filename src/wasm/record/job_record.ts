@@ -15,7 +15,7 @@ export type FieldType = "u32" | "i32" | "f32";
 /** Numbers that stand for the element types in records; `asm/storage.ts` has the same. */
 export const storageOf: Record<DType, number> = { f32: 0, f16: 1, bf16: 2 };
 
-/** The same for those that caches have beside them. */
+/** The same for those that caches have in addition. */
 export const cacheStorageOf = { ...storageOf, int8: 3, int4: 4 } as const;
 
 /** How few queries of a head are computed against blocks of tokens as they are stored. */

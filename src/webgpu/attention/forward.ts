@@ -18,7 +18,7 @@ import { placeRegion } from "./place.ts";
 import { dispatchRegion } from "./record.ts";
 import { chooseTile, type Tile } from "./variants.ts";
 
-/** What stops a call beside its signal. */
+/** What stops a call besides its signal. */
 export type Check = () => void;
 
 /** Runs a plan; in tiles that are not chosen, where it is searched which are fast. */

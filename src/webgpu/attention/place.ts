@@ -1,5 +1,5 @@
 /**
- * Places: where the tensors of a region are on the GPU, with what it needs beside them.
+ * Places: where the tensors of a region are on the GPU, with what it needs besides.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Tables: what the shaders with terms look up beside the caller's tensors. Segments, ALiBi's slopes,
+ * Tables: what the shaders with terms look up besides the caller's tensors. Segments, ALiBi's slopes,
  * sinks and the block mask of a region lie one after the other in one buffer of words.
  *
  * @module

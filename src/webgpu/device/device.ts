@@ -12,7 +12,7 @@ import { Patience } from "./patience.ts";
 /** What a device says against something; `null` where nothing. */
 export type Refusal = Promise<GPUError | null>;
 
-/** A device with what is kept beside it. */
+/** A device with what is kept for it. */
 export interface Gpu {
   readonly device: GPUDevice;
   /** Vendor and model, in words. */

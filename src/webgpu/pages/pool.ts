@@ -1,7 +1,7 @@
 /**
  * A pool of pages: the keys or the values of a cache in one buffer, `[page][head][slot][row]`. Rows are
  * padded to whole vectors of four elements; of bytes a row is words of four and its scale. A page may
- * begin with means in f32, `[head][column]`, that its rows are less.
+ * begin with means in f32, `[head][column]`, which its rows are stored minus.
  *
  * @module
  */

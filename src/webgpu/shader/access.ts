@@ -18,7 +18,7 @@ export interface Access {
 export interface PageAccess {
   readonly dtype: CacheDType;
   readonly vectors: boolean;
-  /** Whether each page begins with means that its rows are less. */
+  /** Whether each page begins with means, which its rows are stored minus. */
   readonly smooth?: boolean;
 }
 

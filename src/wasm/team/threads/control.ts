@@ -1,5 +1,5 @@
 /**
- * The control block: what the threads of a team share beside linear memory. 32-bit cells of one
+ * The control block: what the threads of a team share besides linear memory. 32-bit cells of one
  * SharedArrayBuffer, touched by `Atomics` alone.
  *
  * Jobs are numbered through the life of the team and numbers are only ever raised: `next` is the
