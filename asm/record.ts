@@ -142,7 +142,7 @@ export class Tile {
 
 const SUMMED: usize = (offsetof<Tile>() + 15) & ~15;
 const OUTPUT: usize = SUMMED + offsetof<Columns>();
-const POWERS: usize = OUTPUT + offsetof<Output>();
+const POWERS: usize = (OUTPUT + offsetof<Output>() + 3) & ~3;
 const TILE_BOUNDS: usize = (POWERS + offsetof<Powers>() + 15) & ~15;
 const BIT_ROWS: usize = TILE_BOUNDS + 64;
 const LANES: usize = BIT_ROWS + 32;

@@ -5,7 +5,14 @@
  */
 
 import { readTensor } from "../check/tensors.ts";
-import { checkLayoutName, checkOneOf, isExtent, kindOf, readOptions } from "../check/words.ts";
+import {
+  checkLayoutName,
+  checkOneOf,
+  isExtent,
+  kindOf,
+  mostDims,
+  readOptions,
+} from "../check/words.ts";
 import { cacheDTypes, isQuantized, type PageLayout } from "../contract/pages.ts";
 import { readCounts } from "../operations/attention/check/segments.ts";
 import { type AnyTensor, type AnyView, viewOf } from "../tensor/tensor.ts";
@@ -37,10 +44,15 @@ export interface CacheSizes extends PageLayout {
 }
 
 function checkSize(name: string, value: unknown): void {
-  if (isExtent(value) && value >= 1) return;
+  if (isExtent(value) && value >= 1) return checkDims(name, value);
   throw new RangeError(
     `${cannotMake}: \`${name}\` must be a whole number >= 1, got ${kindOf(value)}`,
   );
+}
+
+function checkDims(name: string, value: number): void {
+  if (!name.endsWith("Dim") || value <= mostDims) return;
+  throw new RangeError(`${cannotMake}: \`${name}\` must be at most ${mostDims}, got ${value}`);
 }
 
 /** Sequences of a cache, at most: something is kept for each. */

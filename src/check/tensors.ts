@@ -36,7 +36,7 @@ import {
   type Tensor,
   viewOf,
 } from "../tensor/tensor.ts";
-import { cannot, isExtent, kindOf, type List, mostHeads, readShort } from "./words.ts";
+import { cannot, isExtent, kindOf, type List, mostDims, mostHeads, readShort } from "./words.ts";
 
 /** What a caller wrote of a tensor, not checked yet. */
 export type Written = Readonly<Record<keyof Tensor, unknown>>;
@@ -456,6 +456,14 @@ function checkAgreement(q: Extents, k: Extents, v: Extents): void {
     );
   }
   same("v", "Nk", v[2], k[2], "k");
+  const atMost = (name: string, axis: string, got: number) => {
+    if (got <= mostDims) return;
+    throw new RangeError(
+      `${cannot}: \`${name}\` must have ${axis} of at most ${mostDims}, got ${got}`,
+    );
+  };
+  atMost("q", "D", q[3]);
+  atMost("v", "Dv", v[3]);
   atLeastOne("q", "D", q[3]);
   same("k", "D", k[3], q[3], "q");
   atLeastOne("v", "Dv", v[3]);

@@ -21,6 +21,9 @@ export function kindOf(value: unknown): string {
 /** Heads of all batches together, at most: something is kept for each, also where it has no rows. */
 export const mostHeads = 2 ** 22;
 
+/** Elements of a query, a key or a value, at most: tile memory of some of them is counted in 32 bits. */
+export const mostDims = 2 ** 20;
+
 export function isWhole(value: unknown): value is number {
   return Number.isSafeInteger(value);
 }

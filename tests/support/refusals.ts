@@ -350,6 +350,22 @@ const agreement: Refusal[] = [
     message: "Cannot attend: `q` must have D of at least 1, got 0",
   },
   {
+    what: "more dimensions than can be counted",
+    q: { data: new Float32Array(1), shape: [1, 1, 1, 2 ** 24], strides: [0, 0, 0, 0] },
+    k: { data: new Float32Array(1), shape: [1, 1, 1, 2 ** 24], strides: [0, 0, 0, 0] },
+    v: { data: new Float32Array(1), shape: [1, 1, 1, 1] },
+    error: RangeError,
+    message: "Cannot attend: `q` must have D of at most 1048576, got 16777216",
+  },
+  {
+    what: "more dimensions of values than can be counted",
+    q: { data: new Float32Array(1), shape: [1, 1, 1, 1] },
+    k: { data: new Float32Array(1), shape: [1, 1, 1, 1] },
+    v: { data: new Float32Array(1), shape: [1, 1, 1, 2 ** 21], strides: [0, 0, 0, 0] },
+    error: RangeError,
+    message: "Cannot attend: `v` must have Dv of at most 1048576, got 2097152",
+  },
+  {
     what: "no value dimension",
     v: tensor(2, 2, 5, 0),
     error: RangeError,

@@ -175,6 +175,14 @@ test("engine.kvCache() refuses what is no size", async () => {
         { ...sizes, pageSize },
       ]),
     ]);
+    for (const name of ["headDim", "valueDim"]) {
+      assertAllRefused(make as never, [
+        [RangeError, `\`${name}\` must be at most 1048576, got 2097152`, {
+          ...sizes,
+          [name]: 2 ** 21,
+        }],
+      ]);
+    }
     for (const pageSize of [16, 2048]) engine.kvCache({ ...sizes, pageSize }).free();
   });
 });

@@ -2,6 +2,7 @@ import { alibiSlopes, blockMask } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
+import { mostDims } from "../../src/check/words.ts";
 import type { Broadcast } from "../../src/tensor/tensor.ts";
 import { type Cut, cutPlan, cutWave, partsOf, wavesOf } from "../../src/wasm/attention/jobs.ts";
 import { intervalBytes } from "../../src/wasm/attention/key_intervals.ts";
@@ -20,7 +21,7 @@ import {
 import { instantiate } from "../../src/wasm/binary/module.ts";
 import { Arena } from "../../src/wasm/memory/arena.ts";
 import * as job from "../../src/wasm/record/job.gen.ts";
-import { JobRecord } from "../../src/wasm/record/job_record.ts";
+import { cacheStorageOf, JobRecord } from "../../src/wasm/record/job_record.ts";
 import { always } from "../support/arbitrary.ts";
 import { binaries } from "../support/binaries.ts";
 import { anyPlanWithTerms, anyThreads, packedPlanOf, planOf, withTerm } from "../support/plan.ts";
@@ -52,6 +53,39 @@ function needsOf(plan: HostPlan, cut: Cut, where: Elsewhere): Needs {
   writeCommon(new JobRecord(words), 0, plan, cut);
   return { ...where, job: measureJob(kernels, arena, words) };
 }
+
+test("tile memory of the largest dimensions is counted in 32 bits", () => {
+  const sizesOf = (D: number, write: (record: JobRecord) => void) => {
+    const plan = planOf({ Nq: 64, Nk: 5000, D, Dv: D }), words = new Int32Array(job.words);
+    const record = new JobRecord(words);
+    writeCommon(record, 0, plan, { ...cutPlan(plan, 1), members: 1 });
+    write(record);
+    return measureJob(kernels, arena, words).scratch;
+  };
+  const kinds: Record<string, (record: JobRecord) => void> = {
+    forward: () => {},
+    gradients: (record) => {
+      record.set(job.gradient, 1);
+      record.set(job.tileKeys, 64);
+    },
+    decoding: (record) => {
+      record.set(job.tokenBlocks, 1);
+      record.set(job.blockStorage, cacheStorageOf.int8);
+      record.set(job.tileKeys, 256);
+    },
+  };
+  for (const [name, write] of Object.entries(kinds)) {
+    const half = sizesOf(mostDims / 2, write), whole = sizesOf(mostDims, write);
+    assert(whole > 1.9 * half, `${name}: ${whole} bytes, ${half} of half`);
+  }
+});
+
+test("a call has room for as many keys as its segments have", () => {
+  const plan = planOf({ Nq: 128, Nk: 2 ** 32, D: 64 }, { kvLengths: [4096] });
+  const same = planOf({ Nq: 128, Nk: 4096, D: 64 });
+  const sizes = (plan: HostPlan) => needsOf(plan, cutPlan(plan, 1), nowhere).job;
+  assertEquals(sizes(plan), sizes(same));
+});
 
 test("panelBytes() is what tile memory grows by with each panel", () => {
   for (const [D, Dv] of [[64, 64], [1, 1], [33, 6], [300, 5]]) {

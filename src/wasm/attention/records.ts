@@ -13,7 +13,7 @@ import type { Arena } from "../memory/arena.ts";
 import { elementsOver, type Resident } from "../memory/tensor.ts";
 import * as job from "../record/job.gen.ts";
 import { type JobRecord, keysPerPart, storageOf } from "../record/job_record.ts";
-import type { Piece, Tiles } from "./jobs.ts";
+import { largestOf, type Piece, type Tiles } from "./jobs.ts";
 import type { HostPlan, Run } from "./run.ts";
 import { type BiasPlace, type MaskPlace, stageBias } from "./terms.ts";
 
@@ -29,7 +29,7 @@ export function writeCommon(
   record.set(job.group, plan.group / members);
   record.set(job.dim, plan.dim);
   record.set(job.valueDim, plan.valueDim);
-  record.set(job.keys, plan.keys);
+  record.set(job.keys, largestOf(plan).keys);
   record.set(job.tileRows, tiles.rows);
   record.set(job.tileKeys, tiles.keys);
   record.set(job.splats, splats);

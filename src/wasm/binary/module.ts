@@ -16,7 +16,7 @@ import type { Kernels } from "./kernels.gen.ts";
 import { relaxed } from "./relaxed.gen.ts";
 
 /** What a binary of this version exports, and no other. */
-const exportNames = ["heapBase", "callRecord", "headRows"] as const;
+const exportNames = ["heapBase", "callRecord", "headRows", "panelBytes"] as const;
 
 /** The bytes of a binary in base64. */
 export function decode(base64: string): Uint8Array<ArrayBuffer> {
