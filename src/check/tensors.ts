@@ -456,8 +456,9 @@ function checkAgreement(q: Extents, k: Extents, v: Extents): void {
     );
   }
   same("v", "Nk", v[2], k[2], "k");
+  const hasRows = q[0] > 0 && q[2] > 0; // Else there is nothing to be done.
   const atMost = (name: string, axis: string, got: number) => {
-    if (got <= mostDims) return;
+    if (got <= mostDims || !hasRows) return;
     throw new RangeError(
       `${cannot}: \`${name}\` must have ${axis} of at most ${mostDims}, got ${got}`,
     );
