@@ -80,8 +80,9 @@ async function assertExact(
     exact: referenceAttention(q, k, v, meaning),
     naive: naiveAttention(problem, meaning),
   }));
-  // Of rows that are all alike, as with a scale of 0, naive is exact by luck, too.
-  fc.pre(new Set(exact.lse.data).size >= fewestResults);
+  // Of rows that are all alike naive is exact by luck, too; so it is with a scale of 0, where rows are means of the same
+  // values, one more with each key that they see.
+  fc.pre(meaning.scale !== 0 && new Set(exact.lse.data).size >= fewestResults);
   for (const name of ["out", "lse"] as const) {
     const errors = measure(ours[name].data, naive[name], exact[name].data, rootMeanSquare);
     assertWithinBudget(name, errors);
