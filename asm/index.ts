@@ -2,7 +2,6 @@
 
 import { differentiate, gradientScratchBytes } from "./backward";
 import { forward } from "./forward";
-import { panelBytes as bytesOfPanel } from "./record";
 import { CALL_BYTES, HeadRows, Job } from "./records.gen";
 import { scratchBytes as bytesOfScratch } from "./scratch";
 
@@ -12,6 +11,7 @@ export { rowProducts } from "./delta";
 export { combine } from "./forward";
 export { packKeys, packValues } from "./layout";
 export { addRows, storeRow } from "./merge";
+export { panelBytes } from "./record";
 export { rotateRows } from "./rope";
 
 // A job: attention, or its gradients. `scratch` is tile memory of the thread that runs it.
@@ -20,13 +20,9 @@ export function run(job: Job, scratch: usize): void {
   else forward(job, scratch);
 }
 
-// Bytes of tile memory that a job needs, at 16-byte alignment, and of a panel of eight rows that is kept.
+// Bytes of tile memory that a job needs, at 16-byte alignment.
 export function scratchBytes(job: Job): usize {
   return job.gradient != 0 ? gradientScratchBytes(job) : bytesOfScratch(job);
-}
-
-export function panelBytes(job: Job): usize {
-  return bytesOfPanel(job);
 }
 
 // Where the calling thread writes records of other calls: behind static memory, which is written anew whenever a

@@ -44,14 +44,14 @@ export interface CacheSizes extends PageLayout {
 }
 
 function checkSize(name: string, value: unknown): void {
-  if (isExtent(value) && value >= 1) return checkDims(name, value);
+  if (isExtent(value) && value >= 1) return;
   throw new RangeError(
     `${cannotMake}: \`${name}\` must be a whole number >= 1, got ${kindOf(value)}`,
   );
 }
 
 function checkDims(name: string, value: number): void {
-  if (!name.endsWith("Dim") || value <= mostDims) return;
+  if (value <= mostDims) return;
   throw new RangeError(`${cannotMake}: \`${name}\` must be at most ${mostDims}, got ${value}`);
 }
 
@@ -66,6 +66,8 @@ export function readCacheOptions(options: KvCacheOptions): CacheSizes {
   for (const [name, value] of Object.entries({ batch, kvHeads, headDim, valueDim })) {
     checkSize(name, value);
   }
+  checkDims("headDim", headDim);
+  checkDims("valueDim", valueDim);
   if (batch > mostSequences) {
     throw new RangeError(
       `${cannotMake}: \`batch\` must be at most ${mostSequences} sequences, got ${batch}`,

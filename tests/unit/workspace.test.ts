@@ -50,15 +50,18 @@ const nowhere: Elsewhere = { q: false, values: false, out: false, bias: false };
 /** What places of a call need, by the kernels and by what lives elsewhere. */
 function needsOf(plan: HostPlan, cut: Cut, where: Elsewhere): Needs {
   const words = new Int32Array(job.words);
-  writeCommon(new JobRecord(words), 0, plan, cut);
+  const record = new JobRecord(words);
+  writeCommon(record, 0, plan, cut);
+  record.set(job.keys, cut.keys);
   return { ...where, job: measureJob(kernels, arena, words) };
 }
 
 test("tile memory of the largest dimensions is counted in 32 bits", () => {
   const sizesOf = (D: number, write: (record: JobRecord) => void) => {
     const plan = planOf({ Nq: 64, Nk: 5000, D, Dv: D }), words = new Int32Array(job.words);
-    const record = new JobRecord(words);
-    writeCommon(record, 0, plan, { ...cutPlan(plan, 1), members: 1 });
+    const record = new JobRecord(words), cut = cutPlan(plan, 1);
+    writeCommon(record, 0, plan, { ...cut, members: 1 });
+    record.set(job.keys, cut.keys);
     write(record);
     return measureJob(kernels, arena, words).scratch;
   };

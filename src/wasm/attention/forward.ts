@@ -37,6 +37,7 @@ import {
   placeGroup,
   writeBand,
   writeCommon,
+  writeGroup,
   writeTerms,
 } from "./records.ts";
 import type { HostPlan, Run } from "./run.ts";
@@ -185,6 +186,7 @@ function commonJob({ splats }: Machine, plan: HostPlan, target: HostTarget, cut:
   const words = new Int32Array(job.words), record = new JobRecord(words);
   if (plan.kv.kind === "pages") plan.kv.store.writeFields(record);
   writeCommon(record, splats, plan, cut);
+  record.set(job.keys, cut.keys);
   record.set(job.outStorage, storageOf[target.out.dtype]);
   return words;
 }
@@ -365,14 +367,8 @@ function writeRows(
   { member, from, to }: Piece,
   skipped: number,
 ): void {
-  record.set(job.q, queries.at + skipped * queries.position + member * queries.head);
-  record.set(job.qPosition, queries.position);
-  record.set(job.qHead, queries.head);
-  record.set(job.qElement, queries.element);
-  record.set(job.out, results.at + skipped * results.position + member * results.head);
-  record.set(job.outPosition, results.position);
-  record.set(job.outHead, results.head);
-  record.set(job.outElement, results.element);
+  writeGroup(record, job.q, queries, member, skipped);
+  writeGroup(record, job.out, results, member, skipped);
   const { lse, lseHead, lseRest } = results, ofLse = skipped * 4 + member * lseHead;
   record.set(job.lse, lse && lse + ofLse);
   record.set(job.lseHead, lseHead);

@@ -33,6 +33,8 @@ export interface Cut {
   readonly tiles: Tiles;
   /** Threads that take part. */
   readonly threads: number;
+  /** Keys of the longest segment. */
+  readonly keys: number;
   /** Query positions of a run at most; longer segments have waves of their own. */
   readonly positions: number;
   /** What a wave of several runs may have of everything; none where each run is a wave. */
@@ -136,6 +138,7 @@ export function cutPlan(plan: HostPlan, available: number): Cut {
   return {
     tiles: chooseTiles(plan, largest),
     threads,
+    keys: largest.keys,
     positions: Math.min(largest.queries, positionsOf(rows, group)),
     wave: threads === 1
       ? null

@@ -13,11 +13,11 @@ import type { Arena } from "../memory/arena.ts";
 import { elementsOver, type Resident } from "../memory/tensor.ts";
 import * as job from "../record/job.gen.ts";
 import { type JobRecord, keysPerPart, storageOf } from "../record/job_record.ts";
-import { largestOf, type Piece, type Tiles } from "./jobs.ts";
+import type { Piece, Tiles } from "./jobs.ts";
 import type { HostPlan, Run } from "./run.ts";
 import { type BiasPlace, type MaskPlace, stageBias } from "./terms.ts";
 
-/** Writes what all jobs of a call have in common but where results go; of keys, how many there are at most. */
+/** Writes what all jobs of a call have in common but where results go. */
 export function writeCommon(
   record: JobRecord,
   splats: number,
@@ -29,7 +29,6 @@ export function writeCommon(
   record.set(job.group, plan.group / members);
   record.set(job.dim, plan.dim);
   record.set(job.valueDim, plan.valueDim);
-  record.set(job.keys, largestOf(plan).keys);
   record.set(job.tileRows, tiles.rows);
   record.set(job.tileKeys, tiles.keys);
   record.set(job.splats, splats);
@@ -77,6 +76,23 @@ export interface GroupRows {
   readonly head: number;
   readonly position: number;
   readonly element: number;
+}
+
+/**
+ * Writes such rows, from a member and a position on, into a field and those behind it: in the order of
+ * `groupRowsFields`.
+ */
+export function writeGroup(
+  record: JobRecord,
+  field: number,
+  rows: GroupRows,
+  member: number,
+  position = 0,
+): void {
+  record.set(field, rows.at + position * rows.position + member * rows.head);
+  record.set(field + (job.qElement - job.q), rows.element);
+  record.set(field + (job.qPosition - job.q), rows.position);
+  record.set(field + (job.qHead - job.q), rows.head);
 }
 
 /** Bytes of a run's rows where they are not in linear memory. */

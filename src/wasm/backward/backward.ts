@@ -23,6 +23,7 @@ import {
   placeGroup,
   writeBand,
   writeCommon,
+  writeGroup,
   writeTerms,
 } from "../attention/records.ts";
 import { stageMask } from "../attention/terms.ts";
@@ -440,10 +441,7 @@ function writeRecord(
   const memory = new Int32Array(arena.memory.buffer, at, job.words), positions = to - from;
   memory.set(call.record);
   const record = new JobRecord(memory), rowBytes = plan.dim * 4;
-  record.set(job.q, q.at + member * q.head);
-  record.set(job.qHead, q.head);
-  record.set(job.qPosition, q.position);
-  record.set(job.qElement, q.element);
+  writeGroup(record, job.q, q, member);
   record.set(job.outHead, positions * rowBytes);
   record.set(job.out, places.dq + member * positions * rowBytes);
   record.set(job.lseHead, positions * 4);
@@ -475,10 +473,7 @@ function writeGradient(
   const words = new Int32Array(arena.memory.buffer, at, gradient.words),
     record = new JobRecord(words);
   const skippedRows = member * (run.to - run.from) * 4, heads = plan.group / cut.members;
-  record.set(gradient.dOut, dOut.at + member * dOut.head);
-  record.set(gradient.dOutPosition, dOut.position);
-  record.set(gradient.dOutHead, dOut.head);
-  record.set(gradient.dOutElement, dOut.element);
+  writeGroup(record, gradient.dOut, dOut, member);
   record.set(gradient.dOutStorage, storageOf[call.dOut.dtype]);
   record.set(gradient.delta, places.delta + skippedRows);
   record.set(gradient.factor, places.factor + skippedRows);

@@ -7,8 +7,6 @@ export interface Kernels {
   /** `asm/index.ts` */
   scratchBytes(job: number): number;
   /** `asm/index.ts` */
-  panelBytes(job: number): number;
-  /** `asm/index.ts` */
   callRecord(): number;
   /** `asm/index.ts` */
   headRows(index: number, at: number, element: number, storage: number, row: number): number;
@@ -34,6 +32,8 @@ export interface Kernels {
   addRows(storage: number, source: number, rows: number, width: number, weights: number, target: number): void;
   /** `asm/merge.ts` */
   storeRow(storage: number, source: number, target: number, count: number): void;
+  /** `asm/record.ts` */
+  panelBytes(job: number): number;
   /** `asm/rope.ts` */
   rotateRows(rows: number, count: number, table: number, pairs: number, step: number, apart: number): void;
 }
