@@ -37,12 +37,23 @@ export {
 export {
   attention,
   attentionBackward,
+  attentionStream,
   attentionWithGradient,
   cascadeAttention,
   mergeAttention,
   rope,
 } from "./src/functions/attention.ts";
 export type { OnEngine } from "./src/functions/default_engine.ts";
+export {
+  logSoftmax,
+  logSoftmaxWithGradient,
+  logSumExp,
+  logSumExpWithGradient,
+  type RowsResult,
+  type RowsWithGradient,
+  softmax,
+  softmaxWithGradient,
+} from "./src/functions/softmax.ts";
 export type { BlockMask } from "./src/masks/block_mask.ts";
 export type { PlainBlockMask } from "./src/masks/blocks.ts";
 export * as blockMask from "./src/masks/patterns/mod.ts";
@@ -70,7 +81,13 @@ export type {
   GradientOptions,
 } from "./src/operations/backward/plan.ts";
 export type { AttentionPart, MergeOptions } from "./src/operations/merge/operation.ts";
+export type {
+  PassOptions,
+  SoftmaxGradientOptions,
+  SoftmaxOptions,
+} from "./src/operations/softmax/options.ts";
 export type { RopeOptions, RopeScaling } from "./src/operations/rope/operation.ts";
+export type { AttentionStream, StreamOptions } from "./src/operations/stream/options.ts";
 export type { DType, HostData, TensorData } from "./src/tensor/dtype.ts";
 export {
   type AnyTensor,

@@ -12,8 +12,11 @@ import { fma } from "./fma";
 import { storeTransposed } from "./layout";
 import { Powers } from "./record";
 
+// What makes a natural logarithm one to base 4.
+export const LOG4_E: f32 = 0.7213475204444817;
+
 // Four lanes each: the clamp, the rounding number, the polynomial from its highest degree.
-const TABLE: usize = memory.data<f32>([
+export const TABLE: usize = memory.data<f32>([
   -63.5, -63.5, -63.5, -63.5,
   6291519.5, 6291519.5, 6291519.5, 6291519.5,
   0.00998059380799532, 0.00998059380799532, 0.00998059380799532, 0.00998059380799532,

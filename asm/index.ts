@@ -2,7 +2,7 @@
 
 import { differentiate, gradientScratchBytes } from "./backward";
 import { forward } from "./forward";
-import { CALL_BYTES, HeadRows, Job } from "./records.gen";
+import { CALL_BYTES, HeadRows, Job, LATE_STATIC_BYTES } from "./records.gen";
 import { scratchBytes as bytesOfScratch } from "./scratch";
 
 export { finishKeys, finishQueries } from "./backward";
@@ -41,7 +41,7 @@ export function headRows(index: usize, at: usize, element: i32, storage: i32, ro
   return rows;
 }
 
-// Where memory begins that is nobody's yet.
+// Where memory begins that is nobody's yet: behind what programs that are loaded later keep there.
 export function heapBase(): usize {
-  return __heap_base + CALL_BYTES;
+  return __heap_base + CALL_BYTES + LATE_STATIC_BYTES;
 }

@@ -141,11 +141,236 @@ export class Tokens extends BlockLayout {
   mean: usize;
 }
 
+@unmanaged
+export class RowsJob {
+  kind: usize;
+}
+
+@unmanaged
+export class SoftmaxJob extends RowsJob {
+  what: usize;
+  x: usize;
+  xElement: i32;
+  xStorage: i32;
+  xRow: i32;
+  y: usize;
+  yElement: i32;
+  yStorage: i32;
+  yRow: i32;
+  g: usize;
+  gElement: i32;
+  gStorage: i32;
+  gRow: i32;
+  rows: usize;
+  columns: usize;
+  scale: f32;
+  mask: usize;
+  maskRow: i32;
+  maskIsBits: usize;
+}
+
+@unmanaged
+export class ConvolutionJob extends RowsJob {
+  x: usize;
+  xElement: i32;
+  xStorage: i32;
+  xRow: i32;
+  xFirst: usize;
+  y: usize;
+  yElement: i32;
+  yStorage: i32;
+  yRow: i32;
+  w: usize;
+  wElement: i32;
+  wStorage: i32;
+  wRow: i32;
+  wFirst: usize;
+  isShared: usize;
+  g: usize;
+  gElement: i32;
+  gStorage: i32;
+  gRow: i32;
+  before: usize;
+  beforeElement: i32;
+  beforeStorage: i32;
+  beforeRow: i32;
+  after: usize;
+  afterElement: i32;
+  afterStorage: i32;
+  afterRow: i32;
+  first: usize;
+  rows: usize;
+  total: usize;
+  columns: usize;
+  width: usize;
+  lead: usize;
+  isTurned: usize;
+  sums: usize;
+  partial: usize;
+}
+
+@unmanaged
+export class PerformerJob extends RowsJob {
+  q: usize;
+  qElement: i32;
+  qStorage: i32;
+  qRow: i32;
+  qHead: i32;
+  k: usize;
+  kElement: i32;
+  kStorage: i32;
+  kRow: i32;
+  v: usize;
+  vElement: i32;
+  vStorage: i32;
+  vRow: i32;
+  out: usize;
+  outElement: i32;
+  outStorage: i32;
+  outRow: i32;
+  outHead: i32;
+  rows: usize;
+  group: usize;
+  dim: usize;
+  valueDim: usize;
+  features: usize;
+  projection: usize;
+  root: f32;
+  isRelu: usize;
+  isCausal: usize;
+  isInChunks: usize;
+  splats: usize;
+  position: usize;
+  part: usize;
+  before: usize;
+  local: usize;
+  addsParts: usize;
+  parts: usize;
+  partStep: usize;
+  pass: usize;
+}
+
+@unmanaged
+export class PerformerPass {
+  dOut: usize;
+  dOutElement: i32;
+  dOutStorage: i32;
+  dOutRow: i32;
+  dOutHead: i32;
+  dq: usize;
+  dqElement: i32;
+  dqStorage: i32;
+  dqRow: i32;
+  dqHead: i32;
+  dk: usize;
+  dkElement: i32;
+  dkStorage: i32;
+  dkRow: i32;
+  dv: usize;
+  dvElement: i32;
+  dvStorage: i32;
+  dvRow: i32;
+  inverses: usize;
+  deltas: usize;
+  rowsHead: usize;
+  marks: usize;
+  dBefore: usize;
+  dLocal: usize;
+}
+
+@unmanaged
+export class ProductJob extends RowsJob {
+  splats: usize;
+  a: usize;
+  aElement: i32;
+  aStorage: i32;
+  aRow: i32;
+  x: usize;
+  xElement: i32;
+  xStorage: i32;
+  xRow: i32;
+  y: usize;
+  yElement: i32;
+  yStorage: i32;
+  yRow: i32;
+  rows: usize;
+  columns: usize;
+  depth: usize;
+  sums: usize;
+  isFirst: usize;
+  isLast: usize;
+}
+
+@unmanaged
+export class SummariesJob extends RowsJob {
+  x: usize;
+  xElement: i32;
+  xStorage: i32;
+  xRow: i32;
+  y: usize;
+  yElement: i32;
+  yStorage: i32;
+  yRow: i32;
+  s: usize;
+  sElement: i32;
+  sStorage: i32;
+  sRow: i32;
+  target: usize;
+  targetElement: i32;
+  targetStorage: i32;
+  targetRow: i32;
+  pool: usize;
+  poolElement: i32;
+  poolStorage: i32;
+  dPool: usize;
+  rows: usize;
+  columns: usize;
+  block: usize;
+}
+
 export const DECODE_ONE: u32 = 1;
 
 export const DECODE_FOUR: u32 = 2;
 
 export const DECODE_EACH: u32 = 3;
+
+export const SOFTMAX: u32 = 0;
+
+export const SOFTMAX_BACKWARD: u32 = 1;
+
+export const CONVOLUTION: u32 = 2;
+
+export const CONVOLUTION_TAPS: u32 = 3;
+
+export const CONVOLUTION_SUMS: u32 = 4;
+
+export const PERFORMER_PROJECTION: u32 = 10;
+
+export const PERFORMER_LEARN: u32 = 11;
+
+export const PERFORMER_ADD: u32 = 12;
+
+export const PERFORMER_ANSWER: u32 = 13;
+
+export const PERFORMER_ATTEND: u32 = 14;
+
+export const PERFORMER_ROWS_BACKWARD: u32 = 15;
+
+export const PERFORMER_KEYS_BACKWARD: u32 = 16;
+
+export const PRODUCT: u32 = 5;
+
+export const SUMMARIES: u32 = 6;
+
+export const SUMMARIES_BACKWARD: u32 = 7;
+
+export const LOG_SOFTMAX: u32 = 1;
+
+export const LOG_SUM_EXP: u32 = 2;
+
+export const PRODUCT_PART: usize = 1536;
+
+export const LATE_STATIC_BYTES: usize = 1536;
 
 export const CALL_BYTES: usize = 224;
 

@@ -56,13 +56,15 @@ function lseView(shape: readonly number[]): View {
 /** Microseconds per call that the kernels themselves take. */
 async function kernelTime(q: Tensor, k: Tensor, v: Tensor, calls: number): Promise<number> {
   const memory = new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages });
-  const bare = instantiate(await compileBinary(chooseBinary().name), memory);
+  const module = await compileBinary(chooseBinary().name);
+  const bare = instantiate<Kernels>(module, memory);
   const { kernels, spent } = timed(bare);
   const arena = new Arena(memory, bare.heapBase() >>> 0, maximumPages * 65536);
-  const parts = { kernels, arena, threads: 1, splats: chooseSplats() };
+  const programs = [{ kernels, module }];
+  const parts = { kernels, arena, threads: 1, splats: chooseSplats(), programs };
   const plan = planAttention(q, k, v) as TensorPlan<View>;
   const target = { out: lseView([1, ...q.shape]), lse: null };
-  const solo = new Solo(kernels);
+  const solo = new Solo(programs);
   const once = () => {
     for (const { batch } of forward(parts, plan, target)) solo.runSync(batch);
   };

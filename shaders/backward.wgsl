@@ -37,8 +37,8 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let tx = lid % TX;
   let ty = lid / TX;
   let part = part_of(group_id.z, group_id.y);
-  // What is summed over a run of tiles, and over those before it.
-  var tiles = 0u;
+  // What is summed over a run of tiles, and over those before it. Runs begin at the same tiles wherever a workgroup's
+  // own begin: bits must not depend on how a call is cut.
 #for c in NC
 #for i in 4
   var acc_$c_$i = vec4f(0);
@@ -53,6 +53,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   }
   let rows = seen_rows(part, first);
   for (var first_row = rows.x; first_row < rows.y; first_row += BR) {
+    let begins = first_row / BR % TILES == 0;
 #else
   let first_row = group_id.x * BR;
   if (first_row >= part.end_row) {
@@ -62,7 +63,19 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let high = (min(first_row + BR, part.end_row) - 1) / p.group;
   let keys = seen_keys(low, high, p.keys_begin, part.end_key, part.band);
   for (var first = keys.begin; first < keys.end; first += BC) {
+    let begins = (first - p.keys_begin) / BC % TILES == 0;
 #end
+    if (begins) {
+#for c in NC
+#for i in 4
+      {
+        let next = sum_$c_$i + acc_$c_$i;
+        acc_$c_$i = taken(sum_$c_$i, acc_$c_$i, next);
+        sum_$c_$i = next;
+      }
+#end
+#end
+    }
     let look = look_at(part, first_row, first);
     if (!look.is_visited) {
       continue;
@@ -143,18 +156,6 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     }
 #end
 #end
-    tiles++;
-    if (tiles % TILES == 0) {
-#for c in NC
-#for i in 4
-      {
-        let next = sum_$c_$i + acc_$c_$i;
-        acc_$c_$i = taken(sum_$c_$i, acc_$c_$i, next);
-        sum_$c_$i = next;
-      }
-#end
-#end
-    }
   }
 
 #if OWNS_KEYS

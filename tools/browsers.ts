@@ -9,7 +9,13 @@
 
 import { existsSync } from "node:fs";
 import process from "node:process";
-import { type Browser, launch, type LaunchOptions } from "puppeteer-core";
+import {
+  type Browser,
+  launch,
+  type LaunchOptions,
+  ProtocolError,
+  TimeoutError,
+} from "puppeteer-core";
 import * as chromium from "./chromium.ts";
 import { lavapipe } from "./gpu_runs.ts";
 
@@ -47,10 +53,7 @@ export type BrowserName = keyof typeof programs;
 const patience = 120_000;
 
 /** Starts a browser; its profile is in the system's temporary folder, and goes when it is closed. */
-export async function launchBrowser(
-  name: BrowserName,
-  more: LaunchOptions = {},
-): Promise<Browser> {
+async function launchBrowser(name: BrowserName, more: LaunchOptions): Promise<Browser> {
   const { executablePath, debianPackage, options }: Program = programs[name];
   if (!existsSync(executablePath)) {
     throw new Error(
@@ -58,4 +61,35 @@ export async function launchBrowser(
     );
   }
   return await launch({ executablePath, protocolTimeout: patience, ...options(), ...more });
+}
+
+/** What is done with a browser of a version. */
+export type UseBrowser = (browser: Browser, version: string) => Promise<void>;
+
+/** Starts a browser, lends it, and closes it whatever happens. */
+async function lendBrowser(name: BrowserName, use: UseBrowser, more: LaunchOptions): Promise<void> {
+  const browser = await launchBrowser(name, more);
+  try {
+    await use(browser, (await browser.version()).replace(/^.*\//, ""));
+  } finally {
+    await browser.close();
+  }
+}
+
+/**
+ * Lends a browser. One that ends or does not answer any more, which happens on a busy machine once in some hundred
+ * times, is not what is tried: then all is done once more in a new one. What a page throws, or a test, is a failure.
+ */
+export async function withBrowser(
+  name: BrowserName,
+  use: UseBrowser,
+  more: LaunchOptions = {},
+): Promise<void> {
+  try {
+    await lendBrowser(name, use, more);
+  } catch (error) {
+    if (!(error instanceof ProtocolError || error instanceof TimeoutError)) throw error;
+    console.warn(`${name} was lost, once more:`, error);
+    await lendBrowser(name, use, more);
+  }
 }

@@ -18,17 +18,26 @@ import {
   keysPerPart,
   rowsPerPart,
 } from "../src/wasm/record/job_record.ts";
-import { exponentialFile } from "./exponential.ts";
+import { productPart, rowsKinds, softmaxResults, staticBytes } from "../src/wasm/record/rows.ts";
+import { convolutionFile } from "./convolution.ts";
+import { exponentialFile, rowPassesFile } from "./exponential.ts";
 import { hyperbolicFile } from "./hyperbolic.ts";
 import { microkernelFiles } from "./microkernels.ts";
 import {
   blockFields,
   callWords,
+  convolutionFields,
   gradientFields,
   groupRowsFields,
   headRowsFields,
   jobFields,
+  performerFields,
+  performerPassFields,
+  productFields,
   rowsFields,
+  rowsJobFields,
+  softmaxFields,
+  summariesFields,
   tokenFields,
 } from "./records.ts";
 
@@ -51,6 +60,9 @@ const asType: Record<FieldType, string> = { u32: "usize", i32: "i32", f32: "f32"
 
 type Fields = Readonly<Record<string, FieldType>>;
 
+/** Programs that are loaded later. */
+type LateName = keyof typeof staticBytes;
+
 /** A record as the kernels read it: its fields in their order, four bytes each, behind those of another. */
 function recordClass(name: string, fields: Fields, [base, inherited]: [string, Fields] = ["", {}]) {
   const declared = Object.entries(fields)
@@ -58,6 +70,10 @@ function recordClass(name: string, fields: Fields, [base, inherited]: [string, F
     .map(([field, type]) => `  ${field}: ${asType[type]};\n`);
   const behind = base && ` extends ${base}`;
   return `@unmanaged\nexport class ${name}${behind} {\n${declared.join("")}}`;
+}
+
+function inCapitals(name: string): string {
+  return name.replace(/[A-Z]/g, "_$&").toUpperCase();
 }
 
 function recordsFile(): string {
@@ -73,9 +89,23 @@ function recordsFile(): string {
     recordClass("GroupRows", groupRowsFields, ["Rows", rowsFields]),
     recordClass("BlockLayout", blockFields),
     recordClass("Tokens", { ...blockFields, ...tokenFields }, ["BlockLayout", blockFields]),
+    recordClass("RowsJob", rowsJobFields),
+    recordClass("SoftmaxJob", softmaxFields, ["RowsJob", rowsJobFields]),
+    recordClass("ConvolutionJob", convolutionFields, ["RowsJob", rowsJobFields]),
+    recordClass("PerformerJob", performerFields, ["RowsJob", rowsJobFields]),
+    recordClass("PerformerPass", performerPassFields),
+    recordClass("ProductJob", productFields, ["RowsJob", rowsJobFields]),
+    recordClass("SummariesJob", summariesFields, ["RowsJob", rowsJobFields]),
     ...Object.entries(decoding).map(([name, value]) =>
       `export const DECODE_${name.toUpperCase()}: u32 = ${value};`
     ),
+    ...Object.entries({ ...rowsKinds, ...softmaxResults }).map(([name, value]) =>
+      `export const ${inCapitals(name)}: u32 = ${value};`
+    ),
+    `export const PRODUCT_PART: usize = ${productPart};`,
+    `export const LATE_STATIC_BYTES: usize = ${
+      Object.values(staticBytes).reduce((sum, bytes) => sum + bytes, 0)
+    };`,
     `export const CALL_BYTES: usize = ${callWords * 4};`,
     `export const PART_KEYS: usize = ${keysPerPart};`,
     `export const PART_ROWS: usize = ${rowsPerPart};`,
@@ -115,6 +145,26 @@ ${wordsOf(layout.map(behind("layout")))}${wordsOf(own.map(behind("token")), layo
 /** Words of both. */
 export const tokenWords = ${layout.length + own.length};
 `;
+}
+
+/** The records of the jobs of programs that are loaded later. */
+function rowsWordsFile(): string {
+  return `${notice}
+/**
+ * Fields of the records of the jobs of programs that are loaded later, in words of four bytes: see \`tools/records.ts\`.
+ *
+ * @module
+ */
+
+${wordsOf(Object.keys(softmaxFields).map(behind("softmax")))}
+${wordsOf(Object.keys(convolutionFields).map(behind("convolution")))}
+${wordsOf(Object.keys(performerFields).map(behind("performer")))}
+${wordsOf(Object.keys(performerPassFields).map(behind("pass")))}
+/** Words of the last. */
+export const passWords = ${Object.keys(performerPassFields).length};
+
+${wordsOf(Object.keys(productFields).map(behind("product")))}
+${wordsOf(Object.keys(summariesFields).map(behind("summaries")))}`;
 }
 
 async function readSource(name: string, generated: Files): Promise<string | null> {
@@ -166,9 +216,9 @@ export async function compile(
   return written["out.wasm"] as Uint8Array;
 }
 
-/** What the kernels export, as the compiler describes it: addresses of records are numbers here. */
-async function kernelsFile(sources: Files): Promise<string> {
-  const described = await runCompiler("asm/index.ts", sources, [
+/** What kernels export, as the compiler describes it: addresses of records are numbers here. */
+async function kernelsFile(sources: Files, entry: string, type: string): Promise<string> {
+  const described = await runCompiler(entry, sources, [
     ...["--bindings", "raw", "--importMemory", "--enable", features.simd],
   ]);
   const functions = /\* (asm\/[\w/]+)\/\w+\n(?:(?!\*\/)[^])*\*\/\s*export function ([^;]*);/g;
@@ -177,7 +227,7 @@ async function kernelsFile(sources: Files): Promise<string> {
   );
   return `${notice}
 /** What the binary exports. Pointers and sizes are bytes in linear memory; records are in \`tools/records.ts\`. */
-export interface Kernels {
+export interface ${type} {
 ${methods.join("")}}
 `;
 }
@@ -191,6 +241,8 @@ export function generatedSources(): Files {
   return {
     "asm/records.gen.ts": recordsFile(),
     "asm/exp.gen.ts": exponentialFile(),
+    "asm/rows/exp.gen.ts": rowPassesFile(),
+    "asm/linear/convolve.gen.ts": convolutionFile(),
     "asm/tanh.gen.ts": hyperbolicFile(),
     ...microkernelFiles(),
   };
@@ -214,31 +266,82 @@ function packBinaries(first: Uint8Array, second: Uint8Array): Uint8Array {
   return compress(bytes, 9).subarray(headerBytes);
 }
 
-/** The library's binaries, one of them as it is, and the probes that choose between them. */
-async function libraryFiles(sources: Files): Promise<Files> {
+/** A program in both binaries, over memory that it is given. */
+interface Program {
+  readonly simd: Uint8Array;
+  readonly relaxed: Uint8Array;
+}
+
+async function buildProgram(
+  entry: string,
+  sources: Files,
+  flags: readonly string[] = [],
+): Promise<Program> {
   const memory = [
     "--importMemory",
     ...["--initialMemory", `${initialPages}`, "--maximumMemory", `${maximumPages}`],
   ];
-  const build = (entry: string, enabled: string, flags: string[]) =>
-    compile(entry, sources, [...flags, "--enable", enabled]);
-  const simd = await build("asm/index.ts", features.simd, memory);
-  const relaxed = await build("asm/index.ts", features.relaxed, memory);
+  const build = (enabled: string) =>
+    compile(entry, sources, [...memory, ...flags, "--enable", enabled]);
+  return { simd: await build(features.simd), relaxed: await build(features.relaxed) };
+}
+
+/** Where a program's static memory ends: the same in both binaries. */
+function heapBaseOf({ simd }: Program): number {
+  const memory = new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages });
+  const module = new WebAssembly.Module(simd as Uint8Array<ArrayBuffer>);
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  return (exports as { heapBase(): number }).heapBase();
+}
+
+/** Programs that are loaded later, by name: their static memory has its place before the first one's heap. */
+async function buildLate(sources: Files, first: Program): Promise<Record<LateName, Program>> {
+  const names = Object.keys(staticBytes) as LateName[],
+    built: Partial<Record<LateName, Program>> = {};
+  let base = heapBaseOf(first) - names.reduce((sum, name) => sum + staticBytes[name], 0);
+  for (const name of names) {
+    const end = base + staticBytes[name];
+    const program = await buildProgram(`asm/${name}/index.ts`, sources, [
+      "--memoryBase",
+      `${base}`,
+    ]);
+    const excess = heapBaseOf(program) - end;
+    if (excess > 0) throw new Error(`\`staticBytes.${name}\` must be ${excess} more`);
+    built[name] = program;
+    base = end;
+  }
+  return built as Record<LateName, Program>;
+}
+
+/** Both binaries of a program as they are imported. */
+function programFile({ simd, relaxed }: Program): string {
+  return constant(
+    "packed",
+    "Both binaries in LZMA, `relaxed` first.",
+    packBinaries(relaxed, simd),
+  ) +
+    "\n/** Bytes of each: the kernels with 128-bit SIMD alone, and with relaxed SIMD. */\n" +
+    `export const sizes = { simd: ${simd.length}, relaxed: ${relaxed.length} } as const;\n`;
+}
+
+/** The library's binaries, one of them as it is, and the probes that choose between them. */
+async function libraryFiles(sources: Files): Promise<Files> {
+  const build = (entry: string, flags: string[] = []) => compile(entry, sources, flags);
+  const program = await buildProgram("asm/index.ts", sources);
+  const { rows, linear } = await buildLate(sources, program);
   const all = [
     notice,
-    constant("packed", "Both binaries in LZMA, `relaxed` first.", packBinaries(relaxed, simd)),
-    constant("decompressor", "What reads LZMA.", await compile("asm/lzma.ts", sources, [])),
-    "/** Bytes of each: the kernels with 128-bit SIMD alone, and with relaxed SIMD. */\n" +
-    `export const sizes = { simd: ${simd.length}, relaxed: ${relaxed.length} } as const;\n`,
+    programFile(program),
+    constant("decompressor", "What reads LZMA.", await build("asm/lzma.ts")),
     constant(
       "probe",
       "One relaxed multiply-add, to see whether it fuses.",
-      await build("asm/probe.ts", features.relaxed, []),
+      await build("asm/probe.ts", ["--enable", features.relaxed]),
     ),
     constant(
       "simdProbe",
       "One instruction of SIMD, to see whether there is any.",
-      await build("asm/simd_probe.ts", features.simd, []),
+      await build("asm/simd_probe.ts", ["--enable", features.simd]),
     ),
     `/** Pages that the binaries ask for at least. */\nexport const initialPages = ${initialPages};`,
     `/** Pages that they can address at most. */\nexport const maximumPages = ${maximumPages};\n`,
@@ -246,7 +349,9 @@ async function libraryFiles(sources: Files): Promise<Files> {
   const comment = "The binary `relaxed` as it is, for who runs the source.";
   return {
     "src/wasm/binary/binaries.gen.ts": all.join("\n"),
-    "src/wasm/binary/relaxed.gen.ts": `${notice}\n${constant("relaxed", comment, relaxed)}`,
+    "src/wasm/binary/relaxed.gen.ts": `${notice}\n${constant("relaxed", comment, program.relaxed)}`,
+    "src/wasm/binary/rows.gen.ts": `${notice}\n${programFile(rows)}`,
+    "src/wasm/binary/linear.gen.ts": `${notice}\n${programFile(linear)}`,
   };
 }
 
@@ -268,7 +373,18 @@ export async function generateWasm(): Promise<Files> {
   return {
     ...sources,
     ...await libraryFiles(sources),
-    "src/wasm/binary/kernels.gen.ts": await kernelsFile(sources),
+    "src/wasm/binary/kernels.gen.ts": await kernelsFile(sources, "asm/index.ts", "Kernels"),
+    "src/wasm/binary/row_kernels.gen.ts": await kernelsFile(
+      sources,
+      "asm/rows/index.ts",
+      "RowKernels",
+    ),
+    "src/wasm/binary/linear_kernels.gen.ts": await kernelsFile(
+      sources,
+      "asm/linear/index.ts",
+      "LinearKernels",
+    ),
+    "src/wasm/record/rows.gen.ts": rowsWordsFile(),
     "src/wasm/record/job.gen.ts": wordsFile(
       "a job's record",
       Object.keys(jobFields),
@@ -281,6 +397,11 @@ export async function generateWasm(): Promise<Files> {
       sources,
       "bench/asm/ceiling.ts",
       "The micro-kernel",
+    ),
+    "bench/asm/softmax.gen.ts": await measuringFile(
+      sources,
+      "bench/asm/softmax.ts",
+      "The least that a softmax does",
     ),
     "bench/asm/read.gen.ts": await measuringFile(sources, "bench/asm/read.ts", "The sum"),
   };

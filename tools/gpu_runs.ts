@@ -18,7 +18,7 @@ import { bunTests, denoTests, nodeTests, root, settings, type TestRun } from "./
 const names = String.raw`\(webgpu[^)]*\)$`;
 
 /** Folders of `tests/` that have such tests. */
-const suites = ["contract", "webgpu", "gradients", "properties", "readonce"];
+const suites = ["contract", "webgpu", "gradients", "properties", "readonce", "linear"];
 
 /** What every stack runs: of the rest one is enough, since it takes minutes in software. */
 const briefSuites = [
@@ -34,8 +34,8 @@ function filesIn(folder: string, suites: readonly string[], ending: string): str
   });
 }
 
-/** Seconds that a stack may take: shaders are compiled for the processor, slowly. */
-const patience = 1500;
+/** Seconds that a stack may take: shaders are compiled for the processor, slowly, and beside other runs. */
+const patience = 2400;
 
 /** Fails where something of a Debian package is not there, with what to do. */
 function expectFile(path: string | undefined, what: string, debianPackage: string): string {
@@ -62,11 +62,15 @@ function environmentOf(driver: string, folder: string): Record<string, string> {
   return { FLASHTILE_REQUIRE_GPU: "1", VK_DRIVER_FILES: driver, XDG_RUNTIME_DIR };
 }
 
+/** What is random is tried less often on stacks that are one underneath. */
+const brief = { FLASHTILE_TESTS: "brief" };
+
 /** The same for Node and Bun, which have WebGPU from a package. */
 function dawnEnvironment(folder: string): Record<string, string> {
   const modules = install("webgpu", [`webgpu@${versions.webgpu}`]);
   return {
     ...environmentOf(swiftShader(), folder),
+    ...brief,
     FLASHTILE_WEBGPU: join(modules, "webgpu", "index.js"),
   };
 }
@@ -83,9 +87,12 @@ export function gpuRuns(folder: string): TestRun[] {
     on = "SwiftShader",
   ): Claim[] => [{ runtimes: [nameOf(runtime, version)], tried: `WebGPU on ${on}`, webgpu }];
   const fromPackage = "the package `webgpu`";
-  const runs: Pick<TestRun, "name" | "claims" | "tests" | "reportsLast">[] = [
+  // A stack keeps half a processor busy: it waits for what it has submitted.
+  const lanes = ["WebGPU of runtimes", "WebGPU of a package"] as const;
+  const runs: Pick<TestRun, "name" | "lane" | "claims" | "tests" | "reportsLast">[] = [
     {
       name: "Deno, WebGPU",
+      lane: lanes[0],
       claims: claims("Deno", Deno.version.deno, "its own", "lavapipe"),
       reportsLast: true,
       tests: (report) => ({
@@ -102,6 +109,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: `Bun ${versions.bun}, WebGPU`,
+      lane: lanes[1],
       claims: claims("Bun", versions.bun, fromPackage),
       tests: (report) => ({
         ...bunTests(report, bundles(), pattern),
@@ -110,6 +118,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: `Node ${versions.node26}, WebGPU`,
+      lane: lanes[1],
       claims: claims("Node", versions.node26, fromPackage),
       tests: (report) => ({
         ...nodeTests(versions.node26, report, bundles(), pattern),
@@ -118,6 +127,7 @@ export function gpuRuns(folder: string): TestRun[] {
     },
     {
       name: "Chromium, WebGPU",
+      lane: lanes[0],
       claims: claims("Chromium", "", "its own"),
       tests: (report) => ({
         program: process.execPath,
@@ -126,7 +136,7 @@ export function gpuRuns(folder: string): TestRun[] {
           ...[names, report, bundleForBrowser(folder, filesIn("tests", briefSuites, ".test.ts"))],
         ],
         // A browser that is ended leaves its profile behind: here, that goes with the folder.
-        environment: { FLASHTILE_REQUIRE_GPU: "1", TMPDIR: folder },
+        environment: { FLASHTILE_REQUIRE_GPU: "1", ...brief, TMPDIR: folder },
       }),
     },
   ];

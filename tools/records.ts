@@ -187,3 +187,230 @@ export const gradientFields = [
   // The record of the job that follows on the same thread; 0 for none.
   "next",
 ] as const;
+
+/** What every job of a program that is loaded later begins with: which of its kernels it is for. */
+export const rowsJobFields = { kind: "u32" } as const;
+
+/** Rows of softmax and of its gradients. */
+export const softmaxFields = {
+  kind: "u32",
+  // Which of `softmaxResults`.
+  what: "u32",
+  // Rows that are read, in the order of `headRowsFields`: of gradients the results.
+  x: "u32",
+  xElement: "i32",
+  xStorage: "i32",
+  xRow: "i32",
+  // Rows that are written.
+  y: "u32",
+  yElement: "i32",
+  yStorage: "i32",
+  yRow: "i32",
+  // Gradients by the results.
+  g: "u32",
+  gElement: "i32",
+  gStorage: "i32",
+  gRow: "i32",
+  rows: "u32",
+  columns: "u32",
+  scale: "f32",
+  // Mask, `maskRow` bytes from one row to the next; its bytes, or its bits from the lowest of each byte on. 0 for none.
+  mask: "u32",
+  maskRow: "i32",
+  maskIsBits: "u32",
+} as const satisfies Record<string, FieldType>;
+
+/** Rows of a convolution, of gradients by its taps, or sums of these. Rows are counted from the head's first. */
+export const convolutionFields = {
+  kind: "u32",
+  // Rows that taps are on, from `xFirst` on; all in the order of `headRowsFields`.
+  x: "u32",
+  xElement: "i32",
+  xStorage: "i32",
+  xRow: "i32",
+  xFirst: "u32",
+  // Rows that are written, from `first` on.
+  y: "u32",
+  yElement: "i32",
+  yStorage: "i32",
+  yRow: "i32",
+  // Weights, from `wFirst` on; one row where all share it.
+  w: "u32",
+  wElement: "i32",
+  wStorage: "i32",
+  wRow: "i32",
+  wFirst: "u32",
+  isShared: "u32",
+  // Gradients by results, from `first` on.
+  g: "u32",
+  gElement: "i32",
+  gStorage: "i32",
+  gRow: "i32",
+  // The rows before the head's first, one less than there are taps; 0 for zeros.
+  before: "u32",
+  beforeElement: "i32",
+  beforeStorage: "i32",
+  beforeRow: "i32",
+  // Where the head's last rows are to be kept, as many; 0 for nowhere.
+  after: "u32",
+  afterElement: "i32",
+  afterStorage: "i32",
+  afterRow: "i32",
+  // The job's rows, and all of the head.
+  first: "u32",
+  rows: "u32",
+  total: "u32",
+  columns: "u32",
+  // Taps, how many of them are on rows before their own, and whether they are turned.
+  width: "u32",
+  lead: "u32",
+  isTurned: "u32",
+  // Sums of gradients, f64, and those of some jobs that are added to them.
+  sums: "u32",
+  partial: "u32",
+} as const satisfies Record<string, FieldType>;
+
+/** Performer attention of the query heads of one key/value head. */
+export const performerFields = {
+  kind: "u32",
+  // Rows of the first query head, in the order of `headRowsFields`, and bytes to the next one's.
+  q: "u32",
+  qElement: "i32",
+  qStorage: "i32",
+  qRow: "i32",
+  qHead: "i32",
+  // Keys; of a projection that is to be packed its directions.
+  k: "u32",
+  kElement: "i32",
+  kStorage: "i32",
+  kRow: "i32",
+  v: "u32",
+  vElement: "i32",
+  vStorage: "i32",
+  vRow: "i32",
+  out: "u32",
+  outElement: "i32",
+  outStorage: "i32",
+  outRow: "i32",
+  outHead: "i32",
+  rows: "u32",
+  group: "u32",
+  dim: "u32",
+  valueDim: "u32",
+  features: "u32",
+  // The projection as it is packed.
+  projection: "u32",
+  // What queries and keys are multiplied by.
+  root: "f32",
+  isRelu: "u32",
+  isCausal: "u32",
+  // Whether features of all keys of a chunk are held at once.
+  isInChunks: "u32",
+  splats: "u32",
+  // Rows before these, and how many are a part: a multiple of those that are looked at together.
+  position: "u32",
+  part: "u32",
+  // Sums over the parts before, and those of the part under way.
+  before: "u32",
+  local: "u32",
+  // Whether the part is added to the sums before it where it ends.
+  addsParts: "u32",
+  // Of parts that are added up: how many they are, and bytes from one to the next.
+  parts: "u32",
+  partStep: "u32",
+  // Where the record of gradients is.
+  pass: "u32",
+} as const satisfies Record<string, FieldType>;
+
+/** What a job of its gradients has beside. */
+export const performerPassFields = {
+  // Gradients by results, of rows as `q` has them, and those by queries, keys and values.
+  dOut: "u32",
+  dOutElement: "i32",
+  dOutStorage: "i32",
+  dOutRow: "i32",
+  dOutHead: "i32",
+  dq: "u32",
+  dqElement: "i32",
+  dqStorage: "i32",
+  dqRow: "i32",
+  dqHead: "i32",
+  dk: "u32",
+  dkElement: "i32",
+  dkStorage: "i32",
+  dkRow: "i32",
+  dv: "u32",
+  dvElement: "i32",
+  dvStorage: "i32",
+  dvRow: "i32",
+  // Of each query row one over its denominator, and its delta, `rowsHead` bytes from one head to the next; the exponents
+  // of sums before each chunk. From one pass to the other where rows see no later keys.
+  inverses: "u32",
+  deltas: "u32",
+  rowsHead: "u32",
+  marks: "u32",
+  // Gradients by sums: over the parts before, and of the part under way.
+  dBefore: "u32",
+  dLocal: "u32",
+} as const satisfies Record<string, FieldType>;
+
+/** A product of matrices, y = a x. */
+export const productFields = {
+  kind: "u32",
+  // As those of attention.
+  splats: "u32",
+  // Rows of the factors, and of the result where the job is the last, in the order of `headRowsFields`.
+  a: "u32",
+  aElement: "i32",
+  aStorage: "i32",
+  aRow: "i32",
+  x: "u32",
+  xElement: "i32",
+  xStorage: "i32",
+  xRow: "i32",
+  y: "u32",
+  yElement: "i32",
+  yStorage: "i32",
+  yRow: "i32",
+  // Of a and y; of x and y; and of what is summed over.
+  rows: "u32",
+  columns: "u32",
+  depth: "u32",
+  // Sums, in panels of eight rows [columns up to a multiple of 4][8]; whether they begin here, and end.
+  sums: "u32",
+  isFirst: "u32",
+  isLast: "u32",
+} as const satisfies Record<string, FieldType>;
+
+/** Blocks of rows that become summaries, and their gradients. */
+export const summariesFields = {
+  kind: "u32",
+  // Rows, in the order of `headRowsFields`; of gradients those that the pool's need.
+  x: "u32",
+  xElement: "i32",
+  xStorage: "i32",
+  xRow: "i32",
+  // Where they are copied to, 0 for nowhere; of gradients those of these copies.
+  y: "u32",
+  yElement: "i32",
+  yStorage: "i32",
+  yRow: "i32",
+  // Summaries; of gradients theirs.
+  s: "u32",
+  sElement: "i32",
+  sStorage: "i32",
+  sRow: "i32",
+  // Gradients of the rows.
+  target: "u32",
+  targetElement: "i32",
+  targetStorage: "i32",
+  targetRow: "i32",
+  // What rows of a block weigh, 0 for the same all; and where the gradients of that go, f64, 0 for nowhere.
+  pool: "u32",
+  poolElement: "i32",
+  poolStorage: "i32",
+  dPool: "u32",
+  rows: "u32",
+  columns: "u32",
+  block: "u32",
+} as const satisfies Record<string, FieldType>;

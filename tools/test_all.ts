@@ -15,8 +15,16 @@
  * @module
  */
 
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -44,12 +52,30 @@ interface Ending {
   readonly aborted: boolean;
 }
 
+/** Where what a run says goes: to where this goes, or into a file, which is shown when the run is over. */
+type Output = "inherit" | number;
+
+/** How a process ended. */
+interface Ended {
+  readonly status?: number | null;
+  readonly signal?: string | null;
+  readonly error?: Error;
+}
+
 /** Runs a command to its end; returns what is wrong with that, if anything. */
-function run(command: Command, patience?: number): Ending | undefined {
-  const { status, signal, error } = spawnSync(...limited(command, patience), {
-    cwd: root,
-    stdio: ["ignore", "inherit", "inherit"],
-    env: { ...process.env, ...command.environment },
+async function run(
+  command: Command,
+  output: Output,
+  patience?: number,
+): Promise<Ending | undefined> {
+  const { status, signal, error } = await new Promise<Ended>((resolve) => {
+    const child = spawn(...limited(command, patience), {
+      cwd: root,
+      stdio: ["ignore", output, output],
+      env: { ...process.env, ...command.environment },
+    });
+    child.on("error", (error) => resolve({ error }));
+    child.on("exit", (status, signal) => resolve({ status, signal }));
   });
   if (status === 0) return undefined;
   const inTime = patience === undefined || (status !== 124 && status !== 137);
@@ -67,22 +93,44 @@ function limited({ program, arguments: given }: Command, patience?: number): [st
   return ["timeout", ["--kill-after=10", String(patience), program, ...given]];
 }
 
+/** The test cases of a JUnit report, each with its name and what stands inside it. */
+function casesOf(report: string): { name: string; inside: string }[] {
+  const cases = readFileSync(report, "utf8").matchAll(
+    /<testcase\b[^>]*? ?\bname="([^"]*)"[^>]*?(?:\/>|>([^]*?)<\/testcase>)/g,
+  );
+  return Array.from(cases, ([, name, inside = ""]) => ({ name, inside }));
+}
+
+/** Whether a case failed, by what stands inside it. */
+const hasFailed = (inside: string) => /<(failure|error)\b/.test(inside);
+
 /** Counts the test cases of a JUnit report; some runners list those that were not asked for. */
 function countCases(report: string, names = ""): Counts {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
   const wanted = new RegExp(names);
-  const cases = readFileSync(report, "utf8").matchAll(
-    /<testcase\b[^>]*? ?\bname="([^"]*)"[^>]*?(?:\/>|>([^]*?)<\/testcase>)/g,
-  );
-  for (const [, name, inside = ""] of cases) {
-    const failed = /<(failure|error)\b/.test(inside);
+  for (const { name, inside } of casesOf(report)) {
     // A failure counts under any name: it may be that of a whole file.
-    if (failed) counts.failed++;
+    if (hasFailed(inside)) counts.failed++;
     else if (!wanted.test(name)) continue;
     else if (/<skipped\b/.test(inside)) counts.skipped++;
     else counts.passed++;
   }
   return counts;
+}
+
+/** Characters of a failure that are told once more at the end. */
+const failureLength = 1500;
+
+/** What the failed cases of a report say, as plain text. */
+function failuresOf(report: string): string[] {
+  const characters: Record<string, string> = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
+  const plain = (text: string) =>
+    text.replace(/<[^>]*>/g, "").replace(/&(\w+);/g, (all, name) => characters[name] ?? all)
+      .replace(/&#(\d+);/g, (_, code) => String.fromCodePoint(Number(code)));
+  return casesOf(report).filter(({ inside }) => hasFailed(inside)).map(({ name, inside }) => {
+    const [message = ""] = inside.match(/(?<=<(?:failure|error)\b[^>]*message=")[^"]*/) ?? [];
+    return plain(`${name}\n${message}\n${inside}`).slice(0, failureLength);
+  });
 }
 
 /** What a run found, and whether a process of it aborted. */
@@ -91,10 +139,17 @@ interface Attempt {
   readonly aborted: boolean;
 }
 
-function attempt({ name, names, patience, reportsLast, tests }: TestRun, folder: string): Attempt {
-  const report = join(folder, `${name.replace(/\W+/g, "-")}.xml`);
+/** Where a run's report lies. */
+const reportOf = (name: string, folder: string) => join(folder, `${name.replace(/\W+/g, "-")}.xml`);
+
+async function attempt(
+  { name, names, patience, reportsLast, tests }: TestRun,
+  folder: string,
+  output: Output,
+): Promise<Attempt> {
+  const report = reportOf(name, folder);
   rmSync(report, { force: true });
-  const wrong = run(tests(report), patience);
+  const wrong = await run(tests(report), output, patience);
   const counts = existsSync(report)
     ? countCases(report, names)
     : { passed: 0, failed: 0, skipped: 0 };
@@ -114,17 +169,17 @@ function attempt({ name, names, patience, reportsLast, tests }: TestRun, folder:
   return { counts, aborted };
 }
 
-function runTests(run: TestRun, folder: string): Counts {
-  const { counts, aborted } = attempt(run, folder);
+async function runTests(run: TestRun, folder: string, output: Output): Promise<Counts> {
+  const { counts, aborted } = await attempt(run, folder, output);
   if (!run.mayAbort || !aborted) return counts;
   console.warn(`${run.name}: a process aborted, once more`);
-  return attempt(run, folder).counts;
+  return (await attempt(run, folder, output)).counts;
 }
 
-function runScripts({ scripts }: TestRun): Counts {
+async function runScripts({ scripts }: TestRun, output: Output): Promise<Counts> {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
   for (const command of scripts?.() ?? []) {
-    const wrong = run(command, scriptPatience);
+    const wrong = await run(command, output, scriptPatience);
     if (wrong === undefined) counts.passed++;
     else {
       console.error(`error: ${command.arguments.at(-1)} ${wrong.words}`);
@@ -135,17 +190,38 @@ function runScripts({ scripts }: TestRun): Counts {
 }
 
 /** Runs everything of a run. One that cannot be had is a failure, and the others go on. */
-function count(run: TestRun, folder: string): Counts {
-  console.log(`\n${run.name}`);
-  const start = performance.now();
+async function count(run: TestRun, folder: string, output: Output): Promise<Counts> {
   try {
-    return add(runTests(run, folder), runScripts(run));
+    return add(await runTests(run, folder, output), await runScripts(run, output));
   } catch (error) {
     console.error(`error: ${run.name}: ${(error as Error).message}`);
     return { passed: 0, failed: 1, skipped: 0 };
-  } finally {
-    console.log(`${((performance.now() - start) / 1000).toFixed(1)} s`);
   }
+}
+
+/** A run that is over. */
+interface Result {
+  readonly run: TestRun;
+  readonly counts: Counts;
+}
+
+/** One run after another. Where others run beside them, what each says is shown when it is over. */
+async function runLane(runs: readonly TestRun[], folder: string, isAlone: boolean) {
+  const results: Result[] = [];
+  for (const run of runs) {
+    const path = join(folder, "output-" + run.name.replace(/\W+/g, "-")), start = performance.now();
+    const output = isAlone ? "inherit" : openSync(path, "w");
+    if (isAlone) console.log(`\n${run.name}`);
+    const counts = await count(run, folder, output);
+    if (output !== "inherit") {
+      closeSync(output);
+      console.log(`\n${run.name}`);
+      process.stdout.write(readFileSync(path));
+    }
+    console.log(`${run.name}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    results.push({ run, counts });
+  }
+  return results;
 }
 
 function add(a: Counts, b: Counts): Counts {
@@ -183,6 +259,22 @@ function choose(runs: readonly TestRun[], words: readonly string[]): TestRun[] {
   throw new Error(`Cannot find a run with ${words.join(" ")} in its name: there are ${all}`);
 }
 
+/** All runs, lane beside lane; results in the order of the runs. */
+async function runAll(runs: readonly TestRun[], folder: string): Promise<Result[]> {
+  const lanes = [...Map.groupBy(runs, ({ lane }) => lane).values()];
+  const results = await Promise.all(lanes.map((lane) => runLane(lane, folder, lanes.length === 1)));
+  return results.flat().sort((a, b) => runs.indexOf(a.run) - runs.indexOf(b.run));
+}
+
+/** Tells once more what failed: the end of a long output is what is read first. */
+function showFailures(results: readonly Result[], folder: string): void {
+  for (const { run: { name }, counts } of results) {
+    const report = reportOf(name, folder);
+    if (counts.failed === 0 || !existsSync(report)) continue;
+    for (const failure of failuresOf(report)) console.error(`\nfailed: ${name}: ${failure}`);
+  }
+}
+
 const tableFlag = "--table";
 
 /** Whether a document's tables are what a whole run found; writes them, if that is wanted. */
@@ -213,10 +305,9 @@ try {
   // One for all that is random: with it, a failure is repeated.
   process.env.FLASHTILE_SEED ??= String(Math.floor(Math.random() * 2 ** 31));
   console.log(`FLASHTILE_SEED=${process.env.FLASHTILE_SEED}`);
-  const runs = choose(allRuns(folder), words);
+  const ended = await runAll(choose(allRuns(folder), words), folder);
   const results: [string, Counts][] = [], claims: Claim[] = [];
-  for (const run of runs) {
-    const counts = count(run, folder);
+  for (const { run, counts } of ended) {
     results.push([run.name, counts]);
     if (counts.failed === 0) claims.push(...run.claims ?? []);
   }
@@ -226,6 +317,7 @@ try {
     const counts = withTables(root, folder, claims).map((tabled) => checkTables(tabled, write));
     results.push(["The tables of runtimes", counts.reduce(add)]);
   }
+  showFailures(ended, folder);
   const width = Math.max(...results.map(([name]) => name.length));
   console.log("");
   for (const [name, counts] of results) console.log(`${name.padEnd(width)}  ${line(counts)}`);

@@ -33,6 +33,8 @@ export interface TestRun {
    * run in which one aborted is done once more.
    */
   readonly mayAbort?: boolean;
+  /** Runs of one lane go one after the other, lanes beside each other; by default that of most runs. */
+  readonly lane?: string;
   /** Whether the report is the last thing that the process writes: it counts although it aborted. */
   readonly reportsLast?: boolean;
   /** Regular expression for the names of its tests; all tests by default. */

@@ -6,7 +6,6 @@
  */
 
 import {
-  arrayKind,
   elementOf,
   everyones,
   HeldArray,
@@ -25,11 +24,9 @@ import {
 } from "../tensor/dtype.ts";
 import {
   type AnyView,
-  type BooleanDType,
   contiguousStrides,
   type Extents,
   type Layout,
-  reach,
   type ReadData,
   type ReadTensor,
   sizeOf,
@@ -53,12 +50,31 @@ export function readWritten(value: object): Written {
   };
 }
 
-/** Reads one tensor: kinds, rank, extents, and that every element lies within `data`. */
-export function readTensor(name: string, value: unknown, doing = cannot): ReadTensor {
+/** The same of what must be an object with data of some kind and a shape. */
+export function readObject(name: string, value: unknown, data: string, doing = cannot): Written {
+  if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) {
+    return readWritten(value);
+  }
+  throw new TypeError(
+    `${doing}: \`${name}\` must be { data: ${data}, shape }, got ${kindOf(value)}`,
+  );
+}
+
+/**
+ * Reads one tensor: kinds, rank, extents, and that every element lies within `data`.
+ *
+ * @param anyRank Whether it may have any number of axes.
+ */
+export function readTensor(
+  name: string,
+  value: unknown,
+  doing = cannot,
+  anyRank = false,
+): ReadTensor {
   if (ArrayBuffer.isView(value)) {
     throw new TypeError(
       `${doing}: \`${name}\` is a bare ${kindOf(value)}, ` +
-        `write { data: ${name}, shape: [B, H, N, D] } with its own numbers`,
+        `write { data: ${name}, shape: [${anyRank ? "..." : "B, H, N, D"}] } with its own numbers`,
     );
   }
   if (typeof value !== "object" || value === null) {
@@ -66,7 +82,9 @@ export function readTensor(name: string, value: unknown, doing = cannot): ReadTe
   }
   const written = readWritten(value);
   const [data, dtype] = readData(name, written, doing);
-  const shape = readShape(name, written.shape, doing);
+  const shape = anyRank
+    ? readExtentsOf(name, written.shape, doing)
+    : readShape(name, written.shape, doing);
   const { strides, offset } = readLayout(name, written, shape, data, dtype, doing);
   return { data, dtype, shape, strides, offset };
 }
@@ -389,20 +407,20 @@ export function readInputs(
   givenK: unknown,
   givenV: unknown,
   layout: Layout,
+  doing = cannot,
 ): Inputs {
-  const q = readTensor("q", givenQ), k = readTensor("k", givenK), v = readTensor("v", givenV);
+  const q = readTensor("q", givenQ, doing), k = readTensor("k", givenK, doing);
+  const v = readTensor("v", givenV, doing);
   const rank = q.shape.length;
-  for (const [name, tensor] of [["k", k], ["v", v]] as const) {
-    if (tensor.shape.length === rank) continue;
+  for (const [name, { shape }] of Object.entries({ k, v })) {
+    if (shape.length === rank) continue;
     throw new RangeError(
-      `${cannot}: \`${name}\` must have rank ${rank} as \`q\` has, got [${tensor.shape}]`,
+      `${doing}: \`${name}\` must have rank ${rank} as \`q\` has, got [${shape}]`,
     );
   }
   const views = { q: viewOf(q, layout), k: viewOf(k, layout), v: viewOf(v, layout) };
-  checkHeads("q", views.q);
-  checkHeads("k", views.k);
-  checkHeads("v", views.v);
-  checkAgreement(views.q.shape, views.k.shape, views.v.shape);
+  for (const name of ["q", "k", "v"] as const) checkHeads(name, views[name], doing);
+  checkAgreement(views.q.shape, views.k.shape, views.v.shape, doing);
   return { q: views.q, k: views.k, v: views.v, shapes: { q: q.shape, k: k.shape, v: v.shape } };
 }
 
@@ -432,16 +450,16 @@ export function readQueries(
   return { q: view, shape: tensor.shape };
 }
 
-function checkAgreement(q: Extents, k: Extents, v: Extents): void {
+function checkAgreement(q: Extents, k: Extents, v: Extents, doing: string): void {
   const same = (name: string, axis: string, got: number, expected: number, as: string) => {
     if (got === expected) return;
     throw new RangeError(
-      `${cannot}: \`${name}\` must have ${axis} = ${expected} as \`${as}\` has, got ${got}`,
+      `${doing}: \`${name}\` must have ${axis} = ${expected} as \`${as}\` has, got ${got}`,
     );
   };
   const atLeastOne = (name: string, axis: string, got: number) => {
     if (got > 0) return;
-    throw new RangeError(`${cannot}: \`${name}\` must have ${axis} of at least 1, got ${got}`);
+    throw new RangeError(`${doing}: \`${name}\` must have ${axis} of at least 1, got ${got}`);
   };
   same("k", "B", k[0], q[0], "q");
   same("v", "B", v[0], q[0], "q");
@@ -450,7 +468,7 @@ function checkAgreement(q: Extents, k: Extents, v: Extents): void {
   same("v", "Hkv", v[1], k[1], "k");
   if (q[1] % k[1] !== 0) {
     throw new RangeError(
-      `${cannot}: Hq must be a multiple of Hkv, got Hq = ${q[1]} in \`q\` and Hkv = ${
+      `${doing}: Hq must be a multiple of Hkv, got Hq = ${q[1]} in \`q\` and Hkv = ${
         k[1]
       } in \`k\``,
     );
@@ -460,7 +478,7 @@ function checkAgreement(q: Extents, k: Extents, v: Extents): void {
   const atMost = (name: string, axis: string, got: number) => {
     if (got <= mostDims || !hasRows) return;
     throw new RangeError(
-      `${cannot}: \`${name}\` must have ${axis} of at most ${mostDims}, got ${got}`,
+      `${doing}: \`${name}\` must have ${axis} of at most ${mostDims}, got ${got}`,
     );
   };
   atMost("q", "D", q[3]);
@@ -471,13 +489,23 @@ function checkAgreement(q: Extents, k: Extents, v: Extents): void {
 }
 
 /** Reads the tensor to write into: its shape, and that no two of its elements are one. */
-export function readOut(given: unknown, shape: readonly number[], layout: Layout): AnyView {
-  const tensor = readTensor("out", given);
-  checkShapeOf("out", tensor.shape, shape, cannot);
-  const view = viewOf(tensor, layout);
-  if (!sharesElements(view)) return view;
+export function readOut(
+  given: unknown,
+  shape: readonly number[],
+  layout: Layout,
+  doing = cannot,
+): AnyView {
+  const tensor = readTensor("out", given, doing);
+  checkShapeOf("out", tensor.shape, shape, doing);
+  checkWritable(tensor as Placed, doing);
+  return viewOf(tensor, layout);
+}
+
+/** Checks that no two elements of a tensor to write into are one. */
+export function checkWritable(out: Placed, doing: string): void {
+  if (!sharesElements(out)) return;
   throw new RangeError(
-    `${cannot}: \`out\` with strides [${tensor.strides}] may write an element twice, ` +
+    `${doing}: \`out\` with strides [${out.strides}] may write an element twice, ` +
       "each stride must step past all that the smaller ones reach",
   );
 }
@@ -486,8 +514,8 @@ export function readOut(given: unknown, shape: readonly number[], layout: Layout
  * Whether two indices name one element. Axes ordered by stride, each must step past all that the
  * smaller ones reach: every slice and transpose of a dense array passes.
  */
-export function sharesElements(view: AnyView): boolean {
-  if (reach(view) === undefined) return false;
+export function sharesElements(view: Pick<Placed, "shape" | "strides">): boolean {
+  if (sizeOf(view.shape) === 0) return false;
   const axes = view.shape
     .map((extent, axis) => ({ extent, stride: view.strides[axis] }))
     .filter(({ extent }) => extent > 1)
@@ -498,29 +526,4 @@ export function sharesElements(view: AnyView): boolean {
     span += (extent - 1) * stride;
   }
   return false;
-}
-
-/** How an array holds booleans; `undefined` where it holds none. */
-export function booleansOf(data: unknown): BooleanDType | undefined {
-  const kind = arrayKind(data);
-  return kind === "Uint8Array" ? "u8" : kind === "Uint32Array" ? "bit" : undefined;
-}
-
-/**
- * Checks that words are meant as bits: as many of them as there are elements look like a word for each,
- * of which only the first few bits would be read.
- */
-export function checkBits(
-  name: string,
-  { dtype, strides, offset }: Written,
-  shape: readonly number[],
-  data: HeldArray | GPUBuffer,
-  doing = cannot,
-): void {
-  if (isGpuBuffer(data) || data.kind !== "Uint32Array" || data.length <= 1) return;
-  if ((dtype ?? strides ?? offset) !== undefined || data.length !== sizeOf(shape)) return;
-  throw new TypeError(
-    `${doing}: \`${name}.data\` is a Uint32Array of a word per element, and would be read as bits; ` +
-      'give a Uint8Array, or `dtype: "bit"`',
-  );
 }

@@ -81,6 +81,18 @@ export function readShort(list: unknown): unknown[] | undefined {
 }
 
 /**
+ * What has nothing but what is written into it, whatever all objects have. What a constructor makes is read and
+ * written several times as fast as what `Object.create(null)` gives.
+ */
+const Bare = function () {} as unknown as new () => object;
+Bare.prototype = Object.create(null);
+
+/** Objects that were read as one, without what some script may have given to all objects. */
+export function bare<T extends object>(...parts: readonly Partial<T>[]): T {
+  return Object.assign(new Bare(), ...parts);
+}
+
+/**
  * Options as they are now: each is read once, into an object that nobody else has.
  *
  * @param known The names that there are; another is refused.
@@ -90,16 +102,24 @@ export function readOptions<Options extends object>(
   known: readonly (keyof Options & string)[],
   doing: string,
 ): Options {
-  const own = checkKeys(options, known, doing), read: Partial<Options> = Object.create(null);
+  const own = checkKeys(options, known, doing), read = bare<Options>();
+  const above = Object.getPrototypeOf(options);
   // What a class or a prototype has is not among the keys, nor is what is not enumerable.
-  const isPlain = Object.getPrototypeOf(options) === Object.prototype &&
+  const isPlain = (above === Object.prototype || above === Bare.prototype) &&
     Object.getOwnPropertyNames(options).length === own.length;
   for (const name of isPlain ? own as typeof known : known) {
     const value = readOf(options, name);
     if (value === undefined || (value === null && name === "signal")) continue; // As `fetch()` has it.
+    if (name === "signal") checkSignal(value, doing);
     read[name] = value;
   }
   return read as Options;
+}
+
+/** By shape, not by class: signals also come from polyfills and other realms. */
+function checkSignal(signal: unknown, doing: string): void {
+  if (typeof (signal as AbortSignal | null)?.aborted === "boolean") return;
+  throw new TypeError(`${doing}: \`signal\` must be an AbortSignal, got ${kindOf(signal)}`);
 }
 
 /** Checks that `value` is an object whose keys are all known; gives them. */

@@ -7,6 +7,9 @@
 
 import type { HeldArray } from "../tensor/arrays.ts";
 
+/** Operations that are loaded together: on rows by themselves; in linear time. */
+export type LateName = "rows" | "linear";
+
 /** What a call reads, or a tensor of the caller's that it writes. */
 export interface Used {
   readonly data: HeldArray | GPUBuffer;
@@ -24,6 +27,8 @@ export interface Operation<Plan, Target> {
   work(plan: Plan): number;
   /** Rows of a plan: what progress is counted in. */
   rows(plan: Plan): number;
+  /** Of what not every program needs: with which others it is loaded who does it. */
+  readonly late?: LateName;
   /** Only says of what kind targets are. */
   readonly target?: (target: Target) => void;
 }

@@ -12,6 +12,8 @@ import type { Operation } from "./operation.ts";
 export interface Runner<Machine, Plan, Target, Done> {
   /** Throws where it cannot run such a plan, before anything is allocated. */
   check?(plan: Plan, control: Control): void;
+  /** Loads what a machine lacks for it. */
+  prepare?(machine: Machine): Promise<void>;
   run(machine: Machine, plan: Plan, target: Target, control: Control): Done;
 }
 
@@ -20,13 +22,29 @@ type Entry<Machine, Done> =
   | Runner<Machine, unknown, unknown, Done>
   | (() => Promise<Runner<Machine, unknown, unknown, Done>>);
 
+/** Loads the runners of late operations. */
+type LoadRunners<Machine, Done> = () => Promise<{ readonly runners: Runners<Machine, Done> }>;
+
+/** Who loads the runners of operations in linear time: nobody, where these were not imported. */
+const linear: { [Name in BackendName]?: LoadRunners<never, never> } = {};
+
+/** Says where each backend has the runners of operations in linear time. */
+export function provideLinear(
+  loaders: { readonly [Name in BackendName]: () => Promise<{ readonly runners: unknown }> },
+): void {
+  Object.assign(linear, loaders);
+}
+
 /** The runners of a backend, by operation. */
 export class Runners<Machine, Done> {
   readonly #backend: BackendName;
   readonly #entries = new Map<object, Entry<Machine, Done>>();
+  readonly #loadRows: LoadRunners<Machine, Done> | undefined;
 
-  constructor(backend: BackendName) {
+  /** @param loadRows Loads who does operations on rows by themselves. */
+  constructor(backend: BackendName, loadRows?: LoadRunners<Machine, Done>) {
     this.#backend = backend;
+    this.#loadRows = loadRows;
   }
 
   /** Says who does an operation: a runner, or a function that loads it when it is first asked for. */
@@ -65,10 +83,16 @@ export class Runners<Machine, Done> {
     return typeof entry === "function" ? undefined : entry;
   }
 
-  #find(operation: { readonly name: string; readonly cannot: string }): Entry<Machine, Done> {
+  #find<Plan, Target>(operation: Operation<Plan, Target>): Entry<Machine, Done> {
     const entry = this.#entries.get(operation);
     if (entry !== undefined) return entry;
-    const { name, cannot } = operation;
+    const { name, cannot, late } = operation;
+    const loadLinear = linear[this.#backend] as LoadRunners<Machine, Done> | undefined;
+    const load = late === "linear" ? loadLinear : late && this.#loadRows;
+    if (load) {
+      return async () =>
+        (await (await load()).runners.load(operation)) as Runner<Machine, unknown, unknown, Done>;
+    }
     throw new Error(`${cannot}: the ${this.#backend} backend has no \`${name}()\``);
   }
 }

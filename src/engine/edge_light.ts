@@ -9,9 +9,12 @@
 import { provideBinary } from "../wasm/binary/module.ts";
 // @ts-ignore: `tools/build_npm` writes it.
 import simd from "./simd.wasm?module";
+// @ts-ignore: The same.
+import rows from "./rows-simd.wasm?module";
 
 // Next compiles what an edge function imports while it builds, in Node, which from 22 on has relaxed SIMD:
 // with the other binary no project could be built on Node 20.
 provideBinary("simd", simd as WebAssembly.Module | Uint8Array<ArrayBuffer>);
+provideBinary("simd", rows as WebAssembly.Module | Uint8Array<ArrayBuffer>, "rows");
 
 export * from "../../mod.ts";

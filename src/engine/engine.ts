@@ -8,7 +8,7 @@ import { type CascadeOptions, type CascadePart, runCascade } from "../cache/casc
 import { type AttentionRest, isAnyCache, KvCache } from "../cache/kv_cache.ts";
 import type { KvCacheOptions } from "../cache/options.ts";
 import { BackendUnavailableError } from "../check/errors.ts";
-import { kindOf, readOptions } from "../check/words.ts";
+import { bare, kindOf, readOptions } from "../check/words.ts";
 import type { BackendName, EngineTensor, Machinery } from "../contract/backend.ts";
 import type { Capabilities } from "../contract/capabilities.ts";
 import { attention, runAttention, runAttentionSync } from "../operations/attention/operation.ts";
@@ -284,7 +284,8 @@ function readEngineOptions(given: EngineOptions): ReadOptions {
   if (gpu !== undefined && typeof (gpu as GPU | null)?.requestAdapter !== "function") {
     throw new TypeError(`${cannot}: \`gpu\` must be a GPU, as \`navigator.gpu\` is`);
   }
-  return { ...options, workerUrl: address as ReadOptions["workerUrl"] };
+  const told = { workerUrl: address as ReadOptions["workerUrl"] };
+  return bare<ReadOptions>(options as ReadOptions, told);
 }
 
 function checkMemory(bytes: number): void {

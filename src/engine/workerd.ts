@@ -9,8 +9,11 @@
 import { provideBinary } from "../wasm/binary/module.ts";
 // @ts-ignore: `tools/build_npm` writes it.
 import relaxed from "./relaxed.wasm";
+// @ts-ignore: The same.
+import rows from "./rows-relaxed.wasm";
 
 // V8 has relaxed SIMD, so that the other binary is never needed.
 provideBinary("relaxed", relaxed as WebAssembly.Module | Uint8Array<ArrayBuffer>);
+provideBinary("relaxed", rows as WebAssembly.Module | Uint8Array<ArrayBuffer>, "rows");
 
 export * from "../../mod.ts";

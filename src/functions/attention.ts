@@ -43,7 +43,7 @@ import {
   type AttentionWithGradient,
   backwardNames,
   type BackwardOptions,
-  checkEncoder,
+  checkAsked,
   gradientNames,
   type GradientOptions,
   readBackward,
@@ -64,6 +64,12 @@ import {
   type RopeOptions,
   runRope,
 } from "../operations/rope/operation.ts";
+import { openStream } from "../operations/stream/open.ts";
+import {
+  type AttentionStream,
+  streamNames,
+  type StreamOptions,
+} from "../operations/stream/options.ts";
 import { readOf } from "../tensor/arrays.ts";
 import type { TensorData } from "../tensor/dtype.ts";
 import type { AnyTensor, Tensor } from "../tensor/tensor.ts";
@@ -224,7 +230,7 @@ export async function attentionBackward<
   v: Tensor<V>,
   options: BackwardOptions & OnEngine,
 ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>> {
-  checkEncoder(options);
+  checkAsked(options);
   const given = readGiven(options, backwardNames, differentiating.cannot);
   const call = readBackward(dOut, q, k, v, given.options);
   return await runBackward(given.machinery ?? sharedMachinery(), call);
@@ -318,6 +324,48 @@ export async function cascadeAttention<
     (caches.length > 0 ? backendOf(caches[0]) : sharedMachinery());
   const result = await runCascade(machinery, q, prefix, suffix, given.options);
   return result as ResultOf<Data, Lse>;
+}
+
+/**
+ * Exact attention to keys that come one after the other, as from a file or a network: its memory does
+ * not grow with them. The result is that of one call over all keys, within the same error budget, and
+ * its bits do not depend on how many are pushed at once.
+ *
+ * ```ts
+ * import { attentionStream, tensor } from "@flashtile/attention";
+ *
+ * const q = tensor(new Float32Array(8 * 16 * 64), [8, 16, 64]); // 8 heads, 16 queries, D = 64
+ * const stream = attentionStream(q);
+ * for (let chunk = 0; chunk < 3; chunk++) {
+ *   const kv = tensor(new Float32Array(2 * 100 * 64).fill(chunk), [2, 100, 64]); // 100 more keys
+ *   await stream.push(kv, kv);
+ * }
+ * const { out, lse } = await stream.finish(); // as over all 300 keys
+ * console.log(out.shape, lse.shape); // [8, 16, 64] [8, 16]
+ * ```
+ *
+ * Of each row the largest log-sum-exp so far is kept, and sums that are scaled by it: the online softmax
+ * of Milakov and Gimelshein, arXiv 1805.02867, algorithm 3, over blocks of keys. A block is at most
+ * 2,048 keys; what does not fill one waits for more in memory of the engine.
+ *
+ * @param q Queries, `[B, Hq, Nq, D]`, `[H, N, D]` or `[N, D]`. Elements must not change before `finish()`
+ * settles.
+ * @param options What `attention()` can be asked without knowing how many keys there are: see
+ * {@linkcode StreamOptions}. A signal stops the stream.
+ * @returns At once, `push(k, v)` for more keys, `finish()` for `out` and `lse`, and `close()`, also as
+ * `Symbol.dispose`, for a stream that is not finished.
+ * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
+ * @throws {RangeError} When values do not fit, or positions need a last key.
+ */
+export function attentionStream<
+  Data extends TensorData,
+  Out extends AnyTensor | undefined = undefined,
+>(
+  q: Tensor<Data>,
+  options?: StreamOptions & OnEngine & { readonly out?: Out | undefined },
+): AttentionStream<ResultOf<Data, true, Out>> {
+  const given = readGiven<StreamOptions>(options, streamNames, attending.cannot);
+  return openStream(given.machinery ?? sharedMachinery(), q, given.options);
 }
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { kindOf, readOptions } from "../check/words.ts";
+import { bare, kindOf, readOptions } from "../check/words.ts";
 import type { Machinery } from "../contract/backend.ts";
 import { createMachinery, type Engine, machineryOf } from "../engine/engine.ts";
 
@@ -19,7 +19,7 @@ let shared: Promise<Machinery> | undefined;
 /** What all functions share, made when it is first asked for. */
 export function sharedMachinery(): Promise<Machinery> {
   if (shared === undefined) {
-    shared = createMachinery(Object.create(null), true); // No options, whatever all objects have.
+    shared = createMachinery({}, true); // No options, whatever all objects have.
     shared.catch(() => shared = undefined); // A failure is not kept: the next call tries again.
   }
   return shared;
@@ -52,19 +52,16 @@ export interface Given<Options> {
   readonly options: Options;
 }
 
-/** Reads options, once; what is no object is left to who reads the others. */
+/** Reads options, once. */
 export function readGiven<Options extends object>(
-  options: (Options & OnEngine) | undefined,
+  options: (Options & OnEngine) | undefined = {} as Options,
   names: readonly (keyof Options & string)[],
   cannot: string,
 ): Given<Options> {
-  if (typeof options !== "object" || options === null) {
-    return { machinery: undefined, options: options as unknown as Options };
+  const read = readOptions<Options & OnEngine>(options, [...names, "engine"], cannot);
+  const machinery = machineryFor(read.engine, cannot), others = bare<Options>();
+  for (const name of names) {
+    if (read[name] !== undefined) others[name] = read[name];
   }
-  const { engine, ...others } = readOptions<Options & OnEngine>(
-    options,
-    [...names, "engine"],
-    cannot,
-  );
-  return { machinery: machineryFor(engine, cannot), options: others as unknown as Options };
+  return { machinery, options: others as Options };
 }

@@ -6,12 +6,23 @@
  */
 
 import { throwIfAborted } from "../check/errors.ts";
+import { bare } from "../check/words.ts";
 import type { Backend, Control, Machinery } from "../contract/backend.ts";
 import type { Operation } from "../contract/operation.ts";
 import { type ArrayKind, type HeldArray, zeros } from "../tensor/arrays.ts";
 import { bytesPerElement, type DType, type HostData, isGpuBuffer } from "../tensor/dtype.ts";
 import { useAll } from "../tensor/lending.ts";
-import { type AnyTensor, type ReadData, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import {
+  type AnyTensor,
+  type AnyView,
+  copyView,
+  type Layout,
+  type ReadData,
+  sizeOf,
+  type Tensor,
+  type View,
+  viewOf,
+} from "../tensor/tensor.ts";
 
 /** How a result is stored: as elements of a type, in an array of the kind of another, or in a buffer. */
 export interface Storage {
@@ -45,6 +56,21 @@ function isHere<M extends Machinery>(asked: M | Promise<M>): asked is M {
   return "serving" in asked;
 }
 
+/**
+ * What the caller gets of a result that was made for it, or made apart since its own tensor was read meanwhile.
+ *
+ * @param own The caller's tensor as backends see it, and as it was given.
+ */
+export function handBack(
+  { out, apart }: Made,
+  layout: Layout,
+  own: AnyView | null,
+  given: AnyTensor | null,
+): AnyTensor {
+  if (apart !== undefined) copyView(viewOf(apart, layout) as View, own as View);
+  return out ?? given!;
+}
+
 /** Runs a call. */
 export async function run<Plan, Target, Result>(
   asked: Machinery | Promise<Machinery>,
@@ -63,7 +89,7 @@ export async function runUsed<Plan, Target, Result>(
   asked: Machinery | Promise<Machinery>,
   call: Call<Plan, Target, Result>,
 ): Promise<Result> {
-  const { operation, plan, control } = call, buffers: GPUBuffer[] = [];
+  const { operation, plan } = call, control = bare(call.control), buffers: GPUBuffer[] = [];
   try {
     // Small calls are faster without a wait.
     const machinery = isHere(asked) ? asked : await asked;
@@ -97,7 +123,7 @@ export function runSync<Plan, Target, Result>(
   backend: Backend,
   call: Call<Plan, Target, Result>,
 ): Result {
-  const { operation, plan, control } = call;
+  const { operation, plan } = call, control = bare(call.control);
   checkSync(backend, operation);
   const leave = useAll(Object.values(operation.inputs(plan)));
   try {
@@ -111,15 +137,10 @@ export function runSync<Plan, Target, Result>(
   }
 }
 
-/** With no result that some script may have given to all objects. */
-function nothingMade(): Record<string, AnyTensor> {
-  return { __proto__: null } as unknown as Record<string, AnyTensor>;
-}
-
 function makeOnHost(
   { operation: { cannot }, results }: Pick<Call<never, never, unknown>, "operation" | "results">,
 ): Made {
-  const made = nothingMade();
+  const made = bare<Record<string, AnyTensor>>();
   for (const name of Object.keys(results)) made[name] = makeTensor(results[name], cannot);
   return made;
 }
@@ -130,7 +151,7 @@ async function makeOnGpu(
   results: Call<never, never, unknown>["results"],
   buffers: GPUBuffer[],
 ): Promise<Made> {
-  const made = nothingMade();
+  const made = bare<Record<string, AnyTensor>>();
   for (const [name, { shape, dtype }] of Object.entries(results)) {
     const data = await backend.createBuffer!(shape, dtype);
     buffers.push(data);

@@ -9,10 +9,12 @@ import { type Call, callOf } from "./call.ts";
 import { attendRow } from "./forward.ts";
 import {
   axesOf,
+  forEachRow,
   listOf,
   type Read,
   type ReferenceArray,
   type ReferenceTensor,
+  type RowIndex,
   type Sums,
   zeros,
 } from "./tensor.ts";
@@ -41,33 +43,48 @@ export interface ReferenceGradients {
 type Totals = { readonly [Name in keyof ReferenceGradients]: Sums };
 
 /** The loss's gradients with respect to what attention gives: `dLse` is read by `(0, b, h, i)`. */
-interface Given {
+export interface Given {
   readonly dOut: Read;
   readonly dLse: Read;
 }
 
-/** Adds what one row gives to the gradients. */
-function differentiateRow(
+/** Reads them. */
+export function givenOf(
+  dOut: ReferenceTensor,
+  dLse: ReferenceTensor | undefined,
+  bnhd: boolean,
+): Given {
+  return { dOut: axesOf(dOut, bnhd).read, dLse: dLse ? axesOf(dLse).read : () => 0 };
+}
+
+/** What one row's scores are, and its gradients by them and by its sink. */
+interface ScoreGradients {
+  /** -Infinity where it does not see the key. */
+  readonly scores: Float64Array;
+  readonly dScores: Float64Array;
+  readonly dSink: number;
+}
+
+/** The gradients of one row by its scores; what it gives to the values is added. */
+export function differentiateScores(
   call: Call,
   { dOut, dLse }: Given,
-  { dq, dk, dv, dBias, dSinks }: Totals,
-  [b, h, i]: readonly [number, number, number],
-): void {
-  const { Nk, D, Dv, Q, K, V, scale } = call, g = call.keyHead(h), sink = call.sink(h);
+  dv: Sums,
+  [b, h, i]: RowIndex,
+): ScoreGradients {
+  const { Nk, Dv, V } = call, g = call.keyHead(h), dScores = new Float64Array(Nk);
   const { scores, weights, sinkWeight, out, lse } = attendRow(call, b, h, i);
-  if (lse === -Infinity) return; // It sees nothing: nothing that it sees can change its result.
+  // It sees nothing: nothing that it sees can change its result.
+  if (lse === -Infinity) return { scores, dScores, dSink: 0 };
 
   // 1. What all scores of a row have in common, since its weights always sum to 1.
   let delta = -dLse(0, b, h, i);
   for (let d = 0; d < Dv; d++) delta += dOut(b, h, i, d) * out[d];
 
-  // 2. The sink: a score whose value is 0.
-  if (sink !== -Infinity) dSinks?.add(0, 0, 0, h, -sinkWeight * delta);
-
   for (let j = 0; j < Nk; j++) {
     if (scores[j] === -Infinity) continue;
 
-    // 3. The value, by its weight; and the weight, by its value.
+    // 2. The value, by its weight; and the weight, by its value.
     const p = weights[j]; // exp(s - lse), without the rounding of a large lse.
     let dP = 0;
     for (let d = 0; d < Dv; d++) {
@@ -75,15 +92,48 @@ function differentiateRow(
       dv.add(b, g, j, d, p * dOut(b, h, i, d));
     }
 
-    // 4. The score, which the bias is added to; then through softcap, scale and the dot product.
-    const dS = p * (dP - delta);
-    dBias?.add(b, h, i, j, dS);
-    const dProduct = scale * call.capSlope(b, h, i, j) * dS;
+    // 3. The score.
+    dScores[j] = p * (dP - delta);
+  }
+
+  // 4. The sink: a score whose value is 0.
+  const dSink = call.sink(h) === -Infinity ? 0 : -sinkWeight * delta;
+  return { scores, dScores, dSink };
+}
+
+/** Adds what one row gives to the gradients. */
+function differentiateRow(call: Call, given: Given, totals: Totals, row: RowIndex): void {
+  const { Nk, D, Q, K, scale } = call, { dq, dk, dv, dBias, dSinks } = totals;
+  const [b, h, i] = row, g = call.keyHead(h);
+  const { scores, dScores, dSink } = differentiateScores(call, given, dv, row);
+  dSinks?.add(0, 0, 0, h, dSink);
+  for (let j = 0; j < Nk; j++) {
+    if (scores[j] === -Infinity) continue;
+
+    // The score, which the bias is added to; then through softcap, scale and the dot product.
+    dBias?.add(b, h, i, j, dScores[j]);
+    const dProduct = scale * call.capSlope(b, h, i, j) * dScores[j];
     for (let d = 0; d < D; d++) {
       dq.add(b, h, i, d, dProduct * K(b, g, j, d));
       dk.add(b, g, j, d, dProduct * Q(b, h, i, d));
     }
   }
+}
+
+/** Adds what all rows give. */
+export function differentiate(call: Call, given: Given, totals: Totals): void {
+  const { B, Hq, Nq } = call;
+  forEachRow([B, Hq, Nq], (row) => differentiateRow(call, given, totals, row));
+}
+
+/** The results without what adds to them. */
+export function arraysOf<T extends { readonly [Name in keyof T]?: Sums }>(
+  totals: T,
+): { [Name in keyof T]: ReferenceArray } {
+  const entries = Object.entries<Sums>(totals as Record<string, Sums>);
+  return Object.fromEntries(
+    entries.map(([name, { data, shape }]) => [name, { data, shape }]),
+  ) as { [Name in keyof T]: ReferenceArray };
 }
 
 /**
@@ -115,23 +165,12 @@ export function referenceAttentionBackward(
   v: ReferenceTensor,
   options: ReferenceBackwardOptions = {},
 ): ReferenceGradients {
-  const call = callOf(q, k, v, options), { B, Hq, Nq, bnhd } = call, { bias, sinks } = options;
-  const given: Given = {
-    dOut: axesOf(dOut, bnhd).read,
-    dLse: options.dLse ? axesOf(options.dLse).read : () => 0,
-  };
+  const call = callOf(q, k, v, options), { bnhd } = call, { bias, sinks } = options;
   const totals: Totals = {
     ...{ dq: zeros(q.shape, bnhd), dk: zeros(k.shape, bnhd), dv: zeros(v.shape, bnhd) },
     ...(bias && { dBias: zeros(bias.shape) }),
     ...(sinks && { dSinks: zeros(listOf(sinks).shape) }),
   };
-  for (let b = 0; b < B; b++) {
-    for (let h = 0; h < Hq; h++) {
-      for (let i = 0; i < Nq; i++) differentiateRow(call, given, totals, [b, h, i]);
-    }
-  }
-  const gradients = Object.entries(totals).map((
-    [name, { data, shape }],
-  ) => [name, { data, shape }]);
-  return Object.fromEntries(gradients);
+  differentiate(call, givenOf(dOut, options.dLse, bnhd), totals);
+  return arraysOf(totals);
 }

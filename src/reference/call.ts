@@ -23,6 +23,8 @@ export interface Call {
   readonly V: Read;
   /** The key/value head that a query head reads. */
   keyHead(h: number): number;
+  /** The scaled dot product of a query and a key. */
+  readonly product: Read;
   /** Scores of a row, scaled, capped and biased; -Infinity where it does not see the key. */
   scores(b: number, h: number, i: number): Float64Array;
   /** What a change of a scaled product does to the score that softcap makes of it. */
@@ -32,12 +34,26 @@ export interface Call {
 }
 
 /** Options that the oracle knows: those that say what a call means, and those that say nothing to it. */
-const known = new Set([
+const known = [
   ...["causal", "offset", "window", "kvLengths", "scale", "layout", "softcap", "alibi", "bias"],
   ...["mask", "sinks", "cuSeqlens", "blockMask"],
   ...["lse", "out", "signal", "onProgress"],
   "dLse", // Of gradients alone.
-]);
+];
+
+/**
+ * Refuses options that an oracle does not know: it must not agree by not having read one.
+ *
+ * @throws {TypeError} On the first of them.
+ */
+export function refuseUnknown(options: object, known: Iterable<string>): void {
+  const names = [...known];
+  const unknown = Object.keys(options).find((name) => !names.includes(name));
+  if (unknown === undefined) return;
+  throw new TypeError(
+    `Cannot compute a reference: unknown option \`${unknown}\`, known are ${names.join(", ")}`,
+  );
+}
 
 /**
  * Reads a call.
@@ -50,14 +66,7 @@ export function callOf(
   v: ReferenceTensor,
   options: AttentionOptions,
 ): Call {
-  const unknown = Object.keys(options).find((name) => !known.has(name));
-  if (unknown !== undefined) {
-    throw new TypeError(
-      `Cannot compute a reference: unknown option \`${unknown}\`, known are ${
-        [...known].join(", ")
-      }`,
-    );
-  }
+  refuseUnknown(options, known);
   const bnhd = options.layout === "bnhd";
   const [{ extents, read: Q }, { read: K }, V] = [q, k, v].map((tensor) => axesOf(tensor, bnhd));
   const [B, Hq, Nq, D] = extents, [, Hkv, Nk, Dv] = V.extents;
@@ -93,7 +102,7 @@ export function callOf(
     return found;
   };
   return {
-    ...{ B, Hq, Nq, Nk, D, Dv, bnhd, scale, Q, K, V: V.read, keyHead, scores },
+    ...{ B, Hq, Nq, Nk, D, Dv, bnhd, scale, Q, K, V: V.read, keyHead, product, scores },
     // 1 - tanh^2 without its cancellation.
     capSlope: (b, h, i, j) => softcap ? Math.cosh(product(b, h, i, j) / softcap) ** -2 : 1,
     sink: (h) => sinks ? sinks(h) : -Infinity,

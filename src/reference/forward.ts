@@ -6,7 +6,7 @@
 
 import type { AttentionOptions } from "../operations/attention/options.ts";
 import { type Call, callOf } from "./call.ts";
-import { type ReferenceArray, type ReferenceTensor, zeros } from "./tensor.ts";
+import { forEachRow, type ReferenceArray, type ReferenceTensor, zeros } from "./tensor.ts";
 
 /** The oracle's result, contiguous. */
 export interface ReferenceResult {
@@ -64,6 +64,23 @@ export function attendRow(call: Call, b: number, h: number, i: number): Attended
   };
 }
 
+/** All rows; `shape` is that of `q`. */
+export function attend(call: Call, shape: readonly number[]): ReferenceResult {
+  const { B, Hq, Nq, Dv, bnhd } = call;
+  const out = zeros([...shape.slice(0, -1), Dv], bnhd);
+  const lse = new Float64Array(B * Hq * Nq);
+  forEachRow([B, Hq, Nq], ([b, h, i]) => {
+    const row = attendRow(call, b, h, i);
+    for (let d = 0; d < Dv; d++) out.add(b, h, i, d, row.out[d]);
+    lse[(b * Hq + h) * Nq + i] = row.lse;
+  });
+  const lseShape = [B, Hq, Nq].slice(4 - shape.length);
+  return {
+    out: { data: out.data, shape: out.shape },
+    lse: { data: lse, shape: lseShape },
+  };
+}
+
 /**
  * Attention by the direct formula in float64: every option of `attention()`, tensors in arrays.
  *
@@ -88,21 +105,5 @@ export function referenceAttention(
   v: ReferenceTensor,
   options: AttentionOptions = {},
 ): ReferenceResult {
-  const call = callOf(q, k, v, options), { B, Hq, Nq, Dv, bnhd } = call;
-  const out = zeros([...q.shape.slice(0, -1), Dv], bnhd);
-  const lse = new Float64Array(B * Hq * Nq);
-  for (let b = 0; b < B; b++) {
-    for (let h = 0; h < Hq; h++) {
-      for (let i = 0; i < Nq; i++) {
-        const row = attendRow(call, b, h, i);
-        for (let d = 0; d < Dv; d++) out.add(b, h, i, d, row.out[d]);
-        lse[(b * Hq + h) * Nq + i] = row.lse;
-      }
-    }
-  }
-  const lseShape = [B, Hq, Nq].slice(4 - q.shape.length);
-  return {
-    out: { data: out.data, shape: out.shape },
-    lse: { data: lse, shape: lseShape },
-  };
+  return attend(callOf(q, k, v, options), q.shape);
 }

@@ -1,8 +1,8 @@
 /**
- * The oracle: attention and its gradients by the direct formula, in float64, without tiles. Slow,
- * holds one row of scores, and is written to be read beside `docs/SEMANTICS.md`; everything else is
- * measured against it. It shares no code with the backends, and reads the options by itself instead
- * of the plan.
+ * The oracle: attention, its relatives in linear time and their gradients by the direct formula, in
+ * float64, without tiles. Slow, holds one row of scores, and is written to be read beside
+ * `docs/SEMANTICS.md`; everything else is measured against it. It shares no code with the backends, and
+ * reads the options by itself instead of the plan.
  *
  * @module
  */
@@ -13,4 +13,43 @@ export {
   type ReferenceBackwardOptions,
   type ReferenceGradients,
 } from "./backward.ts";
+export {
+  referenceLogSoftmax,
+  referenceLogSoftmaxBackward,
+  referenceLogSumExp,
+  referenceLogSumExpBackward,
+  type ReferenceOutput,
+  referenceSoftmax,
+  referenceSoftmaxBackward,
+  type ReferenceSoftmaxGradient,
+  type ReferenceSoftmaxOptions,
+} from "./softmax.ts";
+export {
+  referenceLinformerAttention,
+  referenceLinformerAttentionBackward,
+  type ReferenceLinformerBackwardOptions,
+  type ReferenceLinformerGradients,
+  type ReferenceLinformerOptions,
+} from "./linformer.ts";
+export {
+  referencePerformerAttention,
+  referencePerformerAttentionBackward,
+  type ReferencePerformerGradients,
+  type ReferencePerformerOptions,
+} from "./performer.ts";
+export {
+  type ReferenceConvolutionGradients,
+  type ReferenceConvolutionOptions,
+  referenceDynamicConvolution,
+  referenceDynamicConvolutionBackward,
+  referenceLightweightConvolution,
+  referenceLightweightConvolutionBackward,
+} from "./convolution.ts";
+export {
+  referenceLocalGlobalAttention,
+  referenceLocalGlobalAttentionBackward,
+  type ReferenceLocalGlobalBackwardOptions,
+  type ReferenceLocalGlobalGradients,
+  type ReferenceLocalGlobalOptions,
+} from "./local_global.ts";
 export type { ReferenceArray, ReferenceTensor } from "./tensor.ts";

@@ -83,19 +83,25 @@ export function listReader(list: NumberList): (index: number) => number {
   return (index) => read(0, 0, 0, index);
 }
 
+/**
+ * Elements from one index to the next by each of `rank` axes: 0 by those in front that a tensor lacks,
+ * and by those of extent 1, whose indices are all the same.
+ */
+function stepsOf({ shape, strides }: ReferenceTensor | BooleanTensor, rank: number): number[] {
+  const dense = shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
+  const steps = shape.map((extent, axis) => extent === 1 ? 0 : (strides ?? dense)[axis]);
+  return [...Array(rank - shape.length).fill(0), ...steps];
+}
+
 /** Tensors with fewer than four axes have 1 in front; a broadcast axis has stride 0. */
 export function axesOf(tensor: ReferenceTensor | BooleanTensor, bnhd = false): Axes {
   const { shape, offset = 0 } = tensor;
-  const data = numbersOf(tensor);
-  const dense = shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
-  const missing = 4 - shape.length;
-  const extents = [...Array(missing).fill(1), ...shape];
-  const strides = [...Array(missing).fill(0), ...(tensor.strides ?? dense)];
+  const data = numbersOf(tensor), steps = stepsOf(tensor, 4);
+  const extents = [...Array(4 - shape.length).fill(1), ...shape];
   if (bnhd && shape.length > 2) {
     [extents[1], extents[2]] = [extents[2], extents[1]];
-    [strides[1], strides[2]] = [strides[2], strides[1]];
+    [steps[1], steps[2]] = [steps[2], steps[1]];
   }
-  const steps = strides.map((stride, axis) => extents[axis] === 1 ? 0 : stride);
   const read: Read = (b, h, n, d) =>
     data[offset + b * steps[0] + h * steps[1] + n * steps[2] + d * steps[3]];
   return { extents, read };
@@ -111,4 +117,46 @@ export function zeros(shape: readonly number[], bnhd = false): Sums {
   const data = new Float64Array(shape.reduce((a, b) => a * b, 1));
   const place = axesOf({ data: data.map((_, index) => index), shape }, bnhd).read;
   return { data, shape, add: (b, h, n, d, term) => data[place(b, h, n, d)] += term };
+}
+
+/** A row by its batch, its head and its place. */
+export type RowIndex = readonly [b: number, h: number, n: number];
+
+/** Takes one row after the other, of as many batches, heads and rows. */
+export function forEachRow([B, H, N]: readonly number[], take: (row: RowIndex) => void): void {
+  for (let b = 0; b < B; b++) {
+    for (let h = 0; h < H; h++) {
+      for (let n = 0; n < N; n++) take([b, h, n]);
+    }
+  }
+}
+
+/** The shape of a tensor `[B, H, N, D]` of any rank and layout with another number of rows. */
+export function withRows(shape: readonly number[], rows: number, bnhd: boolean): number[] {
+  const axis = bnhd && shape.length > 2 ? shape.length - 3 : shape.length - 2;
+  return shape.map((extent, at) => at === axis ? rows : extent);
+}
+
+/** Gives an element by the number of its line and by its place in that. */
+export type ReadLine = (line: number, at: number) => number;
+
+/**
+ * Reads a tensor of any rank, broadcast to a shape, as lines along one of the shape's axes. Lines are
+ * numbered by the indices of the other axes, the last fastest.
+ */
+export function linesOf(
+  tensor: ReferenceTensor | BooleanTensor,
+  shape: readonly number[],
+  axis: number,
+): ReadLine {
+  const data = numbersOf(tensor), { offset = 0 } = tensor, steps = stepsOf(tensor, shape.length);
+  return (line, at) => {
+    let place = offset + at * steps[axis];
+    for (let other = shape.length - 1; other >= 0; other--) {
+      if (other === axis) continue;
+      place += line % shape[other] * steps[other];
+      line = Math.floor(line / shape[other]);
+    }
+    return data[place];
+  };
 }

@@ -221,7 +221,7 @@ export function isOnHost(view: AnyView): view is View {
 
 /** First and last element of `data` that a tensor reaches; `undefined` when it is empty. */
 export function reach(
-  view: Pick<View, "shape" | "strides" | "offset">,
+  view: Pick<Reaching, "shape" | "strides" | "offset">,
 ): [number, number] | undefined {
   if (sizeOf(view.shape) === 0) return undefined;
   const span = view.shape.reduce((sum, extent, axis) => sum + (extent - 1) * view.strides[axis], 0);
@@ -229,7 +229,10 @@ export function reach(
 }
 
 /** What a view must say so that one can tell whether it shares elements with another. */
-export interface Reaching extends Pick<View, "shape" | "strides" | "offset"> {
+export interface Reaching {
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  readonly offset: number;
   readonly data: HeldArray | GPUBuffer;
   readonly dtype: StorageType;
 }
@@ -243,6 +246,11 @@ export function mayOverlap(a: Reaching, b: Reaching): boolean {
   if (!isOne) return isShared(a.data.buffer) && isShared(b.data.buffer);
   const ours = bytesOf(a, a.data), theirs = bytesOf(b, b.data);
   return ours !== undefined && theirs !== undefined && ours[0] < theirs[1] && theirs[0] < ours[1];
+}
+
+/** Whether a view may share an element with one of others. */
+export function mayOverlapAny(view: Reaching, others: readonly (Reaching | null)[]): boolean {
+  return others.some((other) => other !== null && mayOverlap(view, other));
 }
 
 /** The bytes that a view reaches, from the first to before the last. */

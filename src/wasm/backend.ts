@@ -10,8 +10,9 @@ import type { Operation } from "../contract/operation.ts";
 import type { PageLayout, PageStore } from "../contract/pages.ts";
 import { hardwareThreads, threadsUnavailable } from "../runtime.ts";
 import { type DType, type HostData, isGpuBuffer } from "../tensor/dtype.ts";
-import type { Machine } from "./attention/forward.ts";
+import type { Machine } from "./team/machine.ts";
 import { initialPages, maximumPages } from "./binary/binaries.gen.ts";
+import type { Kernels } from "./binary/kernels.gen.ts";
 import { chooseBinary, chooseSplats } from "./binary/choice.ts";
 import { checkModule, compileBinary, instantiate } from "./binary/module.ts";
 import { Arena, pageBytes } from "./memory/arena.ts";
@@ -62,12 +63,13 @@ export async function createWasmBackend(
   const { module, maxMemoryBytes = memoryLimits.most, threads = "auto", workerUrl } = options;
   if (module !== undefined) {
     checkModule(module);
-    const parts = assemble(module, reserve(maxMemoryBytes, 1), chooseSplats());
+    const parts = assemble(module, reserve(maxMemoryBytes, 1), { splats: chooseSplats() });
     return new WasmBackend(parts, () => "the module passed in");
   }
   const choice = chooseBinary(), memory = reserve(maxMemoryBytes, threads);
   const compiled = await compileBinary(choice.name, memory.threads > 1);
-  const parts = assemble(compiled, memory, chooseSplats(choice.name), workerUrl);
+  const kind = { binary: choice.name, splats: chooseSplats(choice.name) };
+  const parts = assemble(compiled, memory, kind, workerUrl);
   const { team } = parts;
   if (!late && team instanceof LateTeam) await team.ready();
   return new WasmBackend(
@@ -143,17 +145,17 @@ export function countThreads(threads: "auto" | number): number {
 function assemble(
   module: WebAssembly.Module,
   { memory, mostBytes, threads }: Reserved,
-  splats: Machine["splats"],
+  kind: Pick<Machine, "splats" | "binary">,
   workerUrl?: string,
 ): Parts {
-  const kernels = instantiate(module, memory);
+  const kernels = instantiate<Kernels>(module, memory), programs = [{ kernels, module }];
   const arena = new Arena(memory, kernels.heapBase() >>> 0, mostBytes);
   const load = async () => {
     const { WorkerTeam } = await import("./team/threads/team.ts");
-    return new WorkerTeam({ kernels, module, memory, threads, workerUrl });
+    return new WorkerTeam({ programs, memory, threads, workerUrl });
   };
-  const team = threads === 1 ? new Solo(kernels) : new LateTeam(kernels, threads, load);
-  return { machine: { kernels, arena, threads, splats }, team };
+  const team = threads === 1 ? new Solo(programs) : new LateTeam(programs, threads, load);
+  return { machine: { kernels, arena, threads, ...kind, programs }, team };
 }
 
 class WasmBackend implements Backend {
@@ -208,6 +210,7 @@ class WasmBackend implements Backend {
     control: Control,
   ): Promise<void> {
     const runner = runners.loaded(operation) ?? await runners.load(operation);
+    if (runner.prepare) await runner.prepare(this.#open().machine);
     const { machine, team } = this.#open();
     const steps = runner.run(machine, plan, target, control), rows = operation.rows(plan);
     await finishInTurns(steps, team, rows, control, () => this.checkOpen());

@@ -7,7 +7,7 @@
 import type { HostTarget } from "../operations/attention/target.ts";
 import { copyRowsOut } from "../tensor/rows.ts";
 import type { View } from "../tensor/tensor.ts";
-import type { Machine } from "./attention/forward.ts";
+import type { Machine } from "./team/machine.ts";
 import { copyIn, copyOut, mostRows, type Rows, rowsOf, withNumbers } from "./memory/rows.ts";
 import { elementsOver } from "./memory/tensor.ts";
 import { storageOf } from "./record/job_record.ts";

@@ -7,7 +7,7 @@
 import type { Rotation } from "../operations/rope/rotation.ts";
 import { bytesPerElement } from "../tensor/dtype.ts";
 import { sizeOf, type View } from "../tensor/tensor.ts";
-import type { Machine } from "./attention/forward.ts";
+import type { Machine } from "./team/machine.ts";
 import { copyIn, copyOut, mostRows, rowsOf, withNumbers } from "./memory/rows.ts";
 import { elementsOver } from "./memory/tensor.ts";
 import { storageOf } from "./record/job_record.ts";

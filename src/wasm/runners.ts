@@ -12,17 +12,18 @@ import type { HostBackwardPlan } from "../operations/backward/plan.ts";
 import type { HostGradientTarget } from "../operations/backward/target.ts";
 import { mergeAttention } from "../operations/merge/operation.ts";
 import { rope } from "../operations/rope/operation.ts";
-import { forward, type Machine } from "./attention/forward.ts";
+import { forward } from "./attention/forward.ts";
 import type { HostPlan } from "./attention/run.ts";
 import { mergeParts } from "./merge.ts";
 import { rotateRows } from "./rope.ts";
+import type { Machine } from "./team/machine.ts";
 import type { Step } from "./team/steps.ts";
 
 /** A call of few rows is done at once. */
 const done: readonly Step[] = [];
 
 function makeRunners(): Runners<Machine, Iterable<Step>> {
-  return new Runners<Machine, Iterable<Step>>("wasm")
+  return new Runners<Machine, Iterable<Step>>("wasm", () => import("./rows/runners.ts"))
     .add(attention, {
       run: (machine, plan, target) => forward(machine, plan as HostPlan, target as HostTarget),
     })
@@ -35,7 +36,7 @@ function makeRunners(): Runners<Machine, Iterable<Step>> {
       };
     })
     .add(mergeAttention, {
-      run(machine, parts, target) {
+      run(machine, { parts }, target) {
         mergeParts(machine, parts as readonly HostTarget[], target as HostTarget);
         return done;
       },

@@ -16,17 +16,10 @@ import { isGpuBuffer } from "../tensor/dtype.ts";
 import { forward } from "./attention/forward.ts";
 import { uncountedOf } from "./attention/uncounted.ts";
 import { backward } from "./backward/backward.ts";
-import type { Session } from "./device/session.ts";
+import type { Machine } from "./device/machine.ts";
 import { mergeParts } from "./merge.ts";
 import type { WebGpuPages } from "./pages/pages.ts";
 import { rotateRows } from "./rope.ts";
-
-/** What runners work with. */
-export interface Machine {
-  readonly session: Session;
-  /** Throws where the engine was closed. */
-  open(): void;
-}
 
 function checkAttention(plan: AttentionPlan): void {
   const { out } = plan;
@@ -64,6 +57,7 @@ async function attend(
 /** The runners. */
 export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Promise<void>>(
   "webgpu",
+  () => import("./rows/runners.ts"),
 )
   .add(attention, { check: checkAttention, run: attend })
   .add(attentionBackward, {
@@ -71,6 +65,6 @@ export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Pro
       backward(session, plan, target, control, open),
   })
   .add(mergeAttention, {
-    run: ({ session }, parts, target) => mergeParts(session, parts, target),
+    run: ({ session }, { parts, sums }, target) => mergeParts(session, parts, target, sums),
   })
   .add(rope, { run: ({ session }, rotation) => rotateRows(session, rotation) });

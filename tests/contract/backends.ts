@@ -16,7 +16,8 @@ import { sharedOut, untilWhole } from "../support/share.ts";
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
- * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients.
+ * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients,
+ * those of rows by themselves.
  */
 export type Feature =
   | "attentionSync"
@@ -29,7 +30,8 @@ export type Feature =
   | "mergeAttention"
   | "rope"
   | "sameBitsForFewRows"
-  | "backward";
+  | "backward"
+  | "rowGradients";
 
 /** A backend under test. */
 export interface BackendUnderTest {
@@ -95,6 +97,7 @@ const webgpu: BackendUnderTest = {
     int4Cache: "caches of four bits are for the CPU",
     readsWhileRunning: "arrays are uploaded before the call runs",
     sameBitsForFewRows: "keys are split where a head has few rows",
+    rowGradients: "gradients of rows by themselves are for the CPU",
   },
 };
 
@@ -134,7 +137,7 @@ export interface ContractOptions extends EngineOptions {
   readonly needs?: Feature | readonly Feature[];
   /** Why the test waits, in words. */
   readonly skip?: string;
-  /** Backends on the CPU that a daily run tries it on; 2 by default. */
+  /** Backends on the CPU that a daily run tries it on; 1 by default. */
   readonly daily?: number;
 }
 
@@ -142,7 +145,7 @@ export interface ContractOptions extends EngineOptions {
 export function contract(
   name: string,
   use: (engine: Engine, backend: BackendUnderTest) => void | Promise<void>,
-  { needs, skip, daily = 2, ...options }: ContractOptions = {},
+  { needs, skip, daily = 1, ...options }: ContractOptions = {},
 ): void {
   const onCpu = backends.filter((backend) => backend !== webgpu);
   const now = sharedOut(onCpu, daily, name);

@@ -4,7 +4,30 @@
  * @module
  */
 
-import { type AnyTensor, blockMask, type Engine, type EngineTensor } from "@flashtile/attention";
+import {
+  type AnyTensor,
+  type AttentionStream,
+  attentionStream,
+  blockMask,
+  type Engine,
+  type EngineTensor,
+  logSumExp,
+  softmax,
+  softmaxWithGradient,
+} from "@flashtile/attention";
+import {
+  createLightweightConvolutionState,
+  createLocalGlobalState,
+  createPerformerState,
+  dynamicConvolution,
+  lightweightConvolution,
+  lightweightConvolutionWithGradient,
+  linformerAttention,
+  localGlobalAttention,
+  localGlobalAttentionWithGradient,
+  performerAttention,
+  performerAttentionWithGradient,
+} from "@flashtile/attention/linear";
 import { count } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
 import type { Outcomes, Place, Written } from "./operations.ts";
@@ -148,6 +171,183 @@ export const calls: readonly Call[] = [
     options: () => ({ causal: false, scale: 0.5, layout: "bhnd", lse: true }),
     run: (engine, { q, k, v }, options) =>
       engine.cascadeAttention(q as Any, { k, v: k } as Any, { k: v, v } as Any, options),
+  },
+  {
+    name: "softmax()",
+    tensors: { x: [2, 4, 5, 3, 4] },
+    options: () => ({
+      ...{ axis: 2, scale: 0.5 },
+      mask: {
+        data: Uint8Array.from({ length: 60 }, (_, at) => Number(at % 3 > 0)),
+        shape: [5, 3, 4],
+      },
+    }),
+    run: (engine, { x }, options) => softmax(x as AnyTensor, { ...options, engine }),
+  },
+  {
+    name: "logSumExp() into out",
+    tensors: { x: [3, 5, 7], out: [3, 7] },
+    asked: ["out"],
+    options: () => ({ axis: 1 }),
+    run: async (_engine, { x }, options) => {
+      await logSumExp(x as AnyTensor, options);
+      return {};
+    },
+  },
+  {
+    name: "backward() of softmaxWithGradient()",
+    tensors: { x: [3, 5, 7], dOut: [3, 5, 7] },
+    options: () => ({}),
+    run: async (engine, { x, dOut }, options) => {
+      const { backward } = await softmaxWithGradient(x as Any, { engine });
+      return await backward(dOut as Any, options);
+    },
+  },
+  {
+    name: "attentionStream()",
+    tensors: { q, k, v: k, alibi: [4], sinks: [4] },
+    asked: ["alibi", "sinks"],
+    options: () => ({
+      ...{ causal: true, offset: [2, 3], window: [4, 1], scale: 0.5, softcap: 9, layout: "bhnd" },
+    }),
+    run: async (engine, { q, k, v }, options) => {
+      options.engine = engine;
+      const stream = attentionStream(q as Any, options as Any) as AttentionStream<object>;
+      stream.push(k as Any, v as Any);
+      return await stream.finish();
+    },
+  },
+  {
+    name: "performerAttention()",
+    tensors: { q, k, v: k, projection: [2, 8, 4] },
+    asked: ["projection"],
+    options: () => ({ kernel: "softmax", scale: 0.5, layout: "bhnd", causal: false }),
+    run: (engine, { q, k, v }, options) =>
+      performerAttention(q as AnyTensor, k as AnyTensor, v as AnyTensor, { ...options, engine }),
+  },
+  {
+    name: "performerAttention() into out",
+    tensors: { q: k, k, v: k, out: k },
+    asked: ["out"],
+    options: () => ({ features: 8, seed: 3, causal: true }),
+    run: async (_engine, { q, k, v }, options) => {
+      await performerAttention(q as AnyTensor, k as AnyTensor, v as AnyTensor, options);
+      return {};
+    },
+  },
+  {
+    name: "backward() of performerAttentionWithGradient()",
+    tensors: { q, k, v: k, dOut: q },
+    options: () => ({}),
+    run: async (engine, { q, k, v, dOut }, options) => {
+      const given = [q as Any, k as Any, v as Any, { engine, features: 8 }] as const;
+      const { backward } = await performerAttentionWithGradient(...given);
+      return await backward(dOut as Any, options);
+    },
+  },
+  {
+    name: "step() of a performer's state",
+    tensors: { q: k, k, v: k, out: k },
+    asked: ["out"],
+    options: () => ({}),
+    run: async (engine, { q, k, v }, options) => {
+      const state = createPerformerState({ engine, features: 8 });
+      try {
+        await state.step(q as AnyTensor, k as AnyTensor, v as AnyTensor, options);
+        return {};
+      } finally {
+        state.close();
+      }
+    },
+  },
+  {
+    name: "lightweightConvolution()",
+    tensors: { v: [2, 3, 9, 4], weights: [3, 4] },
+    options: () => ({ causal: true, layout: "bhnd" }),
+    run: (engine, { v, weights }, options) =>
+      lightweightConvolution(v as AnyTensor, weights as AnyTensor, { ...options, engine }),
+  },
+  {
+    name: "dynamicConvolution() into out",
+    tensors: { v: [9, 4], weights: [9, 3], out: [9, 4] },
+    asked: ["out"],
+    options: () => ({ causal: false }),
+    run: async (_engine, { v, weights }, options) => {
+      await dynamicConvolution(v as AnyTensor, weights as AnyTensor, options);
+      return {};
+    },
+  },
+  {
+    name: "backward() of lightweightConvolutionWithGradient()",
+    tensors: { v: [3, 9, 4], weights: [3, 3], dOut: [3, 9, 4] },
+    options: () => ({}),
+    run: async (engine, { v, weights, dOut }, options) => {
+      const given = [v as Any, weights as Any, { engine }] as const;
+      const { backward } = await lightweightConvolutionWithGradient(...given);
+      return await backward(dOut as Any, options);
+    },
+  },
+  {
+    name: "step() of a convolution",
+    tensors: { v: [3, 9, 4], weights: [3, 6] },
+    options: () => ({}),
+    run: async (engine, { v, weights }, options) => {
+      const state = createLightweightConvolutionState(weights as AnyTensor, { engine });
+      try {
+        await state.step({ data: normals(24, seeded(3)), shape: [3, 2, 4] });
+        return await state.step(v as AnyTensor, options);
+      } finally {
+        state.close();
+      }
+    },
+  },
+  {
+    name: "linformerAttention()",
+    tensors: { q, k, v: k, projectK: [2, 3, 9], projectV: [3, 7] },
+    asked: ["projectK", "projectV"],
+    options: () => ({ scale: 0.5, lse: true, layout: "bhnd" }),
+    run: async (engine, { q, k, v }, options) => {
+      options.engine = engine;
+      return await linformerAttention(q as Any, k as Any, v as Any, options as Any);
+    },
+  },
+  {
+    name: "localGlobalAttention()",
+    tensors: { q: [2, 4, 7, 4], k, v: k, pool: [2, 3] },
+    asked: ["pool"],
+    options: () => ({ block: 3, causal: true, scale: 0.5, lse: true, layout: "bhnd" }),
+    run: async (engine, { q, k, v }, options) => {
+      options.engine = engine;
+      return await localGlobalAttention(q as Any, k as Any, v as Any, options as Any);
+    },
+  },
+  {
+    name: "backward() of localGlobalAttentionWithGradient()",
+    tensors: { q: [2, 4, 7, 4], k, v: k, dOut: [2, 4, 7, 4] },
+    options: () => ({}),
+    run: async (engine, { q, k, v, dOut }, options) => {
+      const asked = { block: 3, engine };
+      const { backward } = await localGlobalAttentionWithGradient(
+        q as Any,
+        k as Any,
+        v as Any,
+        asked,
+      );
+      return await backward(dOut as Any, options);
+    },
+  },
+  {
+    name: "step()",
+    tensors: { q: [2, 4, 7, 4], k, v: k },
+    options: () => ({ lse: true }),
+    run: async (engine, { q, k, v }, options) => {
+      const state = createLocalGlobalState({ block: 3, engine });
+      try {
+        return await state.step(q as Any, k as Any, v as Any, options as Any);
+      } finally {
+        state.close();
+      }
+    },
   },
 ];
 

@@ -1,6 +1,23 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { blockMask, type Engine, tensor } from "@flashtile/attention";
+import {
+  type AnyTensor,
+  attention,
+  attentionStream,
+  attentionWithGradient,
+  blockMask,
+  createEngine,
+  type Engine,
+  logSumExp,
+  softmax,
+  softmaxWithGradient,
+  tensor,
+} from "@flashtile/attention";
+import {
+  createPerformerState,
+  lightweightConvolution,
+  performerAttention,
+} from "@flashtile/attention/linear";
 import { type Call, calls } from "./honest.ts";
 import { type Hostile, hostileCall, runAll } from "./hostile.ts";
 import { changing, shifting, type Victims, withProperties } from "./tricks.ts";
@@ -28,6 +45,7 @@ const others: Readonly<Record<string, readonly unknown[]>> = {
   blockMask: [blockMask.causal({ queries: 900, keys: 900, block: 2 }), {}, null],
   out: [{ data: new Float32Array(1), shape: [2, 4, 5, 4] }, null],
   dLse: [{ data: new Float32Array(1), shape: [2, 4, 5] }, null],
+  axis: [0, 1e6, -1e6, "nonsense"],
   positions: [1e300, [1, 2], [NaN, 0, 0, 0, 0], shifting([1, 2, 3, 4, 5], [9, 9, 9, 9, 9])],
   dims: [4, 1000, 3],
   theta: [-1, NaN],
@@ -154,6 +172,91 @@ for (const { name } of calls) {
       await runAll(changed.filter((hostile) => hostile.name.startsWith(`${name},`))),
       [],
     );
+  });
+}
+
+/** Options that calls can be asked, and something that each would be refused for or change a result. */
+const everyones: readonly (readonly [string, unknown])[] = [
+  ...Object.entries(others).map(([name, [first]]) => [name, first] as const),
+  ...Object.entries({
+    ...{ causal: 1, block: 3, pool: 5, seed: 7, features: 5, kernel: "relu", projection: 5 },
+    ...{ projectK: 5, projectV: 5, engine: 5, signal: 5, encoder: 5, lse: 5, onProgress: 5 },
+  }),
+];
+
+/** Runs something while all objects have a property that some script has given to them. */
+async function whileAllHave<T>(name: string, value: unknown, run: () => Promise<T>): Promise<T> {
+  const all = Object.prototype as unknown as Record<string, unknown>;
+  // As `Object.prototype.name = value` has it, in every loop over names.
+  Object.defineProperty(all, name, {
+    value,
+    ...{ configurable: true, enumerable: true, writable: true },
+  });
+  try {
+    return await run();
+  } finally {
+    delete all[name];
+  }
+}
+
+/** Options that nobody asked for, but all objects have. */
+function optionsOfAll(call: Call): Hostile[] {
+  return everyones.map(([name, value]) => {
+    const what = { name: `\`${name}\` of all objects`, expected: "right" } as const;
+    const { run, ...rest } = hostileCall(call, "arrays", what, () => {});
+    const refused = (error: Error) => {
+      // Elsewhere a refusal is as good as the right result; its words say which they are.
+      throw new Error(`was refused: ${error.message}`);
+    };
+    return {
+      ...rest,
+      run: (victims) => whileAllHave(name, value, () => run(victims).catch(refused)),
+    };
+  });
+}
+
+for (const call of calls) {
+  test(`${call.name} has no options of all objects`, async () => {
+    assertEquals(await runAll(optionsOfAll(call)), []);
+  });
+}
+
+const rows = () => ({ data: Float32Array.from({ length: 32 }, (_, at) => at / 9), shape: [8, 4] });
+
+/** Calls that are asked nothing. */
+const plainCalls: Readonly<Record<string, () => Promise<{ readonly out: AnyTensor }>>> = {
+  "attention()": () => attention(rows(), rows(), rows()),
+  "attentionWithGradient()": () => attentionWithGradient(rows(), rows(), rows()),
+  "softmax()": () => softmax(rows()),
+  "logSumExp()": () => logSumExp(rows()),
+  "softmaxWithGradient()": () => softmaxWithGradient(rows()),
+  "attentionStream()": async () => {
+    const stream = attentionStream(rows());
+    stream.push(rows(), rows());
+    return await stream.finish();
+  },
+  "performerAttention()": () => performerAttention(rows(), rows(), rows()),
+  "step() of createPerformerState()": async () => {
+    using state = createPerformerState();
+    return await state.step(rows(), rows(), rows());
+  },
+  "lightweightConvolution()": () => lightweightConvolution(rows(), { ...rows(), shape: [1, 31] }),
+  "createEngine()": async () => {
+    await using engine = await createEngine();
+    return await engine.attention(rows(), rows(), rows());
+  },
+};
+
+/** What engines can be asked. */
+const engineOptions = ["backend", "threads", "module", "maxMemoryBytes", "workerUrl", "gpu"];
+
+for (const [name, call] of Object.entries(plainCalls)) {
+  test(`${name} that is asked nothing has nothing of all objects`, async () => {
+    const right = (await call()).out;
+    for (const [option, value] of [...everyones, ...engineOptions.map((name) => [name, 5])]) {
+      const { out } = await whileAllHave(option as string, value, call);
+      assertEquals([out.shape, out.data], [right.shape, right.data], `${option}`);
+    }
   });
 }
 

@@ -9,13 +9,35 @@ import {
   type AnyTensor,
   attention,
   attentionBackward,
+  attentionStream,
   attentionWithGradient,
   blockMask,
   type Engine,
   type EngineTensor,
+  type HostTensor,
   type KvCache,
+  logSoftmax,
+  logSoftmaxWithGradient,
+  logSumExp,
   mergeAttention,
+  softmax,
+  softmaxWithGradient,
 } from "@flashtile/attention";
+import {
+  createDynamicConvolutionState,
+  createLocalGlobalState,
+  createPerformerState,
+  dynamicConvolution,
+  lightweightConvolution,
+  lightweightConvolutionWithGradient,
+  linformerAttention,
+  linformerAttentionWithGradient,
+  localGlobalAttention,
+  localGlobalAttentionWithGradient,
+  performerAttention,
+  performerAttentionWithGradient,
+} from "@flashtile/attention/linear";
+import type { Feature } from "../contract/backends.ts";
 import { once } from "../support/once.ts";
 import { count } from "../support/problem.ts";
 import { normals, type Random, seeded } from "../support/random.ts";
@@ -83,6 +105,8 @@ export interface Operation {
   readonly fresh?: boolean;
   /** Tells its progress. */
   readonly tells?: boolean;
+  /** What the backend must have. */
+  readonly needs?: Feature;
   ready(setting: Setting): Promise<() => Started>;
 }
 
@@ -444,6 +468,196 @@ const rows: readonly Operation[] = [
   }),
 ];
 
+/** Options of a function on rows, with its engine, of which no progress is told. */
+function ofRows(inputs: Inputs, engine: Engine, options: WrittenOptions): Asked {
+  const asked = inputs.asked({ engine, ...options });
+  delete asked.onProgress;
+  return asked as Asked;
+}
+
+const softmaxes: readonly Operation[] = [
+  operation("the first softmax()", (inputs, engine) => {
+    const x = inputs.tensor([B, N, 3, D]), mask = inputs.mask([N, 1, D]);
+    return inputs.started(softmax(x, ofRows(inputs, engine, { mask, axis: 1, scale: 0.5 })));
+  }, { fresh: true }),
+  operation("logSumExp()", (inputs, engine) => {
+    const x = inputs.tensor([B, N, D]);
+    return inputs.started(logSumExp(x, ofRows(inputs, engine, { axis: -2, scale: -1 })));
+  }),
+  operation("logSoftmax() into a tensor", (inputs, engine) => {
+    const x = inputs.tensor([N, D]), out = inputs.tensor([N, D]), wrote = elementsOf(inputs, out);
+    const call = logSoftmax(x, ofRows(inputs, engine, { out }));
+    return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
+  }),
+  operation("softmax() in place", (inputs, engine) => {
+    const x = inputs.tensor([N, 33]), wrote = elementsOf(inputs, x);
+    const call = softmax(x, ofRows(inputs, engine, { out: x }));
+    return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
+  }),
+  operation("softmaxWithGradient()", (inputs, engine) => {
+    const x = inputs.tensor([N, D]) as HostTensor, mask = inputs.mask([N, D]);
+    return inputs.started(softmaxWithGradient(x, ofRows(inputs, engine, { mask })));
+  }, { needs: "rowGradients" }),
+  {
+    name: "backward() of logSoftmaxWithGradient()",
+    needs: "rowGradients",
+    async ready(setting) {
+      const inputs = new Inputs(setting), { engine } = setting, x = inputs.tensor([B, N, D]);
+      const asked = inputs.plain({ engine, axis: 1 }) as Asked;
+      const { backward } = await logSoftmaxWithGradient(x as HostTensor, asked);
+      return () => {
+        const asked = inputs.asked();
+        delete asked.onProgress;
+        return inputs.started(backward(inputs.tensor([B, N, D]), asked));
+      };
+    },
+  },
+];
+
+const convolutions: readonly Operation[] = [
+  operation("the first lightweightConvolution()", (inputs, engine) => {
+    const v = inputs.tensor([B, N, H, D]), weights = inputs.tensor([H, 4]);
+    const options = ofRows(inputs, engine, { causal: true, layout: "bnhd" });
+    return inputs.started(lightweightConvolution(v, weights, options));
+  }, { fresh: true }),
+  operation("dynamicConvolution() into a tensor", (inputs, engine) => {
+    const v = inputs.tensor([N, D]), weights = inputs.tensor([N, 3]), out = inputs.tensor([N, D]);
+    const wrote = elementsOf(inputs, out);
+    const call = dynamicConvolution(v, weights, ofRows(inputs, engine, { out }));
+    return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
+  }),
+  {
+    name: "backward() of lightweightConvolutionWithGradient()",
+    needs: "rowGradients",
+    async ready(setting) {
+      const inputs = new Inputs(setting), { engine } = setting, weights = inputs.tensor([H, 3]);
+      const v = inputs.tensor([B, H, N, D]), asked = inputs.plain({ engine }) as Asked;
+      const given = [v as HostTensor, weights as HostTensor, asked] as const;
+      const { backward } = await lightweightConvolutionWithGradient(...given);
+      return () => {
+        const asked = inputs.asked();
+        delete asked.onProgress;
+        return inputs.started(backward(inputs.tensor([B, H, N, D]), asked));
+      };
+    },
+  },
+  {
+    name: "step() of a dynamic convolution",
+    async ready(setting) {
+      const inputs = new Inputs(setting), { engine } = setting, rows = [B, H, N];
+      const state = createDynamicConvolutionState(inputs.plain({ engine }) as Asked);
+      await state.step(inputs.tensor([...rows, D]), inputs.tensor([...rows, 5]));
+      return () => {
+        const asked = inputs.asked(), v = inputs.tensor([...rows, D]);
+        delete asked.onProgress;
+        const call = state.step(v, inputs.tensor([...rows, 5]), asked as Asked);
+        return inputs.started(call.finally(() => state.close()));
+      };
+    },
+  },
+];
+
+const performers: readonly Operation[] = [
+  operation("the first performerAttention()", (inputs, engine) => {
+    const [q, k, v] = three(inputs), projection = inputs.tensor([8, D]);
+    return inputs.started(performerAttention(q, k, v, ofRows(inputs, engine, { projection })));
+  }, { fresh: true }),
+  operation("a causal performerAttention() into a tensor", (inputs, engine) => {
+    const x = inputs.tensor([B, H, N, D]), out = inputs.tensor([B, H, N, D]);
+    const wrote = elementsOf(inputs, out), options = { causal: true, features: 8, out };
+    const call = performerAttention(x, x, x, ofRows(inputs, engine, options));
+    return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
+  }),
+  {
+    name: "backward() of performerAttentionWithGradient()",
+    needs: "rowGradients",
+    async ready(setting) {
+      const inputs = new Inputs(setting), { engine } = setting;
+      const x = inputs.tensor([B, H, N, D]) as HostTensor;
+      const asked = inputs.plain({ engine, features: 8, causal: true }) as Asked;
+      const { backward } = await performerAttentionWithGradient(x, x, x, asked);
+      return () => {
+        const asked = inputs.asked();
+        delete asked.onProgress;
+        return inputs.started(backward(inputs.tensor([B, H, N, D]), asked));
+      };
+    },
+  },
+  {
+    name: "step() of a performer's state",
+    async ready(setting) {
+      const inputs = new Inputs(setting), { engine } = setting, shape = [B, H, N, D];
+      const state = createPerformerState(inputs.plain({ engine, features: 8 }) as Asked);
+      const first = inputs.tensor(shape);
+      await state.step(first, first, first);
+      return () => {
+        const asked = inputs.asked(), x = inputs.tensor(shape);
+        delete asked.onProgress;
+        const call = state.step(x, inputs.tensor(shape), inputs.tensor(shape), asked as Asked);
+        return inputs.started(call.finally(() => state.close()));
+      };
+    },
+  },
+];
+
+/** The tensors of a call that makes its keys: as many queries as keys. */
+function square(inputs: Inputs): [HostTensor, HostTensor, HostTensor] {
+  const [q, k, v] = [[2, 40, D], [1, 40, D], [1, 40, 3]].map((shape) => inputs.tensor(shape));
+  return [q as HostTensor, k as HostTensor, v as HostTensor];
+}
+
+const linears: readonly Operation[] = [
+  operation("linformerAttention()", (inputs, engine) => {
+    const given = square(inputs), projectK = inputs.tensor([1, 6, 44]);
+    const options = { projectK, projectV: inputs.tensor([6, 40]), lse: true, scale: 0.4 };
+    return inputs.started(linformerAttention(...given, ofRows(inputs, engine, options) as never));
+  }),
+  operation("linformerAttention() into a tensor", (inputs, engine) => {
+    const given = square(inputs), out = inputs.tensor([2, 40, 3]), wrote = elementsOf(inputs, out);
+    const options = ofRows(inputs, engine, { projectK: inputs.tensor([6, 40]), out });
+    const call = linformerAttention(...given, options as never);
+    return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
+  }),
+  operation("localGlobalAttention()", (inputs, engine) => {
+    const given = square(inputs), pool = inputs.tensor([1, 7]);
+    const options = { pool, block: 7, causal: true, lse: true };
+    return inputs.started(localGlobalAttention(...given, ofRows(inputs, engine, options) as never));
+  }),
+  ...([
+    ["linformer", linformerAttentionWithGradient, { projectK: [6, 40] }],
+    ["localGlobal", localGlobalAttentionWithGradient, { pool: [7] }],
+  ] as const).map(([name, twin, tensors]): Operation => ({
+    name: `backward() of ${name}AttentionWithGradient()`,
+    needs: "rowGradients",
+    async ready(setting) {
+      const inputs = new Inputs(setting), { engine } = setting, given = square(inputs);
+      const own = Object.entries(tensors).map(([name, shape]) => [name, inputs.tensor(shape)]);
+      const block = name === "localGlobal" ? { block: 7 } : {};
+      const asked = inputs.plain({ engine, ...block, ...Object.fromEntries(own) });
+      const { backward } = await twin(...given, asked as never);
+      return () => {
+        const asked = inputs.asked();
+        delete asked.onProgress;
+        return inputs.started(backward(inputs.tensor([2, 40, 3]), asked));
+      };
+    },
+  })),
+  {
+    name: "step()",
+    async ready(setting) {
+      const inputs = new Inputs(setting), { engine } = setting;
+      const state = createLocalGlobalState({ block: 7, engine });
+      await state.step(...square(inputs));
+      return () => {
+        const asked = inputs.asked({ lse: true });
+        delete asked.onProgress;
+        const step = state.step(...square(inputs), asked as never);
+        return inputs.started(step.finally(() => state.close()));
+      };
+    },
+  },
+];
+
 const lengths = [19, 3];
 
 const cached: readonly Operation[] = [
@@ -505,11 +719,57 @@ function pair(inputs: Inputs, shape: readonly number[]) {
   return { k: inputs.tensor(shape), v: inputs.tensor(shape) };
 }
 
+/** A stream of pieces, none of which is waited for. */
+function stream(
+  inputs: Inputs,
+  q: AnyTensor,
+  pieces: readonly (readonly [AnyTensor, AnyTensor])[],
+  options: WrittenOptions,
+) {
+  const asked = inputs.asked(options);
+  delete asked.onProgress;
+  const opened = attentionStream(q, asked as Asked);
+  for (const [k, v] of pieces) opened.push(k, v);
+  return opened.finish() as Promise<{ lse: AnyTensor }>;
+}
+
+/** What a stream can be asked. */
+function streamOptions(inputs: Inputs): WrittenOptions {
+  const { kvLengths: _, mask: __, bias: ___, lse: ____, ...options } = everything(inputs);
+  return options;
+}
+
+const streams: readonly Operation[] = [
+  operation("attentionStream()", (inputs, engine) => {
+    const [q, k, v] = three(inputs), more = inputs.tensor([B, K, 3, D]);
+    const options = { ...streamOptions(inputs), engine };
+    return inputs.started(stream(inputs, q, [[k, v], [more, more]], options));
+  }),
+  operation("the function attentionStream() by itself", (inputs) => {
+    const [q, k, v] = three(inputs);
+    return inputs.started(stream(inputs, q, [[k, v], [k, v]], streamOptions(inputs)));
+  }, { bare: true }),
+  operation("attentionStream() into a tensor", (inputs, engine) => {
+    const [q, k, v] = three(inputs), out = inputs.tensor([B, H, N, D]);
+    const wrote = elementsOf(inputs, out), call = stream(inputs, q, [[k, v]], { out, engine });
+    return inputs.started(call.then(({ lse }) => ({ lse })), () => ({ wrote: wrote() }));
+  }),
+  operation("attentionStream() in blocks", (inputs, engine) => {
+    const [q, k] = inWaves(inputs);
+    return inputs.started(stream(inputs, q, [[k, k], [k, k]], { engine }));
+  }, { large: true }),
+];
+
 /** All of them. */
 export const operations: readonly Operation[] = [
   ...attentions,
   ...gradients,
   ...rows,
+  ...softmaxes,
+  ...linears,
+  ...convolutions,
+  ...performers,
   ...cached,
   ...cascades.map(([name, ...ofCache]) => cascade(name, ofCache)),
+  ...streams,
 ];

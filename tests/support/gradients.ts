@@ -91,6 +91,17 @@ export async function gradientsOf(
   return eachGradient(gradients, ({ data }) => data);
 }
 
+/** What `attentionWithGradient()` gives, which keeps what f32 rounds off an `lse`. */
+export async function keptGradientsOf(
+  engine: Engine,
+  { problem, meaning, cotangents }: GradientCall,
+): Promise<Gradients<Float32Array>> {
+  const { q, k, v } = inputsOf(problem), { dOut, dLse } = cotangentTensors(problem, cotangents);
+  const { backward } = await engine.attentionWithGradient(q, k, v, meaning);
+  const gradients: Gradients<Tensor> = await backward(dOut, { dLse });
+  return eachGradient(gradients, ({ data }) => data);
+}
+
 /** What the oracle gives. */
 export function exactGradients(
   { problem, meaning, cotangents }: GradientCall,

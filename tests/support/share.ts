@@ -11,6 +11,9 @@ import { varyingSeed } from "./seed.ts";
 /** Whether the run has all of every test: `FLASHTILE_TESTS=whole`. */
 export const isWhole = setting("FLASHTILE_TESTS") === "whole";
 
+/** Whether it is on a stack of WebGPU that is another underneath: `FLASHTILE_TESTS=brief`. */
+const isBrief = setting("FLASHTILE_TESTS") === "brief";
+
 /** Why a test waits in a daily run. */
 export const untilWhole = "left to a whole run: FLASHTILE_TESTS=whole";
 
@@ -18,17 +21,26 @@ export const untilWhole = "left to a whole run: FLASHTILE_TESTS=whole";
 export const inWholeRuns = isWhole ? {} : { skip: untilWhole };
 
 /**
- * How often something random is tried: a tenth of it in a daily run, a third on the stacks of WebGPU,
- * where a program stands in for the GPU.
+ * How often something random is tried: a tenth of it in a daily run. On stacks of WebGPU, where a
+ * program stands in for the GPU, a third, and a twentieth on those that are brief:
+ * `FLASHTILE_TESTS=brief`.
  */
 export function share(count: number): number {
-  if (gpuRequired) return Math.ceil(count / 3);
+  if (gpuRequired) return Math.ceil(count / (isBrief ? 20 : 3));
   return isWhole ? count : Math.ceil(count / 10);
 }
 
 /** Some of a list, as many as `count`, others in every run and for every name; all in a whole run. */
 export function sharedOut<T>(all: readonly T[], count: number, name: string): readonly T[] {
-  if (isWhole || all.length <= count) return all;
+  return isWhole ? all : someOf(all, count, name);
+}
+
+/** The same of what takes a stack of WebGPU seconds each: some where it is brief, else all. */
+export function sharedOnGpu<T>(all: readonly T[], count: number, name: string): readonly T[] {
+  return isBrief ? someOf(all, count, name) : all;
+}
+
+function someOf<T>(all: readonly T[], count: number, name: string): readonly T[] {
   let hash = varyingSeed();
   for (const character of name) hash = Math.imul(hash ^ character.charCodeAt(0), 0x01000193);
   const random = seeded(hash), left = [...all];

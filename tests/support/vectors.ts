@@ -5,14 +5,9 @@
  */
 
 import vectors from "../vectors/attention.json" with { type: "json" };
+import { bytesOf, type Encoded, floatsOf } from "./encoded.ts";
 import { eachGradient, type Gradients } from "./gradients.ts";
 import type { Meaning, Problem } from "./problem.ts";
-
-/** An array in the file: little-endian f32, or bytes for masks. */
-interface Encoded {
-  readonly shape: number[];
-  readonly b64: string;
-}
 
 type RawOptions = Record<string, unknown>;
 
@@ -45,18 +40,6 @@ export interface VectorCase {
   readonly asks: readonly string[];
   /** Decodes its arrays. */
   read(): VectorArrays;
-}
-
-function bytesOf({ b64 }: Encoded): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(atob(b64), (character) => character.charCodeAt(0));
-}
-
-function floatsOf(encoded: Encoded): Float32Array {
-  const view = new DataView(bytesOf(encoded).buffer);
-  return Float32Array.from(
-    { length: view.byteLength / 4 },
-    (_, at) => view.getFloat32(at * 4, true),
-  );
 }
 
 function isEncoded(value: unknown): value is Encoded {

@@ -9,8 +9,10 @@ import { planAttention, type TensorPlan } from "../../src/operations/attention/p
 import { type View, viewOf } from "../../src/tensor/tensor.ts";
 import { forward } from "../../src/wasm/attention/forward.ts";
 import { initialPages, maximumPages } from "../../src/wasm/binary/binaries.gen.ts";
+import type { Kernels } from "../../src/wasm/binary/kernels.gen.ts";
 import { compileBinary, instantiate } from "../../src/wasm/binary/module.ts";
 import { Arena } from "../../src/wasm/memory/arena.ts";
+import type { Machine } from "../../src/wasm/team/machine.ts";
 import type { Batch } from "../../src/wasm/team/team.ts";
 import type { TeamParts } from "../../src/wasm/team/threads/crew.ts";
 import { WorkerTeam } from "../../src/wasm/team/threads/team.ts";
@@ -37,7 +39,7 @@ export interface Fixture {
 const same = (batch: Batch): Batch => batch;
 
 /** The kernel that runs a job. */
-export type Forward = TeamParts["kernels"]["run"];
+export type Forward = Kernels["run"];
 
 /** Makes a team; `around` stands between it and the kernel of the calling thread. */
 export async function makeTeam(
@@ -50,11 +52,12 @@ export async function makeTeam(
     maximum: maximumPages,
     shared: true,
   });
-  const kernels = instantiate(module, memory);
+  const kernels = instantiate<Kernels>(module, memory);
   const arena = new Arena(memory, kernels.heapBase() >>> 0, maximumPages * 65536);
   const watched = { ...kernels, run: around(kernels.run) };
-  const team = new WorkerTeam({ kernels: watched, module, memory, threads: 2, ...parts });
-  const machine = { kernels, arena, threads: team.threads, splats: 0 } as const;
+  const programs = [{ kernels: watched, module }];
+  const team = new WorkerTeam({ programs, memory, threads: 2, ...parts });
+  const machine: Machine = { kernels, arena, threads: team.threads, splats: 0, programs };
   const target = () => {
     const out = { data: new Float32Array(inputs.q.data.length), shape: inputs.q.shape };
     return { out: viewOf(out, "bhnd"), lse: null };

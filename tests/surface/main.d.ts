@@ -84,6 +84,12 @@ export type AttentionResultWithLse<Data extends TensorData = Float32Array> = Req
   AttentionResult<Data>
 >;
 
+export interface AttentionStream<Result> extends Disposable {
+  push(k: AnyTensor, v: AnyTensor): Promise<void>;
+  finish(): Promise<Result>;
+  close(): void;
+}
+
 export interface AttentionWithGradient<
   Q extends TensorData = Float32Array,
   K extends TensorData = Q,
@@ -399,6 +405,8 @@ export type OwnData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffe
   : Data extends Uint16Array ? Uint16Array<ArrayBuffer>
   : Float16Array<ArrayBuffer>;
 
+export type PassOptions = Pick<SoftmaxOptions, "signal">;
+
 export interface PlainBlockMask {
   readonly queries: number;
   readonly keys: number;
@@ -471,10 +479,50 @@ export type RopeScaling = {
   readonly attentionFactor?: number | undefined;
 };
 
+export interface RowsResult<
+  Data extends TensorData,
+  Out extends AnyTensor | undefined = undefined,
+> {
+  readonly out: [
+    Out,
+  ] extends [
+    undefined,
+  ] ? Tensor<OwnData<Data>>
+    : [
+      AnyTensor,
+    ] extends [
+      Out,
+    ] ? Tensor<Data>
+    : Exclude<Out, undefined>;
+}
+
+export interface RowsWithGradient<Out extends HostData, X extends HostData = Out> {
+  readonly out: Tensor<Out>;
+  backward(dOut: AnyTensor, pass?: PassOptions): Promise<{
+    readonly dx: Tensor<X>;
+  }>;
+}
+
 export interface SignalLike {
   readonly aborted: boolean;
   readonly reason?: unknown;
 }
+
+export type SoftmaxGradientOptions = Omit<SoftmaxOptions, "out">;
+
+export interface SoftmaxOptions<Out extends AnyTensor | undefined = AnyTensor | undefined> {
+  readonly axis?: number | undefined;
+  readonly scale?: number | undefined;
+  readonly mask?: BooleanTensor | undefined;
+  readonly out?: Out | undefined;
+  readonly signal?: SignalLike | null | undefined;
+}
+
+export type StreamOptions = Pick<
+  AttentionOptions,
+  | ("causal" | "offset" | "window" | "scale" | "softcap" | "alibi" | "sinks")
+  | ("layout" | "out" | "signal")
+>;
 
 export interface Tensor<Data extends TensorData = Float32Array> {
   readonly data: Data;
@@ -519,6 +567,16 @@ export declare function attentionBackward<
   v: Tensor<V>,
   options: BackwardOptions & OnEngine,
 ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>>;
+
+export declare function attentionStream<
+  Data extends TensorData,
+  Out extends AnyTensor | undefined = undefined,
+>(
+  q: Tensor<Data>,
+  options?: StreamOptions & OnEngine & {
+    readonly out?: Out | undefined;
+  },
+): AttentionStream<ResultOf<Data, true, Out>>;
 
 export declare function attentionWithGradient<
   Q extends TensorData,
@@ -615,6 +673,29 @@ export declare function createEngine<Name extends EngineOptions["backend"] = "au
   },
 ): Promise<Engine<MemoryOf<Name>>>;
 
+export declare function logSoftmax<
+  Data extends TensorData,
+  Out extends AnyTensor | undefined = undefined,
+>(x: Tensor<Data>, options?: SoftmaxOptions<Out> & OnEngine): Promise<RowsResult<Data, Out>>;
+
+export declare function logSoftmaxWithGradient<Data extends HostData>(
+  x: Tensor<Data>,
+  options?: SoftmaxGradientOptions & OnEngine,
+): Promise<RowsWithGradient<OwnData<Data>>>;
+
+export declare function logSumExp<
+  Data extends TensorData,
+  Out extends AnyTensor | undefined = undefined,
+>(
+  x: Tensor<Data>,
+  options?: SoftmaxOptions<Out> & OnEngine,
+): Promise<RowsResult<Data extends GPUBuffer ? GPUBuffer : Float32Array, Out>>;
+
+export declare function logSumExpWithGradient<Data extends HostData>(
+  x: Tensor<Data>,
+  options?: SoftmaxGradientOptions & OnEngine,
+): Promise<RowsWithGradient<Float32Array<ArrayBuffer>, OwnData<Data>>>;
+
 export declare function mergeAttention<Data extends TensorData>(
   parts: readonly AttentionPart<Data>[],
   options?: MergeOptions & OnEngine,
@@ -625,6 +706,16 @@ export declare function rope(
   k?: AnyTensor | null,
   options?: RopeOptions & OnEngine,
 ): Promise<void>;
+
+export declare function softmax<
+  Data extends TensorData,
+  Out extends AnyTensor | undefined = undefined,
+>(x: Tensor<Data>, options?: SoftmaxOptions<Out> & OnEngine): Promise<RowsResult<Data, Out>>;
+
+export declare function softmaxWithGradient<Data extends HostData>(
+  x: Tensor<Data>,
+  options?: SoftmaxGradientOptions & OnEngine,
+): Promise<RowsWithGradient<OwnData<Data>>>;
 
 export declare function tensor<Data extends HostData>(
   data: Data,

@@ -9,6 +9,16 @@ export interface ReferenceBackwardOptions extends AttentionOptions {
   readonly dLse?: ReferenceTensor | undefined;
 }
 
+export interface ReferenceConvolutionGradients {
+  readonly dv: ReferenceArray;
+  readonly dWeights: ReferenceArray;
+}
+
+export interface ReferenceConvolutionOptions {
+  readonly causal?: boolean | undefined;
+  readonly layout?: Layout | undefined;
+}
+
 export interface ReferenceGradients {
   readonly dq: ReferenceArray;
   readonly dk: ReferenceArray;
@@ -17,9 +27,77 @@ export interface ReferenceGradients {
   readonly dSinks?: ReferenceArray;
 }
 
+export interface ReferenceLinformerBackwardOptions extends ReferenceLinformerOptions {
+  readonly dLse?: ReferenceTensor | undefined;
+}
+
+export interface ReferenceLinformerGradients {
+  readonly dq: ReferenceArray;
+  readonly dk: ReferenceArray;
+  readonly dv: ReferenceArray;
+  readonly dProjectK: ReferenceArray;
+  readonly dProjectV?: ReferenceArray;
+}
+
+export interface ReferenceLinformerOptions {
+  readonly projectK: ReferenceTensor;
+  readonly projectV?: ReferenceTensor | undefined;
+  readonly scale?: number | undefined;
+  readonly layout?: Layout | undefined;
+  readonly lse?: boolean | undefined;
+}
+
+export interface ReferenceLocalGlobalBackwardOptions extends ReferenceLocalGlobalOptions {
+  readonly dLse?: ReferenceTensor | undefined;
+}
+
+export interface ReferenceLocalGlobalGradients {
+  readonly dq: ReferenceArray;
+  readonly dk: ReferenceArray;
+  readonly dv: ReferenceArray;
+  readonly dPool?: ReferenceArray;
+}
+
+export interface ReferenceLocalGlobalOptions {
+  readonly block: number;
+  readonly causal?: boolean | undefined;
+  readonly pool?: ReferenceTensor | undefined;
+  readonly scale?: number | undefined;
+  readonly layout?: Layout | undefined;
+  readonly lse?: boolean | undefined;
+}
+
+export interface ReferenceOutput {
+  readonly out: ReferenceArray;
+}
+
+export interface ReferencePerformerGradients {
+  readonly dq: ReferenceArray;
+  readonly dk: ReferenceArray;
+  readonly dv: ReferenceArray;
+}
+
+export interface ReferencePerformerOptions {
+  readonly projection: ReferenceTensor;
+  readonly kernel?: "softmax" | "relu" | undefined;
+  readonly causal?: boolean | undefined;
+  readonly scale?: number | undefined;
+  readonly layout?: Layout | undefined;
+}
+
 export interface ReferenceResult {
   readonly out: ReferenceArray;
   readonly lse: ReferenceArray;
+}
+
+export interface ReferenceSoftmaxGradient {
+  readonly dx: ReferenceArray;
+}
+
+export interface ReferenceSoftmaxOptions {
+  readonly axis?: number | undefined;
+  readonly scale?: number | undefined;
+  readonly mask?: BooleanTensor | undefined;
 }
 
 export interface ReferenceTensor {
@@ -44,6 +122,110 @@ export declare function referenceAttentionBackward(
   v: ReferenceTensor,
   options?: ReferenceBackwardOptions,
 ): ReferenceGradients;
+
+export declare function referenceDynamicConvolution(
+  v: ReferenceTensor,
+  weights: ReferenceTensor,
+  options?: ReferenceConvolutionOptions,
+): ReferenceOutput;
+
+export declare function referenceDynamicConvolutionBackward(
+  v: ReferenceTensor,
+  weights: ReferenceTensor,
+  dOut: ReferenceTensor,
+  options?: ReferenceConvolutionOptions,
+): ReferenceConvolutionGradients;
+
+export declare function referenceLightweightConvolution(
+  v: ReferenceTensor,
+  weights: ReferenceTensor,
+  options?: ReferenceConvolutionOptions,
+): ReferenceOutput;
+
+export declare function referenceLightweightConvolutionBackward(
+  v: ReferenceTensor,
+  weights: ReferenceTensor,
+  dOut: ReferenceTensor,
+  options?: ReferenceConvolutionOptions,
+): ReferenceConvolutionGradients;
+
+export declare function referenceLinformerAttention(
+  q: ReferenceTensor,
+  k: ReferenceTensor,
+  v: ReferenceTensor,
+  options: ReferenceLinformerOptions,
+): ReferenceResult;
+
+export declare function referenceLinformerAttentionBackward(
+  q: ReferenceTensor,
+  k: ReferenceTensor,
+  v: ReferenceTensor,
+  dOut: ReferenceTensor,
+  options: ReferenceLinformerBackwardOptions,
+): ReferenceLinformerGradients;
+
+export declare function referenceLocalGlobalAttention(
+  q: ReferenceTensor,
+  k: ReferenceTensor,
+  v: ReferenceTensor,
+  options: ReferenceLocalGlobalOptions,
+): ReferenceResult;
+
+export declare function referenceLocalGlobalAttentionBackward(
+  q: ReferenceTensor,
+  k: ReferenceTensor,
+  v: ReferenceTensor,
+  dOut: ReferenceTensor,
+  options: ReferenceLocalGlobalBackwardOptions,
+): ReferenceLocalGlobalGradients;
+
+export declare function referenceLogSoftmax(
+  x: ReferenceTensor,
+  options?: ReferenceSoftmaxOptions,
+): ReferenceOutput;
+
+export declare function referenceLogSoftmaxBackward(
+  x: ReferenceTensor,
+  dOut: ReferenceTensor,
+  options?: ReferenceSoftmaxOptions,
+): ReferenceSoftmaxGradient;
+
+export declare function referenceLogSumExp(
+  x: ReferenceTensor,
+  options?: ReferenceSoftmaxOptions,
+): ReferenceOutput;
+
+export declare function referenceLogSumExpBackward(
+  x: ReferenceTensor,
+  dOut: ReferenceTensor,
+  options?: ReferenceSoftmaxOptions,
+): ReferenceSoftmaxGradient;
+
+export declare function referencePerformerAttention(
+  q: ReferenceTensor,
+  k: ReferenceTensor,
+  v: ReferenceTensor,
+  options: ReferencePerformerOptions,
+): ReferenceOutput;
+
+export declare function referencePerformerAttentionBackward(
+  q: ReferenceTensor,
+  k: ReferenceTensor,
+  v: ReferenceTensor,
+  dOut: ReferenceTensor,
+  options: ReferencePerformerOptions,
+): ReferencePerformerGradients;
+
+export declare function referenceSoftmax(
+  x: ReferenceTensor,
+  options?: ReferenceSoftmaxOptions,
+): ReferenceOutput;
+
+export declare function referenceSoftmaxBackward(
+  x: ReferenceTensor,
+  dOut: ReferenceTensor,
+  options?: ReferenceSoftmaxOptions,
+): ReferenceSoftmaxGradient;
 
 // Named by these, and not exported.
 

@@ -1,3 +1,4 @@
+import type { Kernels } from "../../src/wasm/binary/kernels.gen.ts";
 import { BackendUnavailableError, createEngine, type Tensor, tensor } from "@flashtile/attention";
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { test } from "node:test";
@@ -144,9 +145,9 @@ test("compileBinary() compiles beside a page, and fails there as anywhere", asyn
   });
 });
 
-test("instantiate() gives the kernels over the memory", async () => {
+test("instantiate<Kernels>() gives the kernels over the memory", async () => {
   const memory = new WebAssembly.Memory({ initial: 16, maximum: 16 });
-  const kernels = instantiate(await compileBinary("simd"), memory);
+  const kernels = instantiate<Kernels>(await compileBinary("simd"), memory);
   const base = kernels.heapBase() >>> 0;
   assert(base > 0 && base < 65536, `heap at ${base}`);
 });
@@ -184,8 +185,8 @@ test("shareMemory() gives a binary that runs over shared memory, and over no oth
   const module = await WebAssembly.compile(sharedOf(binaries.simd));
   const limits = { initial: 16, maximum: 65535 };
   const memory = new WebAssembly.Memory({ ...limits, shared: true });
-  assert(instantiate(module, memory).heapBase() > 0);
-  const error = await errorOf(() => instantiate(module, new WebAssembly.Memory(limits)));
+  assert(instantiate<Kernels>(module, memory).heapBase() > 0);
+  const error = await errorOf(() => instantiate<Kernels>(module, new WebAssembly.Memory(limits)));
   assertInstanceOf(error, WebAssembly.LinkError);
 });
 
@@ -256,7 +257,7 @@ test("chooseSplats() takes the micro-kernels of Deno", async () => {
 test("no kernel writes static memory: a thread that begins makes it anew, whoever works there", async () => {
   const module = await compileBinary("simd");
   const memory = new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages });
-  const bytes = instantiate(module, memory).callRecord();
+  const bytes = instantiate<Kernels>(module, memory).callRecord();
   await using engine = await createEngine({ backend: "wasm", module });
   const statics = () => new Uint8Array(engine.tensor([1]).data.buffer, 0, bytes).slice();
   const before = statics();

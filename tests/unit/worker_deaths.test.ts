@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { cells, firstState, left } from "../../src/wasm/team/threads/control.ts";
 import { spawn, type WorkerData } from "../../src/wasm/team/threads/spawn.ts";
 import { assertSameBits } from "../support/bits.ts";
+import { sharedOut, untilWhole } from "../support/share.ts";
 import {
   expectedOfRun,
   type Fixture,
@@ -163,13 +164,15 @@ const deaths: Record<string, () => Death> = {
 };
 
 /** A team of three whose workers end, with the jobs that the calling thread has begun counted. */
-async function teamOf({ start, onJob }: Death): Promise<Fixture> {
+async function teamOf({ start, onJob, mayLose = true }: Death): Promise<Fixture> {
   let jobs = 0;
   const counted = (forward: Forward): Forward => (record, scratch) => {
     onJob?.(++jobs);
     forward(record, scratch);
   };
-  const patience = { patienceMilliseconds: 500, graceMilliseconds: 200 };
+  // A worker that works on has time to, on a busy machine too: nothing may be lost then.
+  const [patienceMilliseconds, graceMilliseconds] = mayLose ? [500, 200] : [10_000, 10_000];
+  const patience = { patienceMilliseconds, graceMilliseconds };
   return await makeTeam({ threads: 3, spawn: start, ...patience }, counted);
 }
 
@@ -186,30 +189,38 @@ async function isLost(run: () => unknown): Promise<boolean> {
   return false;
 }
 
+const triedNow = sharedOut(Object.keys(deaths), 12, "deaths");
+
 for (const [name, make] of Object.entries(deaths)) {
-  test(`WorkerTeam gives right answers, or says that it has none, when workers ${name}`, async () => {
-    const death = make(), fixture = await teamOf(death), { arena } = fixture;
-    const blocks = [1, 2, 3].map(() => arena.allocate(4096));
-    const bytesOf = (at: number) => new Uint8Array(arena.memory.buffer, at, 4096);
-    for (const at of blocks) bytesOf(at).fill(at >> 6);
-    arena.free(blocks[1]); // Calls have this place, and others behind the last.
-    let losses = 0;
-    for (let call = 0; call < 8; call++) {
-      if (await isLost(fixture.run)) losses++;
-      if (call % 4 === 3 && await isLost(fixture.runSync)) losses++;
-      if (call % 2 === 1) await sleep(15); // Events come, and workers begin.
-    }
-    assert(losses <= (death.mayLose ? 3 : 0), `${losses} calls were lost`);
-    for (const at of [blocks[0], blocks[2]]) {
-      assert(bytesOf(at).every((x) => x === (at >> 6 & 255)));
-    }
-    arena.free(blocks[0]);
-    arena.free(blocks[2]);
-    assertEquals(arena.usedBytes, 0);
-    const fresh = await makeTeam({ threads: 1 });
-    assertSameBits(fixture.staticBytes(), fresh.staticBytes(), "static memory");
-    await fixture.team.close();
-  });
+  const options = triedNow.includes(name) ? {} : { skip: untilWhole };
+  test(
+    `WorkerTeam gives right answers, or says that it has none, when workers ${name}`,
+    options,
+    async () => {
+      const death = { mayLose: false, ...make() };
+      const fixture = await teamOf(death), { arena } = fixture;
+      const blocks = [1, 2, 3].map(() => arena.allocate(4096));
+      const bytesOf = (at: number) => new Uint8Array(arena.memory.buffer, at, 4096);
+      for (const at of blocks) bytesOf(at).fill(at >> 6);
+      arena.free(blocks[1]); // Calls have this place, and others behind the last.
+      let losses = 0;
+      for (let call = 0; call < 8; call++) {
+        if (await isLost(fixture.run)) losses++;
+        if (call % 4 === 3 && await isLost(fixture.runSync)) losses++;
+        if (call % 2 === 1) await sleep(15); // Events come, and workers begin.
+      }
+      assert(losses <= (death.mayLose ? 3 : 0), `${losses} calls were lost`);
+      for (const at of [blocks[0], blocks[2]]) {
+        assert(bytesOf(at).every((x) => x === (at >> 6 & 255)));
+      }
+      arena.free(blocks[0]);
+      arena.free(blocks[2]);
+      assertEquals(arena.usedBytes, 0);
+      const fresh = await makeTeam({ threads: 1 });
+      assertSameBits(fixture.staticBytes(), fresh.staticBytes(), "static memory");
+      await fixture.team.close();
+    },
+  );
 }
 
 test("WorkerTeam leaves work to the calling thread when workers have ended three times", async () => {

@@ -1,6 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
-import type { Kernels } from "../../src/wasm/binary/kernels.gen.ts";
 import { type Batch, LateTeam, Solo } from "../../src/wasm/team/team.ts";
 import { cells, firstState } from "../../src/wasm/team/threads/control.ts";
 import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/team/threads/spawn.ts";
@@ -368,18 +367,19 @@ test("WorkerTeam goes on where the numbers of its jobs leave 32 bits", async () 
 /** A batch of three jobs, and the jobs that the calling thread has done. */
 function threeJobs() {
   const done: number[] = [];
-  const kernels = { run: (record: number) => void done.push(record) } as unknown as Kernels;
+  const module = undefined as unknown as WebAssembly.Module; // Nobody makes kernels of it.
+  const programs = [{ kernels: { run: (record: number) => void done.push(record) }, module }];
   const batch: Batch = { threads: 2, records: 0, count: 3, scratch: 0, scratchStride: 0 };
-  return { done, kernels, batch };
+  return { done, programs, batch };
 }
 
 test("LateTeam is loaded once, by the first batch for more than the calling thread", async () => {
-  const { done, kernels, batch } = threeJobs();
+  const { done, programs, batch } = threeJobs();
   let loaded = 0, closed = 0;
-  const inner = Object.assign(new Solo(kernels), {
+  const inner = Object.assign(new Solo(programs), {
     close: () => Promise.resolve(void closed++),
   });
-  const late = new LateTeam(kernels, 2, () => Promise.resolve((loaded++, inner)));
+  const late = new LateTeam(programs, 2, () => Promise.resolve((loaded++, inner)));
   await late.run({ ...batch, threads: 1 });
   await late.run({ ...batch, count: 1 });
   late.runSync(batch);
@@ -391,8 +391,8 @@ test("LateTeam is loaded once, by the first batch for more than the calling thre
 });
 
 test("LateTeam does without a team that cannot be loaded, and says so", async () => {
-  const { done, kernels, batch } = threeJobs();
-  const late = new LateTeam(kernels, 2, () => Promise.reject(new Error("no such chunk")));
+  const { done, programs, batch } = threeJobs();
+  const late = new LateTeam(programs, 2, () => Promise.reject(new Error("no such chunk")));
   await late.run(batch);
   await late.run(batch);
   late.runSync(batch);

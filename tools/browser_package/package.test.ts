@@ -48,7 +48,7 @@ async function visitSite(
   await visit(browser, server.url, async (visited) => {
     await look({
       ...visited,
-      shaders: () => server.served.filter((path) => hasShaders(folder, path)),
+      shaders: () => [...new Set(server.served)].filter((path) => hasShaders(folder, path)),
     });
     assertEquals([...visited.origins], [new URL(server.url).origin]);
   });

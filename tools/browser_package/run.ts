@@ -19,7 +19,8 @@ export function browserPackageRun(folder: string): TestRun {
       { runtimes: ["Chromium", "Firefox"], tried: "the package" },
       { runtimes: ["Firefox"], tried: "WebGPU on lavapipe", webgpu: "where it is turned on" },
     ],
-    patience: 420,
+    // Twice as long as beside other runs, and time for browsers that do not answer.
+    patience: 1200,
     tests(report) {
       const sites = join(folder, "sites");
       makeSites(sites, packPackage(folder));

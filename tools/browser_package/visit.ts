@@ -5,7 +5,7 @@
  */
 
 import type { Page } from "puppeteer-core";
-import { type BrowserName, launchBrowser } from "../browsers.ts";
+import { type BrowserName, withBrowser } from "../browsers.ts";
 import type { Checks } from "./page.ts";
 
 /** A page, and what it did. */
@@ -31,14 +31,13 @@ export async function visit(
   url: string,
   look: (visited: Visited) => Promise<void>,
 ): Promise<void> {
-  const browser = await launchBrowser(name);
-  try {
-    const page = await browser.newPage(), version = await browser.version();
+  await withBrowser(name, async (browser, version) => {
+    const page = await browser.newPage();
     const origins = watchRequests(page), complaints = watchComplaints(page);
     // A page is loaded once its modules have run.
     await page.goto(url, { waitUntil: "load" });
     await look({
-      version: version.replace(/^.*\//, ""),
+      version,
       // As text: it is run in the page.
       ask: (check, ...given) =>
         page.evaluate(`checks[${JSON.stringify(check)}](...${JSON.stringify(given)})`) as never,
@@ -46,9 +45,7 @@ export async function visit(
       origins,
       complaints,
     });
-  } finally {
-    await browser.close();
-  }
+  });
 }
 
 function watchRequests(page: Page): ReadonlySet<string> {

@@ -9,7 +9,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Browser, Page, Target, WebWorker } from "puppeteer-core";
-import { type BrowserName, launchBrowser } from "../browsers.ts";
+import { withBrowser } from "../browsers.ts";
 import { keepFinding } from "../runtime_table.ts";
 import type { Checks } from "./page.ts";
 import { serveFolder } from "./server.ts";
@@ -45,19 +45,6 @@ async function checkRest(ask: Ask): Promise<string> {
   if (!webgpu.available) return "no";
   assertEquals((await ask("answers", { backend: "webgpu" }, false)).backend, "webgpu");
   return "its own";
-}
-
-async function withBrowser(
-  name: BrowserName,
-  use: (browser: Browser, version: string) => Promise<void>,
-  options: Parameters<typeof launchBrowser>[1] = {},
-): Promise<void> {
-  const browser = await launchBrowser(name, options);
-  try {
-    await use(browser, (await browser.version()).replace(/^.*\//, ""));
-  } finally {
-    await browser.close();
-  }
 }
 
 /** Registers the site's service worker from a page. */

@@ -8,14 +8,13 @@ import { test } from "node:test";
 import { assertEquals, assertLess, assertMatch } from "@std/assert";
 import type { Page } from "puppeteer-core";
 import { serve } from "../../examples/browser/serve.ts";
-import { type BrowserName, launchBrowser } from "../browsers.ts";
+import { type BrowserName, withBrowser } from "../browsers.ts";
 import { tolerance } from "./tolerance.ts";
 
 /** Serves the page, runs it to its end, and lends it. */
 async function runPage(name: BrowserName, look: (page: Page) => Promise<void>): Promise<void> {
   await using served = serve(0);
-  const browser = await launchBrowser(name);
-  try {
+  await withBrowser(name, async (browser) => {
     const page = await browser.newPage(), complaints: string[] = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
     await page.goto(served.url);
@@ -25,9 +24,7 @@ async function runPage(name: BrowserName, look: (page: Page) => Promise<void>): 
     await enters(page, "done");
     await look(page);
     assertEquals(complaints, []);
-  } finally {
-    await browser.close();
-  }
+  });
 }
 
 async function enters(page: Page, state: string): Promise<void> {

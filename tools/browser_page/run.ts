@@ -1,5 +1,5 @@
 /**
- * The page's tests as a run of `deno task test:all`.
+ * The tests of the pages as a run of `deno task test:all`.
  *
  * @module
  */
@@ -7,11 +7,11 @@
 import { fileURLToPath } from "node:url";
 import { type TestRun, toolTests } from "../test_runs.ts";
 
-/** Drives the page in browsers. */
+/** Drives the pages in browsers. */
 export function pageRun(): TestRun {
   const folder = fileURLToPath(new URL(".", import.meta.url));
   return {
-    name: "Chromium and Firefox, the page of examples/browser",
+    name: "Chromium and Firefox, the pages of examples/browser and examples/story",
     patience: 300,
     tests: (report) => toolTests(report, folder),
   };

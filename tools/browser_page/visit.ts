@@ -1,11 +1,12 @@
 /**
- * A visit to the page of `examples/browser/`, by a browser without a window.
+ * A visit to a page of the examples, by a browser without a window.
  *
  * @module
  */
 
 import type { BrowserContextOptions, Page } from "playwright-core";
 import { serve } from "../../examples/browser/serve.ts";
+import type { Served } from "../../examples/serve_page.ts";
 import { launchChromium } from "../chromium.ts";
 
 /** Longest wait for a run: shaders are compiled and run on the CPU, slowly. */
@@ -13,6 +14,8 @@ const patience = 120_000;
 
 /** What a visitor does and has. */
 export interface Visit {
+  /** Serves the page; that of `examples/browser/` by default. */
+  readonly serves?: (port: number) => Served;
   /** A script that the page finds run already. */
   readonly before?: string;
   readonly browser?: BrowserContextOptions;
@@ -27,10 +30,10 @@ export interface Visited {
 
 /** Serves the page, opens it, and ends both when `look` is done. */
 export async function visit<T>(
-  { before, browser: options }: Visit,
+  { serves = serve, before, browser: options }: Visit,
   look: (visited: Visited) => Promise<T>,
 ): Promise<T> {
-  await using served = serve(0);
+  await using served = serves(0);
   const browser = await launchChromium();
   try {
     const page = await browser.newPage(options);

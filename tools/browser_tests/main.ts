@@ -38,7 +38,9 @@ async function openPage(browser: Browser): Promise<Page> {
       : route.fulfill({ path: join(folder, pathname), headers: isolation });
   });
   page.on("console", (message) => console.log(message.text()));
-  await page.addInitScript(`FLASHTILE_REQUIRE_GPU = "${process.env.FLASHTILE_REQUIRE_GPU ?? ""}"`);
+  for (const name of ["FLASHTILE_REQUIRE_GPU", "FLASHTILE_TESTS"]) {
+    await page.addInitScript(`${name} = "${process.env[name] ?? ""}"`);
+  }
   await page.goto(origin);
   return page;
 }

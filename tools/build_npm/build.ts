@@ -7,7 +7,9 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { BinaryName } from "../../src/contract/capabilities.ts";
-import { binaryBytes } from "../../src/wasm/binary/module.ts";
+import { binaryBytes, unpack } from "../../src/wasm/binary/module.ts";
+import * as linear from "../../src/wasm/binary/linear.gen.ts";
+import * as rows from "../../src/wasm/binary/rows.gen.ts";
 import { workerSource } from "../../src/wasm/team/threads/worker_source.ts";
 import { bundleEntries } from "./cut.ts";
 import { writeDocuments } from "./documents.ts";
@@ -25,6 +27,9 @@ export function buildPackage(folder: string): void {
   emitTypes(join(dist, "types"));
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
+    for (const [program, binaries] of Object.entries({ rows, linear })) {
+      writeFileSync(join(dist, `${program}-${name}.wasm`), unpack(binaries, name));
+    }
     writeFileSync(
       join(dist, `${name}.module.js`),
       `export { default } from "./${name}.wasm?module";\n`,

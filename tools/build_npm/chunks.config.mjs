@@ -9,7 +9,7 @@ const base =
 const patterns = /src\/masks\/patterns\/mod\.ts$/;
 
 /** A binary, which lies beside the entry that imports it. */
-const binary = /\w+\.wasm(?:\?module)?$/;
+const binary = /[\w-]+\.wasm(?:\?module)?$/;
 
 function pathOf(id) {
   if (patterns.test(id)) return "./block-mask.js";

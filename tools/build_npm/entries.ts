@@ -18,6 +18,9 @@ export const entries: readonly Entry[] = [
   { name: "workerd", source: "src/engine/workerd.ts" },
   { name: "edge-light", source: "src/engine/edge_light.ts" },
   { name: "reference", source: "src/reference/mod.ts" },
+  { name: "linear", source: "src/linear/mod.ts" },
+  { name: "linear-workerd", source: "src/linear/workerd.ts" },
+  { name: "linear-edge-light", source: "src/linear/edge_light.ts" },
 ];
 
 /**
@@ -47,6 +50,15 @@ export const globalName = "FlashTile";
 export const lazy: readonly Entry[] = [
   { name: "threads", source: "src/wasm/team/threads/team.ts" },
   { name: "gradients", source: "src/wasm/backward/backward.ts" },
+  { name: "softmax", source: "src/operations/softmax/operation.ts" },
+  { name: "softmax-gradients", source: "src/operations/softmax/backward.ts" },
+  { name: "rows", source: "src/wasm/rows/runners.ts" },
+  { name: "linear-runners", source: "src/wasm/linear/runners.ts" },
+  { name: "linear-attending", source: "src/wasm/linear/attending.ts" },
+  { name: "stream", source: "src/operations/stream/stream.ts" },
   { name: "gpu", source: "src/webgpu/open.ts" },
   { name: "webgpu", source: "src/webgpu/backend.ts" },
+  { name: "gpu-rows", source: "src/webgpu/rows/runners.ts" },
+  { name: "gpu-linear", source: "src/webgpu/linear/runners.ts" },
+  { name: "gpu-attending", source: "src/webgpu/linear/attending.ts" },
 ];

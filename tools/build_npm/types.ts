@@ -15,7 +15,12 @@ import { renamed } from "./rename.ts";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Modules whose types are public. */
-const sources = ["mod.ts", "src/masks/patterns/mod.ts", "src/reference/mod.ts"];
+const sources = [
+  "mod.ts",
+  "src/masks/patterns/mod.ts",
+  "src/reference/mod.ts",
+  "src/linear/mod.ts",
+];
 
 /** Declarations that are written by hand. */
 const written = ["globals.d.ts", "binary.d.ts", "worker.d.ts"];

@@ -10,13 +10,20 @@ import {
   type Capabilities,
   capabilities,
   createEngine,
+  softmax,
   tensor,
 } from "@flashtile/attention";
-import { referenceAttention, referenceAttentionBackward } from "@flashtile/attention/reference";
+import {
+  referenceAttention,
+  referenceAttentionBackward,
+  referenceSoftmax,
+} from "@flashtile/attention/reference";
 
 /** What was found: largest errors by what was computed, and what ran it. */
 export interface Checked {
   readonly errors: Readonly<Record<string, number>>;
+  /** Whether what works on rows by themselves is right, by a program of its own; else what it says. */
+  readonly rows: string;
   /** Why the engine runs what it runs. */
   readonly reason: string;
   /** What the runtime offers. */
@@ -43,6 +50,16 @@ const shape = [2, 100, 64], options = { causal: true, lse: true } as const;
 const [q, k, v, dOut] = [1, 2, 3, 4].map((seed) => tensor(numbers(2 * 100 * 64, seed), shape));
 // Enough work for several turns of the event loop.
 const long = tensor(numbers(8 * 1024 * 64, 5), [8, 1024, 64]);
+
+/** Whether a softmax is right, or why there is none. */
+async function checkRows(): Promise<string> {
+  try {
+    const { out } = await softmax(q), error = errorOf(out.data, referenceSoftmax(q).out.data);
+    return error < 1e-6 ? "right" : `wrong by ${error}`;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
 
 /** Computes everything once, on the default engine and on one of its own. */
 export async function check(): Promise<Checked> {
@@ -71,6 +88,7 @@ export async function check(): Promise<Checked> {
         referenceAttention(last, last, last, { causal: true }).out.data,
       ),
     },
+    rows: await checkRows(),
     reason: engine.reason,
     offered: await capabilities(),
     memoryBytes: engine.memoryBytes,

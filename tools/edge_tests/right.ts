@@ -4,15 +4,16 @@
  * @module
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Finding } from "../runtime_table.ts";
 import type { Checked } from "./check.ts";
 
 /** Largest error of a right result of these shapes, by its largest number; it is some 5e-7. */
 const tolerance = 2e-6;
 
-/** Asserts that all results are as the oracle's. */
-export function expectRight({ errors }: Checked): void {
+/** Asserts that all results are as the oracle's; of rows by themselves, what else is said of them. */
+export function expectRight({ errors, rows }: Checked, ofRows = /^right$/): void {
+  assertMatch(rows, ofRows);
   const entries = Object.entries(errors);
   assertEquals(entries.length, 7);
   // Without `<=`, NaN would pass.

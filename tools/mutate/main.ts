@@ -34,16 +34,36 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Folders whose sources read and check what users give; those in them are not looked into. */
 const folders = [
-  ...["cache", "check", "contract", "engine", "functions", "masks", "masks/patterns", "tensor"],
-  ...["attention", "attention/check", "backward", "merge", "rope"].map((name) =>
-    `operations/${name}`
-  ),
+  ...[
+    "cache",
+    "check",
+    "contract",
+    "engine",
+    "functions",
+    "linear",
+    "masks",
+    "masks/patterns",
+    "tensor",
+  ],
+  ...[
+    ...["attention", "attention/check", "backward", "convolution", "linear", "linformer"],
+    ...["local_global", "merge", "performer", "rope", "softmax", "stream"],
+  ].map((name) => `operations/${name}`),
 ].map((name) => `src/${name}`);
 
 /** Where tests of checks are, unless it is said. */
-const usualTests = ["unit", "contract", "gradients", "properties", "readonce"].map((name) =>
-  `tests/${name}`
-);
+const usualTests = ["unit", "contract", "gradients", "linear", "properties", "readonce"].map((
+  name,
+) => `tests/${name}`);
+
+/** Files of tests, each by itself: those that share a process, too. */
+function filesOfTests(folders: readonly string[]): string[] {
+  return folders.flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+      .filter((name) => /\.(?:spec|test)\.ts$/.test(name) && basename(name) !== "all.test.ts")
+      .map((name) => join(folder, name))
+  );
+}
 
 /** What a copy needs none of. */
 const left = new Set([".git", "node_modules", "npm"]);
@@ -150,7 +170,7 @@ const folder = mkdtempSync(join(tmpdir(), "flashtile-mutate-"));
 try {
   const copy = makeCopy(folder, sources);
   console.log(`${copy.checks.length} checks in ${sources.length} files`);
-  mutate(copy, record(copy, values.tests));
+  mutate(copy, record(copy, filesOfTests(values.tests)));
 } finally {
   rmSync(folder, { recursive: true });
 }

@@ -12,6 +12,7 @@ import {
   attentionBackward,
   type AttentionOptions,
   type AttentionResult,
+  attentionStream,
   attentionWithGradient,
   type BackwardOptions,
   type BackwardPassOptions,
@@ -109,13 +110,16 @@ export async function optionsInVariables(
   const kept = await attentionWithGradient(q, q, q, options);
   await kept.backward(out, { signal: null });
   await attentionBackward(out, q, q, q, { ...options, out, lse: kept.lse });
+  const stream = attentionStream(q, options);
+  await stream.push(q, q);
+  const { lse: ofStream }: { lse: Tensor<Float32Array<ArrayBuffer>> } = await stream.finish();
   const size = { queries: 64, block: [16, 16] }, window = [3, 0];
   const mask: BlockMask = blockMask.window(window, size);
 
   // What is not known when it is compiled may be there, or not.
   const wrapped = async (): Promise<AttentionResult> => await attention(q, q, q, given);
   const lse: Tensor<Float32Array<ArrayBuffer>> | undefined = (await wrapped()).lse;
-  return { mask, lse };
+  return { mask, lse, ofStream };
 }
 
 /** Short lists of numbers in all their forms. */

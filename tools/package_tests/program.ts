@@ -10,9 +10,14 @@ import {
   attentionWithGradient,
   capabilities,
   createEngine,
+  softmax,
   tensor,
 } from "@flashtile/attention";
-import { referenceAttention, referenceAttentionBackward } from "@flashtile/attention/reference";
+import {
+  referenceAttention,
+  referenceAttentionBackward,
+  referenceSoftmax,
+} from "@flashtile/attention/reference";
 
 /** Largest error of a right result of these shapes, by its largest number; it is some 5e-7. */
 const tolerance = 2e-6;
@@ -50,6 +55,9 @@ const wanted = referenceAttentionBackward(dOut, q, k, v, { causal: true });
 for (const name of ["dq", "dk", "dv"] as const) {
   expectClose(`attentionWithGradient(): ${name}`, gradients[name].data, wanted[name].data);
 }
+
+const scores = tensor(numbers(300 * 1000, 6), [300, 1000]);
+expectClose("softmax()", (await softmax(scores)).out.data, referenceSoftmax(scores).out.data);
 
 const engine = await createEngine({ backend: "wasm", threads: 2 });
 

@@ -4,9 +4,8 @@
  * @module
  */
 
+import { booleansOf, checkBits } from "../../check/booleans.ts";
 import {
-  booleansOf,
-  checkBits,
   holdArray,
   type Placed,
   readExtentsOf,

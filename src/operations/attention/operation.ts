@@ -8,8 +8,8 @@ import { cannot } from "../../check/words.ts";
 import type { Backend, Machinery } from "../../contract/backend.ts";
 import type { Operation } from "../../contract/operation.ts";
 import type { TensorData } from "../../tensor/dtype.ts";
-import { type AnyTensor, type AnyView, copyView, type View, viewOf } from "../../tensor/tensor.ts";
-import { type Call, type Made, type NewTensor, run, runSync, runUsed } from "../call.ts";
+import { type AnyTensor, type AnyView, mayOverlapAny, viewOf } from "../../tensor/tensor.ts";
+import { type Call, handBack, type Made, type NewTensor, run, runSync, runUsed } from "../call.ts";
 import {
   type AttentionCall,
   type AttentionPlan,
@@ -33,12 +33,13 @@ export const attention: Operation<AttentionPlan, Target> = {
 /** What a call makes for its results; `apart` where `out` cannot be written while inputs are read. */
 type Results = Readonly<Partial<Record<"out" | "apart" | "lse" | "lseRest", NewTensor>>>;
 
-function resultsOf({ plan, storage, keepsRest }: AttentionCall): Results {
+function resultsOf({ plan, storage, keepsRest, alsoReads = [] }: AttentionCall): Results {
   const { out: given, outShape, lseShape } = plan;
   const ofRows = (shape: readonly number[]) => ({ ...storage, dtype: "f32" as const, shape });
   const out = { ...storage, shape: outShape };
   // Written in place, a tile could overwrite what a later one still reads. A GPU refuses that.
-  const isApart = given !== null && mayBeRead(plan, given);
+  const isApart = given !== null &&
+    (mayBeRead(plan, given) || mayOverlapAny(given, alsoReads));
   return {
     ...(given === null ? { out } : isApart && { apart: out }),
     ...(lseShape && { lse: ofRows(lseShape) }),
@@ -67,8 +68,8 @@ export function placed(call: AttentionCall): Call<AttentionPlan, Target, Attenti
       return { out: view, lse: columnOf(lse, plan), lseRest: columnOf(lseRest, plan) } as Target;
     },
     finish({ out, apart, ...rows }: Made): AttentionResult {
-      if (apart !== undefined) copyView(viewOf(apart, layout) as View, plan.out as View);
-      return { out: out ?? call.out!, ...rows } as AttentionResult;
+      const back = handBack({ out, apart }, layout, plan.out, call.out);
+      return { out: back, ...rows } as AttentionResult;
     },
   };
 }

@@ -9,6 +9,7 @@ import { cannot } from "../../check/words.ts";
 import type { Control } from "../../contract/backend.ts";
 import { checkPages, type PagedKeys, type PageStore } from "../../contract/pages.ts";
 import type { BlockMask } from "../../masks/block_mask.ts";
+import type { KeyRuns } from "../../masks/key_runs.ts";
 import {
   type AnyTensor,
   type AnyView,
@@ -16,7 +17,7 @@ import {
   type Extents,
   type Layout,
   type MaskView,
-  mayOverlap,
+  mayOverlapAny,
   type ReadTensor,
 } from "../../tensor/tensor.ts";
 import type { Storage } from "../call.ts";
@@ -84,7 +85,8 @@ export interface AttentionPlan<
   readonly mask: MaskView | null;
   /** By query head. */
   readonly sinks: Float32Array | null;
-  readonly blockMask: BlockMask | null;
+  /** Which keys blocks of queries see: as a caller has it, or as runs where a function makes the keys. */
+  readonly blockMask: BlockMask | KeyRuns | null;
   /** How the caller wrote it: results are written alike. */
   readonly written: Written;
 }
@@ -111,6 +113,8 @@ export interface AttentionCall<Plan extends AttentionPlan = AttentionPlan> {
   readonly storage: Storage;
   /** Whether what rounding takes from `lse` is kept: for gradients. */
   readonly keepsRest?: boolean;
+  /** What is read besides a plan's inputs. */
+  readonly alsoReads?: readonly AnyView[];
 }
 
 /** The tensors that a call reads, by name; `null` for what was not given. */
@@ -121,7 +125,7 @@ export function inputsOf({ q, kv, bias, mask }: AttentionPlan) {
 
 /** Whether a view may share an element with something that the call reads. */
 export function mayBeRead(plan: AttentionPlan, view: AnyView): boolean {
-  return Object.values(inputsOf(plan)).some((input) => input !== null && mayOverlap(input, view));
+  return mayOverlapAny(view, Object.values(inputsOf(plan)));
 }
 
 /** Whether scores are anything but scaled products within one band. */
@@ -155,17 +159,14 @@ function controlOf({ signal, encoder, onProgress }: AttentionOptions): Control {
   return { signal, encoder, onProgress };
 }
 
-/** What a call without options asks for: there is nothing to read. */
-const noOptions: AttentionOptions = Object.freeze(Object.create(null));
-
 /** Reads a call and decides what it means. */
 export function readAttention(
   q: AnyTensor | ReadTensor,
   k: AnyTensor | ReadTensor,
   v: AnyTensor | ReadTensor,
-  options?: AttentionOptions,
+  options: AttentionOptions = {},
 ): AttentionCall<TensorPlan> {
-  const given = options === undefined ? noOptions : readAttentionOptions(options, optionNames);
+  const given = readAttentionOptions(options, optionNames);
   return callOf(planGiven(q, k, v, given), given);
 }
 
@@ -174,7 +175,7 @@ export function planAttention(
   q: AnyTensor,
   k: AnyTensor,
   v: AnyTensor,
-  options?: AttentionOptions,
+  options: AttentionOptions = {},
 ): TensorPlan {
   return readAttention(q, k, v, options).plan;
 }

@@ -113,21 +113,21 @@ export function readBackward(
   v: AnyTensor,
   options: BackwardOptions,
 ): BackwardCall {
+  checkAsked(options);
+  const { out, lse, dLse, ...rest } = readOptions(options, backwardNames, cannot);
+  const { plan, control } = readAttention(q, k, v, rest);
+  return { plan: planPass(plan, dOut, { out, lse, dLse }), control };
+}
+
+/** Checks that there are options, and no encoder among them, by messages of their own. */
+export function checkAsked(options: unknown): void {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(
       `${cannot}: \`options\` must have the \`out\` and \`lse\` that attention() gave, ` +
         `got ${kindOf(options)}`,
     );
   }
-  checkEncoder(options);
-  const { out, lse, dLse, ...rest } = readOptions(options, backwardNames, cannot);
-  const { plan, control } = readAttention(q, k, v, rest);
-  return { plan: planPass(plan, dOut, { out, lse, dLse }), control };
-}
-
-/** Checks that no encoder is among the options, by a message of its own. */
-export function checkEncoder(options: unknown): void {
-  if (readOf(Object(options) as { encoder?: unknown }, "encoder") === undefined) return;
+  if (readOf(options as { encoder?: unknown }, "encoder") === undefined) return;
   throw new TypeError(`${cannot}: \`encoder\` is for \`attention()\` alone`);
 }
 

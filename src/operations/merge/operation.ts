@@ -102,17 +102,30 @@ export function readMerge(
   };
 }
 
-/** The operation: a plan is the parts, a target as that of attention. */
-export const mergeAttention: Operation<readonly Target[], Target> = {
+/**
+ * Sums on a GPU that parts are merged into, zero at first, each with what rounding took beside it: weighted
+ * values `[B, Hq, Nq, 2 Dv]`, Dv in whole fours; and of each row its level and the sum of weights,
+ * `[B, Hq, Nq, 4]`, before a part and after.
+ */
+export type MergeSums = readonly [acc: AnyView, before: AnyView, after: AnyView];
+
+/** Parts over disjoint keys, and sums that those before are in, where there are such. */
+export interface MergePlan {
+  readonly parts: readonly Target[];
+  readonly sums?: MergeSums;
+}
+
+/** The operation. Without a target parts go into the sums alone. */
+export const mergeAttention: Operation<MergePlan, Target | null> = {
   name: "mergeAttention",
   cannot,
-  inputs: (parts) =>
+  inputs: ({ parts }) =>
     Object.fromEntries(parts.flatMap(({ out, lse }, index) => [
       [`parts[${index}].out`, out],
       [`parts[${index}].lse`, lse],
     ])),
   work: () => 0,
-  rows: ([{ out: { shape: [batch, heads, rows] } }]) => batch * heads * rows,
+  rows: ({ parts: [{ out: { shape: [batch, heads, rows] } }] }) => batch * heads * rows,
 };
 
 /** Merges parts that were read. */
@@ -122,7 +135,7 @@ export function runMerge<Data extends TensorData>(
 ): Promise<AttentionResultWithLse<OwnData<Data>>> {
   const result: Promise<unknown> = run(asked, {
     operation: mergeAttention,
-    plan: parts,
+    plan: { parts },
     control: {},
     results: {
       out: { ...storage, shape: outShape },

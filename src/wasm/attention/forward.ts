@@ -24,6 +24,7 @@ import { elementsOver, locate, locateBias, type Resident } from "../memory/tenso
 import type { WasmPages } from "../pages/pages.ts";
 import * as job from "../record/job.gen.ts";
 import { decoding, JobRecord, keysPerPart, storageOf, type Words } from "../record/job_record.ts";
+import type { Machine } from "../team/machine.ts";
 import type { Batch } from "../team/team.ts";
 import { runInTurn, type Step } from "../team/steps.ts";
 import { type Cut, cutPlan, cutWave, type Piece, type Wave } from "./jobs.ts";
@@ -52,16 +53,6 @@ import {
   takeWorkspace,
   type Workspace,
 } from "./workspace.ts";
-
-/** What forward runs on. */
-export interface Machine {
-  readonly kernels: Kernels;
-  readonly arena: Arena;
-  /** Threads that may take part. */
-  readonly threads: number;
-  /** Which micro-kernels: how many of four elements they splat while loading. */
-  readonly splats: 0 | 1 | 4;
-}
 
 /** Tensors of a plan that live in linear memory. */
 interface Residents {

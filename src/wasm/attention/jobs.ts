@@ -7,6 +7,7 @@
  */
 
 import { countScores } from "../../operations/attention/plan.ts";
+import { KeyRuns } from "../../masks/key_runs.ts";
 import { roundUp } from "../memory/arena.ts";
 import { keysPerPart } from "../record/job_record.ts";
 import type { HostPlan, Run } from "./run.ts";
@@ -132,7 +133,8 @@ export function cutPlan(plan: HostPlan, available: number): Cut {
   const work = countScores(plan) * (dim + valueDim);
   const threads = work < (readsCache(plan, largest) ? threadedReads : threadedWork) ? 1 : available;
   const byBytes = threads * stagedBytes / (Math.max(dim, valueDim) * 4);
-  const byWork = threads * waveWork / (Math.max(1, largest.keys) * (dim + valueDim));
+  const seen = blockMask instanceof KeyRuns ? blockMask.visited * largest.keys : largest.keys;
+  const byWork = threads * waveWork / (Math.max(1, seen) * (dim + valueDim));
   const byTerms = threads * termBytes / Math.max(1, termBytesPerPosition(plan) / group);
   const rows = Math.min(byBytes, byWork, byTerms);
   return {

@@ -7,6 +7,7 @@
 
 import { arraysOf, type BlockMask } from "../../masks/block_mask.ts";
 import type { Blocks } from "../../masks/blocks.ts";
+import { KeyRuns } from "../../masks/key_runs.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import { intervalFields, intervalWords } from "../record/job_record.ts";
@@ -44,6 +45,7 @@ export function intervalBytes(plan: AttentionPlan, run: Run): number {
   const mask = plan.blockMask;
   if (mask === null) return 0;
   const [first, end] = blocksOf(plan, run), { batch } = plan.segments[run.segment];
+  if (mask instanceof KeyRuns) return runsBytes(mask, first, end);
   const { starts, mixed } = arraysOf(mask);
   let bytes = 0;
   for (let member = 0; member < headsOf(plan); member++) {
@@ -64,12 +66,37 @@ export function intervalBytes(plan: AttentionPlan, run: Run): number {
 export function stageIntervals(arena: Arena, plan: AttentionPlan, run: Run, at: number): number[] {
   const mask = plan.blockMask!, { batch, firstKey, keys } = plan.segments[run.segment];
   const [first, end] = blocksOf(plan, run);
+  if (mask instanceof KeyRuns) return [writeRuns(arena, mask, first, end, at)];
   const writer = new IntervalWriter(arena, mask, firstKey, keys);
   return Array.from({ length: headsOf(plan) }, (_, member) => {
     const list = listOf(mask, batch, run.keyHead * plan.group + member), address = at;
     at = writer.write(list + first, list + end, at);
     return address;
   });
+}
+
+/** Bytes of the runs of some blocks of queries. */
+function runsBytes(mask: KeyRuns, first: number, end: number): number {
+  let words = end - first + 1;
+  for (let block = first; block < end; block++) words += mask.runsOf(block).length * intervalWords;
+  return words * 4;
+}
+
+/** Writes them: intervals without bits. Keys are those of a segment that has all. */
+function writeRuns(arena: Arena, mask: KeyRuns, first: number, end: number, at: number): number {
+  const words = new Int32Array(arena.memory.buffer);
+  let list = at / 4, word = list + end - first + 1;
+  for (let block = first; block < end; block++) {
+    words[list++] = word * 4;
+    for (const [from, to] of mask.runsOf(block)) {
+      words[word + intervalFields.from] = from;
+      words[word + intervalFields.to] = to;
+      words[word + intervalFields.bits] = 0;
+      word += intervalWords;
+    }
+  }
+  words[list] = word * 4;
+  return at;
 }
 
 /** Writes lists of one segment's keys. */

@@ -6,8 +6,9 @@
 
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { HeldArray } from "../../tensor/arrays.ts";
-import type { Broadcast, MaskView } from "../../tensor/tensor.ts";
+import type { Broadcast } from "../../tensor/tensor.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
+import { copyMaskRow, maskRowBytes } from "../memory/mask_rows.ts";
 import type { Run } from "./run.ts";
 
 /** Rows of a bias or a mask that a run stages, and the bytes of each. */
@@ -26,11 +27,6 @@ function bytesOf({ heads, positions, rowBytes }: Rows): number {
 /** Bytes of a row of a bias: the kernel reads four keys at a time. */
 function biasRowBytes(keys: number): number {
   return roundUp(keys, 4) * 4;
-}
-
-/** Bytes of a row of a mask: the kernel reads sixteen keys at a time, and whole words of bits. */
-function maskRowBytes({ dtype }: MaskView, keys: number): number {
-  return dtype === "u8" ? keys + 16 : Math.ceil(keys / 8) + 8;
 }
 
 function rowsOf(
@@ -145,52 +141,8 @@ export function stageMask(
   const { keys } = plan.segments[run.segment];
   const rows = maskRows(plan, run.to - run.from, keys);
   const memory = new Uint8Array(arena.memory.buffer);
-  const copy = view.dtype === "u8" ? copyBytes : copyBits;
   eachRow(view, plan, run, rows, at, (element, address) => {
-    copy(data, view.strides[3], element, keys, memory.subarray(address, address + rows.rowBytes));
+    copyMaskRow(view, data, element, keys, memory.subarray(address, address + rows.rowBytes));
   });
   return { at, ...strides(rows), isBits: view.dtype === "bit" };
-}
-
-function copyBytes(
-  data: Uint8Array | Uint32Array,
-  step: number,
-  element: number,
-  keys: number,
-  target: Uint8Array,
-): void {
-  if (step === 1) target.set(data.subarray(element, element + keys));
-  else if (step === 0) target.fill(data[element], 0, keys);
-  else for (let key = 0; key < keys; key++) target[key] = data[element + key * step];
-}
-
-/** Bits come to lie from the lowest of the first byte on, wherever they are in their words. */
-function copyBits(
-  words: Uint8Array | Uint32Array,
-  step: number,
-  element: number,
-  keys: number,
-  target: Uint8Array,
-): void {
-  if (step === 0) {
-    target.fill(words[Math.floor(element / 32)] >>> (element % 32) & 1 ? 0xff : 0);
-    return;
-  }
-  if (step === 1) {
-    // Words are little-endian wherever Wasm runs: bit e is in byte e / 8.
-    const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
-    const first = Math.floor(element / 8), count = Math.ceil(keys / 8), shift = element % 8;
-    if (shift === 0) target.set(bytes.subarray(first, first + count));
-    else {
-      for (let at = 0; at < count; at++) {
-        target[at] = (bytes[first + at] | bytes[first + at + 1] << 8) >> shift;
-      }
-    }
-    return;
-  }
-  target.fill(0);
-  for (let key = 0; key < keys; key++) {
-    const at = element + key * step;
-    target[key >> 3] |= (words[Math.floor(at / 32)] >>> (at % 32) & 1) << (key & 7);
-  }
 }

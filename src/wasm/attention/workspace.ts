@@ -7,6 +7,7 @@
 
 import type { Kernels } from "../binary/kernels.gen.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
+import { Placer } from "../memory/placer.ts";
 import * as job from "../record/job.gen.ts";
 import type { Words } from "../record/job_record.ts";
 import { type Cut, jobsPerWave, partsOf, type Wave, wavesOf } from "./jobs.ts";
@@ -212,21 +213,4 @@ export function takeWorkspace(
 
 function twice<T>(needed: boolean, make: () => T): T[] {
   return needed ? [make(), make()] : [make()];
-}
-
-/** Places one behind the other, each on cache lines of its own. */
-export class Placer {
-  /** Where the next one is. */
-  end: number;
-
-  constructor(from: number) {
-    this.end = from;
-  }
-
-  /** Gives so many bytes a place and returns its address. */
-  place(bytes: number): number {
-    const at = this.end;
-    if (bytes > 0) this.end = at + roundUp(bytes, 64);
-    return at;
-  }
 }

@@ -12,7 +12,7 @@ import { HeldArray } from "../../tensor/arrays.ts";
 import { bytesPerElement, type DType, type Elements } from "../../tensor/dtype.ts";
 import { copyRowsIn, copyRowsOut } from "../../tensor/rows.ts";
 import { type BroadcastView, contiguousStrides, type View } from "../../tensor/tensor.ts";
-import type { Machine } from "../attention/forward.ts";
+import type { Machine } from "../team/machine.ts";
 import { stageIntervals } from "../attention/key_intervals.ts";
 import {
   biasOf,

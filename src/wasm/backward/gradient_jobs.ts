@@ -10,6 +10,7 @@
  * @module
  */
 
+import { KeyRuns } from "../../masks/key_runs.ts";
 import { type AttentionPlan, countScores } from "../../operations/attention/plan.ts";
 import { largestOf, positionsOf, threadedWork, type Tiles, waveWork } from "../attention/jobs.ts";
 import type { Run } from "../attention/run.ts";
@@ -185,24 +186,42 @@ export function* gradientRunsOf(
         gathered.push(whole);
         bytes += more;
         scores += moreScores;
-      } else for (const run of cutHead(head, cut)) yield [run];
+      } else for (const run of cutHead(head, cut, plan.blockMask)) yield [run];
     }
   }
   if (gathered.length > 0) yield gathered;
 }
 
+/** Rows that may see some of the keys of a range: whole units, or none. All set what they have of dQ at the first. */
+function rowsFor(
+  mask: AttentionPlan["blockMask"],
+  { to, firstKey, endKey }: Omit<GradientRun, "opens" | "closes">,
+  unit: number,
+): readonly [from: number, to: number] {
+  if (firstKey === 0 || !(mask instanceof KeyRuns)) return [0, to];
+  const { block: [rows], runsOf } = mask, blocks = Math.ceil(to / rows);
+  const sees = (index: number) =>
+    runsOf(index).some(([from, end]) => from < endKey && end > firstKey);
+  let first = 0, last = blocks;
+  while (first < last && !sees(first)) first++;
+  while (first < last && !sees(last - 1)) last--;
+  return [Math.floor(first * rows / unit) * unit, Math.min(to, last * rows)];
+}
+
 /** The runs of a head, range by range. */
 function* cutHead(
   head: Omit<GradientRun, "opens" | "closes">,
-  { positions, keys }: GradientCut,
+  { positions, keys, unit }: GradientCut,
+  mask: AttentionPlan["blockMask"],
 ): Generator<GradientRun> {
   // One range of keys also where there is no key: a sink has a gradient all the same.
   for (let firstKey = 0; firstKey === 0 || firstKey < head.endKey; firstKey += keys) {
     const endKey = Math.min(firstKey + keys, head.endKey);
-    for (let from = 0; from < head.to; from += positions) {
-      const to = Math.min(from + positions, head.to);
+    const [begin, end] = rowsFor(mask, { ...head, firstKey, endKey }, unit);
+    for (let from = begin; from < end; from += positions) {
+      const to = Math.min(from + positions, end);
       const place = { ...head, from, to, firstKey, endKey };
-      yield { ...place, opens: from === 0, closes: to === head.to };
+      yield { ...place, opens: from === begin, closes: to === end };
     }
   }
 }

@@ -12,7 +12,7 @@ import type { BroadcastView, View } from "../../tensor/tensor.ts";
 import { intervalBytes } from "../attention/key_intervals.ts";
 import { groupBytes } from "../attention/records.ts";
 import { biasBytes, maskBytes } from "../attention/terms.ts";
-import { Placer } from "../attention/workspace.ts";
+import { Placer } from "../memory/placer.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import type { Resident } from "../memory/tensor.ts";
 import * as gradient from "../record/gradient.gen.ts";

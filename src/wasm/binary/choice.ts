@@ -8,7 +8,7 @@ import { BackendUnavailableError } from "../../check/errors.ts";
 import type { BinaryName } from "../../contract/capabilities.ts";
 import { isWorkerd } from "../../runtime.ts";
 import { probe, simdProbe } from "./binaries.gen.ts";
-import { compileValid, decode, takeAhead } from "./module.ts";
+import { compiledTooLate, compileValid, decode, takeAhead } from "./module.ts";
 
 /** A binary, and why it is the one to take here. */
 export interface BinaryChoice {
@@ -29,11 +29,7 @@ function takeProvided(): BinaryChoice | undefined {
     const ahead = takeAhead();
     return ahead && { name: ahead.name, reason: "compiled before the program serves" };
   } catch {
-    throw new BackendUnavailableError(
-      "wasm",
-      "workerd compiles only while a worker starts; let your bundler take the package's entry for " +
-        "the condition `workerd`, set a compatibility date from 2025-06-01 on, or pass `module`",
-    );
+    throw compiledTooLate();
   }
 }
 

@@ -12,7 +12,6 @@ import type { BinaryName } from "../../contract/capabilities.ts";
 import { isWorkerd } from "../../runtime.ts";
 import { pageBytes } from "../memory/arena.ts";
 import { decompressor, packed, sizes } from "./binaries.gen.ts";
-import type { Kernels } from "./kernels.gen.ts";
 import { relaxed } from "./relaxed.gen.ts";
 
 /** What a binary of this version exports, and no other. */
@@ -67,6 +66,20 @@ declare const FLASHTILE_PACKED: true | undefined;
 export function binaryBytes(name: BinaryName): Uint8Array<ArrayBuffer> {
   // Who runs the source, whose size counts once, has the usual one as it is: unpacking takes 3 ms of 20.
   if (typeof FLASHTILE_PACKED === "undefined" && name === "relaxed") return decode(relaxed);
+  return unpack({ packed, sizes }, name);
+}
+
+/** A program in both binaries. */
+export interface PackedProgram {
+  readonly packed: string;
+  readonly sizes: Readonly<Record<BinaryName, number>>;
+}
+
+/** The bytes of one of a program's binaries. */
+export function unpack(
+  { packed, sizes }: PackedProgram,
+  name: BinaryName,
+): Uint8Array<ArrayBuffer> {
   // One follows the other: what is not needed of the second is not decompressed.
   const first = sizes.relaxed, end = name === "relaxed" ? first : first + sizes.simd;
   const bytes = decompress(decode(decompressor), decode(packed), end);
@@ -102,7 +115,11 @@ export interface ProvidedBinary {
   readonly module: WebAssembly.Module;
 }
 
-let provided: ProvidedBinary | undefined;
+/** The programs: attention's, that of rows by themselves, and that of attention in linear time. */
+export type ProgramName = "attention" | "rows" | "linear";
+
+/** What was provided, by program. */
+const provided: { [Name in ProgramName]?: ProvidedBinary } = {};
 
 /**
  * Provides a binary where compiling and probing are forbidden later: it is the one that
@@ -110,17 +127,21 @@ let provided: ProvidedBinary | undefined;
  *
  * @param name Which of the two it is.
  * @param binary Compiled, or its bytes, as bundlers embed it; these are compiled now.
+ * @param program Of which program it is.
  */
 export function provideBinary(
   name: BinaryName,
   binary: WebAssembly.Module | Uint8Array<ArrayBuffer>,
+  program: ProgramName = "attention",
 ): void {
-  provided = { name, module: isModule(binary) ? binary : new WebAssembly.Module(binary) };
+  provided[program] = { name, module: isModule(binary) ? binary : new WebAssembly.Module(binary) };
 }
 
 /** Compiles on workerd what no entry of the package has provided. */
 function compileAhead(): void {
-  if (provided === undefined && isWorkerd()) provideBinary("relaxed", binaryBytes("relaxed"));
+  if (provided.attention === undefined && isWorkerd()) {
+    provideBinary("relaxed", binaryBytes("relaxed"));
+  }
 }
 
 // In a microtask: workerd still starts then, and an entry that provides a compiled binary has done so.
@@ -141,7 +162,16 @@ if (isWorkerd()) {
  */
 export function takeAhead(): ProvidedBinary | undefined {
   compileAhead();
-  return provided;
+  return provided.attention;
+}
+
+/** That a binary is needed where nothing may be compiled any more. */
+export function compiledTooLate(): BackendUnavailableError {
+  return new BackendUnavailableError(
+    "wasm",
+    "workerd compiles only while a worker starts; let your bundler take the package's entry for " +
+      "the condition `workerd`, set a compatibility date from 2025-06-01 on, or pass `module`",
+  );
 }
 
 /**
@@ -180,8 +210,11 @@ function memoryFlags(bytes: Uint8Array): number {
 
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
-async function compile(name: BinaryName, shared: boolean): Promise<WebAssembly.Module> {
-  const bytes = binaryBytes(name); // Nobody else's.
+/** Compiles bytes that are nobody else's. */
+async function compile(
+  bytes: Uint8Array<ArrayBuffer>,
+  shared: boolean,
+): Promise<WebAssembly.Module> {
   if (shared) shareMemory(bytes);
   // Where no page waits to be drawn: handing it to another thread takes longer than doing it, since
   // functions are compiled when they are first called.
@@ -191,11 +224,22 @@ async function compile(name: BinaryName, shared: boolean): Promise<WebAssembly.M
 
 /** Compiles a binary once per process. */
 export function compileBinary(name: BinaryName, shared = false): Promise<WebAssembly.Module> {
-  if (provided?.name === name && !shared) return Promise.resolve(provided.module);
-  const key = shared ? `${name}, shared` : name;
+  return compileProgram("attention", name, shared, () => binaryBytes(name));
+}
+
+/** The same of any program, unless that was provided. */
+export function compileProgram(
+  program: ProgramName,
+  name: BinaryName,
+  shared: boolean,
+  bytes: () => Uint8Array<ArrayBuffer>,
+): Promise<WebAssembly.Module> {
+  const ahead = provided[program];
+  if (ahead?.name === name && !shared) return Promise.resolve(ahead.module);
+  const key = `${program}, ${name}, ${shared}`;
   let module = compiled.get(key);
   if (module === undefined) {
-    module = compile(name, shared);
+    module = compile(bytes(), shared);
     compiled.set(key, module);
     module.catch(() => compiled.delete(key)); // A failure is not kept: the next call tries again.
   }
@@ -217,7 +261,9 @@ export function checkModule(module: WebAssembly.Module): void {
 }
 
 /** Instantiates a compiled binary over a memory. */
-export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  return exports as unknown as Kernels;
+export function instantiate<Exports>(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+): Exports {
+  return new WebAssembly.Instance(module, { env: { memory } }).exports as Exports;
 }

@@ -5,8 +5,16 @@
  */
 
 import { reasonOf } from "../../check/errors.ts";
-import type { Kernels } from "../binary/kernels.gen.ts";
+import type { ProgramName } from "../binary/module.ts";
 import { bytes as jobBytes } from "../record/job.gen.ts";
+
+/** Kernels that run jobs, and the module that a thread makes them of. */
+export interface Program {
+  /** Absent of attention's. */
+  readonly name?: ProgramName;
+  readonly kernels: { run(job: number, scratch: number): void };
+  readonly module: WebAssembly.Module;
+}
 
 /** Job records in linear memory, one after the other, and tile memory for each thread. */
 export interface Batch {
@@ -16,6 +24,8 @@ export interface Batch {
   readonly count: number;
   readonly scratch: number;
   readonly scratchStride: number;
+  /** Which of a machine's programs runs the jobs; the first by default. */
+  readonly program?: number;
   /**
    * What the calling thread may do while the others have begun, at most once: to prepare the next
    * batch. A team that has no others leaves it.
@@ -40,10 +50,10 @@ export interface Team {
 /** The calling thread alone. */
 export class Solo implements Team {
   readonly threads = 1;
-  readonly #kernels: Kernels;
+  readonly #programs: readonly Program[];
 
-  constructor(kernels: Kernels) {
-    this.#kernels = kernels;
+  constructor(programs: readonly Program[]) {
+    this.#programs = programs;
   }
 
   // deno-lint-ignore require-await
@@ -51,9 +61,10 @@ export class Solo implements Team {
     this.runSync(batch);
   }
 
-  runSync({ records, count, scratch }: Batch): void {
+  runSync({ records, count, scratch, program = 0 }: Batch): void {
+    const { kernels } = this.#programs[program];
     for (let index = 0; index < count; index++) {
-      this.#kernels.run(records + index * jobBytes, scratch);
+      kernels.run(records + index * jobBytes, scratch);
     }
   }
 
@@ -75,9 +86,9 @@ export class LateTeam implements Team {
   #team: Team | undefined;
   #failure: string | undefined;
 
-  constructor(kernels: Kernels, threads: number, load: () => Promise<Team>) {
+  constructor(programs: readonly Program[], threads: number, load: () => Promise<Team>) {
     this.threads = threads;
-    this.#solo = new Solo(kernels);
+    this.#solo = new Solo(programs);
     this.#load = load;
   }
 

@@ -4,12 +4,32 @@
  * @module
  */
 
-import { arraysOf, type BlockMask } from "../../masks/block_mask.ts";
+import { arraysOf, BlockMask, fromRuns } from "../../masks/block_mask.ts";
+import type { KeyRuns } from "../../masks/key_runs.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { Values } from "../shader/parameters.ts";
 import { extent, type Range, type Region } from "../transfer/regions.ts";
 import type { blockFields } from "./fields.ts";
 import { queriesOf, queryHeadsOf } from "./spans.ts";
+
+/** Keys of a block where a mask is of runs: those that a tile has. */
+const runBlock = 32;
+
+const masksOfRuns = new WeakMap<KeyRuns, BlockMask>();
+
+/** A mask as blocks. */
+function blocksIn(mask: BlockMask | KeyRuns): BlockMask {
+  if (mask instanceof BlockMask) return mask;
+  const known = masksOfRuns.get(mask);
+  if (known !== undefined) return known;
+  const { queries, keys, block: [rows] } = mask;
+  const grid = { queries, keys, batch: 1, heads: 1, block: [rows, runBlock] as const };
+  const made = fromRuns(grid, (_b, _h, query, add) => {
+    for (const [from, to] of mask.runsOf(Math.floor(query / rows))) add(from, to);
+  });
+  masksOfRuns.set(mask, made);
+  return made;
+}
 
 /** Blocks of a mask that a region can touch, and where their bits are. */
 interface BlockPart {
@@ -59,8 +79,12 @@ function bytesOf({ block: [height, width] }: BlockMask): { row: number; block: n
 }
 
 /** Words of a region's blocks: of their table, and of the bits of mixed ones. */
-export function blockWords(plan: AttentionPlan, mask: BlockMask, region: Region): number {
-  const part = blockPartOf(plan, mask, region);
+export function blockWords(
+  plan: AttentionPlan,
+  given: BlockMask | KeyRuns,
+  region: Region,
+): number {
+  const mask = blocksIn(given), part = blockPartOf(plan, mask, region);
   const rows = extent(part.batch) * extent(part.heads) * extent(part.queryBlocks);
   const bits = Math.ceil(extent(part.mixed) * bytesOf(mask).block / 4);
   return rows * mask.keyBlocks + bits;
@@ -69,12 +93,12 @@ export function blockWords(plan: AttentionPlan, mask: BlockMask, region: Region)
 /** Writes the blocks of a region from word `at` on; gives what uniforms say of them. */
 export function writeBlocks(
   plan: AttentionPlan,
-  mask: BlockMask,
+  given: BlockMask | KeyRuns,
   region: Region,
   words: Uint32Array<ArrayBuffer>,
   at: number,
 ): Values<typeof blockFields> {
-  const part = blockPartOf(plan, mask, region);
+  const mask = blocksIn(given), part = blockPartOf(plan, mask, region);
   const bytes = bytesOf(mask), { columns, mixed, bits } = arraysOf(mask);
   let row = at;
   for (const [from, to] of entryRows(mask, part)) {

@@ -30,12 +30,11 @@ class ArraySink implements Sink {
   readonly #name: string;
   readonly #columns: number;
 
-  constructor(view: View, loan: Loan, name: string) {
+  constructor(view: View, loan: Loan, name: string, isColumn: boolean) {
     this.#view = view;
     this.#loan = loan;
     this.#name = name;
-    // A column of its own is not padded: `lse`.
-    this.#columns = view.shape[3] === 1 && name === "lse" ? 1 : paddedColumns(view);
+    this.#columns = isColumn ? 1 : paddedColumns(view);
   }
 
   bytes(box: Box): number {
@@ -72,7 +71,12 @@ class ArraySink implements Sink {
   }
 }
 
-/** The sink for a tensor: an array or a buffer. */
-export function sinkOf(view: AnyView, loan: Loan, name: string): Sink {
-  return isOnHost(view) ? new ArraySink(view, loan, name) : new BufferSink(view, loan);
+/** The sink for a tensor: an array or a buffer. A column of its own, as `lse` is, has no vectors. */
+export function sinkOf(
+  view: AnyView,
+  loan: Loan,
+  name: string,
+  isColumn: boolean = name === "lse",
+): Sink {
+  return isOnHost(view) ? new ArraySink(view, loan, name, isColumn) : new BufferSink(view, loan);
 }

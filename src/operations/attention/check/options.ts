@@ -19,23 +19,25 @@ import type { AttentionOptions } from "../options.ts";
  * Reads the options, once, and checks them by themselves: names and kinds.
  *
  * @param names Those that there are.
+ * @param doing What messages begin with.
  */
 export function readAttentionOptions<Options extends AttentionOptions>(
   options: Options,
   names: readonly (keyof Options & string)[],
+  doing = cannot,
 ): Options {
-  const given = readOptions(options, names, cannot);
-  checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"]);
-  checkLayoutName(given.layout);
-  checkOneOf("lse", given.lse, [true, false]);
+  const given = readOptions(options, names, doing);
+  checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"], doing);
+  checkLayoutName(given.layout, doing);
+  checkOneOf("lse", given.lse, [true, false], doing);
   checkSoftcap(given.softcap);
   if (given.scale !== undefined) {
     if (typeof given.scale !== "number") {
-      throw new TypeError(`${cannot}: \`scale\` must be a number, got ${kindOf(given.scale)}`);
+      throw new TypeError(`${doing}: \`scale\` must be a number, got ${kindOf(given.scale)}`);
     }
     // As the kernels use it: in f32, with the exponential's log2(e) in it.
     if (!Number.isFinite(Math.fround(given.scale * Math.LOG2E))) {
-      throw new RangeError(`${cannot}: \`scale\` must be finite in f32, got ${given.scale}`);
+      throw new RangeError(`${doing}: \`scale\` must be finite in f32, got ${given.scale}`);
     }
   }
   if (given.onProgress !== undefined && typeof given.onProgress !== "function") {
@@ -43,7 +45,6 @@ export function readAttentionOptions<Options extends AttentionOptions>(
       `${cannot}: \`onProgress\` must be a function, got ${kindOf(given.onProgress)}`,
     );
   }
-  checkSignal(given.signal);
   const { encoder, window } = given;
   if (
     encoder !== undefined &&
@@ -66,13 +67,6 @@ function checkSoftcap(softcap: unknown): void {
   throw new RangeError(
     `${cannot}: \`softcap\` must be from 1e-30 to 1e30, or 0 for none, got ${softcap}`,
   );
-}
-
-function checkSignal(signal: unknown): void {
-  // By shape, not by class: signals also come from polyfills and other realms.
-  if (signal === undefined) return;
-  if (typeof (signal as AbortSignal | null)?.aborted === "boolean") return;
-  throw new TypeError(`${cannot}: \`signal\` must be an AbortSignal, got ${kindOf(signal)}`);
 }
 
 function readWindow(given: unknown): AttentionOptions["window"] {

@@ -4,16 +4,15 @@
  * @module
  */
 
+import { readBooleans } from "../../../check/booleans.ts";
 import {
-  booleansOf,
-  checkBits,
   checkBuffer,
   holdArray,
   openList,
   type Placed,
   readExtentsOf,
   readLayout,
-  readWritten,
+  readObject,
   type Written,
 } from "../../../check/tensors.ts";
 import { cannot, kindOf, type List, readNumbers } from "../../../check/words.ts";
@@ -21,7 +20,6 @@ import { type BlockMask, maskOf } from "../../../masks/block_mask.ts";
 import { arrayKind, type HeldArray } from "../../../tensor/arrays.ts";
 import { isGpuBuffer } from "../../../tensor/dtype.ts";
 import {
-  type BooleanDType,
   broadcastOf,
   type BroadcastView,
   type Extents,
@@ -31,15 +29,6 @@ import type { Each } from "./segments.ts";
 
 /** Letters of the axes of scores. */
 const axes = ["B", "Hq", "Nq", "Nk"];
-
-function readObject(name: string, value: unknown, data: string): Written {
-  if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) {
-    return readWritten(value);
-  }
-  throw new TypeError(
-    `${cannot}: \`${name}\` must be { data: ${data}, shape }, got ${kindOf(value)}`,
-  );
-}
 
 /** A tensor of f32 in an array, as it was read. */
 interface Floats extends Placed {
@@ -143,45 +132,12 @@ function readBufferOfFloats(name: string, written: Written, data: GPUBuffer) {
   return { data, ...readLayout(name, written, shape, data, "f32") };
 }
 
-const booleanDTypes: readonly BooleanDType[] = ["u8", "bit"];
-
 /** The mask over all scores; `null` where it is not given. */
 export function readMask(mask: unknown, extents: Extents): MaskView | null {
   if (mask === undefined) return null;
-  const written = readObject("mask", mask, "Uint8Array");
-  const { data, dtype } = readBooleans(written), shape = readExtentsOf("mask", written.shape);
-  const placed = readLayout("mask", written, shape, data, dtype);
-  checkBits("mask", written, shape, data);
-  checkBroadcast("mask", shape, extents);
+  const { data, dtype, ...placed } = readBooleans("mask", mask);
+  checkBroadcast("mask", placed.shape, extents);
   return { ...broadcastOf(placed, extents), data, dtype };
-}
-
-/** A mask's elements, and how they are stored. */
-function readBooleans(
-  { data, dtype }: Written,
-): Pick<MaskView, "data" | "dtype"> {
-  if (dtype !== undefined && !booleanDTypes.includes(dtype as BooleanDType)) {
-    throw new TypeError(
-      `${cannot}: \`mask.dtype\` must be one of ${booleanDTypes.join(", ")}, got ${kindOf(dtype)}`,
-    );
-  }
-  if (isGpuBuffer(data)) {
-    checkBuffer("mask", data, dtype, booleanDTypes);
-    return { data, dtype: dtype as BooleanDType };
-  }
-  const inherent = booleansOf(data);
-  if (inherent === undefined) {
-    throw new TypeError(
-      `${cannot}: \`mask.data\` must be a Uint8Array (a byte each), Uint32Array (bits) or ` +
-        `GPUBuffer, got ${kindOf(data)}`,
-    );
-  }
-  if (dtype !== undefined && dtype !== inherent) {
-    throw new TypeError(
-      `${cannot}: \`mask\` has dtype ${dtype}, its data is a ${kindOf(data)}`,
-    );
-  }
-  return { data: holdArray("mask.data", data as Uint8Array | Uint32Array), dtype: inherent };
 }
 
 /** The block mask; `null` where it is not given. */

@@ -40,6 +40,8 @@ export const cells = {
   pages: 10,
   /** Milliseconds without a job after which workers leave; 0 for never. */
   idle: 11,
+  /** Which program runs the batch's jobs. */
+  program: 12,
 } as const;
 
 /**

@@ -8,14 +8,14 @@
 
 import { reasonOf } from "../../../check/errors.ts";
 import { clock } from "../../../runtime.ts";
-import type { Kernels } from "../../binary/kernels.gen.ts";
+import type { Program } from "../team.ts";
 import { cells, createControl, endControl, firstState, left } from "./control.ts";
 import { idleMilliseconds, spawn, type WorkerHandle } from "./spawn.ts";
 
 /** What a team is made of. */
 export interface TeamParts {
-  readonly kernels: Kernels;
-  readonly module: WebAssembly.Module;
+  /** Others may be added. */
+  readonly programs: readonly Program[];
   readonly memory: WebAssembly.Memory;
   readonly threads: number;
   /** Where pages have the workers' script from. */
@@ -60,6 +60,8 @@ export class Crew {
   /** Why the first of them ended that did. */
   #failure: string | undefined;
   #deaths = 0;
+  /** How many programs the workers know. */
+  #known = 0;
 
   constructor(parts: TeamParts) {
     this.#parts = parts;
@@ -85,7 +87,7 @@ export class Crew {
   /**
    * Starts the workers that are missing; to be called while there are no jobs. A thread may run on
    * although it is said to have ended, and whoever replaced it would share its scratch memory: after
-   * such an end all begin anew. Those that left touch nothing any more, and are replaced; nobody is put
+   * such an end all begin anew, and where there are more programs than they know. Those that left touch nothing any more, and are replaced; nobody is put
    * in the place of those that ended before they had begun: others would, too.
    */
   muster(): void {
@@ -94,6 +96,9 @@ export class Crew {
       this.#count();
       void this.disband();
     }
+    const { length } = this.#parts.programs;
+    if (this.#known < length && this.#members.size > 0) void this.disband();
+    this.#known = length;
     for (let index = 1; index < this.#parts.threads && this.alone === undefined; index++) {
       const state = this.#members.get(index)?.state();
       if (state === undefined || state === left) this.#enlist(index);
@@ -145,7 +150,9 @@ export class Crew {
   }
 
   #enlist(index: number): void {
-    const { module, memory, workerUrl } = this.#parts, { control } = this, at = firstState + index;
+    const { programs, memory, workerUrl } = this.#parts,
+      { control } = this,
+      at = firstState + index;
     const member: Member = { hasEnded: false, state: () => Atomics.load(control, at) };
     const onEnd = (reason: string) => {
       const isFirst = !member.hasEnded;
@@ -158,7 +165,8 @@ export class Crew {
     this.#members.set(index, member);
     this.#enlisted++;
     try {
-      const data = { module, memory, control, index };
+      const modules = programs.map(({ module }) => module);
+      const data = { modules, memory, control, index };
       member.handle = (this.#parts.spawn ?? spawn)(data, onEnd, workerUrl);
     } catch (error) {
       onEnd(reasonOf(error));

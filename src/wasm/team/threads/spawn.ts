@@ -10,7 +10,8 @@ import { workerSource, workerVersion } from "./worker_source.ts";
 
 /** What a worker is started with. */
 export interface WorkerData {
-  readonly module: WebAssembly.Module;
+  /** Of every program. */
+  readonly modules: readonly WebAssembly.Module[];
   /** Shared. */
   readonly memory: WebAssembly.Memory;
   /** The control block. */

@@ -42,7 +42,7 @@ export class WorkerTeam implements Team {
   constructor(parts: TeamParts) {
     this.threads = parts.threads;
     this.#parts = parts;
-    this.#solo = new Solo(parts.kernels);
+    this.#solo = new Solo(parts.programs);
     this.#crew = new Crew(parts);
     dropped?.register(this, this.#crew);
   }
@@ -134,7 +134,7 @@ export class WorkerTeam implements Team {
   }
 
   /** Publishes a batch and wakes the workers. */
-  #publish({ records, count, scratch, scratchStride }: Batch): Running {
+  #publish({ records, count, scratch, scratchStride, program = 0 }: Batch): Running {
     this.#crew.muster();
     const { control } = this.#crew, first = Atomics.load(control, cells.limit);
     const end = first + count | 0;
@@ -142,6 +142,7 @@ export class WorkerTeam implements Team {
     Atomics.store(control, cells.records, records);
     Atomics.store(control, cells.scratch, scratch);
     Atomics.store(control, cells.scratchStride, scratchStride);
+    Atomics.store(control, cells.program, program);
     const { buffer } = this.#parts.memory;
     Atomics.store(control, cells.pages, buffer.byteLength / pageBytes);
     Atomics.store(control, cells.failed, 0);
@@ -151,14 +152,15 @@ export class WorkerTeam implements Team {
   }
 
   /** Takes jobs until none is left to take. */
-  #help({ records, scratch }: Batch, { control, end }: Running): void {
+  #help({ records, scratch, program = 0 }: Batch, { control, end }: Running): void {
+    const { kernels } = this.#parts.programs[program];
     const first = Atomics.load(control, cells.first);
     for (;;) {
       const job = Atomics.load(control, cells.next);
       if (job === end) return;
       if (Atomics.compareExchange(control, cells.next, job, job + 1 | 0) !== job) continue;
       try {
-        this.#parts.kernels.run(records + (job - first | 0) * jobBytes, scratch);
+        kernels.run(records + (job - first | 0) * jobBytes, scratch);
       } catch {
         Atomics.add(control, cells.failed, 1);
       }

@@ -15,7 +15,7 @@ import { bytes as jobBytes } from "../../record/job.gen.ts";
 const spins = 20_000;
 
 /**
- * The script. It is started with `{ module, memory, control, index }`, and a page's worker with
+ * The script. It is started with `{ modules, memory, control, index }`, and a page's worker with
  * `version` too: what a server keeps of another version would understand the cells otherwise.
  *
  * `memory.grow(0)` lets a thread see that the memory has grown. V8 11 (Node 20) tells nothing to one
@@ -24,8 +24,8 @@ const spins = 20_000;
  */
 const sourceOf = (version: string): string =>
   `"use strict";
-function work({ module, memory, control, index }) {
-  const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports;
+function work({ modules, memory, control, index }) {
+  const programs = modules.map((module) => new WebAssembly.Instance(module, { env: { memory } }).exports);
   const load = (cell) => Atomics.load(control, cell);
   const store = (state) => Atomics.store(control, ${firstState} + index, state);
   const isForgotten = (limit) => {
@@ -48,7 +48,7 @@ function work({ module, memory, control, index }) {
       const scratch = load(${cells.scratch}) + index * load(${cells.scratchStride});
       if (memory.buffer.byteLength < load(${cells.pages}) * ${pageBytes}) memory.grow(0);
       try {
-        run(record, scratch);
+        programs[load(${cells.program})].run(record, scratch);
       } catch {
         Atomics.add(control, ${cells.failed}, 1);
       }

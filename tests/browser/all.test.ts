@@ -1,0 +1,4 @@
+import "./experiment.spec.ts";
+import "./format.spec.ts";
+import "./oracle.spec.ts";
+import "./settings.spec.ts";
