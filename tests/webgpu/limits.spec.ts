@@ -37,6 +37,26 @@ async function runBounded(session: Session, sizes: Sizes, options: object, tile?
   return steps;
 }
 
+gpuTest("attention() gives the same bits whatever was learned of the device's speed", async () => {
+  for (const sizes of [{ Hq: 3, Hkv: 1, Nq: 190 }, { Hq: 2, Nq: 125 }, { Hq: 8, Hkv: 2, Nq: 60 }]) {
+    const { q, k, v } = inputsOf(randomProblem(sizesOf({ ...sizes, Nk: 200, D: 32 }), 1));
+    const plan = planAttention(q, k, v, { causal: true });
+    const results = [];
+    for (const work of [1e12, 1e5]) {
+      const session = new Session(await sharedGpu()), data = new Float32Array(q.data.length);
+      session.work = work;
+      let steps = 0;
+      const target = { out: viewOf({ data, shape: q.shape }, "bhnd"), lse: null };
+      await forward(session, plan, target, { onProgress: () => steps++ }, () => {});
+      session.close();
+      results.push({ data, steps });
+    }
+    const [fast, slow] = results;
+    assert(slow.steps > fast.steps, `${slow.steps} steps`);
+    assertSameBits(slow.data, fast.data);
+  }
+});
+
 const bounds: [name: string, bounds: Partial<Bounds>][] = [
   ["bindings of 16 KiB over whole arrays", { bindingBytes: 16_384 }],
   ["bindings of 16 KiB, arrays in parts", { bindingBytes: 16_384, wholeBytes: 20_000 }],

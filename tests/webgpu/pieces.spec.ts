@@ -130,6 +130,23 @@ test("pieces have the work of all, and no less than a tile", () => {
   }
 });
 
+test("pieces are cut for time where tiles end, so that no bit depends on the device's speed", () => {
+  const groups = fc.constantFrom(1, 2, 3, 6, 8, 12), extents = fc.integer({ min: 1, max: 400 });
+  fc.assert(
+    fc.property(groups, extents, extents, fc.integer({ max: 20 }), (group, Nq, Nk, log) => {
+      const plan = planOf({ Hq: 2 * group, Hkv: 2, Nq, Nk, D: 8 });
+      for (const goal of ["dq", "dk", "dv"] as const) {
+        const pieces = piecesOf(callOf(plan, 2 ** log, 2 ** 40), gradientOf(goal, plan));
+        for (const { region, keys } of pieces) {
+          const first = goal === "dq" ? region.positions[0] * group : keys[0];
+          assertEquals(first % 64, 0, `${goal}: ${region.positions}, ${keys}`);
+        }
+      }
+    }),
+    runs(200),
+  );
+});
+
 test("pieces of a bias's gradient do not depend on the device's speed", () => {
   const plan = withTerm(planOf({ B: 3, Hq: 8, Nq: 2000, Nk: 2000, D: 64 }), {
     ...{ full: [false, true, true, true], dtype: "f32" },

@@ -7,6 +7,7 @@ import {
   cutRegion,
   extent,
   halve,
+  positionUnit,
   type Region,
 } from "../../src/webgpu/transfer/regions.ts";
 import { runs } from "../support/arbitrary.ts";
@@ -58,8 +59,25 @@ test("cutRegion() asks anew, so that it can learn", () => {
   assertEquals(sizes, [1, 1, 2, 4]);
 });
 
-test("halve() cuts many positions at whole tiles", () => {
+test("halve() cuts more than a unit at a multiple of it", () => {
   assertEquals(halve([0, 1000]), [[0, 512], [512, 1000]]);
+  assertEquals(halve([640, 740]), [[640, 704], [704, 740]]);
+  assertEquals(halve([640, 700]), [[640, 670], [670, 700]]);
+  assertEquals(halve([640, 700], 8), [[640, 672], [672, 700]]);
+});
+
+test("positionUnit() has rows of whole tiles, and no more positions than that takes", () => {
+  assertEquals([1, 2, 3, 4, 6, 8, 64, 128, 200].map(positionUnit), [
+    64,
+    32,
+    64,
+    16,
+    32,
+    8,
+    1,
+    1,
+    8,
+  ]);
 });
 
 test("cutRange() covers a range with pieces of whole units", () => {

@@ -13,7 +13,14 @@ import type { Session } from "../device/session.ts";
 import type { Loan } from "../device/submission.ts";
 import type { WebGpuPages } from "../pages/pages.ts";
 import type { Box } from "../transfer/box.ts";
-import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "../transfer/regions.ts";
+import {
+  cutRegion,
+  extent,
+  mostWorkgroups,
+  positionUnit,
+  type Range,
+  type Region,
+} from "../transfer/regions.ts";
 import { type Sink, sinkOf } from "../transfer/sink.ts";
 import { accessOf, scoreSourceOf, type Source, sourceOf } from "../transfer/source.ts";
 import { type Classed, classedOf, classThreads, squaresOf } from "./classes.ts";
@@ -242,20 +249,26 @@ function fitsDevice(call: Call, region: Region): boolean {
     bindingsOf(call, region, keyRanges).every((n) => n <= session.bounds.bindingBytes);
 }
 
-/** Cuts the whole of a call; `isSmall` may cut further than the device demands. */
+/**
+ * Cuts the whole of a call; `isSmall` may cut further than the device demands, but no tile: what was learned of the
+ * device's speed should change no bit.
+ */
 export function* regionsOf(
   call: Call,
   isSmall: (region: Region) => boolean,
 ): Generator<Region> {
-  const { segments, keyHeads } = call.plan;
+  const { segments, keyHeads, group } = call.plan, unit = positionUnit(group);
   const longest = segments.reduce((most, { queries }) => Math.max(most, queries), 0);
   const whole: Region = {
     batch: [0, segments.length],
     heads: [0, keyHeads],
     positions: [0, longest],
   };
-  const fits = (region: Region) => fitsDevice(call, region) && isSmall(region);
-  for (const region of cutRegion(whole, fits)) {
+  const isOneTile = ({ batch, heads, positions }: Region) =>
+    extent(batch) === 1 && extent(heads) === 1 && extent(positions) <= unit;
+  const fits = (region: Region) =>
+    fitsDevice(call, region) && (isOneTile(region) || isSmall(region));
+  for (const region of cutRegion(whole, fits, unit)) {
     if (rowsOfRegion(call, region) === 0) continue; // Sequences without a query.
     if (!fitsDevice(call, region)) {
       throw new RangeError(

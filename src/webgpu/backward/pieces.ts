@@ -14,7 +14,15 @@ import {
   segmentsIn,
 } from "../attention/spans.ts";
 import { countWords } from "../attention/tables.ts";
-import { cutRegion, extent, mostWorkgroups, type Range, type Region } from "../transfer/regions.ts";
+import {
+  cutRegion,
+  extent,
+  mostWorkgroups,
+  positionUnit,
+  type Range,
+  type Region,
+  tileUnit,
+} from "../transfer/regions.ts";
 import type { BackwardCall, Boxes, Goal, Gradient } from "./gradients.ts";
 import { deltaThreads, tileExtent } from "./variants.ts";
 
@@ -147,11 +155,16 @@ function fitsDevice(call: BackwardCall, gradient: Gradient, piece: Piece): boole
  */
 const summedWork = 2 ** 28;
 
-/** Whether a piece is what one workgroup owns: a smaller one would take as long. */
-function isOneTile({ group }: AttentionPlan, goal: Goal, { region, keys }: Piece): boolean {
+/** Keys, or query positions, that pieces are not cut below for time: whole tiles, so that it changes no bit. */
+function unitOf({ group }: AttentionPlan, goal: Goal): number {
+  return ownsKeys(goal) ? tileUnit : positionUnit(group);
+}
+
+/** Whether a piece is no more than that. */
+function isOneTile(plan: AttentionPlan, goal: Goal, { region, keys }: Piece): boolean {
   const { batch, heads, positions } = region;
-  const owned = ownsKeys(goal) ? extent(keys) : extent(positions) * group;
-  return extent(batch) === 1 && extent(heads) === 1 && owned <= tileExtent;
+  const owned = extent(ownsKeys(goal) ? keys : positions);
+  return extent(batch) === 1 && extent(heads) === 1 && owned <= unitOf(plan, goal);
 }
 
 /** Whether a piece does not take long. */
@@ -188,7 +201,7 @@ export function* piecesOf(call: BackwardCall, gradient: Gradient): Generator<Pie
     const piece = pieceOf(plan, goal, owned);
     return isEmpty(call, gradient, piece) ||
       fitsDevice(call, gradient, piece) && isSmall(call, gradient, piece);
-  });
+  }, unitOf(plan, goal));
   for (const owned of cut) {
     const piece = pieceOf(plan, goal, owned);
     if (isEmpty(call, gradient, piece)) continue;

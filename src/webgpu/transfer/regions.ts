@@ -26,27 +26,42 @@ export function extent([from, to]: Range): number {
   return to - from;
 }
 
-/** Two halves of a range; those of many elements meet at a multiple of 64. */
-export function halve([from, to]: Range): [Range, Range] {
+/** Rows, or keys, of whole tiles of any shader: how many of these are beside a row changes no bit of it. */
+export const tileUnit = 64;
+
+/** Query positions whose rows, over the heads of a group, fill whole tiles. */
+export function positionUnit(group: number): number {
+  let unit = tileUnit;
+  for (let rest = group; rest % 2 === 0 && unit > 1; rest /= 2) unit /= 2;
+  return unit;
+}
+
+/** Two halves of a range; where it is more than a unit, they meet at a multiple of it. */
+export function halve([from, to]: Range, unit = tileUnit): [Range, Range] {
   const half = Math.ceil((to - from) / 2);
-  const middle = from + (half > 64 ? Math.ceil(half / 64) * 64 : half);
+  const middle = from + (to - from > unit ? Math.ceil(half / unit) * unit : half);
   return [[from, middle], [middle, to]];
 }
 
 /**
  * The parts of a region, or of whatever has ranges, each of which fits or cannot be cut any further, in
- * order; its first axes are cut first. `fits` is asked anew for each, so that it may learn from those before.
+ * order; its first axes are cut first. `fits` is asked anew for each, so that it may learn from those before:
+ * what it learns may cut positions, of which whole ones are `unit`, at multiples of it alone.
  */
 export function* cutRegion<Ranges extends { readonly [Axis in keyof Ranges]: Range }>(
   whole: Ranges,
   fits: (region: Ranges) => boolean,
+  unit = tileUnit,
 ): Generator<Ranges> {
   const rest = [whole], axes = Object.keys(whole) as (keyof Ranges)[];
   while (rest.length > 0) {
     const region = rest.pop()!;
     const axis = fits(region) ? undefined : axes.find((one) => extent(region[one]) > 1);
     if (axis === undefined) yield region;
-    else for (const half of halve(region[axis]).reverse()) rest.push({ ...region, [axis]: half });
+    else {
+      const halves = halve(region[axis], axis === "positions" ? unit : tileUnit);
+      for (const half of halves.reverse()) rest.push({ ...region, [axis]: half });
+    }
   }
 }
 
