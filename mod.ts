@@ -63,6 +63,7 @@ export type {
   AttentionOptions,
   CacheAttentionOptions,
   Causal,
+  Precision,
 } from "./src/operations/attention/options.ts";
 export type {
   Asking,

@@ -29,7 +29,7 @@ import { isHarmless } from "./values";
 
 // Queries of one panel: q[dim][8] times scale, o = 0, and the rows' state. Rows past the last repeat it, so
 // that they neither widen the panel's bounds nor need a case of their own.
-function beginPanel(job: Job, panel: usize, row: usize, end: usize): void {
+export function beginPanel(job: Job, panel: usize, row: usize, end: usize): void {
   const queries = queriesOf(job), group = job.group, state = stateOf(job, panel);
   const low = fourRowsOf(queries, row, end, group), high = fourRowsOf(queries, row + 4, end, group);
   packPanel(queries, panel, job.dim, job.scale, low, high);
@@ -44,12 +44,7 @@ function beginPanel(job: Job, panel: usize, row: usize, end: usize): void {
 
 // o = diag(alpha) o + P V of the values that the panel looks at.
 function accumulate(job: Job, tile: Tile, panel: usize, masked: bool): void {
-  const o = outputOf(job, panel), state = stateOf(job, panel), lanes = tile.lanes, values = tile.summed;
-  values.row = tile.row;
-  values.columns = tile.columns;
-  values.at = tile.v + tile.skipped * tile.row;
-  values.count = tile.count;
-  values.skipped = tile.skipped;
+  const o = outputOf(job, panel), state = stateOf(job, panel), lanes = tile.lanes, values = tile.seenValues();
   const harmless = isHarmless(job, tile, values, masked);
   if (!harmless && !masked) mask.seeAll(lanes + (tile.fullFrom - tile.begin), tile.fullTo - tile.fullFrom);
   if (job.decode != 0) accumulateRows(job, tile, panel, harmless ? 0 : lanes);
@@ -92,7 +87,7 @@ function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
 }
 
 // out = o / l, lse = ln(2) unit m + ln(l); a row that saw nothing gives 0 and -inf.
-function endPanel(job: Job, panel: usize, row: usize, end: usize): void {
+export function endPanel(job: Job, panel: usize, row: usize, end: usize): void {
   const state = stateOf(job, panel), one = f32x4.splat(1);
   for (let lane: usize = 0; lane < 32; lane += 16) {
     const l = v128.load(state.l + lane);
@@ -113,7 +108,7 @@ function storeLse(job: Job, state: State, row: usize, end: usize): void {
 }
 
 // Says where the tile of the keys from..to is: among packed keys and values, or in a token block.
-function setTile(job: Job, tile: Tile, from: usize, to: usize): void {
+export function setTile(job: Job, tile: Tile, from: usize, to: usize): void {
   const first = from & ~3, dim = job.dim, block = tile.block;
   tile.from = from;
   tile.to = to;

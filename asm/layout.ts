@@ -44,20 +44,34 @@ export function storeTransposed(to: usize, step: usize, a: v128, b: v128, c: v12
   v128.store(to + 3 * step, secondHalves(AB, CD));
 }
 
-// Four rows of `depth` elements of storage T, `element` bytes apart, become target[depth][4] times
-// `factor`, `step` bytes from one depth to the next.
-function packFour<T>(rows: v128, element: usize, target: usize, step: usize, depth: usize, factor: f32): void {
+// Bytes from one depth to the next of panels of eight, whose rows have a factor, and of four, whose have none.
+
+// @ts-ignore: decorator
+@inline
+function stepOf<Factor>(): usize {
+  return isFloat<Factor>() ? 32 : 16;
+}
+
+// @ts-ignore: decorator
+@inline
+function times<Factor>(x: v128, factor: v128): v128 {
+  return isFloat<Factor>() ? f32x4.mul(factor, x) : x;
+}
+
+// Four rows of `depth` elements of storage T, `element` bytes apart, become four lanes of a panel: times a factor where
+// that is a float.
+function packFour<T, Factor>(rows: v128, element: usize, target: usize, depth: usize, factor: f32): void {
+  const step = stepOf<Factor>(), scale = f32x4.splat(factor);
   const row0 = <usize>i32x4.extract_lane(rows, 0), row1 = <usize>i32x4.extract_lane(rows, 1);
   const row2 = <usize>i32x4.extract_lane(rows, 2), row3 = <usize>i32x4.extract_lane(rows, 3);
   let at: usize = 0;
   if (element == sizeof<T>()) {
-    const scale = f32x4.splat(factor);
     for (const whole = depth & ~3; at < whole; at += 4) {
       const byte = at * sizeof<T>();
-      const a = f32x4.mul(scale, loadFour<T>(row0 + byte));
-      const b = f32x4.mul(scale, loadFour<T>(row1 + byte));
-      const c = f32x4.mul(scale, loadFour<T>(row2 + byte));
-      const d = f32x4.mul(scale, loadFour<T>(row3 + byte));
+      const a = times<Factor>(loadFour<T>(row0 + byte), scale);
+      const b = times<Factor>(loadFour<T>(row1 + byte), scale);
+      const c = times<Factor>(loadFour<T>(row2 + byte), scale);
+      const d = times<Factor>(loadFour<T>(row3 + byte), scale);
       storeTransposed(target, step, a, b, c, d);
       target += 4 * step;
     }
@@ -68,7 +82,7 @@ function packFour<T>(rows: v128, element: usize, target: usize, step: usize, dep
     x = f32x4.replace_lane(x, 1, loadOne<T>(row1 + byte));
     x = f32x4.replace_lane(x, 2, loadOne<T>(row2 + byte));
     x = f32x4.replace_lane(x, 3, loadOne<T>(row3 + byte));
-    v128.store(target, f32x4.mul(f32x4.splat(factor), x));
+    v128.store(target, times<Factor>(x, scale));
     target += step;
   }
 }
@@ -121,7 +135,7 @@ function packKeysOf<T>(rows: HeadRows, source: usize, target: usize, dim: usize,
       source + min(key + 2, last) * row,
       source + min(key + 3, last) * row,
     );
-    packFour<T>(four, rows.element, target, 16, dim, 1);
+    packFour<T, i32>(four, rows.element, target, dim, 1);
     target += dim << 4;
   }
 }
@@ -168,9 +182,9 @@ export function packValues(
 
 // Four rows at `four` addresses become four lanes of panel[width][8], times `factor`.
 export function packFourRows(rows: Rows, four: v128, panel: usize, width: usize, factor: f32): void {
-  if (rows.storage == F16) packFour<f16>(four, rows.element, panel, 32, width, factor);
-  else if (rows.storage == BF16) packFour<bf16>(four, rows.element, panel, 32, width, factor);
-  else packFour<f32>(four, rows.element, panel, 32, width, factor);
+  if (rows.storage == F16) packFour<f16, f32>(four, rows.element, panel, width, factor);
+  else if (rows.storage == BF16) packFour<bf16, f32>(four, rows.element, panel, width, factor);
+  else packFour<f32, f32>(four, rows.element, panel, width, factor);
 }
 
 // The way back, of the first `count` of them.

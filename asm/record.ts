@@ -88,6 +88,17 @@ export class Tile {
     return changetype<Columns>(this.address + offsetof<Tile>("v"));
   }
 
+  // Those of the keys that a panel looks at, to be summed.
+  seenValues(): Columns {
+    const values = this.summed;
+    values.row = this.row;
+    values.columns = this.columns;
+    values.at = this.v + this.skipped * this.row;
+    values.count = this.count;
+    values.skipped = this.skipped;
+    return values;
+  }
+
   // Those that are summed.
   @inline
   get summed(): Columns {

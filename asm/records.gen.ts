@@ -56,6 +56,9 @@ export class Job {
   maskBlockRows: usize;
   maskBlockPhase: usize;
   gradient: usize;
+  integers: usize;
+  precision: usize;
+  fused: usize;
 }
 
 @unmanaged
@@ -370,9 +373,9 @@ export const LOG_SUM_EXP: u32 = 2;
 
 export const PRODUCT_PART: usize = 1536;
 
-export const LATE_STATIC_BYTES: usize = 1536;
+export const LATE_STATIC_BYTES: usize = 2560;
 
-export const CALL_BYTES: usize = 224;
+export const CALL_BYTES: usize = 240;
 
 export const PART_KEYS: usize = 2048;
 

@@ -22,6 +22,7 @@ import { productPart, rowsKinds, softmaxResults, staticBytes } from "../src/wasm
 import { convolutionFile } from "./convolution.ts";
 import { exponentialFile, rowPassesFile } from "./exponential.ts";
 import { hyperbolicFile } from "./hyperbolic.ts";
+import { integerFiles } from "./integers.ts";
 import { microkernelFiles } from "./microkernels.ts";
 import {
   blockFields,
@@ -245,6 +246,7 @@ export function generatedSources(): Files {
     "asm/linear/convolve.gen.ts": convolutionFile(),
     "asm/tanh.gen.ts": hyperbolicFile(),
     ...microkernelFiles(),
+    ...integerFiles(),
   };
 }
 
@@ -328,7 +330,7 @@ function programFile({ simd, relaxed }: Program): string {
 async function libraryFiles(sources: Files): Promise<Files> {
   const build = (entry: string, flags: string[] = []) => compile(entry, sources, flags);
   const program = await buildProgram("asm/index.ts", sources);
-  const { rows, linear } = await buildLate(sources, program);
+  const { rows, linear, integer } = await buildLate(sources, program);
   const all = [
     notice,
     programFile(program),
@@ -352,6 +354,15 @@ async function libraryFiles(sources: Files): Promise<Files> {
     "src/wasm/binary/relaxed.gen.ts": `${notice}\n${constant("relaxed", comment, program.relaxed)}`,
     "src/wasm/binary/rows.gen.ts": `${notice}\n${programFile(rows)}`,
     "src/wasm/binary/linear.gen.ts": `${notice}\n${programFile(linear)}`,
+    "src/wasm/binary/integer.gen.ts": [
+      notice,
+      programFile(integer),
+      constant(
+        "dotProbe",
+        "Products of bytes in both forms, to see which is the faster one.",
+        await build("asm/integer/probe.ts", ["--enable", features.relaxed]),
+      ),
+    ].join("\n"),
   };
 }
 
@@ -383,6 +394,11 @@ export async function generateWasm(): Promise<Files> {
       sources,
       "asm/linear/index.ts",
       "LinearKernels",
+    ),
+    "src/wasm/binary/integer_kernels.gen.ts": await kernelsFile(
+      sources,
+      "asm/integer/index.ts",
+      "IntegerKernels",
     ),
     "src/wasm/record/rows.gen.ts": rowsWordsFile(),
     "src/wasm/record/job.gen.ts": wordsFile(

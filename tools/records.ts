@@ -95,6 +95,11 @@ export const jobFields = {
   maskBlockPhase: "u32",
   // Where its gradient record is, if gradients are asked for; 0 for attention.
   gradient: "u32",
+  // Where the integers of its keys and values are, what of them is bytes, as `precisions` says, and whether bytes are multiplied
+  // by one instruction.
+  integers: "u32",
+  precision: "u32",
+  fused: "u32",
 } as const satisfies Record<string, FieldType>;
 
 /** Rows of whatever order: the address of the first, bytes between elements, and their storage. */

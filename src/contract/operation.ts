@@ -29,6 +29,8 @@ export interface Operation<Plan, Target> {
   rows(plan: Plan): number;
   /** Of what not every program needs: with which others it is loaded who does it. */
   readonly late?: LateName;
+  /** Where it is a part of a function that is loaded by itself: its name in messages, and what `warmup()` is told to load it. */
+  readonly part?: readonly [name: string, warmup: string];
   /** Only says of what kind targets are. */
   readonly target?: (target: Target) => void;
 }

@@ -14,6 +14,8 @@ export interface Runner<Machine, Plan, Target, Done> {
   check?(plan: Plan, control: Control): void;
   /** Loads what a machine lacks for it. */
   prepare?(machine: Machine): Promise<void>;
+  /** Whether a machine lacks nothing for it any more. */
+  isReady?(machine: Machine): boolean;
   run(machine: Machine, plan: Plan, target: Target, control: Control): Done;
 }
 

@@ -11,10 +11,13 @@ import { provideBinary } from "../wasm/binary/module.ts";
 import simd from "./simd.wasm?module";
 // @ts-ignore: The same.
 import rows from "./rows-simd.wasm?module";
+// @ts-ignore: The same.
+import integer from "./integer-simd.wasm?module";
 
 // Next compiles what an edge function imports while it builds, in Node, which from 22 on has relaxed SIMD:
 // with the other binary no project could be built on Node 20.
 provideBinary("simd", simd as WebAssembly.Module | Uint8Array<ArrayBuffer>);
 provideBinary("simd", rows as WebAssembly.Module | Uint8Array<ArrayBuffer>, "rows");
+provideBinary("simd", integer as WebAssembly.Module | Uint8Array<ArrayBuffer>, "integer");
 
 export * from "../../mod.ts";

@@ -12,7 +12,11 @@ import { bare, kindOf, readOptions } from "../check/words.ts";
 import type { BackendName, EngineTensor, Machinery } from "../contract/backend.ts";
 import type { Capabilities } from "../contract/capabilities.ts";
 import { attention, runAttention, runAttentionSync } from "../operations/attention/operation.ts";
-import type { AttentionOptions, CacheAttentionOptions } from "../operations/attention/options.ts";
+import type {
+  AttentionOptions,
+  CacheAttentionOptions,
+  Precision,
+} from "../operations/attention/options.ts";
 import { readAttention } from "../operations/attention/plan.ts";
 import type {
   Asking,
@@ -224,9 +228,13 @@ export interface WarmupOptions {
   readonly valueDim?: number | undefined;
   /** How elements are stored, f32 by default. */
   readonly dtype?: DType | undefined;
+  /** Also for calls with this `precision`, whose kernels are not loaded otherwise before they are asked for. */
+  readonly precision?: Precision | undefined;
   /** Also for gradients, which are not loaded otherwise before they are asked for. */
   readonly gradients?: boolean | undefined;
 }
+
+const warmupNames = ["dim", "valueDim", "dtype", "gradients", "precision"] as const;
 
 /** Queries and keys of the calls that an engine gets ready with. */
 const warmupCalls = [[80, 16], [1, 1040]] as const;
@@ -480,8 +488,8 @@ class MachineEngine implements Engine {
   }
 
   async warmup(options: WarmupOptions = {}): Promise<void> {
-    const given = readOptions(options, ["dim", "valueDim", "dtype", "gradients"], "Cannot warm up");
-    const { dim = 64, valueDim = dim, dtype = "f32", gradients = false } = given;
+    const given = readOptions(options, warmupNames, "Cannot warm up");
+    const { dim = 64, valueDim = dim, dtype = "f32", gradients = false, precision = "f32" } = given;
     const make = (rows: number, columns: number): HostTensor => {
       const length = rows * columns;
       const data = dtype === "f32" ? new Float32Array(length) : new Uint16Array(length);
@@ -490,8 +498,8 @@ class MachineEngine implements Engine {
     // Many rows, and few against many keys: a GPU has shaders of their own for these.
     for (const [queries, keys] of warmupCalls) {
       const q = make(queries, dim), k = make(keys, dim), v = make(keys, valueDim);
-      if (!gradients) await this.attention(q, k, v);
-      else {
+      if (!gradients || precision !== "f32") await this.attention(q, k, v, { precision });
+      if (gradients) {
         const { out, backward } = await this.attentionWithGradient(q, k, v);
         await backward(out);
       }

@@ -11,9 +11,12 @@ import { provideBinary } from "../wasm/binary/module.ts";
 import relaxed from "./relaxed.wasm";
 // @ts-ignore: The same.
 import rows from "./rows-relaxed.wasm";
+// @ts-ignore: The same.
+import integer from "./integer-relaxed.wasm";
 
 // V8 has relaxed SIMD, so that the other binary is never needed.
 provideBinary("relaxed", relaxed as WebAssembly.Module | Uint8Array<ArrayBuffer>);
 provideBinary("relaxed", rows as WebAssembly.Module | Uint8Array<ArrayBuffer>, "rows");
+provideBinary("relaxed", integer as WebAssembly.Module | Uint8Array<ArrayBuffer>, "integer");
 
 export * from "../../mod.ts";

@@ -37,7 +37,7 @@ export interface Call {
 const known = [
   ...["causal", "offset", "window", "kvLengths", "scale", "layout", "softcap", "alibi", "bias"],
   ...["mask", "sinks", "cuSeqlens", "blockMask"],
-  ...["lse", "out", "signal", "onProgress"],
+  ...["lse", "out", "signal", "onProgress", "precision"],
   "dLse", // Of gradients alone.
 ];
 

@@ -96,7 +96,8 @@ export function attend(call: Call, shape: readonly number[]): ReferenceResult {
  * @param q Queries, `[B, Hq, Nq, D]`, `[H, N, D]` or `[N, D]`.
  * @param k Keys, `[B, Hkv, Nk, D]`.
  * @param v Values, `[B, Hkv, Nk, Dv]`.
- * @param options As those of `attention()`; what is about memory and time is ignored.
+ * @param options As those of `attention()`; what is about memory, time and `precision` is ignored: this is what all levels are
+ * measured against.
  * @returns `out` and `lse`, float64. Inputs are not checked.
  */
 export function referenceAttention(

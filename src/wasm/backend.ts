@@ -223,7 +223,7 @@ class WasmBackend implements Backend {
     control: Control,
   ): void {
     const { machine, team } = this.#open(), runner = runners.loaded(operation);
-    if (runner === undefined) throw notLoaded(operation);
+    if (runner === undefined || runner.isReady?.(machine) === false) throw notLoaded(operation);
     const steps = runner.run(machine, plan, target, control), rows = operation.rows(plan);
     finish(steps, team, rows, control, () => this.checkOpen());
   }
@@ -252,9 +252,12 @@ class WasmBackend implements Backend {
   }
 }
 
-function notLoaded({ name, cannot }: { readonly name: string; readonly cannot: string }): Error {
+function notLoaded(
+  { name, cannot, part }: Pick<Operation<never, never>, "name" | "cannot" | "part">,
+): Error {
+  const [what, warmup] = part ?? [`\`${name}()\``, "{ gradients: true }"];
   return new Error(
-    `${cannot}: \`${name}()\` is not loaded yet, which takes a promise; ` +
-      "call `await engine.warmup({ gradients: true })` first",
+    `${cannot}: ${what} is not loaded yet, which takes a promise; ` +
+      `call \`await engine.warmup(${warmup})\` first`,
   );
 }

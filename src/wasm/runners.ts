@@ -5,7 +5,7 @@
  */
 
 import { Runners } from "../contract/runners.ts";
-import { attention } from "../operations/attention/operation.ts";
+import { attention, attentionByIntegers } from "../operations/attention/operation.ts";
 import type { HostTarget } from "../operations/attention/target.ts";
 import { attentionBackward } from "../operations/backward/operation.ts";
 import type { HostBackwardPlan } from "../operations/backward/plan.ts";
@@ -27,6 +27,7 @@ function makeRunners(): Runners<Machine, Iterable<Step>> {
     .add(attention, {
       run: (machine, plan, target) => forward(machine, plan as HostPlan, target as HostTarget),
     })
+    .add(attentionByIntegers, async () => (await import("./integer/runner.ts")).runner)
     // Most programs never train.
     .add(attentionBackward, async () => {
       const { backward } = await import("./backward/backward.ts");

@@ -4,9 +4,10 @@
  * @module
  */
 
+import { BackendUnavailableError } from "../check/errors.ts";
 import type { Control } from "../contract/backend.ts";
 import { Runners } from "../contract/runners.ts";
-import { attention } from "../operations/attention/operation.ts";
+import { attention, attentionByIntegers } from "../operations/attention/operation.ts";
 import { type AttentionPlan, hasUncounted, inputsOf } from "../operations/attention/plan.ts";
 import type { Target } from "../operations/attention/target.ts";
 import { attentionBackward } from "../operations/backward/operation.ts";
@@ -28,6 +29,13 @@ function checkAttention(plan: AttentionPlan): void {
   throw new RangeError(
     "Cannot attend: `out` must be another GPUBuffer than the inputs, " +
       "a GPU cannot read and write one in one pass",
+  );
+}
+
+function refuseIntegers({ precision }: AttentionPlan): never {
+  throw new BackendUnavailableError(
+    "webgpu",
+    `\`precision: "${precision}"\` needs the wasm backend; leave \`precision\` out, or make the engine with { backend: "wasm" }`,
   );
 }
 
@@ -60,6 +68,7 @@ export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Pro
   () => import("./rows/runners.ts"),
 )
   .add(attention, { check: checkAttention, run: attend })
+  .add(attentionByIntegers, { check: refuseIntegers, run: attend })
   .add(attentionBackward, {
     run: ({ session, open }, plan, target, control) =>
       backward(session, plan, target, control, open),

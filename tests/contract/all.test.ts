@@ -10,6 +10,7 @@ import "./memory.spec.ts";
 import "./merge.spec.ts";
 import "./packed.spec.ts";
 import "./poison.spec.ts";
+import "./precision.spec.ts";
 import "./read_once.spec.ts";
 import "./refusal.spec.ts";
 import "./regression.spec.ts";

@@ -32,6 +32,7 @@ const others: Readonly<Record<string, readonly unknown[]>> = {
   kvLengths: [[7, 7e5], [1], Int32Array.of(700, 700), null],
   scale: [7, NaN, "nonsense"],
   softcap: [1e-3, -1],
+  precision: ["int8", "nonsense"],
   lse: [false],
   layout: ["bnhd", "nonsense"],
   bias: [{ data: new Float32Array(1), shape: [4, 5, 7] }, { data: anything, shape: [1000, 100] }],

@@ -398,7 +398,21 @@ const options: Refusal[] = [
     error: TypeError,
     message: "Cannot attend: unknown option `casual`, known are causal, offset, window, " +
       "kvLengths, scale, layout, lse, out, signal, encoder, onProgress, softcap, alibi, bias, mask, " +
-      "sinks, cuSeqlens, blockMask",
+      "sinks, cuSeqlens, blockMask, precision",
+  },
+  {
+    what: "an unknown precision",
+    options: { precision: "int4" },
+    error: TypeError,
+    message:
+      'Cannot attend: `precision` must be one of "f32", "int16", "int8-qk", "int8", got "int4"',
+  },
+  {
+    what: "null as precision",
+    options: { precision: null },
+    error: TypeError,
+    message:
+      'Cannot attend: `precision` must be one of "f32", "int16", "int8-qk", "int8", got null',
   },
   {
     what: "an unknown causal",

@@ -359,6 +359,7 @@ interface AttentionOptions {
     readonly k: NumberList;
   } | undefined;
   readonly blockMask?: BlockMask | undefined;
+  readonly precision?: Precision | undefined;
 }
 
 interface AttentionPart<Data extends TensorData = Float32Array> {
@@ -673,6 +674,8 @@ interface PlainBlockMask {
   readonly bits: Uint8Array<ArrayBuffer>;
 }
 
+type Precision = "f32" | "int16" | "int8-qk" | "int8";
+
 interface Progress {
   readonly done: number;
   readonly total: number;
@@ -765,6 +768,7 @@ interface WarmupOptions {
   readonly dim?: number | undefined;
   readonly valueDim?: number | undefined;
   readonly dtype?: DType | undefined;
+  readonly precision?: Precision | undefined;
   readonly gradients?: boolean | undefined;
 }
 

@@ -50,6 +50,7 @@ export interface AttentionOptions {
     readonly k: NumberList;
   } | undefined;
   readonly blockMask?: BlockMask | undefined;
+  readonly precision?: Precision | undefined;
 }
 
 export interface AttentionPart<Data extends TensorData = Float32Array> {
@@ -422,6 +423,8 @@ export interface PlainBlockMask {
   readonly bits: Uint8Array<ArrayBuffer>;
 }
 
+export type Precision = "f32" | "int16" | "int8-qk" | "int8";
+
 export interface Progress {
   readonly done: number;
   readonly total: number;
@@ -521,7 +524,7 @@ export interface SoftmaxOptions<Out extends AnyTensor | undefined = AnyTensor | 
 export type StreamOptions = Pick<
   AttentionOptions,
   | ("causal" | "offset" | "window" | "scale" | "softcap" | "alibi" | "sinks")
-  | ("layout" | "out" | "signal")
+  | ("layout" | "out" | "signal" | "precision")
 >;
 
 export interface Tensor<Data extends TensorData = Float32Array> {
@@ -540,6 +543,7 @@ export interface WarmupOptions {
   readonly dim?: number | undefined;
   readonly valueDim?: number | undefined;
   readonly dtype?: DType | undefined;
+  readonly precision?: Precision | undefined;
   readonly gradients?: boolean | undefined;
 }
 

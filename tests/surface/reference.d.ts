@@ -253,6 +253,7 @@ interface AttentionOptions {
     readonly k: NumberList;
   } | undefined;
   readonly blockMask?: BlockMask | undefined;
+  readonly precision?: Precision | undefined;
 }
 
 declare class BlockMask {
@@ -327,6 +328,8 @@ interface PlainBlockMask {
   readonly mixed: Int32Array<ArrayBuffer>;
   readonly bits: Uint8Array<ArrayBuffer>;
 }
+
+type Precision = "f32" | "int16" | "int8-qk" | "int8";
 
 interface Progress {
   readonly done: number;

@@ -5,6 +5,7 @@ import "./asm_shape.spec.ts";
 import "./auto.spec.ts";
 import "./backward.spec.ts";
 import "./block_mask.spec.ts";
+import "./dots.spec.ts";
 import "./engine.spec.ts";
 import "./exp4.spec.ts";
 import "./find.spec.ts";

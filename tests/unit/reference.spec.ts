@@ -90,6 +90,13 @@ test("referenceAttention() keeps what is drawn for causal and offset", () => {
   assertEquals(drawn(3, 3, { window: [null, 0], offset: 0 }), "100 110 111");
 });
 
+test("referenceAttention() is in float64 whatever the precision", () => {
+  const { q, k, v } = inputsOf(randomProblem(sizesOf({ Nq: 3, D: 4 }), 1));
+  const { out } = referenceAttention(q, k, v),
+    other = referenceAttention(q, k, v, { precision: "int8" });
+  assertSameBits(other.out.data, out.data);
+});
+
 test("referenceAttention() attends packed sequences each by itself", () => {
   const random = seeded(1);
   const lengths = Array.from({ length: 6 }, () => [whole(random, 0, 5), whole(random, 0, 5)]);

@@ -35,6 +35,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["contract", "operations", "tensor", "wasm/attention", "wasm/backward"],
     ...["wasm/binary", "wasm/memory", "wasm/record", "wasm/team"],
   ],
+  "wasm/integer": [
+    ...["contract", "operations", "runtime"],
+    ...["wasm/attention", "wasm/binary", "wasm/record", "wasm/team"],
+  ],
   "wasm/linear": [
     "wasm/rows",
     ...["contract", "operations", "tensor", "wasm/attention", "wasm/backward"],

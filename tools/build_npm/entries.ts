@@ -53,6 +53,7 @@ export const lazy: readonly Entry[] = [
   { name: "softmax", source: "src/operations/softmax/operation.ts" },
   { name: "softmax-gradients", source: "src/operations/softmax/backward.ts" },
   { name: "rows", source: "src/wasm/rows/runners.ts" },
+  { name: "integers", source: "src/wasm/integer/runner.ts" },
   { name: "linear-runners", source: "src/wasm/linear/runners.ts" },
   { name: "linear-attending", source: "src/wasm/linear/attending.ts" },
   { name: "stream", source: "src/operations/stream/stream.ts" },

@@ -35,13 +35,14 @@ interface Way {
 const ways: readonly Way[] = [
   {
     words: "by the condition workerd, which compiles nothing at all",
-    files: /^relaxed\.wasm rows-relaxed\.wasm worker\.js$/,
+    files: /^integer-relaxed\.wasm relaxed\.wasm rows-relaxed\.wasm worker\.js$/,
     bundling: {},
     serving: strict,
   },
   {
     words: "minified, in chunks that a handler imports",
-    files: /^(\S+\.js ){3,}relaxed\.wasm (\S+\.js )*rows-relaxed\.wasm (\S+\.js )*worker\.js$/,
+    files:
+      /^(\S+\.js ){2,}integer-relaxed\.wasm (\S+\.js )+relaxed\.wasm (\S+\.js )*rows-relaxed\.wasm (\S+\.js )*worker\.js$/,
     bundling: { flags: ["--minify", "--splitting"] },
     serving: strict,
   },

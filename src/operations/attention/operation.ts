@@ -30,6 +30,13 @@ export const attention: Operation<AttentionPlan, Target> = {
   rows: countRows,
 };
 
+/** The same by integers, on the CPU alone. */
+export const attentionByIntegers: Operation<AttentionPlan, Target> = {
+  ...attention,
+  work: () => 0,
+  part: ["`precision`", "{ precision }"],
+};
+
 /** What a call makes for its results; `apart` where `out` cannot be written while inputs are read. */
 type Results = Readonly<Partial<Record<"out" | "apart" | "lse" | "lseRest", NewTensor>>>;
 
@@ -58,7 +65,7 @@ function columnOf(rows: AnyTensor | undefined, plan: AttentionPlan): AnyView | n
 export function placed(call: AttentionCall): Call<AttentionPlan, Target, AttentionResult> {
   const { plan, control } = call, { layout } = plan.written;
   return {
-    operation: attention,
+    operation: plan.precision === "f32" ? attention : attentionByIntegers,
     plan,
     control,
     results: resultsOf(call) as Call<AttentionPlan, Target, AttentionResult>["results"],

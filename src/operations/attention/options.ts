@@ -13,6 +13,17 @@ import type { AnyTensor, BooleanTensor, Layout, NumberList, Tensor } from "../..
 /** Which corner the causal diagonal ends in; `true` means `"bottom-right"`. */
 export type Causal = boolean | "bottom-right" | "top-left";
 
+/** How products are formed: see the option `precision`. */
+export type Precision = "f32" | "int16" | "int8-qk" | "int8";
+
+/** Every one, the most exact first. */
+export const precisions = [
+  "f32",
+  "int16",
+  "int8-qk",
+  "int8",
+] as const satisfies readonly Precision[];
+
 /** Options of `attention()`. */
 export interface AttentionOptions {
   /**
@@ -101,6 +112,33 @@ export interface AttentionOptions {
   readonly cuSeqlens?: NumberList | { readonly q: NumberList; readonly k: NumberList } | undefined;
   /** Which blocks of keys each block of queries visits: see `blockMask`. */
   readonly blockMask?: BlockMask | undefined;
+  /**
+   * How products are formed; what comes in and out, and all between the two products, is as it is. Each is faster than the
+   * one before, and less exact: relative errors (root mean square, of normally distributed numbers) are about
+   *
+   * ```text
+   * "f32"      4e-7     both products in f32; the default
+   * "int16"    3e-4     both by integers of 16 bits, nearer than storing q, k and v in f16
+   * "int8-qk"  1.3e-2   scores by bytes, values by 16 bits
+   * "int8"     2e-2     both by bytes
+   * ```
+   *
+   * Where a head has at most 16 query rows for its keys, and where numbers are not finite, products are in f32 whatever is asked
+   * for. Backend `"wasm"` alone, which `"auto"` takes for such calls; `"webgpu"` throws a
+   * {@linkcode BackendUnavailableError}. Not with gradients.
+   *
+   * ```ts
+   * import { attention, tensor } from "@flashtile/attention";
+   *
+   * const x = tensor(new Float32Array(8 * 128 * 64).fill(0.1), [8, 128, 64]);
+   * const { out } = await attention(x, x, x, { causal: true, precision: "int16" });
+   * console.log(out.shape); // [8, 128, 64]
+   * ```
+   *
+   * Bytes for scores, of keys less their mean: SageAttention, Zhang et al., arXiv 2410.02367. Scales by norms, weights against the
+   * maximum of their row in a tile, values less their mean, and `"int16"` are this library's own: docs/NUMERICS.md has how.
+   */
+  readonly precision?: Precision | undefined;
 }
 
 /** Every option of `attention()`, by name. */
@@ -123,6 +161,7 @@ export const optionNames = [
   "sinks",
   "cuSeqlens",
   "blockMask",
+  "precision",
 ] as const satisfies readonly (keyof AttentionOptions)[];
 
 /** Options of attention to a cache: all but those that say where keys are. */

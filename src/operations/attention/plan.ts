@@ -30,7 +30,12 @@ import {
   readLengths,
   readOffsets,
 } from "./check/segments.ts";
-import { type AttentionOptions, type CacheAttentionOptions, optionNames } from "./options.ts";
+import {
+  type AttentionOptions,
+  type CacheAttentionOptions,
+  optionNames,
+  type Precision,
+} from "./options.ts";
 import { type Band, countSegments, scoresWithin, type Segment, segmentsOf } from "./segments.ts";
 
 /** Keys `[B, Hkv, Nk, D]` and values `[B, Hkv, Nk, Dv]` in tensors. */
@@ -87,6 +92,8 @@ export interface AttentionPlan<
   readonly sinks: Float32Array | null;
   /** Which keys blocks of queries see: as a caller has it, or as runs where a function makes the keys. */
   readonly blockMask: BlockMask | KeyRuns | null;
+  /** How products are formed. */
+  readonly precision: Precision;
   /** How the caller wrote it: results are written alike. */
   readonly written: Written;
 }
@@ -268,6 +275,7 @@ function planOf<Keys extends TensorKeys | CachedKeys>(
     bias: bias && bias.view,
     mask: readMask(given.mask, extents),
     sinks: readSinks(given.sinks, queryHeads),
+    precision: given.precision ?? "f32",
     written: { layout, q: shapes.q, k: shapes.k, v: shapes.v, bias: bias && bias.shape },
   });
 }

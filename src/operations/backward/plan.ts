@@ -116,7 +116,16 @@ export function readBackward(
   checkAsked(options);
   const { out, lse, dLse, ...rest } = readOptions(options, backwardNames, cannot);
   const { plan, control } = readAttention(q, k, v, rest);
+  checkExact(plan, cannot);
   return { plan: planPass(plan, dOut, { out, lse, dLse }), control };
+}
+
+/** Checks that the results are those whose gradients are computed: by integers they are of other weights. */
+function checkExact({ precision }: TensorPlan, doing: string): void {
+  if (precision === "f32") return;
+  throw new RangeError(
+    `${doing}: \`precision\` must be "f32" where gradients are asked for, got "${precision}"`,
+  );
 }
 
 /** Checks that there are options, and no encoder among them, by messages of their own. */
@@ -189,6 +198,7 @@ export function readWithGradient(
 ): AttentionCall<TensorPlan> {
   const given = readOptions(options, gradientNames, cannotAttend);
   const call = readAttention(q, k, v, { ...given, lse: true });
+  checkExact(call.plan, cannotAttend);
   return { ...call, keepsRest: true };
 }
 

@@ -17,7 +17,7 @@ import type { AttentionCall, TensorPlan } from "../attention/plan.ts";
 export type StreamOptions = Pick<
   AttentionOptions,
   | ("causal" | "offset" | "window" | "scale" | "softcap" | "alibi" | "sinks")
-  | ("layout" | "out" | "signal")
+  | ("layout" | "out" | "signal" | "precision")
 >;
 
 /** Every option, by name. */
@@ -32,6 +32,7 @@ export const streamNames = [
   "softcap",
   "alibi",
   "sinks",
+  "precision",
 ] as const;
 
 /** Attention to keys that come one after the other. Made by `attentionStream()`. */

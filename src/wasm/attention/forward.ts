@@ -27,7 +27,7 @@ import { decoding, JobRecord, keysPerPart, storageOf, type Words } from "../reco
 import type { Machine } from "../team/machine.ts";
 import type { Batch } from "../team/team.ts";
 import { runInTurn, type Step } from "../team/steps.ts";
-import { type Cut, cutPlan, cutWave, type Piece, type Wave } from "./jobs.ts";
+import { type Cut, cutPlan, cutWave, type Piece, usesIntegers, type Wave } from "./jobs.ts";
 import { stageIntervals } from "./key_intervals.ts";
 import {
   biasOf,
@@ -65,6 +65,20 @@ interface Residents {
   readonly bias?: Resident;
 }
 
+/** What makes integers of heads, and runs jobs on them. */
+export interface Integers {
+  /** Which of a machine's programs runs such jobs. */
+  readonly program: number;
+  /** Bytes of tile memory that such a job needs. */
+  readonly scratch: number;
+  /** Bytes that those of a head of so many keys take. */
+  bytes(keys: number): number;
+  /** Makes those of the head that a job's record says, and has it say where they are. */
+  make(words: Words, at: number, scratch: number): void;
+  /** Has a job's record say where they are. */
+  write(record: JobRecord, at: number): void;
+}
+
 /** What the waves of a call have in common. */
 interface Call {
   readonly kernels: Kernels;
@@ -78,22 +92,35 @@ interface Call {
   readonly space: Workspace;
   /** What all jobs have in common. */
   readonly common: Words;
+  readonly integers?: Integers | undefined;
 }
 
 /**
  * Runs a plan in steps; whoever iterates runs the jobs of each before asking for the next.
  *
  * Whatever ends the iteration, the call's memory is free again.
+ *
+ * @param integersFor Where the plan's precision is not that of f32.
  */
-export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): Generator<Step> {
+export function* forward(
+  machine: Machine,
+  plan: HostPlan,
+  target: HostTarget,
+  integersFor?: (common: Words) => Integers,
+): Generator<Step> {
   if (countRows(plan) === 0) return;
   if (hasUncounted(plan)) clearUncounted(plan, target);
   const { kernels, arena } = machine;
   const residents = findResidents(plan, target, arena);
   const cut = cutPlan(plan, machine.threads);
   const common = commonJob(machine, plan, target, cut);
-  const needs = {
-    job: measureJob(kernels, arena, common),
+  const measured = measureJob(kernels, arena, common), integers = integersFor?.(common);
+  const needs: Needs = {
+    job: integers
+      ? { ...measured, scratch: Math.max(measured.scratch, integers.scratch) }
+      : measured,
+    integers: integers &&
+      ((segment) => usesIntegers(plan, segment) ? integers.bytes(plan.segments[segment].keys) : 0),
     q: residents.q !== undefined,
     values: residents.inPlace,
     out: residents.out !== undefined,
@@ -106,7 +133,7 @@ export function* forward(machine: Machine, plan: HostPlan, target: HostTarget): 
     if (slopes) elementsOver(arena, space.slopes, slopes.length, "f32").set(slopes);
     if (sinks) elementsOver(arena, space.sinks, sinks.length, "f32").set(sinks);
     yield* runWaves({
-      ...{ kernels, arena, plan, cut, target, residents, needs, space, common },
+      ...{ kernels, arena, plan, cut, target, residents, needs, space, common, integers },
       hasTerms: hasTerms(plan),
     });
   } finally {
@@ -186,8 +213,7 @@ function commonJob({ splats }: Machine, plan: HostPlan, target: HostTarget, cut:
 function stageWave(call: Call, wave: PlacedWave): Batch {
   const { arena, plan, cut, space } = call;
   const { records, places } = wave;
-  const { kv } = plan, packed = wave.packs && kv.kind === "tensors" ? describeRows(call, kv) : null;
-  const runs = wave.runs.map((run, slot) => stageRun(call, packed, run, places[slot]));
+  const runs = wave.runs.map((run, slot) => stageRun(call, run, places[slot], wave.packs));
   const memory = new Int32Array(arena.memory.buffer, records);
   const pieces = cutWave(wave, plan, cut);
   for (let index = 0; index < pieces.length; index++) {
@@ -197,6 +223,7 @@ function stageWave(call: Call, wave: PlacedWave): Batch {
     writeJob(call, record, wave.runs[slot], runs[slot], pieces[index]);
   }
   return {
+    program: usesIntegers(plan, wave.runs[0].segment) ? call.integers?.program : 0,
     ...{ threads: cut.threads, records },
     count: pieces.length,
     scratch: space.scratch,
@@ -213,33 +240,38 @@ interface StagedRun extends PlacedTerms {
   readonly panels: number;
   /** Address of the list of its blocks, where they are in pages. */
   readonly pages: number;
-}
-
-/** Keys and values that are packed, and the records of their rows. */
-interface PackedRows {
-  readonly keys: TensorKeys<View>;
-  readonly k: number;
-  readonly v: number;
+  /** Address of its head's integers, where it goes by these. */
+  readonly integers: number;
 }
 
 function stageRun(
   call: Call,
-  rows: PackedRows | null,
   run: Run,
   places: Places,
+  packs: boolean,
 ): StagedRun {
-  const { arena, plan } = call;
-  if (rows !== null) packHead(call, rows, run, places);
-  return {
+  const { arena, plan } = call, { kv } = plan;
+  // Described for each: what makes integers writes where the kernels read it.
+  if (packs && kv.kind === "tensors") packHead(call, kv, run, places);
+  const keys = {
     parts: places.parts,
     heads: headOf(call, run, places),
+    pages: kv.kind === "pages" ? stagePages(call, kv, run, places.pages) : 0,
+    integers: usesIntegers(plan, run.segment) ? places.integers : 0,
+  };
+  if (packs && keys.integers !== 0) {
+    const words = call.common.slice();
+    writeKeys(call, new JobRecord(words), run, keys, 0);
+    call.integers!.make(words, keys.integers, call.space.scratch);
+  }
+  return {
+    ...keys,
     queries: placeGroup(arena, plan, run, plan.q, call.residents.q, places.q),
     results: resultsOf(call, run, places),
     panels: places.panels,
     bias: plan.bias && biasOf(arena, plan, call.residents.bias, run, places.bias),
     mask: plan.mask && stageMask(arena, plan, run, places.mask),
     intervals: plan.blockMask && stageIntervals(arena, plan, run, places.intervals),
-    pages: plan.kv.kind === "pages" ? stagePages(call, plan.kv, run, places.pages) : 0,
   };
 }
 
@@ -256,37 +288,45 @@ function stagePages(
   return at;
 }
 
-/** Tells the kernels what rows of keys and of values are like, which is the same for all heads. */
-function describeRows({ kernels, residents, space }: Call, keys: TensorKeys<View>): PackedRows {
-  const describe = (index: number, { dtype, shape }: View, resident?: Resident) => {
-    const bytes = bytesPerElement(dtype);
-    const [, , row, element] = resident?.strides ?? [0, 0, shape[3] * bytes, bytes];
-    return kernels.headRows(index, space.staging, element, storageOf[dtype], row);
-  };
-  return { keys, k: describe(0, keys.k, residents.k), v: describe(1, keys.v, residents.v) };
+/** Tells the kernels what rows of keys (0) or values (1) are like. */
+function describeRows(
+  { kernels, space }: Call,
+  index: number,
+  { dtype, shape }: View,
+  resident?: Resident,
+): number {
+  const bytes = bytesPerElement(dtype);
+  const [, , row, element] = resident?.strides ?? [0, 0, shape[3] * bytes, bytes];
+  return kernels.headRows(index, space.staging, element, storageOf[dtype], row);
 }
 
 /** Packs the keys of a head, and its values unless they are read in place. */
-function packHead(call: Call, rows: PackedRows, { segment, keyHead }: Run, head: Places) {
+function packHead(
+  call: Call,
+  { k, v }: TensorKeys<View>,
+  { segment, keyHead }: Run,
+  head: Places,
+): void {
   const { kernels, plan, residents, space } = call;
   const { dim, valueDim } = plan, place = plan.segments[segment], { keys, batch, firstKey } = place;
+  const keyRows = describeRows(call, 0, k, residents.k);
   if (residents.k) {
     const at = headAt(residents.k, batch, keyHead) + firstKey * residents.k.strides[2];
-    kernels.packKeys(rows.k, at, head.keys, dim, keys);
+    kernels.packKeys(keyRows, at, head.keys, dim, keys);
   } else {
-    stageRows(call, rows.keys.k, place, keyHead, (from, count) => {
-      kernels.packKeys(rows.k, space.staging, head.keys + from * dim * 4, dim, count);
+    stageRows(call, k, place, keyHead, (from, count) => {
+      kernels.packKeys(keyRows, space.staging, head.keys + from * dim * 4, dim, count);
     });
   }
   if (residents.inPlace) return;
-  const columns = keys * 16;
+  const columns = keys * 16, valueRows = describeRows(call, 1, v, residents.v);
   if (residents.v) {
     const at = headAt(residents.v, batch, keyHead) + firstKey * residents.v.strides[2];
-    kernels.packValues(rows.v, at, head.values, columns, valueDim, keys);
+    kernels.packValues(valueRows, at, head.values, columns, valueDim, keys);
   } else {
-    stageRows(call, rows.keys.v, place, keyHead, (from, count) => {
+    stageRows(call, v, place, keyHead, (from, count) => {
       const target = head.values + from * 16;
-      kernels.packValues(rows.v, space.staging, target, columns, valueDim, count);
+      kernels.packValues(valueRows, space.staging, target, columns, valueDim, count);
     });
   }
 }
@@ -329,26 +369,36 @@ function stageRows(
 
 /** Writes what is a job's own: a piece of a staged run, against one part of the keys. */
 function writeJob(call: Call, record: JobRecord, run: Run, staged: StagedRun, piece: Piece): void {
-  const { plan } = call, { keys, offset } = plan.segments[run.segment];
-  writeRows(record, staged, piece, piece.from - run.from);
+  const { plan } = call, { offset } = plan.segments[run.segment];
   const firstKey = piece.part * keysPerPart;
+  writeRows(record, staged, piece, piece.from - run.from);
   writeBand(record, plan.band, piece.from + offset - firstKey);
-  writeKeys(record, plan, staged.heads, firstKey);
-  record.set(
-    job.keys,
-    staged.parts === 1 ? keys : Math.max(0, Math.min(keysPerPart, keys - firstKey)),
-  );
   if (staged.parts > 1) {
     record.set(
       job.panels,
       staged.panels + piece.part * panelBytes(call.needs.job, (run.to - run.from) * plan.group),
     );
   }
+  writeKeys(call, record, run, staged, firstKey);
+  if (call.hasTerms) writeTerms(plan, call.space, record, run, staged, piece);
+}
+
+/** Writes which keys a job is against, from one on, and where they are. */
+function writeKeys(
+  { plan, integers }: Call,
+  record: JobRecord,
+  run: Run,
+  staged: Pick<StagedRun, "parts" | "heads" | "pages" | "integers">,
+  firstKey: number,
+): void {
+  const { keys } = plan.segments[run.segment], most = staged.parts === 1 ? keys : keysPerPart;
+  writeHead(record, plan, staged.heads, firstKey);
+  record.set(job.keys, Math.max(0, Math.min(most, keys - firstKey)));
   if (plan.kv.kind === "pages") {
     const list = staged.pages + firstKey / plan.kv.store.blockTokens * 4;
     writeBlocks(record, plan, plan.kv, run, list);
   }
-  if (call.hasTerms) writeTerms(plan, call.space, record, run, staged, piece);
+  if (staged.integers !== 0) integers!.write(record, staged.integers);
 }
 
 /** Writes where the queries of a piece are, the first so many positions behind the run's, and its results. */
@@ -368,7 +418,7 @@ function writeRows(
 }
 
 /** Writes where the keys and values of a head are, from a key on. */
-function writeKeys(record: JobRecord, { dim }: HostPlan, heads: Heads, firstKey: number): void {
+function writeHead(record: JobRecord, { dim }: HostPlan, heads: Heads, firstKey: number): void {
   record.set(job.k, heads.k + firstKey * dim * 4);
   record.set(job.v, heads.v + firstKey * heads.vKey);
   record.set(job.vKey, heads.vKey);

@@ -56,6 +56,8 @@ export interface Load {
 interface RunLoad extends Load {
   /** Whether its keys are split: such runs have waves of their own, whose positions are not cut. */
   readonly splits: boolean;
+  /** Whether it goes by integers: another program runs its jobs. */
+  readonly integers: boolean;
 }
 
 /** Most jobs of a wave: one record each. */
@@ -149,6 +151,11 @@ export function cutPlan(plan: HostPlan, available: number): Cut {
   };
 }
 
+/** Whether the rows of a segment go by integers: fewer would not pay for making these of the keys. */
+export function usesIntegers({ precision, segments, group }: HostPlan, segment: number): boolean {
+  return precision !== "f32" && segments[segment].queries * group > splitRows;
+}
+
 /** Positions whose rows fill whole tiles, or at least whole panels of eight rows. */
 export function positionsOf(rows: number, group: number): number {
   const unit = rows < tileRows ? 8 : tileRows;
@@ -194,11 +201,15 @@ function* cutRun(run: Run, positions: number): Generator<Wave> {
 
 function loadOf(plan: HostPlan, cut: Cut, run: Run): RunLoad {
   const { dim, valueDim, group, segments, kv } = plan, parts = partsOf(plan, run);
+  const integers = usesIntegers(plan, run.segment);
   return {
     rows: (run.to - run.from) * group,
-    packedBytes: kv.kind === "tensors" ? segments[run.segment].keys * (dim + valueDim) * 4 : 0,
+    packedBytes: kv.kind === "tensors" || integers
+      ? segments[run.segment].keys * (dim + valueDim) * 4
+      : 0,
     jobs: parts * cut.members,
     splits: parts > 1,
+    integers,
   };
 }
 
@@ -210,21 +221,24 @@ class Gathering {
   #packedBytes = 0;
   #jobs = 0;
   #splits = false;
+  #integers = false;
 
   constructor({ wave }: Cut) {
     this.#most = wave;
   }
 
-  takes({ rows, packedBytes, jobs, splits }: RunLoad): boolean {
+  takes({ rows, packedBytes, jobs, splits, integers }: RunLoad): boolean {
     const most = this.#most;
-    return most !== null && splits === this.#splits && this.#rows + rows <= most.rows &&
+    return most !== null && splits === this.#splits && integers === this.#integers &&
+      this.#rows + rows <= most.rows &&
       this.#packedBytes + packedBytes <= most.packedBytes &&
       this.#jobs + jobs <= (splits ? jobsPerWave : most.jobs);
   }
 
-  add(run: Run, { rows, packedBytes, jobs, splits }: RunLoad): void {
+  add(run: Run, { rows, packedBytes, jobs, splits, integers }: RunLoad): void {
     this.runs.push(run);
     this.#splits = splits;
+    this.#integers = integers;
     this.#rows += rows;
     this.#packedBytes += packedBytes;
     this.#jobs += jobs;

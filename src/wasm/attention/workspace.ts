@@ -41,6 +41,8 @@ export interface Places {
   readonly mask: number;
   readonly intervals: number;
   readonly pages: number;
+  /** What is made of its head where it goes by integers. */
+  readonly integers: number;
 }
 
 /** A wave with the places of its runs, and of the records of its jobs. */
@@ -79,6 +81,8 @@ export interface Needs {
   readonly bias: boolean;
   /** Whether what rounding took from `lse` has a place all the same: where it is asked for. */
   readonly rest?: boolean;
+  /** Bytes that are made of a segment's heads: their integers. */
+  readonly integers?: (segment: number) => number;
 }
 
 /** Bytes that the kernels need for a job of a call. */
@@ -119,6 +123,7 @@ function placeRun(
     mask: staged.place(maskBytes(plan, run)),
     intervals: staged.place(intervalBytes(plan, run)),
     pages: staged.place(blockListBytes(plan, keys)),
+    integers: packed.place(needs.integers?.(run.segment) ?? 0),
   };
 }
 

@@ -115,8 +115,8 @@ export interface ProvidedBinary {
   readonly module: WebAssembly.Module;
 }
 
-/** The programs: attention's, that of rows by themselves, and that of attention in linear time. */
-export type ProgramName = "attention" | "rows" | "linear";
+/** The programs: attention's, that of rows by themselves, that of attention in linear time, and that by integers. */
+export type ProgramName = "attention" | "rows" | "linear" | "integer";
 
 /** What was provided, by program. */
 const provided: { [Name in ProgramName]?: ProvidedBinary } = {};

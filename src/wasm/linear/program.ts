@@ -6,7 +6,7 @@
 
 import type { LinearKernels } from "../binary/linear_kernels.gen.ts";
 import { packed, sizes } from "../binary/linear.gen.ts";
-import { numberOf, prepareProgram } from "../rows/program.ts";
+import { numberOf, prepareProgram } from "../team/programs.ts";
 import type { Machine } from "../team/machine.ts";
 
 /** Loads it. */

@@ -60,9 +60,12 @@ export const keyIntervals = 50;
 export const maskBlockRows = 51;
 export const maskBlockPhase = 52;
 export const gradient = 53;
+export const integers = 54;
+export const precision = 55;
+export const fused = 56;
 
 /** Words, and bytes, of a record. */
-export const words = 54, bytes = 216;
+export const words = 57, bytes = 228;
 
 // Of a cache's blocks, and of tokens that are written into one, behind that.
 export const layoutTokens = 0;

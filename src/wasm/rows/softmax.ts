@@ -21,9 +21,10 @@ import { JobRecord } from "../record/job_record.ts";
 import * as field from "../record/rows.gen.ts";
 import { rowsKinds, softmaxResults } from "../record/rows.ts";
 import type { Machine } from "../team/machine.ts";
+import { numberOf } from "../team/programs.ts";
 import type { Step } from "../team/steps.ts";
 import { collectRows, type Place, placeRows, stageRows, writePlace } from "./places.ts";
-import { numberOf, rowKernels } from "./program.ts";
+import { rowKernels } from "./program.ts";
 import { type Jobs, runsOf, runsOfAll, runStaged, wavesOf } from "./staged.ts";
 
 /** Elements of a job: some 15 us, enough for threads to share; one alone has fewer and larger ones. */

@@ -13,7 +13,7 @@ import {
   readOptions,
   readShort,
 } from "../../../check/words.ts";
-import type { AttentionOptions } from "../options.ts";
+import { type AttentionOptions, precisions } from "../options.ts";
 
 /**
  * Reads the options, once, and checks them by themselves: names and kinds.
@@ -30,6 +30,7 @@ export function readAttentionOptions<Options extends AttentionOptions>(
   checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"], doing);
   checkLayoutName(given.layout, doing);
   checkOneOf("lse", given.lse, [true, false], doing);
+  checkOneOf("precision", given.precision, precisions, doing);
   checkSoftcap(given.softcap);
   if (given.scale !== undefined) {
     if (typeof given.scale !== "number") {
