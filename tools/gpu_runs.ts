@@ -35,7 +35,7 @@ function filesIn(folder: string, suites: readonly string[], ending: string): str
 }
 
 /** Seconds that a stack may take: shaders are compiled for the processor, slowly, and beside other runs. */
-const patience = 2400;
+const patience = 3600;
 
 /** Fails where something of a Debian package is not there, with what to do. */
 function expectFile(path: string | undefined, what: string, debianPackage: string): string {
