@@ -38,7 +38,7 @@ import { type Claim, findingsUnder, type Tabled, withTables } from "./runtime_ta
 import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
 
 /** Seconds after which a script that does not end by itself has failed. */
-const scriptPatience = 30;
+const scriptPatience = 120;
 
 interface Counts {
   passed: number;
