@@ -5,6 +5,8 @@
  * @module
  */
 
+import { indent, times } from "./lines.ts";
+
 /** Rows of a tile: each reads its tap of a value one step later than the row before. */
 const rows = 4;
 
@@ -28,14 +30,6 @@ function sumsOfLanes(a: v128, b: v128, c: v128, d: v128): v128 {
   );
 }
 `;
-
-function times<T>(count: number, make: (index: number) => T): T[] {
-  return Array.from({ length: count }, (_, index) => make(index));
-}
-
-function indent(lines: readonly string[]): string[] {
-  return lines.map((line) => `  ${line}`);
-}
 
 /** One row of x against the taps that some rows have on it. */
 function stepLines(from: number, to: number): string[] {

@@ -6,6 +6,8 @@
  * @module
  */
 
+import { indent, times } from "./lines.ts";
+
 /** How words are multiplied: `asm/integer/multiply.ts` has the functions. */
 interface Multiplication {
   /** The element type in kernels' names. */
@@ -58,10 +60,6 @@ const bytesInPairs: Multiplication = {
 
 const rows = 4;
 
-function times<T>(count: number, make: (index: number) => T): T[] {
-  return Array.from({ length: count }, (_, index) => make(index));
-}
-
 /** For every row and both vectors. */
 function each<T>(make: (row: number, vector: number) => T): T[] {
   return times(rows, (row) => times(2, (vector) => make(row, vector))).flat();
@@ -69,10 +67,6 @@ function each<T>(make: (row: number, vector: number) => T): T[] {
 
 function both<T>(make: (vector: number) => T): T[] {
   return times(2, make);
-}
-
-function indent(lines: readonly string[]): string[] {
-  return lines.map((line) => `  ${line}`);
 }
 
 /** Brings one word of the left operand into all lanes. */

@@ -9,6 +9,8 @@
  * @module
  */
 
+import { indent, times } from "./lines.ts";
+
 /** A register tile. */
 export interface Shape {
   /** Elements of A per step: rows of the tile, a multiple of 4. */
@@ -42,10 +44,6 @@ interface Kernel {
   last(sum: string, place: string, vector: number): string;
 }
 
-function times<T>(count: number, make: (index: number) => T): T[] {
-  return Array.from({ length: count }, (_, index) => make(index));
-}
-
 /** Brings one element of A into all lanes. */
 function loadLines({ shape, a }: Kernel, row: number): string[] {
   const group = row >> 2, lane = row & 3;
@@ -71,10 +69,6 @@ function stepLines(kernel: Kernel): string[] {
     `${a} += ${aStride};`,
     `${b} += ${shape.columns * 4};`,
   ];
-}
-
-function indent(lines: readonly string[]): string[] {
-  return lines.map((line) => `  ${line}`);
 }
 
 function writeKernel(kernel: Kernel): string {
