@@ -87,7 +87,7 @@ export type {
   SoftmaxGradientOptions,
   SoftmaxOptions,
 } from "./src/operations/softmax/options.ts";
-export type { RopeOptions, RopeScaling } from "./src/operations/rope/operation.ts";
+export type { RopeOptions, RopeScaling } from "./src/operations/rope/options.ts";
 export type { AttentionStream, StreamOptions } from "./src/operations/stream/options.ts";
 export type { DType, HostData, TensorData } from "./src/tensor/dtype.ts";
 export {

@@ -41,7 +41,8 @@ import {
   readMerge,
   runMerge,
 } from "../operations/merge/operation.ts";
-import { planRotation, type RopeOptions, runRope } from "../operations/rope/operation.ts";
+import { runRope } from "../operations/rope/operation.ts";
+import { readRope, type RopeOptions } from "../operations/rope/options.ts";
 import type { DType, HostData, TensorData } from "../tensor/dtype.ts";
 import {
   type AnyTensor,
@@ -480,7 +481,7 @@ class MachineEngine implements Engine {
   }
 
   async rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void> {
-    await runRope(this.#machinery, planRotation(q, k, options));
+    await runRope(this.#machinery, readRope(q, k, options));
   }
 
   kvCache(options: KvCacheOptions): KvCache {

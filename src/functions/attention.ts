@@ -57,13 +57,13 @@ import {
   readMerge,
   runMerge,
 } from "../operations/merge/operation.ts";
+import { runRope } from "../operations/rope/operation.ts";
 import {
-  planRotation,
-  rope as rotating,
+  cannot as cannotRotate,
+  readRope,
   ropeNames,
   type RopeOptions,
-  runRope,
-} from "../operations/rope/operation.ts";
+} from "../operations/rope/options.ts";
 import { openStream } from "../operations/stream/open.ts";
 import {
   type AttentionStream,
@@ -390,7 +390,7 @@ export async function rope(
   k?: AnyTensor | null,
   options?: RopeOptions & OnEngine,
 ): Promise<void> {
-  const given = readGiven(options, ropeNames, rotating.cannot);
-  const rotation = planRotation(q, k, given.options);
-  await runRope(given.machinery ?? sharedMachinery(), rotation);
+  const given = readGiven(options, ropeNames, cannotRotate);
+  const call = readRope(q, k, given.options);
+  await runRope(given.machinery ?? sharedMachinery(), call);
 }

@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { runInNewContext } from "node:vm";
 import { openList } from "../../src/check/tensors.ts";
 import { planAttention } from "../../src/operations/attention/plan.ts";
-import { planRotation } from "../../src/operations/rope/operation.ts";
+import { readRope } from "../../src/operations/rope/options.ts";
+import { planRotation } from "../../src/operations/rope/plan.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
 import { floatForms, wholeForms } from "../support/lists.ts";
 import { decode } from "../support/storage.ts";
@@ -29,7 +30,7 @@ const options: Readonly<Record<string, (list: unknown) => unknown>> = {
   sinks: (sinks) => plan({ sinks }),
   "cuSeqlens.q": (list) => plan({ cuSeqlens: { q: list, k: [0, 6] } }),
   "cuSeqlens.k": (list) => plan({ cuSeqlens: { q: [0, 6], k: list } }),
-  positions: (positions) => planRotation(q, null, { positions } as never),
+  positions: (positions) => planRotation(readRope(q, null, { positions } as never)),
   ids: (ids) => blockMask.document(ids as never),
   global: (global) => blockMask.longformer({ window: 1, global } as never, { queries: 3 }),
 };
@@ -182,14 +183,14 @@ const refused: readonly [what: string, act: () => unknown, error: typeof Error, 
     ],
     [
       "positions of other rows",
-      () => planRotation(q, null, { positions: Int32Array.of(1, 2) }),
+      () => planRotation(readRope(q, null, { positions: Int32Array.of(1, 2) })),
       RangeError,
       "Cannot rotate: `positions` must be a number, or 3 of them for N rows, or 6 for B times N, " +
       "got [2]",
     ],
     [
       "positions that are no numbers",
-      () => planRotation(q, null, { positions: ["1", "2", "3"] } as never),
+      () => planRotation(readRope(q, null, { positions: ["1", "2", "3"] } as never)),
       RangeError,
       'Cannot rotate: `positions` must be finite, and angles too, got "1"',
     ],

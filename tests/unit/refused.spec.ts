@@ -2,7 +2,8 @@ import { blockMask, createEngine, type Engine } from "@flashtile/attention";
 import { assertRejects, assertThrows } from "@std/assert";
 import { test } from "node:test";
 import { readMerge } from "../../src/operations/merge/operation.ts";
-import { planRotation } from "../../src/operations/rope/operation.ts";
+import { readRope } from "../../src/operations/rope/options.ts";
+import { planRotation } from "../../src/operations/rope/plan.ts";
 
 /** A kind of error, some of its words, and the arguments that are refused with it. */
 type Refusal = readonly [kind: ErrorConstructor, words: string, ...given: unknown[]];
@@ -27,7 +28,8 @@ const yarn = { type: "yarn", factor: 2, originalLength: 16 };
 const llama = { type: "llama3", factor: 2, originalLength: 16 };
 
 test("engine.rope() refuses what it cannot turn", () => {
-  assertAllRefused(planRotation, [
+  const plan = (...given: Parameters<typeof readRope>) => planRotation(readRope(...given));
+  assertAllRefused(plan, [
     [TypeError, "options must be an object", q, null, null],
     [TypeError, "unknown option `angle`", q, null, { angle: 1 }],
     [TypeError, "`layout` must be one of", q, null, { layout: "nhd" }],

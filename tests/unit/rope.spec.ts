@@ -1,12 +1,13 @@
 import type { RopeScaling } from "@flashtile/attention";
 import { assert } from "@std/assert";
 import { test } from "node:test";
-import { planRotation } from "../../src/operations/rope/operation.ts";
+import { readRope } from "../../src/operations/rope/options.ts";
+import { planRotation } from "../../src/operations/rope/plan.ts";
 
 /** Angles of position 1, and the length of the rows, as the table has them. */
 function frequencies(scaling: RopeScaling | undefined, dims = 8, theta = 10_000) {
   const q = { data: new Float32Array(dims), shape: [1, dims] };
-  const { table } = planRotation(q, null, { positions: 1, scaling, theta });
+  const { table } = planRotation(readRope(q, null, { positions: 1, scaling, theta }));
   const pairs = Array.from({ length: dims / 2 }, (_, at) => [table[2 * at], table[2 * at + 1]]);
   return {
     angles: pairs.map(([cosine, sine]) => Math.atan2(sine, cosine)),

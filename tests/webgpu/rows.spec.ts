@@ -7,7 +7,8 @@ import {
 } from "@flashtile/attention";
 import { assertEquals, assertRejects } from "@std/assert";
 import type { Target } from "../../src/operations/attention/target.ts";
-import { planRotation } from "../../src/operations/rope/operation.ts";
+import { readRope } from "../../src/operations/rope/options.ts";
+import { planRotation } from "../../src/operations/rope/plan.ts";
 import { viewOf } from "../../src/tensor/tensor.ts";
 import { usages } from "../../src/webgpu/device/buffers.ts";
 import { type Bounds, Session } from "../../src/webgpu/device/session.ts";
@@ -160,7 +161,10 @@ gpuTest("rows are merged and rotated the same however their boxes are cut", asyn
       await inSession(bounds, async (session) => {
         await mergeParts(session, parts, viewsOf(out, lse));
         const positions = Array.from({ length: 40 }, (_, at) => at * 3);
-        await rotateRows(session, planRotation({ data: rows, shape }, null, { positions }));
+        await rotateRows(
+          session,
+          planRotation(readRope({ data: rows, shape }, null, { positions })),
+        );
       });
       return [out, lse, rows];
     }),

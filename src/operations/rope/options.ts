@@ -1,0 +1,121 @@
+/**
+ * What `rope()` is asked, as it is now. What it means is worked out by what is loaded at the first call.
+ *
+ * @module
+ */
+
+import { openList, readTensor } from "../../check/tensors.ts";
+import { kindOf, readNumbers, readOptions } from "../../check/words.ts";
+import type { AnyTensor, Layout, NumberList, ReadTensor } from "../../tensor/tensor.ts";
+import { sizeOf } from "../../tensor/tensor.ts";
+
+/** How angles are changed for contexts longer than those that a model was trained with. */
+export type RopeScaling =
+  /** Positions are divided by `factor` (arXiv 2306.15595). */
+  | { readonly type: "linear"; readonly factor: number }
+  /** `theta` grows, so that the slowest pair turns `factor` times as slowly. */
+  | { readonly type: "ntk"; readonly factor: number }
+  /** As Llama 3.1: slow pairs are divided by `factor`, fast ones are not, those between in part. */
+  | {
+    readonly type: "llama3";
+    readonly factor: number;
+    /** Context of the training. */
+    readonly originalLength: number;
+    /** Turns within it below which a pair is slow; default 1. */
+    readonly lowFrequencyFactor?: number | undefined;
+    /** Turns within it above which a pair is fast; default 4. */
+    readonly highFrequencyFactor?: number | undefined;
+  }
+  /** YaRN (arXiv 2309.00071): the same by parts, and rows grow longer. */
+  | {
+    readonly type: "yarn";
+    readonly factor: number;
+    readonly originalLength: number;
+    /** Turns above which a pair is fast; default 32. */
+    readonly betaFast?: number | undefined;
+    /** Turns below which a pair is slow; default 1. */
+    readonly betaSlow?: number | undefined;
+    /** Factor of the rotated rows; default `0.1 ln(factor) + 1`. */
+    readonly attentionFactor?: number | undefined;
+  };
+
+/** Options of `rope()`. */
+export interface RopeOptions {
+  /**
+   * Positions of the rows: that of the first, the others follow; or one for each, `[N]` for all
+   * batches, or `[B, N]`, also flat. Default 0.
+   */
+  readonly positions?: number | NumberList | undefined;
+  /** Base of the angles; default 10000. */
+  readonly theta?: number | undefined;
+  /**
+   * Which elements are a pair: `i` and `i + dims / 2` (`"half"`, GPT-NeoX, Llama's released form), or
+   * `2i` and `2i + 1` (`"interleaved"`, GPT-J). Default `"half"`.
+   */
+  readonly style?: "half" | "interleaved" | undefined;
+  /** How many elements of a row are rotated, from the first on; default D. */
+  readonly dims?: number | undefined;
+  /** How angles are changed for contexts longer than those trained on; default none. */
+  readonly scaling?: RopeScaling | undefined;
+  /** Order of the axes; default `"bhnd"`. */
+  readonly layout?: Layout | undefined;
+}
+
+/** What the messages of `rope()` begin with. */
+export const cannot = "Cannot rotate";
+
+/** Every option, by name. */
+export const ropeNames = ["positions", "theta", "style", "dims", "scaling", "layout"] as const;
+
+/** Whatever a scaling may have; what each must have depends on its type. */
+const scalingNames = [
+  ...["type", "factor", "originalLength", "lowFrequencyFactor", "highFrequencyFactor"],
+  ...["betaFast", "betaSlow", "attentionFactor"],
+] as (keyof RopeScaling & string)[];
+
+/** A list of positions, as it was. */
+export interface ReadPositions {
+  /** What it was, where that is no list. */
+  readonly kind: string;
+  readonly shape?: readonly number[];
+  /** As many as are finite; none of a list that has more than there are elements to turn. */
+  readonly numbers: readonly number[];
+  /** The first that is not. */
+  readonly wrong?: { readonly value: unknown };
+}
+
+/** A call as it was read. */
+export interface RopeCall {
+  readonly q: ReadTensor;
+  readonly k: ReadTensor | null;
+  readonly positions: number | ReadPositions;
+  readonly options: Omit<RopeOptions, "positions">;
+}
+
+function readPositions(given: unknown, { shape: extents }: ReadTensor): number | ReadPositions {
+  if (given === undefined) return 0;
+  if (typeof given === "number") return given;
+  const list = openList("positions", given, cannot, true), kind = kindOf(given);
+  if (list === undefined || list.length > sizeOf(extents)) {
+    return { kind, shape: list?.shape, numbers: [] };
+  }
+  return { kind, shape: list.shape, ...readNumbers(list, Number.isFinite) };
+}
+
+/** Reads a call. */
+export function readRope(
+  q: AnyTensor,
+  k: AnyTensor | null | undefined,
+  options: RopeOptions = {},
+): RopeCall {
+  const { positions, ...others } = readOptions(options, ropeNames, cannot), { scaling } = others;
+  const rows = readTensor("q", q, cannot);
+  return {
+    q: rows,
+    k: (k ?? null) === null ? null : readTensor("k", k, cannot),
+    positions: readPositions(positions, rows),
+    options: scaling === undefined || Object(scaling) !== scaling
+      ? others
+      : { ...others, scaling: readOptions(scaling, scalingNames, cannot) },
+  };
+}

@@ -1,0 +1,166 @@
+/**
+ * What a rotation comes to: its angles, in double precision. Loaded at the first call.
+ *
+ * @module
+ */
+
+import { checkHeads, sharesElements } from "../../check/tensors.ts";
+import { checkKeys, checkLayoutName, checkOneOf, kindOf } from "../../check/words.ts";
+import { mayOverlap, sizeOf, viewOf } from "../../tensor/tensor.ts";
+import { cannot, type ReadPositions, type RopeCall, type RopeScaling } from "./options.ts";
+import type { Rotation } from "./rotation.ts";
+
+function checkNumber(name: string, value: unknown, least: number): void {
+  if (Number.isFinite(value) && (value as number) > least) return;
+  throw new RangeError(`${cannot}: \`${name}\` must be above ${least}, got ${kindOf(value)}`);
+}
+
+/** Turns that a pair makes within a context. */
+function turnsIn(length: number, frequency: number): number {
+  return length * frequency / (2 * Math.PI);
+}
+
+function clamp01(x: number): number {
+  return Math.min(1, Math.max(0, x));
+}
+
+/** Scaled frequencies of the pairs, and the factor of the rows. */
+function scaleFrequencies(
+  theta: number,
+  dims: number,
+  scaling: RopeScaling | undefined,
+): { frequencies: number[]; length: number } {
+  const pairs = dims / 2, frequency = (base: number, pair: number) => base ** (-pair / pairs);
+  const scaled = (scale: (plain: number, pair: number) => number, length = 1) => ({
+    frequencies: Array.from({ length: pairs }, (_, at) => scale(frequency(theta, at), at)),
+    length,
+  });
+  if (scaling === undefined) return scaled((plain) => plain);
+  checkScaling(scaling);
+  const { type, factor } = scaling;
+  checkNumber("scaling.factor", factor, 0);
+  if (type === "linear") return scaled((plain) => plain / factor);
+  if (type === "ntk") {
+    const base = theta * factor ** (dims / Math.max(1, dims - 2));
+    return scaled((_, at) => frequency(base, at));
+  }
+  const { originalLength } = scaling;
+  checkNumber("scaling.originalLength", originalLength, 0);
+  // `fast` is 1 where a pair is left as it is, 0 where it is slowed by the factor.
+  const blend = (plain: number, fast: number) => plain * (fast + (1 - fast) / factor);
+  if (type === "llama3") {
+    const { lowFrequencyFactor: low = 1, highFrequencyFactor: high = 4 } = scaling;
+    checkNumber("scaling.lowFrequencyFactor", low, 0);
+    checkNumber("scaling.highFrequencyFactor", high, low);
+    return scaled((plain) =>
+      blend(plain, clamp01((turnsIn(originalLength, plain) - low) / (high - low)))
+    );
+  }
+  const { betaFast = 32, betaSlow = 1, attentionFactor = 0.1 * Math.log(factor) + 1 } = scaling;
+  checkNumber("scaling.betaSlow", betaSlow, 0);
+  checkNumber("scaling.betaFast", betaFast, betaSlow);
+  checkNumber("scaling.attentionFactor", attentionFactor, 0);
+  /** The pair that makes so many turns. */
+  const pairOf = (turns: number) =>
+    pairs * Math.log(originalLength / (turns * 2 * Math.PI)) / Math.log(theta);
+  const low = Math.max(0, Math.floor(pairOf(betaFast)));
+  const high = Math.min(dims - 1, Math.ceil(pairOf(betaSlow)));
+  const span = Math.max(1e-3, high - low);
+  return scaled((plain, at) => blend(plain, 1 - clamp01((at - low) / span)), attentionFactor);
+}
+
+const scalings: Readonly<Record<RopeScaling["type"], readonly string[]>> = {
+  linear: [],
+  ntk: [],
+  llama3: ["originalLength", "lowFrequencyFactor", "highFrequencyFactor"],
+  yarn: ["originalLength", "betaFast", "betaSlow", "attentionFactor"],
+};
+
+/** Checks a scaling, as it was read: what it may have depends on its type. */
+function checkScaling(scaling: RopeScaling): void {
+  const { type } = Object(scaling) as RopeScaling;
+  checkOneOf("scaling.type", type ?? null, Object.keys(scalings), cannot);
+  checkKeys(scaling, ["type", "factor", ...scalings[type]], cannot);
+}
+
+/** One position for each row of the table. */
+function positionsOf(
+  given: number | ReadPositions,
+  [batch, heads, rows]: readonly number[],
+): readonly number[] {
+  const isEmpty = batch * heads === 0; // Then there may be any number of rows.
+  if (typeof given === "number") {
+    return Array.from({ length: isEmpty ? 0 : rows }, (_, at) => given + at);
+  }
+  const { kind, shape, numbers, wrong } = given, length = shape && sizeOf(shape);
+  const fits = shape !== undefined &&
+    (shape.length === 1 || (shape.length === 2 && shape[1] === rows)) &&
+    (length === rows || length === batch * rows);
+  if (!fits) {
+    throw new RangeError(
+      `${cannot}: \`positions\` must be a number, or ${rows} of them for N rows, or ` +
+        `${batch * rows} for B times N, got ${shape === undefined ? kind : `[${shape}]`}`,
+    );
+  }
+  if (wrong !== undefined) throw notFinite(wrong.value);
+  return numbers;
+}
+
+function notFinite(position: unknown): RangeError {
+  return new RangeError(
+    `${cannot}: \`positions\` must be finite, and angles too, got ${kindOf(position)}`,
+  );
+}
+
+/** Checks a call, and works out its angles in double precision. */
+export function planRotation({ q, k, positions: given, options }: RopeCall): Rotation {
+  const { theta = 10_000, style = "half", layout = "bhnd", scaling } = options;
+  checkLayoutName(layout, cannot);
+  checkOneOf("style", style, ["half", "interleaved"], cannot);
+  checkNumber("theta", theta, 0);
+  const views = Object.entries({ q, k }).flatMap(([name, tensor]) => {
+    if (tensor === null) return [];
+    const view = viewOf(tensor, layout);
+    checkHeads(name, view, cannot);
+    if (!sharesElements(view)) return [view];
+    throw new RangeError(`${cannot}: \`${name}\` has strides that name an element twice`);
+  });
+  const [batch, , rows, dim] = views[0].shape;
+  const other = views.find(({ shape }) =>
+    shape[0] !== batch || shape[2] !== rows || shape[3] !== dim
+  );
+  if (other !== undefined) {
+    throw new RangeError(
+      `${cannot}: \`k\` must have B, N and D as \`q\` has, [${[batch, rows, dim]}], got [${
+        [0, 2, 3].map((axis) => other.shape[axis])
+      }]`,
+    );
+  }
+  if (views.length > 1 && mayOverlap(views[0], views[1])) {
+    throw new RangeError(`${cannot}: \`q\` and \`k\` share elements, which would be turned twice`);
+  }
+  const { dims = dim } = options;
+  if (!(Number.isSafeInteger(dims) && dims >= 2 && dims <= dim && dims % 2 === 0)) {
+    throw new RangeError(
+      `${cannot}: \`dims\` must be even and from 2 to D = ${dim}, got ${kindOf(dims)}`,
+    );
+  }
+  // A tensor without elements may have any number of columns.
+  const isEmpty = sizeOf(views[0].shape) === 0;
+  const { frequencies, length } = scaleFrequencies(theta, isEmpty ? 2 : dims, scaling);
+  const positions = positionsOf(given, views[0].shape);
+  const table = new Float32Array(positions.length * dims);
+  let at = 0;
+  const fastest = Math.max(...frequencies);
+  for (const position of positions) {
+    if (!Number.isFinite(position * fastest)) throw notFinite(position);
+    for (const frequency of frequencies) {
+      table[at++] = length * Math.cos(position * frequency);
+      table[at++] = length * Math.sin(position * frequency);
+    }
+  }
+  return {
+    ...{ views, table, pairs: dims / 2, interleaved: style === "interleaved" },
+    batchStride: positions.length > rows ? rows * dims : 0,
+  };
+}
