@@ -44,34 +44,20 @@ export function storeTransposed(to: usize, step: usize, a: v128, b: v128, c: v12
   v128.store(to + 3 * step, secondHalves(AB, CD));
 }
 
-// Bytes from one depth to the next of panels of eight, whose rows have a factor, and of four, whose have none.
-
-// @ts-ignore: decorator
-@inline
-function stepOf<Factor>(): usize {
-  return isFloat<Factor>() ? 32 : 16;
-}
-
-// @ts-ignore: decorator
-@inline
-function times<Factor>(x: v128, factor: v128): v128 {
-  return isFloat<Factor>() ? f32x4.mul(factor, x) : x;
-}
-
-// Four rows of `depth` elements of storage T, `element` bytes apart, become four lanes of a panel: times a factor where
-// that is a float.
-function packFour<T, Factor>(rows: v128, element: usize, target: usize, depth: usize, factor: f32): void {
-  const step = stepOf<Factor>(), scale = f32x4.splat(factor);
+// Four rows of `depth` elements of storage T, `element` bytes apart, become target[depth][4] times
+// `factor`, `step` bytes from one depth to the next.
+function packFour<T>(rows: v128, element: usize, target: usize, step: usize, depth: usize, factor: f32): void {
   const row0 = <usize>i32x4.extract_lane(rows, 0), row1 = <usize>i32x4.extract_lane(rows, 1);
   const row2 = <usize>i32x4.extract_lane(rows, 2), row3 = <usize>i32x4.extract_lane(rows, 3);
   let at: usize = 0;
   if (element == sizeof<T>()) {
+    const scale = f32x4.splat(factor);
     for (const whole = depth & ~3; at < whole; at += 4) {
       const byte = at * sizeof<T>();
-      const a = times<Factor>(loadFour<T>(row0 + byte), scale);
-      const b = times<Factor>(loadFour<T>(row1 + byte), scale);
-      const c = times<Factor>(loadFour<T>(row2 + byte), scale);
-      const d = times<Factor>(loadFour<T>(row3 + byte), scale);
+      const a = f32x4.mul(scale, loadFour<T>(row0 + byte));
+      const b = f32x4.mul(scale, loadFour<T>(row1 + byte));
+      const c = f32x4.mul(scale, loadFour<T>(row2 + byte));
+      const d = f32x4.mul(scale, loadFour<T>(row3 + byte));
       storeTransposed(target, step, a, b, c, d);
       target += 4 * step;
     }
@@ -82,8 +68,19 @@ function packFour<T, Factor>(rows: v128, element: usize, target: usize, depth: u
     x = f32x4.replace_lane(x, 1, loadOne<T>(row1 + byte));
     x = f32x4.replace_lane(x, 2, loadOne<T>(row2 + byte));
     x = f32x4.replace_lane(x, 3, loadOne<T>(row3 + byte));
-    v128.store(target, times<Factor>(x, scale));
+    v128.store(target, f32x4.mul(f32x4.splat(factor), x));
     target += step;
+  }
+}
+
+// Four rows of f32 side by side, without a factor and to places that are near: the usual keys.
+function packFloats(rows: v128, target: usize, depth: usize): void {
+  const row0 = <usize>i32x4.extract_lane(rows, 0), row1 = <usize>i32x4.extract_lane(rows, 1);
+  const row2 = <usize>i32x4.extract_lane(rows, 2), row3 = <usize>i32x4.extract_lane(rows, 3);
+  for (let byte: usize = 0, end = depth << 2; byte < end; byte += 16, target += 64) {
+    storeTransposed(
+      target, 16, v128.load(row0 + byte), v128.load(row1 + byte), v128.load(row2 + byte), v128.load(row3 + byte),
+    );
   }
 }
 
@@ -135,7 +132,8 @@ function packKeysOf<T>(rows: HeadRows, source: usize, target: usize, dim: usize,
       source + min(key + 2, last) * row,
       source + min(key + 3, last) * row,
     );
-    packFour<T, i32>(four, rows.element, target, dim, 1);
+    if (isFloat<T>() && rows.element == 4 && (dim & 3) == 0) packFloats(four, target, dim);
+    else packFour<T>(four, rows.element, target, 16, dim, 1);
     target += dim << 4;
   }
 }
@@ -182,9 +180,9 @@ export function packValues(
 
 // Four rows at `four` addresses become four lanes of panel[width][8], times `factor`.
 export function packFourRows(rows: Rows, four: v128, panel: usize, width: usize, factor: f32): void {
-  if (rows.storage == F16) packFour<f16, f32>(four, rows.element, panel, width, factor);
-  else if (rows.storage == BF16) packFour<bf16, f32>(four, rows.element, panel, width, factor);
-  else packFour<f32, f32>(four, rows.element, panel, width, factor);
+  if (rows.storage == F16) packFour<f16>(four, rows.element, panel, 32, width, factor);
+  else if (rows.storage == BF16) packFour<bf16>(four, rows.element, panel, 32, width, factor);
+  else packFour<f32>(four, rows.element, panel, 32, width, factor);
 }
 
 // The way back, of the first `count` of them.

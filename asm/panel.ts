@@ -50,6 +50,11 @@ export function placeRow(job: Job, state: State, row: usize): void {
   store<u32>(state.maskRows, <u32>rowOf(job.mask, job.maskPosition, job.maskHead, row, group));
 }
 
+// The same of the rows of a panel; those past the last repeat it.
+export function placeRows(job: Job, state: State, row: usize, end: usize): void {
+  for (let lane: usize = 0; lane < PANEL; lane++) placeRow(job, state.lane(lane), min(row + lane, end - 1));
+}
+
 // Rows of a panel from `row` of a tile on, `width` numbers of each, as panel[width][8] times `factor`. Rows past the
 // last repeat it.
 export function packPanel(rows: GroupRows, panel: usize, width: usize, factor: f32, low: v128, high: v128): void {

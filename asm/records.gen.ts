@@ -36,6 +36,9 @@ export class Job {
   tileKeys: usize;
   splats: usize;
   panels: usize;
+  kRow: i32;
+  begins: usize;
+  ends: usize;
   unit: f32;
   scale: f32;
   bandFirst: i32;
@@ -373,7 +376,7 @@ export const LOG_SUM_EXP: u32 = 2;
 
 export const PRODUCT_PART: usize = 1536;
 
-export const LATE_STATIC_BYTES: usize = 2560;
+export const LATE_STATIC_BYTES: usize = 3072;
 
 export const CALL_BYTES: usize = 240;
 

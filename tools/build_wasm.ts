@@ -24,6 +24,7 @@ import { exponentialFile, rowPassesFile } from "./exponential.ts";
 import { hyperbolicFile } from "./hyperbolic.ts";
 import { integerFiles } from "./integers.ts";
 import { microkernelFiles } from "./microkernels.ts";
+import { narrowKernelsFile } from "./narrow_kernels.ts";
 import {
   blockFields,
   callWords,
@@ -245,6 +246,7 @@ export function generatedSources(): Files {
     "asm/rows/exp.gen.ts": rowPassesFile(),
     "asm/linear/convolve.gen.ts": convolutionFile(),
     "asm/tanh.gen.ts": hyperbolicFile(),
+    "asm/narrow/products.gen.ts": narrowKernelsFile(),
     ...microkernelFiles(),
     ...integerFiles(),
   };
@@ -330,7 +332,7 @@ function programFile({ simd, relaxed }: Program): string {
 async function libraryFiles(sources: Files): Promise<Files> {
   const build = (entry: string, flags: string[] = []) => compile(entry, sources, flags);
   const program = await buildProgram("asm/index.ts", sources);
-  const { rows, linear, integer } = await buildLate(sources, program);
+  const { rows, linear, integer, narrow } = await buildLate(sources, program);
   const all = [
     notice,
     programFile(program),
@@ -354,6 +356,12 @@ async function libraryFiles(sources: Files): Promise<Files> {
     "src/wasm/binary/relaxed.gen.ts": `${notice}\n${constant("relaxed", comment, program.relaxed)}`,
     "src/wasm/binary/rows.gen.ts": `${notice}\n${programFile(rows)}`,
     "src/wasm/binary/linear.gen.ts": `${notice}\n${programFile(linear)}`,
+    "src/wasm/binary/narrow.gen.ts": `${notice}\n${programFile(narrow)}`,
+    "src/wasm/binary/narrow_kernels.gen.ts": await kernelsFile(
+      sources,
+      "asm/narrow/index.ts",
+      "NarrowKernels",
+    ),
     "src/wasm/binary/integer.gen.ts": [
       notice,
       programFile(integer),

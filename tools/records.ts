@@ -63,6 +63,11 @@ export const jobFields = {
   splats: "u32",
   // Where the panels are kept for merging; 0 where the job sees all keys and ends by itself.
   panels: "u32",
+  // Of few queries: bytes from one key to the next where they are rows, 0 where they are packed; whether the job begins the
+  // panels, and whether it ends them.
+  kRow: "i32",
+  begins: "u32",
+  ends: "u32",
   // Scores are logarithms to base 2^unit, unit being a power of two. A query's factor is at most 1, so that
   // none becomes infinite by it; position p of the job sees the keys from p + bandFirst to p + bandLast.
   unit: "f32",

@@ -50,6 +50,22 @@ function forward(square: Square): Measure {
   };
 }
 
+/** Few queries against many keys in arrays. */
+function few(queries: number, threads = 1): Measure {
+  const heads = 8,
+    dim = 64,
+    keys = [heads, 8192, dim],
+    on = threads === 1 ? "one thread" : "two threads";
+  return {
+    name: `few queries, ${queries} against 8192 keys, H=${heads} D=${dim} dense, ${on}`,
+    threads,
+    prepare(engine) {
+      const q = make([heads, queries, dim], 1), k = make(keys, 2), v = make(keys, 3);
+      return () => engine.attention(q, k, v);
+    },
+  };
+}
+
 function backward(square: Square): Measure {
   const { causal, threads = 1 } = square;
   return {
@@ -132,6 +148,8 @@ export const measures: readonly Measure[] = [
     forward({ length: 1024, heads: threads, dim: 64, threads }),
     forward({ length: 1024, heads: threads, dim: 64, causal: true, threads }),
   ]),
+  ...[1, 4, 16].map((queries) => few(queries)),
+  ...[1, 16].map((queries) => few(queries, 2)),
   forward({ length: 1024, heads: 1, dim: 128 }),
   forward({ length: 1024, heads: 1, dim: 128, causal: true }),
   ...[1, 2].flatMap((threads) => [

@@ -1,5 +1,5 @@
 /**
- * `deno task bench:peers [--quick] [--name NAME] [--json FILE] [--svg FILE]`: FlashTile against its
+ * `deno task bench:peers [--quick | --few] [--name NAME] [--json FILE] [--svg FILE]`: FlashTile against its
  * peers, each checked against the oracle first. `--name NAME` writes `bench/results/NAME.json` and
  * `bench/results/NAME.svg`; a full run is named `peers` unless it is told where to write.
  *
@@ -39,8 +39,11 @@ function square(heads: number, dim: number, length: number, causal = false): Sha
 /** What comes up most: eight heads of 64 at 1,024 tokens. */
 const usual = [square(8, 64, 1024), square(8, 64, 1024, true)];
 
-/** Where little is to be gained: a short call, and one new token against many keys. */
-const small = [square(8, 64, 64), { heads: 8, dim: 64, queries: 1, keys: 8192, causal: false }];
+/** A few new tokens against many keys. */
+const few = [1, 4, 16].map((queries) => ({ ...square(8, 64, 8192), queries }));
+
+/** Where little is to be gained: a short call, and those. */
+const small = [square(8, 64, 64), ...few];
 
 /**
  * From short to long. onnxruntime-web multiplies its extents in 32 bits and fails from
@@ -85,6 +88,12 @@ const quickPlan: Plan = {
   ],
   races: { bounds: { rounds: 5, perPeer: 300 }, longestCall: 1500 },
   growth: { runtime: "deno", heads: 1, dim: 64, lengths: powers(10, 14, 2), longestCall: 3000 },
+};
+
+const fewPlan: Plan = {
+  series: [{ runtime: "deno", threads: 1, shapes: small }],
+  races: { bounds: { rounds: 15, perPeer: 1200 }, longestCall: 2000 },
+  growth: { ...quickPlan.growth, lengths: [] },
 };
 
 /** onnxruntime-web's two operators have the same curve: one is enough. */
@@ -140,20 +149,21 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       quick: { type: "boolean", default: false },
+      few: { type: "boolean", default: false },
       name: { type: "string" },
       json: { type: "string" },
       svg: { type: "string" },
     },
   });
-  const { quick, json, svg } = values;
-  const name = values.name ?? (quick || json || svg ? undefined : "peers");
+  const { quick, few, json, svg } = values;
+  const name = values.name ?? (quick || few || json || svg ? undefined : "peers");
   const named = (ending: string) =>
     name && fileURLToPath(new URL(`../results/${name}.${ending}`, import.meta.url));
-  const report = await measure(quick ? quickPlan : fullPlan);
+  const report = await measure(few ? fewPlan : quick ? quickPlan : fullPlan);
   printLosses(report);
   const jsonFile = json ?? named("json"), svgFile = svg ?? named("svg");
   if (jsonFile) await write(jsonFile, JSON.stringify(report, null, 2) + "\n");
-  if (svgFile) await write(svgFile, drawGrowth(report));
+  if (svgFile) await write(svgFile, await drawGrowth(report));
 }
 
 if (import.meta.main) {

@@ -12,8 +12,8 @@ import type { Operation } from "./operation.ts";
 export interface Runner<Machine, Plan, Target, Done> {
   /** Throws where it cannot run such a plan, before anything is allocated. */
   check?(plan: Plan, control: Control): void;
-  /** Loads what a machine lacks for it. */
-  prepare?(machine: Machine): Promise<void>;
+  /** Loads what a machine lacks for it, or for a plan of it. */
+  prepare?(machine: Machine, plan: Plan): Promise<void>;
   /** Whether a machine lacks nothing for it any more. */
   isReady?(machine: Machine): boolean;
   run(machine: Machine, plan: Plan, target: Target, control: Control): Done;

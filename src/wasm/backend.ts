@@ -210,7 +210,7 @@ class WasmBackend implements Backend {
     control: Control,
   ): Promise<void> {
     const runner = runners.loaded(operation) ?? await runners.load(operation);
-    if (runner.prepare) await runner.prepare(this.#open().machine);
+    if (runner.prepare) await runner.prepare(this.#open().machine, plan);
     const { machine, team } = this.#open();
     const steps = runner.run(machine, plan, target, control), rows = operation.rows(plan);
     await finishInTurns(steps, team, rows, control, () => this.checkOpen());

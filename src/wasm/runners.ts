@@ -7,12 +7,14 @@
 import { Runners } from "../contract/runners.ts";
 import { attention, attentionByIntegers } from "../operations/attention/operation.ts";
 import type { HostTarget } from "../operations/attention/target.ts";
+import { type AttentionPlan, countScores } from "../operations/attention/plan.ts";
 import { attentionBackward } from "../operations/backward/operation.ts";
 import type { HostBackwardPlan } from "../operations/backward/plan.ts";
 import type { HostGradientTarget } from "../operations/backward/target.ts";
 import { mergeAttention } from "../operations/merge/operation.ts";
 import { rope } from "../operations/rope/operation.ts";
 import { forward } from "./attention/forward.ts";
+import { splitRows } from "./attention/jobs.ts";
 import type { HostPlan } from "./attention/run.ts";
 import { mergeParts } from "./merge.ts";
 import { rotateRows } from "./rope.ts";
@@ -22,10 +24,36 @@ import type { Step } from "./team/steps.ts";
 /** A call of few rows is done at once. */
 const done: readonly Step[] = [];
 
+/** Who does attention of few queries, once it is loaded; `null` where it cannot be. */
+let narrow: typeof import("./narrow/runner.ts").narrow | null | undefined;
+
+/** Whether few queries of each head are against so much in tensors that kernels of their own are worth loading. */
+function isNarrow(plan: AttentionPlan): boolean {
+  const { kv, segments, group, dim, valueDim, blockMask } = plan;
+  return kv.kind === "tensors" && !blockMask &&
+    segments.every(({ queries }) => queries * group <= splitRows) &&
+    countScores(plan) * (dim + valueDim) >= 2 ** 21;
+}
+
+/** Loads it where a plan is worth that. What cannot be loaded is done without, in more time. */
+async function prepareNarrow(machine: Machine, plan: AttentionPlan): Promise<void> {
+  if (narrow === null || !isNarrow(plan)) return;
+  try {
+    narrow ??= (await import("./narrow/runner.ts")).narrow;
+    await narrow.prepare(machine);
+  } catch {
+    narrow = null;
+  }
+}
+
 function makeRunners(): Runners<Machine, Iterable<Step>> {
   return new Runners<Machine, Iterable<Step>>("wasm", () => import("./rows/runners.ts"))
     .add(attention, {
-      run: (machine, plan, target) => forward(machine, plan as HostPlan, target as HostTarget),
+      prepare: prepareNarrow,
+      run(machine, plan, target) {
+        const attend = isNarrow(plan) && narrow?.isReady(machine) ? narrow.attend : forward;
+        return attend(machine, plan as HostPlan, target as HostTarget);
+      },
     })
     .add(attentionByIntegers, async () => (await import("./integer/runner.ts")).runner)
     // Most programs never train.

@@ -8,6 +8,7 @@ import "./lists.spec.ts";
 import "./meaning.spec.ts";
 import "./memory.spec.ts";
 import "./merge.spec.ts";
+import "./narrow.spec.ts";
 import "./packed.spec.ts";
 import "./poison.spec.ts";
 import "./precision.spec.ts";

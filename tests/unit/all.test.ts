@@ -14,6 +14,7 @@ import "./gradient_jobs.spec.ts";
 import "./job_record.spec.ts";
 import "./jobs.spec.ts";
 import "./key_intervals.spec.ts";
+import "./key_pieces.spec.ts";
 import "./lists.spec.ts";
 import "./lzma.spec.ts";
 import "./memory_reserve.spec.ts";

@@ -39,6 +39,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["contract", "operations", "runtime"],
     ...["wasm/attention", "wasm/binary", "wasm/record", "wasm/team"],
   ],
+  "wasm/narrow": [
+    ...["operations", "tensor"],
+    ...["wasm/attention", "wasm/binary", "wasm/memory", "wasm/record", "wasm/team"],
+  ],
   "wasm/linear": [
     "wasm/rows",
     ...["contract", "operations", "tensor", "wasm/attention", "wasm/backward"],

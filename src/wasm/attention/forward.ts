@@ -79,14 +79,18 @@ export interface Integers {
   write(record: JobRecord, at: number): void;
 }
 
-/** What the waves of a call have in common. */
-interface Call {
-  readonly kernels: Kernels;
+/** What a run's rows are read from and written to. */
+export interface RunCall {
   readonly arena: Arena;
   readonly plan: HostPlan;
-  readonly cut: Cut;
   readonly target: HostTarget;
   readonly residents: Residents;
+}
+
+/** What the waves of a call have in common. */
+interface Call extends RunCall {
+  readonly kernels: Kernels;
+  readonly cut: Cut;
   readonly hasTerms: boolean;
   readonly needs: Needs;
   readonly space: Workspace;
@@ -142,7 +146,7 @@ export function* forward(
 }
 
 /** Rows in no segment see nothing. */
-function clearUncounted(
+export function clearUncounted(
   { segments, queryHeads, queries }: HostPlan,
   { out, lse }: HostTarget,
 ): void {
@@ -173,7 +177,8 @@ function rowsOf({ runs }: Wave, { group }: HostPlan): number {
   return runs.reduce((sum, { from, to }) => sum + (to - from) * group, 0);
 }
 
-function findResidents(plan: HostPlan, target: HostTarget, arena: Arena): Residents {
+/** Finds which tensors live in linear memory. */
+export function findResidents(plan: HostPlan, target: HostTarget, arena: Arena): Residents {
   const { q, kv } = plan, k = kv.kind === "tensors" ? locate(kv.k, arena) : undefined;
   const v = kv.kind === "tensors" ? locate(kv.v, arena) : undefined;
   return {
@@ -200,7 +205,13 @@ function canStay(
   return readable && (strides[2] % 512 !== 0 || queries * group <= 64);
 }
 
-function commonJob({ splats }: Machine, plan: HostPlan, target: HostTarget, cut: Cut): Words {
+/** What all jobs have in common. */
+export function commonJob(
+  { splats }: Machine,
+  plan: HostPlan,
+  target: HostTarget,
+  cut: Cut,
+): Words {
   const words = new Int32Array(job.words), record = new JobRecord(words);
   if (plan.kv.kind === "pages") plan.kv.store.writeFields(record);
   writeCommon(record, splats, plan, cut);
@@ -402,10 +413,10 @@ function writeKeys(
 }
 
 /** Writes where the queries of a piece are, the first so many positions behind the run's, and its results. */
-function writeRows(
+export function writeRows(
   record: JobRecord,
-  { queries, results }: StagedRun,
-  { member, from, to }: Piece,
+  { queries, results }: Pick<StagedRun, "queries" | "results">,
+  { member, from, to }: Pick<Piece, "member" | "from" | "to">,
   skipped: number,
 ): void {
   writeGroup(record, job.q, queries, member, skipped);
@@ -446,13 +457,16 @@ function decodingOf({ layout: { dtype } }: WasmPages, rows: number): number {
 }
 
 /** Where the kernel puts the rows of a run, and what it says of each; 0 for what is not asked for. */
-interface Results extends GroupRows {
+export interface Results extends GroupRows {
   readonly lse: number;
   readonly lseHead: number;
   readonly lseRest: number;
 }
 
-function resultsOf(call: Call, run: Run, places: Places): Results {
+/** Places of a run's results. */
+type ResultPlaces = Pick<Places, "out" | "lse" | "lseRest">;
+
+export function resultsOf(call: RunCall, run: Run, places: ResultPlaces): Results {
   const { target } = call;
   return {
     ...placeOut(call, run, places.out),
@@ -463,32 +477,38 @@ function resultsOf(call: Call, run: Run, places: Places): Results {
 }
 
 /** Where the kernel writes the rows of a run: where they live, or else at an address. */
-function placeOut({ plan, target, residents }: Call, run: Run, at: number): GroupRows {
+function placeOut({ plan, target, residents }: RunCall, run: Run, at: number): GroupRows {
   if (residents.out) return groupAt(plan, run, residents.out);
   const element = bytesPerElement(target.out.dtype), position = plan.valueDim * element;
   return { at, head: (run.to - run.from) * position, position, element };
 }
 
-/** Merges what was split, and hands the results to the caller's tensors outside linear memory. */
-function collectWave(call: Call, wave: PlacedWave): void {
-  const { kernels, arena, plan, target, residents } = call, { runs, places } = wave;
-  let record = wave.records;
+/** Hands the results of a run to the caller's tensors outside linear memory. */
+export function collectRun(
+  { arena, plan, target, residents }: RunCall,
+  { segment, keyHead, from, to }: Run,
+  { out, lse, lseRest }: ResultPlaces,
+): void {
+  const { batch, firstQuery } = plan.segments[segment];
+  for (let g = 0; g < plan.group; g++) {
+    const collect = (view: View, at: number) => {
+      const count = (to - from) * view.shape[3], skipped = g * count * bytesPerElement(view.dtype);
+      const rows = elementsOver(arena, at + skipped, count, view.dtype);
+      copyRowsOut(rows, view, batch, keyHead * plan.group + g, firstQuery + from, firstQuery + to);
+    };
+    if (!residents.out) collect(target.out, out);
+    if (target.lse) collect(target.lse, lse);
+    if (target.lseRest) collect(target.lseRest, lseRest);
+  }
+}
+
+/** Merges what was split, and hands out the results. */
+function collectWave(call: Call, { runs, places, records }: PlacedWave): void {
+  let record = records;
   for (const [slot, run] of runs.entries()) {
-    const { segment, keyHead } = run, { batch, firstQuery } = plan.segments[segment];
-    const from = firstQuery + run.from, to = firstQuery + run.to, { parts } = places[slot];
-    if (parts > 1) kernels.combine(record, parts);
+    const { parts } = places[slot];
+    if (parts > 1) call.kernels.combine(record, parts);
     record += parts * call.cut.members * job.bytes;
-    for (let g = 0; g < plan.group; g++) {
-      const head = keyHead * plan.group + g, { out, lse, lseRest } = places[slot];
-      const collect = (view: View, at: number) => {
-        const count = (to - from) * view.shape[3],
-          skipped = g * count * bytesPerElement(view.dtype);
-        const rows = elementsOver(arena, at + skipped, count, view.dtype);
-        copyRowsOut(rows, view, batch, head, from, to);
-      };
-      if (!residents.out) collect(target.out, out);
-      if (target.lse) collect(target.lse, lse);
-      if (target.lseRest) collect(target.lseRest, lseRest);
-    }
+    collectRun(call, run, places[slot]);
   }
 }

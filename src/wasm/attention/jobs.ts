@@ -91,7 +91,7 @@ export const threadedWork = 6e6;
 const threadedReads = 1e6;
 
 /** Query rows of a head, at most, whose keys are split: two panels. */
-const splitRows = 16;
+export const splitRows = 16;
 
 /** Largest extents of a plan's segments. */
 export function largestOf(

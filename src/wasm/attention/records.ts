@@ -169,9 +169,9 @@ export function writeTerms(
   record: JobRecord,
   run: Run,
   { bias, mask, intervals }: PlacedTerms,
-  piece: Pick<Piece, "member" | "from" | "part">,
+  piece: Pick<Piece, "member" | "from" | "part"> & { readonly firstKey?: number },
 ): void {
-  const skipped = piece.from - run.from, firstKey = piece.part * keysPerPart;
+  const skipped = piece.from - run.from, { firstKey = piece.part * keysPerPart } = piece;
   const { firstQuery, offset } = plan.segments[run.segment];
   const head = run.keyHead * plan.group + piece.member;
   if (plan.slopes !== null) {

@@ -116,7 +116,7 @@ export interface ProvidedBinary {
 }
 
 /** The programs: attention's, that of rows by themselves, that of attention in linear time, and that by integers. */
-export type ProgramName = "attention" | "rows" | "linear" | "integer";
+export type ProgramName = "attention" | "rows" | "linear" | "integer" | "narrow";
 
 /** What was provided, by program. */
 const provided: { [Name in ProgramName]?: ProvidedBinary } = {};

@@ -31,6 +31,8 @@ export interface Batch {
    * batch. A team that has no others leaves it.
    */
   readonly meanwhile?: () => void;
+  /** What the calling thread does before each job of a batch that is for it alone. */
+  readonly before?: (index: number) => void;
 }
 
 /** Runs batches. */
@@ -61,9 +63,10 @@ export class Solo implements Team {
     this.runSync(batch);
   }
 
-  runSync({ records, count, scratch, program = 0 }: Batch): void {
+  runSync({ records, count, scratch, before, program = 0 }: Batch): void {
     const { kernels } = this.#programs[program];
     for (let index = 0; index < count; index++) {
+      before?.(index);
       kernels.run(records + index * jobBytes, scratch);
     }
   }
