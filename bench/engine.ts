@@ -1,5 +1,5 @@
 /**
- * `deno task bench:engine`: what is around the kernels. Small calls, two threads against one, a very
+ * `deno task bench:engine`: what is around the kernels. Small calls by their parts, two threads against one, a very
  * long sequence with its memory, and how soon an abort comes through.
  *
  * @module
@@ -18,6 +18,7 @@ import { chooseBinary, chooseSplats } from "../src/wasm/binary/choice.ts";
 import { compileBinary, instantiate } from "../src/wasm/binary/module.ts";
 import { Arena } from "../src/wasm/memory/arena.ts";
 import { Solo } from "../src/wasm/team/team.ts";
+import { loadCeiling } from "./ceiling.ts";
 import { machine } from "./machine.ts";
 import { numbers } from "./numbers.ts";
 import { race } from "./race.ts";
@@ -26,25 +27,35 @@ function random(heads: number, length: number, dim: number): Tensor {
   return tensor(numbers(heads * length * dim), [heads, length, dim]);
 }
 
+/** Microseconds of a call. */
+interface Parts {
+  /** Keys and values into panels. */
+  readonly packing: number;
+  /** Everything else in kernels: products, softmax, queries into panels, results out of them. */
+  readonly running: number;
+  /** All of it, in steps, but for reading what the call means. */
+  readonly steps: number;
+}
+
 /** Kernels that add up the time spent in them. */
-function timed(kernels: Kernels): { kernels: Kernels; spent(): number } {
-  let total = 0;
-  const wrap = <F extends (...args: number[]) => void>(kernel: F) => (...args: number[]): void => {
-    const start = performance.now();
-    kernel(...args);
-    total += performance.now() - start;
-  };
+function timed(kernels: Kernels) {
+  const spent = { packing: 0, running: 0 };
+  const wrap =
+    <F extends (...args: number[]) => void>(part: keyof typeof spent, kernel: F) =>
+    (...args: number[]): void => {
+      const start = performance.now();
+      kernel(...args);
+      spent[part] += performance.now() - start;
+    };
   const { packKeys, packValues, combine } = kernels;
-  return {
-    kernels: {
-      ...kernels,
-      run: wrap(kernels.run),
-      combine: wrap(combine),
-      packKeys: wrap(packKeys),
-      packValues: wrap(packValues),
-    },
-    spent: () => total,
+  const wrapped: Kernels = {
+    ...kernels,
+    run: wrap("running", kernels.run),
+    combine: wrap("running", combine),
+    packKeys: wrap("packing", packKeys),
+    packValues: wrap("packing", packValues),
   };
+  return { kernels: wrapped, spent };
 }
 
 function lseView(shape: readonly number[]): View {
@@ -53,14 +64,14 @@ function lseView(shape: readonly number[]): View {
   return { data, dtype: "f32", offset: 0, shape: shape as View["shape"], strides };
 }
 
-/** Microseconds per call that the kernels themselves take. */
-async function kernelTime(q: Tensor, k: Tensor, v: Tensor, calls: number): Promise<number> {
+/** What the parts of a call take. */
+async function partsOf(q: Tensor, k: Tensor, v: Tensor, calls: number): Promise<Parts> {
   const memory = new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages });
   const module = await compileBinary(chooseBinary().name);
   const bare = instantiate<Kernels>(module, memory);
   const { kernels, spent } = timed(bare);
   const arena = new Arena(memory, bare.heapBase() >>> 0, maximumPages * 65536);
-  const programs = [{ kernels, module }];
+  const programs = [{ name: "attention" as const, kernels, module }];
   const parts = { kernels, arena, threads: 1, splats: chooseSplats(), programs };
   const plan = planAttention(q, k, v) as TensorPlan<View>;
   const target = { out: lseView([1, ...q.shape]), lse: null };
@@ -69,27 +80,48 @@ async function kernelTime(q: Tensor, k: Tensor, v: Tensor, calls: number): Promi
     for (const { batch } of forward(parts, plan, target)) solo.runSync(batch);
   };
   for (let call = 0; call < calls; call++) once();
-  const before = spent();
+  Object.assign(spent, { packing: 0, running: 0 });
+  const start = performance.now();
   for (let call = 0; call < calls; call++) once();
-  return (spent() - before) / calls * 1000;
+  const perCall = (milliseconds: number) => milliseconds / calls * 1000;
+  return {
+    steps: perCall(performance.now() - start),
+    packing: perCall(spent.packing),
+    running: perCall(spent.running),
+  };
 }
 
-async function smallCalls(): Promise<void> {
-  const engine = await createEngine({ backend: "wasm" });
-  const [q, k, v] = [random(8, 16, 64), random(8, 16, 64), random(8, 16, 64)];
-  const calls = 5000;
+/** The middle of some rounds of calls, in microseconds a call. */
+function timeOf(calls: number, act: () => unknown): number {
   const samples: number[] = [];
   for (let round = 0; round < 8; round++) {
     const start = performance.now();
-    for (let call = 0; call < calls; call++) engine.attentionSync(q, k, v);
+    for (let call = 0; call < calls; call++) act();
     samples.push((performance.now() - start) / calls * 1000);
   }
-  const whole = samples.sort((a, b) => a - b)[samples.length >> 1];
-  const own = await kernelTime(q, k, v, calls);
-  console.log(
-    `small call, N=16 H=8 D=64: ${whole.toFixed(1)} us, of which ${own.toFixed(1)} in kernels: ` +
-      `${(whole - own).toFixed(1)} us beside them`,
-  );
+  return samples.sort((a, b) => a - b)[samples.length >> 1];
+}
+
+/** Where the time of small calls goes. */
+async function smallCalls(): Promise<void> {
+  const engine = await createEngine({ backend: "wasm", threads: 1 });
+  const ceiling = (await loadCeiling())(64);
+  console.log("small calls, H=8 D=64, us: whole, reading it, around kernels, packing, in kernels");
+  for (const [length, calls] of [[16, 5000], [64, 2000], [128, 500], [256, 150]] as const) {
+    const [q, k, v] = [random(8, length, 64), random(8, length, 64), random(8, length, 64)];
+    const whole = timeOf(calls, () => engine.attentionSync(q, k, v));
+    const reading = timeOf(calls, () => planAttention(q, k, v));
+    const { steps, packing, running } = await partsOf(q, k, v, calls);
+    const rate = ceiling.work / timeOf(1, ceiling.run), work = 4 * 8 * length * length * 64;
+    const columns = [whole, reading, steps - packing - running, packing, running];
+    console.log(
+      `N=${String(length).padEnd(4)} ${
+        columns.map((time) => time.toFixed(1).padStart(8)).join("")
+      }; products at the rate of the tile ${(work / rate).toFixed(1)}, ${
+        (100 * work / rate / whole).toFixed(0)
+      } % of the whole`,
+    );
+  }
   await engine.close();
 }
 
@@ -164,6 +196,7 @@ if (import.meta.main) {
   const { cpu, cores, runtime } = machine();
   console.log(`${cpu}, ${cores} cores, ${runtime}`);
   await smallCalls();
+  if (process.argv.includes("--small")) process.exit();
   await twoThreads();
   await abortLatency();
   await longSequence();

@@ -195,7 +195,12 @@ test("50 clients at a time are all answered, and memory is what it was", async (
   const url = `${served.url}/embed`, body = { texts: ["In the beginning", "a"] };
   const ask = (seconds: number) => load({ url, connections: 50, seconds, body });
   const linear = async () => (await (await fetch(served.url)).json()).memoryBytes as number;
-  await ask(2);
+  // What 50 at a time take at most is there once a round needs no more; where the machine is busy, that takes some.
+  for (let last = -1, now = 0; now !== last;) {
+    last = now;
+    await ask(2);
+    now = await linear();
+  }
   const before = await isolate.readCollected(linear), linearBefore = await linear();
   const counted = await ask(30);
   const during = await isolate.read(), after = await isolate.readCollected(linear);
