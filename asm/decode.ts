@@ -98,7 +98,7 @@ export function prepareQueries(job: Job, tile: Tile, panel: usize): void {
     if (mean != 0) {
       for (let d: usize = 0; d < dim; d++) shift += f32.load(q + (d << 5)) * f32.load(mean + (d << 2));
     }
-    query.factor = quantizeQuery(q, 32, dim, query.numbers);
+    query.factor = quantizeQuery(q, 32, dim, query.numbers, storage == INT8);
     query.shift = shift;
   }
 }
@@ -221,7 +221,7 @@ function accumulateRow(job: Job, tile: Tile, query: usize, panel: usize, alpha: 
   output.isOnly = isOnly;
   let v = valuesFrom(job, tile, tile.skipped, keys), scales = tile.scales + keyScaleBytes(layout) + (tile.skipped << 2);
   if (storage == INT8) {
-    accumulateOneByte(v, weights, quantizeWeights(row, scales, keys, weights), output);
+    accumulateOneByte(v, weights, quantizeWeights(row, scales, keys, weights, true), output);
     return;
   }
   if (storage == INT4) {

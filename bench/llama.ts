@@ -10,7 +10,15 @@ import { fileURLToPath } from "node:url";
 import { readModelFiles } from "../examples/llama/files.ts";
 import { Llama } from "../examples/llama/model.ts";
 import { readInChunks } from "../examples/llama/read.ts";
-import type { AnyTensor, Engine, KvCache, KvCacheOptions, Tensor } from "../mod.ts";
+import type {
+  AnyTensor,
+  CacheAttentionOptions,
+  Engine,
+  KvCache,
+  KvCacheOptions,
+  Precision,
+  Tensor,
+} from "../mod.ts";
 
 const folder = fileURLToPath(new URL("../examples/llama/model", import.meta.url));
 
@@ -50,6 +58,19 @@ export async function recordLayers(engine: Engine, windows: number): Promise<Ope
   );
   await readInChunks(model, texts, { chunk: context });
   return layers;
+}
+
+/** An engine whose caches are attended to in a precision. */
+export function withPrecision(engine: Engine, precision: Precision): Engine {
+  return replaced(engine, {
+    kvCache: (options: KvCacheOptions) => {
+      const cache = engine.kvCache(options);
+      return replaced(cache, {
+        attend: (q: Tensor, options: CacheAttentionOptions) =>
+          cache.attend(q, { ...options, precision }),
+      });
+    },
+  });
 }
 
 /** A cache that tells what is appended and asked: one chunk holds all of its tokens. */

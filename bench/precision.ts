@@ -13,8 +13,7 @@ import { createEngine, type Engine, type Precision, type Tensor, tensor } from "
 import { referenceAttention } from "../src/reference/mod.ts";
 import { dots } from "../src/wasm/integer/dots.ts";
 import { machine } from "./machine.ts";
-
-const precisions = ["f32", "int16", "int8-qk", "int8"] as const satisfies readonly Precision[];
+import { precisions } from "./precisions.ts";
 
 interface Shape {
   readonly length: number;

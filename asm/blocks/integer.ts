@@ -2,8 +2,8 @@
 // of them to each of four sums; the queries, and the weights of the softmax with the values' scales in them,
 // are rounded to sixteen bits for that.
 //
-// Eight bits have one scale per token and head. Keys are laid out as [keys / 4][dim / 2][4 keys][2],
-// values as [columns / 4][keys / 2][4 columns][2 keys].
+// Eight bits have one scale per token and head. Keys are laid out as [keys / 4][dim / 4][4 keys][4], which products of
+// integers (asm/integer) take as they lie, values as [columns / 4][keys / 4][4 columns][4 keys].
 //
 // Four bits have one scale per token, head and group of 32 elements. A lane of 32 bits holds eight
 // numbers: keys as [keys / 4][dim / 8][4 keys], values as [columns / 4][keys / 8][4 columns]. Number 2n has
@@ -15,16 +15,15 @@ import { magnitudeOf } from "../storage";
 import { add, Query } from "./float";
 import { depthOf, GROUP, INT4, INT8, scaleStep } from "./layout";
 
-// A query of `count` numbers, `step` bytes apart, as pairs of sixteen bits, each pair four times; pairs go
-// in fours. Returns their scale.
-export function quantizeQuery(source: usize, step: usize, count: usize, target: usize): f32 {
+// A query of `count` numbers, `step` bytes apart, as pairs of sixteen bits, each pair four times, or once against bytes; pairs
+// go in fours. What is behind a pair is written over by the next. Returns their scale.
+export function quantizeQuery(source: usize, step: usize, count: usize, target: usize, isOfBytes: bool): f32 {
   const largest = magnitudeOf(source, step, count), inverse: f32 = largest > 0 ? 32767 / largest : 0;
-  for (let at: usize = 0; at < count; at += 8) {
-    for (let pair = at; pair < at + 8; pair += 2, target += 16) {
-      const low: i32 = pair < count ? <i32>nearest(f32.load(source + pair * step) * inverse) : 0;
-      const high: i32 = pair + 1 < count ? <i32>nearest(f32.load(source + (pair + 1) * step) * inverse) : 0;
-      v128.store(target, i32x4.splat((low & 0xffff) | (high << 16)));
-    }
+  const apart: usize = isOfBytes ? 4 : 16;
+  for (let pair: usize = 0, end = (count + 7) & ~7; pair < end; pair += 2, target += apart) {
+    const low: i32 = pair < count ? <i32>nearest(f32.load(source + pair * step) * inverse) : 0;
+    const high: i32 = pair + 1 < count ? <i32>nearest(f32.load(source + (pair + 1) * step) * inverse) : 0;
+    v128.store(target, i32x4.splat((low & 0xffff) | (high << 16)));
   }
   return largest / 32767;
 }
@@ -42,9 +41,9 @@ function scaledWeights(row: usize, scales: usize, at: usize, bytes: usize): v128
   return at + 16 <= bytes ? x : v128.and(x, v128.load(FIRST_LANES + (bytes - min(at, bytes) << 2)));
 }
 
-// A row of weights times the scales of their values, as pairs of sixteen bits, each pair four times, up to a
-// multiple of eight. Returns the scale.
-export function quantizeWeights(row: usize, scales: usize, keys: usize, target: usize): f32 {
+// A row of weights times the scales of their values, as pairs of sixteen bits, each pair four times, or once against bytes,
+// up to a multiple of eight. Returns the scale.
+export function quantizeWeights(row: usize, scales: usize, keys: usize, target: usize, areOfBytes: bool): f32 {
   const bytes = keys << 2;
   let most = f32x4.splat(0);
   for (let at: usize = 0; at < bytes; at += 16) most = f32x4.max(most, scaledAbs(row, scales, at, bytes));
@@ -53,12 +52,14 @@ export function quantizeWeights(row: usize, scales: usize, keys: usize, target: 
     max(f32x4.extract_lane(most, 2), f32x4.extract_lane(most, 3)),
   );
   const inverse = f32x4.splat(largest > 0 ? 32767 / largest : 0);
-  for (let at: usize = 0; at < bytes; at += 32, target += 64) {
+  for (let at: usize = 0; at < bytes; at += 32, target += areOfBytes ? 16 : 64) {
     const x = f32x4.mul(scaledWeights(row, scales, at, bytes), inverse);
     const y = f32x4.mul(scaledWeights(row, scales, at + 16, bytes), inverse);
     const pairs = i16x8.narrow_i32x4_s(
       i32x4.trunc_sat_f32x4_s(f32x4.nearest(x)), i32x4.trunc_sat_f32x4_s(f32x4.nearest(y)),
     );
+    v128.store(target, pairs);
+    if (areOfBytes) continue;
     v128.store(target, v128.shuffle<i32>(pairs, pairs, 0, 0, 0, 0));
     v128.store(target, v128.shuffle<i32>(pairs, pairs, 1, 1, 1, 1), 16);
     v128.store(target, v128.shuffle<i32>(pairs, pairs, 2, 2, 2, 2), 32);
@@ -76,23 +77,29 @@ function scaledAbs(row: usize, scales: usize, at: usize, bytes: usize): v128 {
 // Masks of the first n lanes.
 const FIRST_LANES: usize = memory.data<i32>([0, 0, 0, 0, -1, 0, 0, 0, -1, -1, 0, 0, -1, -1, -1, 0], 16);
 
-// The sum of bytes times pairs[count / 2][4], each pair four times; count is a multiple of 8.
+// Sums of bytes x[count / 4][4 sums][4] times numbers of sixteen bits; count is a multiple of 8. Each is two sums at first,
+// so that its bytes stay side by side.
 
 // @ts-ignore: decorator
 @inline
-function sumBytes(x: usize, pairs: usize, count: usize): v128 {
+function sumBytes(x: usize, numbers: usize, count: usize): v128 {
   let a = i32x4.splat(0), b = a, c = a, d = a;
-  for (const end = pairs + (count << 3); pairs < end; pairs += 64, x += 32) {
+  for (const end = numbers + (count << 1); numbers < end; numbers += 16, x += 32) {
+    const four = v128.load64_splat(numbers), next = v128.load64_splat(numbers, 8);
     const first = v128.load(x), second = v128.load(x, 16);
-    a = i32x4.add(a, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(first), v128.load(pairs)));
-    b = i32x4.add(b, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(first), v128.load(pairs, 16)));
-    c = i32x4.add(c, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(second), v128.load(pairs, 32)));
-    d = i32x4.add(d, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(second), v128.load(pairs, 48)));
+    a = i32x4.add(a, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(first), four));
+    b = i32x4.add(b, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(first), four));
+    c = i32x4.add(c, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(second), next));
+    d = i32x4.add(d, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(second), next));
   }
-  return f32x4.convert_i32x4_s(i32x4.add(i32x4.add(a, b), i32x4.add(c, d)));
+  a = i32x4.add(a, c);
+  b = i32x4.add(b, d);
+  return f32x4.convert_i32x4_s(
+    i32x4.add(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7)),
+  );
 }
 
-// Scores of one query of pairs and four keys at a time, row[keys]: products times the query's factor and the keys'
+// Scores of one query and four keys at a time, row[keys]: products times the query's factor and the keys'
 // scales, plus its shift.
 export function dotOneByte(
   layout: BlockLayout, k: usize, query: Query, scales: usize, row: usize, groups: usize,
@@ -102,14 +109,14 @@ export function dotOneByte(
     let sum = f32x4.splat(0);
     // 512 products of seven and fifteen bits fit 31 bits.
     for (let d: usize = 0; d < depth; d += 512) {
-      sum = f32x4.add(sum, sumBytes(k + (d << 2), q + (d << 3), min<usize>(512, depth - d)));
+      sum = f32x4.add(sum, sumBytes(k + (d << 2), q + (d << 1), min<usize>(512, depth - d)));
     }
     const scale = f32x4.mul(v128.load(scales), f32x4.splat(factor));
     v128.store(row, f32x4.add(f32x4.mul(sum, scale), f32x4.splat(shift)));
   }
 }
 
-// o = o * alpha + factor * p v for one query of pairs of weights.
+// o = o * alpha + factor * p v for one query of weights of sixteen bits.
 export function accumulateOneByte(v: Columns, p: usize, factor: f32, to: Output): void {
   const count = (v.count + 7) & ~7;
   for (let column: usize = 0, at = v.at; column < to.columns; column += 4, at += v.columns) {
@@ -158,7 +165,7 @@ export function accumulateOneNibble(
   let factor: f32 = 0;
   for (let column: usize = 0, at = v.at; column < to.columns; column += 4, at += v.columns) {
     if (column % GROUP == 0) {
-      factor = quantizeWeights(row, scales, keys, weights);
+      factor = quantizeWeights(row, scales, keys, weights, false);
       scales += step;
     }
     add(to, column, f32x4.mul(sumNibbles(at, weights, count), f32x4.splat(factor)));

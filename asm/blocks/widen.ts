@@ -35,45 +35,44 @@ function widenValues<T>(v: Columns, width: usize, wide: usize): void {
   }
 }
 
-// Eight bytes are four pairs: the first of each, and the second, as f32.
+// The first of four bytes in each lane, times a factor.
 
 // @ts-ignore: decorator
 @inline
-function firstOf(pairs: v128): v128 {
-  return f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(pairs, 16), 16));
-}
-
-// @ts-ignore: decorator
-@inline
-function secondOf(pairs: v128): v128 {
-  return f32x4.convert_i32x4_s(i32x4.shr_s(pairs, 16));
+function byteOf(x: v128, by: v128): v128 {
+  return f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(x, 24), 24)), by);
 }
 
 function widenKeyBytes(k: usize, dim: usize, keys: usize, scales: usize, wide: usize): void {
-  const pairs = depthOf(INT8, dim) >> 1;
-  for (let group: usize = 0; group < keys; group += 4, scales += 16) {
+  const group = depthOf(INT8, dim) << 2;
+  for (let key: usize = 0; key < keys; key += 4, scales += 16, k += group) {
     const scale = v128.load(scales);
-    for (let pair: usize = 0; pair < pairs; pair++, k += 8) {
-      if ((pair << 1) >= dim) continue;
-      const x = v128.load_ext<i8>(k);
-      v128.store(wide, f32x4.mul(firstOf(x), scale));
-      wide += 16;
-      if ((pair << 1) + 1 >= dim) continue;
-      v128.store(wide, f32x4.mul(secondOf(x), scale));
-      wide += 16;
+    let x = v128.load(k);
+    for (let d: usize = 0, at = k; d < dim; wide += 16) {
+      v128.store(wide, byteOf(x, scale));
+      x = (++d & 3) == 0 ? v128.load(at += 16) : i32x4.shr_u(x, 8);
     }
   }
 }
 
 function widenValueBytes(v: Columns, width: usize, scales: usize, wide: usize): void {
-  const keys = v.count;
+  const keys = v.count << 2;
   for (let column: usize = 0, first = v.at; column < width; column += 4, first += v.columns) {
-    for (let key: usize = 0, at = first; key < keys; key += 2, at += 8, wide += 32) {
-      const x = v128.load_ext<i8>(at), scale = scales + (key << 2);
-      v128.store(wide, f32x4.mul(firstOf(x), v128.load_splat<f32>(scale)));
-      v128.store(wide, f32x4.mul(secondOf(x), v128.load_splat<f32>(scale, 4)), 16);
+    let x = v128.load(first);
+    for (let key: usize = 0; key < keys; wide += 16) {
+      v128.store(wide, byteOf(x, v128.load_splat<f32>(scales + key)));
+      key += 4;
+      x = (key & 12) == 0 ? v128.load(first + key) : i32x4.shr_u(x, 8);
     }
   }
+}
+
+// The values alone of a tile of bytes become f32.
+export function widenTileValues(job: Job, tile: Tile, width: usize): void {
+  const wide = wideOf(job, tile);
+  widenValueBytes(tile.values, width, tile.scales + keyScaleBytes(blocksOf(job)), wide);
+  tile.v = wide;
+  tile.columns = tile.keys << 4;
 }
 
 // Lanes of eight numbers; what is behind the last one is left out.

@@ -111,15 +111,15 @@ function writeTokenAsBytes(token: Tokens): void {
   const k = token.row, v = valueOf(token), values = token.block + token.values;
   const kScale = token.block + token.scales + (slot << 2), vScale = kScale + scaleStep(token);
   const kFactor = byteFactor(k, dim, kScale), vFactor = byteFactor(v, valueDim, vScale);
-  const to = token.block + (slot & ~3) * padded + ((slot & 3) << 1);
+  const to = token.block + (slot & ~3) * padded + ((slot & 3) << 2);
   for (let d: usize = 0; d < padded; d++) {
     const x: f32 = d < dim ? nearest(f32.load(k + (d << 2)) * kFactor) : 0;
-    store<i8>(to + (d >> 1) * 8 + (d & 1), <i8><i32>x);
+    store<i8>(to + (d >> 2) * 16 + (d & 3), <i8><i32>x);
   }
   for (let column: usize = 0; column < columnsOf(valueDim); column++) {
     const x: f32 = column < valueDim ? nearest(f32.load(v + (column << 2)) * vFactor) : 0;
-    const at = (((column >> 2) * token.tokens + (slot & ~1)) << 2) + ((column & 3) << 1) + (slot & 1);
-    store<i8>(values + at, <i8><i32>x);
+    const at = ((column >> 2) * token.tokens + (slot & ~3) + (column & 3)) << 2;
+    store<i8>(values + at + (slot & 3), <i8><i32>x);
   }
 }
 
@@ -161,22 +161,23 @@ export function copyToken(layout: BlockLayout, from: usize, source: usize, to: u
       const x = loadNibble(from + values + valueLane(source, tokens, column), source & 7);
       storeNibble(to + values + valueLane(target, tokens, column), target & 7, x);
     }
-  } else if (storage == INT8) {
-    const padded = depthOf(storage, dim);
-    const k = from + (source & ~3) * padded + ((source & 3) << 1);
-    copyUnits(k, to + (target & ~3) * padded + ((target & 3) << 1), padded >> 1, 2, 8);
-    for (let lane: usize = 0; lane < 8; lane += 2) {
-      const v = from + values + ((source & ~1) << 2) + lane + (source & 1);
-      const into = to + values + ((target & ~1) << 2) + lane + (target & 1);
-      copyUnits(v, into, columns >> 2, 1, tokens << 2);
-    }
   } else {
-    const k = from + ((source & ~3) * dim + (source & 3)) * bytes;
-    copyUnits(k, to + ((target & ~3) * dim + (target & 3)) * bytes, dim, bytes, 4 * bytes);
-    const v = from + values + source * 4 * bytes;
-    copyUnits(v, to + values + target * 4 * bytes, columns >> 2, 4 * bytes, tokens * 4 * bytes);
-    if (storage == F16) store<u32>(to + scales, load<u32>(to + scales) | load<u32>(from + scales));
-    return;
+    // Of bytes four of a key are a unit.
+    const isBytes = storage == INT8, units = isBytes ? depthOf(storage, dim) >> 2 : dim, unit: usize = isBytes ? 4 : bytes;
+    const k = from + ((source & ~3) * units + (source & 3)) * unit;
+    copyUnits(k, to + ((target & ~3) * units + (target & 3)) * unit, units, unit, 4 * unit);
+    if (isBytes) {
+      for (let lane: usize = 0; lane < 16; lane += 4) {
+        const v = from + values + ((source & ~3) << 2) + lane + (source & 3);
+        const into = to + values + ((target & ~3) << 2) + lane + (target & 3);
+        copyUnits(v, into, columns >> 2, 1, tokens << 2);
+      }
+    } else {
+      const v = from + values + source * 4 * bytes;
+      copyUnits(v, to + values + target * 4 * bytes, columns >> 2, 4 * bytes, tokens * 4 * bytes);
+      if (storage == F16) store<u32>(to + scales, load<u32>(to + scales) | load<u32>(from + scales));
+      return;
+    }
   }
   const groups = scalesOf(storage, dim) + scalesOf(storage, valueDim);
   copyUnits(from + scales + (source << 2), to + scales + (target << 2), groups, 4, tokens << 2);

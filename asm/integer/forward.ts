@@ -15,7 +15,7 @@ import { Job, KeyInterval } from "../records.gen";
 import { tileOf } from "../scratch";
 import { softmax as softmaxExact } from "../softmax";
 import { F32 } from "../storage";
-import { flagsAt, hasKeyBytes, meansAt, TILE } from "./head";
+import { flagsAt, hasKeyBytes, meansAt } from "./head";
 import { findBlock } from "./prepare";
 import { accumulate, dot } from "./products";
 import { areWithin, GREATEST, queryBytesOf, shortsOf } from "./quantize";
@@ -137,10 +137,10 @@ function attend(job: Job, tile: Tile, work: Work, panel: usize, row: usize): voi
 
 // The panels of a tile of rows against the keys from..to, tile by tile.
 function attendKeys(job: Job, tile: Tile, work: Work, from: usize, to: usize): void {
-  const stride = wholePanelBytes(job);
+  const stride = wholePanelBytes(job), tileKeys = job.tileKeys;
   for (let end = from; from < to; from = end) {
-    const index = from / TILE;
-    end = min(to, (index + 1) * TILE);
+    const index = from / tileKeys;
+    end = min(to, (index + 1) * tileKeys);
     findBlock(job, tile, from);
     setTile(job, tile, from, end);
     if (!mayMeet(job, tile)) continue;

@@ -1,19 +1,18 @@
 // The integers of one head: what is made of its keys and values once, for all its jobs. One behind the other:
 //
 //   means                 of the keys, f32 [dim]
-//   flags                 of each tile of TILE keys, whether it has integers
+//   flags                 of each tile of keys, whether it has integers
 //   key scales, sums      f32 [keys]: what a step is, and of bytes their sum
 //   value scales, means   f32 [tiles][columns]: the same of columns, and their mean in the tile
 //   keys                  words [keys / 4][steps][4 keys]
-//   values                words [tiles][columns / 4][TILE / n][4 columns], n keys in a word, two or four
+//   values                words [tiles][columns / 4][tileKeys / n][4 columns], n keys in a word, two or four
 //
-// Whatever is read in fours is so many that there are whole fours.
+// Whatever is read in fours is so many that there are whole fours. A tile is 128 keys, or a token block that has fewer;
+// the values of a tile share scales. Keys that a cache stores as bytes are in its blocks (stored.ts).
 
+import { depthOf, INT8 } from "../blocks/layout";
 import { outputBytes } from "../record";
 import { Job } from "../records.gen";
-
-// Keys whose values share a scale.
-export const TILE: usize = 128;
 
 const KEY_BYTES: u32 = 1;
 const VALUE_BYTES: u32 = 2;
@@ -46,11 +45,26 @@ export function hasFours(isBytes: bool): bool {
   return ASC_FEATURE_RELAXED_SIMD && isBytes;
 }
 
+// Of longer keys the bytes must be smaller than those that caches have, so that sums stay within 31 bits.
+const LONGEST: usize = 125952;
+
+// Whether the bytes that a cache stores are the integers of its keys.
+
+// @ts-ignore: decorator
+@inline
+export function hasStoredKeys(job: Job): bool {
+  return hasKeyBytes(job) && job.tokenBlocks != 0 && job.blockStorage == INT8 && job.dim <= LONGEST;
+}
+
+// Bytes of a key, or of a query, with those that fill it up.
+export function keyBytes(job: Job): usize {
+  return hasStoredKeys(job) ? depthOf(INT8, job.dim) : fours(job.dim);
+}
+
 // Words of a key, or of a query.
 export function keySteps(job: Job): usize {
   if (!hasKeyBytes(job)) return (job.dim + 1) >> 1;
-  const words = (job.dim + 3) >> 2;
-  return hasFours(true) ? words : 2 * words;
+  return keyBytes(job) >> (hasFours(true) ? 2 : 1);
 }
 
 // Bytes of eight queries.
@@ -82,7 +96,7 @@ export function valueSteps(job: Job): usize {
 // @ts-ignore: decorator
 @inline
 export function columnBytes(job: Job): usize {
-  return valueSteps(job) * (TILE << 2);
+  return valueSteps(job) * (job.tileKeys << 2);
 }
 
 // @ts-ignore: decorator
@@ -92,7 +106,7 @@ export function columnsOf(job: Job): usize {
 }
 
 export function tilesOf(job: Job): usize {
-  return (job.keys + TILE - 1) / TILE;
+  return (job.keys + job.tileKeys - 1) / job.tileKeys;
 }
 
 // @ts-ignore: decorator
@@ -110,7 +124,7 @@ export function keyScalesAt(job: Job): usize {
 }
 
 export function keySumsAt(job: Job): usize {
-  return keyScalesAt(job) + (fours(job.keys) << 2);
+  return keyScalesAt(job) + (hasStoredKeys(job) ? 0 : fours(job.keys) << 2);
 }
 
 export function valueScalesAt(job: Job, tile: usize): usize {
@@ -126,7 +140,8 @@ export function keysAt(job: Job): usize {
 }
 
 export function valuesAt(job: Job, tile: usize): usize {
-  return keysAt(job) + (fours(job.keys) >> 2) * groupBytes(job) + tile * (columnsOf(job) >> 2) * columnBytes(job);
+  const keys = hasStoredKeys(job) && hasFours(true) ? 0 : (fours(job.keys) >> 2) * groupBytes(job);
+  return keysAt(job) + keys + tile * (columnsOf(job) >> 2) * columnBytes(job);
 }
 
 // Bytes of all of it.

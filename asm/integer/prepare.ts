@@ -1,4 +1,5 @@
-// What is made of a head's keys and values before its jobs run: their mean, and integers, tile by tile.
+// What is made of a head's keys and values before its jobs run: their mean, and integers, tile by tile. Of keys that a
+// cache stores as bytes no integers are made, and their mean is the one that it has.
 
 import { widen } from "../blocks/widen";
 import { setTile } from "../forward";
@@ -6,22 +7,28 @@ import { Tile } from "../record";
 import { Job } from "../records.gen";
 import { F32 } from "../storage";
 import { tileOf } from "../scratch";
-import { flagsAt, meansAt, TILE, tilesOf } from "./head";
+import { flagsAt, hasStoredKeys, meansAt, tilesOf } from "./head";
 import { addKeys, isWithin, quantizeKeys, quantizeValues } from "./quantize";
+import { areStoredWithin, isMeanWithin, prepareStored, takeStoredMean } from "./stored";
 
 // Keys of a tile of the head.
 
 // @ts-ignore: decorator
 @inline
 function keysOf(job: Job, index: usize): usize {
-  return min(TILE, job.keys - index * TILE);
+  return min(job.tileKeys, job.keys - index * job.tileKeys);
+}
+
+// Finds a tile.
+function placeTile(job: Job, tile: Tile, index: usize): void {
+  const from = index * job.tileKeys;
+  findBlock(job, tile, from);
+  setTile(job, tile, from, from + keysOf(job, index));
 }
 
 // Brings a tile: where it is in f32.
 function bringTile(job: Job, tile: Tile, index: usize): void {
-  const from = index * TILE;
-  findBlock(job, tile, from);
-  setTile(job, tile, from, from + keysOf(job, index));
+  placeTile(job, tile, index);
   if (tile.block != 0 && job.blockStorage != F32) widen(job, tile);
 }
 
@@ -51,16 +58,37 @@ function takeMeans(job: Job, tile: Tile): void {
   for (let at = means, end = means + (dim << 2); at < end; at += 4) store<f32>(at, load<f32>(at) * by);
 }
 
+// The same of keys that are stored as bytes.
+function takeStored(job: Job, tile: Tile): void {
+  takeStoredMean(job);
+  const isMean = isMeanWithin(job);
+  for (let index: usize = 0, tiles = tilesOf(job); index < tiles; index++) {
+    placeTile(job, tile, index);
+    store<u32>(flagsAt(job) + (index << 2), u32(isMean && areStoredWithin(job, tile, keysOf(job, index))));
+  }
+}
+
+// The keys of a tile become integers; its values are f32 then.
+function prepareKeys(job: Job, tile: Tile, index: usize, groups: usize): void {
+  if (hasStoredKeys(job)) {
+    placeTile(job, tile, index);
+    prepareStored(job, tile, groups);
+  } else {
+    bringTile(job, tile, index);
+    quantizeKeys(job, tile, groups);
+  }
+}
+
 // Makes the integers of a job's head. `scratch` is tile memory of the thread that does it.
 export function quantize(job: Job, scratch: usize): void {
   const tile = tileOf(job, scratch);
   tile.s = scratch;
-  takeMeans(job, tile);
+  if (hasStoredKeys(job)) takeStored(job, tile);
+  else takeMeans(job, tile);
   for (let index: usize = 0, tiles = tilesOf(job); index < tiles; index++) {
     if (load<u32>(flagsAt(job) + (index << 2)) == 0) continue;
-    bringTile(job, tile, index);
     const keys = keysOf(job, index), values = tile.summed;
-    quantizeKeys(job, tile, (keys + 3) >> 2);
+    prepareKeys(job, tile, index, (keys + 3) >> 2);
     values.at = tile.v;
     values.row = tile.row;
     values.columns = tile.columns;

@@ -8,8 +8,8 @@
 import { Columns, Tile } from "../record";
 import { Job } from "../records.gen";
 import {
-  columnBytes, columnsOf, groupBytes, hasFours, hasKeyBytes, hasValueBytes, keysAt, keyScalesAt, keySumsAt, meansAt, valueMeansAt,
-  valueScalesAt, valuesAt,
+  columnBytes, columnsOf, groupBytes, hasFours, hasKeyBytes, hasValueBytes, keyBytes, keysAt, keyScalesAt, keySumsAt, meansAt,
+  valueMeansAt, valueScalesAt, valuesAt,
 } from "./head";
 
 // Numbers of a tile that has integers are below this, and what is below the other is as nothing: squares and products of
@@ -185,7 +185,7 @@ export function queryBytesOf(x: usize, job: Job, to: usize, scales: usize, zeros
   const by = f32x4.div(f32x4.splat(BYTE), f32x4.pmax(f32x4.sub(high, low), least));
   v128.store(scales, f32x4.div(f32x4.splat(1), by));
   v128.store(zeros, f32x4.mul(low, by));
-  for (let at = x; at < end; at += 128, to += 32) {
+  for (let at = x, last = x + (keyBytes(job) << 5); at < last; at += 128, to += 32) {
     const a = byteAt(at, end, low, by), b = byteAt(at + 32, end, low, by);
     const c = byteAt(at + 64, end, low, by), d = byteAt(at + 96, end, low, by);
     storeFour(to, 32, a, b, c, d);

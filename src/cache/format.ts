@@ -3,8 +3,8 @@
  *
  * ```text
  * 0   "FTKV"
- * 4   version, 1
- * 8   Hkv, D, Dv, tokens per page, dtype, smoothKeys, bytes per page, format of pages
+ * 4   version, 2; of version 1 the bytes of int8 lie in another order on the CPU
+ * 8   Hkv, D, Dv, tokens per page, dtype, smoothKeys, bytes per page, 2
  * 40  sequences, then the length of each
  *     the pages of each sequence in order, whole
  *     checksum: FNV-1a over all words before it
@@ -20,14 +20,14 @@ import { cacheDTypes, type Page, type PageStore } from "../contract/pages.ts";
 import { arrayKind, type HeldArray } from "../tensor/arrays.ts";
 
 const magic = 0x564b5446; // "FTKV"
-const version = 1;
+const version = 2;
 const cannot = "Cannot load a cache";
 
 /** Pages that are read at the same time. */
 const pagesAtOnce = 32;
 
 /** Numbers of the header that must be alike in the bytes and in the cache. */
-function sizesOf({ layout, bytesPerPage, format }: PageStore): readonly [string, number][] {
+function sizesOf({ layout, bytesPerPage }: PageStore): readonly [string, number][] {
   return [
     ["kvHeads", layout.kvHeads],
     ["headDim", layout.headDim],
@@ -36,7 +36,7 @@ function sizesOf({ layout, bytesPerPage, format }: PageStore): readonly [string,
     ["dtype", cacheDTypes.indexOf(layout.dtype)],
     ["smoothKeys", Number(layout.smoothKeys)],
     ["bytes per page", bytesPerPage],
-    ["page format", format],
+    ["page format", 2],
   ];
 }
 
@@ -84,6 +84,7 @@ export async function encodeCache(
 
 /** What bytes hold. */
 export interface SavedCache {
+  readonly version: number;
   readonly lengths: readonly number[];
   /** The bytes of a sequence's page. */
   pageOf(sequence: number, index: number): Uint8Array;
@@ -102,8 +103,8 @@ export function decodeCache(given: Uint8Array, store: PageStore, batch: number):
   }
   const words = wordsOf(bytes.now(), bytes.length);
   if (words[0] !== magic) throw new RangeError(`${cannot}: the bytes are no saved cache`);
-  if (words[1] !== version) {
-    throw new RangeError(`${cannot}: its version is ${words[1]}, known is ${version}`);
+  if (words[1] !== 1 && words[1] !== version) {
+    throw new RangeError(`${cannot}: its version is ${words[1]}, known are 1 and 2`);
   }
   if (words.at(-1) !== checksum(words.subarray(0, -1))) {
     throw new RangeError(`${cannot}: the bytes are damaged, their checksum is another`);
@@ -137,6 +138,7 @@ function readPages(
   let at = begin;
   const begins = counts.map((count) => (at += count * bytesPerPage) - count * bytesPerPage);
   return {
+    version: words[1],
     lengths,
     pageOf: (sequence, index) => {
       const from = begins[sequence] + index * bytesPerPage;

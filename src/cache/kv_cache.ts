@@ -222,7 +222,7 @@ export class KvCache implements Disposable {
     this.#sequences.replace(saved.lengths);
     for (const [at, pages] of this.#sequences.pages.entries()) {
       for (const [index, page] of pages.entries()) {
-        this.#store.restore(page, saved.pageOf(at, index));
+        this.#store.restore(page, saved.pageOf(at, index), saved.version);
       }
     }
   }

@@ -42,8 +42,6 @@ export interface Tokens {
 export interface PageStore {
   readonly layout: PageLayout;
   readonly bytesPerPage: number;
-  /** How pages are laid out: bytes of one format cannot be read as another's. */
-  readonly format: number;
   /**
    * Takes a page of zeros.
    *
@@ -72,8 +70,8 @@ export interface PageStore {
   copyTokens(from: Page, source: number, to: Page, target: number, count: number): void;
   /** The bytes of a page, to be kept elsewhere. */
   read(page: Page): Promise<Uint8Array>;
-  /** Puts bytes that `read` gave into a page. */
-  restore(page: Page, bytes: Uint8Array): void;
+  /** Puts bytes that `read` gave into a page, or those of a file of a version before. */
+  restore(page: Page, bytes: Uint8Array, version: number): void;
   /** Frees everything. */
   free(): void;
 }

@@ -505,6 +505,100 @@ contract(
   { needs: [needs, "kvCache", "int4Cache"] },
 );
 
+contract("cache.attend() has every precision with pages of any size", async (engine) => {
+  const sizes = sizesOf({ B: 2, Hq: 2, Nq: 20, Nk: 300, D: 20, Dv: 7 });
+  const { q, k, v } = inputsOf(randomProblem(sizes, 22));
+  for (const dtype of ["f32", "bf16", "int8"] as const) {
+    for (const pageSize of [16, 32, 64, 2048]) {
+      const cache = engine.kvCache({
+        ...{ batch: 2, kvHeads: 2, headDim: 20, valueDim: 7, pageSize, dtype },
+      });
+      cache.append(k, v, { lengths: [300, 131] });
+      const options = { causal: true, window: [150, 0], lse: true } as const;
+      const exact = await cache.attend(q, options);
+      for (const [precision] of eachLevel) {
+        const ours = await cache.attend(q, { ...options, precision });
+        const [a, b] = [ours, exact].map(({ out, lse }) => ({ out: out.data, lse: lse.data }));
+        assertNear(a, b, precision, 2, `${dtype}, pages of ${pageSize}`);
+      }
+      cache.free();
+    }
+  }
+}, { needs: [needs, "kvCache"] });
+
+contract("cache.attend() reads the bytes of keys as they are stored", async (engine) => {
+  // Queries and keys that bytes hold, of whole steps of theirs: scores are those of f32.
+  const sizes = { batch: 1, kvHeads: 1, headDim: 19, valueDim: 4, dtype: "int8" } as const;
+  const draw = seeded(23), Nq = 24, Nk = 300, { headDim } = sizes;
+  const rowsOf = (count: number, low: number, high: number, unit: number): Tensor => ({
+    data: Float32Array.from(
+      { length: count * headDim },
+      (_, at) =>
+        (at % headDim === 0 ? high : at % headDim === 1 ? low : whole(draw, low, high)) * unit,
+    ),
+    shape: [1, 1, count, headDim],
+  });
+  const q = rowsOf(Nq, -20, 107, 1 / 16),
+    k = rowsOf(Nk, -127, 127, 1 / 512),
+    v = random([1, 1, Nk, 4], 24);
+  const cache = engine.kvCache(sizes);
+  cache.append(k, v);
+  const options = { scale: 1, lse: true } as const;
+  const exact = await cache.attend(q, options);
+  for (const precision of ["int8-qk", "int8"] as const) {
+    const { lse } = await cache.attend(q, { ...options, precision });
+    const error = difference(lse.data, exact.lse.data, precision);
+    assert(error < (precision === "int8" ? 1e-3 : 1e-4), `${precision}: ${error}`);
+  }
+}, { needs: [needs, "kvCache"] });
+
+for (const [name, spoil] of Object.entries(spoilers)) {
+  contract(`a cache of bytes gives what f32 gives in every precision: ${name}`, async (engine) => {
+    const given = spoiled(problem, spoil), { q, k, v } = inputsOf(given);
+    for (const smoothKeys of [false, true]) {
+      const cache = engine.kvCache({
+        ...{ batch: B, kvHeads: 2, headDim: 24, valueDim: 22, dtype: "int8" as const, smoothKeys },
+      });
+      cache.append(k, v);
+      const plain = await cache.attend(q, { causal: true });
+      const size = rms(finite(plain.out.data).filter((x) => Math.abs(x) < 1e6));
+      const capped = (x: number) => Math.abs(x) < 1e6 ? x : Math.sign(x) * Infinity;
+      for (const [precision] of eachLevel) {
+        const { out } = await cache.attend(q, { causal: true, precision });
+        const [a, b] = [out, plain.out].map(({ data }) => (data as Float32Array).map(capped));
+        const error = difference(a, b, `${precision}, ${name}`);
+        assert(error <= 2 * levels[precision] * size, `${precision}, ${name}: ${error / size}`);
+      }
+      cache.free();
+    }
+  }, { needs: [needs, "kvCache"] });
+}
+
+contract(
+  "cache.attend() stays within 32 bits in every precision, however long keys are",
+  async (engine) => {
+    const headDim = 140_000,
+      Nq = 17,
+      Nk = 5,
+      ones = (count: number): Tensor => ({
+        data: new Float32Array(count * headDim).fill(1),
+        shape: [1, 1, count, headDim],
+      });
+    const cache = engine.kvCache({ kvHeads: 1, headDim, valueDim: 1, dtype: "int8" });
+    cache.append(ones(Nk), random([1, 1, Nk, 1], 25));
+    const q = ones(Nq);
+    // Steps are counted from the lowest number.
+    for (let at = 0; at < Nq * headDim; at += headDim) q.data[at] = 0;
+    const options = { scale: 1 / headDim, lse: true } as const;
+    const exact = await cache.attend(q, options);
+    for (const [precision] of eachLevel) {
+      const { lse } = await cache.attend(q, { ...options, precision });
+      assert(difference(lse.data, exact.lse.data, precision) < 1e-2);
+    }
+  },
+  { needs: [needs, "kvCache"] },
+);
+
 contract("attentionStream() has every precision", async (engine) => {
   const { q, k, v } = inputsOf(
     randomProblem(sizesOf({ Hq: 4, Hkv: 2, Nq: 40, Nk: 5000, D: 8 }), 20),

@@ -213,7 +213,7 @@ export function commonJob(
   cut: Cut,
 ): Words {
   const words = new Int32Array(job.words), record = new JobRecord(words);
-  if (plan.kv.kind === "pages") plan.kv.store.writeFields(record);
+  if (plan.kv.kind === "pages") plan.kv.store.writeFields(words);
   writeCommon(record, splats, plan, cut);
   record.set(job.keys, cut.keys);
   record.set(job.outStorage, storageOf[target.out.dtype]);

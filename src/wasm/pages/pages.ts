@@ -21,7 +21,7 @@ import type { Kernels } from "../binary/kernels.gen.ts";
 import { type Arena, roundUp } from "../memory/arena.ts";
 import { elementsOver } from "../memory/tensor.ts";
 import * as job from "../record/job.gen.ts";
-import { cacheStorageOf, JobRecord, storageOf } from "../record/job_record.ts";
+import { cacheStorageOf, JobRecord, storageOf, type Words } from "../record/job_record.ts";
 
 /** Tokens of a block, which a few queries read as one tile: so that it is one long stream. */
 const blockTokens = 256;
@@ -59,7 +59,6 @@ function blockLayout({ headDim, valueDim, dtype, pageSize }: PageLayout): BlockL
 export class WasmPages implements PageStore {
   readonly layout: PageLayout;
   readonly bytesPerPage: number;
-  readonly format = 2;
   readonly #kernels: Kernels;
   readonly #arena: Arena;
   readonly #block: BlockLayout;
@@ -141,7 +140,7 @@ export class WasmPages implements PageStore {
 
   write(page: Page, slot: number, { k, v, batch, from, to }: Tokens): void {
     const { kvHeads, headDim, valueDim } = this.layout, { tokens } = this.#block;
-    const at = this.#kernels.callRecord(), record = this.#describeBlocks(at);
+    const at = this.#kernels.callRecord(), record = this.#recordOf(at);
     const row = this.#staging, staged = row + (headDim + valueDim) * 4;
     for (let first = from; first < to;) {
       const inBlock = slot % tokens, count = Math.min(tokens - inBlock, to - first);
@@ -181,7 +180,7 @@ export class WasmPages implements PageStore {
   copyTokens(from: Page, source: number, to: Page, target: number, count: number): void {
     const { kvHeads } = this.layout, { tokens } = this.#block;
     const layout = this.#kernels.callRecord();
-    this.#describeBlocks(layout);
+    this.#recordOf(layout);
     for (let head = 0; head < kvHeads; head++) {
       for (let token = 0; token < count; token++) {
         this.#kernels.copyToken(
@@ -197,8 +196,15 @@ export class WasmPages implements PageStore {
     return Promise.resolve(this.#bytesOf(page).slice());
   }
 
-  restore(page: Page, bytes: Uint8Array): void {
-    this.#bytesOf(page).set(bytes);
+  restore(page: Page, from: Uint8Array, version: number): void {
+    this.#bytesOf(page).set(from);
+    if (version > 1 || this.layout.dtype !== "int8") return;
+    // Keys and values lay pair by pair, [tokens / 4][D / 2][4][2] and [Dv / 4][tokens / 2][4][2].
+    const { scales, bytes } = this.#block;
+    for (let at = this.#meansBytes; at < this.bytesPerPage; at += bytes) {
+      const pairs = new Uint16Array(this.#arena.memory.buffer, page + at, scales / 2);
+      pairs.slice().forEach((pair, i) => pairs[i & ~7 | (i & 3) << 1 | i >> 2 & 1] = pair);
+    }
   }
 
   shrink(): void {
@@ -211,25 +217,21 @@ export class WasmPages implements PageStore {
   }
 
   /** Writes what all jobs against these pages have in common, and that they read blocks. */
-  writeFields(record: JobRecord): void {
-    const { tokens, values, scales } = this.#block;
-    record.set(job.tokenBlocks, 1);
-    record.set(job.blockTokens, tokens);
-    record.set(job.blockStorage, cacheStorageOf[this.layout.dtype]);
-    record.set(job.blockValues, values);
-    record.set(job.blockScales, scales);
+  writeFields(words: Words): void {
+    words[job.tokenBlocks] = 1;
+    this.#describeBlocks(new JobRecord(words, job.blockTokens));
   }
 
-  /** Tells the kernels how blocks are laid out, at an address; returns the record that begins there. */
-  #describeBlocks(at: number): JobRecord {
-    const record = new JobRecord(new Int32Array(this.#arena.memory.buffer, at, job.tokenWords));
+  /** The record of a call, which tells how blocks are laid out. */
+  #recordOf(at: number): JobRecord {
+    const words = new Int32Array(this.#arena.memory.buffer, at, job.tokenWords);
+    return this.#describeBlocks(new JobRecord(words));
+  }
+
+  #describeBlocks(record: JobRecord): JobRecord {
     const { headDim, valueDim, dtype } = this.layout, { tokens, values, scales } = this.#block;
-    record.set(job.layoutTokens, tokens);
-    record.set(job.layoutStorage, cacheStorageOf[dtype]);
-    record.set(job.layoutValues, values);
-    record.set(job.layoutScales, scales);
-    record.set(job.layoutDim, headDim);
-    record.set(job.layoutValueDim, valueDim);
+    const fields = [tokens, cacheStorageOf[dtype], values, scales, headDim, valueDim];
+    fields.forEach((field, index) => record.set(index, field));
     return record;
   }
 

@@ -26,7 +26,6 @@ const firstBytes = 256 * 1024;
 export class WebGpuPages implements PageStore {
   readonly layout: PageLayout;
   readonly bytesPerPage: number;
-  readonly format = 2;
   readonly keys: PagePool;
   readonly values: PagePool;
   readonly #session: Session;
