@@ -140,7 +140,7 @@ export function keysAt(job: Job): usize {
 }
 
 export function valuesAt(job: Job, tile: usize): usize {
-  const keys = hasStoredKeys(job) && hasFours(true) ? 0 : (fours(job.keys) >> 2) * groupBytes(job);
+  const keys: usize = hasStoredKeys(job) && hasFours(true) ? 0 : (fours(job.keys) >> 2) * groupBytes(job);
   return keysAt(job) + keys + tile * (columnsOf(job) >> 2) * columnBytes(job);
 }
 

@@ -211,7 +211,7 @@ export class KvCache implements Disposable {
   }
 
   /**
-   * Replaces all sequences by those that `save()` gave.
+   * Replaces all sequences by those that `save()` gave, of this version or the one before.
    *
    * @throws {RangeError} When the bytes are damaged, or of a cache of other sizes; nothing has changed.
    */
