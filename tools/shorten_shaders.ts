@@ -40,8 +40,8 @@ function madeNames(text: string): (name: string) => boolean {
   return (name) => given.has(name) || patterns.some((pattern) => pattern.test(name));
 }
 
-/** Which name becomes which, the most frequent the shortest. */
-function shorterNames(text: string, provided: string): ReadonlyMap<string, string> {
+/** Which name becomes which, the most frequent the shortest: those of `first` before all others. */
+function shorterNames(text: string, first: string, provided: string): ReadonlyMap<string, string> {
   const code = text.replace(directives, ""), isMade = madeNames(text);
   // What is called and nowhere defined is WGSL's, though a variable may have its name elsewhere.
   const defined = namesIn(code, [definitions]);
@@ -49,11 +49,13 @@ function shorterNames(text: string, provided: string): ReadonlyMap<string, strin
   const known = new Set([...provided.match(/\w+/g) ?? [], ...builtIn, "main", "default"]);
   const declared = namesIn(code.replace(members, ""), [...declarations, parameters]);
   const counts = new Map<string, number>();
-  for (const [each] of code.matchAll(name)) counts.set(each, (counts.get(each) ?? 0) + 1);
+  for (const [each] of first.replace(directives, "").matchAll(name)) {
+    counts.set(each, (counts.get(each) ?? 0) + 1);
+  }
   const kept = (each: string) =>
     each.length < 2 || /^[A-Z_0-9]+$/.test(each) || isMade(each) || known.has(each);
   const long = [...declared].filter((each) => !kept(each))
-    .sort((a, b) => counts.get(b)! - counts.get(a)! || (a < b ? -1 : 1));
+    .sort((a, b) => (counts.get(b) ?? 0) - (counts.get(a) ?? 0) || (a < b ? -1 : 1));
   const used = new Set([...text.match(/\w+/g) ?? [], ...known, ...reserved]);
   const short = [...letters, ...letters.flatMap((a) => letters.map((b) => a + b))]
     .filter((each) => !used.has(each));
@@ -65,9 +67,14 @@ function shorterNames(text: string, provided: string): ReadonlyMap<string, strin
  *
  * @param sources All shaders, without comments and needless spaces.
  * @param provided What they import beside, whose names stay.
+ * @param first Those of them whose names are to be the shortest: every program that has a GPU downloads them.
  */
-export function shortenNames(sources: readonly string[], provided: string): string[] {
-  const names = shorterNames(sources.join("\n"), provided);
+export function shortenNames(
+  sources: readonly string[],
+  provided: string,
+  first: readonly string[] = sources,
+): string[] {
+  const names = shorterNames(sources.join("\n"), first.join("\n"), provided);
   const rename = (text: string) => text.replace(name, (each) => names.get(each) ?? each);
   const renameTypes = (text: string) => text.replace(/(?<=:).*/g, rename);
   return sources.map((source) =>
