@@ -7,7 +7,7 @@
 //
 // Two kinds: the plain one has scaled products within one band, the same for all batches. With TERMS
 // each workgroup looks its segment up (a batch or a packed sequence), and scores are made of whatever
-// terms there are.
+// terms there are. With INTEGERS, and BYTES, products are formed as shaders/integer/ says.
 
 #import shared/parameters.wgsl
 #import shared/softmax.wgsl
@@ -43,27 +43,6 @@ var<workgroup> probabilities: array<vec4f, BC * TY>;
 var<workgroup> queries: array<vec4f, SLICE * BR>;
 #end
 
-/// Where a key's row begins, `row` elements after the one before it, or in the page that `list` names for
-/// it, `page` elements after the one before that.
-fn row_at(list: u32, key: u32, page: u32, row: u32) -> u32 {
-#if PAGED
-  return tables[list + (key >> p.page_shift)] * page + (key & ((1u << p.page_shift) - 1)) * row;
-#else
-  return key * row;
-#end
-}
-
-#if SMOOTH
-/// What was subtracted from a key's vector: `means` counts words from the beginning of its page.
-fn mean_of(list: u32, key: u32, means: u32, index: u32) -> vec4f {
-  if (index >= p.dim_vectors) {
-    return vec4f(0);
-  }
-  let at = tables[list + (key >> p.page_shift)] * p.k_batch + means + 4 * index;
-  return bitcast<vec4f>(vec4u(k[at], k[at + 1], k[at + 2], k[at + 3]));
-}
-#end
-
 fn stage_keys(
   lid: u32,
   base: u32,
@@ -76,10 +55,10 @@ fn stage_keys(
   for (var t = 0u; t < SLICE * BC / THREADS; t++) {
     let i = lid + t * THREADS;
     let key = min(first + i / SLICE, end - 1);
-    let row = base + row_at(list, key, p.k_batch, p.k_row);
+    let row = base + place_k(list, key);
     var four = load_k(row, start + i % SLICE, p.dim);
-#if SMOOTH
-    four += mean_of(list, key, means, start + i % SLICE);
+#if k_smooth
+    four += mean_k(list, key, means, start + i % SLICE);
 #end
     slice[(i % SLICE) * BC + i / SLICE] = four;
   }
@@ -90,7 +69,7 @@ fn stage_values(lid: u32, base: u32, list: u32, first: u32, end: u32, start: u32
     let i = lid + t * THREADS;
     let key = min(first + i / SLICE, end - 1);
     slice[i] =
-      load_v(base + row_at(list, key, p.v_batch, p.v_row), start + i % SLICE, p.value_dim);
+      load_v(base + place_v(list, key), start + i % SLICE, p.value_dim);
   }
 }
 
@@ -222,6 +201,9 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #for j in RK
     var s_$j = vec4f(0);
 #end
+#if INTEGERS
+#import integer/scores.wgsl
+#else
     for (var start = 0u; start < p.dim_vectors; start += SLICE) {
       workgroupBarrier();
       stage_keys(lid, k_base, list, means, first, part_end, start);
@@ -244,6 +226,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
       }
     }
+#end
 
     // Terms and masks.
     let in_band = first >= seen.whole_begin && first + BC <= seen.whole_end;
@@ -276,7 +259,8 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #for j in RK
     tile_max = max(tile_max, s_$j);
 #end
-    let next_m = raised(m, across_max(tile_max, tx, ty));
+    let top = across_max(tile_max, tx, ty);
+    let next_m = raised(m, top);
 #if TERMS
     // Beyond the bound it is 0 in any case, and may not be made of infinity.
     let alpha = exp2(max(m - next_m, vec4f(-1e4)) * p.to_base_two);
@@ -310,6 +294,9 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
 
     // Accumulate.
+#if BYTES
+#import integer/accumulate.wgsl
+#else
 #for s in SLICES
     workgroupBarrier();
     stage_values(lid, v_base, list, first, part_end, p.value_from + $s * SLICE);
@@ -363,6 +350,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
       }
     }
+#end
 #end
   }
 

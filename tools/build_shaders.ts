@@ -1,6 +1,7 @@
 /**
  * Embeds the shaders' sources, without comments and needless spaces and with short names, in
- * `src/webgpu/shader/shaders.gen.ts`; those of late operations by themselves, in `row_shaders.gen.ts` and `linear_shaders.gen.ts`.
+ * `src/webgpu/shader/shaders.gen.ts`; what is loaded late by itself, in `row_shaders.gen.ts`, `integer_shaders.gen.ts` and
+ * `linear_shaders.gen.ts`.
  *
  * @module
  */
@@ -43,6 +44,7 @@ type Placed = readonly [path: string, source: string];
 /** What is loaded with late operations: all of a folder, and what else they import of the other's. */
 const late: Readonly<Record<string, RegExp>> = {
   rowShaders: /^rows\//,
+  integerShaders: /^integer\//,
   linearShaders: /^(?:linear\/|rows\/inverse\.wgsl$)/,
 };
 
@@ -61,7 +63,8 @@ export async function generateShaders(): Promise<Files> {
   const sources = await Promise.all(
     names.map(async (name) => strip(await readFile(new URL(name, folder), "utf8"))),
   );
-  const short = shortenNames(sources, parametersSource({}) + segmentSource())
+  const early = sources.filter((source, at) => isEarly([names[at], source]));
+  const short = shortenNames(sources, parametersSource({}) + segmentSource(), early)
     .map((source, at) => [names[at], source] as const);
   return {
     ...embed("shaders", short.filter(isEarly)),

@@ -3,6 +3,29 @@
 // words of four, with the scale of a row behind them.
 
 #import shared/place.wgsl TENSOR=$TENSOR
+
+/// Where the row of a key begins, counted from the first: side by side with the others, or in the page that
+/// `list` names for it.
+fn place_$TENSOR(list: u32, key: u32) -> u32 {
+#if PAGED
+  return tables[list + (key >> p.page_shift)] * p.$TENSOR_batch +
+    (key & ((1u << p.page_shift) - 1)) * p.$TENSOR_row;
+#else
+  return key * p.$TENSOR_row;
+#end
+}
+
+#if $TENSOR_smooth
+/// What was subtracted from a key's vector: `means` counts words from the beginning of its page.
+fn mean_$TENSOR(list: u32, key: u32, means: u32, index: u32) -> vec4f {
+  if (index >= p.dim_vectors) {
+    return vec4f(0);
+  }
+  let at = tables[list + (key >> p.page_shift)] * p.$TENSOR_batch + means + 4 * index;
+  return bitcast<vec4f>(vec4u($TENSOR[at], $TENSOR[at + 1], $TENSOR[at + 2], $TENSOR[at + 3]));
+}
+#end
+
 #if $TENSOR_int8
 @group(0) @binding($BINDING) var<storage, read> $TENSOR: array<u32>;
 

@@ -24,18 +24,17 @@ import { rotateRows } from "./rope.ts";
 
 function checkAttention(plan: AttentionPlan): void {
   const { out } = plan;
+  if (plan.precision === "int16") {
+    throw new BackendUnavailableError(
+      "webgpu",
+      'precision "int16" needs the wasm backend, int8-qk is for this one, too',
+    );
+  }
   const isShared = Object.values(inputsOf(plan)).some((one) => one?.data === out?.data);
   if (!isGpuBuffer(out?.data) || !isShared) return;
   throw new RangeError(
     "Cannot attend: `out` must be another GPUBuffer than the inputs, " +
       "a GPU cannot read and write one in one pass",
-  );
-}
-
-function refuseIntegers({ precision }: AttentionPlan): never {
-  throw new BackendUnavailableError(
-    "webgpu",
-    `\`precision: "${precision}"\` needs the wasm backend; leave \`precision\` out, or make the engine with { backend: "wasm" }`,
   );
 }
 
@@ -49,7 +48,8 @@ async function attend(
   pages?.open();
   pages?.flush();
   try {
-    await forward(session, plan, target, control, open);
+    const run = plan.precision === "f32" ? forward : (await import("./integer/runner.ts")).attend;
+    await run(session, plan, target, control, open);
     if (hasUncounted(plan)) {
       for (const rest of uncountedOf(plan, target)) {
         await forward(session, rest.plan, rest.target, {}, open);
@@ -62,13 +62,15 @@ async function attend(
   await pages?.finish();
 }
 
+const attending = { check: checkAttention, run: attend };
+
 /** The runners. */
 export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Promise<void>>(
   "webgpu",
   () => import("./rows/runners.ts"),
 )
-  .add(attention, { check: checkAttention, run: attend })
-  .add(attentionByIntegers, { check: refuseIntegers, run: attend })
+  .add(attention, attending)
+  .add(attentionByIntegers, attending)
   .add(attentionBackward, {
     run: ({ session, open }, plan, target, control) =>
       backward(session, plan, target, control, open),

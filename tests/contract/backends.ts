@@ -17,7 +17,7 @@ import { sharedOut, untilWhole } from "../support/share.ts";
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
  * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients,
- * those of rows by themselves, products by integers.
+ * those of rows by themselves, products by integers of 16 bits, by the bytes of a cache's keys as they are stored.
  */
 export type Feature =
   | "attentionSync"
@@ -32,7 +32,8 @@ export type Feature =
   | "sameBitsForFewRows"
   | "backward"
   | "rowGradients"
-  | "precision";
+  | "int16"
+  | "keyBytes";
 
 /** A backend under test. */
 export interface BackendUnderTest {
@@ -99,7 +100,8 @@ const webgpu: BackendUnderTest = {
     readsWhileRunning: "arrays are uploaded before the call runs",
     sameBitsForFewRows: "keys are split where a head has few rows",
     rowGradients: "gradients of rows by themselves are for the CPU",
-    precision: "products by integers are for the CPU",
+    int16: "WGSL multiplies bytes alone",
+    keyBytes: "keys of a cache are widened before they become integers",
   },
 };
 

@@ -329,7 +329,7 @@ const attentions: readonly Operation[] = [
     const q = inputs.tensor([1, 4, 20, D]), k = inputs.tensor([1, 2, 140, D]);
     const asked = inputs.asked({ precision: "int8-qk", causal: true, lse: true });
     return inputs.started(engine.attention(q, k, k, asked as Asked));
-  }, { needs: "precision" }),
+  }),
   operation("attention() in waves", (inputs, engine) => {
     const [q, k] = inWaves(inputs);
     return inputs.started(engine.attention(q, k, k, inputs.asked({ causal: true }) as Asked));

@@ -69,6 +69,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["check", "contract", "operations", "tensor"],
     ...["webgpu/attention", "webgpu/device", "webgpu/shader", "webgpu/transfer"],
   ],
+  "webgpu/integer": [
+    ...["check", "contract", "operations"],
+    ...["webgpu/attention", "webgpu/device", "webgpu/pages", "webgpu/shader", "webgpu/transfer"],
+  ],
   "webgpu/linear": [
     "webgpu/rows",
     ...["check", "contract", "operations", "tensor"],

@@ -124,8 +124,8 @@ export interface AttentionOptions {
    * ```
    *
    * Where a head has at most 16 query rows for its keys, and where numbers are not finite, products are in f32 whatever is asked
-   * for. Backend `"wasm"` alone, which `"auto"` takes for such calls; `"webgpu"` throws a
-   * {@linkcode BackendUnavailableError}. Not with gradients.
+   * for. `"auto"` takes backend `"wasm"` for such calls. `"webgpu"` has `"int8-qk"`, with values in f32, and `"int8"`; for
+   * `"int16"`, and where a device does not multiply bytes, it throws a {@linkcode BackendUnavailableError}. Not with gradients.
    *
    * ```ts
    * import { attention, tensor } from "@flashtile/attention";

@@ -70,7 +70,12 @@ export interface Call extends Cut {
   /** What is looked at of bias and mask before, and by which pipeline; or `null`. */
   readonly classed: Classed | null;
   readonly classify: GPUComputePipeline | null;
+  /** Bytes of a region's tables, with all that is made there. */
+  readonly tableBytes: typeof tableBytes;
 }
+
+/** What is as large as its box. */
+type Bytes = Pick<Source, "bytes">;
 
 /** Finds where a plan's tensors are, cuts its keys and compiles what it needs. */
 export async function prepareCall(
@@ -89,8 +94,8 @@ export async function prepareCall(
   const { lseRest } = target,
     lse = target.lse &&
       (lseRest ? new LsePair(target.lse, lseRest, loan) : sinkOf(target.lse, loan, "lse"));
-  const terms = needsTerms(plan);
-  const mostKeys = countBoundKeys(session, plan, [k, v], [bias, mask]);
+  const { products } = tile, terms = !!products || needsTerms(plan);
+  const mostKeys = countBoundKeys(session, plan, [k, v, products ?? k], [bias, mask]);
   const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };
   const isSplit = needsCombining(cut);
   const variant = {
@@ -112,6 +117,7 @@ export async function prepareCall(
   return {
     ...{ ...cut, session, plan, loan, tile, valueVectors },
     ...{ q, k, v, bias, mask, out, lse, forward, combine, classed, classify },
+    tableBytes: products?.tableBytes ?? tableBytes,
   };
 }
 
@@ -152,7 +158,7 @@ function usesSubgroups({ gpu: { device } }: Session, { TX }: Tile): boolean {
 function countBoundKeys(
   { bounds: { bindingBytes } }: Session,
   { keys }: AttentionPlan,
-  heads: readonly Source[],
+  heads: readonly Bytes[],
   scores: readonly (Source | null)[],
 ): number {
   const one: Range = [0, 1];
@@ -233,7 +239,7 @@ function bindingsOf(call: Call, region: Region, keyRanges: readonly KeyRange[]):
       mask?.bytes(scores) ?? 0,
     ]),
     partialRows(call, region, keyRanges) * valueVectors * 16,
-    terms ? tableBytes(call.plan, region, keyRanges) : 0,
+    terms ? call.tableBytes(call.plan, region, keyRanges) : 0,
   ];
 }
 

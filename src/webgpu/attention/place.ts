@@ -8,7 +8,7 @@ import type { Binding } from "../device/buffers.ts";
 import type { Bound } from "../transfer/box.ts";
 import type { Region } from "../transfer/regions.ts";
 import { boxesOf, type Call, partialRows } from "./call.ts";
-import { tableBytes, type Tables, tablesOf } from "./tables.ts";
+import { type Tables, tablesOf } from "./tables.ts";
 import { type KeyRange, keyRangesOf } from "./key_ranges.ts";
 
 /** A range of keys, and where its tensors are. */
@@ -66,8 +66,8 @@ export async function placeRegion(call: Call, region: Region): Promise<PlacedReg
 /** Written through the queue at once, also for a caller's encoder: that is submitted later. */
 async function placeTables(call: Call, region: Region, keyRanges: readonly KeyRange[]) {
   const { words, ...said } = tablesOf(call, region, keyRanges);
-  const binding = await call.loan.room(tableBytes(call.plan, region, keyRanges), "tables");
-  const { session, loan } = call;
+  const { session, loan, plan } = call;
+  const binding = await loan.room(call.tableBytes(plan, region, keyRanges), "tables");
   loan.attempt(() => session.gpu.device.queue.writeBuffer(binding.buffer, 0, words));
   return { ...said, binding, classAt: call.classed ? words.length : 0 };
 }

@@ -50,7 +50,8 @@ function dispatchKeys(
   ];
   const tiles = Math.ceil(longestOf(plan, region) * plan.group / rowsOf(tile));
   const grid = [tiles * parts, extent(region.heads), extent(region.batch)] as const;
-  const uniforms = forwardBlock(call, region, placed, keys, firstVector);
+  const block = forwardBlock(call, region, placed, keys, firstVector);
+  const uniforms = tile.products?.make(region, placed, keys, block, submission) ?? block;
   submission.dispatch(call.forward, uniforms, bindings, grid);
 }
 
