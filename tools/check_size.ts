@@ -88,7 +88,7 @@ function check(folder: string): void {
   const threads = chunk("threads"), gradients = chunk("gradients");
   const rows = new Map([...chunk("softmax"), ...chunk("rows")]);
   const gpu = new Map([...chunk("gpu"), ...chunk("webgpu")]), gpuRows = chunk("gpu-rows");
-  const gpuIntegers = chunk("gpu-integers");
+  const gpuIntegers = chunk("gpu-int");
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     print(`Wasm, ${name}`, gzipped(binaryBytes(name)));
   }

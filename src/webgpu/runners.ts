@@ -4,7 +4,6 @@
  * @module
  */
 
-import { BackendUnavailableError } from "../check/errors.ts";
 import type { Control } from "../contract/backend.ts";
 import { Runners } from "../contract/runners.ts";
 import { attention, attentionByIntegers } from "../operations/attention/operation.ts";
@@ -24,12 +23,6 @@ import { rotateRows } from "./rope.ts";
 
 function checkAttention(plan: AttentionPlan): void {
   const { out } = plan;
-  if (plan.precision === "int16") {
-    throw new BackendUnavailableError(
-      "webgpu",
-      'precision "int16" needs the wasm backend, int8-qk is for this one, too',
-    );
-  }
   const isShared = Object.values(inputsOf(plan)).some((one) => one?.data === out?.data);
   if (!isGpuBuffer(out?.data) || !isShared) return;
   throw new RangeError(

@@ -4,7 +4,6 @@ import {
   attentionBackward,
   attentionStream,
   attentionWithGradient,
-  BackendUnavailableError,
   blockMask,
   type Engine,
   type HostTensor,
@@ -22,7 +21,6 @@ import {
 } from "../../src/operations/attention/operation.ts";
 import { readAttention } from "../../src/operations/attention/plan.ts";
 import { dots } from "../../src/wasm/integer/dots.ts";
-import { runners as webgpuRunners } from "../../src/webgpu/runners.ts";
 import { problemOf, runs } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { withEngines } from "../support/engines.ts";
@@ -712,17 +710,4 @@ test("attention() by integers is never taken to a GPU", () => {
   assertEquals([exact.operation, call.operation], [attention, attentionByIntegers]);
   assertEquals(chooseFor(exact.operation as never, exact.plan), "webgpu");
   assertEquals(chooseFor(call.operation as never, call.plan), "wasm");
-});
-
-test("a GPU refuses attention() by integers of 16 bits, and says what to do", async () => {
-  const { q, k, v } = small();
-  const check = (precision: Precision) =>
-    webgpuRunners.check(attentionByIntegers, readAttention(q, k, v, { precision }).plan, {});
-  await assertRefused(
-    () => check("int16"),
-    BackendUnavailableError,
-    'Cannot use the webgpu backend: precision "int16" needs the wasm backend, int8-qk is for this one, too',
-  );
-  check("int8-qk");
-  check("int8");
 });

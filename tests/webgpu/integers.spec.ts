@@ -1,14 +1,13 @@
-import { BackendUnavailableError, createEngine } from "@flashtile/attention";
+import { BackendUnavailableError, createEngine, type Precision } from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { planAttention } from "../../src/operations/attention/plan.ts";
 import { viewOf } from "../../src/tensor/tensor.ts";
-import { watch } from "../../src/webgpu/device/device.ts";
 import { type Bounds, Session } from "../../src/webgpu/device/session.ts";
 import { attend } from "../../src/webgpu/integer/runner.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, sharedGpu, withGpu } from "../support/device.ts";
-import { errorOf } from "../support/errors.ts";
+import { assertRefused } from "../support/errors.ts";
 import { fakeDevice } from "../support/fake_gpu.ts";
 import { inputsOf, randomProblem, type Sizes, sizesOf } from "../support/problem.ts";
 import { test } from "node:test";
@@ -67,8 +66,8 @@ gpuTest("attention() by integers gives the same bits however it is cut for time"
 
 gpuTest("attention() by integers sees keys in ranges where bindings hold few", async () => {
   const { q, k, v } = inputsOf(randomProblem(sizes, 1));
-  const bounds: Partial<Bounds>[] = [{ bindingBytes: 32768 }, {
-    bindingBytes: 32768,
+  const bounds: Partial<Bounds>[] = [{ bindingBytes: 16384 }, {
+    bindingBytes: 16384,
     wholeBytes: 64,
   }];
   for (const options of [{}, { causal: true, softcap: 2 }]) {
@@ -132,22 +131,34 @@ async function floatsOf(device: GPUDevice, buffer: GPUBuffer, count: number) {
   return floats;
 }
 
-test("a device whose WGSL does not multiply bytes is refused, and told so", async () => {
+/** A device that compiles nothing, and what it says to a precision. */
+async function assertUnavailable(precision: Precision, reason: string, modules: number) {
   const { device, calls } = fakeDevice((name) =>
     name === "createShaderModule" ? "validation" : undefined
   );
   const engine = await createEngine({ backend: "webgpu", device });
   const { q, k, v } = inputsOf(randomProblem(sizesOf({ Nq: 20, D: 4 }), 3));
+  const made = calls.length;
   for (let time = 0; time < 2; time++) {
-    const error = await errorOf(() => engine.attention(q, k, v, { precision: "int8-qk" }));
-    assertInstanceOf(error, BackendUnavailableError);
-    assertEquals(
-      (error as Error).message,
-      'Cannot use the webgpu backend: `precision: "int8-qk"` needs WGSL\'s packed_4x8_integer_dot_product, ' +
-        'which this device lacks; leave `precision` out, or make the engine with { backend: "wasm" }',
+    await assertRefused(
+      () => engine.attention(q, k, v, { precision }),
+      BackendUnavailableError,
+      `Cannot use the webgpu backend: \`precision: "${precision}"\` needs the wasm backend, ${reason}, ` +
+        'or make the engine with { backend: "wasm" }',
     );
   }
-  assertEquals(calls.filter((call) => call.startsWith("createShaderModule")).length, 1);
+  const more = calls.slice(made);
+  assertEquals(more.filter((call) => call.startsWith("createShaderModule")).length, modules);
+  assertEquals(more.length, modules); // No buffer.
   await engine.close();
-  assert(watch(device).lost() === undefined);
+}
+
+test("a device whose WGSL does not multiply bytes is refused for calls by integers, and told so", async () => {
+  const reason = "this device's WGSL lacks packed_4x8_integer_dot_product; leave `precision` out";
+  await assertUnavailable("int8-qk", reason, 1);
+  await assertUnavailable("int8", reason, 1);
+});
+
+test("a GPU refuses calls by integers of 16 bits, and says what to do", async () => {
+  await assertUnavailable("int16", 'WGSL multiplies bytes alone; take "int8-qk"', 0);
 });

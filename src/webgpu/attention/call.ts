@@ -71,7 +71,7 @@ export interface Call extends Cut {
   readonly classed: Classed | null;
   readonly classify: GPUComputePipeline | null;
   /** Bytes of a region's tables, with all that is made there. */
-  readonly tableBytes: typeof tableBytes;
+  readonly room: typeof tableBytes;
 }
 
 /** What is as large as its box. */
@@ -117,7 +117,7 @@ export async function prepareCall(
   return {
     ...{ ...cut, session, plan, loan, tile, valueVectors },
     ...{ q, k, v, bias, mask, out, lse, forward, combine, classed, classify },
-    tableBytes: products?.tableBytes ?? tableBytes,
+    room: products?.room ?? tableBytes,
   };
 }
 
@@ -226,7 +226,7 @@ export function classGrid(
 
 /** Bytes of the bindings of a region's dispatches. */
 function bindingsOf(call: Call, region: Region, keyRanges: readonly KeyRange[]): number[] {
-  const { q, k, v, out, bias, mask, terms, valueVectors } = call;
+  const { q, k, v, out, bias, mask, valueVectors } = call;
   const boxes = keyRanges.map(({ keys }) => boxesOf(call, region, keys));
   const [{ rows }] = boxes;
   return [
@@ -239,7 +239,7 @@ function bindingsOf(call: Call, region: Region, keyRanges: readonly KeyRange[]):
       mask?.bytes(scores) ?? 0,
     ]),
     partialRows(call, region, keyRanges) * valueVectors * 16,
-    terms ? call.tableBytes(call.plan, region, keyRanges) : 0,
+    call.room(call.plan, region, keyRanges),
   ];
 }
 

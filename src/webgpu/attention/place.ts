@@ -67,7 +67,7 @@ export async function placeRegion(call: Call, region: Region): Promise<PlacedReg
 async function placeTables(call: Call, region: Region, keyRanges: readonly KeyRange[]) {
   const { words, ...said } = tablesOf(call, region, keyRanges);
   const { session, loan, plan } = call;
-  const binding = await loan.room(call.tableBytes(plan, region, keyRanges), "tables");
+  const binding = await loan.room(call.room(plan, region, keyRanges), "tables");
   loan.attempt(() => session.gpu.device.queue.writeBuffer(binding.buffer, 0, words));
   return { ...said, binding, classAt: call.classed ? words.length : 0 };
 }

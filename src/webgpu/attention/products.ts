@@ -34,7 +34,8 @@ export interface Products {
   code(constants: Constants): string;
   /** Bytes of what is made of the keys of a box. */
   bytes(box: Box): number;
-  readonly tableBytes: typeof tableBytes;
+  /** Bytes of a region's tables, with all that is made there. */
+  readonly room: typeof tableBytes;
   /**
    * Has operands made of a range of keys.
    *

@@ -45,12 +45,19 @@ function canMultiply({ device, attempt }: Gpu): Promise<boolean> {
   return made;
 }
 
-async function checkDevice(gpu: Gpu, { precision }: AttentionPlan): Promise<void> {
-  if (await canMultiply(gpu)) return;
+/** Why a precision cannot be had; `undefined` where it can. */
+async function whyNot(gpu: Gpu, { precision }: AttentionPlan): Promise<string | undefined> {
+  if (precision === "int16") return 'WGSL multiplies bytes alone; take "int8-qk"';
+  if (await canMultiply(gpu)) return undefined;
+  return "this device's WGSL lacks packed_4x8_integer_dot_product; leave `precision` out";
+}
+
+async function checkDevice(gpu: Gpu, plan: AttentionPlan): Promise<void> {
+  const reason = await whyNot(gpu, plan);
+  if (reason === undefined) return;
   throw new BackendUnavailableError(
     "webgpu",
-    `\`precision: "${precision}"\` needs WGSL's packed_4x8_integer_dot_product, which this device lacks; ` +
-      'leave `precision` out, or make the engine with { backend: "wasm" }',
+    `\`precision: "${plan.precision}"\` needs the wasm backend, ${reason}, or make the engine with { backend: "wasm" }`,
   );
 }
 
@@ -82,7 +89,7 @@ async function productsOf({ gpu, bounds }: Session, plan: AttentionPlan): Promis
   return {
     code: (constants) => forwardCode(plan, constants),
     bytes: ({ rows }) => keyBytes(plan, extent(rows), bounds.bindingBytes),
-    tableBytes: placedBytes,
+    room: placedBytes,
     make(region, rows, columns, block, submission) {
       const { keyRange } = columns, keyRanges = rows.keys.map(({ keyRange }) => keyRange);
       const uniforms = withPlaces(block, plan, region, keyRanges, keyRange);

@@ -10,9 +10,8 @@ import type { Tile } from "../attention/variants.ts";
 import type { WebGpuPages } from "../pages/pages.ts";
 import { type Access, accessFlags, type PageAccess } from "../shader/access.ts";
 import { integerShaders } from "../shader/integer_shaders.gen.ts";
-import { segmentSource } from "../shader/segment.ts";
 import { codeOf } from "../shader/sources.ts";
-import type { Constants, Sources } from "../shader/template.ts";
+import type { Constants } from "../shader/template.ts";
 import { accessOf } from "../transfer/source.ts";
 import { integerFields, tileKeys } from "./places.ts";
 
@@ -21,11 +20,6 @@ export const integerTile: Tile = { TX: 8, TY: 8, RK: 4, SLICE: 8, Q_SHARED: fals
 
 /** Fields of all of them. */
 const fields = { ...termFields, ...integerFields };
-
-/** Segments in tables that are written to. */
-const writableTables: Sources = {
-  "shared/segment.wgsl": segmentSource().replace("read>", "read_write>"),
-};
 
 /** What makes integers, in this order: of its tables, and of which tensors it reads. */
 export const passes = {
@@ -66,10 +60,8 @@ export function passCode(name: PassName, plan: AttentionPlan): string {
   };
   if (plan.kv.kind === "pages") constants.PAGED = 1;
   if (accesses.k.smooth) constants.k_smooth = 1;
-  return codeOf(`integer/${name}.wgsl`, fields, constants, {
-    ...integerShaders,
-    ...writableTables,
-  });
+  const code = codeOf(`integer/${name}.wgsl`, fields, constants, integerShaders);
+  return code.replace("read> tables", "read_write> tables"); // They are written to.
 }
 
 /** The WGSL of the forward shader of a plan, by the constants of its variant. */
