@@ -202,7 +202,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     var s_$j = vec4f(0);
 #end
 #if INTEGERS
-#import integer/scores.wgsl
+#import integer/dot.wgsl
 #else
     for (var start = 0u; start < p.dim_vectors; start += SLICE) {
       workgroupBarrier();
@@ -295,7 +295,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 
     // Accumulate.
 #if BYTES
-#import integer/accumulate.wgsl
+#import integer/add.wgsl
 #else
 #for s in SLICES
     workgroupBarrier();

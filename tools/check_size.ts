@@ -47,7 +47,7 @@ const bounds = {
     integers: 15_100,
     narrow: 12_200,
     rope: 1_600,
-    single: 155_050,
+    single: 155_250,
   },
 };
 
