@@ -21,5 +21,5 @@ export function codeOf(
     "shared/parameters.wgsl": parametersSource(fields),
     "shared/segment.wgsl": segmentSource(),
   };
-  return expand(path, { ...shaders, ...made, ...more }, constants);
+  return expand(path, { ...shaders, ...more, ...made }, constants);
 }
