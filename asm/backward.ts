@@ -24,6 +24,8 @@ import {
 import { Gradient, GroupRows, HeadRows, Job, KeyInterval, PART_ROWS } from "./records.gen";
 import { toBaseFour } from "./softmax";
 import { finiteValues } from "./values";
+import { gradients_f32_4x8 } from "./wide/exp.gen";
+import { WIDE } from "./width";
 
 // Where everything is in tile memory of the job under way. These are globals of an instance, which has one thread: 19
 // addresses and flags that nearly every function here needs.
@@ -350,6 +352,10 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
     // Also those of a row whose lse is NaN.
     if (masked) mask.setUnseen(scores, lanes, keys, 0);
     differentiateScores(state, keys, masked);
+    transpose(scores, eights, weightsTo, stride);
+    transpose(dScores, eights, dScoresTo, stride);
+  } else if (WIDE) {
+    gradients_f32_4x8(scores, keys, shift, state.l, dScores);
     transpose(scores, eights, weightsTo, stride);
     transpose(dScores, eights, dScoresTo, stride);
   } else {

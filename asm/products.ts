@@ -5,10 +5,19 @@ import { dot_f32_4x8, dot_f32_4x8_splat1, dot_f32_4x8_splat4 } from "./dot.gen";
 import { fma } from "./fma";
 import { seenHigh, seenLow } from "./mask";
 import { Columns } from "./record";
+import { accumulate_f32_8x8_splat4 } from "./wide/accumulate.gen";
+import { dot_f32_8x8_splat4 } from "./wide/dot.gen";
+import { WIDE } from "./width";
 
 // s[4 groups][8] = k[groups][dim][4] times q[dim][8].
 export function dotPanels(splats: usize, k: usize, q: usize, s: usize, dim: usize, groups: usize): void {
-  for (let group: usize = 0; group < groups; group++) {
+  let group: usize = 0;
+  if (WIDE) {
+    for (const others = dim << 4; group + 2 <= groups; group += 2, k += others << 1, s += 256) {
+      dot_f32_8x8_splat4(k, others, q, s, dim);
+    }
+  }
+  for (; group < groups; group++) {
     if (splats == 4) dot_f32_4x8_splat4(k, q, s, dim);
     else if (splats == 1) dot_f32_4x8_splat1(k, q, s, dim);
     else dot_f32_4x8(k, q, s, dim);
@@ -35,7 +44,15 @@ export function firstRun(skipped: usize, run: usize): usize {
 // o = o * alpha + v^T p for o up to `end`, four columns of v at a time; at least one row.
 export function accumulateColumns(splats: usize, v: Columns, p: usize, o: usize, end: usize, alpha: usize): void {
   const row = v.row, columns = v.columns, count = v.count, first = min(firstRun(v.skipped, RUN), count);
-  for (let at = v.at; o < end; o += 128) {
+  let at = v.at;
+  if (WIDE) {
+    for (; o + 256 <= end; o += 256, at += columns << 1) {
+      for (let from: usize = 0, run = first, by = alpha; from < count; from += run, run = min(RUN, count - from), by = ONES) {
+        accumulate_f32_8x8_splat4(v, at + from * row, p + (from << 5), o, by, run);
+      }
+    }
+  }
+  for (; o < end; o += 128) {
     for (let from: usize = 0, run = first, by = alpha; from < count; from += run, run = min(RUN, count - from), by = ONES) {
       const x = at + from * row, w = p + (from << 5);
       if (splats == 4) accumulate_f32_4x8_splat4(x, row, w, o, by, run);

@@ -5,6 +5,8 @@
 import { exp4, powers_f32_4x4 } from "./exp.gen";
 import { firstRun, ONES } from "./products";
 import { State, Tile } from "./record";
+import { powers_f32_4x8 } from "./wide/exp.gen";
+import { WIDE } from "./width";
 
 // Keys whose weights are summed before they are added to what there is.
 const RUN: usize = 128;
@@ -12,6 +14,10 @@ const RUN: usize = 128;
 // The running maxima of queries once the rows s[keys][8], of which `width` bytes count, are taken into m; keys is a
 // multiple of four. In two chains, since each step waits for the one before it.
 function takeMaxima(s: usize, keys: usize, m: usize, width: usize): void {
+  if (WIDE && width == 32) {
+    takePairs(s, keys, m);
+    return;
+  }
   for (let half: usize = 0; half < width; half += 16, s += 16) {
     let a = v128.load(m + half), b = a;
     // pmax(a, b) keeps a where b is NaN: a NaN score reaches the sum, not the maximum.
@@ -24,6 +30,23 @@ function takeMaxima(s: usize, keys: usize, m: usize, width: usize): void {
     s -= keys << 5;
     v128.store(m + half, f32x4.pmax(a, b));
   }
+}
+
+// The same of eight queries, pair by pair.
+function takePairs(s: usize, keys: usize, m: usize): void {
+  let a0 = v128.load(m), a1 = v128.load(m, 16), b0 = a0, b1 = a1;
+  for (const end = s + (keys << 5); s < end; s += 128) {
+    a0 = f32x4.pmax(a0, v128.load(s));
+    a1 = f32x4.pmax(a1, v128.load(s, 16));
+    b0 = f32x4.pmax(b0, v128.load(s, 32));
+    b1 = f32x4.pmax(b1, v128.load(s, 48));
+    a0 = f32x4.pmax(a0, v128.load(s, 64));
+    a1 = f32x4.pmax(a1, v128.load(s, 80));
+    b0 = f32x4.pmax(b0, v128.load(s, 96));
+    b1 = f32x4.pmax(b1, v128.load(s, 112));
+  }
+  v128.store(m, f32x4.pmax(a0, b0));
+  v128.store(m, f32x4.pmax(a1, b1), 16);
 }
 
 // What is subtracted once `next` is the maximum: it stays until a weight would be above 2. What was summed
@@ -86,7 +109,8 @@ export function softmax(tile: Tile, state: State, unit: f32): void {
   pass.width = width;
   for (let run = firstRun(tile.skipped, RUN); keys > 0; run = RUN, pass.alpha = ONES) {
     run = min(keys, run);
-    powers_f32_4x4(s, run, shift, state.l, pass);
+    if (WIDE && width == 32) powers_f32_4x8(s, run, shift, state.l, pass.alpha);
+    else powers_f32_4x4(s, run, shift, state.l, pass);
     keys -= run;
     s += run << 5;
   }

@@ -20,7 +20,7 @@ import {
 } from "../src/wasm/record/job_record.ts";
 import { productPart, rowsKinds, softmaxResults, staticBytes } from "../src/wasm/record/rows.ts";
 import { convolutionFile } from "./convolution.ts";
-import { exponentialFile, rowPassesFile } from "./exponential.ts";
+import { exponentialFile, rowPassesFile, wideExponentialFile } from "./exponential.ts";
 import { hyperbolicFile } from "./hyperbolic.ts";
 import { integerFiles } from "./integers.ts";
 import { microkernelFiles } from "./microkernels.ts";
@@ -244,6 +244,7 @@ export function generatedSources(): Files {
     "asm/records.gen.ts": recordsFile(),
     "asm/exp.gen.ts": exponentialFile(),
     "asm/rows/exp.gen.ts": rowPassesFile(),
+    "asm/wide/exp.gen.ts": wideExponentialFile(),
     "asm/linear/convolve.gen.ts": convolutionFile(),
     "asm/tanh.gen.ts": hyperbolicFile(),
     "asm/narrow/products.gen.ts": narrowKernelsFile(),
@@ -267,6 +268,10 @@ function packBinaries(first: Uint8Array, second: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(first.length + second.length);
   bytes.set(first);
   bytes.set(second, first.length);
+  return pack(bytes);
+}
+
+function pack(bytes: Uint8Array): Uint8Array {
   return compress(bytes, 9).subarray(headerBytes);
 }
 
@@ -276,24 +281,26 @@ interface Program {
   readonly relaxed: Uint8Array;
 }
 
+/** A program is over memory that it is given. */
+const importedMemory = [
+  "--importMemory",
+  ...["--initialMemory", `${initialPages}`, "--maximumMemory", `${maximumPages}`],
+];
+
 async function buildProgram(
   entry: string,
   sources: Files,
   flags: readonly string[] = [],
 ): Promise<Program> {
-  const memory = [
-    "--importMemory",
-    ...["--initialMemory", `${initialPages}`, "--maximumMemory", `${maximumPages}`],
-  ];
   const build = (enabled: string) =>
-    compile(entry, sources, [...memory, ...flags, "--enable", enabled]);
+    compile(entry, sources, [...importedMemory, ...flags, "--enable", enabled]);
   return { simd: await build(features.simd), relaxed: await build(features.relaxed) };
 }
 
 /** Where a program's static memory ends: the same in both binaries. */
-function heapBaseOf({ simd }: Program): number {
+function heapBaseOf(binary: Uint8Array): number {
   const memory = new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages });
-  const module = new WebAssembly.Module(simd as Uint8Array<ArrayBuffer>);
+  const module = new WebAssembly.Module(binary as Uint8Array<ArrayBuffer>);
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   return (exports as { heapBase(): number }).heapBase();
 }
@@ -302,14 +309,14 @@ function heapBaseOf({ simd }: Program): number {
 async function buildLate(sources: Files, first: Program): Promise<Record<LateName, Program>> {
   const names = Object.keys(staticBytes) as LateName[],
     built: Partial<Record<LateName, Program>> = {};
-  let base = heapBaseOf(first) - names.reduce((sum, name) => sum + staticBytes[name], 0);
+  let base = heapBaseOf(first.simd) - names.reduce((sum, name) => sum + staticBytes[name], 0);
   for (const name of names) {
     const end = base + staticBytes[name];
     const program = await buildProgram(`asm/${name}/index.ts`, sources, [
       "--memoryBase",
       `${base}`,
     ]);
-    const excess = heapBaseOf(program) - end;
+    const excess = heapBaseOf(program.simd) - end;
     if (excess > 0) throw new Error(`\`staticBytes.${name}\` must be ${excess} more`);
     built[name] = program;
     base = end;
@@ -326,6 +333,33 @@ function programFile({ simd, relaxed }: Program): string {
   ) +
     "\n/** Bytes of each: the kernels with 128-bit SIMD alone, and with relaxed SIMD. */\n" +
     `export const sizes = { simd: ${simd.length}, relaxed: ${relaxed.length} } as const;\n`;
+}
+
+/**
+ * Attention's program for engines that join vectors to 256 bits. Its static memory ends where the other's does: programs
+ * that are loaded later have theirs behind it.
+ */
+export async function wideFile(sources: Files, program: Program): Promise<string> {
+  const wideSources = { ...sources, "asm/width.ts": "export const WIDE: bool = true;\n" };
+  const wide = await compile("asm/index.ts", wideSources, [
+    ...[...importedMemory, "--enable", features.relaxed],
+  ]);
+  if (heapBaseOf(wide) !== heapBaseOf(program.relaxed)) {
+    throw new Error("The wide program's static memory must be as large as the other's");
+  }
+  return [
+    notice,
+    constant("packed", "The wide program in LZMA.", pack(wide)),
+    "/** Bytes of it: there is none without relaxed SIMD. */\n" +
+    `export const sizes = { simd: 0, relaxed: ${wide.length} } as const;\n`,
+    constant(
+      "wideProbe",
+      "A product in both shapes, to see which is the faster one.",
+      await compile("asm/wide/probe.ts", sources, [
+        ...["--initialMemory", "1", "--enable", features.relaxed],
+      ]),
+    ),
+  ].join("\n");
 }
 
 /** The library's binaries, one of them as it is, and the probes that choose between them. */
@@ -354,6 +388,7 @@ async function libraryFiles(sources: Files): Promise<Files> {
   return {
     "src/wasm/binary/binaries.gen.ts": all.join("\n"),
     "src/wasm/binary/relaxed.gen.ts": `${notice}\n${constant("relaxed", comment, program.relaxed)}`,
+    "src/wide/binary.gen.ts": await wideFile(sources, program),
     "src/wasm/binary/rows.gen.ts": `${notice}\n${programFile(rows)}`,
     "src/wasm/binary/linear.gen.ts": `${notice}\n${programFile(linear)}`,
     "src/wasm/binary/narrow.gen.ts": `${notice}\n${programFile(narrow)}`,

@@ -6,6 +6,7 @@
  */
 
 import process from "node:process";
+import "../src/wide/mod.ts";
 import { type BackendName, capabilities, createEngine, tensor } from "../mod.ts";
 import { chooseFor } from "../src/engine/auto.ts";
 import { attention } from "../src/operations/attention/operation.ts";

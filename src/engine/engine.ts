@@ -95,6 +95,12 @@ export interface EngineOptions {
   readonly device?: GPUDevice | undefined;
   /** Where GPU adapters come from; by default `navigator.gpu`, or the package `webgpu` if it is there. */
   readonly gpu?: GPU | undefined;
+  /**
+   * Kernels for vectors of 256 bits on the CPU, where they are measured to be faster. `true` needs
+   * `import "flashtile/wide"` (`@flashtile/attention/wide`) and V8's flag `--experimental-wasm-revectorize`;
+   * where that import sets the flag itself, in Node 24 and later, it is the default. `false`: not in this engine.
+   */
+  readonly wide?: boolean | undefined;
 }
 
 /**
@@ -249,6 +255,7 @@ const known = [
   "maxMemoryBytes",
   "device",
   "gpu",
+  "wide",
 ] as const;
 
 /** Options of an engine as they were when it was asked for. */
@@ -260,8 +267,16 @@ interface ReadOptions extends EngineOptions {
 /** Reads the options of an engine, once: what is asked for an adapter takes time. */
 function readEngineOptions(given: EngineOptions): ReadOptions {
   const options = readOptions(given, known, cannot);
-  const { backend = "auto", threads = "auto", workerUrl, module, maxMemoryBytes, device, gpu } =
-    options;
+  const {
+    backend = "auto",
+    threads = "auto",
+    workerUrl,
+    module,
+    maxMemoryBytes,
+    device,
+    gpu,
+    wide,
+  } = options;
   if (!["auto", "wasm", "webgpu"].includes(backend)) {
     throw new TypeError(
       `${cannot}: \`backend\` must be "auto", "wasm" or "webgpu", got ${JSON.stringify(backend)}`,
@@ -292,6 +307,9 @@ function readEngineOptions(given: EngineOptions): ReadOptions {
   }
   if (gpu !== undefined && typeof (gpu as GPU | null)?.requestAdapter !== "function") {
     throw new TypeError(`${cannot}: \`gpu\` must be a GPU, as \`navigator.gpu\` is`);
+  }
+  if (wide !== undefined && typeof wide !== "boolean") {
+    throw new TypeError(`${cannot}: \`wide\` must be a boolean`);
   }
   const told = { workerUrl: address as ReadOptions["workerUrl"] };
   return bare<ReadOptions>(options as ReadOptions, told);

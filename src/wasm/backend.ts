@@ -41,6 +41,8 @@ export interface WasmOptions {
   readonly threads?: "auto" | number;
   /** Where pages have the workers' script from. */
   readonly workerUrl?: string;
+  /** Whether wide kernels are wanted. */
+  readonly wide?: boolean | undefined;
 }
 
 /** What the backend is made of. */
@@ -66,8 +68,8 @@ export async function createWasmBackend(
     const parts = assemble(module, reserve(maxMemoryBytes, 1), { splats: chooseSplats() });
     return new WasmBackend(parts, () => "the module passed in");
   }
-  const choice = chooseBinary(), memory = reserve(maxMemoryBytes, threads);
-  const compiled = await compileBinary(choice.name, memory.threads > 1);
+  const choice = chooseBinary(options.wide), memory = reserve(maxMemoryBytes, threads);
+  const compiled = await compileBinary(choice.name, memory.threads > 1, choice.wide);
   const kind = { binary: choice.name, splats: chooseSplats(choice.name) };
   const parts = assemble(compiled, memory, kind, workerUrl);
   const { team } = parts;

@@ -7,9 +7,8 @@
 import { createEngine, type Engine, type EngineOptions } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
-import type { BinaryName } from "../../src/contract/capabilities.ts";
 import { countThreads } from "../../src/wasm/backend.ts";
-import { binaries } from "../support/binaries.ts";
+import { binaries, wideBinary } from "../support/binaries.ts";
 import { noGpu, sharedDevice } from "../support/device.ts";
 import { sharedOut, untilWhole } from "../support/share.ts";
 
@@ -50,17 +49,21 @@ export interface BackendUnderTest {
   readonly lacks?: { readonly [Lacked in Feature]?: string };
 }
 
-const modules = new Map<BinaryName, Promise<WebAssembly.Module>>();
+const bytesOf = { ...binaries, wide: wideBinary } as const;
 
-function wasm(binary: BinaryName): BackendUnderTest {
+type Binary = keyof typeof bytesOf;
+
+const modules = new Map<Binary, Promise<WebAssembly.Module>>();
+
+function wasm(binary: Binary): BackendUnderTest {
   return {
     name: `wasm ${binary}`,
     threads: 1,
     async make(options) {
-      if (!modules.has(binary)) modules.set(binary, WebAssembly.compile(binaries[binary]));
+      if (!modules.has(binary)) modules.set(binary, WebAssembly.compile(bytesOf[binary]));
       return await createEngine({ backend: "wasm", module: await modules.get(binary), ...options });
     },
-    ...(!WebAssembly.validate(binaries[binary]) && {
+    ...(!WebAssembly.validate(bytesOf[binary]) && {
       unavailable: "this runtime has no relaxed SIMD",
     }),
   };
@@ -109,6 +112,7 @@ const webgpu: BackendUnderTest = {
 export const backends: readonly BackendUnderTest[] = [
   wasm("simd"),
   wasm("relaxed"),
+  wasm("wide"),
   threaded(2),
   threaded(3),
   { name: "auto", threads: countThreads("auto"), make: (options) => createEngine(options) },

@@ -44,4 +44,5 @@ import "./terms.spec.ts";
 import "./together.spec.ts";
 import "./validate.spec.ts";
 import "./wasm_tensor.spec.ts";
+import "./wide.spec.ts";
 import "./workspace.spec.ts";

@@ -21,6 +21,7 @@ export const entries: readonly Entry[] = [
   { name: "linear", source: "src/linear/mod.ts" },
   { name: "linear-workerd", source: "src/linear/workerd.ts" },
   { name: "linear-edge-light", source: "src/linear/edge_light.ts" },
+  { name: "wide", source: "src/wide/mod.ts" },
 ];
 
 /**

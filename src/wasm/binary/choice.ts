@@ -14,6 +14,18 @@ import { compiledTooLate, compileValid, decode, takeAhead } from "./module.ts";
 export interface BinaryChoice {
   readonly name: BinaryName;
   readonly reason: string;
+  /** The bytes of kernels for vectors of 256 bits, where these stand for those of the binary. */
+  readonly wide?: () => Uint8Array<ArrayBuffer>;
+}
+
+/** Says what to take instead of the relaxed binary; `isAsked` where an engine asks for it. */
+export type WideChoice = (choice: BinaryChoice, isAsked?: boolean) => BinaryChoice;
+
+let chooseWide: WideChoice | undefined;
+
+/** Has a choice of wide kernels be asked from now on: of the subpath `wide`. */
+export function provideWide(choose: WideChoice | undefined): void {
+  chooseWide = choose;
 }
 
 /** Whether relaxed multiply-add rounds once here; `null` where relaxed SIMD is unknown. */
@@ -38,16 +50,24 @@ function takeProvided(): BinaryChoice | undefined {
  * faster); where it does not (JavaScriptCore) the plain binary is as fast and rounds the same way
  * everywhere.
  *
+ * @param wide Whether wide kernels are wanted where they are faster; by default where `wide` was imported.
  * @throws {BackendUnavailableError} When the engine has no 128-bit SIMD, or nothing may be compiled.
  */
-export function chooseBinary(): BinaryChoice {
+export function chooseBinary(wide?: boolean): BinaryChoice {
+  if (wide && !chooseWide) {
+    throw new TypeError('Cannot create an engine: `wide` needs `import "flashtile/wide"`');
+  }
+
   if (typeof WebAssembly === "undefined") {
     throw new BackendUnavailableError("wasm", "this runtime has no WebAssembly");
   }
   const ahead = takeProvided();
   if (ahead !== undefined) return ahead;
   const fuses = relaxedFuses();
-  if (fuses) return { name: "relaxed", reason: "this engine fuses relaxed multiply-add" };
+  if (fuses) {
+    const choice = { name: "relaxed", reason: "this engine fuses relaxed multiply-add" } as const;
+    return wide !== false && chooseWide?.(choice, wide) || choice;
+  }
   const bytes = decode(simdProbe);
   if (!WebAssembly.validate(bytes)) {
     throw new BackendUnavailableError("wasm", "this engine has no 128-bit SIMD (simd128)");

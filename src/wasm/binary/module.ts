@@ -115,8 +115,11 @@ export interface ProvidedBinary {
   readonly module: WebAssembly.Module;
 }
 
-/** The programs: attention's, that of rows by themselves, that of attention in linear time, and that by integers. */
-export type ProgramName = "attention" | "rows" | "linear" | "integer" | "narrow";
+/**
+ * The programs: attention's, that of rows by themselves, that of attention in linear time, that by integers, that of few
+ * queries; and attention's as engines have it that join vectors.
+ */
+export type ProgramName = "attention" | "rows" | "linear" | "integer" | "narrow" | "wide";
 
 /** What was provided, by program. */
 const provided: { [Name in ProgramName]?: ProvidedBinary } = {};
@@ -222,9 +225,27 @@ async function compile(
   return await WebAssembly.compile(bytes);
 }
 
-/** Compiles a binary once per process. */
-export function compileBinary(name: BinaryName, shared = false): Promise<WebAssembly.Module> {
-  return compileProgram("attention", name, shared, () => binaryBytes(name));
+/** Whether any was compiled. */
+export function hasCompiled(): boolean {
+  return compiled.size > 0;
+}
+
+/**
+ * Compiles a binary once per process.
+ *
+ * @param wide The bytes of the wide program, where that stands for it.
+ */
+export function compileBinary(
+  name: BinaryName,
+  shared = false,
+  wide?: () => Uint8Array<ArrayBuffer>,
+): Promise<WebAssembly.Module> {
+  return compileProgram(
+    wide ? "wide" : "attention",
+    name,
+    shared,
+    wide ?? (() => binaryBytes(name)),
+  );
 }
 
 /** The same of any program, unless that was provided. */
