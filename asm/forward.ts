@@ -21,11 +21,13 @@ import {
   fourRowsOf, outputBytes, outputOf, PANEL, panelBytes, queriesOf, rowOf, rowsOf, State, stateOf, Tile,
 } from "./record";
 import { Job, KeyInterval, PART_KEYS } from "./records.gen";
-import { panelsAt, tileOf } from "./scratch";
+import { pairAt, panelsAt, tileOf } from "./scratch";
 import { firstMaximum, firstSum, logOfSum } from "./sinks";
 import { softmax } from "./softmax";
 import { F16, F32 } from "./storage";
 import { isHarmless } from "./values";
+import { accumulatePairs, dotPairs, Pair } from "./wide/pair";
+import { WIDE } from "./width";
 
 // Queries of one panel: q[dim][8] times scale, o = 0, and the rows' state. Rows past the last repeat it, so
 // that they neither widen the panel's bounds nor need a case of their own.
@@ -86,6 +88,41 @@ function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   accumulate(job, tile, panel, masked);
 }
 
+// Whether all rows of a panel see all keys that the rows of a tile visit, by their bounds alone.
+function seesAll(tile: Tile, state: State): bool {
+  return findSeen(tile, state, 4) && tile.fullFrom <= tile.from && tile.fullTo >= tile.to;
+}
+
+// Two panels at once, where that is all there is to it: no row is masked. Returns whether it was done.
+function attendPair(job: Job, tile: Tile, panel: usize): bool {
+  const other = panel + panelBytes(job), left = stateOf(job, panel), right = stateOf(job, other), dim = job.dim;
+  if (job.decode != 0 || job.bias != 0 || hasMasks(job, tile) || !seesAll(tile, left) || !seesAll(tile, right)) return false;
+  const pair = changetype<Pair>(tile.s + pairAt(job)), s = tile.s, t = changetype<usize>(pair) + 32;
+  pair.left = panel;
+  pair.right = other;
+  pair.apart = t - s;
+  dotPairs(tile.k + tile.skipped * (dim << 2), s, dim, tile.groups, pair);
+  weigh(job, tile, left);
+  tile.s = t;
+  weigh(job, tile, right);
+  tile.s = s;
+  pair.right = t;
+  pair.leftAlpha = left.alpha;
+  pair.rightAlpha = right.alpha;
+  pair.apart = other - panel;
+  accumulatePairs(tile.seenValues(), s, outputOf(job, panel), left.address, pair);
+  return true;
+}
+
+// Scores of a panel that no mask is for become weights.
+function weigh(job: Job, tile: Tile, state: State): void {
+  const keys = tile.groups << 2;
+  capScores(job, tile.s, keys);
+  biasScores(job, state, tile.s, tile.begin, tile.begin + keys);
+  maskScores(tile, false);
+  softmax(tile, state, job.unit);
+}
+
 // out = o / l, lse = ln(2) unit m + ln(l); a row that saw nothing gives 0 and -inf.
 export function endPanel(job: Job, panel: usize, row: usize, end: usize): void {
   const state = stateOf(job, panel), one = f32x4.splat(1);
@@ -143,7 +180,10 @@ function attendKeys(job: Job, tile: Tile, from: usize, to: usize): void {
     if (!mayMeet(job, tile)) continue;
     if (tile.block != 0 && job.decode == 0 && job.blockStorage != F32) widen(job, tile);
     for (let row = tile.firstRow, panel = tile.panels; row < tile.endRow; row += PANEL, panel += stride) {
-      attend(job, tile, panel, row);
+      if (WIDE && row + PANEL < tile.endRow && attendPair(job, tile, panel)) {
+        row += PANEL;
+        panel += stride;
+      } else attend(job, tile, panel, row);
     }
   }
 }

@@ -5,11 +5,14 @@
 //   what few queries of decoding need   see decode.ts
 //   panels                              of a tile of rows, unless the job says where these are
 //   sums                                of parts of the keys, where there is more than one
+//   a pair                              scores of a second panel, in the wide program
 
 import { wideBytes } from "./blocks/widen";
 import { decodeBytes } from "./decode";
 import { PANEL, panelBytes, sumBytes, Tile, tileBytes } from "./record";
 import { Job, PART_KEYS } from "./records.gen";
+import { pairBytes } from "./wide/pair";
+import { WIDE } from "./width";
 
 // @ts-ignore: decorator
 @inline
@@ -35,5 +38,10 @@ export function sumsAt(job: Job): usize {
 
 // Bytes of tile memory that the job needs, at 16-byte alignment.
 export function scratchBytes(job: Job): usize {
+  return pairAt(job) + (WIDE ? pairBytes(job) : 0);
+}
+
+// Where two panels at once have what is the second one's.
+export function pairAt(job: Job): usize {
   return sumsAt(job) + sumsBytes(job);
 }

@@ -36,7 +36,7 @@ interface Kernel {
   readonly begin?: readonly string[];
   /** The operands' pointers; B's end stops the loop. */
   readonly a: string | readonly string[];
-  readonly b: string;
+  readonly b: string | readonly string[];
   readonly depth: string;
   /** Bytes from one step of A to the next. */
   readonly aStride: string;
@@ -44,6 +44,8 @@ interface Kernel {
   readonly setup: readonly string[];
   /** What a sum becomes where it is stored. */
   last(sum: string, place: string, vector: number): string;
+  /** Where a sum is stored; one row behind the other by default. */
+  place?(row: number, vector: number): string;
 }
 
 /** Brings one element of A into all lanes. Each four of A's are elsewhere where it has several pointers. */
@@ -59,9 +61,12 @@ function loadLines({ shape, a }: Kernel, row: number): string[] {
 /** One step of the inner dimension. */
 function stepLines(kernel: Kernel): string[] {
   const { a, b, aStride, shape } = kernel;
-  const vectors = shape.columns / 4;
+  const vectors = shape.columns / 4, pointers = [b].flat(), each = vectors / pointers.length;
   return [
-    ...times(vectors, (vector) => `const b${vector} = v128.load(${b}, ${vector * 16});`),
+    ...times(vectors, (vector) => {
+      const pointer = pointers[Math.floor(vector / each)];
+      return `const b${vector} = v128.load(${pointer}, ${vector % each * 16});`;
+    }),
     ...times(shape.rows, (row) => [
       ...loadLines(kernel, row),
       ...times(
@@ -70,12 +75,12 @@ function stepLines(kernel: Kernel): string[] {
       ),
     ]).flat(),
     ...[a].flat().map((pointer) => `${pointer} += ${aStride};`),
-    `${b} += ${shape.columns * 4};`,
+    ...pointers.map((pointer) => `${pointer} += ${each * 16};`),
   ];
 }
 
 function writeKernel(kernel: Kernel): string {
-  const { b, target, depth, shape } = kernel;
+  const { target, depth, shape } = kernel, [b, ...others] = [kernel.b].flat();
   const each = (make: (row: number, vector: number) => string) =>
     times(shape.rows, (row) => times(shape.columns / 4, (vector) => make(row, vector))).flat();
   const step = stepLines(kernel);
@@ -86,15 +91,17 @@ function writeKernel(kernel: Kernel): string {
   const lines = [
     ...kernel.begin ?? [],
     ...each((row, vector) => `let c${row}_${vector} = f32x4.splat(0);`),
-    `const end = ${b} + ${depth} * ${shape.columns * 4};`,
+    `const end = ${b} + ${depth} * ${shape.columns * 4 / (others.length + 1)};`,
     `do {`,
     ...indent(turn),
     `} while (${b} < end);`,
     ...kernel.setup,
     ...each((row, vector) => {
       const byte = row * shape.columns * 4 + vector * 16;
-      const last = kernel.last(`c${row}_${vector}`, `${target}, ${byte}`, vector);
-      return `v128.store(${target}, ${last}, ${byte});`;
+      const place = kernel.place?.(row, vector) ?? `${target}, ${byte}`;
+      const last = kernel.last(`c${row}_${vector}`, place, vector),
+        [pointer, at] = place.split(", ");
+      return `v128.store(${pointer}, ${last}, ${at});`;
     }),
   ];
   return [
@@ -188,6 +195,64 @@ function accumulateWide(shape: Shape): Kernel {
   };
 }
 
+/** Where a sum of two panels is: names of what is of each, `first` and `second`, and of rows from the fifth on with a 1. */
+function placeInPair([first, second]: readonly [string, string]) {
+  return (row: number, vector: number) =>
+    `${vector < 2 ? first : second}${row < 4 ? "" : "1"}, ${(row & 3) * 32 + (vector & 1) * 16}`;
+}
+
+/** The product of keys with the queries of two panels; rows from the fifth on are keys at `k1`, whose scores come to `s1`. */
+function dotPair(shape: Shape): Kernel {
+  const { rows } = shape, isLong = rows > 4;
+  return {
+    ...dot(shape),
+    comment:
+      `s[${rows} keys][2 panels][8 queries] = k[depth][${rows}]^T q[2][depth][8]; depth >= 1.`,
+    parameters: `k: usize, ${isLong ? "k1: usize, " : ""}s: usize, ${isLong ? "s1: usize, " : ""}` +
+      "depth: usize, pair: Pair",
+    begin: [
+      "let q = pair.left, r = pair.right;",
+      `const t = s + pair.apart${isLong ? ", t1 = s1 + pair.apart" : ""};`,
+    ],
+    a: isLong ? ["k", "k1"] : "k",
+    aStride: "16",
+    b: ["q", "r"],
+    place: placeInPair(["s", "t"]),
+  };
+}
+
+/** Values times the weights of two panels; rows from the fifth on are columns at `x1`, whose sums are at `o1`. */
+function accumulatePair(shape: Shape): Kernel {
+  const { rows } = shape, isLong = rows > 4, place = placeInPair(["o", "u"]);
+  return {
+    ...accumulate(shape),
+    comment: `o[${rows}][2 panels][8 queries] = o * alpha + v[keys][${rows}]^T p[2][keys][8]; ` +
+      "keys >= 1.",
+    parameters: `x: usize, ${isLong ? "x1: usize, " : ""}o: usize, ${isLong ? "o1: usize, " : ""}` +
+      "keys: usize, pair: Pair",
+    begin: [
+      "let p = pair.left, r = pair.right;",
+      `const stride = pair.stride, u = o + pair.apart${isLong ? ", u1 = o1 + pair.apart" : ""};`,
+    ],
+    a: isLong ? ["x", "x1"] : "x",
+    b: ["p", "r"],
+    place,
+    // All loads before the first store, or V8 joins none of them.
+    setup: [
+      "const alpha = pair.leftAlpha, beta = pair.rightAlpha;",
+      ...["alpha", "beta"].flatMap((by, panel) =>
+        times(2, (half) => `const alpha${2 * panel + half} = v128.load(${by}, ${half * 16});`)
+      ),
+      ...times(rows, (row) =>
+        times(4, (vector) => {
+          const sum = `c${row}_${vector}`;
+          return `${sum} = fma(v128.load(${place(row, vector)}), alpha${vector}, ${sum});`;
+        })).flat(),
+    ],
+    last: (sum) => sum,
+  };
+}
+
 function writeFile(kernels: readonly Kernel[], imports = [`import { fma } from "./fma";`]): string {
   return [
     "// Generated by tools/microkernels.ts, do not edit.",
@@ -228,17 +293,27 @@ export const shapes: readonly Shape[] = [0, 1, 4].map((splats) => ({
   steps: 1,
 }));
 
+/** Of one panel, and of two. */
 const wideShape: Shape = { rows: 8, columns: 8, splats: 4, steps: 1 };
+const pairShapes: readonly Shape[] = [4, 6].map((rows) => ({
+  rows,
+  columns: 16,
+  splats: 4,
+  steps: 1,
+}));
 
 /** The generated files by path from the project's root. */
 export function microkernelFiles(): Record<string, string> {
   const fma = `import { fma } from "../fma";`;
   return {
-    "asm/wide/dot.gen.ts": writeFile([dotWide(wideShape)], [fma]),
-    "asm/wide/accumulate.gen.ts": writeFile([accumulateWide(wideShape)], [
+    "asm/wide/dot.gen.ts": writeFile([dotWide(wideShape), ...pairShapes.map(dotPair)], [
       fma,
-      `import { Columns } from "../record";`,
+      `import { Pair } from "./pair";`,
     ]),
+    "asm/wide/accumulate.gen.ts": writeFile(
+      [accumulateWide(wideShape), ...pairShapes.map(accumulatePair)],
+      [fma, `import { Columns } from "../record";`, `import { Pair } from "./pair";`],
+    ),
     "asm/dot.gen.ts": dotFile(...shapes),
     "asm/accumulate.gen.ts": writeFile(shapes.map(accumulate)),
   };

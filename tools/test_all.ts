@@ -36,6 +36,7 @@ import { hostRun } from "./host_tests/run.ts";
 import { packageRun } from "./package_tests/run.ts";
 import { type Claim, findingsUnder, type Tabled, withTables } from "./runtime_table.ts";
 import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
+import { wideRuns } from "./wide_tests/run.ts";
 
 /** Seconds after which a script that does not end by itself has failed. */
 const scriptPatience = 120;
@@ -240,6 +241,7 @@ function line({ passed, failed, skipped }: Counts): string {
 function allRuns(folder: string): TestRun[] {
   return [
     ...runtimeRuns(folder),
+    ...wideRuns(folder),
     ...gpuRuns(folder),
     pageRun(),
     packageRun(folder),

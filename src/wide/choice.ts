@@ -1,7 +1,7 @@
 /**
  * Whether wide kernels are the faster ones here. The flag alone does not tell: V8 widens only what fits
- * the processor, and where a host checks the bounds of each load it widens nothing; and kernels with twice the
- * sums that are not widened lose, since these do not fit 16 registers.
+ * the processor, and where a host checks the bounds of each load it widens nothing; and kernels with three
+ * times the sums that are not widened lose, since these do not fit 16 registers.
  *
  * @module
  */
@@ -18,7 +18,7 @@ interface Probe {
 }
 
 /** Products of a round: some 10 microseconds in V8's best code. */
-const products = 50;
+const products = 20;
 
 /** Milliseconds that a race takes: V8 makes its best code within the first ten. */
 const patience = 50;
@@ -31,8 +31,8 @@ function timeOf(act: Probe["wide"], now: () => number): number {
 
 /**
  * Races both shapes, in turn; a clock that stands still knows no winner. Only the second half of the time counts, when
- * both are V8's best code: in its first one the wide shape takes half as long, widened or not. Widened it takes 0.73 to
- * 0.9 of the other's time, which is widened too, and 1.6 to 1.8 where nothing is.
+ * both are V8's best code. Widened the wide shape takes 0.58 to 0.65 of the other's time, which is widened too, and 1.9
+ * to 2.4 where nothing is.
  */
 export function race({ narrow, wide }: Probe, now: () => number = clock.now): boolean {
   const end = now() + patience, counts = end - patience / 2;
