@@ -88,9 +88,10 @@ function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   accumulate(job, tile, panel, masked);
 }
 
-// Whether all rows of a panel see all keys that the rows of a tile visit, by their bounds alone.
+// Whether all rows of a panel see all keys that the rows of a tile visit, by their bounds alone, and these begin with a
+// four: so no value that is looked at has a weight of 0 for being hidden.
 function seesAll(tile: Tile, state: State): bool {
-  return findSeen(tile, state, 4) && tile.fullFrom <= tile.from && tile.fullTo >= tile.to;
+  return findSeen(tile, state, 4) && tile.begin == tile.from && tile.fullFrom == tile.from && tile.fullTo == tile.to;
 }
 
 // Two panels at once, where that is all there is to it: no row is masked. Returns whether it was done.

@@ -339,7 +339,7 @@ function programFile({ simd, relaxed }: Program): string {
  * Attention's program for engines that join vectors to 256 bits. Its static memory ends where the other's does: programs
  * that are loaded later have theirs behind it.
  */
-export async function wideFile(sources: Files, program: Program): Promise<string> {
+async function wideFile(sources: Files, program: Program): Promise<string> {
   const wideSources = { ...sources, "asm/width.ts": "export const WIDE: bool = true;\n" };
   const wide = await compile("asm/index.ts", wideSources, [
     ...[...importedMemory, "--enable", features.relaxed],

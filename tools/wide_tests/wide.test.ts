@@ -67,6 +67,26 @@ test("V8 joins the products, powers and gradients of wide kernels", needsAvx2, (
   }
 });
 
+test("V8 compiles every function of every program, widened", () => {
+  // Where it cannot join what it has begun to join, V8 ends the process.
+  const sources = [
+    "wasm/binary/binaries",
+    "wasm/binary/rows",
+    "wasm/binary/linear",
+    "wasm/binary/integer",
+    "wide/binary",
+  ];
+  const told = printed(
+    ["--no-liftoff", "--no-wasm-lazy-compilation", "--experimental-wasm-revectorize"],
+    `import { unpack } from "./src/wasm/binary/module.ts";
+     for (const name of ${JSON.stringify(sources)}) {
+       const module = new WebAssembly.Module(unpack(await import(\`./src/\${name}.gen.ts\`), "relaxed"));
+       console.log(name);
+     }`,
+  );
+  assertEquals(told.trimEnd().split("\n"), sources);
+});
+
 const program = `
   import { createEngine } from "flashtile";
   import "flashtile/wide";
