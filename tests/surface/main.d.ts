@@ -296,6 +296,7 @@ export interface EngineOptions {
   readonly maxMemoryBytes?: number | undefined;
   readonly device?: GPUDevice | undefined;
   readonly gpu?: GPU | undefined;
+  readonly wide?: boolean | undefined;
 }
 
 export interface EngineTensor<Data extends TensorData = Float32Array>

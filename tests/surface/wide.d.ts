@@ -1,0 +1,3 @@
+// What `./wide` exports, as `deno task surface --accept` writes it.
+
+export {};
