@@ -58,9 +58,9 @@ function measure(): boolean {
 }
 
 /** Why other kernels are the faster ones here, if so. */
-function whyNarrow(): string | undefined {
+function whyNarrow({ name }: BinaryChoice): string | undefined {
   // The race is between kernels that splat each element while loading, the fastest where loads are not checked.
-  if (chooseSplats("relaxed") !== 4) return "this engine joins no vectors";
+  if (name !== "relaxed" || chooseSplats(name) !== 4) return "this engine joins no vectors";
   isFaster ??= measure();
   return isFaster ? undefined : "vectors of 256 bits are no faster";
 }
@@ -71,7 +71,7 @@ function whyNarrow(): string | undefined {
  * @param obstacle Why there is nothing to measure, if so.
  */
 export function chooseWide(choice: BinaryChoice, obstacle?: string): BinaryChoice {
-  const why = obstacle ?? whyNarrow();
+  const why = obstacle ?? whyNarrow(choice);
   if (why !== undefined) return { ...choice, reason: `${choice.reason}; not wide: ${why}` };
   return {
     ...choice,

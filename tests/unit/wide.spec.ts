@@ -173,3 +173,9 @@ test("createEngine() says what `wide` needs", async () => {
   const words = "Cannot create an engine: `wide` must be a boolean";
   await assertRefused(() => createEngine({ wide }), TypeError, words);
 });
+
+test("chooseWide() has nothing to offer to a binary without relaxed SIMD", () => {
+  const choice = { name: "simd", reason: "none" } as const;
+  const reason = "none; not wide: this engine joins no vectors";
+  assertEquals(chooseWide(choice), { ...choice, reason });
+});

@@ -18,7 +18,7 @@ export interface BinaryChoice {
   readonly wide?: () => Uint8Array<ArrayBuffer>;
 }
 
-/** Says what to take instead of the relaxed binary; `isAsked` where an engine asks for it. */
+/** Says what to take instead of a binary; `isAsked` where an engine asks for it. */
 export type WideChoice = (choice: BinaryChoice, isAsked?: boolean) => BinaryChoice;
 
 let chooseWide: WideChoice | undefined;
@@ -64,10 +64,7 @@ export function chooseBinary(wide?: boolean): BinaryChoice {
   const ahead = takeProvided();
   if (ahead !== undefined) return ahead;
   const fuses = relaxedFuses();
-  if (fuses) {
-    const choice = { name: "relaxed", reason: "this engine fuses relaxed multiply-add" } as const;
-    return wide !== false && chooseWide?.(choice, wide) || choice;
-  }
+  if (fuses) return orWide("relaxed", "this engine fuses relaxed multiply-add", wide);
   const bytes = decode(simdProbe);
   if (!WebAssembly.validate(bytes)) {
     throw new BackendUnavailableError("wasm", "this engine has no 128-bit SIMD (simd128)");
@@ -76,7 +73,12 @@ export function chooseBinary(wide?: boolean): BinaryChoice {
   const reason = fuses === null
     ? "this engine has no relaxed SIMD"
     : "this engine's relaxed multiply-add is not fused, so no faster";
-  return { name: "simd", reason };
+  return orWide("simd", reason, wide);
+}
+
+function orWide(name: BinaryName, reason: string, wide?: boolean): BinaryChoice {
+  const choice = { name, reason };
+  return wide !== false && chooseWide?.(choice, wide) || choice;
 }
 
 /**
