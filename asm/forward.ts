@@ -21,12 +21,12 @@ import {
   fourRowsOf, outputBytes, outputOf, PANEL, panelBytes, queriesOf, rowOf, rowsOf, State, stateOf, Tile,
 } from "./record";
 import { Job, KeyInterval, PART_KEYS } from "./records.gen";
-import { pairAt, panelsAt, tileOf } from "./scratch";
+import { panelsAt, tileOf } from "./scratch";
 import { firstMaximum, firstSum, logOfSum } from "./sinks";
 import { softmax } from "./softmax";
 import { F16, F32 } from "./storage";
 import { isHarmless } from "./values";
-import { accumulatePairs, dotPairs, Pair } from "./wide/pair";
+import { attendPair } from "./wide/attend";
 import { WIDE } from "./width";
 
 // Queries of one panel: q[dim][8] times scale, o = 0, and the rows' state. Rows past the last repeat it, so
@@ -86,42 +86,6 @@ function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   // m = max(m, rowmax(S)), P = exp(S - m), l = alpha l + rowsum(P); then o.
   softmax(tile, state, job.unit);
   accumulate(job, tile, panel, masked);
-}
-
-// Whether all rows of a panel see all keys that the rows of a tile visit, by their bounds alone, and these begin with a
-// four: so no value that is looked at has a weight of 0 for being hidden.
-function seesAll(tile: Tile, state: State): bool {
-  return findSeen(tile, state, 4) && tile.begin == tile.from && tile.fullFrom == tile.from && tile.fullTo == tile.to;
-}
-
-// Two panels at once, where that is all there is to it: no row is masked. Returns whether it was done.
-function attendPair(job: Job, tile: Tile, panel: usize): bool {
-  const other = panel + panelBytes(job), left = stateOf(job, panel), right = stateOf(job, other), dim = job.dim;
-  if (job.decode != 0 || job.bias != 0 || hasMasks(job, tile) || !seesAll(tile, left) || !seesAll(tile, right)) return false;
-  const pair = changetype<Pair>(tile.s + pairAt(job)), s = tile.s, t = changetype<usize>(pair) + 32;
-  pair.left = panel;
-  pair.right = other;
-  pair.apart = t - s;
-  dotPairs(tile.k + tile.skipped * (dim << 2), s, dim, tile.groups, pair);
-  weigh(job, tile, left);
-  tile.s = t;
-  weigh(job, tile, right);
-  tile.s = s;
-  pair.right = t;
-  pair.leftAlpha = left.alpha;
-  pair.rightAlpha = right.alpha;
-  pair.apart = other - panel;
-  accumulatePairs(tile.seenValues(), s, outputOf(job, panel), left.address, pair);
-  return true;
-}
-
-// Scores of a panel that no mask is for become weights.
-function weigh(job: Job, tile: Tile, state: State): void {
-  const keys = tile.groups << 2;
-  capScores(job, tile.s, keys);
-  biasScores(job, state, tile.s, tile.begin, tile.begin + keys);
-  maskScores(tile, false);
-  softmax(tile, state, job.unit);
 }
 
 // out = o / l, lse = ln(2) unit m + ln(l); a row that saw nothing gives 0 and -inf.
