@@ -311,6 +311,9 @@ function readEngineOptions(given: EngineOptions): ReadOptions {
   if (wide !== undefined && typeof wide !== "boolean") {
     throw new TypeError(`${cannot}: \`wide\` must be a boolean`);
   }
+  if (module !== undefined && wide) {
+    throw new RangeError(`${cannot}: \`wide\` needs the library's own binary, not \`module\``);
+  }
   const told = { workerUrl: address as ReadOptions["workerUrl"] };
   return bare<ReadOptions>(options as ReadOptions, told);
 }

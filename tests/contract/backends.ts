@@ -10,7 +10,8 @@ import { test } from "node:test";
 import { countThreads } from "../../src/wasm/backend.ts";
 import { binaries, wideBinary } from "../support/binaries.ts";
 import { noGpu, sharedDevice } from "../support/device.ts";
-import { sharedOut, untilWhole } from "../support/share.ts";
+import { setting } from "../support/gpu.ts";
+import { isWhole, sharedOut, untilWhole } from "../support/share.ts";
 
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
@@ -55,6 +56,17 @@ type Binary = keyof typeof bytesOf;
 
 const modules = new Map<Binary, Promise<WebAssembly.Module>>();
 
+/** Whether this is the run of the wide program, with V8's flag: `FLASHTILE_WIDE=1`. */
+const isWide = setting("FLASHTILE_WIDE") !== undefined;
+
+/** Why a binary is not tried. */
+function unavailable(binary: Binary): string | undefined {
+  if (!WebAssembly.validate(bytesOf[binary])) return "this runtime has no relaxed SIMD";
+  if (binary === "wide" && isWhole && !isWide) {
+    return "has a whole run of its own: FLASHTILE_WIDE=1";
+  }
+}
+
 function wasm(binary: Binary): BackendUnderTest {
   return {
     name: `wasm ${binary}`,
@@ -63,9 +75,7 @@ function wasm(binary: Binary): BackendUnderTest {
       if (!modules.has(binary)) modules.set(binary, WebAssembly.compile(bytesOf[binary]));
       return await createEngine({ backend: "wasm", module: await modules.get(binary), ...options });
     },
-    ...(!WebAssembly.validate(bytesOf[binary]) && {
-      unavailable: "this runtime has no relaxed SIMD",
-    }),
+    unavailable: unavailable(binary),
   };
 }
 

@@ -41,6 +41,12 @@ const refused: Refused[] = [
     '`threads` must be "auto" or at least 1, got 4',
   ],
   [
+    "wide kernels of a module passed in",
+    { wide: true, module: new WebAssembly.Module(binaries.simd) },
+    RangeError,
+    "`wide` needs the library's own binary, not `module`",
+  ],
+  [
     "several threads for a module passed in",
     { threads: 2, module: new WebAssembly.Module(binaries.simd) },
     RangeError,

@@ -4,7 +4,9 @@
  * @module
  */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { runtimeProgram, versions } from "../install.ts";
@@ -37,6 +39,32 @@ test("createEngine() takes the binaries of the npm package as `module`", () => {
   const program = writeProgram(project, "binaries");
   runIn(project, [runtimeProgram("node", versions.node26), program]);
 });
+
+/** Prints why an engine is as it is once `flashtile/wide` is imported, in a form for each kind of module. */
+const widePrograms = {
+  "wide.mjs":
+    'import "flashtile/wide"; import { createEngine } from "flashtile"; run(createEngine);',
+  "wide.cjs": 'run(require("flashtile").createEngine, require("flashtile/wide"));',
+};
+
+for (const [file, first] of Object.entries(widePrograms)) {
+  for (const version of [versions.node22, versions.node26]) {
+    test(`flashtile/wide is imported on Node ${version}: ${file}`, () => {
+      writeFileSync(
+        join(project, file),
+        `${first}
+         async function run(createEngine) {
+           const engine = await createEngine({ backend: "wasm" });
+           console.log(engine.reason);
+           await engine.close();
+         }`,
+      );
+      const { stdout } = runIn(project, [runtimeProgram("node", version), file]);
+      const old = /not wide: it needs Node 24 or later/;
+      assertMatch(stdout, version === versions.node22 ? old : /; (not )?wide: (?!it needs Node)/);
+    });
+  }
+}
 
 test("the npm package runs on Deno, without a permission", () => {
   const offered = runProgram(project, [process.execPath, "run", "--no-prompt"]);
