@@ -62,15 +62,17 @@ function environmentOf(driver: string, folder: string): Record<string, string> {
   return { FLASHTILE_REQUIRE_GPU: "1", VK_DRIVER_FILES: driver, XDG_RUNTIME_DIR };
 }
 
-/** What is random is tried less often on stacks that are one underneath. */
-const brief = { FLASHTILE_TESTS: "brief" };
+/** Stacks that are one underneath try what is random less often, and each a part of the tests, another one in each run. */
+function brief(part: 1 | 2 | 3): Record<string, string> {
+  return { FLASHTILE_TESTS: `brief ${part} of 3` };
+}
 
 /** The same for Node and Bun, which have WebGPU from a package. */
-function dawnEnvironment(folder: string): Record<string, string> {
+function dawnEnvironment(folder: string, part: 1 | 2): Record<string, string> {
   const modules = install("webgpu", [`webgpu@${versions.webgpu}`]);
   return {
     ...environmentOf(swiftShader(), folder),
-    ...brief,
+    ...brief(part),
     FLASHTILE_WEBGPU: join(modules, "webgpu", "index.js"),
   };
 }
@@ -113,7 +115,7 @@ export function gpuRuns(folder: string): TestRun[] {
       claims: claims("Bun", versions.bun, fromPackage),
       tests: (report) => ({
         ...bunTests(report, bundles(), pattern),
-        environment: dawnEnvironment(folder),
+        environment: dawnEnvironment(folder, 1),
       }),
     },
     {
@@ -122,7 +124,7 @@ export function gpuRuns(folder: string): TestRun[] {
       claims: claims("Node", versions.node26, fromPackage),
       tests: (report) => ({
         ...nodeTests(versions.node26, report, bundles(), pattern),
-        environment: dawnEnvironment(folder),
+        environment: dawnEnvironment(folder, 2),
       }),
     },
     {
@@ -136,7 +138,7 @@ export function gpuRuns(folder: string): TestRun[] {
           ...[names, report, bundleForBrowser(folder, filesIn("tests", briefSuites, ".test.ts"))],
         ],
         // A browser that is ended leaves its profile behind: here, that goes with the folder.
-        environment: { FLASHTILE_REQUIRE_GPU: "1", ...brief, TMPDIR: folder },
+        environment: { FLASHTILE_REQUIRE_GPU: "1", ...brief(3), TMPDIR: folder },
       }),
     },
   ];

@@ -89,7 +89,7 @@ export function bunTests(
   return {
     program: runtimeProgram("bun", versions.bun),
     arguments: [
-      ...["test", "--only-failures", "--timeout=120000"],
+      ...["test", "--only-failures", "--timeout=300000"],
       ...["--reporter=junit", `--reporter-outfile=${report}`, ...flags, ...files],
     ],
   };

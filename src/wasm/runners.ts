@@ -37,7 +37,8 @@ function isNarrow(plan: AttentionPlan): boolean {
 
 /** Loads it where a plan is worth that. What cannot be loaded is done without, in more time. */
 async function prepareNarrow(machine: Machine, plan: AttentionPlan): Promise<void> {
-  if (narrow === null || !isNarrow(plan)) return;
+  // A module that was passed in is one of two, of which the other has other bits.
+  if (narrow === null || machine.binary === undefined || !isNarrow(plan)) return;
   try {
     narrow ??= (await import("./narrow/runner.ts")).narrow;
     await narrow.prepare(machine);

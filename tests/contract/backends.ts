@@ -11,7 +11,7 @@ import { countThreads } from "../../src/wasm/backend.ts";
 import { binaries, wideBinary } from "../support/binaries.ts";
 import { noGpu, sharedDevice } from "../support/device.ts";
 import { setting } from "../support/gpu.ts";
-import { isWhole, sharedOut, untilWhole } from "../support/share.ts";
+import { isWhole, otherStack, sharedOut, untilWhole } from "../support/share.ts";
 
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
@@ -63,7 +63,7 @@ const isWide = setting("FLASHTILE_WIDE") !== undefined;
 function unavailable(binary: Binary): string | undefined {
   if (!WebAssembly.validate(bytesOf[binary])) return "this runtime has no relaxed SIMD";
   if (binary === "wide" && isWhole && !isWide) {
-    return "has a whole run of its own: FLASHTILE_WIDE=1";
+    return "has a run of its own: FLASHTILE_WIDE=1";
   }
 }
 
@@ -118,8 +118,8 @@ const webgpu: BackendUnderTest = {
   },
 };
 
-/** The list. */
-export const backends: readonly BackendUnderTest[] = [
+/** The list; the run of the wide program has that alone. */
+export const backends: readonly BackendUnderTest[] = isWide ? [wasm("wide")] : [
   wasm("simd"),
   wasm("relaxed"),
   wasm("wide"),
@@ -168,10 +168,13 @@ export function contract(
   const onCpu = backends.filter((backend) => backend !== webgpu);
   const now = sharedOut(onCpu, daily, name);
   for (const backend of backends) {
-    const isNow = backend === webgpu || now.includes(backend);
+    const left = backend === webgpu
+      ? otherStack(name)
+      : now.includes(backend)
+      ? undefined
+      : untilWhole;
     const lacking = [needs ?? []].flat().find((feature) => backend.lacks?.[feature]);
-    const reason = backend.unavailable ?? (lacking && backend.lacks?.[lacking]) ?? skip ??
-      (isNow ? undefined : untilWhole);
+    const reason = backend.unavailable ?? (lacking && backend.lacks?.[lacking]) ?? skip ?? left;
     test(
       `${name} (${backend.name})`,
       reason === undefined ? {} : { skip: reason },

@@ -7,6 +7,7 @@ import {
 } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
+import { binaries } from "../support/binaries.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { errorOf } from "../support/errors.ts";
 import { type Inputs, inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
@@ -118,6 +119,20 @@ test("packed sequences of few queries each have the same bits with kernels of th
     await assertSame(engine, { q, k, v }, { cuSeqlens, causal: true });
     await assertSame(engine, { q, k, v }, { cuSeqlens, kvLengths: [3000, 100, 4000, 0] });
   });
+});
+
+test("few queries have the bits of the binary that was passed in", async () => {
+  const inputs = inputsOf(randomProblem(sizesOf(sizes["six rows"]), 5));
+  for (const bytes of Object.values(binaries)) {
+    if (!WebAssembly.validate(bytes)) continue;
+    const engine = await createEngine({ module: await WebAssembly.compile(bytes) });
+    try {
+      const { q, k, v } = inputs, expected = engine.attentionSync(q, k, v);
+      assertSameBits((await engine.attention(q, k, v)).out.data, expected.out.data);
+    } finally {
+      await engine.close();
+    }
+  }
 });
 
 test("few queries leave no trace of what they do not see, and take no memory for what they do", async () => {

@@ -81,7 +81,7 @@ contract(
       runs(600),
     );
   },
-  { daily: 3 },
+  { daily: 1 },
 );
 
 contract(

@@ -86,7 +86,7 @@ contract(
       runs(250),
     );
   },
-  { daily: 3 },
+  { daily: 1 },
 );
 
 contract("steps of one row, of any storage, are those of all rows", async (engine) => {

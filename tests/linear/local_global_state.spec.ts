@@ -76,7 +76,7 @@ contract(
       runs(100),
     );
   },
-  { daily: 3 },
+  { daily: 1 },
 );
 
 /** Rows `[2, n, 4]` of numbers. */

@@ -322,7 +322,7 @@ contract(
       await alone.close();
     }
   },
-  { needs: "linearMemory", daily: 3 },
+  { needs: "linearMemory", daily: 1 },
 );
 
 contract("an engine's tensors and arrays give the same bits of a performer", async (engine) => {

@@ -9,6 +9,7 @@ import { test } from "node:test";
 import { type Gpu, requestGpu, watch } from "../../src/webgpu/device/device.ts";
 import { findGpu, gpuRequired } from "./gpu.ts";
 import { once } from "./once.ts";
+import { otherStack } from "./share.ts";
 
 /** The device that tests share; none of them may destroy it. */
 export const sharedDevice = once(async () => (await requestGpu(await findGpu())).device);
@@ -43,6 +44,11 @@ async function whyNoGpu(): Promise<string | undefined> {
 export const noGpu: string | undefined = await whyNoGpu();
 
 /** A test that needs a GPU. Its name says so: runs on the GPU stacks pick tests by it. */
-export function gpuTest(name: string, use: () => void | Promise<void>): void {
-  test(`${name} (webgpu)`, noGpu === undefined ? {} : { skip: noGpu }, use);
+export function gpuTest(
+  name: string,
+  use: () => void | Promise<void>,
+  reason: string | undefined = noGpu,
+): void {
+  const skip = reason ?? otherStack(name);
+  test(`${name} (webgpu)`, skip === undefined ? {} : { skip }, use);
 }

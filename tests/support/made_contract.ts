@@ -235,7 +235,7 @@ function checkNumbers(functions: Functions): void {
       fc.asyncProperty(seeds, (seed) => checkResults(functions, engine, randomCall(kind, seed))),
       runs(120),
     );
-  }, { daily: 3 });
+  }, { daily: 1 });
 
   contract(
     `gradients of ${name}() are as exact as the plain formulas`,

@@ -11,19 +11,24 @@ import { varyingSeed } from "./seed.ts";
 /** Whether the run has all of every test: `FLASHTILE_TESTS=whole`. */
 export const isWhole = setting("FLASHTILE_TESTS") === "whole";
 
-/** Whether it is on a stack of WebGPU that is another underneath: `FLASHTILE_TESTS=brief`. */
-const isBrief = setting("FLASHTILE_TESTS") === "brief";
+/**
+ * Whether it is on a stack of WebGPU that is another underneath, `FLASHTILE_TESTS="brief 1 of 3"`: each of these has its
+ * part of the tests, another one with each seed.
+ */
+const brief = setting("FLASHTILE_TESTS")?.match(/^brief (\d+) of (\d+)$/), isBrief = !!brief;
 
 /** Why a test waits in a daily run. */
 export const untilWhole = "left to a whole run: FLASHTILE_TESTS=whole";
+
+/** Why a test with many shaders waits on a brief stack; `undefined` elsewhere. */
+export const leftToOneStack = isBrief ? "left to a stack of WebGPU that is not brief" : undefined;
 
 /** Options of a test that takes seconds and tells little more than others: for whole runs. */
 export const inWholeRuns = isWhole ? {} : { skip: untilWhole };
 
 /**
  * How often something random is tried: a tenth of it in a daily run. On stacks of WebGPU, where a
- * program stands in for the GPU, a third, and a twentieth on those that are brief:
- * `FLASHTILE_TESTS=brief`.
+ * program stands in for the GPU, a third, and a twentieth on those that are brief.
  */
 export function share(count: number): number {
   if (gpuRequired) return Math.ceil(count / (isBrief ? 20 : 3));
@@ -40,10 +45,24 @@ export function sharedOnGpu<T>(all: readonly T[], count: number, name: string): 
   return isBrief ? someOf(all, count, name) : all;
 }
 
-function someOf<T>(all: readonly T[], count: number, name: string): readonly T[] {
+/** A number from a name, another one with each seed. */
+function hashOf(name: string): number {
   let hash = varyingSeed();
   for (const character of name) hash = Math.imul(hash ^ character.charCodeAt(0), 0x01000193);
-  const random = seeded(hash), left = [...all];
+  return hash;
+}
+
+/** Why a test is not for this stack of WebGPU; `undefined` where it is. */
+export function otherStack(name: string): string | undefined {
+  if (!brief) return undefined;
+  const [, part, parts] = brief.map(Number);
+  // The low bits of the hash are those of the characters alone.
+  const own = Math.floor(seeded(hashOf(name))() * parts) + 1;
+  return own === part ? undefined : `left to stack ${own} of ${parts}`;
+}
+
+function someOf<T>(all: readonly T[], count: number, name: string): readonly T[] {
+  const random = seeded(hashOf(name)), left = [...all];
   while (left.length > count) left.splice(Math.floor(random() * left.length), 1);
   return left;
 }

@@ -6,10 +6,11 @@ import { viewOf } from "../../src/tensor/tensor.ts";
 import { type Bounds, Session } from "../../src/webgpu/device/session.ts";
 import { attend } from "../../src/webgpu/integer/runner.ts";
 import { assertSameBits } from "../support/bits.ts";
-import { gpuTest, sharedGpu, withGpu } from "../support/device.ts";
+import { gpuTest, noGpu, sharedGpu, withGpu } from "../support/device.ts";
 import { assertRefused } from "../support/errors.ts";
 import { fakeDevice } from "../support/fake_gpu.ts";
 import { inputsOf, randomProblem, type Sizes, sizesOf } from "../support/problem.ts";
+import { leftToOneStack, sharedOnGpu } from "../support/share.ts";
 import { test } from "node:test";
 
 /** The levels that a GPU has, and what docs/NUMERICS.md says of their errors. */
@@ -62,7 +63,7 @@ gpuTest("attention() by integers gives the same bits however it is cut for time"
     assertSameBits(slow.data, fast.data);
     assertSameBits(slow.rows, fast.rows);
   }
-});
+}, noGpu ?? leftToOneStack);
 
 gpuTest("attention() by integers sees keys in ranges where bindings hold few", async () => {
   const { q, k, v } = inputsOf(randomProblem(sizes, 1));
@@ -82,7 +83,7 @@ gpuTest("attention() by integers sees keys in ranges where bindings hold few", a
       }
     }
   }
-});
+}, noGpu ?? leftToOneStack);
 
 gpuTest("attention() by integers tells its progress over parts of a packed call", async () => {
   const packed = sizesOf({ Hq: 2, Nq: 130, Nk: 400, D: 20 });
@@ -102,7 +103,7 @@ gpuTest(
         device.queue.writeBuffer(made.data, 0, data as Float32Array<ArrayBuffer>);
         return made;
       });
-      for (const [precision] of eachLevel) {
+      for (const [precision] of sharedOnGpu(eachLevel, 1, "integers in buffers")) {
         const options = { precision, causal: true, window: [100, 0] } as const;
         const expected = (await engine.attention(q, k, v, options)).out.data as Float32Array;
         const encoder = device.createCommandEncoder();

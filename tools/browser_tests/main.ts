@@ -38,7 +38,7 @@ async function openPage(browser: Browser): Promise<Page> {
       : route.fulfill({ path: join(folder, pathname), headers: isolation });
   });
   page.on("console", (message) => console.log(message.text()));
-  for (const name of ["FLASHTILE_REQUIRE_GPU", "FLASHTILE_TESTS"]) {
+  for (const name of ["FLASHTILE_REQUIRE_GPU", "FLASHTILE_TESTS", "FLASHTILE_SEED"]) {
     await page.addInitScript(`${name} = "${process.env[name] ?? ""}"`);
   }
   await page.goto(origin);

@@ -29,7 +29,7 @@ export function wideRuns(folder: string): TestRun[] {
           ...widened,
           `--test-name-pattern=${names}`,
         ]),
-        environment: { FLASHTILE_TESTS: "whole", FLASHTILE_WIDE: "1" },
+        environment: { FLASHTILE_WIDE: "1" },
       }),
     },
     {
