@@ -12,7 +12,15 @@ import process from "node:process";
 import { bundleForBrowser, bundleForNode, filesOf } from "./bundle_tests.ts";
 import { install, locked, versions } from "./install.ts";
 import { type Claim, nameOf } from "./runtime_table.ts";
-import { bunTests, denoTests, nodeTests, root, settings, type TestRun } from "./test_runs.ts";
+import {
+  bunTests,
+  denoTests,
+  nodeTests,
+  ofBunAndNode,
+  root,
+  settings,
+  type TestRun,
+} from "./test_runs.ts";
 
 /** Names of the tests that need WebGPU end with it: `… (webgpu)`. */
 const names = String.raw`\(webgpu[^)]*\)$`;
@@ -90,7 +98,7 @@ export function gpuRuns(folder: string): TestRun[] {
   ): Claim[] => [{ runtimes: [nameOf(runtime, version)], tried: `WebGPU on ${on}`, webgpu }];
   const fromPackage = "the package `webgpu`";
   // A stack keeps half a processor busy: it waits for what it has submitted.
-  const lanes = ["WebGPU of runtimes", "WebGPU of a package"] as const;
+  const lanes = ["WebGPU of runtimes", ofBunAndNode] as const;
   const runs: Pick<TestRun, "name" | "lane" | "claims" | "tests" | "reportsLast">[] = [
     {
       name: "Deno, WebGPU",

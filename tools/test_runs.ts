@@ -111,6 +111,9 @@ export function nodeTests(
   };
 }
 
+/** What is run one after the other beside Deno's tests and beside its WebGPU: by Bun and Node. */
+export const ofBunAndNode = "Bun and Node";
+
 /** Every runtime, without WebGPU. `folder` is for bundles. */
 export function runtimeRuns(folder: string): TestRun[] {
   const tests = () => filesOf(bundleForNode(folder), ".test.mjs");
@@ -120,6 +123,7 @@ export function runtimeRuns(folder: string): TestRun[] {
   ];
   const node = (version: string): TestRun => ({
     name: `Node ${version}`,
+    lane: ofBunAndNode,
     claims: allTests("Node", version),
     tests: (report) => nodeTests(version, report, tests()),
     scripts: () =>
@@ -150,6 +154,7 @@ export function runtimeRuns(folder: string): TestRun[] {
     },
     {
       name: `Bun ${versions.bun}`,
+      lane: ofBunAndNode,
       claims: allTests("Bun", versions.bun),
       // In one process, what each file leaves behind slows down the collector under the next ones.
       tests: (report) => bunTests(report, tests(), ["--parallel=2"]),

@@ -7,7 +7,7 @@
 import { fileURLToPath } from "node:url";
 import { bundleForNode, filesOf } from "../bundle_tests.ts";
 import { versions } from "../install.ts";
-import { nodeTests, type TestRun, toolTests } from "../test_runs.ts";
+import { nodeTests, ofBunAndNode, type TestRun, toolTests } from "../test_runs.ts";
 
 /** Names of the tests of the program end with it. */
 const names = String.raw`\(wasm wide\)$`;
@@ -24,6 +24,7 @@ export function wideRuns(folder: string): TestRun[] {
     {
       name: `Node ${versions.node26}, wide, widened`,
       names,
+      lane: ofBunAndNode,
       tests: (report) => ({
         ...nodeTests(versions.node26, report, tests(), [
           ...widened,
