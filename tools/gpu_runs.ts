@@ -43,7 +43,7 @@ function filesIn(folder: string, suites: readonly string[], ending: string): str
 }
 
 /** Seconds that a stack may take: shaders are compiled for the processor, slowly, and beside other runs. */
-const patience = 3600;
+const patience = 4500;
 
 /** Fails where something of a Debian package is not there, with what to do. */
 function expectFile(path: string | undefined, what: string, debianPackage: string): string {

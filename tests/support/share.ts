@@ -28,10 +28,10 @@ export const inWholeRuns = isWhole ? {} : { skip: untilWhole };
 
 /**
  * How often something random is tried: a tenth of it in a daily run. On stacks of WebGPU, where a
- * program stands in for the GPU, a third, and a twentieth on those that are brief.
+ * program stands in for the GPU, a sixth, and a twentieth on those that are brief.
  */
 export function share(count: number): number {
-  if (gpuRequired) return Math.ceil(count / (isBrief ? 20 : 3));
+  if (gpuRequired) return Math.ceil(count / (isBrief ? 20 : 6));
   return isWhole ? count : Math.ceil(count / 10);
 }
 
