@@ -167,7 +167,7 @@ test("setFlag() tells where it cannot be set, or that it is too late", () => {
 });
 
 test("createEngine() says what `wide` needs", async () => {
-  const message = 'Cannot create an engine: `wide` needs `import "flashtile/wide"`';
+  const message = "Cannot create an engine: `wide` needs the subpath of that name, imported before";
   await assertRefused(() => createEngine({ backend: "wasm", wide: true }), TypeError, message);
   const wide = "yes" as unknown as boolean;
   const words = "Cannot create an engine: `wide` must be a boolean";

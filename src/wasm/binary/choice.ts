@@ -55,7 +55,9 @@ function takeProvided(): BinaryChoice | undefined {
  */
 export function chooseBinary(wide?: boolean): BinaryChoice {
   if (wide && !chooseWide) {
-    throw new TypeError('Cannot create an engine: `wide` needs `import "flashtile/wide"`');
+    throw new TypeError(
+      "Cannot create an engine: `wide` needs the subpath of that name, imported before",
+    );
   }
 
   if (typeof WebAssembly === "undefined") {
