@@ -13,7 +13,7 @@ import { combineSplits, endPart, endParts } from "./combine";
 import { accumulateRows, attendOne, dotRows, finishQuery, isPlain, prepareQueries } from "./decode";
 import * as mask from "./mask";
 import {
-  biasScores, capScores, findSeen, hasMasks, intervalsOf, maskScores, mayMeet, packPanel, placeRow, readMasks, tileEnd,
+  findSeen, finishScores, hasMasks, intervalsOf, mayMeet, packPanel, placeRow, readMasks, tileEnd,
   unpackPanel,
 } from "./panel";
 import { accumulateColumns, accumulateSeen, dotPanels } from "./products";
@@ -56,7 +56,7 @@ function accumulate(job: Job, tile: Tile, panel: usize, masked: bool): void {
 
 // One panel, of the rows from `row` on, against those keys of a tile that some row sees.
 function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
-  const state = stateOf(job, panel), s = tile.s, dim = job.dim;
+  const state = stateOf(job, panel);
   if (!findSeen(tile, state, 4)) return;
   if (isPlain(job, tile)) {
     attendOne(job, tile, panel);
@@ -70,18 +70,10 @@ function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   }
 
   // S = K Q^T
-  const groups = tile.groups, keys = groups << 2;
   if (job.decode != 0) dotRows(job, tile, panel);
-  else dotPanels(job.splats, tile.k + tile.skipped * (dim << 2), panel, s, dim, groups);
+  else dotPanels(job.splats, tile.k + tile.skipped * (job.dim << 2), panel, tile.s, job.dim, tile.groups);
 
-  // Capped, biased, masked.
-  capScores(job, s, keys);
-  if (biasScores(job, state, s, tile.begin, tile.begin + keys)) {
-    if (!masked) mask.seeAll(tile.lanes, keys);
-    mask.seeFinite(tile.lanes, state.biasRows, tile.begin, tile.begin + keys);
-    masked = true;
-  }
-  maskScores(tile, masked);
+  masked = finishScores(job, tile, state, masked);
 
   // m = max(m, rowmax(S)), P = exp(S - m), l = alpha l + rowsum(P); then o.
   softmax(tile, state, job.unit);

@@ -160,11 +160,28 @@ export function biasScores(job: Job, state: State, s: usize, from: usize, padded
 }
 
 // Scores that the rows' bounds hide become -inf, and, where `masked`, those that the lanes hide.
-export function maskScores(tile: Tile, masked: bool): void {
+function maskScores(tile: Tile, masked: bool): void {
   const padded = tile.begin + (tile.groups << 2);
   if (tile.begin < tile.fullFrom) maskEnd(tile, tile.begin, tile.fullFrom, masked);
   if (tile.fullTo < padded) maskEnd(tile, tile.fullTo, padded, masked);
   if (masked) mask.maskScores(tile.s, tile.lanes, padded - tile.begin);
+}
+
+// Scores of the panel become those that are weighed: capped, biased, masked; `masked` says whether lanes hide some, and is
+// returned with what biases hide.
+
+// @ts-ignore: decorator
+@inline
+export function finishScores(job: Job, tile: Tile, state: State, masked: bool): bool {
+  const keys = tile.groups << 2, padded = tile.begin + keys;
+  capScores(job, tile.s, keys);
+  if (biasScores(job, state, tile.s, tile.begin, padded)) {
+    if (!masked) mask.seeAll(tile.lanes, keys);
+    mask.seeFinite(tile.lanes, state.biasRows, tile.begin, padded);
+    masked = true;
+  }
+  maskScores(tile, masked);
+  return masked;
 }
 
 // The keys from..to, of which bounds hide some: they are looked at one by one.

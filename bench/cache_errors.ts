@@ -11,7 +11,7 @@ import { referenceAttention } from "../src/reference/mod.ts";
 import { normals, seeded } from "../tests/support/random.ts";
 import { type Operands, recordLayers } from "./llama.ts";
 import { precisions } from "./precisions.ts";
-import { nameOf, storages } from "./storages.ts";
+import { byPrecision, nameOf, storages } from "./storages.ts";
 
 /** Operands `[B, N, H, D]`, and what attention makes of them. */
 interface Case extends Operands {
@@ -106,7 +106,7 @@ function print(engine: Engine, title: string, cases: readonly Case[]): void {
     console.log(`| ${[nameOf(storage), ...columns].join(" | ")} |`);
   }
   console.log("\n| 64 at a time | precision | largest | mean |");
-  for (const storage of storages.filter(({ dtype }) => dtype === "f32" || dtype === "int8")) {
+  for (const storage of byPrecision) {
     for (const precision of precisions) {
       const columns = columnsOf(engine, cases, storage, [{ rows: 64, precision }]);
       console.log(`| ${[nameOf(storage), precision, ...columns].join(" | ")} |`);

@@ -13,7 +13,7 @@ import { losses, mean } from "../examples/llama/loss.ts";
 import { createEngine, type Precision } from "../mod.ts";
 import { heldOutText, loadLlama, withPrecision } from "./llama.ts";
 import { precisions } from "./precisions.ts";
-import { nameOf, storages } from "./storages.ts";
+import { byPrecision, nameOf, storages } from "./storages.ts";
 
 /** Bytes that are read first. */
 const prompt = 64;
@@ -47,14 +47,7 @@ async function compare(chunk: number, entries: readonly Entry[]): Promise<void> 
 for (const chunk of [1, 64]) {
   await compare(chunk, storages.map((storage) => ({ ...storage, precision: "f32" })));
 }
-const exact = { dtype: "f32" } as const,
-  bytes = [false, true].map((smoothKeys) => ({
-    dtype: "int8" as const,
-    smoothKeys,
-  }));
 await compare(
   64,
-  [exact, ...bytes].flatMap((storage) =>
-    precisions.map((precision) => ({ ...storage, precision }))
-  ),
+  byPrecision.flatMap((storage) => precisions.map((precision) => ({ ...storage, precision }))),
 );

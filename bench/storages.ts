@@ -17,6 +17,11 @@ export const storages: readonly StoredAs[] = [
   { dtype: "int4", smoothKeys: true },
 ];
 
+/** Those that are asked in every precision: exact keys, and bytes, which products by integers read as they are. */
+export const byPrecision: readonly StoredAs[] = storages.filter(({ dtype }) =>
+  dtype === "f32" || dtype === "int8"
+);
+
 /** What tables call a storage. */
 export function nameOf({ dtype, smoothKeys }: StoredAs): string {
   return smoothKeys ? `${dtype}, smooth keys` : `${dtype}`;

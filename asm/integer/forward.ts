@@ -7,7 +7,7 @@ import { widen } from "../blocks/widen";
 import { beginPanel, endPanel, setTile } from "../forward";
 import * as mask from "../mask";
 import {
-  biasScores, capScores, findSeen, hasMasks, intervalsOf, maskScores, mayMeet, readMasks, tileEnd,
+  findSeen, finishScores, hasMasks, intervalsOf, mayMeet, readMasks, tileEnd,
 } from "../panel";
 import { accumulateSeen, dotPanels } from "../products";
 import { outputBytes, outputOf, PANEL, panelBytes, rowsOf, stateOf, Tile } from "../record";
@@ -55,13 +55,11 @@ function attendExactly(job: Job, tile: Tile, work: Work, panel: usize, row: usiz
     widen(job, tile);
     work.isWide = true;
   }
-  const keys = tile.groups << 2, lanes = tile.lanes, padded = tile.begin + keys;
-  if (!hasMasks(job, tile)) mask.seeAll(lanes, keys);
+  const lanes = tile.lanes;
+  if (!hasMasks(job, tile)) mask.seeAll(lanes, tile.groups << 2);
   else if (readMasks(job, tile, state, row) == mask.SKIP) return;
   dotPanels(job.splats, tile.k + tile.skipped * (job.dim << 2), panel, s, job.dim, tile.groups);
-  capScores(job, s, keys);
-  if (biasScores(job, state, s, tile.begin, padded)) mask.seeFinite(lanes, state.biasRows, tile.begin, padded);
-  maskScores(tile, true);
+  finishScores(job, tile, state, true);
   softmaxExact(tile, state, job.unit);
   accumulateSeen(tile.seenValues(), job.valueDim, s, outputOf(job, panel), state.alpha, lanes);
 }
@@ -111,16 +109,8 @@ function attend(job: Job, tile: Tile, work: Work, panel: usize, row: usize): voi
   // Capped, biased, masked.
   v128.store(levels.exact, v128.load(levels.outside));
   v128.store(levels.exact, v128.load(levels.outside, 16), 16);
-  if (isScaled) {
-    scaleScores(s, keys, levels);
-    capScores(job, s, keys);
-    if (biasScores(job, state, s, tile.begin, padded)) {
-      if (!masked) mask.seeAll(tile.lanes, keys);
-      mask.seeFinite(tile.lanes, state.biasRows, tile.begin, padded);
-      masked = true;
-    }
-  }
-  maskScores(tile, masked);
+  if (isScaled) scaleScores(s, keys, levels);
+  masked = finishScores(job, tile, state, masked);
   const isWhole = tile.begin == tile.fullFrom && tile.fullTo == padded;
   if (isScaled || masked || !isWhole) takeTops(s, keys, levels);
   if (isScaled) findExact(s, keys, levels);

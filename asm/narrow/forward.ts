@@ -5,7 +5,7 @@
 import { dotFour } from "../blocks/float";
 import { beginPanel, endPanel, setTile } from "../forward";
 import * as mask from "../mask";
-import { biasScores, capScores, findSeen, hasMasks, maskScores, mayMeet, placeRows, readMasks } from "../panel";
+import { findSeen, finishScores, hasMasks, mayMeet, placeRows, readMasks } from "../panel";
 import { accumulateColumns, accumulateSeen, dotPanels } from "../products";
 import { outputBytes, outputOf, PANEL, panelBytes, rowsOf, State, stateOf, Tile } from "../record";
 import { Job } from "../records.gen";
@@ -39,7 +39,7 @@ function dot(job: Job, tile: Tile, panel: usize, rows: usize): void {
 
 // One panel, of `rows` rows from `row` on, against those keys of a tile that some row sees.
 function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
-  const state = stateOf(job, panel), s = tile.s, rows = tile.endRow - row;
+  const state = stateOf(job, panel), rows = tile.endRow - row;
   tile.width = rows <= 4 ? 16 : 32;
   if (!findSeen(tile, state, 4)) return;
   let masked = hasMasks(job, tile);
@@ -50,15 +50,7 @@ function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   }
   dot(job, tile, panel, rows);
 
-  // Capped, biased, masked.
-  const count = tile.groups << 2, padded = tile.begin + count;
-  capScores(job, s, count);
-  if (biasScores(job, state, s, tile.begin, padded)) {
-    if (!masked) mask.seeAll(tile.lanes, count);
-    mask.seeFinite(tile.lanes, state.biasRows, tile.begin, padded);
-    masked = true;
-  }
-  maskScores(tile, masked);
+  masked = finishScores(job, tile, state, masked);
 
   // m = max(m, rowmax(S)), P = exp(S - m), l = alpha l + rowsum(P); then o.
   softmax(tile, state, job.unit);

@@ -1,11 +1,11 @@
 // Two panels at once against a tile of keys, in the wide program: see pair.ts.
 
-import { biasScores, capScores, findSeen, hasMasks, maskScores } from "../panel";
+import { findSeen, finishScores, hasMasks } from "../panel";
 import { outputOf, panelBytes, State, stateOf, Tile } from "../record";
 import { Job } from "../records.gen";
 import { pairAt } from "../scratch";
 import { softmax } from "../softmax";
-import { accumulatePairs, dotPairs, Pair } from "./pair";
+import { accumulatePairs, dotPairs, Pair, PAIR_BYTES } from "./pair";
 
 // Whether all rows of a panel see all keys that the rows of a tile visit, by their bounds alone, and these begin with a
 // four: so no value that is looked at has a weight of 0 for being hidden.
@@ -18,7 +18,7 @@ export function attendPair(job: Job, tile: Tile, panel: usize): bool {
   const other = panel + panelBytes(job), left = stateOf(job, panel), right = stateOf(job, other), dim = job.dim;
   if (job.decode != 0 || job.bias != 0 || hasMasks(job, tile)) return false;
   if (!seesAll(tile, left) || !seesAll(tile, right)) return false;
-  const pair = changetype<Pair>(tile.s + pairAt(job)), s = tile.s, t = changetype<usize>(pair) + 32;
+  const pair = changetype<Pair>(tile.s + pairAt(job)), s = tile.s, t = changetype<usize>(pair) + PAIR_BYTES;
   pair.left = panel;
   pair.right = other;
   pair.apart = t - s;
@@ -37,9 +37,6 @@ export function attendPair(job: Job, tile: Tile, panel: usize): bool {
 
 // Scores of a panel that no mask is for become weights.
 function weigh(job: Job, tile: Tile, state: State): void {
-  const keys = tile.groups << 2;
-  capScores(job, tile.s, keys);
-  biasScores(job, state, tile.s, tile.begin, tile.begin + keys);
-  maskScores(tile, false);
+  finishScores(job, tile, state, false);
   softmax(tile, state, job.unit);
 }

@@ -19,9 +19,12 @@ export class Pair {
   stride: usize;
 }
 
+// Of the record, in whole vectors.
+export const PAIR_BYTES: usize = 32;
+
 // Scores of the second panel, and the record: behind everything else in tile memory.
 export function pairBytes(job: Job): usize {
-  return (job.tileKeys << 5) + 32;
+  return (job.tileKeys << 5) + PAIR_BYTES;
 }
 
 // Scores of two panels and `groups` times four keys, which are three fours of keys in two sixes.

@@ -28,9 +28,14 @@ function make(shape: readonly number[], seed: number): Tensor {
   return { data: numbers(shape.reduce((size, extent) => size * extent, 1), seed), shape };
 }
 
+/** Threads, as names say them. */
+function onThreads(threads: number): string {
+  return threads === 1 ? "one thread" : "two threads";
+}
+
 function nameOf(what: string, { length, heads, dim, causal, threads = 1 }: Square): string {
-  const kind = causal ? "causal" : "dense", on = threads === 1 ? "one thread" : "two threads";
-  return `${what}, N=${length} H=${heads} D=${dim} ${kind}, ${on}`;
+  const kind = causal ? "causal" : "dense";
+  return `${what}, N=${length} H=${heads} D=${dim} ${kind}, ${onThreads(threads)}`;
 }
 
 function inputsOf({ length, heads, dim }: Square): [q: Tensor, k: Tensor, v: Tensor] {
@@ -52,10 +57,7 @@ function forward(square: Square): Measure {
 
 /** Few queries against many keys in arrays. */
 function few(queries: number, threads = 1): Measure {
-  const heads = 8,
-    dim = 64,
-    keys = [heads, 8192, dim],
-    on = threads === 1 ? "one thread" : "two threads";
+  const heads = 8, dim = 64, keys = [heads, 8192, dim], on = onThreads(threads);
   return {
     name: `few queries, ${queries} against 8192 keys, H=${heads} D=${dim} dense, ${on}`,
     threads,
@@ -123,7 +125,7 @@ function attend(
   { kvHeads, group, tokens }: Past,
   { queries = 1, threads = 1 } = {},
 ): Measure {
-  const on = threads === 1 ? "one thread" : "two threads", heads = kvHeads * group;
+  const on = onThreads(threads), heads = kvHeads * group;
   const by = group === 1 ? `${heads} heads` : `${heads} heads on ${kvHeads}`;
   return {
     name: `caches, ${what} against ${tokens} tokens in ${dtype}, ${by}, ${on}`,

@@ -4,9 +4,6 @@
 #import integer/keys_of.wgsl
 #import integer/bytes.wgsl
 
-/// What is below is as nothing: 2^-50.
-const LEAST: f32 = 8.881784197001252e-16;
-
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) key: u32) {
   let tile = tile_of(id.z, id.y, id.x);

@@ -4,8 +4,6 @@
 #import shared/load.wgsl TENSOR=q BINDING=1
 #import integer/bytes.wgsl
 
-const LEAST: f32 = 8.881784197001252e-16;
-
 /// A vector of a query; behind its last number is its first.
 fn query_vector(at: u32, index: u32) -> vec4f {
   let columns = 4 * index + vec4u(0, 1, 2, 3);

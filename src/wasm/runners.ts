@@ -52,7 +52,7 @@ function makeRunners(): Runners<Machine, Iterable<Step>> {
     .add(attention, {
       prepare: prepareNarrow,
       run(machine, plan, target) {
-        const attend = isNarrow(plan) && narrow?.isReady(machine) ? narrow.attend : forward;
+        const attend = narrow?.isReady(machine) && isNarrow(plan) ? narrow.attend : forward;
         return attend(machine, plan as HostPlan, target as HostTarget);
       },
     })

@@ -26,6 +26,7 @@ import { assertSameBits } from "../support/bits.ts";
 import { withEngines } from "../support/engines.ts";
 import { assertRefused } from "../support/errors.ts";
 import { emptyRows, resultsOf } from "../support/exact.ts";
+import { eachLevel, eachOfBytes, type Level, levels, rms } from "../support/levels.ts";
 import type { Results } from "../support/naive.ts";
 import { once } from "../support/once.ts";
 import {
@@ -43,24 +44,12 @@ import { numbersIn, rounded, storages, stored } from "../support/storage.ts";
 import { anyMeaning } from "../support/terms.ts";
 import { type BackendUnderTest, contract } from "./backends.ts";
 
-/** Levels, and what docs/NUMERICS.md says of their errors: root mean squares over those of the exact result. */
-const levels = { int16: 4e-4, "int8-qk": 1.5e-2, int8: 2.2e-2 } as const;
-
-type Level = keyof typeof levels;
-
-const eachLevel = Object.entries(levels) as [Level, number][];
-
 let turn = varyingSeed();
 
 /** The levels that a backend has; of those of a GPU, where each has shaders of its own for every kind of call, one in turn. */
 function levelsOf({ lacks }: BackendUnderTest): [Level, number][] {
   if (lacks?.int16 === undefined) return eachLevel;
-  const bytes = eachLevel.filter(([level]) => level !== "int16");
-  return [bytes[turn++ % bytes.length]];
-}
-
-function rms(x: ArrayLike<number>): number {
-  return Math.sqrt(Array.from(x).reduce((sum, one) => sum + one * one, 0) / Math.max(1, x.length));
+  return [eachOfBytes[turn++ % eachOfBytes.length]];
 }
 
 /** Root mean square of the differences of what is finite; what is not must be the same. */

@@ -9,20 +9,10 @@ import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, noGpu, sharedGpu, withGpu } from "../support/device.ts";
 import { assertRefused } from "../support/errors.ts";
 import { fakeDevice } from "../support/fake_gpu.ts";
+import { eachOfBytes as eachLevel, rms } from "../support/levels.ts";
 import { inputsOf, randomProblem, type Sizes, sizesOf } from "../support/problem.ts";
 import { leftToOneStack, sharedOnGpu } from "../support/share.ts";
 import { test } from "node:test";
-
-/** The levels that a GPU has, and what docs/NUMERICS.md says of their errors. */
-const levels = { "int8-qk": 1.5e-2, int8: 2.2e-2 } as const;
-
-type Level = keyof typeof levels;
-
-const eachLevel = Object.entries(levels) as [Level, number][];
-
-function rms(x: ArrayLike<number>): number {
-  return Math.sqrt(Array.from(x).reduce((sum, one) => sum + one * one, 0) / x.length);
-}
 
 function assertNear(actual: Float32Array, exact: ArrayLike<number>, most: number): void {
   const error = rms(actual.map((x, at) => x - exact[at])) / rms(exact);

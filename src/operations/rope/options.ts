@@ -6,8 +6,13 @@
 
 import { openList, readTensor } from "../../check/tensors.ts";
 import { kindOf, readNumbers, readOptions } from "../../check/words.ts";
-import type { AnyTensor, Layout, NumberList, ReadTensor } from "../../tensor/tensor.ts";
-import { sizeOf } from "../../tensor/tensor.ts";
+import {
+  type AnyTensor,
+  type Layout,
+  type NumberList,
+  type ReadTensor,
+  sizeOf,
+} from "../../tensor/tensor.ts";
 
 /** How angles are changed for contexts longer than those that a model was trained with. */
 export type RopeScaling =
@@ -69,8 +74,14 @@ export const ropeNames = ["positions", "theta", "style", "dims", "scaling", "lay
 
 /** Whatever a scaling may have; what each must have depends on its type. */
 const scalingNames = [
-  ...["type", "factor", "originalLength", "lowFrequencyFactor", "highFrequencyFactor"],
-  ...["betaFast", "betaSlow", "attentionFactor"],
+  "type",
+  "factor",
+  "originalLength",
+  "lowFrequencyFactor",
+  "highFrequencyFactor",
+  "betaFast",
+  "betaSlow",
+  "attentionFactor",
 ] as (keyof RopeScaling & string)[];
 
 /** A list of positions, as it was. */
@@ -92,14 +103,14 @@ export interface RopeCall {
   readonly options: Omit<RopeOptions, "positions">;
 }
 
-function readPositions(given: unknown, { shape: extents }: ReadTensor): number | ReadPositions {
-  if (given === undefined) return 0;
+function readPositions(given: unknown = 0, { shape }: ReadTensor): number | ReadPositions {
   if (typeof given === "number") return given;
-  const list = openList("positions", given, cannot, true), kind = kindOf(given);
-  if (list === undefined || list.length > sizeOf(extents)) {
-    return { kind, shape: list?.shape, numbers: [] };
-  }
-  return { kind, shape: list.shape, ...readNumbers(list, Number.isFinite) };
+  const list = openList("positions", given, cannot, true);
+  const isShort = list !== undefined && list.length <= sizeOf(shape);
+  return {
+    ...{ kind: kindOf(given), shape: list?.shape },
+    ...(isShort ? readNumbers(list, Number.isFinite) : { numbers: [] }),
+  };
 }
 
 /** Reads a call. */
@@ -114,8 +125,8 @@ export function readRope(
     q: rows,
     k: (k ?? null) === null ? null : readTensor("k", k, cannot),
     positions: readPositions(positions, rows),
-    options: scaling === undefined || Object(scaling) !== scaling
-      ? others
-      : { ...others, scaling: readOptions(scaling, scalingNames, cannot) },
+    options: Object(scaling) === scaling
+      ? { ...others, scaling: readOptions(scaling!, scalingNames, cannot) }
+      : others,
   };
 }

@@ -136,7 +136,6 @@ export function forwardCode(variant: ForwardVariant): string {
   if (lse) constants.LSE = 1;
   if (terms) Object.assign(constants, { TERMS: 1, CLASS: classExtent });
   if (paged) constants.PAGED = 1;
-  if (k.smooth) constants.k_smooth = 1;
   const enable = subgroups ? "enable subgroups;\n" : "";
   return enable + (products?.code(constants) ??
     codeOf("forward.wgsl", terms ? termFields : plainFields, constants));

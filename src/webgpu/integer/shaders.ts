@@ -59,7 +59,6 @@ export function passCode(name: PassName, plan: AttentionPlan): string {
     ...accessFlags(accesses),
   };
   if (plan.kv.kind === "pages") constants.PAGED = 1;
-  if (accesses.k.smooth) constants.k_smooth = 1;
   const code = codeOf(`integer/${name}.wgsl`, fields, constants, integerShaders);
   return code.replace("read> tables", "read_write> tables"); // They are written to.
 }

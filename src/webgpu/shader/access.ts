@@ -29,6 +29,7 @@ export function accessFlags(tensors: Readonly<Record<string, PageAccess | null>>
     if (access === null) continue;
     flags[`${name}_${access.dtype}`] = 1;
     flags[`${name}_vec`] = Number(access.vectors);
+    if (access.smooth) flags[`${name}_smooth`] = 1;
   }
   return flags;
 }
