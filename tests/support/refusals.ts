@@ -754,6 +754,12 @@ const biases: Refusal[] = [
     message: "Cannot attend: `bias.data` must be a Float32Array, got Uint16Array",
   },
   {
+    what: "a bias of 16 bits that does not say so",
+    options: { bias: { data: new Uint16Array(15), shape: [3, 5] } as never },
+    error: TypeError,
+    message: "Cannot attend: `bias.data` must be a Float32Array, got Uint16Array",
+  },
+  {
     what: "a bias of another dtype",
     options: { bias: floats([3, 5], { dtype: "f16" }) },
     error: TypeError,

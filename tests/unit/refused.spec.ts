@@ -54,6 +54,9 @@ test("engine.rope() refuses what it cannot turn", () => {
     [TypeError, "`scaling.type` must be one of", q, null, { scaling: { type: "half" } }],
     [TypeError, "`scaling.type` must be one of", q, null, { scaling: 2 }],
     [TypeError, "unknown option `low`", q, null, { scaling: { ...yarn, low: 1 } }],
+    [TypeError, "unknown option `betaFast`, known are type, factor", q, null, {
+      scaling: { type: "linear", factor: 2, betaFast: 32 },
+    }],
     [RangeError, "`scaling.factor` must be above 0", q, null, { scaling: { ...yarn, factor: 0 } }],
     [RangeError, "`scaling.originalLength`", q, null, { scaling: { ...yarn, originalLength: 0 } }],
     [RangeError, "`scaling.betaSlow` must be above 0", q, null, {
@@ -200,6 +203,14 @@ test("a KV cache refuses what it cannot take, and is as it was", async () => {
       new Uint32Array(other.buffer)[word] = value;
       return other;
     };
+    // As somebody would who means to harm: the checksum is right.
+    const forged = (word: number, value: number) => {
+      const other = changed(word, value), words = new Uint32Array(other.buffer);
+      let sum = 0x811c9dc5;
+      for (const own of words.subarray(0, -1)) sum = Math.imul(sum ^ own, 0x01000193);
+      words[words.length - 1] = sum;
+      return other;
+    };
     const call = (name: string, ...given: unknown[]) =>
       (cache as unknown as Record<string, (...given: unknown[]) => unknown>)[name](...given);
     assertAllRefused(call as never, [
@@ -241,6 +252,8 @@ test("a KV cache refuses what it cannot take, and is as it was", async () => {
       [RangeError, "the bytes are no saved cache", "load", changed(0, 7)],
       [RangeError, "its version is 9", "load", changed(1, 9)],
       [RangeError, "their checksum is another", "load", changed(12, 77)],
+      [RangeError, "pages take", "load", forged(12, 4096)],
+      [RangeError, "pages take", "load", forged(12, 2 ** 32 - 1)],
     ]);
     assertThrows(
       () => engine.kvCache({ ...sizes, batch: 2, valueDim: 8 }).load(bytes),
