@@ -203,22 +203,39 @@ ${indent(pairs.map(([at], index) => `v128.store(dScores, p${index}, ${at});`), 2
 `;
 }
 
-/** A pass over a row, four vectors abreast, whose powers are stored where they are asked for. */
-function rowPass(name: string, isStored: boolean): string {
+/** What a pass over a row does beside the sum of the powers. */
+interface RowPass {
+  /** Whether the powers are stored. */
+  readonly isStored?: boolean;
+  /** Whether it reads something ahead. */
+  readonly isAhead?: boolean;
+}
+
+/** A pass over a row, four vectors abreast. */
+function rowPass(name: string, { isStored = false, isAhead = false }: RowPass): string {
   const offsets = [0, 16, 32, 48];
   const to = isStored ? ", y: usize" : "", onward = isStored ? ", y += 64" : "";
+  const next = isAhead ? ", next: usize" : "";
   const scores = offsets.map((at) => `f32x4.mul(f32x4.sub(v128.load(x, ${at}), m), unit)`);
-  const stores = offsets.map((at, index) => `v128.store(y, p${index}, ${at});`);
+  const begin = [
+    "let l0 = f32x4.splat(0), l1 = l0;",
+    ...(isAhead ? ["let seen = l0;", "next -= x;"] : []),
+  ];
+  const lines = [
+    ...(isAhead ? ["seen = v128.or(seen, v128.load(x + next));"] : []),
+    ...exp4Lines(scores),
+    ...(isStored ? offsets.map((at, index) => `v128.store(y, p${index}, ${at});`) : []),
+    "l0 = f32x4.add(l0, f32x4.add(p0, p1));",
+    "l1 = f32x4.add(l1, f32x4.add(p2, p3));",
+  ];
   return `// @ts-ignore: decorator
 @inline
-export function ${name}(x: usize, end: usize${to}, m: v128, unit: v128): v128 {
-  let l0 = f32x4.splat(0), l1 = l0;
+export function ${name}(x: usize, end: usize${to}, m: v128, unit: v128${next}): v128 {
+${indent(begin, 1)}
   for (; x < end; x += 64${onward}) {
-${indent(exp4Lines(scores), 2)}
-${isStored ? `${indent(stores, 2)}\n` : ""}    l0 = f32x4.add(l0, f32x4.add(p0, p1));
-    l1 = f32x4.add(l1, f32x4.add(p2, p3));
+${indent(lines, 2)}
   }
-  return f32x4.add(l0, l1);
+${isAhead ? "  v128.store(SEEN, seen);\n" : ""}  return f32x4.add(l0, l1);
 }
 `;
 }
@@ -232,8 +249,13 @@ export function rowPassesFile(): string {
 import { TABLE } from "../exp.gen";
 import { fma } from "../fma";
 
+// What was read ahead goes where nobody looks: it would be left out otherwise.
+const SEEN: usize = memory.data(16, 16);
+
 // y = 4^((x - m) unit); returns the sums of what was stored. \`y\` may be \`x\`.
-${rowPass("powers_f32_1x16", true)}
+${rowPass("powers_f32_1x16", { isStored: true })}
+// The same, and a line of the cache at \`next\` is read for each of x, so that it is near when it is its turn.
+${rowPass("powersAhead_f32_1x16", { isStored: true, isAhead: true })}
 // The sums alone.
-${rowPass("sums_f32_1x16", false)}`;
+${rowPass("sums_f32_1x16", {})}`;
 }

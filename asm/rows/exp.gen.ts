@@ -5,6 +5,9 @@
 import { TABLE } from "../exp.gen";
 import { fma } from "../fma";
 
+// What was read ahead goes where nobody looks: it would be left out otherwise.
+const SEEN: usize = memory.data(16, 16);
+
 // y = 4^((x - m) unit); returns the sums of what was stored. `y` may be `x`.
 // @ts-ignore: decorator
 @inline
@@ -70,6 +73,78 @@ export function powers_f32_1x16(x: usize, end: usize, y: usize, m: v128, unit: v
     l0 = f32x4.add(l0, f32x4.add(p0, p1));
     l1 = f32x4.add(l1, f32x4.add(p2, p3));
   }
+  return f32x4.add(l0, l1);
+}
+
+// The same, and a line of the cache at `next` is read for each of x, so that it is near when it is its turn.
+// @ts-ignore: decorator
+@inline
+export function powersAhead_f32_1x16(x: usize, end: usize, y: usize, m: v128, unit: v128, next: usize): v128 {
+  let l0 = f32x4.splat(0), l1 = l0;
+  let seen = l0;
+  next -= x;
+  for (; x < end; x += 64, y += 64) {
+    seen = v128.or(seen, v128.load(x + next));
+    let c = v128.load(TABLE, 0);
+    let x0 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(x, 0), m), unit), c);
+    let x1 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(x, 16), m), unit), c);
+    let x2 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(x, 32), m), unit), c);
+    let x3 = f32x4.pmax(f32x4.mul(f32x4.sub(v128.load(x, 48), m), unit), c);
+    c = v128.load(TABLE, 16);
+    const t0 = f32x4.add(x0, c);
+    const t1 = f32x4.add(x1, c);
+    const t2 = f32x4.add(x2, c);
+    const t3 = f32x4.add(x3, c);
+    x0 = f32x4.sub(x0, f32x4.sub(t0, c));
+    x1 = f32x4.sub(x1, f32x4.sub(t1, c));
+    x2 = f32x4.sub(x2, f32x4.sub(t2, c));
+    x3 = f32x4.sub(x3, f32x4.sub(t3, c));
+    c = v128.load(TABLE, 32);
+    let p0 = c;
+    let p1 = c;
+    let p2 = c;
+    let p3 = c;
+    c = v128.load(TABLE, 48);
+    p0 = fma(p0, x0, c);
+    p1 = fma(p1, x1, c);
+    p2 = fma(p2, x2, c);
+    p3 = fma(p3, x3, c);
+    c = v128.load(TABLE, 64);
+    p0 = fma(p0, x0, c);
+    p1 = fma(p1, x1, c);
+    p2 = fma(p2, x2, c);
+    p3 = fma(p3, x3, c);
+    c = v128.load(TABLE, 80);
+    p0 = fma(p0, x0, c);
+    p1 = fma(p1, x1, c);
+    p2 = fma(p2, x2, c);
+    p3 = fma(p3, x3, c);
+    c = v128.load(TABLE, 96);
+    p0 = fma(p0, x0, c);
+    p1 = fma(p1, x1, c);
+    p2 = fma(p2, x2, c);
+    p3 = fma(p3, x3, c);
+    c = v128.load(TABLE, 112);
+    p0 = fma(p0, x0, c);
+    p1 = fma(p1, x1, c);
+    p2 = fma(p2, x2, c);
+    p3 = fma(p3, x3, c);
+    const n0 = i32x4.shl(t0, 23);
+    const n1 = i32x4.shl(t1, 23);
+    const n2 = i32x4.shl(t2, 23);
+    const n3 = i32x4.shl(t3, 23);
+    p0 = fma(p0, f32x4.mul(x0, n0), n0);
+    p1 = fma(p1, f32x4.mul(x1, n1), n1);
+    p2 = fma(p2, f32x4.mul(x2, n2), n2);
+    p3 = fma(p3, f32x4.mul(x3, n3), n3);
+    v128.store(y, p0, 0);
+    v128.store(y, p1, 16);
+    v128.store(y, p2, 32);
+    v128.store(y, p3, 48);
+    l0 = f32x4.add(l0, f32x4.add(p0, p1));
+    l1 = f32x4.add(l1, f32x4.add(p2, p3));
+  }
+  v128.store(SEEN, seen);
   return f32x4.add(l0, l1);
 }
 

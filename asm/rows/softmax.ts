@@ -6,11 +6,14 @@
 
 import { exp4, LOG4_E } from "../exp.gen";
 import { HeadRows, LOG_SOFTMAX, LOG_SUM_EXP, SOFTMAX, SoftmaxJob } from "../records.gen";
-import { powers_f32_1x16, sums_f32_1x16 } from "./exp.gen";
+import { powers_f32_1x16, powersAhead_f32_1x16, sums_f32_1x16 } from "./exp.gen";
 import { excludeMasked, isPlain, LANES, multiply, readRow, rowsAt, storeLanes, writeRow } from "./row";
 
-// Numbers that are looked at twice while they are near: a block and its powers stay in L1.
-const BLOCK: usize = 2048;
+// Numbers that are looked at twice while they are near: a block, its powers and what is read ahead stay in L1.
+const BLOCK: usize = 1024;
+
+// Numbers of a job that comes from memory: what is next is read ahead while powers are computed, which wait for nothing.
+const FAR: usize = 1 << 17;
 
 // @ts-ignore: decorator
 @inline
@@ -58,13 +61,13 @@ export function power(x: v128, m: v128, unit: v128): v128 {
   return exp4(f32x4.mul(f32x4.sub(x, m), unit));
 }
 
-// y = 4^((x - m) unit), and the sum, in every lane.
+// y = 4^((x - m) unit), and the sum, in every lane. As many numbers from `next` on are read ahead, unless it is 0.
 
 // @ts-ignore: decorator
 @inline
-function powersOf(x: usize, y: usize, count: usize, m: v128, unit: v128): v128 {
+function powersOf(x: usize, y: usize, count: usize, m: v128, unit: v128, next: usize): v128 {
   const apart = y - x, whole = x + ((count & ~15) << 2), end = x + ((count & ~3) << 2);
-  let sum = powers_f32_1x16(x, whole, y, m, unit);
+  let sum = next == 0 ? powers_f32_1x16(x, whole, y, m, unit) : powersAhead_f32_1x16(x, whole, y, m, unit, next);
   for (x = whole; x < end; x += 16) {
     const p = power(v128.load(x), m, unit);
     v128.store(x + apart, p);
@@ -121,10 +124,21 @@ class Row {
   x: usize;
   // Where the powers go; 0 where their sum is all that is asked for.
   y: usize;
+  // Where the row behind it begins, or itself; 0 where nothing is to be read ahead.
+  next: usize;
   columns: usize;
   maxima: usize;
   m: f32;
   l: f32;
+}
+
+// What is read ahead beside the block at `from`: no more than the row has, or as much of the next.
+
+// @ts-ignore: decorator
+@inline
+function behind(row: Row, from: usize): usize {
+  if (row.next == 0 || from + BLOCK >= row.columns) return row.next;
+  return row.x + (min(from + BLOCK, row.columns - BLOCK) << 2);
 }
 
 // Maximum and sum, block by block, and the powers against each block's own maximum. No vector is a parameter: where V8 14
@@ -136,7 +150,7 @@ function weigh(row: Row, by: f32): void {
     const count = min(BLOCK, row.columns - from), x = row.x + (from << 2), before = m;
     m = finite(maximumOf(x, count, m));
     v128.store(at, m);
-    const sum = row.y == 0 ? sumOf(x, count, m, unit) : powersOf(x, row.y + (from << 2), count, m, unit);
+    const sum = row.y == 0 ? sumOf(x, count, m, unit) : powersOf(x, row.y + (from << 2), count, m, unit, behind(row, from));
     l = f32x4.add(sum, f32x4.mul(l, power(before, m, unit)));
   }
   row.m = f32x4.extract_lane(m, 0);
@@ -185,13 +199,14 @@ const ABREAST: usize = 8;
 // The three passes alone, in one function: calls and what rows of any kind need take longer than 64 numbers.
 function softmaxInPlace(job: SoftmaxJob, source: HeadRows, target: HeadRows, maxima: usize): void {
   const columns = job.columns, unit = f32x4.splat(job.scale * LOG4_E), least = f32x4.splat(-f32.MAX_VALUE);
-  const xRow = source.row, yRow = target.row;
+  const xRow = source.row, yRow = target.row, isFar = job.rows * columns > FAR;
   let x = source.at, y = target.at;
   for (let left = job.rows; left > 0;) {
     const rows = min(ABREAST, left), end = maxima + (rows << 4);
+    const ahead: usize = isFar && left >= ABREAST << 1 ? ABREAST * xRow : 0;
     for (let at = maxima, row = x; at < end; at += 16, row += xRow) v128.store(at, maximumOf(row, columns, least));
     for (let at = maxima, row = y; at < end; at += 16, x += xRow, row += yRow) {
-      v128.store(at, powersOf(x, row, columns, v128.load(at), unit));
+      v128.store(at, powersOf(x, row, columns, v128.load(at), unit, ahead && x + ahead));
     }
     for (let at = maxima; at < end; at += 16, y += yRow) multiply(y, columns, inverse(v128.load(at)));
     left -= rows;
@@ -208,6 +223,7 @@ export function softmax(job: SoftmaxJob, scratch: usize): void {
   row.maxima = scratch + ROW_BYTES;
   const own = row.maxima + (columns / BLOCK + 1 << 4);
   const reads = job.mask != 0 || scale <= 0 || !isPlain(source), writes = !isPlain(target);
+  const isFar = job.rows * columns > FAR && !reads;
   for (let r: usize = 0; r < job.rows; r++) {
     const y = writes ? own : target.at + r * target.row;
     row.x = reads ? own : source.at + r * source.row;
@@ -216,6 +232,7 @@ export function softmax(job: SoftmaxJob, scratch: usize): void {
       if (job.mask != 0) excludeMasked(job, r, own);
     }
     row.y = job.what == SOFTMAX ? y : 0;
+    row.next = !isFar ? 0 : r + 1 < job.rows ? row.x + source.row : row.x;
     weigh(row, by);
     if (job.what == LOG_SUM_EXP) {
       store<f32>(own, <f32>logOf(row, by));

@@ -185,6 +185,22 @@ async function all(engine: Engine, x: Tensor<HostData>, options: object): Promis
   return results as HostData[];
 }
 
+contract("many rows, which are read ahead, have the bits that each has alone", async (engine) => {
+  for (const [rows, columns] of [[4100, 33], [140, 1000], [70, 2049], [3, 50_001]]) {
+    const shape = [rows, columns], row = columns + 3, random = seeded(columns);
+    const data = normals(rows * row, random, 4), x = { data, shape, strides: [row, 1] };
+    const { out } = await functions.softmax(x, { engine });
+    for (const at of [0, 1, rows - 9, rows - 2, rows - 1].filter((index) => index >= 0)) {
+      const alone = tensor(data.slice(at * row, at * row + columns), [1, columns]);
+      const expected = await functions.softmax(alone, { engine });
+      assertSameBits(out.data.subarray(at * columns, (at + 1) * columns), expected.out.data);
+    }
+    await functions.softmax(x, { out: x, engine });
+    const last = data.subarray((rows - 1) * row, (rows - 1) * row + columns);
+    assertSameBits(last, out.data.subarray(-columns));
+  }
+}, { needs: "sameBitsForFewRows" });
+
 contract("tensors of the engine's, and arrays, give the same bits", async (engine) => {
   const shape = [3, 50, 700],
     x = engine.tensor(shape),
