@@ -5,8 +5,10 @@
  */
 
 import type { AttentionOptions } from "../operations/attention/options.ts";
+import type { CapturedArray } from "../scores/kinds.ts";
 import { type Call, callOf } from "./call.ts";
 import { attendRow } from "./forward.ts";
+import type { AddTo } from "./scores.ts";
 import {
   axesOf,
   forEachRow,
@@ -37,6 +39,11 @@ export interface ReferenceGradients {
   readonly dBias?: ReferenceArray;
   /** `[Hq]`; where sinks are given. */
   readonly dSinks?: ReferenceArray;
+}
+
+/** What a score function's arrays get, those that ask for it, each in its shape; where there is one. */
+export interface CapturedGradients {
+  readonly dCaptured?: ReadonlyMap<CapturedArray, ReferenceArray>;
 }
 
 /** Gradients that rows add to. */
@@ -102,7 +109,13 @@ export function differentiateScores(
 }
 
 /** Adds what one row gives to the gradients. */
-function differentiateRow(call: Call, given: Given, totals: Totals, row: RowIndex): void {
+function differentiateRow(
+  call: Call,
+  given: Given,
+  totals: Totals,
+  addTo: AddTo,
+  row: RowIndex,
+): void {
   const { Nk, D, Q, K, scale } = call, { dq, dk, dv, dBias, dSinks } = totals;
   const [b, h, i] = row, g = call.keyHead(h);
   const { scores, dScores, dSink } = differentiateScores(call, given, dv, row);
@@ -110,9 +123,9 @@ function differentiateRow(call: Call, given: Given, totals: Totals, row: RowInde
   for (let j = 0; j < Nk; j++) {
     if (scores[j] === -Infinity) continue;
 
-    // The score, which the bias is added to; then through softcap, scale and the dot product.
+    // The score, which the bias is added to; then through softcap, a function, scale and the dot product.
     dBias?.add(b, h, i, j, dScores[j]);
-    const dProduct = scale * call.capSlope(b, h, i, j) * dScores[j];
+    const dProduct = scale * call.throughScore([b, h, i, j], dScores[j], addTo);
     for (let d = 0; d < D; d++) {
       dq.add(b, h, i, d, dProduct * K(b, g, j, d));
       dk.add(b, g, j, d, dProduct * Q(b, h, i, d));
@@ -120,10 +133,15 @@ function differentiateRow(call: Call, given: Given, totals: Totals, row: RowInde
   }
 }
 
-/** Adds what all rows give. */
-export function differentiate(call: Call, given: Given, totals: Totals): void {
+/** Adds what all rows give; what arrays of a score function get is told. */
+export function differentiate(
+  call: Call,
+  given: Given,
+  totals: Totals,
+  addTo: AddTo = () => {},
+): void {
   const { B, Hq, Nq } = call;
-  forEachRow([B, Hq, Nq], (row) => differentiateRow(call, given, totals, row));
+  forEachRow([B, Hq, Nq], (row) => differentiateRow(call, given, totals, addTo, row));
 }
 
 /** The results without what adds to them. */
@@ -171,6 +189,10 @@ export function referenceAttentionBackward(
     ...(bias && { dBias: zeros(bias.shape) }),
     ...(sinks && { dSinks: zeros(listOf(sinks).shape) }),
   };
-  differentiate(call, givenOf(dOut, options.dLse, bnhd), totals);
-  return arraysOf(totals);
+  const dCaptured = new Map(call.captured.map((array) => [array, zeros(array.shape)]));
+  differentiate(call, givenOf(dOut, options.dLse, bnhd), totals, (array, place, term) => {
+    dCaptured.get(array)!.data[place] += term;
+  });
+  const captured: CapturedGradients = dCaptured.size > 0 ? { dCaptured } : {};
+  return { ...arraysOf(totals), ...captured };
 }

@@ -5,6 +5,9 @@
  */
 
 import type { AttentionOptions } from "../operations/attention/options.ts";
+import { traceMask, traceScore } from "../scores/graph.ts";
+import type { CapturedArray, ScoreFunctions } from "../scores/kinds.ts";
+import { type AddTo, differentiateScore, evaluate } from "./scores.ts";
 import { axesOf, listOf, listReader, type Read, type ReferenceTensor } from "./tensor.ts";
 
 /** A call's sizes, its tensors, and what its options mean. */
@@ -27,16 +30,24 @@ export interface Call {
   readonly product: Read;
   /** Scores of a row, scaled, capped and biased; -Infinity where it does not see the key. */
   scores(b: number, h: number, i: number): Float64Array;
-  /** What a change of a scaled product does to the score that softcap makes of it. */
-  capSlope(b: number, h: number, i: number, j: number): number;
+  /**
+   * The gradient with respect to a scaled product, of that with respect to its score; what arrays of a score
+   * function get of it is added.
+   */
+  throughScore(at: ScorePlace, dScore: number, addTo: AddTo): number;
+  /** Arrays of a score function that ask for gradients. */
+  readonly captured: readonly CapturedArray[];
   /** The score that takes weight and has no value; -Infinity for none. */
   sink(h: number): number;
 }
 
+/** A query's row and a key's. */
+export type ScorePlace = readonly [b: number, h: number, i: number, j: number];
+
 /** Options that the oracle knows: those that say what a call means, and those that say nothing to it. */
 const known = [
   ...["causal", "offset", "window", "kvLengths", "scale", "layout", "softcap", "alibi", "bias"],
-  ...["mask", "sinks", "cuSeqlens", "blockMask"],
+  ...["mask", "sinks", "cuSeqlens", "blockMask", "scoreMod", "maskMod"],
   ...["lse", "out", "signal", "onProgress", "precision"],
   "dLse", // Of gradients alone.
 ];
@@ -64,7 +75,7 @@ export function callOf(
   q: ReferenceTensor,
   k: ReferenceTensor,
   v: ReferenceTensor,
-  options: AttentionOptions,
+  options: AttentionOptions & ScoreFunctions,
 ): Call {
   refuseUnknown(options, known);
   const bnhd = options.layout === "bnhd";
@@ -77,6 +88,8 @@ export function callOf(
   const sinks = options.sinks && listReader(options.sinks);
   const places = placesOf(options);
   const keyHead = (h: number) => Math.floor(h * Hkv / Hq);
+  const score = options.scoreMod && traceScore(options.scoreMod);
+  const seen = options.maskMod && traceMask(options.maskMod);
 
   const product: Read = (b, h, i, j) => {
     const g = keyHead(h);
@@ -84,6 +97,9 @@ export function callOf(
     for (let d = 0; d < D; d++) s += Q(b, h, i, d) * K(b, g, j, d);
     return s * scale;
   };
+  // What a score function makes of a product, all its numbers.
+  const modified = (row: Row, h: number, j: number, product: number) =>
+    evaluate(score!, { score: product, ...functionPlace(row, h, j) });
   const scores = (b: number, h: number, i: number) => {
     // Where this row stands among the keys, and which keys count for it at all.
     const row = rowOf(options, places, b, i, Nq, Nk), found = new Float64Array(Nk).fill(-Infinity);
@@ -93,7 +109,10 @@ export function callOf(
       if (mask && !mask(b, h, i, j)) continue;
       if (blockMask && !blockMask.keeps(b, h, i, j)) continue;
       if (bias && bias(b, h, i, j) === -Infinity) continue;
+      if (seen && !evaluate(seen, { score: 0, ...functionPlace(row, h, j) }).at(-1)) continue;
       let s = product(b, h, i, j);
+      if (score) s = modified(row, h, j, s).at(-1)!;
+      if (s === -Infinity) continue;
       if (softcap) s = softcap * Math.tanh(s / softcap);
       if (bias) s += bias(b, h, i, j);
       if (slopes) s -= slopes(0, 0, row.segment, h) * Math.abs(row.aligned - at);
@@ -103,8 +122,14 @@ export function callOf(
   };
   return {
     ...{ B, Hq, Nq, Nk, D, Dv, bnhd, scale, Q, K, V: V.read, keyHead, product, scores },
-    // 1 - tanh^2 without its cancellation.
-    capSlope: (b, h, i, j) => softcap ? Math.cosh(product(b, h, i, j) / softcap) ** -2 : 1,
+    throughScore: ([b, h, i, j], dScore, addTo) => {
+      const plain = product(b, h, i, j), row = rowOf(options, places, b, i, Nq, Nk);
+      const values = score && modified(row, h, j, plain), capped = values?.at(-1) ?? plain;
+      // 1 - tanh^2 without its cancellation.
+      const dCapped = softcap ? dScore * Math.cosh(capped / softcap) ** -2 : dScore;
+      return score ? differentiateScore(score, values!, dCapped, addTo) : dCapped;
+    },
+    captured: score?.arrays.filter(({ grad }) => grad) ?? [],
     sink: (h) => sinks ? sinks(h) : -Infinity,
   };
 }
@@ -117,10 +142,17 @@ function inBand(options: AttentionOptions, aligned: number, j: number): boolean 
     (right === null || j <= aligned + right);
 }
 
+/** Where a score is, as functions see it. */
+function functionPlace({ segment, firstKey, row }: Row, h: number, j: number) {
+  return { b: segment, h, q: row, k: j - firstKey };
+}
+
 /** The keys that row `i` has: `keys` of them from `firstKey` on, and the one it is aligned with. */
 interface Row {
   /** Its batch, or its packed sequence. */
   readonly segment: number;
+  /** Its place in that. */
+  readonly row: number;
   readonly firstKey: number;
   readonly keys: number;
   readonly aligned: number;
@@ -155,7 +187,7 @@ function rowOf(
     : { segment: b, firstKey: 0, keys: Nk, queries: Nq, at: i };
   const { segment, firstKey, keys, queries, at } = place;
   const shift = offset(segment) ?? (causal === "top-left" ? 0 : keys - queries);
-  return { segment, firstKey, keys: kvLength(segment) ?? keys, aligned: at + shift };
+  return { segment, row: at, firstKey, keys: kvLength(segment) ?? keys, aligned: at + shift };
 }
 
 function placeInSequence({ q, k }: NonNullable<Places["starts"]>, i: number) {

@@ -32,6 +32,8 @@ import "./rooms.spec.ts";
 import "./rope.spec.ts";
 import "./runtime.spec.ts";
 import "./runtime_table.spec.ts";
+import "./score_graph.spec.ts";
+import "./score_reference.spec.ts";
 import "./scores.spec.ts";
 import "./segments.spec.ts";
 import "./shorten_shaders.spec.ts";

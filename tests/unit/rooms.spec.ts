@@ -15,8 +15,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "scores": ["check", "tensor"],
   "operations": ["check", "contract", "masks", "scores", "tensor"],
   "cache": ["check", "contract", "operations", "tensor"],
-  // Types alone: a wrong plan must not hide behind itself.
-  "reference": ["operations", "tensor"],
+  // Types alone, and graphs of functions: a wrong plan must not hide behind itself.
+  "reference": ["operations", "scores", "tensor"],
 
   "wasm/memory": ["contract", "tensor"],
   "wasm/record": ["tensor"],
