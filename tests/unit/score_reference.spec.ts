@@ -6,12 +6,19 @@ import {
   type ReferenceTensor,
 } from "@flashtile/attention/reference";
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import fc from "fast-check";
 import { test } from "node:test";
 import type { CapturedGradients } from "../../src/reference/backward.ts";
+import { differentiateScore, evaluate } from "../../src/reference/scores.ts";
 import { captured } from "../../src/scores/captured.ts";
+import { traceMask, traceScore } from "../../src/scores/graph.ts";
 import type { ScoreFunctions } from "../../src/scores/kinds.ts";
 import { where } from "../../src/scores/where.ts";
+import { always } from "../support/arbitrary.ts";
 import { halfUlp } from "../support/budget.ts";
+import { count } from "../support/problem.ts";
+import { normals, seeded } from "../support/random.ts";
+import { type RandomArrays, randomMaskMod, randomScoreMod } from "../support/random_scores.ts";
 import { scoreCases } from "../support/score_functions.ts";
 import { sharedOut } from "../support/share.ts";
 
@@ -85,4 +92,57 @@ test("rows and keys are counted within their sequence, which is the batch", () =
   const of = (...scores: number[]) => Math.log(scores.reduce((sum, s) => sum + Math.exp(s), 0));
   const expected = [of(0), of(2, 12, 22), of(3, 13, 23)];
   expected.forEach((x, at) => assertAlmostEquals(lse.data[at], x, 1e-12));
+});
+
+const arrays: RandomArrays = {
+  scores: [[7], [3, 4], [2, 3, 4]].map((shape, at) =>
+    captured(normals(count(shape), seeded(at)), shape, { grad: true })
+  ),
+  wholes: [[9], [4, 5]].map((shape) =>
+    captured(Int32Array.from({ length: count(shape) }, (_, at) => at * 7 % 11 - 3), shape)
+  ),
+};
+
+/** A place, and a score there. */
+const places = fc.record({
+  ...{ b: fc.nat(3), h: fc.nat(7), q: fc.nat(40), k: fc.nat(40) },
+  // Not so near 0 that products of it are.
+  score: fc.integer({ min: -3000, max: 3000 }).map((n) => (n + 0.37) / 1000),
+});
+
+const seeds = fc.integer({ min: 0, max: 2 ** 32 - 1 });
+
+test("a function is the same graph at each call", () => {
+  fc.assert(
+    fc.property(seeds, (seed) => {
+      const trace = () => traceScore(randomScoreMod(seed, arrays));
+      const { structure, literals, nodes } = trace();
+      assertEquals(trace().structure, structure);
+      assertEquals(trace().literals, literals);
+      assertEquals(nodes.at(-1)!.kind, "score");
+      assertEquals(traceMask(randomMaskMod(seed, arrays)).nodes.at(-1)!.kind, "condition");
+    }),
+    always(200),
+  );
+});
+
+test("the oracle's gradient by a score is what differences say, where it has one", () => {
+  let smooth = 0;
+  fc.assert(
+    fc.property(seeds, places, (seed, place) => {
+      const graph = traceScore(randomScoreMod(seed, arrays)), step = 1e-6;
+      const at = (by: number) => evaluate(graph, { ...place, score: place.score + by }).at(-1)!;
+      const [here, left, right] = [at(0), (at(0) - at(-step)) / step, (at(step) - at(0)) / step];
+      const values = evaluate(graph, place), slope = differentiateScore(graph, values, 1, () => {});
+      const most = 1e-4 * Math.max(1, Math.abs(here), Math.abs(left));
+      if (!(Math.abs(left - right) < most)) return; // A corner, a step or NaN.
+      if (slope !== 0) smooth++;
+      assert(
+        Math.abs(slope - (left + right) / 2) < 2 * most,
+        `${slope}, differences ${left}, ${right}`,
+      );
+    }),
+    always(2000),
+  );
+  assert(smooth > 200, `${smooth} functions have a slope`);
 });
