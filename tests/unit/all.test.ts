@@ -33,6 +33,8 @@ import "./rope.spec.ts";
 import "./runtime.spec.ts";
 import "./runtime_table.spec.ts";
 import "./score_graph.spec.ts";
+import "./score_intervals.spec.ts";
+import "./score_program.spec.ts";
 import "./score_reference.spec.ts";
 import "./scores.spec.ts";
 import "./segments.spec.ts";

@@ -1,0 +1,261 @@
+/**
+ * A score function and a mask function as byte code, whose instructions work on many scores at once: a tile of keys by
+ * eight queries. What is the same for all scores, for a query, for a key, or for all queries and keys that are as far apart,
+ * is computed once for a block of queries and a tile, and read by tiles as it lies.
+ *
+ * @module
+ */
+
+import type { Graph, InputName } from "./graph.ts";
+import { type ConstantSource, expand, type Primitive, type PrimitiveNode } from "./primitives.ts";
+
+/**
+ * What numbers differ by: by nothing within a job, by query, by key, by the distance of both, or by all. The last are of a
+ * tile, and temporary.
+ */
+export type Extent = "once" | "query" | "key" | "distance" | "tile";
+
+/** Where numbers are: those of one extent, one register behind the other. */
+export interface Register {
+  readonly extent: Extent;
+  /** Of a tile, 0 is the scores themselves. */
+  readonly index: number;
+}
+
+/** What an instruction does: with `hide` in front it hides scores where a comparison fails. */
+export type Kernel =
+  | Exclude<Primitive, "input" | "constant">
+  | ("fma" | "copy" | "hide")
+  | `hide ${Comparison}`;
+
+/** Comparisons, whose failing hides a score. */
+type Comparison = `${"" | "i"}${"lt" | "le" | "gt" | "ge" | "eq" | "ne"}`;
+
+/** A step of a program. */
+export interface Instruction {
+  readonly kernel: Kernel;
+  readonly to: Register;
+  readonly operands: readonly Register[];
+  /** The array that is read. */
+  readonly table?: Table;
+}
+
+/** An array by its place among those of a function. */
+export interface Table {
+  readonly array: number;
+  readonly of: Owner;
+}
+
+/** A number that is written into a register before a job. */
+export interface Constant {
+  readonly to: Register;
+  readonly source: ConstantSource;
+  /** Which function's literals and arrays it is from. */
+  readonly of: Owner;
+}
+
+/** One of the two functions. */
+export type Owner = "score" | "mask";
+
+/** A program: what is to be done when, and what it needs. */
+export interface Program {
+  /** Once a job. */
+  readonly once: readonly Instruction[];
+  /** Once a block of queries. */
+  readonly query: readonly Instruction[];
+  /** Once a block of queries and a tile of keys. */
+  readonly key: readonly Instruction[];
+  readonly distance: readonly Instruction[];
+  /** For each tile of eight queries: what becomes of scores, and which are hidden. */
+  readonly score: readonly Instruction[];
+  readonly mask: readonly Instruction[];
+  readonly constants: readonly Constant[];
+  /** Registers that are given: `b` and `h` once, `q` by query, `k` by key, their difference by distance. */
+  readonly inputs: ReadonlyMap<string, Register>;
+  /** How many registers there are. */
+  readonly registers: Readonly<Record<Extent, number>>;
+}
+
+const extentOf: Readonly<Record<InputName, Extent>> = {
+  ...{ score: "tile", b: "once", h: "once", q: "query", k: "key" },
+};
+
+/** Operations with their operands the other way around. */
+const turned: Readonly<Partial<Record<Primitive, Primitive>>> = {
+  ...{ lt: "gt", gt: "lt", le: "ge", ge: "le", eq: "eq", ne: "ne" },
+  ...{ ilt: "igt", igt: "ilt", ile: "ige", ige: "ile", ieq: "ieq", ine: "ine" },
+};
+
+/** Whether it is q - k. */
+function isDistance({ primitive, operands: [a, b] }: PrimitiveNode): boolean {
+  return primitive === "isub" && a.input === "q" && b.input === "k";
+}
+
+/** Where instructions are written. */
+type Section = Exclude<Extent, "tile"> | Owner;
+
+/** Writes one program. */
+class Compiler {
+  readonly #code: Record<Section, Instruction[]> = {
+    ...{ once: [], query: [], key: [], distance: [], score: [], mask: [] },
+  };
+  readonly #constants: Constant[] = [];
+  readonly #inputs = new Map<string, Register>();
+  readonly #registers: Record<Extent, number> = { once: 0, query: 0, key: 0, distance: 0, tile: 1 };
+  readonly #extents = new Map<PrimitiveNode, Extent>();
+  readonly #places = new Map<PrimitiveNode, Register>();
+  /** How often a node is read. */
+  readonly #uses = new Map<PrimitiveNode, number>();
+  /** Reads of a tile's register that are to come, and registers that have none. */
+  readonly #left = new Map<number, number>();
+  readonly #free: number[] = [];
+  #owner: Owner = "score";
+
+  /** A score function. */
+  score(result: PrimitiveNode): void {
+    this.#begin("score", result);
+    if (result.input === "score") return;
+    if (this.#extent(result) === "tile") this.#lowerTile(result, scores);
+    else this.#emit("score", "copy", scores, [this.#lower(result)]);
+  }
+
+  /** A mask function: each condition that all others are joined with hides what it can by itself. */
+  mask(result: PrimitiveNode): void {
+    this.#begin("mask", result);
+    for (const term of this.#terms(result)) this.#hide(term);
+  }
+
+  finish(): Program {
+    const { once, query, key, distance, score, mask } = this.#code;
+    return {
+      ...{ once, query, key, distance, score, mask },
+      ...{ constants: this.#constants, inputs: this.#inputs, registers: this.#registers },
+    };
+  }
+
+  #begin(owner: Owner, result: PrimitiveNode): void {
+    this.#owner = owner;
+    this.#count(result);
+  }
+
+  #count(node: PrimitiveNode): void {
+    const before = this.#uses.get(node) ?? 0;
+    this.#uses.set(node, before + 1);
+    if (before === 0) { for (const operand of node.operands) this.#count(operand); }
+  }
+
+  #extent(node: PrimitiveNode): Extent {
+    const known = this.#extents.get(node);
+    if (known !== undefined) return known;
+    const found = this.#findExtent(node);
+    this.#extents.set(node, found);
+    return found;
+  }
+
+  #findExtent(node: PrimitiveNode): Extent {
+    if (node.input !== undefined) return extentOf[node.input];
+    if (isDistance(node)) return "distance";
+    const extents = new Set(node.operands.map((operand) => this.#extent(operand)));
+    extents.delete("once");
+    const [one = "once"] = extents;
+    return extents.size > 1 ? "tile" : one;
+  }
+
+  #terms(node: PrimitiveNode): PrimitiveNode[] {
+    const isSplit = node.primitive === "and" && this.#extent(node) === "tile" &&
+      this.#uses.get(node) === 1;
+    return isSplit ? node.operands.flatMap((operand) => this.#terms(operand)) : [node];
+  }
+
+  #hide(term: PrimitiveNode): void {
+    const isFused = this.#extent(term) === "tile" && term.primitive in turned &&
+      this.#uses.get(term) === 1;
+    const from = isFused ? term.operands.map((one) => this.#lower(one)) : [this.#lower(term)];
+    const kernel = isFused ? `hide ${term.primitive as Comparison}` as const : "hide";
+    this.#emit("mask", kernel, scores, from);
+    for (const one of from) this.#release(one);
+  }
+
+  /** Where a node's numbers are, once what computes them is written. */
+  #lower(node: PrimitiveNode): Register {
+    const known = this.#places.get(node);
+    if (known !== undefined) return known;
+    const place = this.#extent(node) === "tile" ? this.#lowerTile(node) : this.#lowerFlat(node);
+    this.#places.set(node, place);
+    return place;
+  }
+
+  #lowerFlat(node: PrimitiveNode): Register {
+    const extent = this.#extent(node) as Exclude<Extent, "tile">;
+    const given = node.input ?? (isDistance(node) ? "distance" : undefined);
+    const known = given && this.#inputs.get(given);
+    if (known !== undefined) return known;
+    const isComputed = given === undefined && node.source === undefined;
+    const operands = isComputed ? node.operands.map((operand) => this.#lower(operand)) : [];
+    const to = { extent, index: this.#registers[extent]++ };
+    if (given !== undefined) this.#inputs.set(given, to);
+    if (isComputed) this.#emit(extent, node.primitive as Kernel, to, operands, node.array);
+    if (node.source !== undefined) {
+      this.#constants.push({ to, source: node.source, of: this.#owner });
+    }
+    return to;
+  }
+
+  /** `target` is where numbers shall go, if it matters. */
+  #lowerTile(node: PrimitiveNode, target?: Register): Register {
+    if (node.input !== undefined) return scores;
+    const product = this.#fusedProduct(node);
+    const kernel = product === undefined ? node.primitive as Kernel : "fma";
+    const operands = (product === undefined ? node.operands : product).map((one) =>
+      this.#lower(one)
+    );
+    for (const operand of operands) this.#release(operand);
+    // An operation reads its operands before it writes, so that it may write over one.
+    const to = target ?? this.#temporary(this.#uses.get(node)!);
+    this.#emit(this.#owner, kernel, to, operands, node.array);
+    return to;
+  }
+
+  /** The operands of a b + c, where nobody else reads the product. */
+  #fusedProduct({ primitive, operands }: PrimitiveNode): readonly PrimitiveNode[] | undefined {
+    if (primitive !== "add") return undefined;
+    const at = operands.findIndex((one) =>
+      one.primitive === "mul" && this.#extent(one) === "tile" && this.#uses.get(one) === 1
+    );
+    return at < 0 ? undefined : [...operands[at].operands, operands[1 - at]];
+  }
+
+  #temporary(reads: number): Register {
+    const index = this.#free.pop() ?? this.#registers.tile++;
+    this.#left.set(index, reads);
+    return { extent: "tile", index };
+  }
+
+  #release({ extent, index }: Register): void {
+    if (extent !== "tile" || index === 0) return;
+    const left = this.#left.get(index)! - 1;
+    this.#left.set(index, left);
+    if (left === 0) this.#free.push(index);
+  }
+
+  #emit(
+    section: Section,
+    kernel: Kernel,
+    to: Register,
+    operands: readonly Register[],
+    array?: number,
+  ): void {
+    const table = array !== undefined && { table: { array, of: this.#owner } };
+    this.#code[section].push({ kernel, to, operands, ...table });
+  }
+}
+
+const scores: Register = { extent: "tile", index: 0 };
+
+/** The program of two functions, either of which may be missing. */
+export function compile(score: Graph | undefined, mask: Graph | undefined): Program {
+  const compiler = new Compiler();
+  if (score !== undefined) compiler.score(expand(score));
+  if (mask !== undefined) compiler.mask(expand(mask));
+  return compiler.finish();
+}
