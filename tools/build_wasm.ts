@@ -25,6 +25,7 @@ import { hyperbolicFile } from "./hyperbolic.ts";
 import { integerFiles } from "./integers.ts";
 import { microkernelFiles } from "./microkernels.ts";
 import { narrowKernelsFile } from "./narrow_kernels.ts";
+import { scoreKernelsFile } from "./score_kernels.ts";
 import {
   blockFields,
   callWords,
@@ -250,6 +251,7 @@ export function generatedSources(): Files {
     "asm/narrow/products.gen.ts": narrowKernelsFile(),
     ...microkernelFiles(),
     ...integerFiles(),
+    "asm/scored/kernels.gen.ts": scoreKernelsFile(),
   };
 }
 
@@ -452,6 +454,11 @@ export async function generateWasm(): Promise<Files> {
     "src/wasm/record/gradient.gen.ts": wordsFile("a record of gradients", gradientFields),
     "tests/asm/exp4.gen.ts": await measuringFile(sources, "tests/asm/exp4.ts", "exp4()"),
     "tests/asm/tanh.gen.ts": await measuringFile(sources, "tests/asm/tanh.ts", "tanh()"),
+    "tests/asm/score_program.gen.ts": await measuringFile(
+      sources,
+      "tests/asm/score_program.ts",
+      "Score programs",
+    ),
     "bench/asm/ceiling.gen.ts": await measuringFile(
       sources,
       "bench/asm/ceiling.ts",

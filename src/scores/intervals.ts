@@ -111,7 +111,7 @@ class IntervalCompiler {
   }
 }
 
-/** What says where a mask function hides all, and where nothing. */
+/** What says where a mask function masks all, and where nothing. */
 export function compileIntervals(mask: Graph): IntervalProgram {
   const compiler = new IntervalCompiler(mask), result = compiler.lower(expand(mask));
   const { steps, inputs, constants, registers } = compiler;

@@ -108,7 +108,7 @@ export interface Place {
   readonly k: Whole;
 }
 
-/** What a score becomes, once it is scaled and before all else; -Infinity hides the key, as in a bias. */
+/** What a score becomes, once it is scaled and before all else; -Infinity masks the key, as in a bias. */
 export type ScoreMod = (score: Score, place: Place) => Score | number;
 
 /** Which keys a query sees. */

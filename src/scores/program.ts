@@ -22,13 +22,13 @@ export interface Register {
   readonly index: number;
 }
 
-/** What an instruction does: with `hide` in front it hides scores where a comparison fails. */
+/** What an instruction does: with `mask` in front it masks scores where a comparison fails. */
 export type Kernel =
   | Exclude<Primitive, "input" | "constant">
-  | ("fma" | "copy" | "hide")
-  | `hide ${Comparison}`;
+  | ("fma" | "copy" | "mask")
+  | `mask ${Comparison}`;
 
-/** Comparisons, whose failing hides a score. */
+/** Comparisons, whose failing masks a score. */
 type Comparison = `${"" | "i"}${"lt" | "le" | "gt" | "ge" | "eq" | "ne"}`;
 
 /** A step of a program. */
@@ -119,10 +119,10 @@ class Compiler {
     else this.#emit("score", "copy", scores, [this.#lower(result)]);
   }
 
-  /** A mask function: each condition that all others are joined with hides what it can by itself. */
+  /** A mask function: each condition that all others are joined with masks what it can by itself. */
   mask(result: PrimitiveNode): void {
     this.#begin("mask", result);
-    for (const term of this.#terms(result)) this.#hide(term);
+    for (const term of this.#terms(result)) this.#maskBy(term);
   }
 
   finish(): Program {
@@ -167,11 +167,11 @@ class Compiler {
     return isSplit ? node.operands.flatMap((operand) => this.#terms(operand)) : [node];
   }
 
-  #hide(term: PrimitiveNode): void {
+  #maskBy(term: PrimitiveNode): void {
     const isFused = this.#extent(term) === "tile" && term.primitive in turned &&
       this.#uses.get(term) === 1;
     const from = isFused ? term.operands.map((one) => this.#lower(one)) : [this.#lower(term)];
-    const kernel = isFused ? `hide ${term.primitive as Comparison}` as const : "hide";
+    const kernel = isFused ? `mask ${term.primitive as Comparison}` as const : "mask";
     this.#emit("mask", kernel, scores, from);
     for (const one of from) this.#release(one);
   }

@@ -20,8 +20,11 @@ export interface TilePlace {
 
 type Compute = (...operands: number[]) => number;
 
+/** What kernels compute, by name. */
+export type Kernels = Readonly<Record<string, Compute>>;
+
 const bits = (holds: boolean) => holds ? -1 : 0;
-const order: Readonly<Record<string, Compute>> = {
+const order: Kernels = {
   lt: (a, b) => bits(a < b),
   le: (a, b) => bits(a <= b),
   gt: (a, b) => bits(a > b),
@@ -30,7 +33,7 @@ const order: Readonly<Record<string, Compute>> = {
   ne: (a, b) => bits(a !== b),
 };
 
-const kernels: Readonly<Record<string, Compute>> = {
+const kernels: Kernels = {
   add: (a, b) => a + b,
   sub: (a, b) => a - b,
   mul: (a, b) => a * b,
@@ -67,7 +70,8 @@ const kernels: Readonly<Record<string, Compute>> = {
   copy: (a) => a,
 };
 
-function constantOf(source: ConstantSource, { literals, arrays }: Graph): number {
+/** A constant of a function's. */
+export function constantOf(source: ConstantSource, { literals, arrays }: Graph): number {
   if (source.from === "zero") return 0;
   if (source.from === "extent") {
     return arrays[source.array].shape[source.axis] - Number(source.isLast);
@@ -86,7 +90,11 @@ export class ScoreMachine {
   readonly #place: TilePlace;
   readonly #numbers = new Map<string, Float64Array>();
 
-  constructor(program: Program, graphs: Graphs, place: TilePlace) {
+  readonly #kernels: Kernels;
+
+  /** @param own What is computed in another way than in float64. */
+  constructor(program: Program, graphs: Graphs, place: TilePlace, own: Kernels = {}) {
+    this.#kernels = { ...kernels, ...order, ...own };
     this.#program = program;
     this.#graphs = graphs;
     this.#place = place;
@@ -123,6 +131,11 @@ export class ScoreMachine {
     return (data as Float32Array)[Math.min(Math.max(index, 0), last)];
   }
 
+  /** A comparison of whole numbers is that of others. */
+  #kernelOf(kernel: string): Compute {
+    return this.#kernels[kernel] ?? this.#kernels[kernel.replace(/^i/, "")];
+  }
+
   #do({ kernel, to, operands, table }: Instruction): void {
     const target = this.#at(to), from = operands.map((one) => [one.extent, this.#at(one)] as const);
     for (let element = 0; element < target.length; element++) {
@@ -132,11 +145,11 @@ export class ScoreMachine {
         ]
       );
       if (kernel === "gather") target[element] = this.#gather(table!, numbers[0]);
-      else if (kernel === "hide") target[element] = numbers[0] ? target[element] : -Infinity;
-      else if (kernel.startsWith("hide ")) {
+      else if (kernel === "mask") target[element] = numbers[0] ? target[element] : -Infinity;
+      else if (kernel.startsWith("mask ")) {
         const name = kernel.slice(5).replace(/^i/, "");
         if (!order[name](...numbers)) target[element] = -Infinity;
-      } else target[element] = (kernels[kernel] ?? order[kernel.replace(/^i/, "")])(...numbers);
+      } else target[element] = this.#kernelOf(kernel)(...numbers);
     }
   }
 

@@ -34,6 +34,7 @@ import "./runtime.spec.ts";
 import "./runtime_table.spec.ts";
 import "./score_graph.spec.ts";
 import "./score_intervals.spec.ts";
+import "./score_kernels.spec.ts";
 import "./score_program.spec.ts";
 import "./score_reference.spec.ts";
 import "./scores.spec.ts";

@@ -43,6 +43,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["operations", "tensor"],
     ...["wasm/attention", "wasm/binary", "wasm/memory", "wasm/record", "wasm/team"],
   ],
+  "wasm/scored": ["scores"],
   "wasm/linear": [
     "wasm/rows",
     ...["contract", "operations", "tensor", "wasm/attention", "wasm/backward"],

@@ -101,18 +101,18 @@ test("what does not differ by all is computed once for a query, a key, a distanc
   assertEquals(kernelsOf((score) => score), {});
 });
 
-test("conditions that are joined hide scores one by one, comparisons as they compare", () => {
+test("conditions that are joined mask scores one by one, comparisons as they compare", () => {
   const mask: MaskMod = ({ q, k }) =>
     documents.at(q).eq(documents.at(k)).and(q.sub(k).le(9)).and(q.ge(k));
   assertEquals(kernelsOf(undefined, mask), {
     query: ["gather"],
     key: ["gather"],
     distance: ["ile"],
-    mask: ["hide ieq", "hide", "hide ige"],
+    mask: ["mask ieq", "mask", "mask ige"],
   });
   assertEquals(kernelsOf(undefined, ({ q, k }) => q.lt(3).or(q.ge(k)).not()), {
     query: ["ilt"],
-    mask: ["ige", "or", "not", "hide"],
+    mask: ["ige", "or", "not", "mask"],
   });
 });
 

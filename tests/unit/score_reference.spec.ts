@@ -63,7 +63,7 @@ for (const { name, read } of sharedOut(scoreCases, 6, "scores")) {
 const q = { data: [1, 2, 3], shape: [3, 1] };
 const k = { data: [1, -1, 0.5, 2], shape: [4, 1] };
 
-test("a score function comes before softcap, bias and masks, and -Infinity hides a key", () => {
+test("a score function comes before softcap, bias and masks, and -Infinity masks a key", () => {
   const bias = { data: [0.25], shape: [1, 1] };
   const { lse } = attend(q, k, k)({
     ...{ scale: 1, softcap: 2, bias: bias as never, causal: "top-left" },
