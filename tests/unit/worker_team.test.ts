@@ -5,6 +5,7 @@ import { cells, firstState } from "../../src/wasm/team/threads/control.ts";
 import { spawn, type WorkerData, type WorkerHandle } from "../../src/wasm/team/threads/spawn.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
+import { withStub } from "../support/stub.ts";
 import {
   expectedOfRun,
   type Forward,
@@ -84,6 +85,14 @@ test("WorkerTeam.close() ends the workers", async () => {
   await run();
   await team.close();
   await until(() => seen.ended >= 2, "ended workers");
+});
+
+test("WorkerTeam ends its workers where a script has taken shared memory away", async () => {
+  const { seen, start } = watchedSpawn();
+  const { team, run } = await makeTeam({ threads: 2, spawn: start });
+  assertSameBits(await run(), expected);
+  await withStub(globalThis, "SharedArrayBuffer", undefined, () => team.close());
+  await until(() => seen.ended === 1, "an ended worker");
 });
 
 test("WorkerTeam.close() waits for the batch under way", async () => {

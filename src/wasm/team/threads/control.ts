@@ -53,9 +53,12 @@ export const firstState = 16;
 /** The state of a worker that touches nothing any more. */
 export const left = -2;
 
+/** As it was when this was loaded: workers of an engine that was dropped end at whatever moment. */
+const Shared = globalThis.SharedArrayBuffer;
+
 /** A new control block for so many threads. */
 export function createControl(threads: number): Int32Array {
-  return new Int32Array(new SharedArrayBuffer((firstState + threads) * 4));
+  return new Int32Array(new Shared((firstState + threads) * 4));
 }
 
 /** Ends a control block: every worker leaves it when it has finished its job, and none takes another. */
