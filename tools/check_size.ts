@@ -30,7 +30,7 @@ import { loaded, type Scripts } from "./loaded.ts";
  * softmax, which go through each pass eight at a time; and 100 in the one script for options that have nothing of what some
  * script gave to all objects; and 250 for `precision`: its option, and what tells calls by integers from others, whose
  * kernels and all else are loaded when one is made; and 200 for packing keys by itself, without the factor that queries have; and 150 for few queries against
- * tensors: what tells them from others, whose kernels are loaded for them; less 900 for what `rope()` works out, which is
+ * tensors: what tells them from others, whose kernels are loaded for them, and how many threads make them worth it; less 900 for what `rope()` works out, which is
  * loaded at its first call; and 90 for the option `wide`, and for asking what the subpath of that name
  * provides, whose kernels are not among these scripts; and on a GPU 100 for cutting calls where tiles end; and 100 for caches of bytes
  * in whole words, which files of the version before are brought to, and 500 more, loaded with integers, for reading these words as
@@ -39,7 +39,7 @@ import { loaded, type Scripts } from "./loaded.ts";
  * is loaded with them.
  */
 const bounds = {
-  ...{ everything: 156_300, cpu: 59_390, threads: 3_200, gradients: 6_000, gpu: 36_000 },
+  ...{ everything: 156_300, cpu: 59_400, threads: 3_200, gradients: 6_000, gpu: 36_000 },
   ...{
     rows: 10_900,
     gpuRows: 3_500,

@@ -27,18 +27,22 @@ const done: readonly Step[] = [];
 /** Who does attention of few queries, once it is loaded; `null` where it cannot be. */
 let narrow: typeof import("./narrow/runner.ts").narrow | null | undefined;
 
-/** Whether few queries of each head are against so much in tensors that kernels of their own are worth loading. */
-function isNarrow(plan: AttentionPlan): boolean {
+/**
+ * Whether few queries of each head are against so much in tensors that kernels of their own are worth loading. These run on
+ * the calling thread alone: where there are others, more than four rows are done sooner by all.
+ */
+function isNarrow({ threads }: Machine, plan: AttentionPlan): boolean {
   const { kv, segments, group, dim, valueDim, blockMask } = plan;
+  const most = threads > 1 ? 4 : splitRows;
   return kv.kind === "tensors" && !blockMask &&
-    segments.every(({ queries }) => queries * group <= splitRows) &&
+    segments.every(({ queries }) => queries * group <= most) &&
     countScores(plan) * (dim + valueDim) >= 2 ** 21;
 }
 
 /** Loads it where a plan is worth that. What cannot be loaded is done without, in more time. */
 async function prepareNarrow(machine: Machine, plan: AttentionPlan): Promise<void> {
   // A module that was passed in is one of two, of which the other has other bits.
-  if (narrow === null || machine.binary === undefined || !isNarrow(plan)) return;
+  if (narrow === null || machine.binary === undefined || !isNarrow(machine, plan)) return;
   try {
     narrow ??= (await import("./narrow/runner.ts")).narrow;
     await narrow.prepare(machine);
@@ -52,7 +56,9 @@ function makeRunners(): Runners<Machine, Iterable<Step>> {
     .add(attention, {
       prepare: prepareNarrow,
       run(machine, plan, target) {
-        const attend = narrow?.isReady(machine) && isNarrow(plan) ? narrow.attend : forward;
+        const attend = narrow?.isReady(machine) && isNarrow(machine, plan)
+          ? narrow.attend
+          : forward;
         return attend(machine, plan as HostPlan, target as HostTarget);
       },
     })
