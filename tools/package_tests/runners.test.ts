@@ -43,6 +43,9 @@ function writeTests(runner: string, fakes: string): void {
   ]);
 }
 
+/** Milliseconds that a test may take: beside other work calls with fake timers took longer than the usual 5 s. */
+const patience = 60_000;
+
 writeTests("jest", "");
 // All that it can fake.
 writeTests(
@@ -74,6 +77,7 @@ for (const environment of ["node", "jsdom"]) {
   test(`calls settle in Jest's environment ${environment}, also with fake timers`, () => {
     const all = runThere("Jest", versions.jest, `${environment} with fake timers`, [
       ...["--experimental-vm-modules", "node_modules/jest/bin/jest.js", "--rootDir=jest"],
+      `--testTimeout=${patience}`,
       ...[`--testEnvironment=${environment}`, "--transform={}"],
     ]);
     assertMatch(all, /Tests: +2 passed, 2 total/);
@@ -86,6 +90,7 @@ for (
   test(`calls settle in Vitest's ${pool} with ${environment}, also with fake timers`, () => {
     const all = runThere("Vitest", versions.vitest, `${pool} and ${environment} with fake timers`, [
       ...["node_modules/vitest/vitest.mjs", "run", "--dir", "vi"],
+      `--testTimeout=${patience}`,
       ...[`--pool=${pool}`, `--environment=${environment}`],
     ]);
     assertMatch(all, /Tests? .*\b2 passed/);
