@@ -6,7 +6,13 @@
  */
 
 import type { Graph } from "./graph.ts";
-import { type ConstantSource, expand, type Primitive, type PrimitiveNode } from "./primitives.ts";
+import {
+  comparisons,
+  type ConstantSource,
+  expand,
+  type Primitive,
+  type PrimitiveNode,
+} from "./primitives.ts";
 
 /** What is done with intervals. */
 export type IntervalKernel =
@@ -51,7 +57,7 @@ const rewritten: Readonly<Partial<Record<Primitive, readonly [IntervalKernel, "t
     ...{ igt: ["ilt", "turned"], ige: ["ile", "turned"], ine: ["ieq", "not"] },
   };
 
-const comparisonsOfScores: ReadonlySet<string> = new Set(["lt", "le", "gt", "ge", "eq", "ne"]);
+const comparisonsOfScores: ReadonlySet<string> = new Set(comparisons);
 
 /** Writes one. */
 class IntervalCompiler {

@@ -19,6 +19,9 @@ export type Primitive =
   | ("and" | "or" | "not" | "select" | "gather")
   | ("input" | "constant");
 
+/** Comparisons of scores; those of whole numbers have an `i` in front. */
+export const comparisons = ["lt", "le", "gt", "ge", "eq", "ne"] as const;
+
 /** Where a constant is from: the place of a literal, an extent of an array, or one less where it `isLast`; or it is 0. */
 export type ConstantSource =
   | { readonly from: "literal"; readonly literal: number; readonly kind: Kind }

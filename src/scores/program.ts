@@ -7,7 +7,13 @@
  */
 
 import type { Graph, InputName } from "./graph.ts";
-import { type ConstantSource, expand, type Primitive, type PrimitiveNode } from "./primitives.ts";
+import {
+  comparisons,
+  type ConstantSource,
+  expand,
+  type Primitive,
+  type PrimitiveNode,
+} from "./primitives.ts";
 
 /**
  * What numbers differ by: by nothing within a job, by query, by key, by the distance of both, or by all. The last are of a
@@ -29,7 +35,7 @@ export type Kernel =
   | `mask ${Comparison}`;
 
 /** Comparisons, whose failing masks a score. */
-type Comparison = `${"" | "i"}${"lt" | "le" | "gt" | "ge" | "eq" | "ne"}`;
+type Comparison = `${"" | "i"}${typeof comparisons[number]}`;
 
 /** A step of a program. */
 export interface Instruction {
@@ -80,11 +86,10 @@ const extentOf: Readonly<Record<InputName, Extent>> = {
   ...{ score: "tile", b: "once", h: "once", q: "query", k: "key" },
 };
 
-/** Operations with their operands the other way around. */
-const turned: Readonly<Partial<Record<Primitive, Primitive>>> = {
-  ...{ lt: "gt", gt: "lt", le: "ge", ge: "le", eq: "eq", ne: "ne" },
-  ...{ ilt: "igt", igt: "ilt", ile: "ige", ige: "ile", ieq: "ieq", ine: "ine" },
-};
+/** Whether it compares numbers of either kind. */
+function isComparison({ primitive }: PrimitiveNode): boolean {
+  return (comparisons as readonly string[]).includes(primitive.replace(/^i/, ""));
+}
 
 /** Whether it is q - k. */
 function isDistance({ primitive, operands: [a, b] }: PrimitiveNode): boolean {
@@ -168,7 +173,7 @@ class Compiler {
   }
 
   #maskBy(term: PrimitiveNode): void {
-    const isFused = this.#extent(term) === "tile" && term.primitive in turned &&
+    const isFused = this.#extent(term) === "tile" && isComparison(term) &&
       this.#uses.get(term) === 1;
     const from = isFused ? term.operands.map((one) => this.#lower(one)) : [this.#lower(term)];
     const kernel = isFused ? `mask ${term.primitive as Comparison}` as const : "mask";

@@ -5,16 +5,19 @@
  * @module
  */
 
-import type { Captured } from "../../src/scores/captured.ts";
+import { type Captured, captured } from "../../src/scores/captured.ts";
 import type { Condition, MaskMod, Place, Score, ScoreMod, Whole } from "../../src/scores/kinds.ts";
 import { where } from "../../src/scores/where.ts";
-import { type Random, seeded, whole } from "./random.ts";
+import { count } from "./problem.ts";
+import { normals, type Random, seeded, whole } from "./random.ts";
 
 /** Arrays of one to three axes. */
-export interface RandomArrays {
-  readonly scores: readonly Captured<Score>[];
-  readonly wholes: readonly Captured<Whole>[];
-}
+const scores: readonly Captured<Score>[] = [[7], [3, 4], [2, 3, 4]].map((shape, at) =>
+  captured(normals(count(shape), seeded(at)), shape, { grad: true })
+);
+const wholes: readonly Captured<Whole>[] = [[9], [4, 5]].map((shape) =>
+  captured(Int32Array.from({ length: count(shape) }, (_, at) => at * 7 % 11 - 3), shape)
+);
 
 /** Operations within one another at most. */
 const deepest = 4;
@@ -24,14 +27,12 @@ type Step<T> = (depth: number) => T;
 /** Writes one function. */
 class Writer {
   readonly #random: Random;
-  readonly #arrays: RandomArrays;
   readonly #place: Place;
   /** None in a mask. */
   readonly #score: Score | undefined;
 
-  constructor(seed: number, arrays: RandomArrays, place: Place, score?: Score) {
+  constructor(seed: number, place: Place, score?: Score) {
     this.#random = seeded(seed);
-    this.#arrays = arrays;
     this.#place = place;
     this.#score = score;
   }
@@ -62,7 +63,7 @@ class Writer {
     return this.#step<Score>(depth, [
       () => this.#score ?? this.#place.q.toF32(),
       () => this.#pick([this.#place.q, this.#place.k, this.#place.h]).toF32(),
-      () => this.#at(this.#arrays.scores, deepest),
+      () => this.#at(scores, deepest),
     ], [
       ...(["add", "sub", "mul", "min", "max"] as const).map(two),
       (at) => one(at).div(one(at).abs().add(0.5)),
@@ -76,7 +77,7 @@ class Writer {
       (at) => one(at).abs().add(0.25).log(),
       (at) => one(at).abs().add(0.25).sqrt(),
       (at) => this.whole(at).toF32(),
-      (at) => this.#at(this.#arrays.scores, at),
+      (at) => this.#at(scores, at),
       (at) => where(this.condition(at), one(at), one(at)),
     ]);
   }
@@ -89,14 +90,14 @@ class Writer {
         one(at)[name](this.#random() < 0.4 ? whole(this.#random, -5, 9) : one(at));
     return this.#step<Whole>(depth, [
       ...[b, h, q, k].map((node) => () => node),
-      () => this.#at(this.#arrays.wholes, deepest),
+      () => this.#at(wholes, deepest),
     ], [
       ...(["add", "sub", "mul", "min", "max", "mod", "floorDiv"] as const).map(two),
       (at) => one(at).clamp(-3, 20),
       (at) => one(at).abs(),
       (at) => one(at).neg(),
       (at) => this.score(at).toI32(),
-      (at) => this.#at(this.#arrays.wholes, at),
+      (at) => this.#at(wholes, at),
       (at) => where(this.condition(at), one(at), one(at)),
     ]);
   }
@@ -120,11 +121,11 @@ class Writer {
 }
 
 /** A score function, by its seed. */
-export function randomScoreMod(seed: number, arrays: RandomArrays): ScoreMod {
-  return (score, place) => new Writer(seed, arrays, place, score).score();
+export function randomScoreMod(seed: number): ScoreMod {
+  return (score, place) => new Writer(seed, place, score).score();
 }
 
 /** A mask function, by its seed. */
-export function randomMaskMod(seed: number, arrays: RandomArrays): MaskMod {
-  return (place) => new Writer(seed, arrays, place).condition();
+export function randomMaskMod(seed: number): MaskMod {
+  return (place) => new Writer(seed, place).condition();
 }

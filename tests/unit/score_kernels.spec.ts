@@ -1,16 +1,14 @@
 import { assert } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { captured } from "../../src/scores/captured.ts";
 import { traceMask, traceScore } from "../../src/scores/graph.ts";
 import type { MaskMod, ScoreMod } from "../../src/scores/kinds.ts";
 import { compile } from "../../src/scores/program.ts";
 import { relaxed, simd } from "../asm/score_program.gen.ts";
 import { always } from "../support/arbitrary.ts";
 import { loadMeasuring } from "../support/measuring.ts";
-import { count } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
-import { type RandomArrays, randomMaskMod, randomScoreMod } from "../support/random_scores.ts";
+import { randomMaskMod, randomScoreMod } from "../support/random_scores.ts";
 import { ScoreBinary, type ScoreExports } from "../support/score_binary.ts";
 import { scoreCases } from "../support/score_functions.ts";
 import { type Kernels, ScoreMachine, type TilePlace } from "../support/score_machine.ts";
@@ -59,20 +57,11 @@ const places = fc.record({
   ...{ queries: fc.constantFrom(8, 16), keys: fc.constantFrom(8, 24) },
 });
 
-const arrays: RandomArrays = {
-  scores: [[7], [3, 4], [2, 3, 4]].map((shape, at) =>
-    captured(normals(count(shape), seeded(at)), shape)
-  ),
-  wholes: [[9], [4, 5]].map((shape) =>
-    captured(Int32Array.from({ length: count(shape) }, (_, at) => at * 7 % 11 - 3), shape)
-  ),
-};
-
 test("kernels of score programs have the bits of operations that are rounded one by one", () => {
   fc.assert(
     fc.property(fc.nat(), fc.nat(), fc.nat(2), places, (seed, other, which, place) => {
-      const score = which !== 1 ? randomScoreMod(seed, arrays) : undefined;
-      const mask = which !== 0 ? randomMaskMod(other, arrays) : undefined;
+      const score = which !== 1 ? randomScoreMod(seed) : undefined;
+      const mask = which !== 0 ? randomMaskMod(other) : undefined;
       assertSame(score, mask, place);
     }),
     always(300),

@@ -16,9 +16,7 @@ import type { ScoreFunctions } from "../../src/scores/kinds.ts";
 import { where } from "../../src/scores/where.ts";
 import { always } from "../support/arbitrary.ts";
 import { halfUlp } from "../support/budget.ts";
-import { count } from "../support/problem.ts";
-import { normals, seeded } from "../support/random.ts";
-import { type RandomArrays, randomMaskMod, randomScoreMod } from "../support/random_scores.ts";
+import { randomMaskMod, randomScoreMod } from "../support/random_scores.ts";
 import { scoreCases } from "../support/score_functions.ts";
 import { sharedOut } from "../support/share.ts";
 
@@ -94,15 +92,6 @@ test("rows and keys are counted within their sequence, which is the batch", () =
   expected.forEach((x, at) => assertAlmostEquals(lse.data[at], x, 1e-12));
 });
 
-const arrays: RandomArrays = {
-  scores: [[7], [3, 4], [2, 3, 4]].map((shape, at) =>
-    captured(normals(count(shape), seeded(at)), shape, { grad: true })
-  ),
-  wholes: [[9], [4, 5]].map((shape) =>
-    captured(Int32Array.from({ length: count(shape) }, (_, at) => at * 7 % 11 - 3), shape)
-  ),
-};
-
 /** A place, and a score there. */
 const places = fc.record({
   ...{ b: fc.nat(3), h: fc.nat(7), q: fc.nat(40), k: fc.nat(40) },
@@ -115,12 +104,12 @@ const seeds = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 test("a function is the same graph at each call", () => {
   fc.assert(
     fc.property(seeds, (seed) => {
-      const trace = () => traceScore(randomScoreMod(seed, arrays));
+      const trace = () => traceScore(randomScoreMod(seed));
       const { structure, literals, nodes } = trace();
       assertEquals(trace().structure, structure);
       assertEquals(trace().literals, literals);
       assertEquals(nodes.at(-1)!.kind, "score");
-      assertEquals(traceMask(randomMaskMod(seed, arrays)).nodes.at(-1)!.kind, "condition");
+      assertEquals(traceMask(randomMaskMod(seed)).nodes.at(-1)!.kind, "condition");
     }),
     always(200),
   );
@@ -130,7 +119,7 @@ test("the oracle's gradient by a score is what differences say, where it has one
   let smooth = 0;
   fc.assert(
     fc.property(seeds, places, (seed, place) => {
-      const graph = traceScore(randomScoreMod(seed, arrays)), step = 1e-6;
+      const graph = traceScore(randomScoreMod(seed)), step = 1e-6;
       const at = (by: number) => evaluate(graph, { ...place, score: place.score + by }).at(-1)!;
       const [here, left, right] = [at(0), (at(0) - at(-step)) / step, (at(step) - at(0)) / step];
       const values = evaluate(graph, place), slope = differentiateScore(graph, values, 1, () => {});

@@ -4,7 +4,8 @@
  * @module
  */
 
-const comparisons = ["lt", "le", "gt", "ge", "eq", "ne"];
+import { comparisons } from "../../scores/primitives.ts";
+
 const ofWholes = (names: readonly string[]) => names.map((name) => `i${name}`);
 
 /** Operations of two numbers whose second may be read in every way. */
