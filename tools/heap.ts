@@ -8,7 +8,7 @@
 export interface Heap {
   /** Objects. */
   readonly objects: number;
-  /** What arrays and linear memory are made of. */
+  /** What arrays are made of; workerd does not count linear memory. */
   readonly buffers: number;
 }
 

@@ -9,9 +9,6 @@ import type { LlamaConfig } from "../llama/config.ts";
 import { Llama } from "../llama/model.ts";
 import type { LlamaWeights } from "../llama/weights.ts";
 
-/** Models that wait for the next call at most; calls overlap seldom, and only if one takes long. */
-const mostIdle = 2;
-
 /**
  * Makes vectors of texts. Calls may overlap: each has a model of its own while it runs. A queue would
  * be simpler, but workerd lets no request wait for another's promise.
@@ -21,8 +18,11 @@ export class Embedder {
   readonly config: LlamaConfig;
   readonly #weights: LlamaWeights;
   readonly #engine: Engine;
-  /** A model is weights, which all share, and scratch memory, which is one call's alone. */
-  readonly #idle: Llama[] = [];
+  /**
+   * A model is weights, which all share, and 2 MB of scratch memory, which are one call's alone. One
+   * waits for the next call: calls overlap seldom, and what a worker holds must not depend on that.
+   */
+  #idle: Llama | undefined;
 
   /**
    * @param config The model's sizes.
@@ -52,13 +52,14 @@ export class Embedder {
    * @returns A vector of length 1, `[hidden]`.
    */
   async embed(bytes: Uint8Array): Promise<Float32Array> {
-    const model = this.#idle.pop() ?? new Llama(this.config, this.#weights, this.#engine);
+    const model = this.#idle ?? new Llama(this.config, this.#weights, this.#engine);
+    this.#idle = undefined;
     try {
       using caches = model.createCaches({ sequences: 1 });
       const [states] = await model.states([bytes], caches);
       return normalize(sumOfRows(states, this.config.hiddenSize));
     } finally {
-      if (this.#idle.length < mostIdle) this.#idle.push(model);
+      this.#idle = model;
     }
   }
 }
