@@ -89,6 +89,21 @@ export type {
 } from "./src/operations/softmax/options.ts";
 export type { RopeOptions, RopeScaling } from "./src/operations/rope/options.ts";
 export type { AttentionStream, StreamOptions } from "./src/operations/stream/options.ts";
+export { type Captured, captured, type CapturedOptions } from "./src/scores/captured.ts";
+export type {
+  CapturedArray,
+  CapturedData,
+  CapturedDType,
+  Condition,
+  MaskMod,
+  Numeric,
+  Place,
+  Score,
+  ScoreFunctions,
+  ScoreMod,
+  Whole,
+} from "./src/scores/kinds.ts";
+export { where } from "./src/scores/where.ts";
 export type { DType, HostData, TensorData } from "./src/tensor/dtype.ts";
 export {
   type AnyTensor,

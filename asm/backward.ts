@@ -25,7 +25,7 @@ import { Gradient, GroupRows, HeadRows, Job, KeyInterval, PART_ROWS } from "./re
 import { toBaseFour } from "./softmax";
 import { finiteValues } from "./values";
 import { gradients_f32_4x8 } from "./wide/exp.gen";
-import { WIDE } from "./width";
+import { WIDE } from "./build";
 
 // Where everything is in tile memory of the job under way. These are globals of an instance, which has one thread: 19
 // addresses and flags that nearly every function here needs.

@@ -9,6 +9,7 @@ import {
 } from "./blocks/integer";
 import { blocksOf, bytesOfFour, depthOf, INT4, INT8, keyScaleBytes, scaleStep } from "./blocks/layout";
 import { wideBytes, wideOf } from "./blocks/widen";
+import { SCORED } from "./build";
 import * as mask from "./mask";
 import { Columns, outputBytes, outputOf, PANEL, rowsOf, stateOf, Tile } from "./record";
 import { DECODE_FOUR, DECODE_ONE, Job } from "./records.gen";
@@ -40,7 +41,7 @@ function queryBytes(job: Job): usize {
 }
 
 export function decodeBytes(job: Job): usize {
-  if (job.tokenBlocks == 0) return 0;
+  if (SCORED || job.tokenBlocks == 0) return 0;
   const queries: usize = job.blockStorage >= INT8 ? PANEL : 1;
   return rowBytes(job) + weightBytes(job) + queries * queryBytes(job);
 }
@@ -80,6 +81,14 @@ function valuesFrom(job: Job, tile: Tile, skipped: usize, count: usize): Columns
   values.columns = tile.columns;
   values.count = count;
   return values;
+}
+
+// Whether few queries read blocks as they are stored: those of functions never do.
+
+// @ts-ignore: decorator
+@inline
+export function isDecoding(job: Job): bool {
+  return !SCORED && job.decode != 0;
 }
 
 // The queries of a panel as their kernels read them.
@@ -288,7 +297,7 @@ export function accumulateRows(job: Job, tile: Tile, panel: usize, lanes: usize)
 
 // Whether the query is the only one, and its scores are nothing but scaled products of keys that it sees all.
 export function isPlain(job: Job, tile: Tile): bool {
-  return job.decode == DECODE_ONE && job.softcap == 0 && (job.slopes | job.bias | job.mask) == 0 &&
+  return !SCORED && job.decode == DECODE_ONE && job.softcap == 0 && (job.slopes | job.bias | job.mask) == 0 &&
     tile.fullFrom == tile.begin && tile.fullTo == tile.end;
 }
 
@@ -301,7 +310,7 @@ export function attendOne(job: Job, tile: Tile, panel: usize): void {
 
 // o of the only query from numbers side by side to a lane of its panel.
 export function finishQuery(job: Job, panel: usize): void {
-  if (job.decode != DECODE_ONE) return;
+  if (SCORED || job.decode != DECODE_ONE) return;
   const o = outputOf(job, panel);
   toLane(o, o, job.valueDim);
 }

@@ -8,6 +8,7 @@
 // Method: x = n / 2 + f, n the nearest integer, |f| <= 1/4. Adding 1.5 * 2^22 + 63.5 leaves n + 127 in the
 // low bits; shifted left by 23 they are 2^n. 4^f is a polynomial of degree 6, 1 + f p(f).
 
+import { SCORED } from "./build";
 import { fma } from "./fma";
 import { storeTransposed } from "./layout";
 import { Powers } from "./record";
@@ -54,6 +55,15 @@ export function exp4(x: v128): v128 {
   return p0;
 }
 
+// Scores above a shift, to base 4: as functions see them they are to another.
+
+// @ts-ignore: decorator
+@inline
+function above(scores: v128, shift: v128, units: v128): v128 {
+  const apart = f32x4.sub(scores, shift);
+  return SCORED ? f32x4.mul(apart, units) : apart;
+}
+
 // The rows s[keys][8], keys a multiple of four, become weights 4^(s - shift), one shift per query, in one of two passes,
 // since the powers of two are most of each. Where there is an `alpha`, the weights take the place of the rows, and their
 // sums are added to sums[8] after that was multiplied by alpha[8]. Else keys is a multiple of eight, and what is left are
@@ -62,15 +72,16 @@ export function exp4(x: v128): v128 {
 export function powers_f32_4x4(s: usize, keys: usize, shift: usize, sums: usize, pass: Powers): void {
   const alpha = pass.alpha, stride = pass.stride, apart = pass.dScores - s; // An address may wrap.
   const weights = pass.transposedWeights, dScores = pass.transposedDScores;
+  const units = f32x4.splat(SCORED ? pass.units : 1);
   for (let half: usize = 0; half < pass.width; half += 16, s += 16) {
     const shift0 = v128.load(shift + half), delta = v128.load(sums + half);
     let sum = f32x4.splat(0), to = half << 3, step: usize = 16;
     for (const end = s + (keys << 5); s < end; s += 128) {
       let c = v128.load(TABLE, 0);
-      let x0 = f32x4.pmax(f32x4.sub(v128.load(s, 0), shift0), c);
-      let x1 = f32x4.pmax(f32x4.sub(v128.load(s, 32), shift0), c);
-      let x2 = f32x4.pmax(f32x4.sub(v128.load(s, 64), shift0), c);
-      let x3 = f32x4.pmax(f32x4.sub(v128.load(s, 96), shift0), c);
+      let x0 = f32x4.pmax(above(v128.load(s, 0), shift0, units), c);
+      let x1 = f32x4.pmax(above(v128.load(s, 32), shift0, units), c);
+      let x2 = f32x4.pmax(above(v128.load(s, 64), shift0, units), c);
+      let x3 = f32x4.pmax(above(v128.load(s, 96), shift0, units), c);
       c = v128.load(TABLE, 16);
       const t0 = f32x4.add(x0, c);
       const t1 = f32x4.add(x1, c);

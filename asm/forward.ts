@@ -9,8 +9,9 @@
 
 import { blocksOf, bytesOfFour, depthOf } from "./blocks/layout";
 import { widen } from "./blocks/widen";
+import { SCORED, WIDE } from "./build";
 import { combineSplits, endPart, endParts } from "./combine";
-import { accumulateRows, attendOne, dotRows, finishQuery, isPlain, prepareQueries } from "./decode";
+import { accumulateRows, attendOne, dotRows, finishQuery, isDecoding, isPlain, prepareQueries } from "./decode";
 import * as mask from "./mask";
 import {
   findSeen, finishScores, hasMasks, intervalsOf, mayMeet, packPanel, placeRow, readMasks, tileEnd,
@@ -21,13 +22,13 @@ import {
   fourRowsOf, outputBytes, outputOf, PANEL, panelBytes, queriesOf, rowOf, rowsOf, State, stateOf, Tile,
 } from "./record";
 import { Job, KeyInterval, PART_KEYS } from "./records.gen";
+import { beginKeys, beginRows, beginScores, changeScores, findSeenKeys, maskByFunction } from "./scored/attend";
 import { panelsAt, tileOf } from "./scratch";
 import { firstMaximum, firstSum, logOfSum } from "./sinks";
 import { softmax } from "./softmax";
 import { F16, F32 } from "./storage";
 import { isHarmless } from "./values";
 import { attendPair } from "./wide/attend";
-import { WIDE } from "./width";
 
 // Queries of one panel: q[dim][8] times scale, o = 0, and the rows' state. Rows past the last repeat it, so
 // that they neither widen the panel's bounds nor need a case of their own.
@@ -49,7 +50,7 @@ function accumulate(job: Job, tile: Tile, panel: usize, masked: bool): void {
   const o = outputOf(job, panel), state = stateOf(job, panel), lanes = tile.lanes, values = tile.seenValues();
   const harmless = isHarmless(job, tile, values, masked);
   if (!harmless && !masked) mask.seeAll(lanes + (tile.fullFrom - tile.begin), tile.fullTo - tile.fullFrom);
-  if (job.decode != 0) accumulateRows(job, tile, panel, harmless ? 0 : lanes);
+  if (isDecoding(job)) accumulateRows(job, tile, panel, harmless ? 0 : lanes);
   else if (harmless) accumulateColumns(job.splats, values, tile.s, o, state.address, state.alpha);
   else accumulateSeen(values, job.valueDim, tile.s, o, state.alpha, lanes);
 }
@@ -57,7 +58,7 @@ function accumulate(job: Job, tile: Tile, panel: usize, masked: bool): void {
 // One panel, of the rows from `row` on, against those keys of a tile that some row sees.
 function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   const state = stateOf(job, panel);
-  if (!findSeen(tile, state, 4)) return;
+  if (SCORED ? !findSeenKeys(job, tile, state, row) : !findSeen(tile, state, 4)) return;
   if (isPlain(job, tile)) {
     attendOne(job, tile, panel);
     return;
@@ -70,10 +71,12 @@ function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   }
 
   // S = K Q^T
-  if (job.decode != 0) dotRows(job, tile, panel);
+  if (isDecoding(job)) dotRows(job, tile, panel);
   else dotPanels(job.splats, tile.k + tile.skipped * (job.dim << 2), panel, tile.s, job.dim, tile.groups);
 
+  if (SCORED) masked = changeScores(job, tile, row, masked);
   masked = finishScores(job, tile, state, masked);
+  if (SCORED) masked = maskByFunction(job, tile, row, masked);
 
   // m = max(m, rowmax(S)), P = exp(S - m), l = alpha l + rowsum(P); then o.
   softmax(tile, state, job.unit);
@@ -134,8 +137,8 @@ function attendKeys(job: Job, tile: Tile, from: usize, to: usize): void {
     if (part != tile.part) endPart(job, tile);
     tile.part = part;
     setTile(job, tile, from, end);
-    if (!mayMeet(job, tile)) continue;
-    if (tile.block != 0 && job.decode == 0 && job.blockStorage != F32) widen(job, tile);
+    if (!mayMeet(job, tile) || (SCORED && !beginKeys(job, tile))) continue;
+    if (tile.block != 0 && !isDecoding(job) && job.blockStorage != F32) widen(job, tile);
     for (let row = tile.firstRow, panel = tile.panels; row < tile.endRow; row += PANEL, panel += stride) {
       if (WIDE && row + PANEL < tile.endRow && attendPair(job, tile, panel)) {
         row += PANEL;
@@ -172,19 +175,21 @@ export function forward(job: Job, scratch: usize): void {
   const rows = rowsOf(job), stride = panelBytes(job), kept = job.panels, tile = tileOf(job, scratch);
   tile.s = scratch;
   tile.panels = kept == 0 ? scratch + panelsAt(job) : kept;
-  tile.width = job.decode != 0 && rows <= 4 ? 16 : 32;
+  tile.width = isDecoding(job) && rows <= 4 ? 16 : 32;
   tile.interval = 0;
   tile.block = 0;
+  if (SCORED) beginScores(job, tile);
   for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
     end = tileEnd(job, first);
     tile.firstRow = first;
     tile.endRow = end;
     tile.part = 0;
     tile.hasSums = false;
+    if (SCORED) beginRows(job, tile);
     for (let row = first, panel = tile.panels; row < end; row += PANEL, panel += stride) {
       beginPanel(job, panel, row, end);
     }
-    if (job.decode != 0) prepareQueries(job, tile, tile.panels);
+    if (isDecoding(job)) prepareQueries(job, tile, tile.panels);
     if (job.tokenBlocks != 0) attendBlocks(job, tile);
     else if (job.keyIntervals != 0) attendIntervals(job, tile);
     else attendKeys(job, tile, 0, job.keys);

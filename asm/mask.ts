@@ -99,6 +99,25 @@ export function seeFinite(lanes: usize, rows: usize, from: usize, to: usize): vo
   }
 }
 
+// Whether some score, s[count][8], is -inf.
+export function hasMasked(s: usize, count: usize): bool {
+  const masked = f32x4.splat(-Infinity);
+  let some = f32x4.splat(0);
+  for (const end = s + (count << 5); s < end; s += 32) {
+    some = v128.or(some, v128.or(f32x4.eq(v128.load(s), masked), f32x4.eq(v128.load(s, 16), masked)));
+  }
+  return v128.any_true(some);
+}
+
+// Of `count` keys, queries see those whose score, s[keys][8], is not -inf.
+export function seeScores(lanes: usize, s: usize, count: usize): void {
+  const masked = f32x4.splat(-Infinity);
+  for (const end = lanes + count; lanes < end; lanes++, s += 32) {
+    const low = i32x4.bitmask(f32x4.ne(v128.load(s), masked)), high = i32x4.bitmask(f32x4.ne(v128.load(s, 16), masked));
+    store<u8>(lanes, load<u8>(lanes) & <u8>(low | (high << 4)));
+  }
+}
+
 // Classes of a tile.
 export const SKIP: i32 = 0;
 export const MIXED: i32 = 1;

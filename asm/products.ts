@@ -7,7 +7,7 @@ import { seenHigh, seenLow } from "./mask";
 import { Columns } from "./record";
 import { accumulate_f32_8x8_splat4 } from "./wide/accumulate.gen";
 import { dot_f32_8x8_splat4 } from "./wide/dot.gen";
-import { WIDE } from "./width";
+import { WIDE } from "./build";
 
 // s[4 groups][8] = k[groups][dim][4] times q[dim][8].
 export function dotPanels(splats: usize, k: usize, q: usize, s: usize, dim: usize, groups: usize): void {

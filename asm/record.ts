@@ -34,6 +34,7 @@ export class Output {
 export class Powers {
   alpha: usize; // factors of what was summed before; 0 for gradients
   width: usize; // bytes of a key's scores: 32, or 16 where only four queries count
+  units: f32; // what makes scores such to base 4, in the program of functions
   // Of gradients: those of the weights, in the place of which those of the scores come; where both are transposed, and
   // the bytes from one eight to the next.
   dScores: usize;

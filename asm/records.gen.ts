@@ -62,6 +62,11 @@ export class Job {
   integers: usize;
   precision: usize;
   fused: usize;
+  program: usize;
+  batch: i32;
+  head: i32;
+  firstRow: i32;
+  firstKey: i32;
 }
 
 @unmanaged
@@ -104,6 +109,43 @@ export class Gradient {
   dBiasKey: usize;
   dBiasRest: usize;
   next: usize;
+}
+
+@unmanaged
+export class ScoreProgram {
+  once: usize;
+  onceEnd: usize;
+  query: usize;
+  queryEnd: usize;
+  key: usize;
+  keyEnd: usize;
+  distance: usize;
+  distanceEnd: usize;
+  score: usize;
+  scoreEnd: usize;
+  mask: usize;
+  maskEnd: usize;
+  constants: usize;
+  constantsEnd: usize;
+  b: usize;
+  h: usize;
+  q: usize;
+  k: usize;
+  qMinusK: usize;
+  registerBytes: usize;
+  chunk: usize;
+  querySteps: usize;
+  queryStepsEnd: usize;
+  steps: usize;
+  stepsEnd: usize;
+  ranges: usize;
+  rangesEnd: usize;
+  bRange: usize;
+  hRange: usize;
+  qRange: usize;
+  kRange: usize;
+  result: usize;
+  rangeBytes: usize;
 }
 
 @unmanaged
@@ -376,9 +418,9 @@ export const LOG_SUM_EXP: u32 = 2;
 
 export const PRODUCT_PART: usize = 1536;
 
-export const LATE_STATIC_BYTES: usize = 3072;
+export const LATE_STATIC_BYTES: usize = 4096;
 
-export const CALL_BYTES: usize = 240;
+export const CALL_BYTES: usize = 272;
 
 export const PART_KEYS: usize = 2048;
 

@@ -6,13 +6,15 @@
 //   panels                              of a tile of rows, unless the job says where these are
 //   sums                                of parts of the keys, where there is more than one
 //   a pair                              scores of a second panel, in the wide program
+//   score and mask functions            in the program of these
 
 import { wideBytes } from "./blocks/widen";
+import { SCORED, WIDE } from "./build";
 import { decodeBytes } from "./decode";
 import { PANEL, panelBytes, sumBytes, Tile, tileBytes } from "./record";
 import { Job, PART_KEYS } from "./records.gen";
+import { workBytes } from "./scored/work";
 import { pairBytes } from "./wide/pair";
-import { WIDE } from "./width";
 
 // @ts-ignore: decorator
 @inline
@@ -38,10 +40,16 @@ export function sumsAt(job: Job): usize {
 
 // Bytes of tile memory that the job needs, at 16-byte alignment.
 export function scratchBytes(job: Job): usize {
+  if (SCORED) return workAt(job) + workBytes(job);
   return pairAt(job) + (WIDE ? pairBytes(job) : 0);
 }
 
 // Where two panels at once have what is the second one's.
 export function pairAt(job: Job): usize {
   return sumsAt(job) + sumsBytes(job);
+}
+
+// Where score and mask functions have what is theirs.
+export function workAt(job: Job): usize {
+  return (pairAt(job) + 63) & ~63;
 }

@@ -6,7 +6,7 @@ import { exp4, powers_f32_4x4 } from "./exp.gen";
 import { firstRun, ONES } from "./products";
 import { State, Tile } from "./record";
 import { powers_f32_4x8 } from "./wide/exp.gen";
-import { WIDE } from "./width";
+import { SCORED, WIDE } from "./build";
 
 // Keys whose weights are summed before they are added to what there is.
 const RUN: usize = 128;
@@ -104,7 +104,8 @@ export function softmax(tile: Tile, state: State, unit: f32): void {
     v128.store(state.shift + half, safe);
     v128.store(alpha + half, powerOf(f32x4.sub(old, safe), unit));
   }
-  const shift = toBaseFour(s, keys, state.shift, unit);
+  const shift = SCORED ? state.shift : toBaseFour(s, keys, state.shift, unit);
+  if (SCORED) pass.units = unit / 2;
   pass.alpha = alpha;
   pass.width = width;
   for (let run = firstRun(tile.skipped, RUN); keys > 0; run = RUN, pass.alpha = ONES) {

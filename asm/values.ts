@@ -1,6 +1,6 @@
 // Values that must not be multiplied by 0: those that are not finite leave a trace.
 
-import { areFinite } from "./decode";
+import { areFinite, isDecoding } from "./decode";
 import { Columns, Tile } from "./record";
 import { Job } from "./records.gen";
 import { loadFour } from "./storage";
@@ -39,7 +39,7 @@ function isTileFinite(job: Job, tile: Tile): bool {
 // zeros stand.
 export function isHarmless(job: Job, tile: Tile, values: Columns, masked: bool): bool {
   const begin = tile.begin, end = tile.end;
-  if (job.decode != 0) {
+  if (isDecoding(job)) {
     return !masked && tile.fullFrom == begin && tile.fullTo == end || areFinite(job, tile);
   }
   if (masked) return isTileFinite(job, tile);

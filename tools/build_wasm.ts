@@ -39,6 +39,7 @@ import {
   productFields,
   rowsFields,
   rowsJobFields,
+  scoreProgramFields,
   softmaxFields,
   summariesFields,
   tokenFields,
@@ -87,6 +88,7 @@ function recordsFile(): string {
     recordClass("Job", jobFields),
     recordClass("KeyInterval", words(Object.keys(intervalFields))),
     recordClass("Gradient", words(gradientFields)),
+    recordClass("ScoreProgram", words(scoreProgramFields)),
     recordClass("Rows", rowsFields),
     recordClass("HeadRows", headRowsFields, ["Rows", rowsFields]),
     recordClass("GroupRows", groupRowsFields, ["Rows", rowsFields]),
@@ -314,7 +316,8 @@ async function buildLate(sources: Files, first: Program): Promise<Record<LateNam
   let base = heapBaseOf(first.simd) - names.reduce((sum, name) => sum + staticBytes[name], 0);
   for (const name of names) {
     const end = base + staticBytes[name];
-    const program = await buildProgram(`asm/${name}/index.ts`, sources, [
+    const own = name === "scored" ? { ...sources, ...buildFlags("SCORED") } : sources;
+    const program = await buildProgram(`asm/${name}/index.ts`, own, [
       "--memoryBase",
       `${base}`,
     ]);
@@ -337,13 +340,18 @@ function programFile({ simd, relaxed }: Program): string {
     `export const sizes = { simd: ${simd.length}, relaxed: ${relaxed.length} } as const;\n`;
 }
 
+/** What sources ask that are in several programs: which one is built. */
+function buildFlags(set: "WIDE" | "SCORED"): Files {
+  const lines = ["WIDE", "SCORED"].map((name) => `export const ${name}: bool = ${name === set};\n`);
+  return { "asm/build.ts": lines.join("") };
+}
+
 /**
  * Attention's program for engines that join vectors to 256 bits. Its static memory ends where the other's does: programs
  * that are loaded later have theirs behind it.
  */
 async function wideFile(sources: Files, program: Program): Promise<string> {
-  const wideSources = { ...sources, "asm/width.ts": "export const WIDE: bool = true;\n" };
-  const wide = await compile("asm/index.ts", wideSources, [
+  const wide = await compile("asm/index.ts", { ...sources, ...buildFlags("WIDE") }, [
     ...[...importedMemory, "--enable", features.relaxed],
   ]);
   if (heapBaseOf(wide) !== heapBaseOf(program.relaxed)) {
@@ -368,7 +376,7 @@ async function wideFile(sources: Files, program: Program): Promise<string> {
 async function libraryFiles(sources: Files): Promise<Files> {
   const build = (entry: string, flags: string[] = []) => compile(entry, sources, flags);
   const program = await buildProgram("asm/index.ts", sources);
-  const { rows, linear, integer, narrow } = await buildLate(sources, program);
+  const { rows, linear, integer, narrow, scored } = await buildLate(sources, program);
   const all = [
     notice,
     programFile(program),
@@ -394,6 +402,12 @@ async function libraryFiles(sources: Files): Promise<Files> {
     "src/wasm/binary/rows.gen.ts": `${notice}\n${programFile(rows)}`,
     "src/wasm/binary/linear.gen.ts": `${notice}\n${programFile(linear)}`,
     "src/wasm/binary/narrow.gen.ts": `${notice}\n${programFile(narrow)}`,
+    "src/wasm/binary/scored.gen.ts": `${notice}\n${programFile(scored)}`,
+    "src/wasm/binary/scored_kernels.gen.ts": await kernelsFile(
+      { ...sources, ...buildFlags("SCORED") },
+      "asm/scored/index.ts",
+      "ScoredKernels",
+    ),
     "src/wasm/binary/narrow_kernels.gen.ts": await kernelsFile(
       sources,
       "asm/narrow/index.ts",
@@ -452,6 +466,7 @@ export async function generateWasm(): Promise<Files> {
       tokenWords(),
     ),
     "src/wasm/record/gradient.gen.ts": wordsFile("a record of gradients", gradientFields),
+    "src/wasm/record/scores.gen.ts": wordsFile("a program of score functions", scoreProgramFields),
     "tests/asm/exp4.gen.ts": await measuringFile(sources, "tests/asm/exp4.ts", "exp4()"),
     "tests/asm/tanh.gen.ts": await measuringFile(sources, "tests/asm/tanh.ts", "tanh()"),
     "tests/asm/score_program.gen.ts": await measuringFile(

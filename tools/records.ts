@@ -105,7 +105,34 @@ export const jobFields = {
   integers: "u32",
   precision: "u32",
   fused: "u32",
+  // Score and mask functions: the address of their program, and what they see of the job: its batch and its query head, the
+  // row of its first position, and its first key.
+  program: "u32",
+  batch: "i32",
+  head: "i32",
+  firstRow: "i32",
+  firstKey: "i32",
 } as const satisfies Record<string, FieldType>;
+
+/**
+ * The program of a score and a mask function, which all jobs of a call share: addresses of instructions and where these end,
+ * and places of registers, by their offset from a thread's own; 0 for none.
+ */
+export const scoreProgramFields = [
+  // By what numbers differ by, and for each tile of a panel.
+  ...["once", "onceEnd", "query", "queryEnd", "key", "keyEnd", "distance", "distanceEnd"],
+  ...["score", "scoreEnd", "mask", "maskEnd"],
+  // Numbers that are written before: a place, and what eight lanes there become.
+  ...["constants", "constantsEnd"],
+  // What is given.
+  ...["b", "h", "q", "k", "qMinusK"],
+  // Bytes of a thread's registers, and how many keys instructions work on at a time.
+  ...["registerBytes", "chunk"],
+  // What masks say of whole tiles: steps that no key changes, and the others, registers that are written before (a place, the least, the greatest), what is given, the
+  // result, and bytes of the registers; no steps and no constants where there is no mask.
+  ...["querySteps", "queryStepsEnd", "steps", "stepsEnd", "ranges", "rangesEnd"],
+  ...["bRange", "hRange", "qRange", "kRange", "result", "rangeBytes"],
+] as const;
 
 /** Rows of whatever order: the address of the first, bytes between elements, and their storage. */
 export const rowsFields = { at: "u32", element: "i32", storage: "i32" } as const;

@@ -1876,15 +1876,6 @@ function gatherFour(d: usize, index: v128, table: usize, zero: v128, last: v128)
   v128.store(d, v128.load_lane<u32>(table + <usize>(high >>> 32), x, 3));
 }
 
-function rampEach(run: Run): void {
-  let d = run.to, x = i32x4.add(i32x4.splat(load<i32>(run.a)), i32x4(0, 1, 2, 3));
-  const four = i32x4.splat(4);
-  for (const end = d + (run.n << 5); d < end; d += 16) {
-    v128.store(d, x);
-    x = i32x4.add(x, four);
-  }
-}
-
 // Runs the kernel of a number.
 export function runKernel(kernel: u32, run: Run): void {
   switch (kernel) {
@@ -2032,6 +2023,5 @@ export function runKernel(kernel: u32, run: Run): void {
     case 141: iclampEach(run); break;
     case 142: copyColumnEach(run); break;
     case 143: gatherEach(run); break;
-    case 144: rampEach(run); break;
   }
 }

@@ -239,9 +239,11 @@ export interface WarmupOptions {
   readonly precision?: Precision | undefined;
   /** Also for gradients, which are not loaded otherwise before they are asked for. */
   readonly gradients?: boolean | undefined;
+  /** Also for `scoreMod` and `maskMod`, whose kernels are not loaded otherwise before they are asked for. */
+  readonly functions?: boolean | undefined;
 }
 
-const warmupNames = ["dim", "valueDim", "dtype", "gradients", "precision"] as const;
+const warmupNames = ["dim", "valueDim", "dtype", "gradients", "precision", "functions"] as const;
 
 /** Queries and keys of the calls that an engine gets ready with. */
 const warmupCalls = [[80, 16], [1, 1040]] as const;
@@ -512,6 +514,7 @@ class MachineEngine implements Engine {
   async warmup(options: WarmupOptions = {}): Promise<void> {
     const given = readOptions(options, warmupNames, "Cannot warm up");
     const { dim = 64, valueDim = dim, dtype = "f32", gradients = false, precision = "f32" } = given;
+    const functions: AttentionOptions = { scoreMod: (score) => score };
     const make = (rows: number, columns: number): HostTensor => {
       const length = rows * columns;
       const data = dtype === "f32" ? new Float32Array(length) : new Uint16Array(length);
@@ -521,6 +524,7 @@ class MachineEngine implements Engine {
     for (const [queries, keys] of warmupCalls) {
       const q = make(queries, dim), k = make(keys, dim), v = make(keys, valueDim);
       if (!gradients || precision !== "f32") await this.attention(q, k, v, { precision });
+      if (given.functions) await this.attention(q, k, v, functions);
       if (gradients) {
         const { out, backward } = await this.attentionWithGradient(q, k, v);
         await backward(out);

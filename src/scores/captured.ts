@@ -4,8 +4,9 @@
  * @module
  */
 
+import { holdArray } from "../check/tensors.ts";
 import { isExtent, kindOf, readOptions, readShort } from "../check/words.ts";
-import { kindOfArray, lengthOfArray } from "../tensor/arrays.ts";
+import { type HeldArray, kindOfArray, lengthOfArray } from "../tensor/arrays.ts";
 import { isGpuBuffer } from "../tensor/dtype.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import type { CapturedArray, CapturedData, CapturedDType, Score, Whole } from "./kinds.ts";
@@ -26,6 +27,15 @@ const mostAxes = 3;
 
 const bytesPerElement = 4;
 
+/** Where the elements of an array are. */
+export let sourceOf: (array: CapturedArray) => HeldArray | GPUBuffer;
+
+/** Whole numbers as their bits: no call computes with them in JavaScript. */
+function elementsOf(data: Float32Array | Int32Array): Float32Array | Uint32Array {
+  if (kindOfArray(data) === "Float32Array") return data as Float32Array;
+  return new Uint32Array(data.buffer, data.byteOffset, data.length);
+}
+
 /** What makes one: nobody else may say what its data hold. */
 const maker = Symbol();
 
@@ -39,6 +49,8 @@ export class Captured<Element extends Score | Whole = Score | Whole> implements 
   readonly dtype: CapturedDType;
   /** Whether gradients with respect to it are wanted. */
   readonly grad: boolean;
+  /** The same elements, also where an engine's memory has grown since. */
+  readonly #source: HeldArray | GPUBuffer;
 
   /** For `captured()` alone. */
   constructor(
@@ -55,7 +67,12 @@ export class Captured<Element extends Score | Whole = Score | Whole> implements 
     this.shape = Object.freeze(shape);
     this.dtype = dtype;
     this.grad = grad;
+    this.#source = isGpuBuffer(data) ? data : holdArray("data", elementsOf(data), cannot);
     Object.freeze(this);
+  }
+
+  static {
+    sourceOf = (array) => (array as Captured).#source;
   }
 
   /**
@@ -117,6 +134,17 @@ function checkLength(data: unknown, shape: readonly number[]): void {
  * Its elements are read by each call anew, so that they may change between calls, and must stay while one runs. That they
  * change compiles nothing anew.
  *
+ * ```ts
+ * import { attention, captured, tensor } from "@flashtile/attention";
+ *
+ * const x = tensor(new Float32Array(2 * 6 * 4).fill(0.5), [2, 6, 4]);
+ * const document = captured(Int32Array.of(0, 0, 0, 1, 1, 1), [6]);
+ * const { out } = await attention(x, x, x, {
+ *   maskMod: ({ q, k }) => document.at(q).eq(document.at(k)),
+ * });
+ * console.log(out.shape); // [2, 6, 4]
+ * ```
+ *
  * @param data The elements, the last axis fastest: scores in a `Float32Array`, whole numbers in an `Int32Array`, or either
  * in a `GPUBuffer`.
  * @param shape Extents of one to three axes.
@@ -130,6 +158,7 @@ export function captured(
   shape: readonly number[],
   options?: CapturedOptions & { readonly dtype?: "f32" | undefined },
 ): Captured<Score>;
+/** The same of whole numbers, which have no gradient. */
 export function captured(
   data: Int32Array,
   shape: readonly number[],
@@ -138,6 +167,7 @@ export function captured(
     readonly grad?: false | undefined;
   },
 ): Captured<Whole>;
+/** The same of a buffer on the GPU, which does not say what it holds. */
 export function captured<DType extends CapturedDType>(
   data: GPUBuffer,
   shape: readonly number[],

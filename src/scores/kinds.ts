@@ -114,10 +114,42 @@ export type ScoreMod = (score: Score, place: Place) => Score | number;
 /** Which keys a query sees. */
 export type MaskMod = (place: Place) => Condition | boolean;
 
-/** Functions among the options of a call. */
+/** Functions among the options of a call: see docs/SEMANTICS.md. On the CPU, without gradients. */
 export interface ScoreFunctions {
-  /** What a score becomes. */
+  /**
+   * What a score becomes, once it is scaled and before `softcap`, `bias` and masks; -Infinity masks the key. It is run once
+   * a call, with nodes in place of numbers: operators are their methods, `if` is `where()`, arrays are `captured()`.
+   *
+   * ```ts
+   * import { attention, tensor } from "@flashtile/attention";
+   *
+   * const x = tensor(new Float32Array(2 * 6 * 4).fill(0.5), [2, 6, 4]);
+   * const { out } = await attention(x, x, x, {
+   *   scoreMod: (score, { q, k }) => score.sub(q.sub(k).abs().toF32().mul(0.1)),
+   * });
+   * console.log(out.shape); // [2, 6, 4]
+   * ```
+   *
+   * As `score_mod` of FlexAttention (Dong et al., arXiv 2412.05496).
+   *
+   * @throws {TypeError} When it does what cannot be done for all scores at once; the message says what to write.
+   */
   readonly scoreMod?: ScoreMod | undefined;
-  /** Which keys a query sees. */
+  /**
+   * Which keys a query sees, in addition to all other masks. What it hides is not computed where that can be known of whole
+   * tiles: of whole numbers that are compared.
+   *
+   * ```ts
+   * import { attention, tensor } from "@flashtile/attention";
+   *
+   * const x = tensor(new Float32Array(2 * 6 * 4).fill(0.5), [2, 6, 4]);
+   * const { out } = await attention(x, x, x, {
+   *   maskMod: ({ q, k }) => q.ge(k).and(q.sub(k).lt(3)),
+   * });
+   * console.log(out.shape); // [2, 6, 4]
+   * ```
+   *
+   * @throws {TypeError} When it does what cannot be done for all scores at once; the message says what to write.
+   */
   readonly maskMod?: MaskMod | undefined;
 }

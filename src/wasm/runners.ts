@@ -5,7 +5,11 @@
  */
 
 import { Runners } from "../contract/runners.ts";
-import { attention, attentionByIntegers } from "../operations/attention/operation.ts";
+import {
+  attention,
+  attentionByFunctions,
+  attentionByIntegers,
+} from "../operations/attention/operation.ts";
 import type { HostTarget } from "../operations/attention/target.ts";
 import { type AttentionPlan, countScores } from "../operations/attention/plan.ts";
 import { attentionBackward } from "../operations/backward/operation.ts";
@@ -63,6 +67,7 @@ function makeRunners(): Runners<Machine, Iterable<Step>> {
       },
     })
     .add(attentionByIntegers, async () => (await import("./integer/runner.ts")).runner)
+    .add(attentionByFunctions, async () => (await import("./scored/runner.ts")).runner)
     // Most programs never train.
     .add(attentionBackward, async () => {
       const { backward } = await import("./backward/backward.ts");

@@ -4,9 +4,14 @@
  * @module
  */
 
+import { BackendUnavailableError } from "../check/errors.ts";
 import type { Control } from "../contract/backend.ts";
 import { Runners } from "../contract/runners.ts";
-import { attention, attentionByIntegers } from "../operations/attention/operation.ts";
+import {
+  attention,
+  attentionByFunctions,
+  attentionByIntegers,
+} from "../operations/attention/operation.ts";
 import { type AttentionPlan, hasUncounted, inputsOf } from "../operations/attention/plan.ts";
 import type { Target } from "../operations/attention/target.ts";
 import { attentionBackward } from "../operations/backward/operation.ts";
@@ -55,6 +60,14 @@ async function attend(
   await pages?.finish();
 }
 
+function refuseFunctions(): never {
+  throw new BackendUnavailableError(
+    "webgpu",
+    "`scoreMod` and `maskMod` run on the CPU yet: give arrays, and an engine with " +
+      '{ backend: "wasm" } or "auto"',
+  );
+}
+
 const attending = { check: checkAttention, run: attend };
 
 /** The runners. */
@@ -64,6 +77,7 @@ export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Pro
 )
   .add(attention, attending)
   .add(attentionByIntegers, attending)
+  .add(attentionByFunctions, { check: refuseFunctions, run: refuseFunctions })
   .add(attentionBackward, {
     run: ({ session, open }, plan, target, control) =>
       backward(session, plan, target, control, open),

@@ -1,8 +1,9 @@
-// Score programs, and the errors of their curves against float64.
+// Score programs, what intervals say, and the errors of their curves against float64.
 
 import { exp, log, sigmoid } from "../../asm/scored/curves";
 import { tanh } from "../../asm/tanh.gen";
 
+export { beginRanges, classify, fillTable, setQueries, tableBytes } from "../../asm/scored/intervals";
 export { runProgram } from "../../asm/scored/program";
 
 export function heapBase(): usize {

@@ -2,6 +2,7 @@ import "./blocks.spec.ts";
 import "./budget.spec.ts";
 import "./cascade.spec.ts";
 import "./engine_option.spec.ts";
+import "./functions.spec.ts";
 import "./guards.spec.ts";
 import "./lengths.spec.ts";
 import "./lists.spec.ts";

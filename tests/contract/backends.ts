@@ -17,7 +17,8 @@ import { isWhole, otherStack, sharedOut, untilWhole } from "../support/share.ts"
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
  * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients,
- * those of rows by themselves, products by integers of 16 bits, by the bytes of a cache's keys as they are stored.
+ * those of rows by themselves, products by integers of 16 bits, by the bytes of a cache's keys as they are stored, score and mask
+ * functions.
  */
 export type Feature =
   | "attentionSync"
@@ -33,7 +34,8 @@ export type Feature =
   | "backward"
   | "rowGradients"
   | "int16"
-  | "keyBytes";
+  | "keyBytes"
+  | "functions";
 
 /** A backend under test. */
 export interface BackendUnderTest {
@@ -115,6 +117,7 @@ const webgpu: BackendUnderTest = {
     rowGradients: "gradients of rows by themselves are for the CPU",
     int16: "WGSL multiplies bytes alone",
     keyBytes: "keys of a cache are widened before they become integers",
+    functions: "score and mask functions run on the CPU",
   },
 };
 

@@ -6,6 +6,8 @@
  */
 
 import type { BooleanTensor, Tensor } from "@flashtile/attention";
+import { evaluate } from "../../src/reference/scores.ts";
+import { type Graph, traceMask, traceScore } from "../../src/scores/graph.ts";
 import type { Meaning, Problem } from "./problem.ts";
 
 /** Reads the element for a score. */
@@ -32,6 +34,8 @@ export function broadcastReader(tensor: Tensor | BooleanTensor): Read {
 /** What one row's scores are changed by, and which of its keys it sees. */
 export interface RowMeaning {
   readonly sees: (j: number) => boolean;
+  /** What a score function makes of a score. */
+  readonly changed: (j: number, score: number) => number;
   /** Distance of a key from the one that the row is aligned with. */
   readonly distance: (j: number) => number;
   readonly bias: (j: number) => number;
@@ -58,7 +62,8 @@ export function meaningOf(
   problem: Problem,
   meaning: Meaning,
 ): (b: number, h: number, i: number) => RowMeaning {
-  const { causal, window, kvLengths, offset, blockMask } = meaning;
+  const { causal, window, kvLengths, offset, blockMask, scoreMod, maskMod } = meaning;
+  const scoreGraph = scoreMod && traceScore(scoreMod), maskGraph = maskMod && traceMask(maskMod);
   const biasAt = meaning.bias && broadcastReader(meaning.bias as Tensor);
   const maskAt = meaning.mask && broadcastReader(meaning.mask);
   const slopeAt = meaning.alibi && broadcastReader(meaning.alibi);
@@ -70,13 +75,17 @@ export function meaningOf(
     const aligned = at + (given ?? (causal === "top-left" ? 0 : keys - queries));
     const last = Math.min(aligned + right, causal ? aligned : Infinity);
     const count = kvLengths?.[segment] ?? keys;
+    const valueOf = (graph: Graph, j: number, score: number) =>
+      evaluate(graph, { score, b: segment, h, q: at, k: j - first }).at(-1)!;
     return {
       sees: (j) => {
         const local = j - first;
         return local >= 0 && local < count && local >= aligned - left && local <= last &&
           (!maskAt || maskAt(b, h, i, j) !== 0) && (!blockMask || blockMask.keeps(b, h, i, j)) &&
-          (!biasAt || biasAt(b, h, i, j) !== -Infinity);
+          (!biasAt || biasAt(b, h, i, j) !== -Infinity) &&
+          (!maskGraph || valueOf(maskGraph, j, 0) !== 0);
       },
+      changed: (j, score) => scoreGraph ? Math.fround(valueOf(scoreGraph, j, score)) : score,
       distance: (j) => Math.abs(aligned - (j - first)),
       bias: (j) => biasAt?.(b, h, i, j) ?? 0,
       slope: slopeAt?.(0, 0, segment, h) ?? 0,

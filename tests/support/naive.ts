@@ -33,10 +33,14 @@ export function dot(a: Float32Array, b: Float32Array): number {
   return sum;
 }
 
+/** The scaled product with a key, as a score function has it. */
+function productOf({ q, k, scale, meaning }: Row, j: number): number {
+  return meaning.changed(j, round(scale * dot(q, keyOf(k, q.length, j))));
+}
+
 /** The tanh of a softcap: of the scaled product with a key. */
-export function tanhOf({ q, k, scale, softcap }: Row, j: number): number {
-  const product = round(scale * dot(q, keyOf(k, q.length, j)));
-  return round(Math.tanh(round(product / softcap)));
+export function tanhOf(row: Row, j: number): number {
+  return round(Math.tanh(round(productOf(row, j) / row.softcap)));
 }
 
 /** One key, or value, of a head's. */
@@ -46,10 +50,12 @@ export function keyOf(keys: Float32Array, width: number, j: number): Float32Arra
 
 /** Scores of a row; -Infinity where it does not see the key. */
 export function scoresOf(row: Row): Float32Array {
-  const { q, k, scale, softcap, meaning } = row, D = q.length;
-  return Float32Array.from({ length: k.length / D }, (_, j) => {
+  const { q, k, softcap, meaning } = row;
+  return Float32Array.from({ length: k.length / q.length }, (_, j) => {
     if (!meaning.sees(j)) return -Infinity;
-    let s = softcap ? round(softcap * tanhOf(row, j)) : round(scale * dot(q, keyOf(k, D, j)));
+    let s = productOf(row, j);
+    if (s === -Infinity) return s;
+    if (softcap) s = round(softcap * tanhOf(row, j));
     s = round(s + meaning.bias(j));
     return meaning.slope ? s - round(meaning.slope * round(meaning.distance(j))) : s;
   });
@@ -64,7 +70,7 @@ export function attendRow(row: Row, out: Float32Array): number {
   let l = Math.exp(round(sink - m));
   for (const weight of weights) l = round(l + weight);
   weights.forEach((weight, j) => {
-    if (!sees(j)) return;
+    if (!sees(j) || scores[j] === -Infinity) return;
     const p = round(weight / l);
     for (let d = 0; d < Dv; d++) out[d] = round(out[d] + round(p * row.v[j * Dv + d]));
   });

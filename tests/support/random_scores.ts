@@ -30,8 +30,11 @@ class Writer {
   readonly #place: Place;
   /** None in a mask. */
   readonly #score: Score | undefined;
+  /** Whether it is of whole numbers alone. */
+  readonly #isWhole: boolean;
 
-  constructor(seed: number, place: Place, score?: Score) {
+  constructor(seed: number, place: Place, score?: Score, isWhole = false) {
+    this.#isWhole = isWhole;
     this.#random = seeded(seed);
     this.#place = place;
     this.#score = score;
@@ -96,7 +99,7 @@ class Writer {
       (at) => one(at).clamp(-3, 20),
       (at) => one(at).abs(),
       (at) => one(at).neg(),
-      (at) => this.score(at).toI32(),
+      ...(this.#isWhole ? [] : [(at: number) => this.score(at).toI32()]),
       (at) => this.#at(wholes, at),
       (at) => where(this.condition(at), one(at), one(at)),
     ]);
@@ -106,12 +109,14 @@ class Writer {
     const one: Step<Condition> = (at) => this.condition(at),
       names = ["lt", "le", "gt", "ge", "eq", "ne"] as const;
     const { q, k } = this.#place;
+    const compareScores: Step<Condition> = (at) =>
+      this.score(at)[this.#pick(names.slice(0, 4))](this.score(at));
     return this.#step<Condition>(depth, [
       () => q[this.#pick(names)](k),
       () => q.sub(k)[this.#pick(names)](whole(this.#random, -9, 9)),
     ], [
       (at) => this.whole(at)[this.#pick(names)](this.whole(at)),
-      (at) => this.score(at)[this.#pick(names.slice(0, 4))](this.score(at)),
+      ...(this.#isWhole ? [] : [compareScores]),
       (at) => one(at).and(one(at)),
       (at) => one(at).or(one(at)),
       (at) => one(at).not(),
@@ -128,4 +133,9 @@ export function randomScoreMod(seed: number): ScoreMod {
 /** A mask function, by its seed. */
 export function randomMaskMod(seed: number): MaskMod {
   return (place) => new Writer(seed, place).condition();
+}
+
+/** The same of whole numbers alone, which are the same on every machine. */
+export function randomWholeMask(seed: number): MaskMod {
+  return (place) => new Writer(seed, place, undefined, true).condition();
 }

@@ -7,7 +7,6 @@
 import type { Graph } from "../../src/scores/graph.ts";
 import type { Constant, Program, Table } from "../../src/scores/program.ts";
 import { encode, layRegisters, type TileSizes } from "../../src/wasm/scored/encode.ts";
-import { kernelNumber } from "../../src/wasm/scored/kernels.ts";
 import { constantOf, type Graphs, type TilePlace } from "./score_machine.ts";
 
 /** What the test binary exports. */
@@ -46,8 +45,8 @@ export class ScoreBinary {
     return at;
   }
 
-  /** Does what words say: registers, the first key and panel, and how many times eight numbers. */
-  #run(words: readonly number[], ...rest: readonly [number, number, number, number]): void {
+  /** Does what words say: registers, scores, the first key and panel, and how many times eight numbers. */
+  #run(words: readonly number[], ...rest: readonly [number, number, number, number, number]): void {
     const begin = this.#write(words), operands = Array<number>(7).fill(0);
     this.#exports.runProgram(this.#write([begin, begin + words.length * 4, ...rest, ...operands]));
   }
@@ -76,7 +75,7 @@ export class ScoreBinary {
     const { queries, keys, chunk } = this.#sizes;
     const layout = layRegisters(program, this.#sizes), tables = this.#tables();
     const parts = encode(program, this.#sizes, layout, tables),
-      registers = this.#take(layout.bytes);
+      [registers, tile] = [this.#take(layout.bytes), this.#take(keys * 32)];
     const floats = new Float32Array(memory.buffer), wholes = new Int32Array(memory.buffer);
     const at = (register: Parameters<typeof layout.placeOf>[0]) =>
       (registers + layout.placeOf(register)) / 4;
@@ -95,14 +94,14 @@ export class ScoreBinary {
     for (const [name, register] of program.inputs) {
       if (name === "b" || name === "h") {
         wholes.fill(name === "b" ? b : h, at(register), at(register) + 8);
-      } else {this.#ramp(
-          at(register) * 4,
-          first[name as keyof typeof first],
-          counts[register.extent as "key"],
-        );}
+      } else {
+        const length = counts[register.extent as "key"] * 8, from = at(register);
+        const begin = first[name as keyof typeof first];
+        for (let one = 0; one < length; one++) wholes[from + one] = begin + one;
+      }
     }
     const run = (part: keyof typeof parts, fromKey: number, panel: number, n: number) =>
-      this.#run(parts[part], registers, fromKey, panel, n);
+      this.#run(parts[part], registers, tile, fromKey, panel, n);
     for (const part of ["once", "query", "key", "distance"] as const) run(part, 0, 0, counts[part]);
     const out = new Float32Array(scores.length);
     for (let panel = 0; panel < queries / 8; panel++) {
@@ -110,7 +109,7 @@ export class ScoreBinary {
       const each = (act: (own: number, all: number) => void) => {
         for (let one = 0; one < keys; one++) {
           for (let lane = 0; lane < 8; lane++) {
-            act(registers / 4 + one * 8 + lane, place(one, lane));
+            act(tile / 4 + one * 8 + lane, place(one, lane));
           }
         }
       };
@@ -123,10 +122,5 @@ export class ScoreBinary {
       each((own, all) => out[all] = now()[own]);
     }
     return out;
-  }
-
-  #ramp(to: number, first: number, groups: number): void {
-    const at = this.#write([first >>> 0]);
-    this.#run([kernelNumber("ramp"), to, at, 0, 0, 0, 0, 0], 0, 0, 0, groups);
   }
 }

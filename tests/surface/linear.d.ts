@@ -337,7 +337,7 @@ interface AttentionGradients<
   readonly dSinks?: Tensor<LseData<Q>>;
 }
 
-interface AttentionOptions {
+interface AttentionOptions extends ScoreFunctions {
   readonly causal?: Causal | undefined;
   readonly offset?: number | NumberList | undefined;
   readonly window?: readonly (number | null)[] | undefined;
@@ -493,6 +493,12 @@ type CascadePart = KvCache | {
 
 type Causal = boolean | "bottom-right" | "top-left";
 
+interface Condition {
+  and(other: Condition | boolean): Condition;
+  or(other: Condition | boolean): Condition;
+  not(): Condition;
+}
+
 type DType = "f32" | "f16" | "bf16";
 
 interface Engine<Memory extends TensorData = HostData> extends AsyncDisposable {
@@ -627,6 +633,8 @@ type Layout = "bhnd" | "bnhd";
 type LseData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffer
   : Float32Array<ArrayBuffer>;
 
+type MaskMod = (place: Place) => Condition | boolean;
+
 type MemoryFor<Memory extends TensorData, Stored extends DType> = Memory extends GPUBuffer
   ? GPUBuffer
   : [
@@ -650,6 +658,25 @@ interface NumberTensor {
   readonly offset?: number | undefined;
 }
 
+interface Numeric<Self> {
+  add(other: Self | number): Self;
+  sub(other: Self | number): Self;
+  mul(other: Self | number): Self;
+  floorDiv(other: Self | number): Self;
+  mod(other: Self | number): Self;
+  min(other: Self | number): Self;
+  max(other: Self | number): Self;
+  clamp(lo: Self | number, hi: Self | number): Self;
+  abs(): Self;
+  neg(): Self;
+  lt(other: Self | number): Condition;
+  le(other: Self | number): Condition;
+  gt(other: Self | number): Condition;
+  ge(other: Self | number): Condition;
+  eq(other: Self | number): Condition;
+  ne(other: Self | number): Condition;
+}
+
 interface OnEngine {
   readonly engine?: Engine | Engine<GPUBuffer> | undefined;
 }
@@ -658,6 +685,13 @@ type OwnData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffer
   : Data extends Float32Array ? Float32Array<ArrayBuffer>
   : Data extends Uint16Array ? Uint16Array<ArrayBuffer>
   : Float16Array<ArrayBuffer>;
+
+interface Place {
+  readonly b: Whole;
+  readonly h: Whole;
+  readonly q: Whole;
+  readonly k: Whole;
+}
 
 interface PlainBlockMask {
   readonly queries: number;
@@ -747,6 +781,23 @@ interface RowsResult<Data extends TensorData, Out extends AnyTensor | undefined 
     : Exclude<Out, undefined>;
 }
 
+interface Score extends Numeric<Score> {
+  div(other: Score | number): Score;
+  exp(): Score;
+  log(): Score;
+  sqrt(): Score;
+  tanh(): Score;
+  sigmoid(): Score;
+  toI32(): Whole;
+}
+
+interface ScoreFunctions {
+  readonly scoreMod?: ScoreMod | undefined;
+  readonly maskMod?: MaskMod | undefined;
+}
+
+type ScoreMod = (score: Score, place: Place) => Score | number;
+
 interface SignalLike {
   readonly aborted: boolean;
   readonly reason?: unknown;
@@ -770,6 +821,11 @@ interface WarmupOptions {
   readonly dtype?: DType | undefined;
   readonly precision?: Precision | undefined;
   readonly gradients?: boolean | undefined;
+  readonly functions?: boolean | undefined;
+}
+
+interface Whole extends Numeric<Whole> {
+  toF32(): Score;
 }
 
 export {};

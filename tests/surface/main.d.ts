@@ -28,7 +28,7 @@ export interface AttentionGradients<
   readonly dSinks?: Tensor<LseData<Q>>;
 }
 
-export interface AttentionOptions {
+export interface AttentionOptions extends ScoreFunctions {
   readonly causal?: Causal | undefined;
   readonly offset?: number | NumberList | undefined;
   readonly window?: readonly (number | null)[] | undefined;
@@ -200,6 +200,32 @@ export interface CapabilityOptions {
   readonly gpu?: GPU | undefined;
 }
 
+declare class Captured<Element extends Score | Whole = Score | Whole> implements CapturedArray {
+  #private;
+  readonly data: CapturedData;
+  readonly shape: readonly number[];
+  readonly dtype: CapturedDType;
+  readonly grad: boolean;
+  at(...indices: readonly (Whole | number)[]): Element;
+}
+export type { Captured };
+
+export interface CapturedArray {
+  readonly data: CapturedData;
+  readonly shape: readonly number[];
+  readonly dtype: CapturedDType;
+  readonly grad: boolean;
+}
+
+export type CapturedDType = "f32" | "i32";
+
+export type CapturedData = Float32Array | Int32Array | GPUBuffer;
+
+export interface CapturedOptions {
+  readonly grad?: boolean | undefined;
+  readonly dtype?: CapturedDType | undefined;
+}
+
 export type CascadeOptions = Pick<
   AttentionOptions,
   "causal" | "scale" | "softcap" | "sinks" | "layout" | "lse" | "signal"
@@ -211,6 +237,12 @@ export type CascadePart = KvCache | {
 };
 
 export type Causal = boolean | "bottom-right" | "top-left";
+
+export interface Condition {
+  and(other: Condition | boolean): Condition;
+  or(other: Condition | boolean): Condition;
+  not(): Condition;
+}
 
 export type DType = "f32" | "f16" | "bf16";
 
@@ -368,6 +400,8 @@ export type Layout = "bhnd" | "bnhd";
 export type LseData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffer
   : Float32Array<ArrayBuffer>;
 
+export type MaskMod = (place: Place) => Condition | boolean;
+
 export type MemoryFor<Memory extends TensorData, Stored extends DType> = Memory extends GPUBuffer
   ? GPUBuffer
   : [
@@ -398,6 +432,25 @@ export interface NumberTensor {
   readonly offset?: number | undefined;
 }
 
+export interface Numeric<Self> {
+  add(other: Self | number): Self;
+  sub(other: Self | number): Self;
+  mul(other: Self | number): Self;
+  floorDiv(other: Self | number): Self;
+  mod(other: Self | number): Self;
+  min(other: Self | number): Self;
+  max(other: Self | number): Self;
+  clamp(lo: Self | number, hi: Self | number): Self;
+  abs(): Self;
+  neg(): Self;
+  lt(other: Self | number): Condition;
+  le(other: Self | number): Condition;
+  gt(other: Self | number): Condition;
+  ge(other: Self | number): Condition;
+  eq(other: Self | number): Condition;
+  ne(other: Self | number): Condition;
+}
+
 export interface OnEngine {
   readonly engine?: Engine | Engine<GPUBuffer> | undefined;
 }
@@ -408,6 +461,13 @@ export type OwnData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffe
   : Float16Array<ArrayBuffer>;
 
 export type PassOptions = Pick<SoftmaxOptions, "signal">;
+
+export interface Place {
+  readonly b: Whole;
+  readonly h: Whole;
+  readonly q: Whole;
+  readonly k: Whole;
+}
 
 export interface PlainBlockMask {
   readonly queries: number;
@@ -507,6 +567,23 @@ export interface RowsWithGradient<Out extends HostData, X extends HostData = Out
   }>;
 }
 
+export interface Score extends Numeric<Score> {
+  div(other: Score | number): Score;
+  exp(): Score;
+  log(): Score;
+  sqrt(): Score;
+  tanh(): Score;
+  sigmoid(): Score;
+  toI32(): Whole;
+}
+
+export interface ScoreFunctions {
+  readonly scoreMod?: ScoreMod | undefined;
+  readonly maskMod?: MaskMod | undefined;
+}
+
+export type ScoreMod = (score: Score, place: Place) => Score | number;
+
 export interface SignalLike {
   readonly aborted: boolean;
   readonly reason?: unknown;
@@ -546,6 +623,11 @@ export interface WarmupOptions {
   readonly dtype?: DType | undefined;
   readonly precision?: Precision | undefined;
   readonly gradients?: boolean | undefined;
+  readonly functions?: boolean | undefined;
+}
+
+export interface Whole extends Numeric<Whole> {
+  toF32(): Score;
 }
 
 export declare function alibiSlopes(heads: number): Tensor<Float32Array<ArrayBuffer>>;
@@ -660,6 +742,29 @@ export declare namespace blockMask {
 
 export declare function capabilities(options?: CapabilityOptions): Promise<Capabilities>;
 
+export declare function captured(
+  data: Float32Array,
+  shape: readonly number[],
+  options?: CapturedOptions & {
+    readonly dtype?: "f32" | undefined;
+  },
+): Captured<Score>;
+export declare function captured(
+  data: Int32Array,
+  shape: readonly number[],
+  options?: CapturedOptions & {
+    readonly dtype?: "i32" | undefined;
+    readonly grad?: false | undefined;
+  },
+): Captured<Whole>;
+export declare function captured<DType extends CapturedDType>(
+  data: GPUBuffer,
+  shape: readonly number[],
+  options: CapturedOptions & {
+    readonly dtype: DType;
+  },
+): Captured<DType extends "f32" ? Score : Whole>;
+
 export declare function cascadeAttention<
   Data extends TensorData,
   Lse extends boolean | undefined = boolean | undefined,
@@ -727,5 +832,18 @@ export declare function tensor<Data extends HostData>(
   shape: readonly number[] | TypedNumbers,
   dtype?: DType,
 ): Tensor<Data>;
+
+export declare function where(condition: Condition | boolean, a: Whole, b: Whole | number): Whole;
+export declare function where(condition: Condition | boolean, a: Whole | number, b: Whole): Whole;
+export declare function where(
+  condition: Condition | boolean,
+  a: Condition | boolean,
+  b: Condition | boolean,
+): Condition;
+export declare function where(
+  condition: Condition | boolean,
+  a: Score | number,
+  b: Score | number,
+): Score;
 
 export {};

@@ -231,7 +231,7 @@ export declare function referenceSoftmaxBackward(
 
 type AnyTensor = Tensor<TensorData>;
 
-interface AttentionOptions {
+interface AttentionOptions extends ScoreFunctions {
   readonly causal?: Causal | undefined;
   readonly offset?: number | NumberList | undefined;
   readonly window?: readonly (number | null)[] | undefined;
@@ -298,11 +298,19 @@ interface BooleanTensor {
 
 type Causal = boolean | "bottom-right" | "top-left";
 
+interface Condition {
+  and(other: Condition | boolean): Condition;
+  or(other: Condition | boolean): Condition;
+  not(): Condition;
+}
+
 type DType = "f32" | "f16" | "bf16";
 
 type HostData = Float32Array | Float16Array | Uint16Array;
 
 type Layout = "bhnd" | "bnhd";
+
+type MaskMod = (place: Place) => Condition | boolean;
 
 type NumberList = ArrayLike<number | bigint> | NumberTensor;
 
@@ -312,6 +320,32 @@ interface NumberTensor {
   readonly dtype?: DType | undefined;
   readonly strides?: readonly number[] | undefined;
   readonly offset?: number | undefined;
+}
+
+interface Numeric<Self> {
+  add(other: Self | number): Self;
+  sub(other: Self | number): Self;
+  mul(other: Self | number): Self;
+  floorDiv(other: Self | number): Self;
+  mod(other: Self | number): Self;
+  min(other: Self | number): Self;
+  max(other: Self | number): Self;
+  clamp(lo: Self | number, hi: Self | number): Self;
+  abs(): Self;
+  neg(): Self;
+  lt(other: Self | number): Condition;
+  le(other: Self | number): Condition;
+  gt(other: Self | number): Condition;
+  ge(other: Self | number): Condition;
+  eq(other: Self | number): Condition;
+  ne(other: Self | number): Condition;
+}
+
+interface Place {
+  readonly b: Whole;
+  readonly h: Whole;
+  readonly q: Whole;
+  readonly k: Whole;
 }
 
 interface PlainBlockMask {
@@ -336,6 +370,23 @@ interface Progress {
   readonly total: number;
 }
 
+interface Score extends Numeric<Score> {
+  div(other: Score | number): Score;
+  exp(): Score;
+  log(): Score;
+  sqrt(): Score;
+  tanh(): Score;
+  sigmoid(): Score;
+  toI32(): Whole;
+}
+
+interface ScoreFunctions {
+  readonly scoreMod?: ScoreMod | undefined;
+  readonly maskMod?: MaskMod | undefined;
+}
+
+type ScoreMod = (score: Score, place: Place) => Score | number;
+
 interface SignalLike {
   readonly aborted: boolean;
   readonly reason?: unknown;
@@ -352,5 +403,9 @@ interface Tensor<Data extends TensorData = Float32Array> {
 type TensorData = HostData | GPUBuffer;
 
 type TypedNumbers = ArrayBufferView & ArrayLike<number | bigint>;
+
+interface Whole extends Numeric<Whole> {
+  toF32(): Score;
+}
 
 export {};

@@ -43,7 +43,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["operations", "tensor"],
     ...["wasm/attention", "wasm/binary", "wasm/memory", "wasm/record", "wasm/team"],
   ],
-  "wasm/scored": ["scores"],
+  "wasm/scored": [
+    ...["contract", "operations", "scores", "tensor"],
+    ...["wasm/attention", "wasm/binary", "wasm/memory", "wasm/record", "wasm/team"],
+  ],
   "wasm/linear": [
     "wasm/rows",
     ...["contract", "operations", "tensor", "wasm/attention", "wasm/backward"],

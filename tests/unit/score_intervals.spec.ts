@@ -7,7 +7,10 @@ import { traceMask } from "../../src/scores/graph.ts";
 import { compileIntervals } from "../../src/scores/intervals.ts";
 import type { MaskMod } from "../../src/scores/kinds.ts";
 import { always } from "../support/arbitrary.ts";
-import { classify } from "../support/interval_machine.ts";
+import { simd } from "../asm/score_program.gen.ts";
+import { classify, type Interval } from "../support/interval_machine.ts";
+import { loadMeasuring } from "../support/measuring.ts";
+import { classifyInWasm, type RangeExports } from "../support/range_binary.ts";
 import { randomMaskMod } from "../support/random_scores.ts";
 
 /** A tile of queries and keys. */
@@ -20,13 +23,19 @@ interface Tile {
 
 const at = { b: 1, h: 2 };
 
-/** What intervals say of a tile. */
+const exports = loadMeasuring<RangeExports>(simd)!;
+
+/** What intervals say of a tile: in Wasm the same, or less, where many elements are looked up by eights. */
 function saidOf(maskMod: MaskMod, { query, key, queries, keys }: Tile): string {
   const mask = traceMask(maskMod), { b, h } = at;
-  return classify(compileIntervals(mask), mask, {
+  const ranges: Readonly<Record<"b" | "h" | "q" | "k", Interval>> = {
     ...{ b: [b, b], h: [h, h] },
     ...{ q: [query, query + queries - 1], k: [key, key + keys - 1] },
-  });
+  };
+  const said = classify(compileIntervals(mask), mask, ranges);
+  const inWasm = classifyInWasm(exports, mask, ranges);
+  assert(inWasm === said || inWasm === "mixed", `${inWasm}, not ${said}`);
+  return inWasm;
 }
 
 /** What its elements say. */
@@ -97,4 +106,18 @@ test("what wraps around, and what real numbers say, is not known", () => {
   assertEquals(saidOf(({ q }) => q.toF32().ge(0).or(q.ge(0)), tile), "always");
   assertEquals(saidOf(() => true, tile), "always");
   assertEquals(saidOf(({ h }) => h.ne(2), tile), "never");
+});
+
+test("the least and the greatest of any elements of an array are known", () => {
+  const data = Int32Array.from({ length: 1003 }, (_, at) => at * 7919 % 1009 - 500);
+  const array = captured(data, [data.length]);
+  for (const [from, to] of [[0, 1002], [5, 5], [3, 18], [3, 19], [8, 23], [7, 500], [990, 2000]]) {
+    const isFew = to - from < 16;
+    const elements = isFew ? data.subarray(from, to + 1) : data.subarray(from & ~7, (to | 7) + 1);
+    const least = Math.min(...elements);
+    const tile = { query: 0, key: from, queries: 1, keys: to - from + 1 };
+    const isMore = (number: number): MaskMod => ({ k }) => array.at(k).ge(number);
+    assertEquals(saidOf(isMore(least), tile), "always", `${from} to ${to}`);
+    assertEquals(saidOf(isMore(Math.max(...elements) + 1), tile), "never", `${from} to ${to}`);
+  }
 });

@@ -7,6 +7,7 @@
 import { cannot } from "../../check/words.ts";
 import type { Backend, Machinery } from "../../contract/backend.ts";
 import type { Operation } from "../../contract/operation.ts";
+import type { CapturedElements } from "../../scores/functions.ts";
 import type { TensorData } from "../../tensor/dtype.ts";
 import { type AnyTensor, type AnyView, mayOverlapAny, viewOf } from "../../tensor/tensor.ts";
 import { type Call, handBack, type Made, type NewTensor, run, runSync, runUsed } from "../call.ts";
@@ -37,6 +38,25 @@ export const attentionByIntegers: Operation<AttentionPlan, Target> = {
   part: ["`precision`", "{ precision }"],
 };
 
+/** The same with score and mask functions, on the CPU alone. */
+export const attentionByFunctions: Operation<AttentionPlan, Target> = {
+  ...attention,
+  inputs: (plan) => ({ ...attention.inputs(plan), ...capturedOf(plan) }),
+  work: () => 0,
+  part: ["what `scoreMod` and `maskMod` need", "{ functions: true }"],
+};
+
+/** The arrays that functions read, by what messages call them. */
+function capturedOf({ functions }: AttentionPlan): Record<string, CapturedElements> {
+  const arrays = [...functions!.arrays.values()];
+  return Object.fromEntries(arrays.map((one, at) => [`captured[${at}]`, one]));
+}
+
+function operationOf({ functions, precision }: AttentionPlan): Operation<AttentionPlan, Target> {
+  if (functions !== null) return attentionByFunctions;
+  return precision === "f32" ? attention : attentionByIntegers;
+}
+
 /** What a call makes for its results; `apart` where `out` cannot be written while inputs are read. */
 type Results = Readonly<Partial<Record<"out" | "apart" | "lse" | "lseRest", NewTensor>>>;
 
@@ -65,7 +85,7 @@ function columnOf(rows: AnyTensor | undefined, plan: AttentionPlan): AnyView | n
 export function placed(call: AttentionCall): Call<AttentionPlan, Target, AttentionResult> {
   const { plan, control } = call, { layout } = plan.written;
   return {
-    operation: plan.precision === "f32" ? attention : attentionByIntegers,
+    operation: operationOf(plan),
     plan,
     control,
     results: resultsOf(call) as Call<AttentionPlan, Target, AttentionResult>["results"],

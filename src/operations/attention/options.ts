@@ -8,6 +8,7 @@
 import type { SignalLike } from "../../check/errors.ts";
 import type { Progress } from "../../contract/backend.ts";
 import type { BlockMask } from "../../masks/block_mask.ts";
+import type { ScoreFunctions } from "../../scores/kinds.ts";
 import type { AnyTensor, BooleanTensor, Layout, NumberList, Tensor } from "../../tensor/tensor.ts";
 
 /** Which corner the causal diagonal ends in; `true` means `"bottom-right"`. */
@@ -25,7 +26,7 @@ export const precisions = [
 ] as const satisfies readonly Precision[];
 
 /** Options of `attention()`. */
-export interface AttentionOptions {
+export interface AttentionOptions extends ScoreFunctions {
   /**
    * Query `i` sees the keys `j <= i + offset`. `true` and `"bottom-right"` align the last query
    * with the last key (`offset = Nk - Nq`), `"top-left"` the first with the first (`offset = 0`).
@@ -162,6 +163,8 @@ export const optionNames = [
   "cuSeqlens",
   "blockMask",
   "precision",
+  "scoreMod",
+  "maskMod",
 ] as const satisfies readonly (keyof AttentionOptions)[];
 
 /** Options of attention to a cache: all but those that say where keys are. */

@@ -10,6 +10,7 @@ import type { Control } from "../../contract/backend.ts";
 import { checkPages, type PagedKeys, type PageStore } from "../../contract/pages.ts";
 import type { BlockMask } from "../../masks/block_mask.ts";
 import type { KeyRuns } from "../../masks/key_runs.ts";
+import { type Functions, readFunctions } from "../../scores/functions.ts";
 import {
   type AnyTensor,
   type AnyView,
@@ -92,7 +93,9 @@ export interface AttentionPlan<
   readonly sinks: Float32Array | null;
   /** Which keys blocks of queries see: as a caller has it, or as runs where a function makes the keys. */
   readonly blockMask: BlockMask | KeyRuns | null;
-  /** How products are formed. */
+  /** Score and mask functions; `null` for none. */
+  readonly functions: Functions | null;
+  /** How products are formed: with functions in f32. */
   readonly precision: Precision;
   /** How the caller wrote it: results are written alike. */
   readonly written: Written;
@@ -262,7 +265,7 @@ function planOf<Keys extends TensorKeys | CachedKeys>(
   const { causal = false, layout = "bhnd" } = given, rank = shapes.q.length;
   const outShape = [...shapes.q.slice(0, -1), valueDim];
   const extents: Extents = [batch, queryHeads, queries, keys];
-  const bias = readBias(given.bias, extents);
+  const bias = readBias(given.bias, extents), functions = readFunctions(given);
   return Object.freeze({
     ...sizes,
     out: given.out === undefined ? null : readOut(given.out, outShape, layout),
@@ -275,7 +278,8 @@ function planOf<Keys extends TensorKeys | CachedKeys>(
     bias: bias && bias.view,
     mask: readMask(given.mask, extents),
     sinks: readSinks(given.sinks, queryHeads),
-    precision: given.precision ?? "f32",
+    functions,
+    precision: functions === null ? given.precision ?? "f32" : "f32",
     written: { layout, q: shapes.q, k: shapes.k, v: shapes.v, bias: bias && bias.shape },
   });
 }

@@ -120,8 +120,17 @@ export function readBackward(
   return { plan: planPass(plan, dOut, { out, lse, dLse }), control };
 }
 
-/** Checks that the results are those whose gradients are computed: by integers they are of other weights. */
-function checkExact({ precision }: TensorPlan, doing: string): void {
+/**
+ * Checks that the results are those whose gradients are computed: by integers they are of other weights, and functions have none
+ * yet.
+ */
+function checkExact({ precision, functions }: TensorPlan, doing: string): void {
+  if (functions !== null) {
+    throw new RangeError(
+      `${doing}: \`scoreMod\` and \`maskMod\` have no gradients yet; write a mask as \`mask\` or ` +
+        "`blockMask`, what is added to scores as `bias`",
+    );
+  }
   if (precision === "f32") return;
   throw new RangeError(
     `${doing}: \`precision\` must be "f32" where gradients are asked for, got "${precision}"`,

@@ -85,6 +85,7 @@ export function planAttending(
     packed: false,
     band: { left: Infinity, right: Infinity },
     ...{ softcap: null, slopes: null, bias: null, mask: null, sinks: null, blockMask: null },
+    functions: null,
     precision: "f32",
     written: { layout, ...shapes, bias: null },
   };

@@ -79,6 +79,16 @@ export interface Integers {
   write(record: JobRecord, at: number): void;
 }
 
+/** What runs jobs whose scores go through functions. */
+export interface FunctionJobs {
+  /** Which of a machine's programs runs them. */
+  readonly program: number;
+  /** Bytes of tile memory that one needs. */
+  scratch(common: Words): number;
+  /** Says in a job's record what functions see of it. */
+  write(record: JobRecord, run: Run, piece: Piece): void;
+}
+
 /** What a run's rows are read from and written to. */
 export interface RunCall {
   readonly arena: Arena;
@@ -97,6 +107,7 @@ interface Call extends RunCall {
   /** What all jobs have in common. */
   readonly common: Words;
   readonly integers?: Integers | undefined;
+  readonly functions?: FunctionJobs | undefined;
 }
 
 /**
@@ -105,12 +116,14 @@ interface Call extends RunCall {
  * Whatever ends the iteration, the call's memory is free again.
  *
  * @param integersFor Where the plan's precision is not that of f32.
+ * @param functions Where the plan has some.
  */
 export function* forward(
   machine: Machine,
   plan: HostPlan,
   target: HostTarget,
   integersFor?: (common: Words) => Integers,
+  functions?: FunctionJobs,
 ): Generator<Step> {
   if (countRows(plan) === 0) return;
   if (hasUncounted(plan)) clearUncounted(plan, target);
@@ -119,10 +132,9 @@ export function* forward(
   const cut = cutPlan(plan, machine.threads);
   const common = commonJob(machine, plan, target, cut);
   const measured = measureJob(kernels, arena, common), integers = integersFor?.(common);
+  const scratch = integers?.scratch ?? functions?.scratch(common) ?? 0;
   const needs: Needs = {
-    job: integers
-      ? { ...measured, scratch: Math.max(measured.scratch, integers.scratch) }
-      : measured,
+    job: { ...measured, scratch: Math.max(measured.scratch, scratch) },
     integers: integers &&
       ((segment) => usesIntegers(plan, segment) ? integers.bytes(plan.segments[segment].keys) : 0),
     q: residents.q !== undefined,
@@ -137,7 +149,19 @@ export function* forward(
     if (slopes) elementsOver(arena, space.slopes, slopes.length, "f32").set(slopes);
     if (sinks) elementsOver(arena, space.sinks, sinks.length, "f32").set(sinks);
     yield* runWaves({
-      ...{ kernels, arena, plan, cut, target, residents, needs, space, common, integers },
+      ...{
+        kernels,
+        arena,
+        plan,
+        cut,
+        target,
+        residents,
+        needs,
+        space,
+        common,
+        integers,
+        functions,
+      },
       hasTerms: hasTerms(plan),
     });
   } finally {
@@ -234,7 +258,8 @@ function stageWave(call: Call, wave: PlacedWave): Batch {
     writeJob(call, record, wave.runs[slot], runs[slot], pieces[index]);
   }
   return {
-    program: usesIntegers(plan, wave.runs[0].segment) ? call.integers?.program : 0,
+    program: call.functions?.program ??
+      (usesIntegers(plan, wave.runs[0].segment) ? call.integers?.program : 0),
     ...{ threads: cut.threads, records },
     count: pieces.length,
     scratch: space.scratch,
@@ -392,6 +417,7 @@ function writeJob(call: Call, record: JobRecord, run: Run, staged: StagedRun, pi
   }
   writeKeys(call, record, run, staged, firstKey);
   if (call.hasTerms) writeTerms(plan, call.space, record, run, staged, piece);
+  call.functions?.write(record, run, piece);
 }
 
 /** Writes which keys a job is against, from one on, and where they are. */
@@ -439,13 +465,14 @@ function writeHead(record: JobRecord, { dim }: HostPlan, heads: Heads, firstKey:
 /** Writes where the blocks of a cache are, by the address of a list of them, and what reads them. */
 function writeBlocks(
   record: JobRecord,
-  { segments, group }: HostPlan,
+  { segments, group, functions }: HostPlan,
   { store, pages }: CachedKeys<WasmPages>,
   run: Run,
   list: number,
 ): void {
   record.set(job.tokenBlocks, list);
-  record.set(job.decode, decodingOf(store, segments[run.segment].queries * group));
+  const rows = segments[run.segment].queries * group;
+  record.set(job.decode, functions ? 0 : decodingOf(store, rows));
   record.set(job.means, store.meanAt(pages[run.segment][0], run.keyHead));
 }
 

@@ -40,7 +40,7 @@ export interface Cut {
   readonly positions: number;
   /** What a wave of several runs may have of everything; none where each run is a wave. */
   readonly wave: Load | null;
-  /** Jobs that a position is in: 1, or one for each query head where their masks differ. */
+  /** Jobs that a position is in: 1, or one for each query head where their masks differ, or functions see which it is. */
   readonly members: number;
 }
 
@@ -130,8 +130,8 @@ function readsCache({ kv, group }: HostPlan, { queries }: { queries: number }): 
 
 /** Decides how a plan is cut for so many threads. */
 export function cutPlan(plan: HostPlan, available: number): Cut {
-  const { dim, valueDim, group, blockMask } = plan;
-  const largest = largestOf(plan);
+  const { dim, valueDim, group, blockMask, functions } = plan;
+  const largest = largestOf(plan), isEach = functions !== null || (blockMask?.heads ?? 1) > 1;
   const work = countScores(plan) * (dim + valueDim);
   const threads = work < (readsCache(plan, largest) ? threadedReads : threadedWork) ? 1 : available;
   const byBytes = threads * stagedBytes / (Math.max(dim, valueDim) * 4);
@@ -147,7 +147,7 @@ export function cutPlan(plan: HostPlan, available: number): Cut {
     wave: threads === 1
       ? null
       : { rows, packedBytes: threads * packedBytes, jobs: jobsPerWave / 4 },
-    members: blockMask !== null && blockMask.heads > 1 ? group : 1,
+    members: isEach ? group : 1,
   };
 }
 

@@ -47,11 +47,22 @@ export interface Factors {
   readonly capUnit: number;
 }
 
+/** What scores are computed with. */
+export function factorsOf(plan: HostPlan): Factors {
+  return plan.functions === null ? unitsOf(plan) : naturalOf(plan);
+}
+
+/** Functions see scores as they are, to base e. */
+function naturalOf({ scale, softcap }: HostPlan): Factors {
+  const cap = softcap ?? 0;
+  return { scale, unit: Math.LOG2E, softcap: cap, capUnit: cap && 1 / cap };
+}
+
 /**
- * What scores are computed with: a capped one has its factor where it is capped. Powers of two are taken out
+ * What scores are computed with where nobody sees them: a capped one has its factor where it is capped. Powers of two are taken out
  * of factors, which changes no bit but keeps from overflow what f32 holds: queries, biases, sinks.
  */
-export function factorsOf({ scale, softcap }: HostPlan): Factors {
+function unitsOf({ scale, softcap }: HostPlan): Factors {
   const { factor, power } = splitFactor(softcap === null ? scale * Math.LOG2E : scale / softcap);
   if (softcap !== null) {
     return { scale: factor, capUnit: power, unit: 2, softcap: softcap * Math.LOG2E / 2 };

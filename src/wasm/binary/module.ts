@@ -117,9 +117,11 @@ export interface ProvidedBinary {
 
 /**
  * The programs: attention's, that of rows by themselves, that of attention in linear time, that by integers, that of few
- * queries; and attention's as engines have it that join vectors.
+ * queries, that with score and mask functions; and attention's as engines have it that join vectors.
  */
-export type ProgramName = "attention" | "rows" | "linear" | "integer" | "narrow" | "wide";
+export type ProgramName =
+  | ("attention" | "rows" | "linear" | "integer" | "narrow" | "scored")
+  | "wide";
 
 /** What was provided, by program. */
 const provided: { [Name in ProgramName]?: ProvidedBinary } = {};

@@ -66,9 +66,14 @@ export const gradient = 56;
 export const integers = 57;
 export const precision = 58;
 export const fused = 59;
+export const program = 60;
+export const batch = 61;
+export const head = 62;
+export const firstRow = 63;
+export const firstKey = 64;
 
 /** Words, and bytes, of a record. */
-export const words = 60, bytes = 240;
+export const words = 65, bytes = 260;
 
 // Of a cache's blocks, and of tokens that are written into one, behind that.
 export const layoutTokens = 0;

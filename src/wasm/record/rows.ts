@@ -23,4 +23,10 @@ export const softmaxResults = { softmax: 0, logSoftmax: 1, logSumExp: 2 } as con
 export const productPart = 1536;
 
 /** Bytes that the first binary keeps for the static memory of programs that are loaded later. */
-export const staticBytes = { rows: 512, linear: 1024, integer: 1024, narrow: 512 } as const;
+export const staticBytes = {
+  rows: 512,
+  linear: 1024,
+  integer: 1024,
+  narrow: 512,
+  scored: 1024,
+} as const;

@@ -74,9 +74,9 @@ const turned: Readonly<Record<string, string>> = {
 
 /** Where registers are, from the first on. */
 export interface RegisterLayout {
-  /** Bytes of all. The scores of a tile come first. */
+  /** Bytes of all. */
   readonly bytes: number;
-  /** Where a register's numbers begin. */
+  /** Where a register's numbers begin: never at 0, except for the scores of a tile, which are elsewhere. */
   placeOf(register: Register): number;
 }
 
@@ -95,7 +95,7 @@ export function layRegisters(
     tile: chunk * eight,
   };
   const first = { ...sizes };
-  let next = keys * eight;
+  let next = eight;
   for (const extent of ["once", "query", "key", "distance", "tile"] as const) {
     first[extent] = next;
     const count = extent === "tile" ? registers.tile - 1 + spreads : registers[extent];

@@ -1,0 +1,208 @@
+// Score and mask functions within attention: what is computed once for a job, for a tile of rows and for a tile of keys; which
+// tiles and panels masks leave out; and what becomes of a panel's scores.
+
+import * as mask from "../mask";
+import { findSeen } from "../panel";
+import { PANEL, State, Tile } from "../record";
+import { Job, ScoreProgram } from "../records.gen";
+import { isHarmless } from "../values";
+import { ALWAYS, beginRanges, classify, MIXED, NEVER, setQueries } from "./intervals";
+import { runProgram } from "./program";
+import { programOf, Work, workOf } from "./work";
+
+// Keys that are trimmed at a time.
+const STEP: usize = 4;
+
+// @ts-ignore: decorator
+@inline
+function rangesOf(program: ScoreProgram, work: Work): usize {
+  return work.registers + program.registerBytes;
+}
+
+// Eight lanes of a register become a number's bits.
+function fill(work: Work, place: usize, bits: i32): void {
+  const to = work.registers + place, lanes = i32x4.splat(bits);
+  v128.store(to, lanes);
+  v128.store(to, lanes, 16);
+}
+
+// Whole numbers from `first` on, as many times eight as there are.
+function count(work: Work, place: usize, first: i32, eights: usize): void {
+  let at = work.registers + place, x = i32x4.add(i32x4.splat(first), i32x4(0, 1, 2, 3));
+  for (const end = at + (eights << 5); at < end; at += 16, x = i32x4.add(x, i32x4.splat(4))) v128.store(at, x);
+}
+
+// Instructions on so many times eight numbers that lie side by side.
+function runFlat(work: Work, at: usize, end: usize, eights: usize): void {
+  if (at == end) return;
+  const run = work.run;
+  run.at = at;
+  run.end = end;
+  run.registers = work.registers;
+  run.key = 0;
+  run.panel = 0;
+  run.n = eights;
+  runProgram(run);
+}
+
+// What is the same for a job.
+export function beginScores(job: Job, tile: Tile): void {
+  const program = programOf(job), work = workOf(job, tile);
+  for (let at = program.constants; at < program.constantsEnd; at += 8) {
+    fill(work, load<u32>(at), load<i32>(at, 4));
+  }
+  if (program.b != 0) fill(work, program.b, job.batch);
+  if (program.h != 0) fill(work, program.h, job.head);
+  runFlat(work, program.once, program.onceEnd, 1);
+  beginRanges(program, rangesOf(program, work), job.batch, job.head);
+}
+
+// What is the same for a tile of rows.
+export function beginRows(job: Job, tile: Tile): void {
+  const program = programOf(job), work = workOf(job, tile), eights = (tile.endRow - tile.firstRow + 7) >> 3;
+  if (program.q != 0) count(work, program.q, job.firstRow + <i32>tile.firstRow, eights);
+  runFlat(work, program.query, program.queryEnd, eights);
+}
+
+// The rows row..endRow are those of which masks are asked.
+function askOf(job: Job, work: Work, row: usize, endRow: usize): void {
+  const program = programOf(job), q = job.firstRow;
+  setQueries(program, rangesOf(program, work), q + <i32>row, q + <i32>endRow - 1);
+}
+
+// What masks say of them and the keys from..to.
+function ask(job: Job, work: Work, from: usize, to: usize): i32 {
+  const program = programOf(job), k = job.firstKey;
+  return classify(program, rangesOf(program, work), k + <i32>from, k + <i32>to - 1);
+}
+
+// What is the same for a tile of rows and keys. Returns whether some row may see some key.
+export function beginKeys(job: Job, tile: Tile): bool {
+  const program = programOf(job), work = workOf(job, tile), keys = job.tileKeys;
+  work.ofTile = ALWAYS;
+  if (program.result != 0) {
+    askOf(job, work, tile.firstRow, tile.endRow);
+    work.ofTile = ask(job, work, tile.from, tile.to);
+  }
+  if (work.ofTile == NEVER) return false;
+  const first = job.firstKey + <i32>tile.first, eights = (keys + 7) >> 3;
+  if (program.k != 0) count(work, program.k, first, eights);
+  runFlat(work, program.key, program.keyEnd, eights);
+  const apart = (tile.endRow - tile.firstRow + keys + 15) >> 3;
+  if (program.qMinusK != 0) {
+    count(work, program.qMinusK, job.firstRow + <i32>tile.firstRow - (first + <i32>keys - 1), apart);
+  }
+  runFlat(work, program.distance, program.distanceEnd, apart);
+  return true;
+}
+
+// Keys that the rows row..end do not see are left off both ends of a tile. Returns whether any are left.
+function trim(job: Job, tile: Tile, work: Work, row: usize, end: usize): bool {
+  let from = tile.from, to = tile.to;
+  askOf(job, work, row, end);
+  work.ofPanel = ask(job, work, from, to);
+  if (work.ofPanel != MIXED) return work.ofPanel == ALWAYS;
+  // By halves: keys before `from` are not seen, those before `most` may be.
+  for (let most = to; most - from > STEP;) {
+    const middle = from + (((most - from) >> 1) + STEP - 1 & ~(STEP - 1));
+    if (middle >= most) break;
+    if (ask(job, work, from, middle) == NEVER) from = middle;
+    else most = middle;
+  }
+  for (let least = from; to - least > STEP;) {
+    const middle = to - (((to - least) >> 1) + STEP - 1 & ~(STEP - 1));
+    if (middle <= least) break;
+    if (ask(job, work, middle, to) == NEVER) to = middle;
+    else least = middle;
+  }
+  tile.from = from;
+  tile.to = to;
+  leaveSeen(job, work, from, to);
+  return true;
+}
+
+// Of the keys from..to, the ones at either end that all rows see need no mask: by halves, as long as these are seen.
+function leaveSeen(job: Job, work: Work, from: usize, to: usize): void {
+  for (let half = halfOf(from, to); half != 0; half = halfOf(from, to)) {
+    if (ask(job, work, from, from + half) != ALWAYS) break;
+    from += half;
+  }
+  for (let half = halfOf(from, to); half != 0; half = halfOf(from, to)) {
+    if (ask(job, work, to - half, to) != ALWAYS) break;
+    to -= half;
+  }
+  work.maskFrom = from;
+  work.maskTo = to;
+}
+
+// Half of some keys, a multiple of what is trimmed at a time; 0 where they are too few.
+
+// @ts-ignore: decorator
+@inline
+function halfOf(from: usize, to: usize): usize {
+  return ((to - from) >> 1) & ~(STEP - 1);
+}
+
+// As `findSeen()` of a panel, without what the mask function leaves off.
+export function findSeenKeys(job: Job, tile: Tile, state: State, row: usize): bool {
+  const work = workOf(job, tile);
+  if (work.ofTile != MIXED) {
+    work.ofPanel = work.ofTile;
+    return findSeen(tile, state, 4);
+  }
+  const from = tile.from, to = tile.to;
+  const found = trim(job, tile, work, row, min(row + PANEL, tile.endRow)) && findSeen(tile, state, 4);
+  tile.from = from;
+  tile.to = to;
+  return found;
+}
+
+// Instructions on the scores of a panel, of the keys from..to counted from its first; some at a time, so that what is between
+// stays in L1.
+function runTile(job: Job, tile: Tile, row: usize, from: usize, to: usize): void {
+  const work = workOf(job, tile), run = work.run, skipped = tile.skipped, chunk = programOf(job).chunk;
+  run.registers = work.registers;
+  run.scores = tile.s - (skipped << 5);
+  run.panel = (row - tile.firstRow) / PANEL;
+  for (; from < to; from += chunk) {
+    run.key = skipped + from;
+    run.n = min(chunk, to - from);
+    runProgram(run);
+  }
+}
+
+// Whether there are instructions; says which ones are to be done.
+
+// @ts-ignore: decorator
+@inline
+function hasProgram(work: Work, at: usize, end: usize): bool {
+  work.run.at = at;
+  work.run.end = end;
+  return at != end;
+}
+
+// Scores become what the score function makes of them. Returns whether lanes hide some: a score of -Infinity masks, which a cap
+// would not show any more.
+export function changeScores(job: Job, tile: Tile, row: usize, masked: bool): bool {
+  const program = programOf(job), keys = tile.groups << 2;
+  if (hasProgram(workOf(job, tile), program.score, program.scoreEnd)) runTile(job, tile, row, 0, keys);
+  if (job.softcap == 0) return masked;
+  if (!masked) mask.seeAll(tile.lanes, keys);
+  mask.seeScores(tile.lanes, tile.s, keys);
+  return true;
+}
+
+// Scores become -Infinity where the mask function hides the key. Returns whether lanes hide some: where values can be multiplied by
+// a weight of 0, nobody asks.
+export function maskByFunction(job: Job, tile: Tile, row: usize, masked: bool): bool {
+  const program = programOf(job), work = workOf(job, tile), keys = tile.groups << 2, isMixed = work.ofPanel == MIXED;
+  if (isMixed && hasProgram(work, program.mask, program.maskEnd)) {
+    const from = max(work.maskFrom, tile.begin), to = min(work.maskTo, tile.begin + keys);
+    if (from < to) runTile(job, tile, row, (from - tile.begin) & ~3, min(keys, to - tile.begin + 3 & ~3));
+  }
+  const isWhole = !isMixed && (program.score == program.scoreEnd || !mask.hasMasked(tile.s, keys));
+  if (isWhole || isHarmless(job, tile, tile.seenValues(), true)) return masked;
+  if (!masked) mask.seeAll(tile.lanes, keys);
+  mask.seeScores(tile.lanes, tile.s, keys);
+  return true;
+}

@@ -1,0 +1,52 @@
+// What a thread has of score and mask functions in tile memory: a run, registers of the program, and registers of intervals.
+
+import { Tile } from "../record";
+import { Job, ScoreProgram } from "../records.gen";
+import { workAt } from "../scratch";
+import { Run } from "./run";
+
+@unmanaged
+export class Work {
+  // What the mask function says of a tile of rows and keys, and of what a panel looks at.
+  ofTile: i32;
+  ofPanel: i32;
+  // Of those keys the ones that not all rows of the panel see.
+  maskFrom: usize;
+  maskTo: usize;
+
+  @inline
+  get address(): usize {
+    return changetype<usize>(this);
+  }
+
+  @inline
+  get run(): Run {
+    return changetype<Run>(this.address + RUN);
+  }
+
+  @inline
+  get registers(): usize {
+    return this.address + REGISTERS;
+  }
+}
+
+const RUN: usize = (offsetof<Work>() + 15) & ~15;
+const REGISTERS: usize = (RUN + offsetof<Run>() + 63) & ~63;
+
+// @ts-ignore: decorator
+@inline
+export function programOf(job: Job): ScoreProgram {
+  return changetype<ScoreProgram>(job.program);
+}
+
+// @ts-ignore: decorator
+@inline
+export function workOf(job: Job, tile: Tile): Work {
+  return changetype<Work>(tile.s + workAt(job));
+}
+
+// Bytes of all.
+export function workBytes(job: Job): usize {
+  const program = programOf(job);
+  return REGISTERS + program.registerBytes + program.rangeBytes;
+}

@@ -1,0 +1,58 @@
+/**
+ * Attention with score and mask functions on Wasm, loaded with its kernels: `forward()`, whose jobs another program runs.
+ *
+ * @module
+ */
+
+import type { Runner } from "../../contract/runners.ts";
+import type { AttentionPlan } from "../../operations/attention/plan.ts";
+import type { HostTarget, Target } from "../../operations/attention/target.ts";
+import { forward, type FunctionJobs } from "../attention/forward.ts";
+import { cutPlan } from "../attention/jobs.ts";
+import type { HostPlan } from "../attention/run.ts";
+import * as job from "../record/job.gen.ts";
+import { JobRecord, keysPerPart } from "../record/job_record.ts";
+import type { Machine } from "../team/machine.ts";
+import type { Step } from "../team/steps.ts";
+import { placeFunctions } from "./placed.ts";
+import { prepareScored, scoredKernels, scoredProgram } from "./program.ts";
+
+/** What a call's jobs are run by. */
+function jobsOf(machine: Machine, plan: HostPlan, address: number): FunctionJobs {
+  const { kernels, arena } = machine;
+  return {
+    program: scoredProgram(machine),
+    scratch(common) {
+      const words = common.slice(), record = kernels.callRecord();
+      new JobRecord(words).set(job.program, address);
+      new Int32Array(arena.memory.buffer, record, words.length).set(words);
+      return scoredKernels(machine).scratchBytes(record) >>> 0;
+    },
+    write(record, { segment, keyHead }, { member, from, part }) {
+      const { batch, queries, keys } = plan.segments[segment];
+      record.set(job.program, address);
+      record.set(job.batch, plan.packed ? segment : batch);
+      record.set(job.head, keyHead * plan.group + member);
+      // With a cache, by its place in the sequence, whose last tokens the queries are.
+      record.set(job.firstRow, from + (plan.kv.kind === "pages" ? keys - queries : 0));
+      record.set(job.firstKey, part * keysPerPart);
+    },
+  };
+}
+
+function* attend(machine: Machine, plan: HostPlan, target: HostTarget): Generator<Step> {
+  const { tiles } = cutPlan(plan, machine.threads);
+  const placed = placeFunctions(machine.arena, scoredKernels(machine), plan.functions!, tiles);
+  try {
+    yield* forward(machine, plan, target, undefined, jobsOf(machine, plan, placed.address));
+  } finally {
+    placed.free();
+  }
+}
+
+/** The runner. */
+export const runner: Runner<Machine, AttentionPlan, Target, Iterable<Step>> = {
+  prepare: prepareScored,
+  isReady: (machine) => scoredProgram(machine) > 0,
+  run: (machine, plan, target) => attend(machine, plan as HostPlan, target as HostTarget),
+};

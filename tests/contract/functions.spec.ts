@@ -1,0 +1,359 @@
+import {
+  captured,
+  createEngine,
+  type Engine,
+  type MaskMod,
+  type ScoreFunctions,
+  where,
+} from "@flashtile/attention";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import { test } from "node:test";
+import { counted } from "../../src/wasm/scored/compiled.ts";
+import { fullSizes, meaning, problemOf, runs } from "../support/arbitrary.ts";
+import { assertSameBits } from "../support/bits.ts";
+import { withEngines } from "../support/engines.ts";
+import { assertRefused, errorOf } from "../support/errors.ts";
+import { expectation, resultsOf } from "../support/exact.ts";
+import { once } from "../support/once.ts";
+import { boundariesOf } from "../support/plan.ts";
+import {
+  inputsOf,
+  type Meaning,
+  type Problem,
+  randomProblem,
+  sizesOf,
+} from "../support/problem.ts";
+import { normals, seeded } from "../support/random.ts";
+import { randomWholeMask } from "../support/random_scores.ts";
+import { scoreCases } from "../support/score_functions.ts";
+import { sharedOut } from "../support/share.ts";
+import { rounded, storages, stored } from "../support/storage.ts";
+import { assertGivenBack, contract } from "./backends.ts";
+
+const needs = "functions" as const;
+
+for (const { name, read } of sharedOut(scoreCases, 8, "scores on engines")) {
+  const given = once(() => {
+    const { inputs: { q, k, v }, functions } = read();
+    const [B, Hq, Nq, D] = q.shape, [, Hkv, Nk, Dv] = v.shape;
+    const problem: Problem = {
+      sizes: { B, Hq, Hkv, Nq, Nk, D, Dv },
+      ...{ q: q.data, k: k.data, v: v.data },
+    };
+    return { problem, functions, check: expectation(problem, functions) };
+  });
+  contract(`attention() agrees with flex_attention on ${name}`, async (engine) => {
+    const { problem, functions, check } = given();
+    check(await resultsOf(engine, problem, functions));
+  }, { needs });
+}
+
+const table = captured(normals(4 * 400, seeded(1)), [4, 400]);
+const documents = captured(Int32Array.from({ length: 301 }, (_, at) => Math.floor(at / 53)), [301]);
+
+/** Functions that have something of their own, by what it is. */
+const functions: Readonly<Record<string, Meaning>> = {
+  "a table by head and distance": {
+    scoreMod: (score, { h, q, k }) => score.add(table.at(h, q.sub(k).add(310))),
+  },
+  "a function of each side": {
+    scoreMod: (score, { q, k }) =>
+      score.mul(q.toF32().mul(0.01).add(0.5)).sub(k.toF32().mul(0.02).tanh()),
+  },
+  "a function of the query alone": { scoreMod: (_, { q }) => q.toF32().mul(0.1) },
+  "a number": { scoreMod: () => 3 },
+  "a captured number": { scoreMod: () => table.at(2, 5) },
+  "a score that is given back": { scoreMod: (score) => score },
+  "documents, causal": {
+    maskMod: ({ q, k }) => q.ge(k).and(documents.at(q).eq(documents.at(k))),
+  },
+  "a window, by comparisons of real numbers": {
+    maskMod: ({ q, k }) => q.sub(k).toF32().abs().lt(40.5),
+  },
+  "-Infinity, which masks also behind a cap": {
+    scoreMod: (score, { q, k }) => where(q.add(k).mod(3).eq(1), -Infinity, score),
+    softcap: 2,
+  },
+  "options beside them": {
+    scoreMod: (score, { h }) => score.mul(h.add(1).toF32()),
+    maskMod: ({ k }) => k.mod(7).ne(0),
+    causal: true,
+    window: [200, 0],
+    bias: { data: normals(4 * 301, seeded(2)), shape: [4, 1, 301] },
+    sinks: { data: Float32Array.of(1, -1, 0.5, 2), shape: [4] },
+    scale: 0.5,
+  },
+  "a mask of none": { maskMod: () => false },
+  "a mask of all": { maskMod: () => true },
+  "rows that see nothing": { maskMod: ({ q, k }) => q.mod(3).eq(0).and(k.gt(q)) },
+  "a mask by batch and head": { maskMod: ({ b, h, k }) => k.mod(4).ne(b.add(h).mod(4)) },
+  "what is NaN where it is masked": {
+    scoreMod: (score, { k }) => where(k.lt(9), score.mul(NaN), score),
+    maskMod: ({ k }) => k.ge(9),
+  },
+  "an index beyond its array": {
+    scoreMod: (score, { q, k }) => score.add(table.at(q.sub(9), k.mul(1000))),
+  },
+};
+
+const large = randomProblem(sizesOf({ B: 2, Hq: 4, Hkv: 2, Nq: 90, Nk: 301, D: 20, Dv: 22 }), 1);
+
+for (const [name, asked] of Object.entries(functions)) {
+  const check = expectation(large, asked);
+  contract(`attention() takes functions: ${name}`, async (engine) => {
+    check(await resultsOf(engine, large, asked));
+  }, { needs });
+
+  test(`attention() with functions has the same bits on any number of threads: ${name}`, async () => {
+    await withEngines(async (alone, teams) => {
+      const expected = await resultsOf(alone, large, asked);
+      for (const team of teams) {
+        const { out, lse } = await resultsOf(team, large, asked);
+        assertSameBits(out, expected.out);
+        assertSameBits(lse, expected.lse);
+      }
+    });
+  });
+}
+
+contract("attention() masks by any function of whole numbers", async (engine) => {
+  const calls = fc.record({ sizes: fullSizes, seed: fc.nat(), mask: fc.nat() })
+    .chain(({ sizes, ...rest }) => meaning(sizes).map((other) => ({ sizes, other, ...rest })));
+  await fc.assert(
+    fc.asyncProperty(calls, async ({ sizes, other, seed, mask }) => {
+      const problem = problemOf(sizes, seed), asked = { ...other, maskMod: randomWholeMask(mask) };
+      expectation(problem, asked)(await resultsOf(engine, problem, asked));
+    }),
+    runs(40),
+  );
+}, { needs });
+
+contract("attention() counts rows and keys within their sequence for functions", async (engine) => {
+  const cuSeqlens = boundariesOf([[3, 7], [0, 0], [40, 5], [1, 300], [70, 70], [2, 0]]);
+  const [Nq, Nk] = [cuSeqlens.q.at(-1)!, cuSeqlens.k.at(-1)!];
+  const problem = randomProblem(sizesOf({ Hq: 4, Hkv: 2, Nq, Nk, D: 8 }), 3);
+  const asked: Meaning = {
+    cuSeqlens,
+    scoreMod: (score, { b, q, k }) => score.add(b.toF32()).add(q.sub(k).toF32().mul(0.1)),
+    maskMod: ({ b, k }) => k.mod(b.add(2)).ne(0),
+  };
+  expectation(problem, asked)(await resultsOf(engine, problem, asked));
+}, { needs });
+
+contract("attention() takes functions with tensors of 16 bits, of both layouts", async (engine) => {
+  const asked = functions["documents, causal"];
+  const given = inputsOf(large), [q, k, v] = [given.q, given.k, given.v];
+  for (const dtype of storages) {
+    const [ofQ, ofK, ofV] = [q, k, v].map((one) => stored(one, dtype));
+    const [wideQ, wideK, wideV] = [q, k, v].map((one) => ({
+      ...one,
+      data: rounded(one.data, dtype),
+    }));
+    const expected = await engine.attention(wideQ, wideK, wideV, { ...asked, lse: true });
+    const { out, lse } = await engine.attention(ofQ, ofK, ofV, { ...asked, lse: true });
+    assertSameBits(lse.data, expected.lse.data);
+    assertSameBits(out.data, stored(expected.out, dtype).data);
+  }
+}, { needs });
+
+/** Runs a small call whose keys are scored by the elements of an array. */
+async function byTable(engine: Engine, array: ReturnType<typeof captured>): Promise<Float32Array> {
+  const { q, k, v } = inputsOf(small);
+  const { lse } = await engine.attention(q, k, v, {
+    ...{ lse: true, scoreMod: (_, place) => (array as typeof table).at(place.k) },
+  });
+  return lse.data;
+}
+
+const small = randomProblem(sizesOf({ Nq: 3, Nk: 4, D: 5 }), 4);
+const logOfSum = (scores: readonly number[]) =>
+  Math.fround(Math.log(scores.reduce((sum, x) => sum + Math.exp(x), 0)));
+
+contract(
+  "what functions capture is read by each call anew, and nothing is compiled again",
+  async (engine) => {
+    const data = Float32Array.of(1, 2, 3, 4), array = captured(data, [4]);
+    const seen = async () => (await byTable(engine, array))[0];
+    const close = (actual: number, numbers: readonly number[]) =>
+      assert(Math.abs(actual - logOfSum(numbers)) < 1e-6, `${actual}`);
+    close(await seen(), [1, 2, 3, 4]);
+    const { compiled } = counted;
+    data.set([5, 6, 7, 8]);
+    close(await seen(), [5, 6, 7, 8]);
+    // Other arrays and other literals, at the same time, are the same program.
+    const others = [1, 2, 3, 4].map((first) => captured(Float32Array.of(first, 0, 0, 0), [4]));
+    const found = await Promise.all(others.map((one) => byTable(engine, one)));
+    found.forEach((one, at) => close(one[0], [at + 1, 0, 0, 0]));
+    assertEquals(counted.compiled, compiled);
+  },
+  { needs },
+);
+
+contract("what masks skip is decided by an array's elements as they are", async (engine) => {
+  const data = new Int32Array(301), array = captured(data, [301]);
+  const asked: Meaning = { maskMod: ({ k }) => array.at(k).eq(1) };
+  for (const [from, to] of [[0, 301], [3, 4], [140, 260], [300, 301]]) {
+    data.fill(0);
+    data.fill(1, from, to);
+    const plain = { mask: { data: Uint8Array.from(data), shape: [1, 301] } };
+    expectation(large, plain)(await resultsOf(engine, large, asked), `${from} to ${to}`);
+  }
+}, { needs });
+
+contract("values that functions mask leave no trace", async (engine) => {
+  const { q, k, v } = inputsOf(large),
+    poisoned = Float32Array.from(v.data),
+    { Nk, Dv } = large.sizes;
+  for (let head = 0; head < 4; head++) {
+    for (let at = 0; at < Nk; at += 5) {
+      poisoned.fill(NaN, (head * Nk + at) * Dv, (head * Nk + at + 1) * Dv);
+    }
+  }
+  for (
+    const asked of [
+      { maskMod: ({ k }) => k.mod(5).ne(0) },
+      { scoreMod: (score, { k }) => where(k.mod(5).eq(0), -Infinity, score) },
+    ] satisfies ScoreFunctions[]
+  ) {
+    const expected = await engine.attention(q, k, v, asked);
+    const { out } = await engine.attention(q, k, { ...v, data: poisoned }, asked);
+    assertSameBits(out.data, expected.out.data);
+  }
+}, { needs });
+
+contract("one function serves two engines at a time", async (engine, backend) => {
+  const other = await backend.make();
+  try {
+    const asked = functions["a table by head and distance"];
+    const [a, b] = await Promise.all([engine, other].map((one) => resultsOf(one, large, asked)));
+    assertSameBits(a.out, b.out);
+  } finally {
+    await other.close();
+  }
+}, { needs });
+
+contract("a cache's queries and keys are by their place in the sequence", async (engine) => {
+  const { q, k, v } = inputsOf(
+    randomProblem(sizesOf({ B: 2, Hq: 4, Hkv: 2, Nq: 5, Nk: 300, D: 16 }), 6),
+  );
+  const asked: ScoreFunctions = {
+    scoreMod: (score, { b, h, q, k }) => score.add(table.at(h, q.sub(k))).mul(b.add(1).toF32()),
+    maskMod: ({ q, k }) => q.sub(k).lt(200),
+  };
+  const moved: ScoreFunctions = {
+    scoreMod: (score, place) => asked.scoreMod!(score, { ...place, q: place.q.add(295) }),
+    maskMod: (place) => asked.maskMod!({ ...place, q: place.q.add(295) }),
+  };
+  const expected = await engine.attention(q, k, v, { ...moved, causal: true, lse: true });
+  using cache = engine.kvCache({ batch: 2, kvHeads: 2, headDim: 16 });
+  await cache.append(k, v);
+  const { out, lse } = await cache.attend(q, { ...asked, causal: true, lse: true });
+  for (const [one, other] of [[out, expected.out], [lse, expected.lse]]) {
+    one.data.forEach((x, at) => assert(Math.abs(x - other.data[at]) < 2e-6, `${x}`));
+  }
+}, { needs: ["functions", "kvCache"] });
+
+contract("caches of every storage take functions", async (engine) => {
+  const { q, k, v } = inputsOf(
+    randomProblem(sizesOf({ Hq: 2, Nq: 1, Nk: 200, D: 32 }), 7),
+  );
+  const maskMod: MaskMod = ({ q, k }) => q.sub(k).mod(3).eq(0);
+  const mask = {
+    data: Uint8Array.from({ length: 200 }, (_, at) => Number((199 - at) % 3 === 0)),
+    shape: [1, 200],
+  };
+  for (const dtype of ["f32", "f16", "bf16", "int8", "int4"] as const) {
+    using cache = engine.kvCache({ kvHeads: 2, headDim: 32, dtype });
+    await cache.append(k, v);
+    const expected = await cache.attend(q, { mask });
+    const { out } = await cache.attend(q, { maskMod });
+    const most = dtype.startsWith("int") ? 0.02 : 1e-5; // Of integers a query is rounded, too.
+    out.data.forEach((x, at) =>
+      assert(Math.abs(x - expected.out.data[at]) < most, `${dtype}: ${x}, ${expected.out.data[at]}`)
+    );
+  }
+}, { needs: ["functions", "int4Cache"] });
+
+contract(
+  "a call with functions gives all memory back, also where it is aborted",
+  async (engine, backend) => {
+    const long = inputsOf(randomProblem(sizesOf({ Hq: 16, Nq: 700, D: 64 }), 0));
+    const run = (options = {}) =>
+      engine.attention(long.q, long.k, long.v, {
+        ...{ ...functions["a table by head and distance"], ...options },
+      });
+    await run();
+    const bytes = engine.memoryBytes;
+    for (let time = 0; time < 3; time++) {
+      const controller = new AbortController();
+      const onProgress = () => controller.abort();
+      await errorOf(() => run({ signal: controller.signal, onProgress }));
+    }
+    await run();
+    assertGivenBack(engine, bytes, backend);
+  },
+  { needs },
+);
+
+contract("an array that became too short is refused, and the engine goes on", async (engine) => {
+  const data = Float32Array.of(1, 2, 3, 4), array = captured(data, [4]);
+  structuredClone(data.buffer, { transfer: [data.buffer] });
+  await assertRefused(
+    () => byTable(engine, array),
+    RangeError,
+    "Cannot attend: a captured array of shape [4] needs 4 elements, its data has 0 by now",
+  );
+  await byTable(engine, captured(Float32Array.of(1, 2, 3, 4), [4]));
+}, { needs });
+
+test("an array in an engine's memory can be captured, and stays while that grows", async () => {
+  const engine = await createEngine({ backend: "wasm", threads: 1 });
+  try {
+    const own = engine.tensor([4]);
+    own.data.set([1, 2, 3, 4]);
+    const array = captured(own.data, [4]);
+    engine.tensor([1000, 1000]); // The memory grows.
+    const [lse] = await byTable(engine, array);
+    assert(Math.abs(lse - logOfSum([1, 2, 3, 4])) < 1e-6, `${lse}`);
+    own.free();
+    await assertRejects(() => byTable(engine, array), TypeError, "after `free()`");
+  } finally {
+    await engine.close();
+  }
+});
+
+test("attentionSync() takes functions once the engine is ready for them", async () => {
+  const engine = await createEngine({ backend: "wasm", threads: 1 });
+  try {
+    const { q, k, v } = inputsOf(small), asked = functions["documents, causal"];
+    await assertRefused(
+      () => engine.attentionSync(q, k, v, asked),
+      Error,
+      "Cannot attend: what `scoreMod` and `maskMod` need is not loaded yet, which takes a promise; " +
+        "call `await engine.warmup({ functions: true })` first",
+    );
+    await engine.warmup({ functions: true });
+    const { out } = engine.attentionSync(q, k, v, asked);
+    assertSameBits(out.data, (await engine.attention(q, k, v, asked)).out.data);
+    // Integers would be of other scores.
+    const exact = engine.attentionSync(q, k, v, { ...asked, precision: "int8" });
+    assertSameBits(exact.out.data, out.data);
+  } finally {
+    await engine.close();
+  }
+});
+
+test("gradients with functions are refused, before anything is computed", async () => {
+  const engine = await createEngine({ backend: "wasm", threads: 1 });
+  try {
+    const { q, k, v } = inputsOf(small);
+    const error = await errorOf(() => engine.attentionWithGradient(q, k, v, functions["a number"]));
+    assertMatch(
+      (error as Error).message,
+      /^Cannot attend: `scoreMod` and `maskMod` have no gradients yet/,
+    );
+  } finally {
+    await engine.close();
+  }
+});
