@@ -27,7 +27,7 @@ function fill(work: Work, place: usize, bits: i32): void {
 }
 
 // Whole numbers from `first` on, as many times eight as there are.
-function count(work: Work, place: usize, first: i32, eights: usize): void {
+function number(work: Work, place: usize, first: i32, eights: usize): void {
   let at = work.registers + place, x = i32x4.add(i32x4.splat(first), i32x4(0, 1, 2, 3));
   for (const end = at + (eights << 5); at < end; at += 16, x = i32x4.add(x, i32x4.splat(4))) v128.store(at, x);
 }
@@ -60,7 +60,7 @@ export function beginScores(job: Job, tile: Tile): void {
 // What is the same for a tile of rows.
 export function beginRows(job: Job, tile: Tile): void {
   const program = programOf(job), work = workOf(job, tile), eights = (tile.endRow - tile.firstRow + 7) >> 3;
-  if (program.q != 0) count(work, program.q, job.firstRow + <i32>tile.firstRow, eights);
+  if (program.q != 0) number(work, program.q, job.firstRow + <i32>tile.firstRow, eights);
   runFlat(work, program.query, program.queryEnd, eights);
 }
 
@@ -86,11 +86,11 @@ export function beginKeys(job: Job, tile: Tile): bool {
   }
   if (work.ofTile == NEVER) return false;
   const first = job.firstKey + <i32>tile.first, eights = (keys + 7) >> 3;
-  if (program.k != 0) count(work, program.k, first, eights);
+  if (program.k != 0) number(work, program.k, first, eights);
   runFlat(work, program.key, program.keyEnd, eights);
   const apart = (tile.endRow - tile.firstRow + keys + 15) >> 3;
   if (program.qMinusK != 0) {
-    count(work, program.qMinusK, job.firstRow + <i32>tile.firstRow - (first + <i32>keys - 1), apart);
+    number(work, program.qMinusK, job.firstRow + <i32>tile.firstRow - (first + <i32>keys - 1), apart);
   }
   runFlat(work, program.distance, program.distanceEnd, apart);
   return true;
@@ -123,13 +123,13 @@ function trim(job: Job, tile: Tile, work: Work, row: usize, end: usize): bool {
 
 // Of the keys from..to, the ones at either end that all rows see need no mask: by halves, as long as these are seen.
 function leaveSeen(job: Job, work: Work, from: usize, to: usize): void {
-  for (let half = halfOf(from, to); half != 0; half = halfOf(from, to)) {
-    if (ask(job, work, from, from + half) != ALWAYS) break;
-    from += half;
+  for (let count = upToMiddle(from, to); count != 0; count = upToMiddle(from, to)) {
+    if (ask(job, work, from, from + count) != ALWAYS) break;
+    from += count;
   }
-  for (let half = halfOf(from, to); half != 0; half = halfOf(from, to)) {
-    if (ask(job, work, to - half, to) != ALWAYS) break;
-    to -= half;
+  for (let count = upToMiddle(from, to); count != 0; count = upToMiddle(from, to)) {
+    if (ask(job, work, to - count, to) != ALWAYS) break;
+    to -= count;
   }
   work.maskFrom = from;
   work.maskTo = to;
@@ -139,7 +139,7 @@ function leaveSeen(job: Job, work: Work, from: usize, to: usize): void {
 
 // @ts-ignore: decorator
 @inline
-function halfOf(from: usize, to: usize): usize {
+function upToMiddle(from: usize, to: usize): usize {
   return ((to - from) >> 1) & ~(STEP - 1);
 }
 

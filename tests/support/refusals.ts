@@ -398,7 +398,34 @@ const options: Refusal[] = [
     error: TypeError,
     message: "Cannot attend: unknown option `casual`, known are causal, offset, window, " +
       "kvLengths, scale, layout, lse, out, signal, encoder, onProgress, softcap, alibi, bias, mask, " +
-      "sinks, cuSeqlens, blockMask, precision",
+      "sinks, cuSeqlens, blockMask, precision, scoreMod, maskMod",
+  },
+  {
+    what: "a number as scoreMod",
+    options: { scoreMod: 5 },
+    error: TypeError,
+    message: "Cannot attend: `scoreMod` must be a function, got 5",
+  },
+  {
+    what: "null as maskMod",
+    options: { maskMod: null },
+    error: TypeError,
+    message: "Cannot attend: `maskMod` must be a function, got null",
+  },
+  {
+    what: "an async function as scoreMod",
+    // deno-lint-ignore require-await
+    options: { scoreMod: async (score: unknown) => score },
+    error: TypeError,
+    message: "Cannot attend: in `scoreMod` a promise is given back: it must be done at once, " +
+      "without `async`",
+  },
+  {
+    what: "a score as what maskMod gives back",
+    options: { maskMod: ({ q }: { q: { toF32(): unknown } }) => q.toF32() },
+    error: TypeError,
+    message: "Cannot attend: in `maskMod` what is given back must be a condition, got a score: " +
+      "compare it, as in a.ge(b)",
   },
   {
     what: "an unknown precision",

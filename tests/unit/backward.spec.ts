@@ -229,7 +229,7 @@ const refusals: readonly Refusal[] = [
     error: TypeError,
     message: "Cannot differentiate: unknown option `casual`, known are causal, offset, window, " +
       "kvLengths, scale, layout, signal, onProgress, softcap, alibi, bias, mask, sinks, cuSeqlens, " +
-      "blockMask, precision, out, lse, dLse",
+      "blockMask, precision, scoreMod, maskMod, out, lse, dLse",
   },
 ];
 
