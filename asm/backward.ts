@@ -10,6 +10,7 @@
 // of rows end where units do, which are counted from the segment's first row, and chunks of keys have a fixed size:
 // how a call is cut changes no bit.
 
+import { SCORED, WIDE } from "./build";
 import { powers_f32_4x4 } from "./exp.gen";
 import { fma } from "./fma";
 import { packKeys, packValues, storeTransposed, unpackFourRows } from "./layout";
@@ -22,10 +23,13 @@ import {
   addresses, fourRowsOf, outputOf, PANEL, panelBytes, queriesOf, rowOf, rowsOf, State, stateOf, Tile, tileBytes,
 } from "./record";
 import { Gradient, GroupRows, HeadRows, Job, KeyInterval, PART_ROWS } from "./records.gen";
+import {
+  beginKeys, beginRows, beginScores, changeScores, differentiateChange, findSeenKeys, maskGradients,
+} from "./scored/attend";
+import { workBytes } from "./scored/work";
 import { toBaseFour } from "./softmax";
 import { finiteValues } from "./values";
 import { gradients_f32_4x8 } from "./wide/exp.gen";
-import { WIDE } from "./build";
 
 // Where everything is in tile memory of the job under way. These are globals of an instance, which has one thread: 19
 // addresses and flags that nearly every function here needs.
@@ -35,6 +39,7 @@ import { WIDE } from "./build";
 let scores: usize = 0;
 let dScores: usize = 0;
 let caps: usize = 0;
+let unchanged: usize = 0; // scores before a score function changes them, where there are such
 let tile: Tile = changetype<Tile>(0);
 // Of a tile of keys: panels [keys / 4][dim][4] of keys and values, columns [dim / 4][keys][4] of keys.
 let keyPanels: usize = 0;
@@ -76,7 +81,8 @@ function layOut(job: Job, scratch: usize): usize {
   tile = changetype<Tile>(scores + (keys << 5));
   dScores = scores + tileBytes(keys);
   caps = dScores + (keys << 5);
-  keyPanels = caps + (keys << 5);
+  unchanged = caps + (keys << 5);
+  keyPanels = unchanged + (SCORED ? keys << 5 : 0);
   valuePanels = keyPanels + (keys * dim << 2);
   keyColumns = valuePanels + (keys * valueDim << 2);
   panels = keyColumns + (keys >> 3) * gradientBytes(dim);
@@ -85,12 +91,12 @@ function layOut(job: Job, scratch: usize): usize {
   transposedWeights = outColumns + perRows * gradientBytes(valueDim);
   transposedDScores = transposedWeights + (keys * rows << 2);
   spans = transposedDScores + (keys * rows << 2);
-  return spans + keys;
+  return SCORED ? (spans + keys + 63) & ~63 : spans + keys;
 }
 
 // Bytes of tile memory that the job needs, at 16-byte alignment.
 export function gradientScratchBytes(job: Job): usize {
-  return layOut(job, 0);
+  return layOut(job, 0) + (SCORED ? workBytes(job) : 0);
 }
 
 // The rows of keys, of values, and of dO.
@@ -311,7 +317,7 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   const dim = job.dim, valueDim = job.valueDim, splats = job.splats, inTile = row - tile.firstRow;
   const panel = panels + (inTile >> 3) * panelBytes(job), o = outputOf(job, panel), state = stateOf(job, panel);
   const lanes = tile.lanes, stride = job.tileRows << 5;
-  if (!findSeen(tile, state, 8)) return;
+  if (SCORED ? !findSeenKeys(job, tile, state, row, 8) : !findSeen(tile, state, 8)) return;
   const begin = tile.begin, end = tile.end, eights = (end - begin + 7) >> 3, keys = eights << 3;
   const skipped = tile.skipped, padded = begin + keys;
 
@@ -325,20 +331,27 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
 
   // Scores.
   dotPanels(splats, keyPanels + skipped * (dim << 2), panel, scores, dim, eights << 1);
+  if (SCORED) {
+    memory.copy(unchanged, scores, keys << 5);
+    if (!hasLanes) mask.seeAll(lanes, keys);
+    changeScores(job, tile, row, true);
+  }
   capScores(job, scores, keys);
   if (job.softcap != 0) keepCaps(job, keys);
   // Rows of a bias may be read up to a multiple of 4.
   if (biasScores(job, state, scores, begin, (end + 3) & ~3)) {
-    if (!hasLanes) mask.seeAll(lanes, keys);
+    if (!hasLanes && !SCORED) mask.seeAll(lanes, keys);
     mask.seeFinite(lanes, state.biasRows, begin, end);
     hasLanes = masked = true;
   }
+  // A cap shows no score of -Infinity any more, but lanes do.
+  if (SCORED && (maskGradients(job, tile, row, keys) || job.softcap != 0)) masked = true;
   if (masked) {
-    if (!hasLanes) mask.seeAll(lanes, keys);
+    if (!hasLanes && !SCORED) mask.seeAll(lanes, keys);
     mask.seeWithin(lanes, tile.bounds, <i32>begin, <i32>padded);
     mask.maskScores(scores, lanes, keys);
   }
-  const shift = toBaseFour(scores, keys, state.m, job.unit);
+  const shift = SCORED ? state.m : toBaseFour(scores, keys, state.m, job.unit);
   isMixed = isMixed || masked;
 
   // The weights that forward had, and the gradients of the scores.
@@ -346,7 +359,8 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   const eight = skipped >> 3, to = eight * stride + (inTile << 5), isCapped = job.softcap != 0;
   const weightsTo = transposedWeights + to, dScoresTo = transposedDScores + to, pass = tile.powers;
   pass.width = 32;
-  if (masked || isCapped) {
+  if (SCORED) pass.units = job.unit / 2;
+  if (SCORED || masked || isCapped) {
     pass.alpha = ONES;
     powers_f32_4x4(scores, keys, shift, state.alpha, pass);
     // Also those of a row whose lse is NaN.
@@ -367,10 +381,9 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
     powers_f32_4x4(scores, keys, shift, state.l, pass);
   }
   if (gradient.dBias != 0) addToBias(job, gradient, row);
-  if (isCapped) {
-    capDScores(keys);
-    transpose(dScores, eights, dScoresTo, stride);
-  }
+  if (isCapped) capDScores(keys);
+  if (SCORED) differentiateChange(job, tile, row, unchanged, dScores);
+  if (isCapped || SCORED) transpose(dScores, eights, dScoresTo, stride);
   extendSpans(eight, eights, stride, inTile);
 
   // dQ.
@@ -421,7 +434,7 @@ function endEight(): usize {
 function differentiateKeys(job: Job, gradient: Gradient, from: usize, to: usize, dq: usize): void {
   tile.from = from;
   tile.to = to;
-  if (!mayMeet(job, tile)) return;
+  if (!mayMeet(job, tile) || (SCORED && !beginKeys(job, tile))) return;
   if (!isPrepared) prepareRows(job, gradient);
   isPrepared = true;
   isMixed = false;
@@ -445,6 +458,7 @@ function ofTile(gradient: Gradient, chunk: usize, width: usize): usize {
 function differentiateTile(job: Job, gradient: Gradient, dq: usize): void {
   const firstKey = tile.first, lastKey = firstKey + keyCount;
   isPrepared = false;
+  if (SCORED) beginRows(job, tile);
   if (job.keyIntervals == 0) {
     differentiateKeys(job, gradient, firstKey, lastKey, dq);
     return;
@@ -498,8 +512,13 @@ function panelsIn(first: usize, end: usize): usize {
 function differentiateJob(job: Job, scratch: usize): void {
   const gradient = changetype<Gradient>(job.gradient), rows = rowsOf(job), bytes = gradientBytes(job.dim);
   const from = gradient.from, to = gradient.to, tileKeys = job.tileKeys;
-  layOut(job, scratch);
+  const end = layOut(job, scratch);
   tile.interval = 0;
+  if (SCORED) {
+    tile.s = scores;
+    tile.work = end;
+    beginScores(job, tile);
+  }
   for (let key = from; key < to; key += tileKeys) {
     tile.first = key;
     keyCount = min(tileKeys, to - key);

@@ -23,7 +23,7 @@ import {
 } from "./record";
 import { Job, KeyInterval, PART_KEYS } from "./records.gen";
 import { beginKeys, beginRows, beginScores, changeScores, findSeenKeys, maskByFunction } from "./scored/attend";
-import { panelsAt, tileOf } from "./scratch";
+import { panelsAt, tileOf, workAt } from "./scratch";
 import { firstMaximum, firstSum, logOfSum } from "./sinks";
 import { softmax } from "./softmax";
 import { F16, F32 } from "./storage";
@@ -58,7 +58,7 @@ function accumulate(job: Job, tile: Tile, panel: usize, masked: bool): void {
 // One panel, of the rows from `row` on, against those keys of a tile that some row sees.
 function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   const state = stateOf(job, panel);
-  if (SCORED ? !findSeenKeys(job, tile, state, row) : !findSeen(tile, state, 4)) return;
+  if (SCORED ? !findSeenKeys(job, tile, state, row, 4) : !findSeen(tile, state, 4)) return;
   if (isPlain(job, tile)) {
     attendOne(job, tile, panel);
     return;
@@ -178,7 +178,10 @@ export function forward(job: Job, scratch: usize): void {
   tile.width = isDecoding(job) && rows <= 4 ? 16 : 32;
   tile.interval = 0;
   tile.block = 0;
-  if (SCORED) beginScores(job, tile);
+  if (SCORED) {
+    tile.work = scratch + workAt(job);
+    beginScores(job, tile);
+  }
   for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
     end = tileEnd(job, first);
     tile.firstRow = first;

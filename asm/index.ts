@@ -1,9 +1,6 @@
 // What the binary exports. The records' layouts are drawn in tools/records.ts.
 
-import { differentiate, gradientScratchBytes } from "./backward";
-import { forward } from "./forward";
-import { CALL_BYTES, HeadRows, Job, LATE_STATIC_BYTES } from "./records.gen";
-import { scratchBytes as bytesOfScratch } from "./scratch";
+import { CALL_BYTES, HeadRows, LATE_STATIC_BYTES } from "./records.gen";
 
 export { finishKeys, finishQueries } from "./backward";
 export { copyToken, writeTokens } from "./blocks/write";
@@ -13,17 +10,7 @@ export { packKeys, packValues } from "./layout";
 export { addRows, storeRow } from "./merge";
 export { panelBytes } from "./record";
 export { rotateRows } from "./rope";
-
-// A job: attention, or its gradients. `scratch` is tile memory of the thread that runs it.
-export function run(job: Job, scratch: usize): void {
-  if (job.gradient != 0) differentiate(job, scratch);
-  else forward(job, scratch);
-}
-
-// Bytes of tile memory that a job needs, at 16-byte alignment.
-export function scratchBytes(job: Job): usize {
-  return job.gradient != 0 ? gradientScratchBytes(job) : bytesOfScratch(job);
-}
+export { run, scratchBytes } from "./run";
 
 // Where the calling thread writes records of other calls: behind static memory, which is written anew whenever a
 // thread begins.

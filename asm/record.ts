@@ -77,6 +77,7 @@ export class Tile {
   end: usize;
   fullFrom: usize;
   fullTo: usize;
+  work: usize; // what score and mask functions have, in their program
 
   @inline
   get address(): usize {

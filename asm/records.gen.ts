@@ -125,6 +125,8 @@ export class ScoreProgram {
   scoreEnd: usize;
   mask: usize;
   maskEnd: usize;
+  gradient: usize;
+  gradientEnd: usize;
   constants: usize;
   constantsEnd: usize;
   b: usize;

@@ -1,7 +1,7 @@
 /**
  * `deno task bench:functions [--rounds N] [--json FILE]`: score and mask functions against calls without them, in turn in one
  * process: of each case the median of the ratios within a round, with its quartiles. Dense calls are the measure of score
- * functions, the option that says the same that of masks.
+ * functions, the option that says the same that of masks. Then the same of gradients.
  *
  * @module
  */
@@ -42,6 +42,7 @@ interface Case {
 }
 
 const table = captured(normals(heads * 2 * length, 5), [heads, 2 * length]);
+const learned = captured(normals(heads * 2 * length, 5), [heads, 2 * length], { grad: true });
 const bias = captured(normals(heads * 32, 6), [32, heads]);
 const slopes = captured(Float32Array.from({ length: heads }, (_, h) => 2 ** -(h + 1)), [heads]);
 const gate = captured(normals(length, 7), [length]);
@@ -117,6 +118,15 @@ const cases: readonly Case[] = [
   },
 ];
 
+/** Those whose gradients are raced too, and one by an array. */
+const differentiated: readonly Case[] = [
+  ...cases,
+  {
+    name: "a table by q - k that is learned",
+    options: { scoreMod: (score, { h, q, k }) => score.add(learned.at(h, q.sub(k).add(length))) },
+  },
+];
+
 interface Line {
   readonly name: string;
   readonly milliseconds: number;
@@ -130,16 +140,28 @@ function quantile(samples: readonly number[], part: number): number {
 
 const shape = [1, heads, length, dim];
 
-function race(engine: Engine, { name, options, against = {} }: Case, rounds: number): Line {
+type Act = (options: AttentionOptions) => void;
+
+/** Calls of an engine, by what they are. */
+function actsOf(engine: Engine): Readonly<Record<"forward" | "backward", Act>> {
   const [q, k, v] = [1, 2, 3].map((seed): Tensor =>
     tensor(normals(heads * length * dim, seed), shape)
   );
   const out = tensor(new Float32Array(heads * length * dim), shape);
+  const { lse } = engine.attentionSync(q, k, v, { out, lse: true });
+  return {
+    forward: (options) => engine.attentionSync(q, k, v, { ...options, out }),
+    // Of a result that is not its own: as much work.
+    backward: (options) => engine.attentionBackwardSync(q, q, k, v, { ...options, out, lse }),
+  };
+}
+
+function race(act: Act, { name, options, against = {} }: Case, rounds: number): Line {
   const asked = [against, options], times: number[][] = [[], []];
   for (let round = -3; round < rounds; round++) {
     for (const turn of [0, 1]) {
       const which = (turn + round + 4) % 2, start = performance.now();
-      engine.attentionSync(q, k, v, { ...asked[which], out });
+      act(asked[which]);
       if (round >= 0) times[which].push(performance.now() - start);
     }
   }
@@ -165,14 +187,20 @@ const { values } = parseArgs({
   options: { rounds: { type: "string", default: "21" }, json: { type: "string" } },
 });
 const engine = await createEngine({ backend: "wasm", threads: 1 });
-await engine.warmup({ functions: true });
-const lines: Line[] = [];
+await engine.warmup({ functions: true, gradients: true });
+const { forward, backward } = actsOf(engine), rounds = Number(values.rounds);
+const results = { forward: [] as Line[], backward: [] as Line[] };
 for (const one of cases) {
-  lines.push(race(engine, one, Number(values.rounds)));
-  print(lines.at(-1)!);
+  results.forward.push(race(forward, one, rounds));
+  print(results.forward.at(-1)!);
 }
-console.log(`${counted.compiled} programs were compiled`);
+console.log("\nGradients");
+for (const one of differentiated) {
+  results.backward.push(race(backward, one, rounds));
+  print(results.backward.at(-1)!);
+}
+console.log(`\n${counted.compiled} programs were compiled`);
 await engine.close();
 if (values.json !== undefined) {
-  await writeFile(values.json, JSON.stringify({ machine: machine(), lines }, null, 2) + "\n");
+  await writeFile(values.json, JSON.stringify({ machine: machine(), ...results }, null, 2) + "\n");
 }

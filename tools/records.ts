@@ -121,7 +121,7 @@ export const jobFields = {
 export const scoreProgramFields = [
   // By what numbers differ by, and for each tile of a panel.
   ...["once", "onceEnd", "query", "queryEnd", "key", "keyEnd", "distance", "distanceEnd"],
-  ...["score", "scoreEnd", "mask", "maskEnd"],
+  ...["score", "scoreEnd", "mask", "maskEnd", "gradient", "gradientEnd"],
   // Numbers that are written before: a place, and what eight lanes there become.
   ...["constants", "constantsEnd"],
   // What is given.

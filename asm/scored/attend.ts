@@ -47,7 +47,7 @@ function runFlat(work: Work, at: usize, end: usize, eights: usize): void {
 
 // What is the same for a job.
 export function beginScores(job: Job, tile: Tile): void {
-  const program = programOf(job), work = workOf(job, tile);
+  const program = programOf(job), work = workOf(tile);
   for (let at = program.constants; at < program.constantsEnd; at += 8) {
     fill(work, load<u32>(at), load<i32>(at, 4));
   }
@@ -59,7 +59,7 @@ export function beginScores(job: Job, tile: Tile): void {
 
 // What is the same for a tile of rows.
 export function beginRows(job: Job, tile: Tile): void {
-  const program = programOf(job), work = workOf(job, tile), eights = (tile.endRow - tile.firstRow + 7) >> 3;
+  const program = programOf(job), work = workOf(tile), eights = (tile.endRow - tile.firstRow + 7) >> 3;
   if (program.q != 0) number(work, program.q, job.firstRow + <i32>tile.firstRow, eights);
   runFlat(work, program.query, program.queryEnd, eights);
 }
@@ -78,7 +78,7 @@ function ask(job: Job, work: Work, from: usize, to: usize): i32 {
 
 // What is the same for a tile of rows and keys. Returns whether some row may see some key.
 export function beginKeys(job: Job, tile: Tile): bool {
-  const program = programOf(job), work = workOf(job, tile), keys = job.tileKeys;
+  const program = programOf(job), work = workOf(tile), keys = job.tileKeys;
   work.ofTile = ALWAYS;
   if (program.result != 0) {
     askOf(job, work, tile.firstRow, tile.endRow);
@@ -144,14 +144,14 @@ function upToMiddle(from: usize, to: usize): usize {
 }
 
 // As `findSeen()` of a panel, without what the mask function leaves off.
-export function findSeenKeys(job: Job, tile: Tile, state: State, row: usize): bool {
-  const work = workOf(job, tile);
+export function findSeenKeys(job: Job, tile: Tile, state: State, row: usize, step: usize): bool {
+  const work = workOf(tile);
   if (work.ofTile != MIXED) {
     work.ofPanel = work.ofTile;
-    return findSeen(tile, state, 4);
+    return findSeen(tile, state, step);
   }
   const from = tile.from, to = tile.to;
-  const found = trim(job, tile, work, row, min(row + PANEL, tile.endRow)) && findSeen(tile, state, 4);
+  const found = trim(job, tile, work, row, min(row + PANEL, tile.endRow)) && findSeen(tile, state, step);
   tile.from = from;
   tile.to = to;
   return found;
@@ -160,7 +160,7 @@ export function findSeenKeys(job: Job, tile: Tile, state: State, row: usize): bo
 // Instructions on the scores of a panel, of the keys from..to counted from its first; some at a time, so that what is between
 // stays in L1.
 function runTile(job: Job, tile: Tile, row: usize, from: usize, to: usize): void {
-  const work = workOf(job, tile), run = work.run, skipped = tile.skipped, chunk = programOf(job).chunk;
+  const work = workOf(tile), run = work.run, skipped = tile.skipped, chunk = programOf(job).chunk;
   run.registers = work.registers;
   run.scores = tile.s - (skipped << 5);
   run.panel = (row - tile.firstRow) / PANEL;
@@ -185,24 +185,48 @@ function hasProgram(work: Work, at: usize, end: usize): bool {
 // would not show any more.
 export function changeScores(job: Job, tile: Tile, row: usize, masked: bool): bool {
   const program = programOf(job), keys = tile.groups << 2;
-  if (hasProgram(workOf(job, tile), program.score, program.scoreEnd)) runTile(job, tile, row, 0, keys);
+  if (hasProgram(workOf(tile), program.score, program.scoreEnd)) runTile(job, tile, row, 0, keys);
   if (job.softcap == 0) return masked;
   if (!masked) mask.seeAll(tile.lanes, keys);
   mask.seeScores(tile.lanes, tile.s, keys);
   return true;
 }
 
+// Scores become -Infinity where the mask function hides the key.
+function maskPanel(job: Job, tile: Tile, row: usize): void {
+  const program = programOf(job), work = workOf(tile), keys = tile.groups << 2;
+  if (work.ofPanel != MIXED || !hasProgram(work, program.mask, program.maskEnd)) return;
+  const from = max(work.maskFrom, tile.begin), to = min(work.maskTo, tile.begin + keys);
+  if (from < to) runTile(job, tile, row, (from - tile.begin) & ~3, min(keys, to - tile.begin + 3 & ~3));
+}
+
 // Scores become -Infinity where the mask function hides the key. Returns whether lanes hide some: where values can be multiplied by
 // a weight of 0, nobody asks.
 export function maskByFunction(job: Job, tile: Tile, row: usize, masked: bool): bool {
-  const program = programOf(job), work = workOf(job, tile), keys = tile.groups << 2, isMixed = work.ofPanel == MIXED;
-  if (isMixed && hasProgram(work, program.mask, program.maskEnd)) {
-    const from = max(work.maskFrom, tile.begin), to = min(work.maskTo, tile.begin + keys);
-    if (from < to) runTile(job, tile, row, (from - tile.begin) & ~3, min(keys, to - tile.begin + 3 & ~3));
-  }
+  maskPanel(job, tile, row);
+  const program = programOf(job), keys = tile.groups << 2, isMixed = workOf(tile).ofPanel == MIXED;
   const isWhole = !isMixed && (program.score == program.scoreEnd || !mask.hasMasked(tile.s, keys));
   if (isWhole || isHarmless(job, tile, tile.seenValues(), true)) return masked;
   if (!masked) mask.seeAll(tile.lanes, keys);
   mask.seeScores(tile.lanes, tile.s, keys);
   return true;
+}
+
+// The same of gradients, whose lanes say all: up to `keys`, they come to hide what the mask function hides, and scores of
+// -Infinity. Returns whether they do.
+export function maskGradients(job: Job, tile: Tile, row: usize, keys: usize): bool {
+  maskPanel(job, tile, row);
+  if (workOf(tile).ofPanel != MIXED && !mask.hasMasked(tile.s, keys)) return false;
+  mask.seeScores(tile.lanes, tile.s, keys);
+  return true;
+}
+
+// Gradients of changed scores, [keys][8], become those of the scores at `scores`, as they were before.
+export function differentiateChange(job: Job, tile: Tile, row: usize, scores: usize, dScores: usize): void {
+  const program = programOf(job), work = workOf(tile), s = tile.s;
+  if (!hasProgram(work, program.gradient, program.gradientEnd)) return;
+  tile.s = scores;
+  work.run.dScores = dScores - (tile.skipped << 5);
+  runTile(job, tile, row, 0, tile.groups << 2);
+  tile.s = s;
 }

@@ -1,7 +1,6 @@
 // What the program of score and mask functions exports, over the same memory. It is loaded where there are some.
 
-export { forward as run } from "../forward";
-export { scratchBytes } from "../scratch";
+export { run, scratchBytes } from "../run";
 export { fillTable, tableBytes } from "./intervals";
 
 // Where the binary's static memory ends, in the place that the first binary keeps for it.

@@ -1876,6 +1876,17 @@ function gatherFour(d: usize, index: v128, table: usize, zero: v128, last: v128)
   v128.store(d, v128.load_lane<u32>(table + <usize>(high >>> 32), x, 3));
 }
 
+function scatterEach(run: Run): void {
+  let a = run.a, b = run.b;
+  const sums = run.bStep, last = <i32>run.cStep - 1;
+  for (const end = a + (run.n << 5); a < end; a += 4, b += 4) {
+    const x = load<f32>(a);
+    if (x == 0) continue;
+    const at = sums + (<usize>min(max(load<i32>(b), 0), last) << 3);
+    store<f64>(at, load<f64>(at) + <f64>x);
+  }
+}
+
 // Runs the kernel of a number.
 export function runKernel(kernel: u32, run: Run): void {
   switch (kernel) {
@@ -2023,5 +2034,6 @@ export function runKernel(kernel: u32, run: Run): void {
     case 141: iclampEach(run); break;
     case 142: copyColumnEach(run); break;
     case 143: gatherEach(run); break;
+    case 144: scatterEach(run); break;
   }
 }

@@ -6,19 +6,20 @@ import { Run } from "./run";
 
 const INSTRUCTION: usize = 32;
 
-// How operands of a tile move: not, with the keys, with the queries, or with both; bytes for a key, and for eight queries.
+// How operands of a tile move: not, with the keys, with the queries, or with both, and gradients with the keys; bytes for a key, and for eight queries.
 // Only the program that has them keeps them.
 
 // @ts-ignore: decorator
 @lazy
-const BY_KEY: usize = memory.data<i32>([0, 32, 0, 4, -4], 16);
+const BY_KEY: usize = memory.data<i32>([0, 32, 0, 4, -4, 32, 32], 16);
 
 // @ts-ignore: decorator
 @lazy
-const BY_PANEL: usize = memory.data<i32>([0, 0, 32, 0, 32], 16);
+const BY_PANEL: usize = memory.data<i32>([0, 0, 32, 0, 32, 0, 0], 16);
 
-// Those that move as scores are scores.
+// Those that move so are scores, and gradients of scores.
 const SCORES: usize = 1 << 2;
+const D_SCORES: usize = 5 << 2;
 
 // An operand's first number: its move is in the highest byte of the word, its offset from the registers in the others.
 
@@ -26,7 +27,8 @@ const SCORES: usize = 1 << 2;
 @inline
 function placeOf(run: Run, operand: u32): usize {
   const move = <usize>(operand >> 24) << 2, offset = <usize>(operand & 0xffffff);
-  return (move == SCORES ? run.scores : run.registers) + offset + run.key * <usize>load<i32>(BY_KEY + move) +
+  const base = move == SCORES ? run.scores : move == D_SCORES ? run.dScores : run.registers;
+  return base + offset + run.key * <usize>load<i32>(BY_KEY + move) +
     run.panel * <usize>load<i32>(BY_PANEL + move);
 }
 

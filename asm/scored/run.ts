@@ -8,6 +8,8 @@ export class Run {
   registers: usize;
   // Scores [keys][8] of a panel, where that of the tile's first key is or would be.
   scores: usize;
+  // Gradients of them, likewise.
+  dScores: usize;
   // The key and the panel of queries that scores begin with.
   key: usize;
   panel: usize;

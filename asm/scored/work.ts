@@ -2,7 +2,6 @@
 
 import { Tile } from "../record";
 import { Job, ScoreProgram } from "../records.gen";
-import { workAt } from "../scratch";
 import { Run } from "./run";
 
 @unmanaged
@@ -41,8 +40,8 @@ export function programOf(job: Job): ScoreProgram {
 
 // @ts-ignore: decorator
 @inline
-export function workOf(job: Job, tile: Tile): Work {
-  return changetype<Work>(tile.s + workAt(job));
+export function workOf(tile: Tile): Work {
+  return changetype<Work>(tile.work);
 }
 
 // Bytes of all.

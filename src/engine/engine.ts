@@ -526,8 +526,10 @@ class MachineEngine implements Engine {
       if (!gradients || precision !== "f32") await this.attention(q, k, v, { precision });
       if (given.functions) await this.attention(q, k, v, functions);
       if (gradients) {
-        const { out, backward } = await this.attentionWithGradient(q, k, v);
-        await backward(out);
+        for (const options of given.functions ? [{}, functions] : [{}]) {
+          const { out, backward } = await this.attentionWithGradient(q, k, v, options);
+          await backward(out);
+        }
       }
     }
   }

@@ -43,6 +43,7 @@ export interface ReferenceGradients {
 
 /** What a score function's arrays get, those that ask for it, each in its shape; where there is one. */
 export interface CapturedGradients {
+  /** By array, in its shape. */
   readonly dCaptured?: ReadonlyMap<CapturedArray, ReferenceArray>;
 }
 
@@ -182,7 +183,7 @@ export function referenceAttentionBackward(
   k: ReferenceTensor,
   v: ReferenceTensor,
   options: ReferenceBackwardOptions = {},
-): ReferenceGradients {
+): ReferenceGradients & CapturedGradients {
   const call = callOf(q, k, v, options), { bnhd } = call, { bias, sinks } = options;
   const totals: Totals = {
     ...{ dq: zeros(q.shape, bnhd), dk: zeros(k.shape, bnhd), dv: zeros(v.shape, bnhd) },

@@ -9,6 +9,7 @@
 
 export { referenceAttention, type ReferenceResult } from "./forward.ts";
 export {
+  type CapturedGradients,
   referenceAttentionBackward,
   type ReferenceBackwardOptions,
   type ReferenceGradients,

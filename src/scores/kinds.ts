@@ -114,7 +114,7 @@ export type ScoreMod = (score: Score, place: Place) => Score | number;
 /** Which keys a query sees. */
 export type MaskMod = (place: Place) => Condition | boolean;
 
-/** Functions among the options of a call: see docs/SEMANTICS.md. On the CPU, without gradients. */
+/** Functions among the options of a call: see docs/SEMANTICS.md. On the CPU. */
 export interface ScoreFunctions {
   /**
    * What a score becomes, once it is scaled and before `softcap`, `bias` and masks; -Infinity masks the key. It is run once

@@ -22,7 +22,10 @@ export type Primitive =
 /** Comparisons of scores; those of whole numbers have an `i` in front. */
 export const comparisons = ["lt", "le", "gt", "ge", "eq", "ne"] as const;
 
-/** Where a constant is from: the place of a literal, an extent of an array, or one less where it `isLast`; or it is 0. */
+/**
+ * Where a constant is from: the place of a literal, an extent of an array, or one less where it `isLast`; or it is a whole 0, or a
+ * score that is the same for all functions.
+ */
 export type ConstantSource =
   | { readonly from: "literal"; readonly literal: number; readonly kind: Kind }
   | {
@@ -31,14 +34,15 @@ export type ConstantSource =
     readonly axis: number;
     readonly isLast: boolean;
   }
-  | { readonly from: "zero" };
+  | { readonly from: "zero" }
+  | { readonly from: "number"; readonly number: number };
 
 /** A node. */
 export interface PrimitiveNode {
   readonly primitive: Primitive;
   readonly operands: readonly PrimitiveNode[];
-  /** Of an input. */
-  readonly input?: InputName;
+  /** Of an input; `dScore` is the gradient with respect to what a score function gives. */
+  readonly input?: InputName | "dScore";
   /** Of a constant. */
   readonly source?: ConstantSource;
   /** The place of the array that is read. */
@@ -52,7 +56,7 @@ const twofold = new Set([
 ]);
 
 /** Makes nodes, each once. */
-class Expansion {
+export class Expansion {
   readonly #arrays: Graph["arrays"];
   readonly #known = new Map<string, PrimitiveNode>();
   readonly #ids = new Map<PrimitiveNode, number>();
@@ -118,8 +122,8 @@ class Expansion {
 }
 
 /** The result of a function, with all that it is made of. */
-export function expand(graph: Graph): PrimitiveNode {
-  const expansion = new Expansion(graph), nodes: PrimitiveNode[] = [];
+export function expand(graph: Graph, expansion: Expansion = new Expansion(graph)): PrimitiveNode {
+  const nodes: PrimitiveNode[] = [];
   for (const node of graph.nodes) {
     const operands = node.operands.map((at) => nodes[at]);
     // A comparison has the kind of what it compares, all else its own.

@@ -6,32 +6,34 @@
  * @module
  */
 
+import { type Derivative, differentiate } from "./derivative.ts";
 import type { Graph, InputName } from "./graph.ts";
 import {
   comparisons,
   type ConstantSource,
   expand,
+  Expansion,
   type Primitive,
   type PrimitiveNode,
 } from "./primitives.ts";
 
 /**
  * What numbers differ by: by nothing within a job, by query, by key, by the distance of both, or by all. The last are of a
- * tile, and temporary.
+ * tile, and temporary, or kept from the score function to its gradient.
  */
-export type Extent = "once" | "query" | "key" | "distance" | "tile";
+export type Extent = "once" | "query" | "key" | "distance" | "tile" | "kept";
 
 /** Where numbers are: those of one extent, one register behind the other. */
 export interface Register {
   readonly extent: Extent;
-  /** Of a tile, 0 is the scores themselves. */
+  /** Of a tile, 0 is the scores themselves, -1 their gradients. */
   readonly index: number;
 }
 
 /** What an instruction does: with `mask` in front it masks scores where a comparison fails. */
 export type Kernel =
   | Exclude<Primitive, "input" | "constant">
-  | ("fma" | "copy" | "mask")
+  | ("fma" | "copy" | "mask" | "scatter")
   | `mask ${Comparison}`;
 
 /** Comparisons, whose failing masks a score. */
@@ -46,10 +48,11 @@ export interface Instruction {
   readonly table?: Table;
 }
 
-/** An array by its place among those of a function. */
+/** An array by its place among those of a function, or the sums of its gradient. */
 export interface Table {
   readonly array: number;
   readonly of: Owner;
+  readonly isSum?: boolean;
 }
 
 /** A number that is written into a register before a job. */
@@ -75,6 +78,8 @@ export interface Program {
   /** For each tile of eight queries: what becomes of scores, and which are hidden. */
   readonly score: readonly Instruction[];
   readonly mask: readonly Instruction[];
+  /** What becomes of the gradients of what the score function gives: those of the scores that it is given. */
+  readonly gradient: readonly Instruction[];
   readonly constants: readonly Constant[];
   /** Registers that are given: `b` and `h` once, `q` by query, `k` by key, their difference by distance. */
   readonly inputs: ReadonlyMap<string, Register>;
@@ -82,8 +87,8 @@ export interface Program {
   readonly registers: Readonly<Record<Extent, number>>;
 }
 
-const extentOf: Readonly<Record<InputName, Extent>> = {
-  ...{ score: "tile", b: "once", h: "once", q: "query", k: "key" },
+const extentOf: Readonly<Record<InputName | "dScore", Extent>> = {
+  ...{ score: "tile", dScore: "tile", b: "once", h: "once", q: "query", k: "key" },
 };
 
 /** Whether it compares numbers of either kind. */
@@ -97,28 +102,40 @@ function isDistance({ primitive, operands: [a, b] }: PrimitiveNode): boolean {
 }
 
 /** Where instructions are written. */
-type Section = Exclude<Extent, "tile"> | Owner;
+type Section = Exclude<Extent, "tile" | "kept"> | TileSection;
+
+/** What is done for each tile of eight queries. */
+type TileSection = Owner | "gradient";
 
 /** Writes one program. */
 class Compiler {
   readonly #code: Record<Section, Instruction[]> = {
-    ...{ once: [], query: [], key: [], distance: [], score: [], mask: [] },
+    ...{ once: [], query: [], key: [], distance: [], score: [], mask: [], gradient: [] },
   };
   readonly #constants: Constant[] = [];
   readonly #inputs = new Map<string, Register>();
-  readonly #registers: Record<Extent, number> = { once: 0, query: 0, key: 0, distance: 0, tile: 1 };
+  readonly #registers: Record<Extent, number> = {
+    ...{ once: 0, query: 0, key: 0, distance: 0, tile: 1, kept: 0 },
+  };
+  /** What takes long, and the gradient asks for again. */
+  readonly #kept: ReadonlySet<PrimitiveNode>;
   readonly #extents = new Map<PrimitiveNode, Extent>();
   readonly #places = new Map<PrimitiveNode, Register>();
   /** How often a node is read. */
   readonly #uses = new Map<PrimitiveNode, number>();
   /** Reads of a tile's register that are to come, and registers that have none. */
   readonly #left = new Map<number, number>();
-  readonly #free: number[] = [];
+  #free: number[] = [];
   #owner: Owner = "score";
+  #section: TileSection = "score";
+
+  constructor(kept: ReadonlySet<PrimitiveNode> = new Set()) {
+    this.#kept = kept;
+  }
 
   /** A score function. */
   score(result: PrimitiveNode): void {
-    this.#begin("score", result);
+    this.#begin("score", "score", [result]);
     if (result.input === "score") return;
     if (this.#extent(result) === "tile") this.#lowerTile(result, scores);
     else this.#emit("score", "copy", scores, [this.#lower(result)]);
@@ -126,21 +143,50 @@ class Compiler {
 
   /** A mask function: each condition that all others are joined with masks what it can by itself. */
   mask(result: PrimitiveNode): void {
-    this.#begin("mask", result);
+    this.#begin("mask", "mask", [result]);
     for (const term of this.#terms(result)) this.#maskBy(term);
   }
 
+  /** The gradient of the score function: sums first, since the score's gradient takes the place of what it is made of. */
+  gradient({ score, gathered }: Derivative): void {
+    const roots = gathered.flatMap(({ index, term }) => [index, term]);
+    this.#begin("score", "gradient", score === undefined ? roots : [...roots, score]);
+    for (const { array, index, term } of gathered) {
+      const from = [this.#lowerSpread(term), this.#lowerSpread(index)];
+      const table = { array, of: "score", isSum: true } as const;
+      this.#code.gradient.push({ kernel: "scatter", to: dScores, operands: from, table });
+      for (const one of from) this.#release(one);
+    }
+    if (score?.input === "dScore") return;
+    if (score !== undefined && !this.#places.has(score)) this.#lowerTile(score, dScores);
+    else this.#emit("gradient", "copy", dScores, [this.#lower(score ?? zero)]);
+  }
+
+  /** As numbers of a tile, also what is the same for several of them. */
+  #lowerSpread(node: PrimitiveNode): Register {
+    const from = this.#lower(node);
+    if (from.extent === "tile" || from.extent === "kept") return from;
+    const to = this.#temporary(1);
+    this.#emit("gradient", "copy", to, [from]);
+    return to;
+  }
+
   finish(): Program {
-    const { once, query, key, distance, score, mask } = this.#code;
+    const { once, query, key, distance, score, mask, gradient } = this.#code;
     return {
-      ...{ once, query, key, distance, score, mask },
+      ...{ once, query, key, distance, score, mask, gradient },
       ...{ constants: this.#constants, inputs: this.#inputs, registers: this.#registers },
     };
   }
 
-  #begin(owner: Owner, result: PrimitiveNode): void {
+  /** Begins what is done for each tile: nothing of one before is there any more. */
+  #begin(owner: Owner, section: TileSection, roots: readonly PrimitiveNode[]): void {
     this.#owner = owner;
-    this.#count(result);
+    this.#section = section;
+    this.#uses.clear();
+    for (const [node, { extent }] of this.#places) if (extent === "tile") this.#places.delete(node);
+    this.#free = Array.from({ length: this.#registers.tile - 1 }, (_, at) => at + 1);
+    for (const root of roots) this.#count(root);
   }
 
   #count(node: PrimitiveNode): void {
@@ -191,7 +237,7 @@ class Compiler {
   }
 
   #lowerFlat(node: PrimitiveNode): Register {
-    const extent = this.#extent(node) as Exclude<Extent, "tile">;
+    const extent = this.#extent(node) as Exclude<Extent, "tile" | "kept">;
     const given = node.input ?? (isDistance(node) ? "distance" : undefined);
     const known = given && this.#inputs.get(given);
     if (known !== undefined) return known;
@@ -208,7 +254,7 @@ class Compiler {
 
   /** `target` is where numbers shall go, if it matters. */
   #lowerTile(node: PrimitiveNode, target?: Register): Register {
-    if (node.input !== undefined) return scores;
+    if (node.input !== undefined) return node.input === "score" ? scores : dScores;
     const product = this.#fusedProduct(node);
     const kernel = product === undefined ? node.primitive as Kernel : "fma";
     const operands = (product === undefined ? node.operands : product).map((one) =>
@@ -216,8 +262,11 @@ class Compiler {
     );
     for (const operand of operands) this.#release(operand);
     // An operation reads its operands before it writes, so that it may write over one.
-    const to = target ?? this.#temporary(this.#uses.get(node)!);
-    this.#emit(this.#owner, kernel, to, operands, node.array);
+    const to = target ??
+      (this.#kept.has(node)
+        ? { extent: "kept", index: this.#registers.kept++ } as const
+        : this.#temporary(this.#uses.get(node)!));
+    this.#emit(this.#section, kernel, to, operands, node.array);
     return to;
   }
 
@@ -237,7 +286,7 @@ class Compiler {
   }
 
   #release({ extent, index }: Register): void {
-    if (extent !== "tile" || index === 0) return;
+    if (extent !== "tile" || index <= 0) return;
     const left = this.#left.get(index)! - 1;
     this.#left.set(index, left);
     if (left === 0) this.#free.push(index);
@@ -256,11 +305,44 @@ class Compiler {
 }
 
 const scores: Register = { extent: "tile", index: 0 };
+const dScores: Register = { extent: "tile", index: -1 };
 
-/** The program of two functions, either of which may be missing. */
-export function compile(score: Graph | undefined, mask: Graph | undefined): Program {
-  const compiler = new Compiler();
-  if (score !== undefined) compiler.score(expand(score));
+const zero: PrimitiveNode = {
+  ...{ primitive: "constant", operands: [] },
+  source: { from: "number", number: 0 },
+};
+
+/**
+ * The program of two functions, either of which may be missing.
+ *
+ * @param hasGradient Whether it also differentiates the score function.
+ */
+export function compile(
+  score: Graph | undefined,
+  mask: Graph | undefined,
+  hasGradient = false,
+): Program {
+  const expansion = score && new Expansion(score), result = score && expand(score, expansion);
+  const derivative = hasGradient && score && differentiate(result!, expansion!, score);
+  const compiler = new Compiler(derivative ? curvesOf(derivative) : undefined);
+  if (result !== undefined) compiler.score(result);
+  if (derivative) compiler.gradient(derivative);
   if (mask !== undefined) compiler.mask(expand(mask));
   return compiler.finish();
+}
+
+const curves: ReadonlySet<Primitive> = new Set(["tanh", "exp", "log", "sigmoid", "sqrt"] as const);
+
+/** The curves that a gradient asks for: once for the score function is enough. */
+function curvesOf({ score, gathered }: Derivative): Set<PrimitiveNode> {
+  const found = new Set<PrimitiveNode>(), seen = new Set<PrimitiveNode>();
+  const visit = (node: PrimitiveNode | undefined) => {
+    if (node === undefined || seen.has(node)) return;
+    seen.add(node);
+    if (curves.has(node.primitive)) found.add(node);
+    node.operands.forEach(visit);
+  };
+  visit(score);
+  for (const { index, term } of gathered) [index, term].forEach(visit);
+  return found;
 }

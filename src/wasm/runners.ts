@@ -12,7 +12,10 @@ import {
 } from "../operations/attention/operation.ts";
 import type { HostTarget } from "../operations/attention/target.ts";
 import { type AttentionPlan, countScores } from "../operations/attention/plan.ts";
-import { attentionBackward } from "../operations/backward/operation.ts";
+import {
+  attentionBackward,
+  attentionBackwardByFunctions,
+} from "../operations/backward/operation.ts";
 import type { HostBackwardPlan } from "../operations/backward/plan.ts";
 import type { HostGradientTarget } from "../operations/backward/target.ts";
 import { mergeAttention } from "../operations/merge/operation.ts";
@@ -76,6 +79,10 @@ function makeRunners(): Runners<Machine, Iterable<Step>> {
           backward(machine, plan as HostBackwardPlan, target as HostGradientTarget),
       };
     })
+    .add(
+      attentionBackwardByFunctions,
+      async () => (await import("./scored/backward.ts")).runner,
+    )
     .add(mergeAttention, {
       run(machine, { parts }, target) {
         mergeParts(machine, parts as readonly HostTarget[], target as HostTarget);

@@ -14,7 +14,10 @@ import {
 } from "../operations/attention/operation.ts";
 import { type AttentionPlan, hasUncounted, inputsOf } from "../operations/attention/plan.ts";
 import type { Target } from "../operations/attention/target.ts";
-import { attentionBackward } from "../operations/backward/operation.ts";
+import {
+  attentionBackward,
+  attentionBackwardByFunctions,
+} from "../operations/backward/operation.ts";
 import { mergeAttention } from "../operations/merge/operation.ts";
 import { rope } from "../operations/rope/operation.ts";
 import { isGpuBuffer } from "../tensor/dtype.ts";
@@ -78,6 +81,7 @@ export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Pro
   .add(attention, attending)
   .add(attentionByIntegers, attending)
   .add(attentionByFunctions, { check: refuseFunctions, run: refuseFunctions })
+  .add(attentionBackwardByFunctions, { check: refuseFunctions, run: refuseFunctions })
   .add(attentionBackward, {
     run: ({ session, open }, plan, target, control) =>
       backward(session, plan, target, control, open),

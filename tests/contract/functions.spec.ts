@@ -6,7 +6,7 @@ import {
   type ScoreFunctions,
   where,
 } from "@flashtile/attention";
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import { counted } from "../../src/wasm/scored/compiled.ts";
@@ -17,16 +17,10 @@ import { assertRefused, errorOf } from "../support/errors.ts";
 import { expectation, resultsOf } from "../support/exact.ts";
 import { once } from "../support/once.ts";
 import { boundariesOf } from "../support/plan.ts";
-import {
-  inputsOf,
-  type Meaning,
-  type Problem,
-  randomProblem,
-  sizesOf,
-} from "../support/problem.ts";
-import { normals, seeded } from "../support/random.ts";
+import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { randomWholeMask } from "../support/random_scores.ts";
-import { scoreCases } from "../support/score_functions.ts";
+import { functions, large, table } from "../support/functions.ts";
+import { problemOfCase, scoreCases } from "../support/score_functions.ts";
 import { sharedOut } from "../support/share.ts";
 import { rounded, storages, stored } from "../support/storage.ts";
 import { assertGivenBack, contract } from "./backends.ts";
@@ -35,12 +29,7 @@ const needs = "functions" as const;
 
 for (const { name, read } of sharedOut(scoreCases, 8, "scores on engines")) {
   const given = once(() => {
-    const { inputs: { q, k, v }, functions } = read();
-    const [B, Hq, Nq, D] = q.shape, [, Hkv, Nk, Dv] = v.shape;
-    const problem: Problem = {
-      sizes: { B, Hq, Hkv, Nq, Nk, D, Dv },
-      ...{ q: q.data, k: k.data, v: v.data },
-    };
+    const problem = problemOfCase(read()), { functions } = read();
     return { problem, functions, check: expectation(problem, functions) };
   });
   contract(`attention() agrees with flex_attention on ${name}`, async (engine) => {
@@ -49,57 +38,7 @@ for (const { name, read } of sharedOut(scoreCases, 8, "scores on engines")) {
   }, { needs });
 }
 
-const table = captured(normals(4 * 400, seeded(1)), [4, 400]);
-const documents = captured(Int32Array.from({ length: 301 }, (_, at) => Math.floor(at / 53)), [301]);
-
-/** Functions that have something of their own, by what it is. */
-const functions: Readonly<Record<string, Meaning>> = {
-  "a table by head and distance": {
-    scoreMod: (score, { h, q, k }) => score.add(table.at(h, q.sub(k).add(310))),
-  },
-  "a function of each side": {
-    scoreMod: (score, { q, k }) =>
-      score.mul(q.toF32().mul(0.01).add(0.5)).sub(k.toF32().mul(0.02).tanh()),
-  },
-  "a function of the query alone": { scoreMod: (_, { q }) => q.toF32().mul(0.1) },
-  "a number": { scoreMod: () => 3 },
-  "a captured number": { scoreMod: () => table.at(2, 5) },
-  "a score that is given back": { scoreMod: (score) => score },
-  "documents, causal": {
-    maskMod: ({ q, k }) => q.ge(k).and(documents.at(q).eq(documents.at(k))),
-  },
-  "a window, by comparisons of real numbers": {
-    maskMod: ({ q, k }) => q.sub(k).toF32().abs().lt(40.5),
-  },
-  "-Infinity, which masks also behind a cap": {
-    scoreMod: (score, { q, k }) => where(q.add(k).mod(3).eq(1), -Infinity, score),
-    softcap: 2,
-  },
-  "options beside them": {
-    scoreMod: (score, { h }) => score.mul(h.add(1).toF32()),
-    maskMod: ({ k }) => k.mod(7).ne(0),
-    causal: true,
-    window: [200, 0],
-    bias: { data: normals(4 * 301, seeded(2)), shape: [4, 1, 301] },
-    sinks: { data: Float32Array.of(1, -1, 0.5, 2), shape: [4] },
-    scale: 0.5,
-  },
-  "a mask of none": { maskMod: () => false },
-  "a mask of all": { maskMod: () => true },
-  "rows that see nothing": { maskMod: ({ q, k }) => q.mod(3).eq(0).and(k.gt(q)) },
-  "a mask by batch and head": { maskMod: ({ b, h, k }) => k.mod(4).ne(b.add(h).mod(4)) },
-  "what is NaN where it is masked": {
-    scoreMod: (score, { k }) => where(k.lt(9), score.mul(NaN), score),
-    maskMod: ({ k }) => k.ge(9),
-  },
-  "an index beyond its array": {
-    scoreMod: (score, { q, k }) => score.add(table.at(q.sub(9), k.mul(1000))),
-  },
-};
-
-const large = randomProblem(sizesOf({ B: 2, Hq: 4, Hkv: 2, Nq: 90, Nk: 301, D: 20, Dv: 22 }), 1);
-
-for (const [name, asked] of Object.entries(functions)) {
+for (const [name, asked] of sharedOut(Object.entries(functions), 8, "functions")) {
   const check = expectation(large, asked);
   contract(`attention() takes functions: ${name}`, async (engine) => {
     check(await resultsOf(engine, large, asked));
@@ -339,20 +278,6 @@ test("attentionSync() takes functions once the engine is ready for them", async 
     // Integers would be of other scores.
     const exact = engine.attentionSync(q, k, v, { ...asked, precision: "int8" });
     assertSameBits(exact.out.data, out.data);
-  } finally {
-    await engine.close();
-  }
-});
-
-test("gradients with functions are refused, before anything is computed", async () => {
-  const engine = await createEngine({ backend: "wasm", threads: 1 });
-  try {
-    const { q, k, v } = inputsOf(small);
-    const error = await errorOf(() => engine.attentionWithGradient(q, k, v, functions["a number"]));
-    assertMatch(
-      (error as Error).message,
-      /^Cannot attend: `scoreMod` and `maskMod` have no gradients yet/,
-    );
   } finally {
     await engine.close();
   }

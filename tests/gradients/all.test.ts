@@ -1,4 +1,5 @@
 import "./faults.spec.ts";
+import "./functions.spec.ts";
 import "./life_cycle.spec.ts";
 import "./numbers.spec.ts";
 import "./options.spec.ts";

@@ -87,6 +87,7 @@ async function run(
       dtype: "f32" as const,
     },
     dSinks: dSinks?.data ?? null,
+    captured: new Map(),
   };
   const used = session ?? new Session(await sharedGpu(), bounds);
   used.work = work;

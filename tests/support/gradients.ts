@@ -14,24 +14,27 @@ import { count, inputsOf, type Meaning, type Problem, shapesOf } from "./problem
 import { normals, type Random, seeded } from "./random.ts";
 import { halfUlpOf } from "./storage.ts";
 
-/** Gradients, as `attentionBackward()` names them; the last two where they are asked for. */
+/** Gradients, as `attentionBackward()` names them; the last three where they are asked for; `dArrays` are those of its `dCaptured`. */
 export interface Gradients<A = ArrayLike<number>> {
   readonly dq: A;
   readonly dk: A;
   readonly dv: A;
   readonly dBias?: A;
   readonly dSinks?: A;
+  readonly dArrays?: A;
 }
 
-/** Their names. */
+/** Their names, those by captured arrays aside. */
 export const gradientNames = ["dq", "dk", "dv", "dBias", "dSinks"] as const;
+
+const allNames = [...gradientNames, "dArrays"] as const;
 
 /** Something made of each of the gradients that there are. */
 export function eachGradient<A, R>(
   gradients: Gradients<A>,
   make: (gradient: A, name: keyof Gradients) => R,
 ): Gradients<R> {
-  const given = gradientNames.filter((name) => gradients[name] !== undefined);
+  const given = allNames.filter((name) => gradients[name] !== undefined);
   const made = given.map((name) => [name, make(gradients[name]!, name)]);
   return Object.fromEntries(made);
 }
@@ -73,6 +76,21 @@ export function gradientCall(problem: Problem, meaning: Meaning = {}, seed = 1):
   return { problem, meaning, cotangents: randomCotangents(problem, seed) };
 }
 
+/** Numbers of gradients, those by captured arrays one behind the other. */
+function numbersOf<A extends ArrayLike<number>>(
+  { dCaptured, ...rest }:
+    & Gradients<{ readonly data: A }>
+    & { readonly dCaptured?: ReadonlyMap<unknown, { readonly data: A }> | undefined },
+): Gradients<A> {
+  const arrays = [...dCaptured?.values() ?? []].map(({ data }) => data);
+  const Kind = rest.dq.data.constructor as new (numbers: number[]) => A;
+  const all = new Kind(arrays.flatMap((array) => Array.from(array)));
+  return eachGradient(
+    { ...rest, ...(dCaptured && { dArrays: { data: all } }) },
+    ({ data }) => data,
+  );
+}
+
 /** What an engine gives, from its own forward pass or from that of another. */
 export async function gradientsOf(
   engine: Engine,
@@ -87,8 +105,7 @@ export async function gradientsOf(
       lse: { data: forward.lse, shape: dOut.shape.slice(0, 3) },
     };
   const options = { ...meaning, out, lse, dLse };
-  const gradients: Gradients<Tensor> = await engine.attentionBackward(dOut, q, k, v, options);
-  return eachGradient(gradients, ({ data }) => data);
+  return numbersOf(await engine.attentionBackward(dOut, q, k, v, options));
 }
 
 /** What `attentionWithGradient()` gives, which keeps what f32 rounds off an `lse`. */
@@ -98,8 +115,7 @@ export async function keptGradientsOf(
 ): Promise<Gradients<Float32Array>> {
   const { q, k, v } = inputsOf(problem), { dOut, dLse } = cotangentTensors(problem, cotangents);
   const { backward } = await engine.attentionWithGradient(q, k, v, meaning);
-  const gradients: Gradients<Tensor> = await backward(dOut, { dLse });
-  return eachGradient(gradients, ({ data }) => data);
+  return numbersOf(await backward(dOut, { dLse }));
 }
 
 /** What the oracle gives. */
@@ -107,8 +123,7 @@ export function exactGradients(
   { problem, meaning, cotangents }: GradientCall,
 ): Gradients<Float64Array> {
   const { q, k, v } = inputsOf(problem), { dOut, dLse } = cotangentTensors(problem, cotangents);
-  const gradients = referenceAttentionBackward(dOut, q, k, v, { ...meaning, dLse });
-  return eachGradient(gradients, ({ data }) => data);
+  return numbersOf(referenceAttentionBackward(dOut, q, k, v, { ...meaning, dLse }));
 }
 
 /** What the plain formula in f32 gives. */
@@ -118,7 +133,7 @@ export function naiveGradients(call: GradientCall): Gradients<Float32Array> {
 
 /** Throws where gradients differ in a bit, or there are not the same ones. */
 export function assertSameGradients(actual: Gradients, expected: Gradients, what = ""): void {
-  for (const name of gradientNames) {
+  for (const name of allNames) {
     assertSameBits(actual[name] ?? [], expected[name] ?? [], `${name} ${what}`);
   }
 }
@@ -139,7 +154,7 @@ export function assertGradientsWithinBudget(
   what = "",
   dtypes: Partial<Gradients<DType>> = {},
 ): void {
-  for (const name of gradientNames) {
+  for (const name of allNames) {
     const [x, plain, wanted] = [ours, naive, exact].map((gradients) => gradients[name] ?? []);
     const errors = measure(x, plain, wanted, rootMeanSquare);
     const band = halfUlpOf(dtypes[name] ?? "f32", errors.largest);

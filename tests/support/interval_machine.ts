@@ -83,6 +83,7 @@ function intervalOf(source: IntervalSource, { literals, arrays }: Graph): Interv
   if (source.from === "anything") return everything;
   if (source.from === "either") return [0, 1];
   if (source.from === "zero") return [0, 0];
+  if (source.from === "number") return everything; // Of scores alone.
   const number = source.from === "literal"
     ? literals[source.literal]
     : arrays[source.array].shape[source.axis] - Number(source.isLast);

@@ -6,7 +6,7 @@
  */
 
 import type { BooleanTensor, Tensor } from "@flashtile/attention";
-import { evaluate } from "../../src/reference/scores.ts";
+import { type AddTo, differentiateScore, evaluate } from "../../src/reference/scores.ts";
 import { type Graph, traceMask, traceScore } from "../../src/scores/graph.ts";
 import type { Meaning, Problem } from "./problem.ts";
 
@@ -36,6 +36,8 @@ export interface RowMeaning {
   readonly sees: (j: number) => boolean;
   /** What a score function makes of a score. */
   readonly changed: (j: number, score: number) => number;
+  /** The gradient with respect to that score, of that with respect to what it became. */
+  readonly through: (j: number, score: number, dChanged: number, addTo: AddTo) => number;
   /** Distance of a key from the one that the row is aligned with. */
   readonly distance: (j: number) => number;
   readonly bias: (j: number) => number;
@@ -75,8 +77,9 @@ export function meaningOf(
     const aligned = at + (given ?? (causal === "top-left" ? 0 : keys - queries));
     const last = Math.min(aligned + right, causal ? aligned : Infinity);
     const count = kvLengths?.[segment] ?? keys;
-    const valueOf = (graph: Graph, j: number, score: number) =>
-      evaluate(graph, { score, b: segment, h, q: at, k: j - first }).at(-1)!;
+    const valuesOf = (graph: Graph, j: number, score: number) =>
+      evaluate(graph, { score, b: segment, h, q: at, k: j - first });
+    const valueOf = (graph: Graph, j: number, score: number) => valuesOf(graph, j, score).at(-1)!;
     return {
       sees: (j) => {
         const local = j - first;
@@ -85,6 +88,10 @@ export function meaningOf(
           (!biasAt || biasAt(b, h, i, j) !== -Infinity) &&
           (!maskGraph || valueOf(maskGraph, j, 0) !== 0);
       },
+      through: (j, score, dChanged, addTo) =>
+        scoreGraph
+          ? differentiateScore(scoreGraph, valuesOf(scoreGraph, j, score), dChanged, addTo)
+          : dChanged,
       changed: (j, score) => scoreGraph ? Math.fround(valueOf(scoreGraph, j, score)) : score,
       distance: (j) => Math.abs(aligned - (j - first)),
       bias: (j) => biasAt?.(b, h, i, j) ?? 0,

@@ -33,14 +33,19 @@ export function dot(a: Float32Array, b: Float32Array): number {
   return sum;
 }
 
-/** The scaled product with a key, as a score function has it. */
-function productOf({ q, k, scale, meaning }: Row, j: number): number {
-  return meaning.changed(j, round(scale * dot(q, keyOf(k, q.length, j))));
+/** The scaled product with a key. */
+export function productOf({ q, k, scale }: Row, j: number): number {
+  return round(scale * dot(q, keyOf(k, q.length, j)));
+}
+
+/** What a score function makes of it. */
+function changedOf(row: Row, j: number): number {
+  return row.meaning.changed(j, productOf(row, j));
 }
 
 /** The tanh of a softcap: of the scaled product with a key. */
 export function tanhOf(row: Row, j: number): number {
-  return round(Math.tanh(round(productOf(row, j) / row.softcap)));
+  return round(Math.tanh(round(changedOf(row, j) / row.softcap)));
 }
 
 /** One key, or value, of a head's. */
@@ -53,7 +58,7 @@ export function scoresOf(row: Row): Float32Array {
   const { q, k, softcap, meaning } = row;
   return Float32Array.from({ length: k.length / q.length }, (_, j) => {
     if (!meaning.sees(j)) return -Infinity;
-    let s = productOf(row, j);
+    let s = changedOf(row, j);
     if (s === -Infinity) return s;
     if (softcap) s = round(softcap * tanhOf(row, j));
     s = round(s + meaning.bias(j));

@@ -9,12 +9,16 @@
  */
 
 import type { DType } from "@flashtile/attention";
+import type { AddTo } from "../../src/reference/scores.ts";
+import { traceScore } from "../../src/scores/graph.ts";
+import type { CapturedArray } from "../../src/scores/kinds.ts";
 import { broadcastReader } from "./meaning.ts";
 import type { Cotangents, Gradients } from "./gradients.ts";
 import {
   attendRow,
   dot,
   keyOf,
+  productOf,
   type Row,
   type RowPlace,
   rowsOf,
@@ -50,6 +54,7 @@ interface RowGradients {
   readonly dv: Float32Array;
   addBias(j: number, dS: number): void;
   addSink(dSink: number): void;
+  readonly addTo: AddTo;
 }
 
 /** Each row from its last element to its first. */
@@ -61,22 +66,34 @@ function differentiateRow({ row, again, dOut, delta, lse }: Given, into: RowGrad
   const { q, k, scale, softcap } = row, D = q.length, Dv = dOut.length;
   const { sees, sink } = row.meaning, turnedOut = turned(dOut, Dv);
   scoresOf(again).forEach((s, j) => {
-    if (!sees(j)) return;
+    if (!sees(j) || s === -Infinity) return;
     const p = round(Math.exp(round(s - lse)));
     addMultiple(keyOf(into.dv, Dv, j), p, dOut);
     const dS = round(p * round(dot(turnedOut, keyOf(again.v, Dv, j)) - delta));
     into.addBias(j, dS);
     const tanh = softcap ? tanhOf(again, j) : 0;
-    const dProduct = round(scale * round(dS * round(1 - round(tanh * tanh))));
+    const dChanged = round(dS * round(1 - round(tanh * tanh)));
+    const dScore = row.meaning.through(j, productOf(again, j), dChanged, into.addTo);
+    const dProduct = round(scale * round(dScore));
     addMultiple(into.dq, dProduct, keyOf(k, D, j));
     addMultiple(keyOf(into.dk, D, j), dProduct, q);
   });
   if (sink !== -Infinity) into.addSink(round(-round(Math.exp(round(sink - lse))) * delta));
 }
 
+/** Arrays of a score function that ask for gradients. */
+function capturedOf({ scoreMod }: Meaning): readonly CapturedArray[] {
+  return scoreMod ? traceScore(scoreMod).arrays.filter(({ grad }) => grad) : [];
+}
+
 /** What a row gives to which elements of the gradients. */
 function partsOf({ sizes }: Problem, meaning: Meaning, all: Gradients<Float32Array>) {
-  const { Nk, D, Dv } = sizes, { dBias, dSinks } = all;
+  const { Nk, D, Dv } = sizes, { dBias, dSinks, dArrays } = all;
+  const captured = capturedOf(meaning), begins = new Map<CapturedArray, number>();
+  captured.reduce((begin, array) => {
+    begins.set(array, begin);
+    return begin + count(array.shape);
+  }, 0);
   const biasAt = meaning.bias && broadcastReader({
     data: dBias!.map((_, index) => index),
     shape: meaning.bias.shape,
@@ -90,6 +107,7 @@ function partsOf({ sizes }: Problem, meaning: Meaning, all: Gradients<Float32Arr
     dv: all.dv.subarray(keyHead * Nk * Dv, (keyHead + 1) * Nk * Dv),
     addBias: (j, dS) => biasAt && add(dBias, biasAt(b, h, i, j), dS),
     addSink: (dSink) => add(dSinks, h, dSink),
+    addTo: (array, place, term) => add(dArrays, begins.get(array)! + place, term),
   });
 }
 
@@ -101,12 +119,16 @@ export function naiveAttentionBackward(
   dtype: DType = "f32",
 ): Gradients<Float32Array> {
   const { D, Dv } = problem.sizes, shapes = shapesOf(problem.sizes), { q, k, v } = problem;
+  const captured = capturedOf(meaning);
   const all: Gradients<Float32Array> = {
     dq: new Float32Array(count(shapes.q)),
     dk: new Float32Array(count(shapes.k)),
     dv: new Float32Array(count(shapes.v)),
     ...(meaning.bias && { dBias: new Float32Array(count(meaning.bias.shape)) }),
     ...(meaning.sinks && { dSinks: new Float32Array(count(meaning.sinks.shape)) }),
+    ...(captured.length > 0 && {
+      dArrays: new Float32Array(captured.reduce((sum, { shape }) => sum + count(shape), 0)),
+    }),
   };
   const again = { ...problem, q: turned(q, D), k: turned(k, D), v: turned(v, Dv) };
   const rowAt = rowsOf(problem, meaning), againAt = rowsOf(again, meaning);

@@ -45,8 +45,11 @@ export class ScoreBinary {
     return at;
   }
 
-  /** Does what words say: registers, scores, the first key and panel, and how many times eight numbers. */
-  #run(words: readonly number[], ...rest: readonly [number, number, number, number, number]): void {
+  /** Does what words say: registers, scores and their gradients, the first key and panel, and how many times eight numbers. */
+  #run(
+    words: readonly number[],
+    ...rest: readonly [number, number, number, number, number, number]
+  ): void {
     const begin = this.#write(words), operands = Array<number>(7).fill(0);
     this.#exports.runProgram(this.#write([begin, begin + words.length * 4, ...rest, ...operands]));
   }
@@ -80,7 +83,8 @@ export class ScoreBinary {
     const at = (register: Parameters<typeof layout.placeOf>[0]) =>
       (registers + layout.placeOf(register)) / 4;
     const fill = ({ to, source, of }: Constant) => {
-      const isScore = source.from === "literal" && source.kind === "score";
+      const isScore = source.from === "number" ||
+        (source.from === "literal" && source.kind === "score");
       (isScore ? floats : wholes).fill(constantOf(source, this.#graphs[of]!), at(to), at(to) + 8);
     };
     program.constants.forEach(fill);
@@ -101,7 +105,7 @@ export class ScoreBinary {
       }
     }
     const run = (part: keyof typeof parts, fromKey: number, panel: number, n: number) =>
-      this.#run(parts[part], registers, tile, fromKey, panel, n);
+      this.#run(parts[part], registers, tile, 0, fromKey, panel, n);
     for (const part of ["once", "query", "key", "distance"] as const) run(part, 0, 0, counts[part]);
     const out = new Float32Array(scores.length);
     for (let panel = 0; panel < queries / 8; panel++) {

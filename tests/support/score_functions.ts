@@ -10,6 +10,7 @@ import type { Score, ScoreFunctions, Whole } from "../../src/scores/kinds.ts";
 import { where } from "../../src/scores/where.ts";
 import vectors from "../vectors/scores.json" with { type: "json" };
 import { bytesOf, type Encoded, floatsOf } from "./encoded.ts";
+import type { Problem } from "./problem.ts";
 
 interface Typed extends Encoded {
   readonly dtype: string;
@@ -130,6 +131,12 @@ export interface ScoreCase {
   readonly results: Readonly<Record<"out" | "lse" | "dq" | "dk" | "dv", VectorTensor>>;
   /** Gradients by arrays that ask for them. */
   readonly dCaptured: ReadonlyMap<Captured, VectorTensor>;
+}
+
+/** The problem of a case. */
+export function problemOfCase({ inputs: { q, k, v } }: ScoreCase): Problem {
+  const [B, Hq, Nq, D] = q.shape, [, Hkv, Nk, Dv] = v.shape;
+  return { sizes: { B, Hq, Hkv, Nq, Nk, D, Dv }, ...{ q: q.data, k: k.data, v: v.data } };
 }
 
 function capturedOf(encoded: Typed, grad: boolean): Captured {

@@ -73,6 +73,7 @@ const kernels: Kernels = {
 /** A constant of a function's. */
 export function constantOf(source: ConstantSource, { literals, arrays }: Graph): number {
   if (source.from === "zero") return 0;
+  if (source.from === "number") return source.number;
   if (source.from === "extent") {
     return arrays[source.array].shape[source.axis] - Number(source.isLast);
   }
@@ -108,6 +109,7 @@ export class ScoreMachine {
       key: keys,
       distance: queries + keys - 1,
       tile: queries * keys,
+      kept: queries * keys,
     }[extent];
   }
 
@@ -122,7 +124,14 @@ export class ScoreMachine {
   #indexOf(extent: Extent, element: number): number {
     const { queries, keys } = this.#place;
     const key = Math.floor(element / queries), query = element % queries;
-    return { once: 0, query, key, distance: query - key + keys - 1, tile: element }[extent];
+    return {
+      once: 0,
+      query,
+      key,
+      distance: query - key + keys - 1,
+      tile: element,
+      kept: element,
+    }[extent];
   }
 
   #gather({ array, of }: NonNullable<Instruction["table"]>, index: number): number {

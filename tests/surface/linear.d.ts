@@ -335,6 +335,7 @@ interface AttentionGradients<
   readonly dv: Tensor<V>;
   readonly dBias?: Tensor<LseData<Q>>;
   readonly dSinks?: Tensor<LseData<Q>>;
+  readonly dCaptured?: ReadonlyMap<CapturedArray, Tensor<LseData<Q>>>;
 }
 
 interface AttentionOptions extends ScoreFunctions {
@@ -480,6 +481,17 @@ interface Capabilities {
     readonly count: number;
   };
 }
+
+interface CapturedArray {
+  readonly data: CapturedData;
+  readonly shape: readonly number[];
+  readonly dtype: CapturedDType;
+  readonly grad: boolean;
+}
+
+type CapturedDType = "f32" | "i32";
+
+type CapturedData = Float32Array | Int32Array | GPUBuffer;
 
 type CascadeOptions = Pick<
   AttentionOptions,

@@ -26,6 +26,7 @@ export interface AttentionGradients<
   readonly dv: Tensor<V>;
   readonly dBias?: Tensor<LseData<Q>>;
   readonly dSinks?: Tensor<LseData<Q>>;
+  readonly dCaptured?: ReadonlyMap<CapturedArray, Tensor<LseData<Q>>>;
 }
 
 export interface AttentionOptions extends ScoreFunctions {

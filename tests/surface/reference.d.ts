@@ -1,5 +1,9 @@
 // What `./reference` exports, as `deno task surface --accept` writes it.
 
+export interface CapturedGradients {
+  readonly dCaptured?: ReadonlyMap<CapturedArray, ReferenceArray>;
+}
+
 export interface ReferenceArray {
   readonly data: Float64Array<ArrayBuffer>;
   readonly shape: readonly number[];
@@ -121,7 +125,7 @@ export declare function referenceAttentionBackward(
   k: ReferenceTensor,
   v: ReferenceTensor,
   options?: ReferenceBackwardOptions,
-): ReferenceGradients;
+): ReferenceGradients & CapturedGradients;
 
 export declare function referenceDynamicConvolution(
   v: ReferenceTensor,
@@ -295,6 +299,17 @@ interface BooleanTensor {
   readonly strides?: readonly number[] | undefined;
   readonly offset?: number | undefined;
 }
+
+interface CapturedArray {
+  readonly data: CapturedData;
+  readonly shape: readonly number[];
+  readonly dtype: CapturedDType;
+  readonly grad: boolean;
+}
+
+type CapturedDType = "f32" | "i32";
+
+type CapturedData = Float32Array | Int32Array | GPUBuffer;
 
 type Causal = boolean | "bottom-right" | "top-left";
 

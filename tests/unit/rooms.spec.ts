@@ -45,7 +45,14 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
   "wasm/scored": [
     ...["contract", "operations", "scores", "tensor"],
-    ...["wasm/attention", "wasm/binary", "wasm/memory", "wasm/record", "wasm/team"],
+    ...[
+      "wasm/attention",
+      "wasm/backward",
+      "wasm/binary",
+      "wasm/memory",
+      "wasm/record",
+      "wasm/team",
+    ],
   ],
   "wasm/linear": [
     "wasm/rows",

@@ -57,6 +57,7 @@ export const lazy: readonly Entry[] = [
   { name: "integers", source: "src/wasm/integer/runner.ts" },
   { name: "narrow", source: "src/wasm/narrow/runner.ts" },
   { name: "functions", source: "src/wasm/scored/runner.ts" },
+  { name: "functions-gradients", source: "src/wasm/scored/backward.ts" },
   { name: "linear-runners", source: "src/wasm/linear/runners.ts" },
   { name: "linear-attending", source: "src/wasm/linear/attending.ts" },
   { name: "rope", source: "src/operations/rope/plan.ts" },

@@ -47,7 +47,7 @@ export const attentionByFunctions: Operation<AttentionPlan, Target> = {
 };
 
 /** The arrays that functions read, by what messages call them. */
-function capturedOf({ functions }: AttentionPlan): Record<string, CapturedElements> {
+export function capturedOf({ functions }: AttentionPlan): Record<string, CapturedElements> {
   const arrays = [...functions!.arrays.values()];
   return Object.fromEntries(arrays.map((one, at) => [`captured[${at}]`, one]));
 }

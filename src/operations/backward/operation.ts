@@ -7,17 +7,12 @@
 import { readTensor } from "../../check/tensors.ts";
 import type { Backend, Machinery } from "../../contract/backend.ts";
 import type { Operation } from "../../contract/operation.ts";
+import type { CapturedArray } from "../../scores/kinds.ts";
 import { HeldArray } from "../../tensor/arrays.ts";
 import { isGpuBuffer, type TensorData } from "../../tensor/dtype.ts";
 import { type AnyTensor, broadcastOf, type Tensor, viewOf } from "../../tensor/tensor.ts";
-import { attention, runAttention } from "../attention/operation.ts";
-import {
-  type AttentionCall,
-  type AttentionPlan,
-  countRows,
-  inputsOf,
-  type TensorPlan,
-} from "../attention/plan.ts";
+import { attention, capturedOf, runAttention } from "../attention/operation.ts";
+import { type AttentionCall, countRows, inputsOf, type TensorPlan } from "../attention/plan.ts";
 import type { KeptResult, OwnData } from "../attention/result.ts";
 import { type Call, checkSync, type Made, type NewTensor, run, runSync } from "../call.ts";
 import {
@@ -43,13 +38,30 @@ export const attentionBackward: Operation<BackwardPlan, GradientTarget> = {
   rows: ({ forward }) => countRows(forward),
 };
 
+/** The same with score and mask functions, on the CPU alone. */
+export const attentionBackwardByFunctions: Operation<BackwardPlan, GradientTarget> = {
+  ...attentionBackward,
+  inputs: (plan) => ({ ...attentionBackward.inputs(plan), ...capturedOf(plan.forward) }),
+  work: () => 0,
+  part: ["what gradients of `scoreMod` and `maskMod` need", "{ functions: true, gradients: true }"],
+};
+
+/** Arrays of a score function that ask for gradients. */
+function askedOf({ functions }: TensorPlan): CapturedArray[] {
+  return functions?.score?.arrays.filter(({ grad }) => grad) ?? [];
+}
+
+/** What the gradient by one of them is called among what is made. */
+const nameOf = (at: number) => `captured${at}`;
+
 /** Gradients by name. */
-type Gradients = { readonly [Name in keyof AttentionGradients]?: AnyTensor };
+type Gradients = {
+  readonly [Name in Exclude<keyof AttentionGradients, "dCaptured">]?: AnyTensor;
+};
 
 /** What is made for the gradients of a call. */
-function resultsOf(
-  { q, kv: { k, v }, written, sinks }: TensorPlan,
-): Readonly<Record<string, NewTensor>> {
+function resultsOf(plan: TensorPlan): Readonly<Record<string, NewTensor>> {
+  const { q, kv: { k, v }, written, sinks } = plan;
   const floats = { like: q.data, dtype: "f32" } as const, { bias } = written;
   return {
     dq: { like: q.data, shape: written.q, dtype: q.dtype },
@@ -57,11 +69,14 @@ function resultsOf(
     dv: { like: v.data, shape: written.v, dtype: v.dtype },
     ...(bias && { dBias: { ...floats, shape: bias } }),
     ...(sinks && { dSinks: { ...floats, shape: [sinks.length] } }),
+    ...Object.fromEntries(
+      askedOf(plan).map(({ shape }, at) => [nameOf(at), { ...floats, shape }]),
+    ),
   };
 }
 
 /** How backends see the gradients. */
-function targetOf(made: Gradients, forward: AttentionPlan): GradientTarget {
+function targetOf(made: Gradients & Made, forward: TensorPlan): GradientTarget {
   const { batch, queryHeads, queries, keys, written: { layout } } = forward;
   const { dBias, dSinks } = made;
   const view = (name: "dq" | "dk" | "dv") => viewOf(made[name]!, layout);
@@ -72,6 +87,9 @@ function targetOf(made: Gradients, forward: AttentionPlan): GradientTarget {
       ...{ data: heldFloats(dBias), dtype: "f32" as const },
     },
     dSinks: dSinks === undefined ? null : dSinks.data as Float32Array | GPUBuffer,
+    captured: new Map(
+      askedOf(forward).map((array, at) => [array, { data: heldFloats(made[nameOf(at)]) }]),
+    ),
   };
 }
 
@@ -81,16 +99,24 @@ function heldFloats({ data }: AnyTensor): HeldArray<Float32Array> | GPUBuffer {
 }
 
 /** What becomes of a backward pass that was read. */
-function placed({ plan, control }: BackwardCall): Call<BackwardPlan, GradientTarget, Made> {
+function placed({ plan, control }: BackwardCall): Call<BackwardPlan, GradientTarget, object> {
   const { forward } = plan;
   return {
-    operation: attentionBackward,
+    operation: forward.functions === null ? attentionBackward : attentionBackwardByFunctions,
     plan,
     control,
     results: resultsOf(forward),
     target: (made) => targetOf(made, forward),
-    finish: (made) => ({ ...made }),
+    finish: (made) => gradientsOf(made, forward),
   };
+}
+
+/** What the caller gets: gradients by arrays in a map. */
+function gradientsOf(made: Made, forward: TensorPlan): object {
+  const asked = askedOf(forward), names = asked.map((_, at) => nameOf(at));
+  const own = Object.entries(made).filter(([name]) => !names.includes(name));
+  const dCaptured = new Map(asked.map((array, at) => [array, made[nameOf(at)]]));
+  return { ...Object.fromEntries(own), ...(asked.length > 0 && { dCaptured }) };
 }
 
 /** Runs a backward pass that was read. */

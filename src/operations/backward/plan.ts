@@ -7,6 +7,7 @@
 import { checkShapeOf, readRows, readTensor } from "../../check/tensors.ts";
 import { cannot as cannotAttend, kindOf, readOptions } from "../../check/words.ts";
 import type { Control } from "../../contract/backend.ts";
+import type { CapturedArray } from "../../scores/kinds.ts";
 import { readOf } from "../../tensor/arrays.ts";
 import { isGpuBuffer, type TensorData } from "../../tensor/dtype.ts";
 import {
@@ -55,6 +56,8 @@ export interface AttentionGradients<
   readonly dBias?: Tensor<LseData<Q>>;
   /** By `sinks`, f32, `[Hq]`; where they were given. */
   readonly dSinks?: Tensor<LseData<Q>>;
+  /** By each array of `scoreMod` that was captured with `grad`, f32, of its shape; where there are some. */
+  readonly dCaptured?: ReadonlyMap<CapturedArray, Tensor<LseData<Q>>>;
 }
 
 /** What a backward pass may be told besides the gradient with respect to `out`. */
@@ -120,17 +123,8 @@ export function readBackward(
   return { plan: planPass(plan, dOut, { out, lse, dLse }), control };
 }
 
-/**
- * Checks that the results are those whose gradients are computed: by integers they are of other weights, and functions have none
- * yet.
- */
-function checkExact({ precision, functions }: TensorPlan, doing: string): void {
-  if (functions !== null) {
-    throw new RangeError(
-      `${doing}: \`scoreMod\` and \`maskMod\` have no gradients yet; write a mask as \`mask\` or ` +
-        "`blockMask`, what is added to scores as `bias`",
-    );
-  }
+/** Checks that the results are those whose gradients are computed: by integers they are of other weights. */
+function checkExact({ precision }: TensorPlan, doing: string): void {
   if (precision === "f32") return;
   throw new RangeError(
     `${doing}: \`precision\` must be "f32" where gradients are asked for, got "${precision}"`,

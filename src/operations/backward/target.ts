@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { CapturedElements } from "../../scores/functions.ts";
+import type { CapturedArray } from "../../scores/kinds.ts";
 import type { AnyView, BroadcastView, View } from "../../tensor/tensor.ts";
 
 /** Where gradients go: zeros at first, where the inputs are; none shares an element with another. */
@@ -16,6 +18,8 @@ export interface GradientTarget<V extends AnyView = AnyView> {
   readonly dBias: BroadcastView | null;
   /** By query head, f32; `null` where there are no sinks. */
   readonly dSinks: Float32Array | GPUBuffer | null;
+  /** By arrays of a score function that ask for it, f32. */
+  readonly captured: ReadonlyMap<CapturedArray, CapturedElements>;
 }
 
 /** Gradients in arrays. */

@@ -52,10 +52,13 @@ export function factorsOf(plan: HostPlan): Factors {
   return plan.functions === null ? unitsOf(plan) : naturalOf(plan);
 }
 
+/** As kernels have it: sums and gradients are to the same base. */
+const naturalUnit = /* @__PURE__ */ Math.fround(Math.LOG2E);
+
 /** Functions see scores as they are, to base e. */
 function naturalOf({ scale, softcap }: HostPlan): Factors {
   const cap = softcap ?? 0;
-  return { scale, unit: Math.LOG2E, softcap: cap, capUnit: cap && 1 / cap };
+  return { scale, unit: naturalUnit, softcap: cap, capUnit: cap && 1 / cap };
 }
 
 /**

@@ -13,6 +13,7 @@ import { bytesPerElement, type DType, type Elements } from "../../tensor/dtype.t
 import { copyRowsIn, copyRowsOut } from "../../tensor/rows.ts";
 import { type BroadcastView, contiguousStrides, type View } from "../../tensor/tensor.ts";
 import type { Machine } from "../team/machine.ts";
+import type { FunctionJobs } from "../attention/forward.ts";
 import { stageIntervals } from "../attention/key_intervals.ts";
 import {
   biasOf,
@@ -83,6 +84,7 @@ interface Call extends Sized {
   readonly common: Common;
   /** What all jobs have in common. */
   readonly record: Words;
+  readonly functions: FunctionJobs | undefined;
 }
 
 /** A run whose rows are in linear memory. */
@@ -109,11 +111,14 @@ interface HeadRows {
  * Runs a plan's gradients in steps; whoever iterates runs the jobs of each before asking for the next.
  *
  * Whatever ends the iteration, the call's memory is free again.
+ *
+ * @param functions Where the plan has some.
  */
 export function* backward(
   machine: Machine,
   given: HostBackwardPlan,
   target: HostGradientTarget,
+  functions?: FunctionJobs,
 ): Generator<Step> {
   const { forward, dOut, out, lseRest } = given, { arena } = machine;
   if (countRows(forward) === 0) return;
@@ -129,8 +134,9 @@ export function* backward(
   const { lse, dLse } = given, cut = cutGradients(plan, machine.threads);
   const sized = { plan, cut, residents, target, dOut };
   const waves = () => gradientRunsOf(plan, cut, (run) => bytesOf(sized, run));
-  const record = commonJob(machine, plan, cut),
-    { scratch } = measureJob(machine.kernels, arena, record);
+  const record = commonJob(machine, plan, cut);
+  const scratch = functions?.scratch(record) ??
+    measureJob(machine.kernels, arena, record).scratch;
   const { block, common } = takeMemory(arena, sized, scratch, waves());
   try {
     const { slopes } = plan, { sinks } = forward;
@@ -151,6 +157,7 @@ export function* backward(
         cut,
         residents,
         common,
+        functions,
       },
       dq: sumsOf(target.dq, plan, cut),
       dqRest: new Float32Array(isInRanges(plan, cut) ? target.dq.data.length : 0),
@@ -245,7 +252,7 @@ function stageWave(call: Call, { wave, places, records }: PlacedWave): Batch {
     count += countChunks(run);
   }
   const { common: { scratch, scratchStride }, cut: { threads } } = call;
-  return { threads, records, count, scratch, scratchStride };
+  return { program: call.functions?.program, threads, records, count, scratch, scratchStride };
 }
 
 /** Query rows that are finished with a wave: those of a last range of keys. */
@@ -451,6 +458,7 @@ function writeRecord(
   record.set(job.gradient, gradientAt);
   writeBand(record, plan.band, from + offset);
   writeTerms(plan, call.common, record, run, terms, { member, from, part: 0 });
+  call.functions?.write(record, run, { slot: 0, member, from, to, part: 0 });
 }
 
 /** A job: a member's rows against a chunk of keys, and the record of the job that follows it. */

@@ -38,7 +38,7 @@ export interface GradientCut {
   /** Bytes and scores that the runs of a wave may have, where it has several. */
   readonly waveBytes: number;
   readonly waveScores: number;
-  /** Jobs of a chunk: 1, or one for each query head where their masks differ. */
+  /** Jobs of a chunk: 1, or one for each query head where their masks differ, or functions see which it is. */
   readonly members: number;
 }
 
@@ -86,8 +86,8 @@ function chooseTiles(
 
 /** Decides how the gradients of a plan are cut for so many threads. */
 export function cutGradients(plan: AttentionPlan, available: number): GradientCut {
-  const { dim, valueDim, group, blockMask, bias } = plan, largest = largestOf(plan);
-  const members = blockMask !== null && blockMask.heads > 1 ? group : 1;
+  const { dim, valueDim, group, blockMask, bias, functions } = plan, largest = largestOf(plan);
+  const isEach = functions !== null || (blockMask?.heads ?? 1) > 1, members = isEach ? group : 1;
   const width = Math.max(dim, valueDim), perKey = (dim + valueDim) * 4;
   const fitting = Math.floor(keyRangeBytes / perKey / chunkKeys) * chunkKeys;
   const keys = Math.min(mostRangeKeys, Math.max(chunkKeys, fitting));

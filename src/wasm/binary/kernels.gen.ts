@@ -3,10 +3,6 @@
 /** What the binary exports. Pointers and sizes are bytes in linear memory; records are in `tools/records.ts`. */
 export interface Kernels {
   /** `asm/index.ts` */
-  run(job: number, scratch: number): void;
-  /** `asm/index.ts` */
-  scratchBytes(job: number): number;
-  /** `asm/index.ts` */
   callRecord(): number;
   /** `asm/index.ts` */
   headRows(index: number, at: number, element: number, storage: number, row: number): number;
@@ -36,4 +32,8 @@ export interface Kernels {
   panelBytes(job: number): number;
   /** `asm/rope.ts` */
   rotateRows(rows: number, count: number, table: number, pairs: number, step: number, apart: number): void;
+  /** `asm/run.ts` */
+  run(job: number, scratch: number): void;
+  /** `asm/run.ts` */
+  scratchBytes(job: number): number;
 }

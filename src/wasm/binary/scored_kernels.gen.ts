@@ -4,9 +4,9 @@
 export interface ScoredKernels {
   /** `asm/scored/index.ts` */
   heapBase(): number;
-  /** `asm/forward.ts` */
+  /** `asm/run.ts` */
   run(job: number, scratch: number): void;
-  /** `asm/scratch.ts` */
+  /** `asm/run.ts` */
   scratchBytes(job: number): number;
   /** `asm/scored/intervals.ts` */
   fillTable(elements: number, length: number, table: number): void;

@@ -101,7 +101,8 @@ export function linformerGradients(
   return withFloats(machine.arena, shapes, function* (k, v, dMadeK, dMadeV) {
     yield* mix(machine, host, k, v);
     const whole = { ...pass, forward: planOf(host, k, v) } as HostBackwardPlan;
-    yield* backward(machine, whole, { dq, dk: dMadeK, dv: dMadeV, dBias: null, dSinks: null });
+    const none = { dBias: null, dSinks: null, captured: new Map() };
+    yield* backward(machine, whole, { dq, dk: dMadeK, dv: dMadeV, ...none });
     yield* products(machine, unmixing(projectK, dMadeK, dk));
     yield* products(machine, unmixing(projectV ?? projectK, dMadeV, dv));
     const ofK: Source = [dMadeK, givenK], ofV: Source = [dMadeV, givenV];

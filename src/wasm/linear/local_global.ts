@@ -68,7 +68,8 @@ export function localGlobalGradients(
   return withFloats(machine.arena, shapes, function* (k, v, dMadeK, dMadeV) {
     yield* make(machine, host, k, v);
     const whole = { ...pass, forward: planOf(host, k, v) } as HostBackwardPlan;
-    yield* backward(machine, whole, { dq, dk: dMadeK, dv: dMadeV, dBias: null, dSinks: null });
+    const none = { dBias: null, dSinks: null, captured: new Map() };
+    yield* backward(machine, whole, { dq, dk: dMadeK, dv: dMadeV, ...none });
     const through = (made: View, x: View, target: View) => ({
       ...{ ...partsOf(made, host), target, ...(dPool !== null && { x }) },
     });

@@ -23,17 +23,26 @@ const kept = new Map<string, Compiled>();
 /** For tests: how many were compiled. */
 export const counted: { compiled: number } = { compiled: 0 };
 
-/** The programs of two functions. */
-export function compiledOf({ score, mask }: Functions): Compiled {
-  const key = `${score?.structure}\n\n${mask?.structure}`;
-  const known = kept.get(key) ?? compileNew(score, mask);
+/** The programs of two functions, with gradients or without. */
+export function compiledOf({ score, mask, arrays }: Functions, hasGradient: boolean): Compiled {
+  // Which arrays ask for gradients is seen in programs of these alone.
+  const asked = hasGradient ? [...arrays.keys()].map(({ grad }) => Number(grad)).join("") : "-";
+  const key = `${score?.structure}\n\n${mask?.structure}\n\n${asked}`;
+  const known = kept.get(key) ?? compileNew(score, mask, hasGradient);
   kept.delete(key);
   kept.set(key, known);
   if (kept.size > mostKept) kept.delete(kept.keys().next().value!);
   return known;
 }
 
-function compileNew(score: Functions["score"], mask: Functions["mask"]): Compiled {
+function compileNew(
+  score: Functions["score"],
+  mask: Functions["mask"],
+  hasGradient: boolean,
+): Compiled {
   counted.compiled++;
-  return { program: compile(score, mask), intervals: mask && compileIntervals(mask) };
+  return {
+    program: compile(score, mask, hasGradient),
+    intervals: mask && compileIntervals(mask),
+  };
 }

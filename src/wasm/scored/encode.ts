@@ -31,10 +31,17 @@ export interface TablePlace {
 export const instructionWords = 8;
 
 /** Parts of a program, in the order in which a job's record has them. */
-export const sections = ["once", "query", "key", "distance", "score", "mask"] as const;
+export const sections = [
+  ...(["once", "query", "key", "distance", "score", "mask", "gradient"] as const),
+] as const;
 
 /** How operands of a tile's instruction move: not, with the keys, with the queries, or with both. */
-const moves: Readonly<Record<Extent, number>> = { once: 0, tile: 1, query: 2, key: 3, distance: 4 };
+const moves: Readonly<Record<Extent, number>> = {
+  ...{ once: 0, tile: 1, query: 2, key: 3, distance: 4, kept: 6 },
+};
+
+/** The same of gradients of scores, which are elsewhere. */
+const gradientMove = 5;
 
 /** Bytes from one key to the next. */
 const steps: Readonly<Record<Extent, number>> = {
@@ -43,6 +50,7 @@ const steps: Readonly<Record<Extent, number>> = {
   query: 0,
   key: 4,
   distance: -4,
+  kept: 32,
 };
 
 /** Bytes of eight numbers. */
@@ -93,10 +101,11 @@ export function layRegisters(
     // A chunk reads whole groups of keys, beyond the last.
     distance: whole(queries + keys + 8),
     tile: chunk * eight,
+    kept: keys * eight,
   };
   const first = { ...sizes };
   let next = eight;
-  for (const extent of ["once", "query", "key", "distance", "tile"] as const) {
+  for (const extent of ["once", "query", "key", "distance", "tile", "kept"] as const) {
     first[extent] = next;
     const count = extent === "tile" ? registers.tile - 1 + spreads : registers[extent];
     next += count * sizes[extent];
@@ -106,7 +115,7 @@ export function layRegisters(
     placeOf: ({ extent, index }) =>
       extent !== "tile"
         ? first[extent] + index * sizes[extent]
-        : index === 0
+        : index <= 0
         ? 0
         : first.tile + (index - 1) * sizes.tile,
   };
@@ -136,6 +145,7 @@ class Encoder {
   #moving(register: Register): number {
     const { extent, index } = register, place = this.#layout.placeOf(register);
     const isTemporary = extent === "tile" && index > 0;
+    if (index < 0) return gradientMove << 24;
     const last = extent === "distance" ? (this.#keys - 1) * 4 : 0;
     return (isTemporary ? 0 : moves[extent]) << 24 | place + last;
   }
@@ -208,13 +218,13 @@ export function encode(
 ): Readonly<Record<typeof sections[number], readonly number[]>> {
   const write = (section: typeof sections[number]) => {
     const encoder = new Encoder(program, sizes, layout, tableOf);
-    const isTile = section === "score" || section === "mask";
+    const isTile = section === "score" || section === "mask" || section === "gradient";
     for (const instruction of program[section]) {
       if (isTile) encoder.tile(instruction);
       else encoder.flat(instruction);
     }
     return encoder.words;
   };
-  const [once, query, key, distance, score, mask] = sections.map(write);
-  return { once, query, key, distance, score, mask };
+  const [once, query, key, distance, score, mask, gradient] = sections.map(write);
+  return { once, query, key, distance, score, mask, gradient };
 }

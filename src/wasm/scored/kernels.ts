@@ -39,7 +39,7 @@ export type Form = typeof forms[number];
 export const kernelNames: readonly string[] = [
   ...binary.flatMap((name) => forms.map((form) => `${name} ${form}`)),
   ...Object.values(strided).flat(),
-  ...["copy column", "gather"],
+  ...["copy column", "gather", "scatter"],
 ];
 
 /** The number of a kernel. */

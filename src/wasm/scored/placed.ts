@@ -34,6 +34,8 @@ const four = 4;
 export interface PlacedFunctions {
   /** Where their program's record is. */
   readonly address: number;
+  /** The sums of the gradient of an array that asks for it. */
+  sumsOf(array: CapturedArray): Float64Array;
   free(): void;
 }
 
@@ -43,6 +45,7 @@ interface Placing {
   readonly compiled: Compiled;
   readonly sizes: TileSizes;
   readonly kernels: ScoredKernels;
+  readonly hasGradient: boolean;
 }
 
 /** Where an array is, and the table of its least and greatest elements. */
@@ -50,6 +53,8 @@ interface ArrayPlace {
   readonly at: number;
   /** 0 for none. */
   readonly table: number;
+  /** Of its gradient; 0 for none. */
+  readonly sums: number;
 }
 
 /** Numbers of 32 bits as their bits. */
@@ -58,12 +63,17 @@ const floats = new Float32Array(1), bits = new Int32Array(floats.buffer);
 /** A constant of a function, as its bits. */
 function constantOf(source: ConstantSource, { literals, arrays }: Graph): number {
   if (source.from === "zero") return 0;
+  if (source.from === "number") return bitsOf(source.number);
   if (source.from === "extent") {
     return arrays[source.array].shape[source.axis] - Number(source.isLast);
   }
   const literal = literals[source.literal];
   if (source.kind !== "score") return source.kind === "condition" ? -literal : literal;
-  floats[0] = literal;
+  return bitsOf(literal);
+}
+
+function bitsOf(number: number): number {
+  floats[0] = number;
   return bits[0];
 }
 
@@ -79,7 +89,8 @@ function placeArrays(space: Placer, placing: Placing): Map<CapturedArray, ArrayP
   for (const array of placing.functions.arrays.keys()) {
     const length = sizeOf(array.shape), at = space.place(length * four);
     const table = ranged.has(array) ? space.place(placing.kernels.tableBytes(length) >>> 0) : 0;
-    places.set(array, { at, table });
+    const sums = placing.hasGradient && array.grad ? space.place(length * 8) : 0;
+    places.set(array, { at, table, sums });
   }
   return places;
 }
@@ -101,8 +112,8 @@ function encodeAll(
 ): EncodedFunctions {
   const layout = layRegisters(program, sizes);
   const placeOf = (of: Owner, array: number) => places.get(functions[of]!.arrays[array])!;
-  const words = encode(program, sizes, layout, ({ array, of }) => ({
-    address: placeOf(of, array).at,
+  const words = encode(program, sizes, layout, ({ array, of, isSum }) => ({
+    address: isSum ? placeOf(of, array).sums : placeOf(of, array).at,
     length: sizeOf(functions[of]!.arrays[array].shape),
   }));
   const ranges = intervals &&
@@ -169,11 +180,12 @@ function fillArrays(
 ): void {
   const target = new Uint32Array(memory.buffer);
   for (const [array, { data }] of arrays) {
-    const { at, table } = places.get(array)!, length = sizeOf(array.shape);
+    const { at, table, sums } = places.get(array)!, length = sizeOf(array.shape);
     const elements = (data as HeldArray<Float32Array | Uint32Array>).now("a captured array's");
     const bits = new Uint32Array(elements.buffer, elements.byteOffset, length);
     target.set(bits, at / four);
     if (table !== 0) kernels.fillTable(at, length, table);
+    if (sums !== 0) new Float64Array(memory.buffer, sums, length).fill(0);
   }
 }
 
@@ -181,15 +193,18 @@ function fillArrays(
  * Places the functions of a call, whose arrays are then free to change.
  *
  * @param tiles Those that its jobs are computed in.
+ * @param hasGradient Whether these are gradients.
  */
 export function placeFunctions(
   arena: Arena,
   kernels: ScoredKernels,
   functions: Functions,
   tiles: Tiles,
+  hasGradient = false,
 ): PlacedFunctions {
   const sizes = { queries: tiles.rows, keys: tiles.keys, chunk: chunkKeys };
-  const placing = { functions, compiled: compiledOf(functions), sizes, kernels };
+  const compiled = compiledOf(functions, hasGradient);
+  const placing = { functions, compiled, sizes, kernels, hasGradient };
   const measured = new Placer(0);
   const length = lengthOf(encodeAll(placing, placeArrays(measured, placing)));
   measured.place(length * four);
@@ -198,7 +213,12 @@ export function placeFunctions(
     const places = placeArrays(space, placing), address = space.place(length * four);
     fillArrays(arena, placing, places);
     writeProgram(new Int32Array(arena.memory.buffer), address, encodeAll(placing, places));
-    return { address, free: () => arena.free(block) };
+    return {
+      address,
+      sumsOf: (array) =>
+        new Float64Array(arena.memory.buffer, places.get(array)!.sums, sizeOf(array.shape)),
+      free: () => arena.free(block),
+    };
   } catch (error) {
     arena.free(block); // An array that was detached.
     throw error;

@@ -18,7 +18,7 @@ import { placeFunctions } from "./placed.ts";
 import { prepareScored, scoredKernels, scoredProgram } from "./program.ts";
 
 /** What a call's jobs are run by. */
-function jobsOf(machine: Machine, plan: HostPlan, address: number): FunctionJobs {
+export function jobsOf(machine: Machine, plan: HostPlan, address: number): FunctionJobs {
   const { kernels, arena } = machine;
   return {
     program: scoredProgram(machine),
