@@ -21,6 +21,8 @@ export interface Functions {
   readonly mask: Graph | undefined;
   /** What they read. */
   readonly arrays: ReadonlyMap<CapturedArray, CapturedElements>;
+  /** Keys before the first one, of a stream. */
+  readonly keysBefore: number;
 }
 
 /**
@@ -35,7 +37,7 @@ export function readFunctions({ scoreMod, maskMod }: ScoreFunctions): Functions 
   const mask = maskMod === undefined ? undefined : traceMask(maskMod);
   const arrays = [...score?.arrays ?? [], ...mask?.arrays ?? []];
   return {
-    ...{ score, mask },
+    ...{ score, mask, keysBefore: 0 },
     arrays: new Map(arrays.map((array) => [array, { data: elementsOf(array) }])),
   };
 }

@@ -1,4 +1,5 @@
 import {
+  attentionStream,
   captured,
   createEngine,
   type Engine,
@@ -170,6 +171,25 @@ contract("one function serves two engines at a time", async (engine, backend) =>
   } finally {
     await other.close();
   }
+}, { needs });
+
+contract("a stream's keys are counted over all that is pushed", async (engine) => {
+  const problem = randomProblem(sizesOf({ Hq: 4, Hkv: 2, Nq: 9, Nk: 4500, D: 6 }), 5);
+  const { q, k, v } = inputsOf(problem);
+  const asked: ScoreFunctions = {
+    scoreMod: (score, { h, q, k }) => score.add(table.at(h, k.sub(q).floorDiv(12))),
+    maskMod: ({ q, k }) => k.mod(q.add(2)).ne(0),
+  };
+  const stream = attentionStream(q, { ...asked, engine }), cuts = [0, 1, 2048, 2500, 4500];
+  for (let at = 1; at < cuts.length; at++) {
+    const rows = ({ data }: typeof k) => ({
+      ...{ data, shape: [1, 2, cuts[at] - cuts[at - 1], 6], offset: cuts[at - 1] * 6 },
+      strides: [0, 4500 * 6, 6, 1],
+    });
+    stream.push(rows(k), rows(v));
+  }
+  const { out, lse } = await stream.finish();
+  expectation(problem, asked)({ out: out.data, lse: lse.data });
 }, { needs });
 
 contract("a cache's queries and keys are by their place in the sequence", async (engine) => {

@@ -516,7 +516,8 @@ const refused: [what: string, options: object, kind: new () => Error, message: s
       { [name]: [1] },
       TypeError,
       `Cannot attend: unknown option \`${name}\`, known are causal, ` +
-      "offset, window, scale, layout, out, signal, softcap, alibi, sinks, precision, engine",
+      "offset, window, scale, layout, out, signal, softcap, alibi, sinks, precision, scoreMod, " +
+      "maskMod, engine",
     ] as [string, object, new () => Error, string]
   ),
   ...[{ causal: true }, { causal: "bottom-right" }, { window: [3, 3] }, {

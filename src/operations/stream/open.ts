@@ -28,7 +28,8 @@ export function openStream<Result>(
         '`causal: "top-left"`',
     );
   }
-  const into = out === undefined ? null : readTensor("out", out), leave = useAll([q, into]);
+  const into = out === undefined ? null : readTensor("out", out);
+  const leave = useAll([q, into, ...asked.plan.functions?.arrays.values() ?? []]);
   // Whoever does not await a push hears of its failure from `finish()`.
   const handled = <T>(promise: Promise<T>) => (promise.catch(() => {}), promise);
   const stream = handled(

@@ -11,13 +11,13 @@ import type { AttentionCall, TensorPlan } from "../attention/plan.ts";
 
 /**
  * Options of `attentionStream()`: those of `attention()` that do not need to know how many keys there
- * are. Positions count over all that is pushed: `causal`, `window` and `alibi` need `offset`, or
+ * are. Positions count over all that is pushed, those of functions too: `causal`, `window` and `alibi` need `offset`, or
  * `causal: "top-left"`.
  */
 export type StreamOptions = Pick<
   AttentionOptions,
   | ("causal" | "offset" | "window" | "scale" | "softcap" | "alibi" | "sinks")
-  | ("layout" | "out" | "signal" | "precision")
+  | ("layout" | "out" | "signal" | "precision" | "scoreMod" | "maskMod")
 >;
 
 /** Every option, by name. */
@@ -33,6 +33,8 @@ export const streamNames = [
   "alibi",
   "sinks",
   "precision",
+  "scoreMod",
+  "maskMod",
 ] as const;
 
 /** Attention to keys that come one after the other. Made by `attentionStream()`. */

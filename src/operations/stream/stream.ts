@@ -248,12 +248,13 @@ export class Stream {
   #callFor(k: AnyView, v: AnyView, { out, storage }: Sums): AttentionCall<TensorPlan> {
     const { asked } = this.#call, { plan } = asked, { batch, queryHeads, queries } = plan;
     const keyHeads = k.shape[1], keys = k.shape[2], valueDim = v.shape[3];
+    const functions = plan.functions && { ...plan.functions, keysBefore: this.#before };
     return {
       ...asked,
       ...{ storage, keepsRest: true },
       plan: Object.freeze({
         ...plan,
-        ...{ keyHeads, group: queryHeads / keyHeads, keys, valueDim, out },
+        ...{ keyHeads, group: queryHeads / keyHeads, keys, valueDim, out, functions },
         kv: { kind: "tensors", k, v } as const,
         segments: this.#segmentsOf(keys),
         sinks: this.#hasBegun ? null : plan.sinks,

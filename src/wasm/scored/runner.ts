@@ -35,7 +35,7 @@ export function jobsOf(machine: Machine, plan: HostPlan, address: number): Funct
       record.set(job.head, keyHead * plan.group + member);
       // With a cache, by its place in the sequence, whose last tokens the queries are.
       record.set(job.firstRow, from + (plan.kv.kind === "pages" ? keys - queries : 0));
-      record.set(job.firstKey, part * keysPerPart);
+      record.set(job.firstKey, plan.functions!.keysBefore + part * keysPerPart);
     },
   };
 }
