@@ -1,6 +1,6 @@
 /**
  * Builds everything generated: the Wasm binaries and their parts, the embedded shaders, and the
- * pictures of `docs/SEMANTICS.md`.
+ * pictures of `docs/SEMANTICS.md` and `docs/FUNCTIONS.md`.
  *
  * @module
  */
@@ -11,7 +11,11 @@ import { type Files, generateWasm } from "./build_wasm.ts";
 
 /** The library draws these: it is loaded only then, so that its binaries may be written before. */
 async function generatePictures(): Promise<Files> {
-  return await (await import("./draw_masks.ts")).generatePictures();
+  const [masks, functions] = await Promise.all([
+    import("./draw_masks.ts"),
+    import("./draw_functions.ts"),
+  ]);
+  return { ...await masks.generatePictures(), ...await functions.generateFunctions() };
 }
 
 const steps = [generateWasm, generateShaders, generatePictures];

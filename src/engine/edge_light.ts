@@ -13,11 +13,14 @@ import simd from "./simd.wasm?module";
 import rows from "./rows-simd.wasm?module";
 // @ts-ignore: The same.
 import integer from "./integer-simd.wasm?module";
+// @ts-ignore: The same.
+import scored from "./scored-simd.wasm?module";
 
 // Next compiles what an edge function imports while it builds, in Node, which from 22 on has relaxed SIMD:
 // with the other binary no project could be built on Node 20.
 provideBinary("simd", simd as WebAssembly.Module | Uint8Array<ArrayBuffer>);
 provideBinary("simd", rows as WebAssembly.Module | Uint8Array<ArrayBuffer>, "rows");
 provideBinary("simd", integer as WebAssembly.Module | Uint8Array<ArrayBuffer>, "integer");
+provideBinary("simd", scored as WebAssembly.Module | Uint8Array<ArrayBuffer>, "scored");
 
 export * from "../../mod.ts";

@@ -13,10 +13,13 @@ import relaxed from "./relaxed.wasm";
 import rows from "./rows-relaxed.wasm";
 // @ts-ignore: The same.
 import integer from "./integer-relaxed.wasm";
+// @ts-ignore: The same.
+import scored from "./scored-relaxed.wasm";
 
 // V8 has relaxed SIMD, so that the other binary is never needed.
 provideBinary("relaxed", relaxed as WebAssembly.Module | Uint8Array<ArrayBuffer>);
 provideBinary("relaxed", rows as WebAssembly.Module | Uint8Array<ArrayBuffer>, "rows");
 provideBinary("relaxed", integer as WebAssembly.Module | Uint8Array<ArrayBuffer>, "integer");
+provideBinary("relaxed", scored as WebAssembly.Module | Uint8Array<ArrayBuffer>, "scored");
 
 export * from "../../mod.ts";

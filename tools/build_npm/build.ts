@@ -9,6 +9,7 @@ import { join } from "node:path";
 import type { BinaryName } from "../../src/contract/capabilities.ts";
 import { binaryBytes, unpack } from "../../src/wasm/binary/module.ts";
 import * as integer from "../../src/wasm/binary/integer.gen.ts";
+import * as scored from "../../src/wasm/binary/scored.gen.ts";
 import * as linear from "../../src/wasm/binary/linear.gen.ts";
 import * as rows from "../../src/wasm/binary/rows.gen.ts";
 import { workerSource } from "../../src/wasm/team/threads/worker_source.ts";
@@ -28,7 +29,7 @@ export function buildPackage(folder: string): void {
   emitTypes(join(dist, "types"));
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
-    for (const [program, binaries] of Object.entries({ rows, linear, integer })) {
+    for (const [program, binaries] of Object.entries({ rows, linear, integer, scored })) {
       writeFileSync(join(dist, `${program}-${name}.wasm`), unpack(binaries, name));
     }
     writeFileSync(

@@ -12,7 +12,13 @@ import { renamed } from "./rename.ts";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Documents of the package beside its README: what the types' own documentation refers to. */
-export const documents = ["CHANGELOG.md", "LICENSE", "docs/NUMERICS.md", "docs/SEMANTICS.md"];
+export const documents = [
+  "CHANGELOG.md",
+  "LICENSE",
+  "docs/NUMERICS.md",
+  "docs/SEMANTICS.md",
+  "docs/FUNCTIONS.md",
+];
 
 /** Writes all of them into a folder. */
 export function writeDocuments(folder: string): void {

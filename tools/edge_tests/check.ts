@@ -6,6 +6,7 @@
 
 import {
   attention,
+  type AttentionOptions,
   attentionWithGradient,
   type Capabilities,
   capabilities,
@@ -24,6 +25,8 @@ export interface Checked {
   readonly errors: Readonly<Record<string, number>>;
   /** Whether what works on rows by themselves is right, by a program of its own; else what it says. */
   readonly rows: string;
+  /** The same of score and mask functions. */
+  readonly functions: string;
   /** Why the engine runs what it runs. */
   readonly reason: string;
   /** What the runtime offers. */
@@ -61,6 +64,21 @@ async function checkRows(): Promise<string> {
   }
 }
 
+/** The same with functions. */
+async function checkFunctions(): Promise<string> {
+  const asked: AttentionOptions = {
+    scoreMod: (score, { q, k }) => score.sub(q.sub(k).abs().toF32().mul(0.1)),
+    maskMod: ({ q, k }) => q.ge(k),
+  };
+  try {
+    const { out } = await attention(q, k, v, asked);
+    const error = errorOf(out.data, referenceAttention(q, k, v, asked).out.data);
+    return error < 1e-5 ? "right" : `wrong by ${error}`;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 /** Computes everything once, on the default engine and on one of its own. */
 export async function check(): Promise<Checked> {
   const expected = referenceAttention(q, k, v, options);
@@ -88,7 +106,7 @@ export async function check(): Promise<Checked> {
         referenceAttention(last, last, last, { causal: true }).out.data,
       ),
     },
-    rows: await checkRows(),
+    ...{ rows: await checkRows(), functions: await checkFunctions() },
     reason: engine.reason,
     offered: await capabilities(),
     memoryBytes: engine.memoryBytes,

@@ -11,9 +11,10 @@ import type { Checked } from "./check.ts";
 /** Largest error of a right result of these shapes, by its largest number; it is some 5e-7. */
 const tolerance = 2e-6;
 
-/** Asserts that all results are as the oracle's; of rows by themselves, what else is said of them. */
-export function expectRight({ errors, rows }: Checked, ofRows = /^right$/): void {
-  assertMatch(rows, ofRows);
+/** Asserts that all results are as the oracle's; of what has programs of its own, what else is said of it. */
+export function expectRight({ errors, rows, functions }: Checked, ofLate = /^right$/): void {
+  assertMatch(rows, ofLate);
+  assertMatch(functions, ofLate);
   const entries = Object.entries(errors);
   assertEquals(entries.length, 7);
   // Without `<=`, NaN would pass.

@@ -28,21 +28,22 @@ interface Way {
   readonly files: RegExp;
   readonly bundling: BundleOptions;
   readonly serving: WorkerOptions;
-  /** What softmax says, whose program only the package's entry provides. */
-  readonly rows?: RegExp;
+  /** What softmax and functions say, whose programs only the package's entry provides. */
+  readonly late?: RegExp;
 }
 
 const ways: readonly Way[] = [
   {
     words: "by the condition workerd, which compiles nothing at all",
-    files: /^integer-relaxed\.wasm relaxed\.wasm rows-relaxed\.wasm worker\.js$/,
+    files:
+      /^integer-relaxed\.wasm relaxed\.wasm rows-relaxed\.wasm scored-relaxed\.wasm worker\.js$/,
     bundling: {},
     serving: strict,
   },
   {
     words: "minified, in chunks that a handler imports",
     files:
-      /^(\S+\.js ){2,}integer-relaxed\.wasm (\S+\.js )+relaxed\.wasm (\S+\.js )*rows-relaxed\.wasm (\S+\.js )*worker\.js$/,
+      /^(\S+\.js ){2,}integer-relaxed\.wasm (\S+\.js )+relaxed\.wasm (\S+\.js )*rows-relaxed\.wasm (\S+\.js )*scored-relaxed\.wasm (\S+\.js )*worker\.js$/,
     bundling: { flags: ["--minify", "--splitting"] },
     serving: strict,
   },
@@ -57,11 +58,11 @@ const ways: readonly Way[] = [
     files: /^worker\.js$/,
     bundling: { flags: ["--conditions="] },
     serving: {},
-    rows: /the condition `workerd`/,
+    late: /the condition `workerd`/,
   },
 ];
 
-for (const [index, { words, files, bundling, serving, rows }] of ways.entries()) {
+for (const [index, { words, files, bundling, serving, late }] of ways.entries()) {
   test(`workerd runs the package bundled ${words}`, async () => {
     const folder = bundled(`way-${index}`, worker, bundling);
     assertMatch(filesOf(folder, "").map((file) => file.slice(folder.length + 1)).join(" "), files);
@@ -70,7 +71,7 @@ for (const [index, { words, files, bundling, serving, rows }] of ways.entries())
       const response = await fetch(served.url);
       assertEquals(response.status, 200, await response.clone().text());
       const checked = await response.json() as Checked;
-      expectRight(checked, rows);
+      expectRight(checked, late);
       assertEquals(
         checked.reason,
         "relaxed binary, one thread: compiled before the program serves",
