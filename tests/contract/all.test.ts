@@ -4,6 +4,7 @@ import "./cascade.spec.ts";
 import "./engine_option.spec.ts";
 import "./functions.spec.ts";
 import "./guards.spec.ts";
+import "./known.spec.ts";
 import "./lengths.spec.ts";
 import "./lists.spec.ts";
 import "./meaning.spec.ts";
