@@ -8,6 +8,7 @@ import { openBackends, type OpenedBackend } from "./backends.ts";
 import { MeasurementChart } from "./chart.ts";
 import { displayNames, type Listener, runExperiment, type Runner } from "./experiment.ts";
 import { short, small } from "./format.ts";
+import { OwnMask } from "./own_mask.ts";
 import { lengthsOf, readSettings, type Settings } from "./settings.ts";
 import { Table } from "./table.ts";
 
@@ -112,8 +113,11 @@ reset(settingsOfForm());
 const backends = await openBackends();
 backends.forEach(showBackend);
 const runners = backends.flatMap(({ runner }) => runner ?? []);
-if (runners.length > 0) enter("ready", "");
-else enter("missing", "This browser has neither backend: take a newer one");
+const ownMask = new OwnMask(element("own-mask"));
+if (runners.length > 0) {
+  enter("ready", "");
+  void ownMask.show();
+} else enter("missing", "This browser has neither backend: take a newer one");
 
 let running: AbortController | undefined;
 form.addEventListener("submit", async (event) => {

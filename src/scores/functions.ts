@@ -23,21 +23,27 @@ export interface Functions {
   readonly arrays: ReadonlyMap<CapturedArray, CapturedElements>;
   /** Keys before the first one, of a stream. */
   readonly keysBefore: number;
+  /** Whether nothing but they says where rows are among the keys. */
+  readonly isAligned: boolean;
 }
 
 /**
  * Runs the functions among the options of a call, once.
  *
+ * @param isAligned Whether no other option says where rows are among the keys.
  * @throws {TypeError} When one is no function, or does what a graph cannot say.
  * @throws {RangeError} When an array that they read has become shorter than its shape.
  */
-export function readFunctions({ scoreMod, maskMod }: ScoreFunctions): Functions | null {
+export function readFunctions(
+  { scoreMod, maskMod }: ScoreFunctions,
+  isAligned: boolean,
+): Functions | null {
   if (scoreMod === undefined && maskMod === undefined) return null;
   const score = scoreMod === undefined ? undefined : traceScore(scoreMod);
   const mask = maskMod === undefined ? undefined : traceMask(maskMod);
   const arrays = [...score?.arrays ?? [], ...mask?.arrays ?? []];
   return {
-    ...{ score, mask, keysBefore: 0 },
+    ...{ score, mask, keysBefore: 0, isAligned },
     arrays: new Map(arrays.map((array) => [array, { data: elementsOf(array) }])),
   };
 }

@@ -24,9 +24,9 @@ export interface GraphNode {
   /** Places of what it is made of. */
   readonly operands: readonly number[];
   /** Of an input. */
-  readonly input?: InputName;
+  readonly input: InputName | undefined;
   /** The place of a literal's number among the graph's, or of an array. */
-  readonly parameter?: number;
+  readonly parameter: number | undefined;
 }
 
 /** A function: nodes in an order in which they can be computed, the last of which is what it gives. */
@@ -69,11 +69,15 @@ function graphOf(result: Node, tracer: Tracer): Graph {
   const reached = reachedFrom(result, tracer),
     places = new Map(reached.map((node, at) => [node, at]));
   const literals: number[] = [], arrays: CapturedArray[] = [];
+  // Whatever a node has not is its own too: nothing is taken of what some script gave to all objects.
   const written = reached.map(({ made: { operation, kind, operands, source } }): GraphNode => ({
     ...{ operation, kind, operands: operands.map((operand) => places.get(operand)!) },
-    ...(operation === "input" && { input: source as InputName }),
-    ...(operation === "literal" && { parameter: literals.push(source as number) - 1 }),
-    ...(operation === "at" && { parameter: placeIn(arrays, source as CapturedArray) }),
+    input: operation === "input" ? source as InputName : undefined,
+    parameter: operation === "literal"
+      ? literals.push(source as number) - 1
+      : operation === "at"
+      ? placeIn(arrays, source as CapturedArray)
+      : undefined,
   }));
   const lines = written.map(({ operation, kind, operands, input, parameter }) =>
     [operation, kind, ...operands, input ?? "", parameter ?? ""].join(" ")

@@ -25,7 +25,7 @@ export interface IntervalStep {
   readonly to: number;
   readonly operands: readonly number[];
   /** The place of the array that is read. */
-  readonly array?: number;
+  readonly array: number | undefined;
 }
 
 /** A program. */
@@ -112,7 +112,7 @@ class IntervalCompiler {
 
   #step(kernel: IntervalKernel, operands: readonly number[], array?: number): number {
     const to = this.registers++;
-    this.steps.push({ kernel, to, operands, ...(array !== undefined && { array }) });
+    this.steps.push({ kernel, to, operands, array });
     return to;
   }
 }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { readOf } from "../tensor/arrays.ts";
 import type { Graph, GraphNode, InputName } from "./graph.ts";
 import type { Kind } from "./kinds.ts";
 
@@ -42,11 +43,11 @@ export interface PrimitiveNode {
   readonly primitive: Primitive;
   readonly operands: readonly PrimitiveNode[];
   /** Of an input; `dScore` is the gradient with respect to what a score function gives. */
-  readonly input?: InputName | "dScore";
+  readonly input?: InputName | "dScore" | undefined;
   /** Of a constant. */
-  readonly source?: ConstantSource;
+  readonly source?: ConstantSource | undefined;
   /** The place of the array that is read. */
-  readonly array?: number;
+  readonly array?: number | undefined;
 }
 
 /** Operations that scores and whole numbers have under one name. */
@@ -54,6 +55,14 @@ const twofold = new Set([
   ...["add", "sub", "mul", "floorDiv", "mod", "min", "max", "clamp", "abs", "neg"],
   ...["lt", "le", "gt", "ge", "eq", "ne"],
 ]);
+
+/** A constant's name: not by `JSON`, which asks what all objects have. */
+function nameOf(source: ConstantSource): string {
+  const { from } = source;
+  if (from === "literal") return `${from} ${source.literal} ${source.kind}`;
+  if (from === "extent") return `${from} ${source.array} ${source.axis} ${source.isLast}`;
+  return from === "number" ? `${from} ${source.number}` : from;
+}
 
 /** Makes nodes, each once. */
 export class Expansion {
@@ -65,10 +74,17 @@ export class Expansion {
     this.#arrays = arrays;
   }
 
-  make(node: PrimitiveNode): PrimitiveNode {
-    const { primitive, operands, input = "", source = "", array = "" } = node;
+  make(given: PrimitiveNode): PrimitiveNode {
+    const { primitive, operands } = given;
+    // Whatever it has not is its own too: nothing is taken of what some script gave to all objects.
+    const [input, source, array] = [
+      readOf(given, "input"),
+      readOf(given, "source"),
+      readOf(given, "array"),
+    ];
+    const node = { primitive, operands, input, source, array };
     const key = [
-      ...[primitive, input, array, JSON.stringify(source)],
+      ...[primitive, input ?? "", array ?? "", source === undefined ? "" : nameOf(source)],
       ...operands.map((operand) => this.#ids.get(operand)),
     ].join("/");
     const known = this.#known.get(key);

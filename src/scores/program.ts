@@ -45,14 +45,14 @@ export interface Instruction {
   readonly to: Register;
   readonly operands: readonly Register[];
   /** The array that is read. */
-  readonly table?: Table;
+  readonly table: Table | undefined;
 }
 
 /** An array by its place among those of a function, or the sums of its gradient. */
 export interface Table {
   readonly array: number;
   readonly of: Owner;
-  readonly isSum?: boolean;
+  readonly isSum: boolean;
 }
 
 /** A number that is written into a register before a job. */
@@ -299,8 +299,8 @@ class Compiler {
     operands: readonly Register[],
     array?: number,
   ): void {
-    const table = array !== undefined && { table: { array, of: this.#owner } };
-    this.#code[section].push({ kernel, to, operands, ...table });
+    const table = array === undefined ? undefined : { array, of: this.#owner, isSum: false };
+    this.#code[section].push({ kernel, to, operands, table });
   }
 }
 
@@ -308,7 +308,7 @@ const scores: Register = { extent: "tile", index: 0 };
 const dScores: Register = { extent: "tile", index: -1 };
 
 const zero: PrimitiveNode = {
-  ...{ primitive: "constant", operands: [] },
+  ...{ primitive: "constant", operands: [], input: undefined, array: undefined },
   source: { from: "number", number: 0 },
 };
 

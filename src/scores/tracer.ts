@@ -5,7 +5,7 @@
  * @module
  */
 
-import { kindOf } from "../check/words.ts";
+import { bare, kindOf } from "../check/words.ts";
 import type { CapturedArray, Kind } from "./kinds.ts";
 import { type Method, type Operation, operations, type Signature, wordsOf } from "./operations.ts";
 
@@ -48,11 +48,15 @@ export class Node {
 
   static {
     for (const [name, signature] of Object.entries<Signature>(operations)) {
-      Object.defineProperty(Node.prototype, name, {
-        value(this: Node, ...given: unknown[]): Node {
-          return tracerOf(this).apply(name as Method, signature, this, given);
-        },
-      });
+      Object.defineProperty(
+        Node.prototype,
+        name,
+        bare({
+          value(this: Node, ...given: unknown[]): Node {
+            return tracerOf(this).apply(name as Method, signature, this, given);
+          },
+        }),
+      );
     }
   }
 }

@@ -63,7 +63,11 @@ async function attend(
   await pages?.finish();
 }
 
-function refuseFunctions(): never {
+/** A plan whose functions are options, too: others do not run here yet. */
+async function asOptions<Plan extends AttentionPlan>(plan: Plan): Promise<Plan> {
+  const { withOptions } = await import("../operations/attention/known.ts");
+  const known = withOptions(plan);
+  if (known.functions === null) return known;
   throw new BackendUnavailableError(
     "webgpu",
     "`scoreMod` and `maskMod` run on the CPU yet: give arrays, and an engine with " +
@@ -80,8 +84,17 @@ export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Pro
 )
   .add(attention, attending)
   .add(attentionByIntegers, attending)
-  .add(attentionByFunctions, { check: refuseFunctions, run: refuseFunctions })
-  .add(attentionBackwardByFunctions, { check: refuseFunctions, run: refuseFunctions })
+  .add(attentionByFunctions, {
+    check: checkAttention,
+    run: async (machine, plan, target, control) =>
+      await attend(machine, await asOptions(plan), target, control),
+  })
+  .add(attentionBackwardByFunctions, {
+    async run({ session, open }, plan, target, control) {
+      const forward = await asOptions(plan.forward);
+      await backward(session, { ...plan, forward }, target, control, open);
+    },
+  })
   .add(attentionBackward, {
     run: ({ session, open }, plan, target, control) =>
       backward(session, plan, target, control, open),

@@ -7,6 +7,7 @@ import {
 } from "@flashtile/attention";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
+import { withOptions } from "../../src/operations/attention/known.ts";
 import { readAttention } from "../../src/operations/attention/plan.ts";
 import { traceMask } from "../../src/scores/graph.ts";
 import { knownBand } from "../../src/scores/known.ts";
@@ -105,7 +106,7 @@ contract("a cache takes functions for options by its own rows", async (engine) =
 /** Whether functions are left beside options. */
 function isLeft(meaning: Meaning): boolean {
   const { q, k, v } = inputsOf(problem);
-  return readAttention(q, k, v, meaning).plan.functions !== null;
+  return withOptions(readAttention(q, k, v, meaning).plan).functions !== null;
 }
 
 test("functions are taken for options only where these say the same", () => {

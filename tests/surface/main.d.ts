@@ -603,7 +603,7 @@ export interface SoftmaxOptions<Out extends AnyTensor | undefined = AnyTensor | 
 export type StreamOptions = Pick<
   AttentionOptions,
   | ("causal" | "offset" | "window" | "scale" | "softcap" | "alibi" | "sinks")
-  | ("layout" | "out" | "signal" | "precision")
+  | ("layout" | "out" | "signal" | "precision" | "scoreMod" | "maskMod")
 >;
 
 export interface Tensor<Data extends TensorData = Float32Array> {

@@ -48,6 +48,28 @@ test("the page runs both backends within the tolerance, and draws both", async (
   });
 });
 
+test("the page draws a mask that its reader types, and says what cannot be drawn", async () => {
+  await visit({}, async ({ page, complaints }) => {
+    const card = page.locator("#own-mask"), words = card.locator(".words");
+    const draw = async (text: string, state: string) => {
+      // So that what is waited for is of this text.
+      await card.evaluate("(card) => delete card.dataset.mask");
+      await card.locator("textarea").fill(text);
+      await card.locator("button").click();
+      await page.waitForSelector(`#own-mask[data-mask="${state}"]`);
+      return await words.innerText();
+    };
+    await page.waitForSelector(`#own-mask[data-mask="drawn"]`);
+    assertEquals(await draw("({ q, k }) => q.ge(k)", "drawn"), "300 of 576 pairs are seen");
+    const even = "({ k }) => captured(Int32Array.of(1, 0), [2]).at(k.mod(2)).eq(1)";
+    assertEquals(await draw(even, "drawn"), "288 of 576 pairs are seen");
+    assertMatch(await draw("({ q, k }) => q >= k", "refused"), /`q >= k` is q\.ge\(k\)/);
+    assertMatch(await draw("({ q, k }) => q.ge(k", "refused"), /missing|unexpected|expected/i);
+    assertMatch(await draw("({ q }) => q", "refused"), /must be a condition/);
+    assertEquals(complaints, []);
+  });
+});
+
 test("the page names the binary, threads and the adapter", async () => {
   await visit({}, async ({ page }) => {
     assertMatch(await page.innerText("#wasm-card"), /(relaxed|simd) binary, \d+ threads:/i);

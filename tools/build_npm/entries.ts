@@ -56,6 +56,7 @@ export const lazy: readonly Entry[] = [
   { name: "rows", source: "src/wasm/rows/runners.ts" },
   { name: "integers", source: "src/wasm/integer/runner.ts" },
   { name: "narrow", source: "src/wasm/narrow/runner.ts" },
+  { name: "known", source: "src/operations/attention/known.ts" },
   { name: "functions", source: "src/wasm/scored/runner.ts" },
   { name: "functions-gradients", source: "src/wasm/scored/backward.ts" },
   { name: "linear-runners", source: "src/wasm/linear/runners.ts" },

@@ -56,7 +56,10 @@ test("dist/flashtile.single.js is a classic script, and gives FlashTile to all o
 const polluted = (entry: string) => `
 import "node:worker_threads"; // With what some of these do to it, Node itself does not load it.
 console.log; // Nor this.
-const junk = { lse: true, causal: true, dtype: "f16", strides: [0, 0, 0], get: 1, value: 1, x: 1 };
+const junk = {
+  ...{ lse: true, causal: true, dtype: "f16", strides: [0, 0, 0], get: 1, value: 1, x: 1 },
+  ...{ input: "q", source: { from: "zero" }, array: 0, table: 1, softcap: 1, bias: 1, band: 1 },
+};
 for (const name of process.argv.slice(2)) Object.prototype[name] = junk[name];
 const { attention, attentionWithGradient, blockMask, createEngine, tensor } = await import("${entry}");
 const numbers = (seed) => Float32Array.from({ length: 2 * 100 * 64 }, (_, i) => Math.sin(seed + i));
@@ -72,8 +75,14 @@ for (const options of [{}, { window: [10, 3], mask: full }, { causal: false }]) 
   add(result.out);
 }
 add((await attention(q, k, v, { blockMask: blockMask.longformer({ window: 9 }, { queries: 100 }) })).out);
-const { dq, dk, dv } = await (await attentionWithGradient(q, k, v)).backward(d);
-[dq, dk, dv].forEach(add);
+const functions = {
+  scoreMod: (score, place) => score.sub(place.q.sub(place.k).abs().toF32().mul(0.1)).tanh(),
+  maskMod: (place) => place.q.mod(3).le(place.k.mod(5)).and(place.q.ge(place.k)),
+};
+for (const options of [undefined, functions]) {
+  const { dq, dk, dv } = await (await attentionWithGradient(q, k, v, options)).backward(d);
+  [dq, dk, dv].forEach(add);
+}
 const engine = await createEngine({ backend: "wasm", threads: 2 });
 const cache = engine.kvCache({ kvHeads: 2, headDim: 64 });
 cache.append(k, v);
@@ -84,7 +93,10 @@ await engine.close();
 process.stdout.write(String(sum));
 `;
 
-const properties = ["x", "get", "value", "lse", "causal", "dtype", "strides"];
+const properties = [
+  ...["x", "get", "value", "lse", "causal", "dtype", "strides"],
+  ...["input", "source", "array", "table", "softcap", "bias", "band"],
+];
 
 for (const entry of ["flashtile", "flashtile/single"]) {
   test(`${entry} is right where all objects were given properties`, () => {

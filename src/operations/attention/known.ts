@@ -1,5 +1,6 @@
 /**
- * What functions say that options say, too: it is taken for these, with the same bits, where no such option is given.
+ * What functions say that options say, too: it is taken for these, with the same bits, where no such option is given. Loaded
+ * where there are functions.
  *
  * @module
  */
@@ -9,37 +10,20 @@ import { knownBand, knownScore } from "../../scores/known.ts";
 import type { CapturedArray } from "../../scores/kinds.ts";
 import type { HeldArray } from "../../tensor/arrays.ts";
 import { isGpuBuffer } from "../../tensor/dtype.ts";
-import type { BroadcastView, Extents } from "../../tensor/tensor.ts";
-import { contiguousStrides } from "../../tensor/tensor.ts";
-import type { AttentionOptions } from "./options.ts";
-import type { Band } from "./segments.ts";
+import { type BroadcastView, contiguousStrides, type Extents } from "../../tensor/tensor.ts";
+import type { AttentionPlan } from "./plan.ts";
 
-/** What a call's functions say as options do, and what is left of them. */
-export interface Known {
-  readonly functions: Functions | null;
-  readonly band?: Band;
-  readonly softcap?: number;
-  /** By query head. */
-  readonly slopes?: Float32Array;
-  readonly bias?: BroadcastView;
-}
+/** What a score function says so: by names of its own, of which all objects may have others. */
+type KnownTerms = Partial<Pick<AttentionPlan, "softcap" | "slopes" | "bias">>;
 
-/** What of a call's sizes it depends on. */
-interface Sizes {
-  readonly extents: Extents;
-  /** Whether sequences are packed: rows are counted within each then. */
-  readonly packed: boolean;
-}
-
-/** Where rows are counted from is nobody's business but the functions'. */
-function isAligned({ causal, window, offset, alibi }: AttentionOptions): boolean {
-  return !causal && window === undefined && offset === undefined && alibi === undefined;
-}
-
-function slopesOf(functions: Functions, array: CapturedArray, heads: number) {
-  const { data } = functions.arrays.get(array)!;
-  if (isGpuBuffer(data) || array.shape[0] < heads) return undefined;
-  return (data as HeldArray<Float32Array>).now("a captured array's").slice(0, heads);
+function slopesOf(functions: Functions, array: CapturedArray, plan: AttentionPlan) {
+  const { data } = functions.arrays.get(array)!, { queryHeads, segments } = plan;
+  if (isGpuBuffer(data) || array.shape[0] < queryHeads) return undefined;
+  const own = (data as HeldArray<Float32Array>).now("a captured array's");
+  return Float32Array.from(
+    { length: segments.length * queryHeads },
+    (_, at) => own[at % queryHeads],
+  );
 }
 
 /** A table that is read by rows, keys, heads and batches as a bias is; none where some index is beyond it. */
@@ -47,9 +31,10 @@ function biasOf(
   functions: Functions,
   array: CapturedArray,
   axes: readonly string[],
-  extents: Extents,
+  { batch, queryHeads, queries, keys }: AttentionPlan,
 ): BroadcastView | undefined {
   const names = ["b", "h", "q", "k"], own = contiguousStrides(array.shape);
+  const extents: Extents = [batch, queryHeads, queries, keys];
   const isLarge = axes.every((axis, at) => array.shape[at] >= extents[names.indexOf(axis)]);
   if (!isLarge) return undefined;
   const strides = names.map((name) => own[axes.indexOf(name)] ?? 0);
@@ -60,41 +45,45 @@ function biasOf(
   };
 }
 
-function scoreOf(
-  functions: Functions,
-  given: AttentionOptions,
-  { extents, packed }: Sizes,
-): Omit<Known, "functions"> | undefined {
+function termsOf(plan: AttentionPlan, functions: Functions): KnownTerms | undefined {
   const known = functions.score && knownScore(functions.score);
-  if (known === undefined || given.softcap) return undefined;
+  if (known === undefined || plan.softcap !== null) return undefined;
   if (known.kind === "softcap") return { softcap: known.softcap };
   if (known.kind === "slopes") {
-    const slopes = isAligned(given) ? slopesOf(functions, known.array, extents[1]) : undefined;
+    const slopes = functions.isAligned ? slopesOf(functions, known.array, plan) : undefined;
     return slopes && { slopes };
   }
-  const isFree = given.bias === undefined && !packed;
-  const bias = isFree ? biasOf(functions, known.array, known.axes, extents) : undefined;
+  // Of packed sequences, and of a cache, rows are counted otherwise than a bias's.
+  const isFree = plan.bias === null && !plan.packed && plan.kv.kind === "tensors" &&
+    functions.keysBefore === 0;
+  const bias = isFree ? biasOf(functions, known.array, known.axes, plan) : undefined;
   return bias && { bias };
 }
 
-/** Takes functions for options, where they are. */
-export function withKnown(
-  functions: Functions | null,
-  given: AttentionOptions,
-  sizes: Sizes,
-): Known {
-  if (functions === null) return { functions };
-  const { mask } = functions, asOption = scoreOf(functions, given, sizes);
-  const band = mask && isAligned(given) ? knownBand(mask) : undefined;
-  const left = {
-    ...functions,
-    score: asOption ? undefined : functions.score,
-    mask: band ? undefined : mask,
-  };
-  if (left.score === undefined && left.mask === undefined) {
-    return { functions: null, ...asOption, ...(band && { band }) };
-  }
-  const read = [...left.score?.arrays ?? [], ...left.mask?.arrays ?? []];
+/** What of the functions is left. */
+function rest(functions: Functions, hasScore: boolean, hasMask: boolean): Functions | null {
+  const score = hasScore ? functions.score : undefined, mask = hasMask ? functions.mask : undefined;
+  if (score === undefined && mask === undefined) return null;
+  const read = [...score?.arrays ?? [], ...mask?.arrays ?? []];
   const arrays = new Map([...functions.arrays].filter(([array]) => read.includes(array)));
-  return { functions: { ...left, arrays }, ...asOption, ...(band && { band }) };
+  return { ...functions, score, mask, arrays };
+}
+
+/** A plan whose functions are taken for options, as far as they say the same. */
+export function withOptions<Plan extends AttentionPlan>(plan: Plan): Plan {
+  const { functions } = plan;
+  if (functions === null) return plan;
+  const terms = termsOf(plan, functions);
+  const band = functions.mask && functions.isAligned ? knownBand(functions.mask) : undefined;
+  const isMoved = band !== undefined || terms?.slopes !== undefined;
+  return {
+    ...plan,
+    ...terms,
+    ...(band && { band }),
+    functions: rest(functions, terms === undefined, band === undefined),
+    // Rows of functions are those of tensors, whatever these are aligned by; with a cache they are aligned so.
+    ...(isMoved && plan.kv.kind === "tensors" && {
+      segments: plan.segments.map((segment) => ({ ...segment, offset: 0 - functions.keysBefore })),
+    }),
+  };
 }

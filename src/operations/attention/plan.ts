@@ -31,7 +31,6 @@ import {
   readLengths,
   readOffsets,
 } from "./check/segments.ts";
-import { withKnown } from "./known.ts";
 import {
   type AttentionOptions,
   type CacheAttentionOptions,
@@ -266,37 +265,25 @@ function planOf<Keys extends TensorKeys | CachedKeys>(
   const { causal = false, layout = "bhnd" } = given, rank = shapes.q.length;
   const outShape = [...shapes.q.slice(0, -1), valueDim];
   const extents: Extents = [batch, queryHeads, queries, keys];
-  const bias = readBias(given.bias, extents), slopes = readSlopes(given.alibi, each, queryHeads);
-  const known = withKnown(readFunctions(given), given, { extents, packed: sizes.packed });
-  const { functions, band } = known, isAligned = (band ?? known.slopes) !== undefined;
+  const { window, offset, alibi } = given;
+  const isAligned = !causal && [window, offset, alibi].every((option) => option === undefined);
+  const bias = readBias(given.bias, extents), functions = readFunctions(given, isAligned);
   return Object.freeze({
     ...sizes,
-    // Rows of functions are those of tensors, whatever these are aligned by; with a cache they are aligned so.
-    ...(isAligned && sizes.kv.kind === "tensors" && {
-      segments: sizes.segments.map((segment) => ({ ...segment, offset: 0 })),
-    }),
     out: given.out === undefined ? null : readOut(given.out, outShape, layout),
     outShape,
     lseShape: given.lse ? [batch, queryHeads, queries].slice(4 - rank) : null,
     scale: given.scale ?? 1 / Math.sqrt(dim),
-    band: band ?? bandOf(causal !== false, given.window),
-    softcap: given.softcap || known.softcap || null,
-    slopes: slopes ?? (known.slopes ? repeated(known.slopes, each.count) : null),
-    bias: bias?.view ?? known.bias ?? null,
+    band: bandOf(causal !== false, window),
+    softcap: given.softcap || null,
+    slopes: readSlopes(alibi, each, queryHeads),
+    bias: bias && bias.view,
     mask: readMask(given.mask, extents),
     sinks: readSinks(given.sinks, queryHeads),
     functions,
     precision: functions === null ? given.precision ?? "f32" : "f32",
     written: { layout, q: shapes.q, k: shapes.k, v: shapes.v, bias: bias && bias.shape },
   });
-}
-
-/** The same slopes for each segment. */
-function repeated(slopes: Float32Array, count: number): Float32Array {
-  return Float32Array.from(
-    { length: count * slopes.length },
-    (_, at) => slopes[at % slopes.length],
-  );
 }
 
 /** Every option of attention to a cache, by name. */

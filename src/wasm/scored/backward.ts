@@ -6,6 +6,7 @@
  */
 
 import type { Runner } from "../../contract/runners.ts";
+import { withOptions } from "../../operations/attention/known.ts";
 import type { BackwardPlan, HostBackwardPlan } from "../../operations/backward/plan.ts";
 import type { GradientTarget, HostGradientTarget } from "../../operations/backward/target.ts";
 import type { Functions } from "../../scores/functions.ts";
@@ -31,7 +32,9 @@ function* differentiate(
   given: HostBackwardPlan,
   target: HostGradientTarget,
 ): Generator<Step> {
-  const { forward } = given, functions = forward.functions!;
+  const forward = withOptions(given.forward), pass = { ...given, forward };
+  const { functions } = forward;
+  if (functions === null) return yield* backward(machine, pass, target);
   const own = { ...machine, threads: threadsFor(functions, machine) };
   const { tiles } = cutGradients(forward, own.threads);
   const placed = placeFunctions(
@@ -42,7 +45,7 @@ function* differentiate(
     true,
   );
   try {
-    yield* backward(own, given, target, jobsOf(machine, forward, placed.address));
+    yield* backward(own, pass, target, jobsOf(machine, forward, placed.address));
     for (const [array, { data }] of target.captured) {
       (data as HeldArray<Float32Array>).now().set(placed.sumsOf(array));
     }

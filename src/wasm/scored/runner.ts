@@ -5,6 +5,7 @@
  */
 
 import type { Runner } from "../../contract/runners.ts";
+import { withOptions } from "../../operations/attention/known.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { HostTarget, Target } from "../../operations/attention/target.ts";
 import { forward, type FunctionJobs } from "../attention/forward.ts";
@@ -40,9 +41,11 @@ export function jobsOf(machine: Machine, plan: HostPlan, address: number): Funct
   };
 }
 
-function* attend(machine: Machine, plan: HostPlan, target: HostTarget): Generator<Step> {
+function* attend(machine: Machine, given: HostPlan, target: HostTarget): Generator<Step> {
+  const plan = withOptions(given);
+  if (plan.functions === null) return yield* forward(machine, plan, target);
   const { tiles } = cutPlan(plan, machine.threads);
-  const placed = placeFunctions(machine.arena, scoredKernels(machine), plan.functions!, tiles);
+  const placed = placeFunctions(machine.arena, scoredKernels(machine), plan.functions, tiles);
   try {
     yield* forward(machine, plan, target, undefined, jobsOf(machine, plan, placed.address));
   } finally {
