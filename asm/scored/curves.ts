@@ -40,6 +40,37 @@ const REALS: usize = memory.data<f32>([
   12582912,
 ], 4);
 
+// Where each is; of polynomials by the power that it is the factor of.
+const LEAST: usize = 0;
+const GREATEST: usize = 1;
+const LOG2_E: usize = 2;
+const MINUS_LN2_HIGH: usize = 3;
+const MINUS_LN2_LOW: usize = 4;
+const EXP_7: usize = 5;
+const EXP_6: usize = 6;
+const EXP_5: usize = 7;
+const EXP_4: usize = 8;
+const EXP_3: usize = 9;
+const EXP_2: usize = 10;
+const ONE: usize = 11;
+const LEAST_NORMAL: usize = 12;
+const TO_NORMAL: usize = 13;
+const LOG_11: usize = 14;
+const LOG_10: usize = 15;
+const LOG_9: usize = 16;
+const LOG_8: usize = 17;
+const LOG_7: usize = 18;
+const LOG_6: usize = 19;
+const LOG_5: usize = 20;
+const LOG_4: usize = 21;
+const LOG_3: usize = 22;
+const LN2_LOW: usize = 23;
+const OF_SQUARE: usize = 24;
+const LN2_HIGH: usize = 25;
+const INFINITE: usize = 26;
+const NORMAL_POWERS: usize = 27;
+const ROUND: usize = 28;
+
 // The exponent of 1; the bits of sqrt(1/2), and those of a fraction.
 
 // @ts-ignore: decorator
@@ -49,6 +80,10 @@ const WHOLES: usize = memory.data<u32>([
   0x3f3504f3,
   0x007fffff,
 ], 4);
+
+const EXPONENT_OF_ONE: usize = 0;
+const ROOT: usize = 1;
+const FRACTION: usize = 2;
 
 // @ts-ignore: decorator
 @inline
@@ -68,18 +103,18 @@ function whole(at: usize): v128 {
 // @ts-ignore: decorator
 @inline
 export function exp(x: v128): v128 {
-  const limited = f32x4.pmin(f32x4.pmax(x, real(0)), real(1)); // pmin and pmax with x first keep a NaN.
-  const t = fma(limited, real(2), real(28)), n = f32x4.sub(t, real(28));
-  let f = fma(n, real(3), limited);
-  f = fma(n, real(4), f);
-  let p = real(5);
-  p = fma(p, f, real(6));
-  p = fma(p, f, real(7));
-  p = fma(p, f, real(8));
-  p = fma(p, f, real(9));
-  p = fma(p, f, real(10));
-  p = f32x4.add(fma(p, f32x4.mul(f, f), f), real(11));
-  const power = i32x4.sub(t, real(28)), half = i32x4.shr_s(power, 1), exponent = whole(0);
+  const limited = f32x4.pmin(f32x4.pmax(x, real(LEAST)), real(GREATEST)); // pmin and pmax with x first keep a NaN.
+  const t = fma(limited, real(LOG2_E), real(ROUND)), n = f32x4.sub(t, real(ROUND));
+  let f = fma(n, real(MINUS_LN2_HIGH), limited);
+  f = fma(n, real(MINUS_LN2_LOW), f);
+  let p = real(EXP_7);
+  p = fma(p, f, real(EXP_6));
+  p = fma(p, f, real(EXP_5));
+  p = fma(p, f, real(EXP_4));
+  p = fma(p, f, real(EXP_3));
+  p = fma(p, f, real(EXP_2));
+  p = f32x4.add(fma(p, f32x4.mul(f, f), f), real(ONE));
+  const power = i32x4.sub(t, real(ROUND)), half = i32x4.shr_s(power, 1), exponent = whole(EXPONENT_OF_ONE);
   const first = i32x4.shl(i32x4.add(half, exponent), 23);
   const second = i32x4.shl(i32x4.add(i32x4.sub(power, half), exponent), 23);
   return f32x4.mul(f32x4.mul(p, first), second);
@@ -90,36 +125,36 @@ export function exp(x: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function sigmoid(x: v128): v128 {
-  return f32x4.div(real(11), f32x4.add(real(11), exp(f32x4.neg(x))));
+  return f32x4.div(real(ONE), f32x4.add(real(ONE), exp(f32x4.neg(x))));
 }
 
-// The natural logarithm. Error: at most 2 ULP but near 1, where it is 2^-24 of what is added. x = 2^n m, m in [sqrt(1/2), sqrt(2)); of m it is a polynomial
-// of m - 1 (Cephes, logf). Numbers below 2^-126 are multiplied by 2^24 before.
+// The natural logarithm. Error: at most 2 ULP but near 1, where it is 2^-24 of what is added. x = 2^n m, m in [sqrt(1/2),
+// sqrt(2)); of m it is a polynomial of m - 1 (Cephes, logf). Numbers below 2^-126 are multiplied by 2^24 before.
 
 // @ts-ignore: decorator
 @inline
 export function log(x: v128): v128 {
-  const isSmall = f32x4.lt(x, real(12)), scaled = v128.bitselect(f32x4.mul(x, real(13)), x, isSmall);
-  const root = whole(1), above = i32x4.sub(scaled, root);
+  const isSmall = f32x4.lt(x, real(LEAST_NORMAL)), scaled = v128.bitselect(f32x4.mul(x, real(TO_NORMAL)), x, isSmall);
+  const root = whole(ROOT), above = i32x4.sub(scaled, root);
   let n = f32x4.convert_i32x4_s(i32x4.shr_s(above, 23));
-  n = f32x4.sub(n, v128.and(real(27), isSmall));
-  const m = i32x4.add(v128.and(above, whole(2)), root);
-  const f = f32x4.sub(m, real(11)), z = f32x4.mul(f, f);
-  let p = real(14);
-  p = fma(p, f, real(15));
-  p = fma(p, f, real(16));
-  p = fma(p, f, real(17));
-  p = fma(p, f, real(18));
-  p = fma(p, f, real(19));
-  p = fma(p, f, real(20));
-  p = fma(p, f, real(21));
-  p = fma(p, f, real(22));
+  n = f32x4.sub(n, v128.and(real(NORMAL_POWERS), isSmall));
+  const m = i32x4.add(v128.and(above, whole(FRACTION)), root);
+  const f = f32x4.sub(m, real(ONE)), z = f32x4.mul(f, f);
+  let p = real(LOG_11);
+  p = fma(p, f, real(LOG_10));
+  p = fma(p, f, real(LOG_9));
+  p = fma(p, f, real(LOG_8));
+  p = fma(p, f, real(LOG_7));
+  p = fma(p, f, real(LOG_6));
+  p = fma(p, f, real(LOG_5));
+  p = fma(p, f, real(LOG_4));
+  p = fma(p, f, real(LOG_3));
   let y = f32x4.mul(f32x4.mul(p, f), z);
-  y = fma(n, real(23), y);
-  y = fma(z, real(24), y);
-  y = fma(n, real(25), f32x4.add(f, y));
+  y = fma(n, real(LN2_LOW), y);
+  y = fma(z, real(OF_SQUARE), y);
+  y = fma(n, real(LN2_HIGH), f32x4.add(f, y));
   // Infinity is its own; 0 is -Infinity, and NaN what is less.
-  const infinity = real(26), zero = f32x4.splat(0);
+  const infinity = real(INFINITE), zero = f32x4.splat(0);
   y = v128.bitselect(x, y, f32x4.eq(x, infinity));
   const isZero = f32x4.eq(x, zero);
   y = v128.bitselect(f32x4.neg(infinity), y, isZero);
