@@ -11,7 +11,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import { counted } from "../../src/wasm/scored/compiled.ts";
-import { fullSizes, meaning, problemOf, runs } from "../support/arbitrary.ts";
+import { meaning, problemOf, runs } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { withEngines } from "../support/engines.ts";
 import { assertRefused, errorOf } from "../support/errors.ts";
@@ -57,12 +57,22 @@ for (const [name, asked] of sharedOut(Object.entries(functions), 8, "functions")
   });
 }
 
+/** Rows enough: over a few numbers the plain formula is exact by luck. */
+const sizes = fc.record({
+  ...{ B: fc.integer({ min: 1, max: 2 }), Hkv: fc.integer({ min: 1, max: 2 }) },
+  ...{ group: fc.constantFrom(1, 2, 3), Nq: fc.constantFrom(33, 64, 65, 90) },
+  ...{ Nk: fc.constantFrom(40, 95, 193, 257), D: fc.integer({ min: 8, max: 20 }) },
+  Dv: fc.integer({ min: 6, max: 12 }),
+}).map(({ group, ...rest }) => ({ ...rest, Hq: rest.Hkv * group }));
+
 contract("attention() masks by any function of whole numbers", async (engine) => {
-  const calls = fc.record({ sizes: fullSizes, seed: fc.nat(), mask: fc.nat() })
+  const calls = fc.record({ sizes, seed: fc.nat(), mask: fc.nat() })
     .chain(({ sizes, ...rest }) => meaning(sizes).map((other) => ({ sizes, other, ...rest })));
   await fc.assert(
     fc.asyncProperty(calls, async ({ sizes, other, seed, mask }) => {
-      const problem = problemOf(sizes, seed), asked = { ...other, maskMod: randomWholeMask(mask) };
+      const problem = problemOf(sizes, seed);
+      // With a scale of 0 rows are means of the same numbers: exact by luck, too.
+      const asked = { ...other, scale: other.scale || 0.3, maskMod: randomWholeMask(mask) };
       expectation(problem, asked)(await resultsOf(engine, problem, asked));
     }),
     runs(40),
