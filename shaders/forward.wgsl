@@ -166,6 +166,9 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let high = last_row / p.group;
   let blocks = blocks_of(segment, head, key_shift, low, high);
   let classes = classes_of(segment, head, key_shift, low, high);
+#if SCORED
+  let ranges = ranges_of(rows_between(group_id.z, head, first_row, last_row));
+#end
   if (p.sinks_at > 0 && p.first_part + part == 0) {
     // A key with a weight and no value, seen once in all.
     m = table_four(p.sinks_at + 2 * heads);
@@ -176,8 +179,12 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let seen = seen_keys(first_row / p.group, last_row / p.group, part_begin, part_end, band);
   for (var first = seen.begin; first < seen.end; first += BC) {
 #if TERMS
-    let kinds = kinds_of(blocks, classes, first, min(first + BC, part_end) - 1);
-    if (kinds.blocks == SKIPPED || kinds.dense == SKIPPED) {
+    let last = min(first + BC, part_end) - 1;
+    var kinds = kinds_of(blocks, classes, first, last);
+#if SCORED
+    kinds.functions = kind_of_functions(ranges, columns_between(first, last));
+#end
+    if (is_skipped(kinds)) {
       continue;
     }
 #end
@@ -231,8 +238,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     // Terms and masks.
     let in_band = first >= seen.whole_begin && first + BC <= seen.whole_end;
 #if TERMS
-    let whole = in_band && kinds.blocks == WHOLE && kinds.dense == WHOLE &&
-      (p.has_bias == 0 || p.bias_classed == 1);
+    let whole = in_band && is_whole(kinds) && (p.has_bias == 0 || p.bias_classed == 1);
 #for j in RK
     let scored_$j = score(s_$j, first + tx + $j * TX, part_end, band, positions, terms, in_band, kinds);
     s_$j = scored_$j.score;

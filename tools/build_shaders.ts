@@ -1,7 +1,7 @@
 /**
  * Embeds the shaders' sources, without comments and needless spaces and with short names, in
- * `src/webgpu/shader/shaders.gen.ts`; what is loaded late by itself, in `row_shaders.gen.ts`, `integer_shaders.gen.ts` and
- * `linear_shaders.gen.ts`.
+ * `src/webgpu/shader/shaders.gen.ts`; what is loaded late by itself, in `row_shaders.gen.ts`, `integer_shaders.gen.ts`,
+ * `scored_shaders.gen.ts` and `linear_shaders.gen.ts`.
  *
  * @module
  */
@@ -9,6 +9,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { parametersSource } from "../src/webgpu/shader/parameters.ts";
 import { segmentSource } from "../src/webgpu/shader/segment.ts";
+import { keptNames } from "../src/webgpu/scored/calls.ts";
 import type { Files } from "./build_wasm.ts";
 import { shortenNames } from "./shorten_shaders.ts";
 
@@ -45,6 +46,7 @@ type Placed = readonly [path: string, source: string];
 const late: Readonly<Record<string, RegExp>> = {
   rowShaders: /^rows\//,
   integerShaders: /^integer\//,
+  scoredShaders: /^scored\//,
   linearShaders: /^(?:linear\/|rows\/inverse\.wgsl$)/,
 };
 
@@ -64,7 +66,8 @@ export async function generateShaders(): Promise<Files> {
     names.map(async (name) => strip(await readFile(new URL(name, folder), "utf8"))),
   );
   const early = sources.filter((source, at) => isEarly([names[at], source]));
-  const short = shortenNames(sources, parametersSource({}) + segmentSource(), early)
+  const provided = [parametersSource({}), segmentSource(), ...keptNames].join("\n");
+  const short = shortenNames(sources, provided, early)
     .map((source, at) => [names[at], source] as const);
   return {
     ...embed("shaders", short.filter(isEarly)),

@@ -40,6 +40,28 @@ struct BlockRows {
 struct Kinds {
   blocks: u32,
   dense: u32,
+#if SCORED
+  functions: u32,
+#end
+}
+
+fn is_skipped(kinds: Kinds) -> bool {
+#if SCORED
+  if (kinds.functions == SKIPPED) {
+    return true;
+  }
+#end
+  return kinds.blocks == SKIPPED || kinds.dense == SKIPPED;
+}
+
+/// Whether nothing is hidden.
+fn is_whole(kinds: Kinds) -> bool {
+#if SCORED
+  if (CHANGES == 1 || kinds.functions != WHOLE) {
+    return false;
+  }
+#end
+  return kinds.blocks == WHOLE && kinds.dense == WHOLE;
 }
 
 /// Of the block mask, for the positions from `low` to `high`.
@@ -95,7 +117,9 @@ fn kind_of(blocks: Blocks, first: u32, last: u32) -> u32 {
 }
 
 fn kinds_of(blocks: Blocks, classes: Blocks, first: u32, last: u32) -> Kinds {
-  var kinds = Kinds(WHOLE, WHOLE);
+  var kinds: Kinds;
+  kinds.blocks = WHOLE;
+  kinds.dense = WHOLE;
   if (p.block_at > 0) {
     kinds.blocks = kind_of(blocks, first, last);
   }

@@ -105,16 +105,21 @@ fn look_at(part: Part, first_row: u32, first: u32) -> Look {
   let high = (min(first_row + BR, part.end_row) - 1) / p.group;
   let last = min(first + BC, part.end_key) - 1;
   if (i32(last) < i32(low) + part.band.x || i32(first) > i32(high) + part.band.y) {
-    return Look(false, false, Kinds(SKIPPED, SKIPPED));
+    return Look(false, false, Kinds());
   }
-  let kinds = kinds_of(
+  var kinds = kinds_of(
     blocks_of(part.segment, part.head, part.key_shift, low, high),
     classes_of(part.segment, part.head, part.key_shift, low, high),
     first,
     last,
   );
+#if SCORED
+  let end_row = min(first_row + BR, part.end_row) - 1;
+  let ranges = ranges_of(rows_between(part.index, part.head, first_row, end_row));
+  kinds.functions = kind_of_functions(ranges, columns_between(first, last));
+#end
   return Look(
-    kinds.blocks != SKIPPED && kinds.dense != SKIPPED,
+    !is_skipped(kinds),
     first + BC <= part.end_key && i32(first) >= i32(high) + part.band.x &&
       i32(last) <= i32(low) + part.band.y,
     kinds,
@@ -186,6 +191,14 @@ fn gradients_of(
     result *= weight_gradients[$j] - rows.delta;
 #if OF_PRODUCTS
     result *= scored.slope;
+#if SCORED
+    result = score_gradient(
+      scores[$j] * p.scale,
+      result,
+      rows.terms.place,
+      column_of(first + tx + $j * TX),
+    );
+#end
 #end
 #end
     results[$j] = select(vec4f(LOWEST), result, scored.seen & rows.is_there);

@@ -5,6 +5,9 @@
 #import shared/blocks.wgsl
 #import shared/hidden.wgsl
 #import shared/mask.wgsl
+#if SCORED
+#import scored/functions.wgsl
+#end
 
 /// Of the four rows of a thread.
 struct Terms {
@@ -18,6 +21,9 @@ struct Terms {
   /// Row of `k` that is key 0.
   first_key: u32,
   blocks: BlockRows,
+#if SCORED
+  place: Place,
+#end
 }
 
 struct Scored {
@@ -47,6 +53,9 @@ fn terms_of(
     segment.beyond,
     p.first_key + key_shift,
     block_rows(segment.batch, heads, rows),
+#if SCORED
+    place_of(index, positions, heads),
+#end
   );
 }
 
@@ -66,7 +75,14 @@ fn score(
 #if GRADIENTS
   var slope = vec4f(1);
 #end
+#if CHANGES
+  score = changed(score, terms.place, column_of(key));
+  seen = is_added(score);
+#end
   if (p.softcap > 0) {
+#if CHANGES
+    score /= p.softcap;
+#end
     let bent = tanh_of(score); // The scale is over the cap already.
     score = p.softcap * bent;
 #if GRADIENTS
@@ -76,7 +92,7 @@ fn score(
   if (p.has_bias > 0) {
     let added = read_bias(terms.bias + key * p.bias_column);
     score += added;
-    seen = is_added(added);
+    seen &= is_added(added);
   }
   if (p.slopes_at > 0) {
     score -= terms.slopes * abs(vec4f(terms.aligned - i32(key)) + terms.beyond);
@@ -90,6 +106,11 @@ fn score(
   if (kinds.blocks == MIXED) {
     seen &= is_kept(terms.blocks, terms.first_key + key);
   }
+#if SCORED
+  if (kinds.functions == MIXED) {
+    seen &= shown(terms.place, column_of(key));
+  }
+#end
 #if GRADIENTS
   return Scored(select(vec4f(LOWEST), score, seen), seen, slope);
 #else

@@ -57,7 +57,7 @@ const twofold = new Set([
 ]);
 
 /** A constant's name: not by `JSON`, which asks what all objects have. */
-function nameOf(source: ConstantSource): string {
+export function nameOf(source: ConstantSource): string {
   const { from } = source;
   if (from === "literal") return `${from} ${source.literal} ${source.kind}`;
   if (from === "extent") return `${from} ${source.array} ${source.axis} ${source.isLast}`;

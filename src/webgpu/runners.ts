@@ -4,7 +4,6 @@
  * @module
  */
 
-import { BackendUnavailableError } from "../check/errors.ts";
 import type { Control } from "../contract/backend.ts";
 import { Runners } from "../contract/runners.ts";
 import {
@@ -39,6 +38,12 @@ function checkAttention(plan: AttentionPlan): void {
   );
 }
 
+/** Who runs a plan: what not every program needs is loaded then. */
+async function runnerOf({ precision, functions }: AttentionPlan): Promise<typeof forward> {
+  if (functions !== null) return (await import("./scored/runner.ts")).attend;
+  return precision === "f32" ? forward : (await import("./integer/runner.ts")).attend;
+}
+
 async function attend(
   { session, open }: Machine,
   plan: AttentionPlan,
@@ -49,7 +54,7 @@ async function attend(
   pages?.open();
   pages?.flush();
   try {
-    const run = plan.precision === "f32" ? forward : (await import("./integer/runner.ts")).attend;
+    const run = await runnerOf(plan);
     await run(session, plan, target, control, open);
     if (hasUncounted(plan)) {
       for (const rest of uncountedOf(plan, target)) {
@@ -63,16 +68,10 @@ async function attend(
   await pages?.finish();
 }
 
-/** A plan whose functions are options, too: others do not run here yet. */
+/** A plan whose functions are options, as far as they say the same. */
 async function asOptions<Plan extends AttentionPlan>(plan: Plan): Promise<Plan> {
   const { withOptions } = await import("../operations/attention/known.ts");
-  const known = withOptions(plan);
-  if (known.functions === null) return known;
-  throw new BackendUnavailableError(
-    "webgpu",
-    "`scoreMod` and `maskMod` run on the CPU yet: give arrays, and an engine with " +
-      '{ backend: "wasm" } or "auto"',
-  );
+  return withOptions(plan);
 }
 
 const attending = { check: checkAttention, run: attend };

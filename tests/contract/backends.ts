@@ -117,7 +117,6 @@ const webgpu: BackendUnderTest = {
     rowGradients: "gradients of rows by themselves are for the CPU",
     int16: "WGSL multiplies bytes alone",
     keyBytes: "keys of a cache are widened before they become integers",
-    functions: "score and mask functions run on the CPU",
   },
 };
 

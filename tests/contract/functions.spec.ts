@@ -10,7 +10,8 @@ import {
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { counted } from "../../src/wasm/scored/compiled.ts";
+import { programs } from "../../src/wasm/scored/compiled.ts";
+import { codes } from "../../src/webgpu/scored/code.ts";
 import { meaning, problemOf, runs } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { withEngines } from "../support/engines.ts";
@@ -128,14 +129,14 @@ contract(
     const close = (actual: number, numbers: readonly number[]) =>
       assert(Math.abs(actual - logOfSum(numbers)) < 1e-6, `${actual}`);
     close(await seen(), [1, 2, 3, 4]);
-    const { compiled } = counted;
+    const compiled = programs.count + codes.count;
     data.set([5, 6, 7, 8]);
     close(await seen(), [5, 6, 7, 8]);
     // Other arrays and other literals, at the same time, are the same program.
     const others = [1, 2, 3, 4].map((first) => captured(Float32Array.of(first, 0, 0, 0), [4]));
     const found = await Promise.all(others.map((one) => byTable(engine, one)));
     found.forEach((one, at) => close(one[0], [at + 1, 0, 0, 0]));
-    assertEquals(counted.compiled, compiled);
+    assertEquals(programs.count + codes.count, compiled);
   },
   { needs },
 );

@@ -5,10 +5,9 @@
  * @module
  */
 
+import { constantOf } from "../../scores/constants.ts";
 import type { Functions } from "../../scores/functions.ts";
-import type { Graph } from "../../scores/graph.ts";
 import type { CapturedArray } from "../../scores/kinds.ts";
-import type { ConstantSource } from "../../scores/primitives.ts";
 import type { Owner, Program } from "../../scores/program.ts";
 import type { HeldArray } from "../../tensor/arrays.ts";
 import { sizeOf } from "../../tensor/tensor.ts";
@@ -17,7 +16,7 @@ import type { ScoredKernels } from "../binary/scored_kernels.gen.ts";
 import type { Arena } from "../memory/arena.ts";
 import { Placer } from "../memory/placer.ts";
 import * as fields from "../record/scores.gen.ts";
-import { type Compiled, compiledOf } from "./compiled.ts";
+import { type Compiled, programs } from "./compiled.ts";
 import { encode, layRegisters, type TileSizes } from "./encode.ts";
 import { type EncodedRanges, encodeRanges } from "./ranges.ts";
 
@@ -55,26 +54,6 @@ interface ArrayPlace {
   readonly table: number;
   /** Of its gradient; 0 for none. */
   readonly sums: number;
-}
-
-/** Numbers of 32 bits as their bits. */
-const floats = new Float32Array(1), bits = new Int32Array(floats.buffer);
-
-/** A constant of a function, as its bits. */
-function constantOf(source: ConstantSource, { literals, arrays }: Graph): number {
-  if (source.from === "zero") return 0;
-  if (source.from === "number") return bitsOf(source.number);
-  if (source.from === "extent") {
-    return arrays[source.array].shape[source.axis] - Number(source.isLast);
-  }
-  const literal = literals[source.literal];
-  if (source.kind !== "score") return source.kind === "condition" ? -literal : literal;
-  return bitsOf(literal);
-}
-
-function bitsOf(number: number): number {
-  floats[0] = number;
-  return bits[0];
 }
 
 /** Arrays of which a mask says something by the least and the greatest of some elements. */
@@ -203,7 +182,7 @@ export function placeFunctions(
   hasGradient = false,
 ): PlacedFunctions {
   const sizes = { queries: tiles.rows, keys: tiles.keys, chunk: chunkKeys };
-  const compiled = compiledOf(functions, hasGradient);
+  const compiled = programs.of(functions, hasGradient);
   const placing = { functions, compiled, sizes, kernels, hasGradient };
   const measured = new Placer(0);
   const length = lengthOf(encodeAll(placing, placeArrays(measured, placing)));

@@ -94,8 +94,8 @@ export async function prepareCall(
   const { lseRest } = target,
     lse = target.lse &&
       (lseRest ? new LsePair(target.lse, lseRest, loan) : sinkOf(target.lse, loan, "lse"));
-  const { products } = tile, terms = !!products || needsTerms(plan);
-  const mostKeys = countBoundKeys(session, plan, [k, v, products ?? k], [bias, mask]);
+  const { extension } = tile, terms = !!extension || needsTerms(plan);
+  const mostKeys = countBoundKeys(session, plan, [k, v, extension ?? k], [bias, mask]);
   const cut: Cut = { plan, terms, mostKeys, tileKeys: keysOf(tile) };
   const isSplit = needsCombining(cut);
   const variant = {
@@ -117,7 +117,7 @@ export async function prepareCall(
   return {
     ...{ ...cut, session, plan, loan, tile, valueVectors },
     ...{ q, k, v, bias, mask, out, lse, forward, combine, classed, classify },
-    room: products?.room ?? tableBytes,
+    room: extension?.room ?? tableBytes,
   };
 }
 

@@ -8,7 +8,7 @@ import type { Binding } from "../device/buffers.ts";
 import type { Bound } from "../transfer/box.ts";
 import type { Region } from "../transfer/regions.ts";
 import { boxesOf, type Call, partialRows } from "./call.ts";
-import { type Tables, tablesOf } from "./tables.ts";
+import { tableBytes, type Tables, tablesOf } from "./tables.ts";
 import { type KeyRange, keyRangesOf } from "./key_ranges.ts";
 
 /** A range of keys, and where its tensors are. */
@@ -68,6 +68,11 @@ async function placeTables(call: Call, region: Region, keyRanges: readonly KeyRa
   const { words, ...said } = tablesOf(call, region, keyRanges);
   const { session, loan, plan } = call;
   const binding = await loan.room(call.room(plan, region, keyRanges), "tables");
-  loan.attempt(() => session.gpu.device.queue.writeBuffer(binding.buffer, 0, words));
+  const more = call.tile.extension?.words?.(region, keyRanges);
+  loan.attempt(() => {
+    const { queue } = session.gpu.device;
+    queue.writeBuffer(binding.buffer, 0, words);
+    if (more) queue.writeBuffer(binding.buffer, tableBytes(plan, region, keyRanges), more);
+  });
   return { ...said, binding, classAt: call.classed ? words.length : 0 };
 }

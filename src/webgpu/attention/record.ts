@@ -51,7 +51,7 @@ function dispatchKeys(
   const tiles = Math.ceil(longestOf(plan, region) * plan.group / rowsOf(tile));
   const grid = [tiles * parts, extent(region.heads), extent(region.batch)] as const;
   const block = forwardBlock(call, region, placed, keys, firstVector);
-  const uniforms = tile.products?.make(region, placed, keys, block, submission) ?? block;
+  const uniforms = tile.extension?.make(region, placed, keys, block, submission) ?? block;
   submission.dispatch(call.forward, uniforms, bindings, grid);
 }
 

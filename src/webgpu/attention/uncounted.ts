@@ -35,6 +35,7 @@ function emptyPlan(plan: AttentionPlan, rows: Rows): AttentionPlan {
     },
     segments: [{ batch: 0, firstQuery: 0, queries, firstKey: 0, keys: 0, offset: 0 }],
     ...{ softcap: null, slopes: null, bias: null, mask: null, sinks: null, blockMask: null },
+    functions: null,
   };
 }
 

@@ -30,16 +30,21 @@ function resultValues({ plan }: Call, { out, lse }: PlacedRegion, firstVector: n
 }
 
 /** Whether scores meet numbers that are given as powers of e. */
-function hasNaturalTerms({ softcap, slopes, bias, sinks }: AttentionPlan): boolean {
+function hasNaturalTerms({ softcap, slopes, bias, sinks, functions }: AttentionPlan): boolean {
   const weighs = sinks?.some((sink) => sink !== -Infinity) ?? false;
-  return softcap !== null || slopes !== null || bias !== null || weighs;
+  return softcap !== null || slopes !== null || bias !== null || weighs ||
+    functions?.score !== undefined;
+}
+
+/** What makes scores of products, over the cap where there is one; not before a function, which is given them as they are. */
+export function scaleOf({ scale, softcap, functions }: AttentionPlan): number {
+  return softcap === null || functions?.score ? scale : scale / softcap;
 }
 
 /** Which powers scores are, and what makes them of products. */
 function unitsOf(plan: AttentionPlan) {
   if (!hasNaturalTerms(plan)) return { scale: plan.scale * Math.LOG2E, to_base_two: 1 };
-  const softcap = plan.softcap ?? 0;
-  return { scale: softcap > 0 ? plan.scale / softcap : plan.scale, to_base_two: Math.LOG2E };
+  return { scale: scaleOf(plan), to_base_two: Math.LOG2E };
 }
 
 /** Rows from one part's results to the next, and strides within one: `[batch][query head][position]`. */

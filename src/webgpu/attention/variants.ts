@@ -8,7 +8,7 @@ import { type Access, accessFlags, type PageAccess } from "../shader/access.ts";
 import { codeOf } from "../shader/sources.ts";
 import { type Classed, classExtent, classThreads } from "./classes.ts";
 import { classFields, combineFields, plainFields, termFields } from "./fields.ts";
-import type { Products } from "./products.ts";
+import type { Extension } from "./extension.ts";
 
 /** How work is laid out in a workgroup: the constants of `shaders/forward.wgsl`. */
 export interface Tile {
@@ -21,8 +21,8 @@ export interface Tile {
   readonly SLICE: number;
   /** Whether the queries lie in workgroup memory: D is then at most one slice. */
   readonly Q_SHARED: boolean;
-  /** How products are formed, where not by f32: with terms only. */
-  readonly products?: Products;
+  /** What else there is: with terms only. */
+  readonly extension?: Extension;
 }
 
 /** Limits that a tile has to keep. */
@@ -123,7 +123,7 @@ export const combineThreads = 64;
 /** The WGSL of a forward shader. */
 export function forwardCode(variant: ForwardVariant): string {
   const { tile, slices, q, k, v, out, lse, subgroups, terms, paged } = variant;
-  const { TX, TY, RK, SLICE, Q_SHARED, products } = tile;
+  const { TX, TY, RK, SLICE, Q_SHARED, extension } = tile;
   const CPS = SLICE / TX;
   const constants: Record<string, number> = {
     ...{ TX, TY, RK, SLICE, CPS, SLICES: slices, NC: slices * CPS },
@@ -137,7 +137,7 @@ export function forwardCode(variant: ForwardVariant): string {
   if (terms) Object.assign(constants, { TERMS: 1, CLASS: classExtent });
   if (paged) constants.PAGED = 1;
   const enable = subgroups ? "enable subgroups;\n" : "";
-  return enable + (products?.code(constants) ??
+  return enable + (extension?.code(constants) ??
     codeOf("forward.wgsl", terms ? termFields : plainFields, constants));
 }
 

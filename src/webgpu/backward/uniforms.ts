@@ -6,7 +6,7 @@
 
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { Tables } from "../attention/tables.ts";
-import { scoreValues } from "../attention/uniforms.ts";
+import { scaleOf, scoreValues } from "../attention/uniforms.ts";
 import type { KeyRange } from "../attention/key_ranges.ts";
 import type { Binding } from "../device/buffers.ts";
 import { encode, type Placed } from "../shader/parameters.ts";
@@ -81,9 +81,9 @@ export function gradientBlock(
 
 /** Of tiles of scores, in powers of e, as `lse` is. */
 function tileValues(call: BackwardCall, piece: Piece, placed: PlacedPiece, scores: PlacedScores) {
-  const { plan } = call, { softcap, scale } = plan;
+  const { plan } = call;
   return {
-    ...{ scale: softcap === null ? scale : scale / softcap, softcap: softcap ?? 0 },
+    ...{ scale: scaleOf(plan), softcap: plan.softcap ?? 0 },
     ...{ group: plan.group, key_group: 1 },
     ...{ dim: plan.dim, dim_vectors: Math.ceil(plan.dim / 4) },
     ...{ value_dim: plan.valueDim, value_vectors: Math.ceil(plan.valueDim / 4) },

@@ -8,7 +8,7 @@ import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import { termFields } from "../attention/fields.ts";
 import type { KeyRange } from "../attention/key_ranges.ts";
 import { tableBytes } from "../attention/tables.ts";
-import { encode, type Values } from "../shader/parameters.ts";
+import { extended, type Values } from "../shader/parameters.ts";
 import { extent, mostWorkgroups, type Region } from "../transfer/regions.ts";
 
 /** Keys whose values share a scale: `TILE` of the shaders. */
@@ -91,12 +91,6 @@ function placesOf(
   return { values, end: queriesAt + heads * rows.head * (byteWords(plan.dim) + 4) };
 }
 
-/** Bytes of the forward shader's uniforms without: words, and five for a tensor. */
-const termBytes = Object.values(termFields).reduce(
-  (sum, type) => sum + (type === "tensor" ? 20 : 4),
-  0,
-);
-
 /** Uniforms of a range of keys of a region with what they say of its integers, behind all else. */
 export function withPlaces(
   block: Uint8Array<ArrayBuffer>,
@@ -106,11 +100,7 @@ export function withPlaces(
   keyRange: KeyRange,
 ): Uint8Array<ArrayBuffer> {
   const { values } = placesOf(plan, region, keyRanges, keyRange);
-  const more = encode(integerFields, values), end = termBytes + more.length;
-  const all = new Uint8Array(Math.ceil(end / 16) * 16);
-  all.set(block);
-  all.set(more, termBytes);
-  return all;
+  return extended(block, termFields, integerFields, values);
 }
 
 /** Bytes of a region's tables with the integers of any of its ranges of keys. */

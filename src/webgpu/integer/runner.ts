@@ -12,7 +12,7 @@ import type { Segment } from "../../operations/attention/segments.ts";
 import type { Target } from "../../operations/attention/target.ts";
 import { type Check, forward } from "../attention/forward.ts";
 import type { KeyRange } from "../attention/key_ranges.ts";
-import type { PlacedColumns, PlacedRows, Products } from "../attention/products.ts";
+import type { Extension, PlacedColumns, PlacedRows } from "../attention/extension.ts";
 import type { Gpu } from "../device/device.ts";
 import { pipelineOf } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
@@ -81,7 +81,7 @@ function bindingsOf(name: PassName, { q, tables }: PlacedRows, { k, v }: PlacedC
 }
 
 /** How the products of a plan are formed; compiles what makes its integers. */
-async function productsOf({ gpu, bounds }: Session, plan: AttentionPlan): Promise<Products> {
+async function productsOf({ gpu, bounds }: Session, plan: AttentionPlan): Promise<Extension> {
   const names = passesOf(plan);
   const pipelines = await Promise.all(
     names.map((name) => pipelineOf(gpu, passCode(name, plan), name)),
@@ -132,7 +132,7 @@ export async function attend(
   await checkDevice(session.gpu, plan);
   const ofPart = isWhole ? control : { ...control, onProgress: undefined };
   for (const { exact, part } of parts) {
-    const tile = exact ? undefined : { ...integerTile, products: await productsOf(session, part) };
+    const tile = exact ? undefined : { ...integerTile, extension: await productsOf(session, part) };
     await forward(session, part, target, ofPart, check, tile);
   }
   const total = countRows(plan);

@@ -59,6 +59,24 @@ export function encode<Table extends Fields, Given extends Values<Table>>(
   return bytes.subarray(0, Math.ceil(end / 16) * 16);
 }
 
+/** Bytes of the fields of a table: words, and five for a tensor. */
+function bytesOf(fields: Fields): number {
+  return Object.values(fields).reduce((sum, type) => sum + (type === "tensor" ? 20 : 4), 0);
+}
+
+/** A block of the fields of a table with more behind them. */
+export function extended<Table extends Fields>(
+  block: Uint8Array<ArrayBuffer>,
+  fields: Fields,
+  more: Table,
+  values: Values<Table>,
+): Uint8Array<ArrayBuffer> {
+  const at = bytesOf(fields), all = new Uint8Array(Math.ceil((at + bytesOf(more)) / 16) * 16);
+  all.set(block);
+  writeFields(new DataView(all.buffer), at, more, values);
+  return all;
+}
+
 /** A struct of WGSL. */
 export function structOf(name: string, fields: Fields): string {
   const lines = Object.entries(fields).flatMap(([field, type]) =>

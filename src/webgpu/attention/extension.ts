@@ -1,6 +1,6 @@
 /**
- * Products that are formed by other than f32: what a call asks of who does that, which is loaded with the first call of
- * one.
+ * What some calls have beside the rest: products that are formed by integers, or score and mask functions. What a call asks of
+ * who does that, which is loaded with the first call of one.
  *
  * @module
  */
@@ -28,16 +28,18 @@ export interface PlacedColumns {
   readonly v: Binding;
 }
 
-/** How the products of a plan are formed. */
-export interface Products {
+/** What a call has beside the rest. */
+export interface Extension {
   /** The forward shader. */
   code(constants: Constants): string;
   /** Bytes of what is made of the keys of a box. */
   bytes(box: Box): number;
   /** Bytes of a region's tables, with all that is made there. */
   readonly room: typeof tableBytes;
+  /** What is written there, behind all else. */
+  words?(region: Region, keyRanges: readonly KeyRange[]): Uint32Array<ArrayBuffer>;
   /**
-   * Has operands made of a range of keys.
+   * Has made what a range of keys needs.
    *
    * @param uniforms Of the forward shader without; gives them with what it is told besides.
    */
