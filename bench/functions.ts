@@ -19,7 +19,7 @@ import {
   tensor,
   where,
 } from "../mod.ts";
-import { counted } from "../src/wasm/scored/compiled.ts";
+import { programs } from "../src/wasm/scored/compiled.ts";
 import { machine } from "./machine.ts";
 
 const heads = 2, length = 2048, dim = 64;
@@ -200,7 +200,7 @@ for (const one of differentiated) {
   results.backward.push(race(backward, one, rounds));
   print(results.backward.at(-1)!);
 }
-console.log(`\n${counted.compiled} programs were compiled`);
+console.log(`\n${programs.count} programs were compiled`);
 await engine.close();
 if (values.json !== undefined) {
   await writeFile(values.json, JSON.stringify({ machine: machine(), ...results }, null, 2) + "\n");

@@ -38,9 +38,9 @@ fn whole_literal(at: u32) -> vec4i {
   return vec4i(i32(tables[p.constants_at + at]));
 }
 
-/// Elements of an array: two words of its place say where it begins, and its last index.
+/// Elements of an array: two of the three words of its place say where it begins, and its last index.
 fn elements(place: u32, index: vec4i) -> vec4f {
-  let at = p.places_at + 2 * place;
+  let at = p.places_at + 3 * place;
   let last = vec4i(i32(tables[at + 1]));
   return table_four(tables[at] + vec4u(clamp(index, vec4i(0), last)));
 }

@@ -7,17 +7,17 @@ const ANYTHING = vec2i(LEAST, GREATEST);
 const MOST_LOOKED = 64;
 
 /// What a tile of rows is of: batch, heads, queries, from the first to the last.
-struct Rows {
+struct RowRange {
   b: vec2i,
   h: vec2i,
   q: vec2i,
 }
 
 /// Of the rows from `first` to `last` of a head of the keys.
-fn rows_between(index: u32, head: u32, first: u32, last: u32) -> Rows {
+fn rows_between(index: u32, head: u32, first: u32, last: u32) -> RowRange {
   let at = p.segments_at + 2 * index;
   let h = i32(p.first_head + head * p.group);
-  return Rows(
+  return RowRange(
     vec2i(i32(tables[at])),
     vec2i(h, h + i32(p.group) - 1),
     vec2i(i32(first / p.group), i32(last / p.group)) + i32(tables[at + 1]),
@@ -108,7 +108,7 @@ fn range_choice(c: vec2i, a: vec2i, b: vec2i) -> vec2i {
 }
 
 fn range_elements(place: u32, index: vec2i) -> vec2i {
-  let at = p.places_at + 2 * place;
+  let at = p.places_at + 3 * place;
   let last = i32(tables[at + 1]);
   let bounds = clamp(index, vec2i(0), vec2i(last));
   if (bounds.y - bounds.x >= MOST_LOOKED) {

@@ -31,6 +31,11 @@ struct Part {
   v: u32,
 }
 
+#if SCATTERED
+/// Of a tile, the scores that the score function was given.
+var<private> given: array<vec4f, RK>;
+#end
+
 /// Four rows of a thread.
 struct Rows {
   positions: vec4u,
@@ -189,16 +194,19 @@ fn gradients_of(
 #if WEIGHTS
 #else
     result *= weight_gradients[$j] - rows.delta;
+#if SCATTERED
+    given[$j] = scores[$j] * p.scale;
+#end
 #if OF_PRODUCTS
     result *= scored.slope;
-#if SCORED
+#end
+#if THROUGH_SCORES
     result = score_gradient(
       scores[$j] * p.scale,
       result,
       rows.terms.place,
       column_of(first + tx + $j * TX),
     );
-#end
 #end
 #end
     results[$j] = select(vec4f(LOWEST), result, scored.seen & rows.is_there);

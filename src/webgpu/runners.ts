@@ -23,6 +23,7 @@ import { isGpuBuffer } from "../tensor/dtype.ts";
 import { forward } from "./attention/forward.ts";
 import { uncountedOf } from "./attention/uncounted.ts";
 import { backward } from "./backward/backward.ts";
+import { usages } from "./device/buffers.ts";
 import type { Machine } from "./device/machine.ts";
 import { mergeParts } from "./merge.ts";
 import type { WebGpuPages } from "./pages/pages.ts";
@@ -42,6 +43,16 @@ function checkAttention(plan: AttentionPlan): void {
 async function runnerOf({ precision, functions }: AttentionPlan): Promise<typeof forward> {
   if (functions !== null) return (await import("./scored/runner.ts")).attend;
   return precision === "f32" ? forward : (await import("./integer/runner.ts")).attend;
+}
+
+/** Checks what functions read of a plan that has some. */
+function checkFunctions({ functions }: AttentionPlan): void {
+  for (const { data } of functions!.arrays.values()) {
+    if (!isGpuBuffer(data) || (data.usage & usages.storage) !== 0) continue;
+    throw new TypeError(
+      "Cannot attend: a GPUBuffer that functions read must be made with GPUBufferUsage.STORAGE",
+    );
+  }
 }
 
 async function attend(
@@ -84,14 +95,21 @@ export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Pro
   .add(attention, attending)
   .add(attentionByIntegers, attending)
   .add(attentionByFunctions, {
-    check: checkAttention,
+    check(plan) {
+      checkAttention(plan);
+      checkFunctions(plan);
+    },
     run: async (machine, plan, target, control) =>
       await attend(machine, await asOptions(plan), target, control),
   })
   .add(attentionBackwardByFunctions, {
+    check: ({ forward }) => checkFunctions(forward),
     async run({ session, open }, plan, target, control) {
-      const forward = await asOptions(plan.forward);
-      await backward(session, { ...plan, forward }, target, control, open);
+      const forward = await asOptions(plan.forward), pass = { ...plan, forward };
+      const differentiate = forward.functions === null
+        ? backward
+        : (await import("./scored/runner.ts")).differentiate;
+      await differentiate(session, pass, target, control, open);
     },
   })
   .add(attentionBackward, {

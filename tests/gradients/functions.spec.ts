@@ -6,6 +6,7 @@ import { assertSameBits } from "../support/bits.ts";
 import { withEngines } from "../support/engines.ts";
 import { functions, large } from "../support/functions.ts";
 import {
+  assertCloseGradients,
   assertSameGradients,
   gradientCall,
   gradientExpectation,
@@ -105,7 +106,7 @@ contract("gradients with functions count rows within their sequence", async (eng
   gradientExpectation(call)(await gradientsOf(engine, call));
 }, { needs });
 
-contract("gradients carry no NaN from what is masked, or not taken", async (engine) => {
+contract("gradients carry no NaN from what is masked, or not taken", async (engine, backend) => {
   const base = { maskMod: ({ k }) => k.ge(9) } satisfies ScoreFunctions;
   const expected = await gradientsOf(engine, gradientCall(large, base));
   for (
@@ -119,7 +120,9 @@ contract("gradients carry no NaN from what is masked, or not taken", async (engi
       },
     ] satisfies ScoreFunctions[]
   ) {
-    assertSameGradients(await gradientsOf(engine, gradientCall(large, asked)), expected);
+    const found = await gradientsOf(engine, gradientCall(large, asked));
+    if (backend.name === "webgpu") assertCloseGradients(found, expected); // Another shader rounds otherwise.
+    else assertSameGradients(found, expected);
   }
 }, { needs });
 

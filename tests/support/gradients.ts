@@ -6,6 +6,7 @@
 
 import type { DType, Engine, Tensor } from "@flashtile/attention";
 import { referenceAttentionBackward } from "@flashtile/attention/reference";
+import { assert } from "@std/assert";
 import { assertSameBits } from "./bits.ts";
 import { assertWithinBudget, measure, rootMeanSquare } from "./budget.ts";
 import { naiveAttentionBackward } from "./naive_backward.ts";
@@ -135,6 +136,17 @@ export function naiveGradients(call: GradientCall): Gradients<Float32Array> {
 export function assertSameGradients(actual: Gradients, expected: Gradients, what = ""): void {
   for (const name of allNames) {
     assertSameBits(actual[name] ?? [], expected[name] ?? [], `${name} ${what}`);
+  }
+}
+
+/** Throws where gradients differ by more than some roundings, or one is no number. */
+export function assertCloseGradients(actual: Gradients, expected: Gradients): void {
+  for (const name of allNames) {
+    const [found, wanted] = [actual[name] ?? [], Array.from(expected[name] ?? [])];
+    assert(found.length === wanted.length, name);
+    wanted.forEach((x, at) =>
+      assert(Math.abs(found[at] - x) < 1e-6 * (1 + Math.abs(x)), `${name}: ${found[at]}, ${x}`)
+    );
   }
 }
 

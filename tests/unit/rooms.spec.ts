@@ -84,6 +84,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["check", "contract", "operations"],
     ...["webgpu/attention", "webgpu/device", "webgpu/pages", "webgpu/shader", "webgpu/transfer"],
   ],
+  "webgpu/scored": [
+    ...["contract", "operations", "scores", "tensor", "webgpu/attention", "webgpu/backward"],
+    ...["webgpu/device", "webgpu/shader", "webgpu/transfer"],
+  ],
   "webgpu/linear": [
     "webgpu/rows",
     ...["check", "contract", "operations", "tensor"],

@@ -3,6 +3,7 @@ import "./box.spec.ts";
 import "./buffers.spec.ts";
 import "./convolution.spec.ts";
 import "./faults.spec.ts";
+import "./functions.spec.ts";
 import "./integers.spec.ts";
 import "./limits.spec.ts";
 import "./loss.spec.ts";

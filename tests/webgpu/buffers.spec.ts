@@ -12,37 +12,9 @@ import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, withGpu } from "../support/device.ts";
 import { assertRefused } from "../support/errors.ts";
 import { type Inputs, inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
+import { type GpuTensor, read, upload } from "../support/gpu_buffers.ts";
 import { sharedOnGpu } from "../support/share.ts";
 import { numbersIn, stored } from "../support/storage.ts";
-
-type GpuTensor = Tensor<GPUBuffer>;
-
-/** Copies a tensor into a buffer of the test's own, at any element. */
-function upload(device: GPUDevice, one: Tensor<Float32Array | Uint16Array>, at = 0): GpuTensor {
-  const { data, dtype = "f32" } = one;
-  const bytes = data.BYTES_PER_ELEMENT;
-  const size = Math.ceil((at + data.length) * bytes / 16) * 16;
-  const usage = usages.storage | usages.copySource | usages.copyTarget;
-  const buffer = device.createBuffer({ size, usage, mappedAtCreation: true });
-  const range = buffer.getMappedRange();
-  const target = dtype === "f32" ? new Float32Array(range) : new Uint16Array(range);
-  target.fill(dtype === "f32" ? NaN : 0x7fff);
-  target.set(data, at);
-  buffer.unmap();
-  return { data: buffer, shape: one.shape, dtype, offset: at };
-}
-
-/** What a buffer holds. */
-async function read(device: GPUDevice, { data, dtype }: GpuTensor) {
-  const copy = device.createBuffer({ size: data.size, usage: usages.mapRead | usages.copyTarget });
-  const encoder = device.createCommandEncoder();
-  encoder.copyBufferToBuffer(data, 0, copy, 0, data.size);
-  device.queue.submit([encoder.finish()]);
-  await copy.mapAsync(usages.mapRead);
-  const bytes = copy.getMappedRange().slice(0);
-  copy.destroy();
-  return dtype === "f32" ? new Float32Array(bytes) : new Uint16Array(bytes);
-}
 
 /** The call in arrays, stored as asked. */
 async function expected(engine: Engine, { q, k, v }: Inputs, dtype: DType, options: object) {

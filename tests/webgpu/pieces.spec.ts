@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import type { AttentionPlan } from "../../src/operations/attention/plan.ts";
-import type { BackwardCall, Goal, Gradient } from "../../src/webgpu/backward/gradients.ts";
+import type { Goal, Gradient } from "../../src/webgpu/backward/gradient.ts";
+import type { BackwardCall } from "../../src/webgpu/backward/gradients.ts";
 import {
   boxesOfPiece,
   deltaGrid,

@@ -66,6 +66,7 @@ export const lazy: readonly Entry[] = [
   { name: "gpu", source: "src/webgpu/open.ts" },
   { name: "webgpu", source: "src/webgpu/backend.ts" },
   { name: "gpu-int", source: "src/webgpu/integer/runner.ts" },
+  { name: "gpu-functions", source: "src/webgpu/scored/runner.ts" },
   { name: "gpu-rows", source: "src/webgpu/rows/runners.ts" },
   { name: "gpu-linear", source: "src/webgpu/linear/runners.ts" },
   { name: "gpu-attending", source: "src/webgpu/linear/attending.ts" },

@@ -38,11 +38,10 @@ export const attentionByIntegers: Operation<AttentionPlan, Target> = {
   part: ["`precision`", "{ precision }"],
 };
 
-/** The same with score and mask functions, on the CPU alone. */
+/** The same with score and mask functions. */
 export const attentionByFunctions: Operation<AttentionPlan, Target> = {
   ...attention,
   inputs: (plan) => ({ ...attention.inputs(plan), ...capturedOf(plan) }),
-  work: () => 0,
   part: ["what `scoreMod` and `maskMod` need", "{ functions: true }"],
 };
 

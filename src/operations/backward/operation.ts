@@ -38,11 +38,10 @@ export const attentionBackward: Operation<BackwardPlan, GradientTarget> = {
   rows: ({ forward }) => countRows(forward),
 };
 
-/** The same with score and mask functions, on the CPU alone. */
+/** The same with score and mask functions. */
 export const attentionBackwardByFunctions: Operation<BackwardPlan, GradientTarget> = {
   ...attentionBackward,
   inputs: (plan) => ({ ...attentionBackward.inputs(plan), ...capturedOf(plan.forward) }),
-  work: () => 0,
   part: ["what gradients of `scoreMod` and `maskMod` need", "{ functions: true, gradients: true }"],
 };
 

@@ -17,10 +17,13 @@ import type { Session } from "../device/session.ts";
 import { Loan, Submission } from "../device/submission.ts";
 import type { Bound } from "../transfer/box.ts";
 import { extent } from "../transfer/regions.ts";
-import { type BackwardCall, type Boxes, type Gradient, prepareBackward } from "./gradients.ts";
+import type { GradientFunctions } from "./functions.ts";
+import type { Boxes, Gradient } from "./gradient.ts";
+import { type BackwardCall, prepareBackward } from "./gradients.ts";
 import {
   boxesOfPiece,
   deltaGrid,
+  functionsAt,
   gridOfPiece,
   type Piece,
   piecesOf,
@@ -37,19 +40,20 @@ import {
 } from "./uniforms.ts";
 import type { RowInputs } from "./variants.ts";
 
-/** Runs a plan. */
+/** Runs a plan; with functions where it has some. */
 export async function backward(
   session: Session,
   plan: BackwardPlan,
   target: GradientTarget,
   control: Control,
   check: Check,
+  functions: GradientFunctions | null = null,
 ): Promise<void> {
   const total = countRows(plan.forward);
   if (total > 0) {
     const loan = new Loan(session);
     try {
-      const call = await prepareBackward(session, plan, target, loan);
+      const call = await prepareBackward(session, plan, target, loan, functions);
       await runGradients(call, control, check);
     } finally {
       loan.end();
@@ -177,10 +181,16 @@ async function placeTables(call: BackwardCall, piece: Piece, boxes: Boxes) {
   const { words, values } = tablesOf(cut, piece.region, [keyRangeOf(piece)]);
   const size = Math.max(16, pieceTableBytes(call, piece, boxes));
   const tables = await loan.room(size, "tables");
-  loan.attempt(() => session.gpu.device.queue.writeBuffer(tables.buffer, 0, words));
+  const at = functionsAt(call, piece, boxes), more = call.functions?.words(piece.region, at);
+  loan.attempt(() => {
+    const { queue } = session.gpu.device;
+    queue.writeBuffer(tables.buffer, 0, words);
+    if (more) queue.writeBuffer(tables.buffer, at, more);
+  });
   const head = 3 * extent(rows.rows), batch = extent(rows.heads) * head;
   return {
     tables,
+    functionsAt: at,
     looked: values,
     rows: { at: words.length, strides: [batch, head, 3, 1] } as const,
   };
@@ -194,6 +204,7 @@ function dispatchPiece(
   placed: PlacedPiece,
   submission: Submission,
 ): void {
+  call.functions?.copy(submission, placed.tables, piece.region, placed.functionsAt);
   const { boxes, tables, scores, ofRows: { out, lse, d_out, d_lse, lse_rest } } = placed;
   const ofRows = [out, lse, d_lse, null, d_out, lse_rest, null, tables];
   submission.dispatch(call.delta, deltaBlock(call, placed), ofRows, deltaGrid(boxes));

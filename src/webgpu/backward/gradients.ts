@@ -11,13 +11,15 @@ import type { BroadcastView } from "../../tensor/tensor.ts";
 import { pipelineOf } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
 import type { Loan } from "../device/submission.ts";
-import type { Bound, Box } from "../transfer/box.ts";
 import { type Sink, sinkOf } from "../transfer/sink.ts";
 import { accessOf, scoreSourceOf, type Source, sourceOf } from "../transfer/source.ts";
+import type { GradientFunctions } from "./functions.ts";
+import type { Boxes, Gradient, Result } from "./gradient.ts";
 import { sinkView, summedOf } from "./summed.ts";
 import {
   backwardCode,
   biasGradientCode,
+  type CodeOf,
   deltaCode,
   type GradientInputs,
   type RowInputs,
@@ -25,31 +27,6 @@ import {
   type TensorGoal,
   vectorsAtOnce,
 } from "./variants.ts";
-
-/** What a gradient is by. */
-export type Goal = TensorGoal | "dBias" | "dSinks";
-
-/** Where a gradient goes. */
-export interface Result {
-  /** Bytes of the binding of a piece. */
-  bytes(boxes: Boxes): number;
-  place(boxes: Boxes): Promise<Bound>;
-  /** Takes a piece that was read back to the caller. */
-  collect(boxes: Boxes, bytes: ArrayBuffer): void;
-  /** Brings what all pieces are summed in to the caller. */
-  finish?(): Promise<void>;
-}
-
-/** A gradient that a call makes. */
-export interface Gradient {
-  readonly goal: Goal;
-  readonly pipeline: GPUComputePipeline;
-  readonly result: Result;
-  /** First vectors of its columns that dispatches make, one after the other. */
-  readonly firstVectors: readonly number[];
-  /** Multiply-adds for a row and a key. */
-  readonly columns: number;
-}
 
 /** A call under way. */
 export interface BackwardCall {
@@ -65,6 +42,7 @@ export interface BackwardCall {
   readonly mask: Source | null;
   /** Nothing is looked at before: each gradient would have to do it anew. */
   readonly classed: null;
+  readonly functions: GradientFunctions | null;
   readonly delta: GPUComputePipeline;
   readonly gradients: readonly Gradient[];
 }
@@ -75,6 +53,7 @@ export async function prepareBackward(
   { forward: plan, ...backward }: BackwardPlan,
   target: GradientTarget,
   loan: Loan,
+  functions: GradientFunctions | null,
 ): Promise<BackwardCall> {
   const { q, k, v, bias, mask } = { ...plan, ...plan.kv },
     { out, lse, dOut, dLse, lseRest } = backward;
@@ -83,12 +62,22 @@ export async function prepareBackward(
     ...{ out: accessOf(out), lse: accessOf(lse), d_out: access.d_out },
     ...{ d_lse: dLse && accessOf(dLse), lse_rest: lseRest && accessOf(lseRest) },
   });
-  const [delta, ...gradients] = await Promise.all([
+  const makes = functions && ((...of) => functions.code(...of)) satisfies CodeOf;
+  const [delta, ofArrays, ...others] = await Promise.all([
     pipelineOf(session.gpu, code, "delta"),
-    ...prepareGradients(session, plan, target, loan, access),
+    functions?.gradients(target, access, loan) ?? [],
+    ...prepareGradients({ session, plan, target, loan }, access, makes ?? undefined),
   ]);
   return {
-    ...{ session, plan, loan, delta, gradients, classed: null },
+    ...{
+      session,
+      plan,
+      loan,
+      delta,
+      gradients: [...others, ...ofArrays],
+      classed: null,
+      functions,
+    },
     q: sourceOf(q, loan, "q"),
     k: sourceOf(k, loan, "k"),
     v: sourceOf(v, loan, "v"),
@@ -104,18 +93,21 @@ export async function prepareBackward(
   };
 }
 
+/** A call that is prepared. */
+interface Asked extends Pick<BackwardCall, "session" | "plan" | "loan"> {
+  readonly target: GradientTarget;
+}
+
 /** Every gradient that there is a place for. */
 function prepareGradients(
-  session: Session,
-  plan: AttentionPlan,
-  target: GradientTarget,
-  loan: Loan,
+  { session, plan, target, loan }: Asked,
   inputs: GradientInputs,
+  makes: CodeOf | undefined,
 ): Promise<Gradient>[] {
   const { dim, valueDim } = plan, { gpu } = session, { dBias, dSinks } = target;
   const byTensor = async (goal: TensorGoal, width: number, columns: number): Promise<Gradient> => {
     const sink = sinkOf(target[goal], loan, goal), atOnce = vectorsAtOnce(width);
-    const code = backwardCode(goal, inputs, accessOf(target[goal]), width);
+    const code = backwardCode(goal, inputs, accessOf(target[goal]), width, makes);
     const pipeline = await pipelineOf(gpu, code, `backward, ${goal}`);
     const firstVectors = Array.from(
       { length: Math.ceil(Math.ceil(width / 4) / atOnce) },
@@ -125,7 +117,7 @@ function prepareGradients(
   };
   const summed = async (goal: "dBias" | "dSinks", view: BroadcastView): Promise<Gradient> => {
     const isBias = goal === "dBias";
-    const code = isBias ? biasGradientCode(inputs) : sinkGradientCode();
+    const code = isBias ? biasGradientCode(inputs, makes) : sinkGradientCode();
     const [pipeline, result] = await Promise.all([
       pipelineOf(gpu, code, `backward, ${goal}`),
       summedOf(view, loan, goal),
@@ -149,11 +141,4 @@ function resultOf(goal: TensorGoal, sink: Sink): Result {
     place: (boxes) => sink.place(boxOf(boxes)),
     collect: (boxes, bytes) => sink.collect(boxOf(boxes), bytes),
   };
-}
-
-/** The parts of tensors that a piece reads and writes. */
-export interface Boxes {
-  readonly rows: Box;
-  readonly columns: Box;
-  readonly scores: Box;
 }

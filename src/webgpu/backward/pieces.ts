@@ -23,7 +23,8 @@ import {
   type Region,
   tileUnit,
 } from "../transfer/regions.ts";
-import type { BackwardCall, Boxes, Goal, Gradient } from "./gradients.ts";
+import type { Boxes, Goal, Gradient } from "./gradient.ts";
+import type { BackwardCall } from "./gradients.ts";
 import { deltaThreads, tileExtent } from "./variants.ts";
 
 /** A part of the work: the queries of a region against a range of keys, counted from a segment's first. */
@@ -74,9 +75,14 @@ export function countPieceRows({ rows }: Pick<Boxes, "rows">): number {
   return extent(rows.batch) * extent(rows.heads) * extent(rows.rows);
 }
 
-/** Bytes of a piece's tables, what its rows have of three numbers behind them. */
-export function pieceTableBytes({ plan }: BackwardCall, { region }: Piece, boxes: Boxes): number {
+/** Bytes of a piece's tables, what its rows have of three numbers behind them; functions are behind these. */
+export function functionsAt({ plan }: BackwardCall, { region }: Piece, boxes: Boxes): number {
   return 4 * countWords(plan, region) + 12 * countPieceRows(boxes);
+}
+
+/** Bytes of all of it. */
+export function pieceTableBytes(call: BackwardCall, piece: Piece, boxes: Boxes): number {
+  return functionsAt(call, piece, boxes) + (call.functions?.bytes(piece.region) ?? 0);
 }
 
 /** Whether each of the axes of a bias has elements of its own, or its gradient is summed over it. */
@@ -101,7 +107,7 @@ export function biasTiles(plan: AttentionPlan, { region }: Piece): number {
 
 /** Workgroups of the dispatch that makes a piece of a gradient. */
 export function gridOfPiece(
-  { plan }: Pick<BackwardCall, "plan">,
+  { plan, functions }: Pick<BackwardCall, "plan" | "functions">,
   goal: Goal,
   piece: Piece,
 ): [x: number, y: number, z: number] {
@@ -112,6 +118,7 @@ export function gridOfPiece(
     return [Math.ceil(longestOf(plan, region) * plan.group / tileExtent), heads, segments];
   }
   if (goal === "dSinks") return [heads * plan.group, 1, 1];
+  if (goal === "dCaptured") return [functions!.groups, 1, 1];
   const own = ownAxesOf(plan);
   return [
     biasTiles(plan, piece) * (own.keys ? keyTiles : 1),

@@ -9,10 +9,11 @@ import type { Tables } from "../attention/tables.ts";
 import { scaleOf, scoreValues } from "../attention/uniforms.ts";
 import type { KeyRange } from "../attention/key_ranges.ts";
 import type { Binding } from "../device/buffers.ts";
-import { encode, type Placed } from "../shader/parameters.ts";
+import { encode, type Fields, type Placed } from "../shader/parameters.ts";
 import type { Bound } from "../transfer/box.ts";
 import { extent } from "../transfer/regions.ts";
-import type { BackwardCall, Boxes, Goal } from "./gradients.ts";
+import type { Boxes, Goal } from "./gradient.ts";
+import type { BackwardCall } from "./gradients.ts";
 import { biasTiles, ownAxesOf, type Piece, queryHeadsOfPiece } from "./pieces.ts";
 import { biasFields, deltaFields, gradientFields, type RowInputs, sinkFields } from "./variants.ts";
 
@@ -24,6 +25,8 @@ export interface PlacedPiece {
   /** What scores are made of; `null` where they are not needed. */
   readonly scores: PlacedScores | null;
   readonly tables: Binding;
+  /** Byte of these where functions are. */
+  readonly functionsAt: number;
   /** What uniforms say of the tables, and of what is in them of each row. */
   readonly looked: Tables["values"];
   readonly rows: Placed;
@@ -74,9 +77,16 @@ export function gradientBlock(
     ...{ ...common, ...placed.looked },
     ...tileValues(call, piece, placed, placed.scores),
   };
-  if (goal === "dBias") return encode(biasFields, { ...values, ...biasValues(plan, piece) });
-  const gradient_scale = goal === "dv" ? 1 : plan.scale;
-  return encode(gradientFields, { ...values, gradient_scale, value_from: firstVector });
+  const extended = (block: Block, fields: Fields) =>
+    call.functions?.uniforms(block, fields, piece.region, placed.functionsAt) ?? block;
+  if (goal === "dBias") {
+    return extended(encode(biasFields, { ...values, ...biasValues(plan, piece) }), biasFields);
+  }
+  if (goal === "dCaptured") {
+    return call.functions!.sumsBlock(values, piece.region, placed.functionsAt);
+  }
+  const own = { gradient_scale: goal === "dv" ? 1 : plan.scale, value_from: firstVector };
+  return extended(encode(gradientFields, { ...values, ...own }), gradientFields);
 }
 
 /** Of tiles of scores, in powers of e, as `lse` is. */

@@ -8,7 +8,9 @@ import { classExtent } from "../attention/classes.ts";
 import { scoreFields, sumFields } from "../attention/fields.ts";
 import { chooseSlices, keysOf, rowsOf } from "../attention/variants.ts";
 import { type Access, accessFlags } from "../shader/access.ts";
+import type { Fields } from "../shader/parameters.ts";
 import { codeOf } from "../shader/sources.ts";
+import type { Constants } from "../shader/template.ts";
 
 /** How a tile of scores is laid out in a workgroup: as those of forward, with as many keys as rows. */
 export const gradientTile = { TX: 8, TY: 8, RK: 4, SLICE: 8 } as const;
@@ -38,7 +40,7 @@ export const deltaFields = {
 } as const;
 
 /** Of those with tiles of scores. */
-const tileFields = {
+export const tileFields = {
   ...sumFields,
   ...rowFields,
   ...scoreFields,
@@ -101,7 +103,8 @@ export function vectorsAtOnce(columns: number): number {
 
 const forwardTile = { ...gradientTile, Q_SHARED: false };
 
-function tileConstants(inputs: GradientInputs): Record<string, number> {
+/** Constants of shaders with tiles of scores. */
+export function tileConstants(inputs: GradientInputs): Record<string, number> {
   const { TX, TY } = gradientTile;
   return {
     ...gradientTile,
@@ -110,28 +113,34 @@ function tileConstants(inputs: GradientInputs): Record<string, number> {
   };
 }
 
+/** Who has the text of shaders: functions add theirs. */
+export type CodeOf = (path: string, fields: Fields, constants: Constants) => string;
+
 /** The WGSL of the shader that makes a gradient of so many columns. */
 export function backwardCode(
   goal: TensorGoal,
   inputs: GradientInputs,
   result: Access,
   columns: number,
+  code: CodeOf = codeOf,
 ): string {
   const SLICES = chooseSlices(forwardTile, columns);
   const CPS = gradientTile.SLICE / gradientTile.TX;
   const constants = { ...tileConstants(inputs), SLICES, CPS, NC: SLICES * CPS };
-  return codeOf("backward.wgsl", gradientFields, {
+  return code("backward.wgsl", gradientFields, {
     ...constants,
     ...accessFlags({ gradient: result }),
     [goal.toUpperCase()]: 1,
-    ...(goal === "dv" ? { WEIGHTS: 1 } : { OF_PRODUCTS: 1 }),
+    ...(goal === "dv"
+      ? { WEIGHTS: 1 }
+      : { OF_PRODUCTS: 1, THROUGH_SCORES: Number(code !== codeOf) }),
     ...(goal !== "dq" && { OWNS_KEYS: 1 }),
   });
 }
 
 /** The WGSL of the shader that makes the gradient with respect to a bias. */
-export function biasGradientCode(inputs: GradientInputs): string {
-  return codeOf("backward_bias.wgsl", biasFields, tileConstants(inputs));
+export function biasGradientCode(inputs: GradientInputs, code: CodeOf = codeOf): string {
+  return code("backward_bias.wgsl", biasFields, tileConstants(inputs));
 }
 
 /** Threads of the shaders of single rows. */

@@ -9,14 +9,18 @@ import type { Gpu } from "./device.ts";
 
 const caches = new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
 
+/** Pipelines of a device that are kept: what was not used for longest goes. Functions of callers have no end. */
+const mostKept = 512;
+
 /** The pipeline of a source. */
 export function pipelineOf(gpu: Gpu, code: string, label: string): Promise<GPUComputePipeline> {
   let cache = caches.get(gpu.device);
   if (cache === undefined) caches.set(gpu.device, cache = new Map());
-  const known = cache.get(code);
-  if (known !== undefined) return known;
-  const made = compile(gpu, code, label);
+  const known = cache.get(code), made = known ?? compile(gpu, code, label);
+  cache.delete(code);
   cache.set(code, made);
+  if (known !== undefined) return known;
+  if (cache.size > mostKept) cache.delete(cache.keys().next().value!);
   made.catch(() => cache.delete(code)); // A failure is not kept: the next call tries again.
   return made;
 }

@@ -29,7 +29,7 @@ export const rangeCalls = {
 } as const;
 
 /** Names of theirs. */
-const types = ["Place", "Rows", "ArrayTerms", "ANYTHING", "SKIPPED", "WHOLE", "MIXED"];
+const types = ["Place", "RowRange", "ArrayTerms", "ANYTHING", "SKIPPED", "WHOLE", "MIXED"];
 
 /** All of them. */
 export const keptNames: readonly string[] = [

@@ -36,8 +36,8 @@ export interface FunctionCode {
   readonly words: readonly Word[];
   /** Whether scores change: one may come out that masks. */
   readonly changes: boolean;
-  /** Places, among the arrays of the score function, of those that are added to; one may be there several times. */
-  readonly scattered: readonly number[];
+  /** How many gathers there are whose elements have gradients. */
+  readonly scattered: number;
 }
 
 /** The words of constants: each is there once. */
@@ -162,7 +162,9 @@ const ofPlace = "place: Place, key: vec4i";
 
 /** What says which keys rows see. */
 function maskCode(mask: Graph | undefined, words: Words, firstArray: number): string {
-  if (mask === undefined) return functionOf(written.shown, ofPlace, "vec4<bool>", [], "vec4<bool>(true)");
+  if (mask === undefined) {
+    return functionOf(written.shown, ofPlace, "vec4<bool>", [], "vec4<bool>(true)");
+  }
   const writer = new Writer("mask", mask, words, firstArray), result = writer.lower(expand(mask));
   return functionOf(written.shown, ofPlace, "vec4<bool>", writer.lines, result);
 }
@@ -175,7 +177,13 @@ function kindCode(mask: Graph | undefined, words: Words, firstArray: number): st
   const members = ["q", ...kept].map((name) => `${name}: vec2i,`);
   return [
     `struct Ranges {\n${members.join("\n")}\n}`,
-    functionOf(written.ranges, "rows: Rows", "Ranges", ofRows, `Ranges(${["rows.q", ...kept]})`),
+    functionOf(
+      written.ranges,
+      "rows: RowRange",
+      "Ranges",
+      ofRows,
+      `Ranges(${["rows.q", ...kept]})`,
+    ),
     functionOf(
       written.kind,
       "ranges: Ranges, key: vec2i",
@@ -205,7 +213,9 @@ class RangeWriter {
 
   write(mask: Graph) {
     const { steps, inputs, constants, result } = compileIntervals(mask);
-    const names = new Map([...inputs].map(([name, at]) => [at, name === "k" ? "key" : `rows.${name}`]));
+    const names = new Map(
+      [...inputs].map(([name, at]) => [at, name === "k" ? "key" : `rows.${name}`]),
+    );
     const nameOf = (register: number) => names.get(register) ?? `r${register}`;
     const ofRows = constants.map(({ to, source }) => `let r${to} = ${this.#bounds(source)};`);
     const ofKeys: string[] = [], kept = constants.map(({ to }) => `r${to}`);
@@ -249,12 +259,16 @@ function gradientCode({ score, gathered }: Derivative, writer: Writer): string {
   const result = score === undefined ? "vec4f(0)" : writer.lower(score);
   const slope = functionOf(written.slope, ofGradient, "vec4f", writer.lines, result);
   if (gathered.length === 0) return slope;
-  const places = gathered.flatMap(({ index, term }) => [index, term].map((one) => writer.lower(one)));
-  const members = gathered.flatMap((_, at) => [`index_${at}: vec4i,`, `term_${at}: vec4f,`]);
+  const values = gathered.flatMap(({ array, index, term }) => [
+    ...[`${array}`, writer.lower(index), writer.lower(term)],
+  ]);
+  const members = gathered.flatMap((_, at) => [
+    ...[`place_${at}: u32,`, `index_${at}: vec4i,`, `term_${at}: vec4f,`],
+  ]);
   return [
     slope,
     `struct ArrayTerms {\n${members.join("\n")}\n}`,
-    functionOf(written.terms, ofGradient, "ArrayTerms", writer.lines, `ArrayTerms(${places})`),
+    functionOf(written.terms, ofGradient, "ArrayTerms", writer.lines, `ArrayTerms(${values})`),
   ].join("\n");
 }
 
@@ -266,16 +280,16 @@ function scoreCode(score: Graph | undefined, words: Words, hasGradient: boolean)
       functionOf(written.changed, given, "vec4f", [], "score"),
       functionOf(written.slope, ofGradient, "vec4f", [], "gradient"),
     ];
-    return { sources: same, scattered: [] };
+    return { sources: same, scattered: 0 };
   }
   const expansion = new Expansion(score), result = expand(score, expansion);
   const writer = new Writer("score", score, words, 0), name = writer.lower(result);
   const changed = functionOf(written.changed, given, "vec4f", writer.lines, name);
-  if (!hasGradient) return { sources: [changed], scattered: [] };
+  if (!hasGradient) return { sources: [changed], scattered: 0 };
   const derivative = differentiate(result, expansion, score);
   return {
     sources: [changed, gradientCode(derivative, new Writer("score", score, words, 0))],
-    scattered: derivative.gathered.map(({ array }) => array),
+    scattered: derivative.gathered.length,
   };
 }
 

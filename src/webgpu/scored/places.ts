@@ -1,5 +1,5 @@
 /**
- * Places: what functions read, in the tables of a region behind all else. Two words of each segment, constants, two words of
+ * Places: what functions read, in the tables of a region behind all else. Two words of each segment, constants, three words of
  * each array, and the arrays.
  *
  * @module
@@ -49,7 +49,7 @@ function arraysOf({ score, mask }: Functions): readonly CapturedArray[] {
 
 /** Words before the arrays. */
 function headWords({ functions, code }: Compiled, region: Region): number {
-  return 2 * extent(region.batch) + code.words.length + 2 * arraysOf(functions).length;
+  return 2 * extent(region.batch) + code.words.length + 3 * arraysOf(functions).length;
 }
 
 /** Words of all that functions read. */
@@ -94,17 +94,35 @@ export function functionWords(
   at: number,
 ): Uint32Array<ArrayBuffer> {
   const { functions, code } = compiled, places = placeArrays(compiled, region, at);
+  const { firsts: sums } = sumsOf(functions);
   const words = new Uint32Array(countFunctionWords(compiled, region));
   words.set([
     ...segmentWords(compiled, region),
     ...code.words.map(({ source, of }) => constantOf(source, functions[of]!)),
-    ...arraysOf(functions).flatMap((one) => [places.get(one)!, sizeOf(one.shape) - 1]),
+    ...arraysOf(functions).flatMap((one) => [
+      ...[places.get(one)!, sizeOf(one.shape) - 1, sums.get(one) ?? 0],
+    ]),
   ]);
   for (const [array, { data }] of functions.arrays) {
     if (isGpuBuffer(data)) continue;
     words.set(bitsOf(data, sizeOf(array.shape)), places.get(array)! - at);
   }
   return words;
+}
+
+/** Where the sums of gradients are among those of a workgroup, by arrays that ask for them. */
+export function sumsOf({ score }: Functions): {
+  readonly firsts: ReadonlyMap<CapturedArray, number>;
+  readonly count: number;
+} {
+  const firsts = new Map<CapturedArray, number>();
+  let count = 0;
+  for (const array of score?.arrays ?? []) {
+    if (!array.grad) continue;
+    firsts.set(array, count);
+    count += sizeOf(array.shape);
+  }
+  return { firsts, count };
 }
 
 /** What uniforms say of it. */

@@ -8,13 +8,17 @@
 import type { Control } from "../../contract/backend.ts";
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { Target } from "../../operations/attention/target.ts";
+import type { BackwardPlan } from "../../operations/backward/plan.ts";
+import type { GradientTarget } from "../../operations/backward/target.ts";
 import type { Extension, PlacedRows } from "../attention/extension.ts";
 import { termFields } from "../attention/fields.ts";
 import { type Check, forward } from "../attention/forward.ts";
 import { tableBytes } from "../attention/tables.ts";
 import { chooseTile } from "../attention/variants.ts";
+import { backward } from "../backward/backward.ts";
 import type { Session } from "../device/session.ts";
-import { Scored } from "./scored.ts";
+import { ScoredGradients } from "./arrays.ts";
+import { prepareFunctions, Scored } from "./scored.ts";
 
 /** What a call has of functions. */
 function extensionOf(scored: Scored): Extension {
@@ -41,6 +45,18 @@ export async function attend(
   control: Control,
   check: Check,
 ): Promise<void> {
-  const extension = extensionOf(await Scored.of(session, plan));
+  const extension = extensionOf(new Scored(await prepareFunctions(session, plan, false)));
   await forward(session, plan, target, control, check, { ...chooseTile(plan), extension });
+}
+
+/** Runs a plan as `backward()` does. */
+export async function differentiate(
+  session: Session,
+  plan: BackwardPlan,
+  target: GradientTarget,
+  control: Control,
+  check: Check,
+): Promise<void> {
+  const functions = new ScoredGradients(await prepareFunctions(session, plan.forward, true));
+  await backward(session, plan, target, control, check, functions);
 }

@@ -31,24 +31,35 @@ const copyThreads = 64;
 
 const copyFields = { copy_at: "u32", count: "u32" } as const;
 
+/** The functions of a call, with what they need compiled. */
+export interface PreparedFunctions {
+  readonly compiled: Compiled;
+  /** What copies arrays; `undefined` where none is on the GPU. */
+  readonly copy: GPUComputePipeline | undefined;
+}
+
+/** Compiles what the functions of a plan need beside its own shaders. */
+export async function prepareFunctions(
+  session: Session,
+  plan: AttentionPlan,
+  hasGradient: boolean,
+): Promise<PreparedFunctions> {
+  const functions = plan.functions!;
+  checkArrays(session, plan);
+  const hasBuffers = [...functions.arrays.values()].some(({ data }) => isGpuBuffer(data));
+  const code = codeOf("scored/copy.wgsl", copyFields, { THREADS: copyThreads }, scoredShaders);
+  const copy = hasBuffers ? await pipelineOf(session.gpu, code, "copy") : undefined;
+  return { compiled: { plan, functions, code: codes.of(functions, hasGradient) }, copy };
+}
+
 /** The functions of a call. */
 export class Scored {
   readonly compiled: Compiled;
   readonly #copy: GPUComputePipeline | undefined;
 
-  private constructor(compiled: Compiled, copy: GPUComputePipeline | undefined) {
+  constructor({ compiled, copy }: PreparedFunctions) {
     this.compiled = compiled;
     this.#copy = copy;
-  }
-
-  /** Compiles what a plan needs beside its own shaders. */
-  static async of(session: Session, plan: AttentionPlan, hasGradient = false): Promise<Scored> {
-    const functions = plan.functions!;
-    checkArrays(session, plan);
-    const hasBuffers = [...functions.arrays.values()].some(({ data }) => isGpuBuffer(data));
-    const code = codeOf("scored/copy.wgsl", copyFields, { THREADS: copyThreads }, scoredShaders);
-    const copy = hasBuffers ? await pipelineOf(session.gpu, code, "copy") : undefined;
-    return new Scored({ plan, functions, code: codes.of(functions, hasGradient) }, copy);
   }
 
   /** The WGSL of a shader whose scores go through them. */
@@ -92,7 +103,10 @@ export class Scored {
 
 /** Checks that a binding holds all that functions read. */
 function checkArrays({ bounds: { bindingBytes } }: Session, { functions }: AttentionPlan): void {
-  const bytes = [...functions!.arrays.keys()].reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+  const bytes = [...functions!.arrays.keys()].reduce(
+    (sum, { shape }) => sum + 4 * sizeOf(shape),
+    0,
+  );
   if (bytes <= bindingBytes / 2) return;
   throw new RangeError(
     `Cannot attend: functions read arrays of ${bytes} bytes, on this GPU ${
