@@ -46,6 +46,10 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
 #end
 
+  var run = 0u;
+#if SCORED
+  var looked_at: vec4u;
+#end
 #if OWNS_KEYS
   let first = p.keys_begin + group_id.x * BC;
   if (first >= part.end_key) {
@@ -53,7 +57,6 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   }
   let rows = seen_rows(part, first);
   for (var first_row = rows.x; first_row < rows.y; first_row += BR) {
-    let begins = first_row / BR % TILES == 0;
 #else
   let first_row = group_id.x * BR;
   if (first_row >= part.end_row) {
@@ -63,9 +66,37 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let high = (min(first_row + BR, part.end_row) - 1) / p.group;
   let keys = seen_keys(low, high, p.keys_begin, part.end_key, part.band);
   for (var first = keys.begin; first < keys.end; first += BC) {
-    let begins = (first - p.keys_begin) / BC % TILES == 0;
 #end
-    if (begins) {
+    var kind = MIXED;
+#if SCORED
+#if OWNS_KEYS
+    for (; first_row < rows.y; first_row += BR) {
+      let tile_index = (first_row - rows.x) / BR;
+      let own = vec2u(first_row + lid * BR, first);
+#else
+    for (; first < keys.end; first += BC) {
+      let tile_index = (first - keys.begin) / BC;
+      let own = vec2u(first_row, first + lid * BC);
+#end
+      if (tile_index % LOOKED == 0) {
+        looked_at = all_kinds(lid, kind_at(part, own.x, own.y));
+      }
+      kind = kind_among(looked_at, tile_index);
+      if (kind != SKIPPED) {
+        break;
+      }
+    }
+    if (kind == SKIPPED) {
+      break;
+    }
+#end
+#if OWNS_KEYS
+    let tile_run = first_row / BR / TILES;
+#else
+    let tile_run = (first - p.keys_begin) / BC / TILES;
+#end
+    if (tile_run != run) {
+      run = tile_run;
 #for c in NC
 #for i in 4
       {
@@ -76,7 +107,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
 #end
     }
-    let look = look_at(part, first_row, first);
+    let look = look_at(part, first_row, first, kind);
     if (!look.is_visited) {
       continue;
     }

@@ -31,7 +31,12 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
       let end_key = min(part.end_key, select(own_key + BC, part.end_key, one_key));
       for (var first_row = own_row; first_row < end_row; first_row += BR) {
         for (var first = own_key; first < end_key; first += BC) {
-          let look = look_at(part, first_row, first);
+#if SCORED
+          let kind = kind_at(part, first_row, first);
+#else
+          let kind = MIXED;
+#end
+          let look = look_at(part, first_row, first, kind);
           if (!look.is_visited) {
             continue;
           }

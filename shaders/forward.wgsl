@@ -168,6 +168,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let classes = classes_of(segment, head, key_shift, low, high);
 #if SCORED
   let ranges = ranges_of(rows_between(group_id.z, head, first_row, last_row));
+  var looked_at: vec4u;
 #end
   if (p.sinks_at > 0 && p.first_part + part == 0) {
     // A key with a weight and no value, seen once in all.
@@ -179,10 +180,27 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let seen = seen_keys(first_row / p.group, last_row / p.group, part_begin, part_end, band);
   for (var first = seen.begin; first < seen.end; first += BC) {
 #if TERMS
-    let last = min(first + BC, part_end) - 1;
-    var kinds = kinds_of(blocks, classes, first, last);
 #if SCORED
-    kinds.functions = kind_of_functions(ranges, columns_between(first, last));
+    var of_functions = SKIPPED;
+    for (; first < seen.end; first += BC) {
+      let tile_index = (first - seen.begin) / BC;
+      if (tile_index % LOOKED == 0) {
+        let own = first + lid * BC;
+        let columns = columns_between(own, min(own + BC, part_end) - 1);
+        looked_at = all_kinds(lid, kind_of_functions(ranges, columns));
+      }
+      of_functions = kind_among(looked_at, tile_index);
+      if (of_functions != SKIPPED) {
+        break;
+      }
+    }
+    if (of_functions == SKIPPED) {
+      break;
+    }
+#end
+    var kinds = kinds_of(blocks, classes, first, min(first + BC, part_end) - 1);
+#if SCORED
+    kinds.functions = of_functions;
 #end
     if (is_skipped(kinds)) {
       continue;

@@ -76,8 +76,23 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
       let low = first_row / p.group;
       let high = (min(first_row + BR, part.end_row) - 1) / p.group;
       let keys = seen_keys(low, high, p.keys_begin, part.end_key, part.band);
+      var looked_at: vec4u;
       for (var first = keys.begin; first < keys.end; first += BC) {
-        let look = look_at(part, first_row, first);
+        var kind = SKIPPED;
+        for (; first < keys.end; first += BC) {
+          let tile_index = (first - keys.begin) / BC;
+          if (tile_index % LOOKED == 0) {
+            looked_at = all_kinds(lid, kind_at(part, first_row, first + lid * BC));
+          }
+          kind = kind_among(looked_at, tile_index);
+          if (kind != SKIPPED) {
+            break;
+          }
+        }
+        if (kind == SKIPPED) {
+          break;
+        }
+        let look = look_at(part, first_row, first, kind);
         if (!look.is_visited) {
           continue;
         }

@@ -6,6 +6,33 @@ const ANYTHING = vec2i(LEAST, GREATEST);
 /// Elements that are looked at for the least and the greatest of them: beyond, they may be anything.
 const MOST_LOOKED = 64;
 
+/// Tiles that are looked at together, each by a thread: what they are is two bits of a word.
+const LOOKED: u32 = 64;
+
+var<workgroup> looked: array<u32, LOOKED>;
+var<workgroup> packed_kinds: vec4u;
+
+/// What the mask says of LOOKED tiles, each of which a thread knows: the same for all threads.
+fn all_kinds(lid: u32, kind: u32) -> vec4u {
+  if (lid < LOOKED) {
+    looked[lid] = kind;
+  }
+  workgroupBarrier();
+  if (lid == 0) {
+    var words = vec4u(0);
+    for (var i = 0u; i < LOOKED; i++) {
+      words[i / 16] |= looked[i] << (2 * (i % 16));
+    }
+    packed_kinds = words;
+  }
+  return workgroupUniformLoad(&packed_kinds);
+}
+
+/// What it says of one of them.
+fn kind_among(kinds: vec4u, index: u32) -> u32 {
+  return (kinds[index % LOOKED / 16] >> (2 * (index % 16))) & 3;
+}
+
 /// What a tile of rows is of: batch, heads, queries, from the first to the last.
 struct RowRange {
   b: vec2i,

@@ -46,11 +46,6 @@ struct Kinds {
 }
 
 fn is_skipped(kinds: Kinds) -> bool {
-#if SCORED
-  if (kinds.functions == SKIPPED) {
-    return true;
-  }
-#end
   return kinds.blocks == SKIPPED || kinds.dense == SKIPPED;
 }
 

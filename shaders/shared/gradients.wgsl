@@ -104,12 +104,23 @@ fn rows_of(part: Part, first_row: u32, ty: u32) -> Rows {
   );
 }
 
-/// Looks at the tile of the rows from `first_row` on and the keys from `first` on.
-fn look_at(part: Part, first_row: u32, first: u32) -> Look {
+#if SCORED
+/// What functions say of the tile of the rows from `first_row` on and the keys from `first` on.
+fn kind_at(part: Part, first_row: u32, first: u32) -> u32 {
+  let end_row = min(first_row + BR, part.end_row) - 1;
+  let ranges = ranges_of(rows_between(part.index, part.head, first_row, end_row));
+  return kind_of_functions(ranges, columns_between(first, min(first + BC, part.end_key) - 1));
+}
+#end
+
+/// Looks at the tile of the rows from `first_row` on and the keys from `first` on, of which functions say `kind`.
+fn look_at(part: Part, first_row: u32, first: u32, kind: u32) -> Look {
   let low = first_row / p.group;
   let high = (min(first_row + BR, part.end_row) - 1) / p.group;
   let last = min(first + BC, part.end_key) - 1;
-  if (i32(last) < i32(low) + part.band.x || i32(first) > i32(high) + part.band.y) {
+  if (
+    kind == SKIPPED || i32(last) < i32(low) + part.band.x || i32(first) > i32(high) + part.band.y
+  ) {
     return Look(false, false, Kinds());
   }
   var kinds = kinds_of(
@@ -119,9 +130,7 @@ fn look_at(part: Part, first_row: u32, first: u32) -> Look {
     last,
   );
 #if SCORED
-  let end_row = min(first_row + BR, part.end_row) - 1;
-  let ranges = ranges_of(rows_between(part.index, part.head, first_row, end_row));
-  kinds.functions = kind_of_functions(ranges, columns_between(first, last));
+  kinds.functions = kind;
 #end
   return Look(
     !is_skipped(kinds),

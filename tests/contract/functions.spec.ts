@@ -23,7 +23,7 @@ import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/probl
 import { randomWholeMask } from "../support/random_scores.ts";
 import { functions, large, table } from "../support/functions.ts";
 import { problemOfCase, scoreCases } from "../support/score_functions.ts";
-import { sharedOut } from "../support/share.ts";
+import { sharedOut, sharedOutByShader } from "../support/share.ts";
 import { rounded, storages, stored } from "../support/storage.ts";
 import { assertGivenBack, contract } from "./backends.ts";
 
@@ -40,7 +40,7 @@ for (const { name, read } of sharedOut(scoreCases, 8, "scores on engines")) {
   }, { needs });
 }
 
-for (const [name, asked] of sharedOut(Object.entries(functions), 8, "functions")) {
+for (const [name, asked] of sharedOutByShader(Object.entries(functions), 8, "functions")) {
   const check = expectation(large, asked);
   contract(`attention() takes functions: ${name}`, async (engine) => {
     check(await resultsOf(engine, large, asked));

@@ -18,7 +18,7 @@ import { boundariesOf } from "../support/plan.ts";
 import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
 import { problemOfCase, scoreCases } from "../support/score_functions.ts";
-import { sharedOut } from "../support/share.ts";
+import { sharedOut, sharedOutByShader } from "../support/share.ts";
 
 const needs = ["backward", "functions"] as const;
 
@@ -69,7 +69,7 @@ const meanings: Readonly<Record<string, Meaning>> = {
   },
 };
 
-for (const [name, meaning] of sharedOut(Object.entries(meanings), 5, "gradients")) {
+for (const [name, meaning] of sharedOutByShader(Object.entries(meanings), 5, "gradients")) {
   // What may be NaN has no error to be measured by.
   if (name === "what is NaN where it is masked") continue;
   const call = gradientCall(large, meaning, 3), check = gradientExpectation(call);
