@@ -57,6 +57,20 @@ test(
   },
 );
 
+test("Nomic's own spelling of its config is read too", hasModels, async () => {
+  const { file, plan } = await bothPlans("nomic_bert");
+  const published = {
+    ...{ model_type: "nomic_bert", n_embd: 48, n_head: 4, n_layer: 2, n_inner: 64 },
+    ...{ n_positions: 128, vocab_size: 64, type_vocab_size: 2, layer_norm_epsilon: 1e-12 },
+    ...{ rotary_emb_base: 1000, rotary_emb_fraction: 1, activation_function: "swiglu" },
+    ...{ rotary_emb_interleaved: false, prenorm: false, qkv_proj_bias: false, pad_token_id: 0 },
+  };
+  assertEquals(await readModel(published, file), plan);
+  // Another rotation begins where the training ended.
+  const scaled = { ...published, rotary_scaling_factor: 2, max_trained_positions: 64 };
+  assertEquals(await readModel(scaled, file), { ...plan, maxTokens: 64 });
+});
+
 test(
   "plans say what 21 architectures are: states and logits by them alone",
   hasModels,

@@ -10,6 +10,9 @@ import type { Fields } from "./fields.ts";
 /** What becomes of a feed-forward layer's numbers. */
 export type Activation = "gelu" | "gelu-tanh" | "silu" | "relu" | "tanh";
 
+/** What a layer sees: all tokens, or a window. */
+export type LayerType = "full_attention" | "sliding_attention";
+
 /** Whether there are biases: always, never, or as a field of the config says. */
 export type Bias = boolean | string;
 
@@ -76,11 +79,11 @@ export interface Architecture {
   readonly isInOut?: boolean;
   /** Whether logits have the embedding's weights, if the config does not say it. */
   readonly isTied?: boolean;
-  /** Which neighbours GGUF files have pairs of rotated elements. */
+  /** Which elements GGUF files have as pairs: their writers permute rows of some architectures. */
   readonly ggufStyle?: "interleaved";
   readonly usesRope?: boolean;
   /** Base of the angles, if the config does not say it: by the kind of the layer. */
-  readonly theta?: number | { readonly full_attention: number; readonly sliding_attention: number };
+  readonly theta?: number | Readonly<Record<LayerType, number>>;
   /** Whether embeddings are multiplied by the root of the width. */
   readonly scalesEmbedding?: boolean;
   /** Positions of a table begin behind the padding token's id. */
@@ -93,6 +96,8 @@ export interface Architecture {
   readonly window?: (config: Fields) => readonly [before: number, after: number] | undefined;
   /** Whether a layer rotates queries and keys. */
   readonly rotates?: (layer: number, config: Fields) => boolean;
+  /** Tokens of a text at most, where there are fewer than positions. */
+  readonly mostTokens?: (config: Fields) => number | undefined;
   /** What of a config changes the meaning and is not known here: words for it, or nothing. */
   readonly refuses?: (config: Fields) => string | false;
 }

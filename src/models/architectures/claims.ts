@@ -16,21 +16,23 @@ function placeholder(name: string, shape: readonly number[]): TensorEntry {
   return { name, shape, dtype: "f32", bytes: 0 };
 }
 
+/** The first of some names, and how many more. */
+function some(names: readonly string[]): string {
+  const most = 3, more = names.length - most;
+  return names.slice(0, most).join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
 /** Tensors of a file that are asked for by their names. */
 export class Claims {
   readonly #entries: ReadonlyMap<string, TensorEntry>;
   readonly #claimed = new Set<string>();
   readonly #missing: string[] = [];
   readonly #misshapen: string[] = [];
-  readonly #unreadable: string[] = [];
+  /** Tensors by how they are stored. */
+  readonly #unreadable = new Map<string, string[]>();
 
   constructor(entries: ReadonlyMap<string, TensorEntry>) {
     this.#entries = entries;
-  }
-
-  /** How many tensors the file has. */
-  get size(): number {
-    return this.#entries.size;
   }
 
   has(name: string): boolean {
@@ -51,7 +53,7 @@ export class Claims {
     }
     const isFloat = dtype === "f32" || dtype === "f16" || dtype === "bf16";
     if (!isFloat && (isPlain || !isReadable(dtype) || dtype === "i8")) {
-      this.#unreadable.push(`${name} as ${dtype}`);
+      this.#unreadable.set(dtype, [...this.#unreadable.get(dtype) ?? [], name]);
     }
     return entry;
   }
@@ -83,13 +85,15 @@ export class Claims {
   problems(ignored: (name: string) => boolean): string[] {
     const others = [...this.#entries.keys()]
       .filter((name) => !this.#claimed.has(name) && !ignored(name));
-    return [
-      ["tensors are missing: ", this.#missing],
-      ["tensors have other shapes: ", this.#misshapen],
-      ["tensors are stored in a way that cannot be read: ", this.#unreadable],
-      ["there are tensors that this architecture does not have: ", others],
-    ].flatMap(([what, names]) =>
-      names.length === 0 ? [] : [`${what}${(names as string[]).join(", ")}`]
+    const unreadable = [...this.#unreadable].map(([dtype, names]) => `${dtype} (${some(names)})`);
+    const problems: readonly (readonly [what: string, names: readonly string[]])[] = [
+      ["tensors are missing", this.#missing],
+      ["tensors have other shapes", this.#misshapen],
+      ["tensors are stored in a way that cannot be read", unreadable],
+      ["there are tensors that this architecture does not have", others],
+    ];
+    return problems.flatMap(([what, names]) =>
+      names.length === 0 ? [] : [`${what}: ${names.join(", ")}`]
     );
   }
 }

@@ -132,6 +132,12 @@ const modernbert: Architecture = {
   window: modernbertWindow,
 };
 
+/** Choices that Nomic's own code has and none of its published models makes. */
+const nomicOthers = [
+  ...["prenorm", "parallel_block", "use_rms_norm", "causal", "rotary_emb_interleaved"],
+  ...["qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias"],
+];
+
 const nomic: Architecture = {
   kind: "encoder",
   names: {
@@ -158,9 +164,14 @@ const nomic: Architecture = {
   biases: { norm: true },
   usesRope: true,
   theta: 1000,
+  // Beyond these another rotation begins, which depends on a text's length.
+  mostTokens: (config) =>
+    config.given("rotary_scaling_factor") === undefined
+      ? undefined
+      : config.count(["max_trained_positions"], 2048),
   refuses: (config) =>
-    ["prenorm", "qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias", "rotary_emb_interleaved"]
-      .filter((name) => config.isTrue(name)).map((name) => `\`${name}\``).join(", ") || false,
+    nomicOthers.filter((name) => config.isTrue(name)).map((name) => `\`${name}\``).join(", ") ||
+    false,
 };
 
 /** By `model_type`. EmbeddingGemma is a Gemma 3 that sees both ways. */

@@ -58,6 +58,8 @@ export interface ModelSizes {
   /** Numbers of a token within a feed-forward layer. */
   readonly feedWidth: number;
   readonly vocabulary: number;
+  /** Rows of a table of positions, or what the config says of a text's length. */
+  readonly positions: number;
   /** Tokens of a text at most. */
   readonly maxTokens: number;
 }
