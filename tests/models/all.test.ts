@@ -1,6 +1,7 @@
 import "./architectures.spec.ts";
 import "./gguf.spec.ts";
 import "./llama2c.spec.ts";
+import "./modules.spec.ts";
 import "./mutated.spec.ts";
 import "./safetensors.spec.ts";
 import "./shards.spec.ts";
