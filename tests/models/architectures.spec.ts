@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
 import { knownArchitectures, readModel } from "../../src/models/architectures/read.ts";
+import { openWeights } from "../../src/models/files/open.ts";
+import { gguf, ggufText } from "../support/model_files.ts";
 import { errorOf } from "../support/errors.ts";
 import { fileOf, llamaConfig, llamaShapes, refusalOf, type Shapes } from "../support/made_model.ts";
 
@@ -153,7 +155,7 @@ test("fields that make another model are refused by their names", async () => {
 });
 
 test("unknown architectures are refused, with those that are known", async () => {
-  for (const model_type of ["mamba", "toString", undefined, 3]) {
+  for (const model_type of ["mamba", "toString", undefined, 3, ["llama"]]) {
     await refused(
       { model_type },
       `\`model_type\` must be one of ${knownArchitectures.join(", ")}, got`,
@@ -167,6 +169,15 @@ test("unknown architectures are refused, with those that are known", async () =>
       "`config` must be the parsed config.json of the model, got",
     );
   }
+});
+
+test("a GGUF file of an architecture that is not known there is refused", async () => {
+  const file = await openWeights(gguf({ values: [ggufText("general.architecture", "gpt2")] }));
+  const { message } = await errorOf(() => readModel(undefined, file)) as Error;
+  assertEquals(
+    message,
+    "Cannot read the model (gpt2): GGUF files of this architecture cannot be read",
+  );
 });
 
 test("the config of the text model is taken where there are others beside it", async () => {

@@ -61,6 +61,9 @@ test("a checkpoint that is cut off, too long or something else is refused", asyn
     await refused(checkpoint(sizes.with(at, value), 700), "is no llama2.c checkpoint, its sizes");
   }
   await refused(checkpoint(sizes.with(2, 2 ** 24 - 1), 700), "it is cut off");
+  const most = 2 ** 24 - 4, huge = [most, most, most, 2, 1, most, 7];
+  const { read } = rangesOf(checkpoint(huge, 700));
+  await assertRejects(() => openLlama2c(read), RangeError, "and has not so many: it is cut off");
   await refused(
     new TextEncoder().encode("GGUF and thirty bytes of more or less"),
     "like a GGUF file",

@@ -73,11 +73,24 @@ test("modules that are not known, or lack files, are refused", async () => {
     await assertRejects(() => readModules(modules as Modules, 4), kind, message);
   };
   const mean = { pooling_mode_mean_tokens: true };
-  await refused(null, TypeError, "`modules` must be { list, files }");
+  for (
+    const wrong of [null, { list: {}, files: {} }, { list: [], files: null }, {
+      list: [],
+      files: 1,
+    }]
+  ) {
+    await refused(wrong, TypeError, "`modules` must be { list, files }");
+  }
   await refused({ list: [{}], files: {} }, TypeError, "`modules.list[0]` must have a `type` and a");
   await refused({ list: [null], files: {} }, TypeError, "`modules.list[0]` must have a `type`");
   await refused({ list: [kind("Pooling", "1")], files: {} }, RangeError, "lacks 1/config.json");
-  await refused(pooled(new Uint8Array(3)), TypeError, "1_Pooling/config.json must be parsed JSON");
+  for (const config of [new Uint8Array(3), null, "{}"]) {
+    const message = "1_Pooling/config.json must be parsed JSON";
+    await refused(pooled(config as object), TypeError, message);
+  }
+  for (const module of [{ type: 1, path: "" }, { type: "Pooling" }]) {
+    await refused({ list: [module], files: {} }, TypeError, "must have a `type` and a `path`");
+  }
   await refused(pooled({}), RangeError, "pooling by nothing is not supported");
   await refused(
     pooled({ pooling_mode_max_tokens: true }),
@@ -92,6 +105,10 @@ test("modules that are not known, or lack files, are refused", async () => {
   await refused(pooled({ pooling_mode: "max" }), RangeError, 'pooling by "max" is not supported');
   await refused(pooled(mean, kind("LSTM", "2")), RangeError, "a module LSTM in this place");
   await refused(pooled(mean, kind("Pooling", "1_Pooling")), RangeError, "a module Pooling in this");
+  await refused(pooled(mean, kind("Transformer", "")), RangeError, "a module Transformer in this");
+  const { list, files } = pooled(mean),
+    early = { list: [kind("WordEmbeddings", ""), ...list], files };
+  await refused(early, RangeError, "a module WordEmbeddings in this place");
   const late = pooled(mean, kind("Normalize", "2"), kind("Dense", "3"));
   await refused(late, RangeError, "a module Dense in this place");
   await refused({ list: [kind("Transformer", "")], files: {} }, RangeError, "has no pooling");

@@ -86,6 +86,10 @@ const lies: [claims: object, message: string][] = [
   [{ dtype: "F32", shape: "6", data_offsets: [0, 24] }, "`shape` of whole numbers"],
   [{ dtype: "F32", data_offsets: [0, 24] }, "`shape` of whole numbers, got undefined"],
   [{ dtype: "F32", shape: [2 ** 30, 2 ** 30], data_offsets: [0, 24] }, "must have countless bytes"],
+  [
+    { dtype: "F6_X", shape: [2 ** 30, 2 ** 30], data_offsets: [0, 24] },
+    "must have countless bytes",
+  ],
   [{ dtype: "F32", shape: [6], data_offsets: [24, 0] }, "must have `data_offsets` of two whole"],
   [{ dtype: "F32", shape: [6], data_offsets: [-24, 0] }, "`data_offsets` of two whole numbers"],
   [{ dtype: "F32", shape: [6], data_offsets: [0.5, 24.5] }, "`data_offsets` of two whole numbers"],
@@ -110,6 +114,7 @@ test("shape, type and range are three claims that must agree", async () => {
   };
   await wrong({ a: null }, '"a" has no `dtype`');
   await wrong([1], "the head of the file must be an object, got Array");
+  await wrong("33", "the head of the file must be an object, got 33");
   await wrong("null", "the head of the file must be an object, got null");
   await wrong("{ ", "the head of the file is no JSON");
 });

@@ -7,6 +7,7 @@ import {
   gguf,
   ggufFloats,
   ggufInts,
+  ggufList,
   ggufText,
   ggufTexts,
   ggufU32,
@@ -214,11 +215,25 @@ test("a vocabulary that does not fit is refused", async () => {
   await refused([model, tokens, scores], `\`tokenizer.ggml.scores\` must have ${size} numbers`);
   const types = ggufU32("tokenizer.ggml.token_type", 1);
   await refused([model, tokens, types], "must have 266 numbers, one a piece, got 1");
-  const begin = ggufU32("tokenizer.ggml.bos_token_id", size);
+  const text = ggufText("tokenizer.ggml.scores", "x".repeat(size));
+  await refused([model, tokens, text], `must have ${size} numbers, one a piece, got ${size}`);
   await refused(
-    [model, tokens, begin],
-    `\`tokenizer.ggml.bos_token_id\` must be below ${size}, got`,
+    [model, ggufList("tokenizer.ggml.tokens", 4, [new Uint8Array(4)])],
+    "a list of texts",
   );
+  const name = "tokenizer.ggml.bos_token_id", four = new Uint8Array(Float32Array.of(0.5).buffer);
+  const begins: readonly GgufValueBytes[] = [
+    ggufU32(name, size),
+    ggufText(name, "1"),
+    { name, kind: 5, bytes: new Uint8Array([255, 255, 255, 255]) },
+    { name, kind: 6, bytes: four },
+  ];
+  for (const begin of begins) {
+    await refused(
+      [model, tokens, begin],
+      `\`tokenizer.ggml.bos_token_id\` must be below ${size}, got`,
+    );
+  }
 });
 
 /** A file of llama2.c. */

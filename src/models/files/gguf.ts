@@ -106,8 +106,8 @@ function readMetadata(cursor: Cursor, count: number): Map<string, GgufValue> {
 const alignmentName = "general.alignment";
 
 function alignmentOf(metadata: Metadata): number {
-  const alignment = metadata.get(alignmentName) ?? 32;
-  if (typeof alignment === "number" && alignment > 0 && alignment % 8 === 0) return alignment;
+  const alignment = (metadata.get(alignmentName) ?? 32) as number; // Of its kind, or refused before.
+  if (alignment > 0 && alignment % 8 === 0) return alignment;
   throw new RangeError(
     `${cannot}: \`${alignmentName}\` must be a multiple of 8, got ${kindOf(alignment)}`,
   );

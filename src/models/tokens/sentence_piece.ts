@@ -188,7 +188,7 @@ const spaceSign = /\u2581/g;
 function idIn(metadata: Metadata, name: string, size: number): number | undefined {
   const id = metadata.get(`tokenizer.ggml.${name}`);
   if (id === undefined) return undefined;
-  if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id < size) return id;
+  if (Number.isInteger(id) && (id as number) >= 0 && (id as number) < size) return id as number;
   throw new RangeError(
     `${cannot}: \`tokenizer.ggml.${name}\` must be below ${size}, got ${kindOf(id)}`,
   );
