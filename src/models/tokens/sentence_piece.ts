@@ -52,9 +52,11 @@ function indexOf({ pieces }: Vocabulary) {
     if (kind !== "text" && kind !== "whole" || text === "") return;
     if (!texts.has(text)) texts.set(text, id); // The first of several of the same text.
     if (kind !== "whole") return;
-    const [first] = text, all = wholes.get(first) ?? [];
-    wholes.set(first, [...all, text].sort((a, b) => b.length - a.length));
+    const [first] = text, all = wholes.get(first);
+    if (all === undefined) wholes.set(first, [text]);
+    else all.push(text);
   });
+  for (const all of wholes.values()) all.sort((a, b) => b.length - a.length);
   return { texts, bytes, wholes, unknown };
 }
 
