@@ -87,6 +87,7 @@ export type {
   SoftmaxGradientOptions,
   SoftmaxOptions,
 } from "./src/operations/softmax/options.ts";
+export { type RopeConfigOptions, ropeOptions } from "./src/operations/rope/config.ts";
 export type { RopeOptions, RopeScaling } from "./src/operations/rope/options.ts";
 export type { AttentionStream, StreamOptions } from "./src/operations/stream/options.ts";
 export { type Captured, captured, type CapturedOptions } from "./src/scores/captured.ts";

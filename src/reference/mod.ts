@@ -53,4 +53,5 @@ export {
   type ReferenceLocalGlobalGradients,
   type ReferenceLocalGlobalOptions,
 } from "./local_global.ts";
+export { referenceRope, type ReferenceRotation, referenceRotation } from "./rope.ts";
 export type { ReferenceArray, ReferenceTensor } from "./tensor.ts";

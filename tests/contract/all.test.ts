@@ -18,6 +18,7 @@ import "./read_once.spec.ts";
 import "./refusal.spec.ts";
 import "./regression.spec.ts";
 import "./rope.spec.ts";
+import "./rope_configs.spec.ts";
 import "./small_inputs.spec.ts";
 import "./softmax.spec.ts";
 import "./storage.spec.ts";

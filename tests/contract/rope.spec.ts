@@ -128,6 +128,17 @@ contract("rope() refuses what does not fit, before anything is turned", async (e
   );
   const yarn = { type: "yarn", factor: 8, originalLength: 100, betaFast: -1 };
   await refused(null, { scaling: yarn }, RangeError, "`scaling.betaFast` must be above 1");
+  const rough = { type: "yarn", factor: 8, originalLength: 100, truncate: 1 };
+  await refused(null, { scaling: rough }, TypeError, "`scaling.truncate` must be one of");
+  const long = (factors: unknown, attentionFactor = 1) => ({
+    scaling: { type: "longrope", factors, attentionFactor },
+  });
+  await refused(null, long([1, 2, 3]), RangeError, "`scaling.factors` must be 4 numbers for");
+  await refused(null, long(4), TypeError, "for `dims / 2` pairs, got 4");
+  await refused(null, long([1, 2, 0, 3]), RangeError, "`scaling.factors` must be above 0, got 0");
+  await refused(null, long([1, 2, NaN, 3]), RangeError, "must be above 0, got NaN");
+  await refused(null, long([1, 2, 3, 4], 0), RangeError, "`scaling.attentionFactor` must be");
+  await refused(null, { scaling: { type: "linear", factors: [1] } }, TypeError, "unknown option");
   await refused(
     null,
     { positions: [0, 1, 1e308], scaling: { type: "linear", factor: 1e-10 } },

@@ -514,6 +514,11 @@ export type ResultOf<
   : Result
   : never;
 
+export interface RopeConfigOptions {
+  readonly length?: number | undefined;
+  readonly layerType?: string | undefined;
+}
+
 export interface RopeOptions {
   readonly positions?: number | NumberList | undefined;
   readonly theta?: number | undefined;
@@ -541,6 +546,11 @@ export type RopeScaling = {
   readonly originalLength: number;
   readonly betaFast?: number | undefined;
   readonly betaSlow?: number | undefined;
+  readonly attentionFactor?: number | undefined;
+  readonly truncate?: boolean | undefined;
+} | {
+  readonly type: "longrope";
+  readonly factors: NumberList;
   readonly attentionFactor?: number | undefined;
 };
 
@@ -817,6 +827,8 @@ export declare function rope(
   k?: AnyTensor | null,
   options?: RopeOptions & OnEngine,
 ): Promise<void>;
+
+export declare function ropeOptions(config: object, options?: RopeConfigOptions): RopeOptions;
 
 export declare function softmax<
   Data extends TensorData,

@@ -94,6 +94,11 @@ export interface ReferenceResult {
   readonly lse: ReferenceArray;
 }
 
+export interface ReferenceRotation {
+  readonly frequencies: Float64Array<ArrayBuffer>;
+  readonly factor: number;
+}
+
 export interface ReferenceSoftmaxGradient {
   readonly dx: ReferenceArray;
 }
@@ -219,6 +224,10 @@ export declare function referencePerformerAttentionBackward(
   dOut: ReferenceTensor,
   options: ReferencePerformerOptions,
 ): ReferencePerformerGradients;
+
+export declare function referenceRope(x: ReferenceTensor, options?: RopeOptions): ReferenceArray;
+
+export declare function referenceRotation(options: RopeOptions, dims: number): ReferenceRotation;
 
 export declare function referenceSoftmax(
   x: ReferenceTensor,
@@ -384,6 +393,41 @@ interface Progress {
   readonly done: number;
   readonly total: number;
 }
+
+interface RopeOptions {
+  readonly positions?: number | NumberList | undefined;
+  readonly theta?: number | undefined;
+  readonly style?: "half" | "interleaved" | undefined;
+  readonly dims?: number | undefined;
+  readonly scaling?: RopeScaling | undefined;
+  readonly layout?: Layout | undefined;
+}
+
+type RopeScaling = {
+  readonly type: "linear";
+  readonly factor: number;
+} | {
+  readonly type: "ntk";
+  readonly factor: number;
+} | {
+  readonly type: "llama3";
+  readonly factor: number;
+  readonly originalLength: number;
+  readonly lowFrequencyFactor?: number | undefined;
+  readonly highFrequencyFactor?: number | undefined;
+} | {
+  readonly type: "yarn";
+  readonly factor: number;
+  readonly originalLength: number;
+  readonly betaFast?: number | undefined;
+  readonly betaSlow?: number | undefined;
+  readonly attentionFactor?: number | undefined;
+  readonly truncate?: boolean | undefined;
+} | {
+  readonly type: "longrope";
+  readonly factors: NumberList;
+  readonly attentionFactor?: number | undefined;
+};
 
 interface Score extends Numeric<Score> {
   div(other: Score | number): Score;

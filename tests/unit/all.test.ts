@@ -30,6 +30,7 @@ import "./reference_family.spec.ts";
 import "./refused.spec.ts";
 import "./rooms.spec.ts";
 import "./rope.spec.ts";
+import "./rope_options.spec.ts";
 import "./runtime.spec.ts";
 import "./runtime_table.spec.ts";
 import "./score_graph.spec.ts";

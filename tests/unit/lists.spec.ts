@@ -31,6 +31,8 @@ const options: Readonly<Record<string, (list: unknown) => unknown>> = {
   "cuSeqlens.q": (list) => plan({ cuSeqlens: { q: list, k: [0, 6] } }),
   "cuSeqlens.k": (list) => plan({ cuSeqlens: { q: [0, 6], k: list } }),
   positions: (positions) => planRotation(readRope(q, null, { positions } as never)),
+  "scaling.factors": (factors) =>
+    planRotation(readRope(q, null, { scaling: { type: "longrope", factors } } as never)),
   ids: (ids) => blockMask.document(ids as never),
   global: (global) => blockMask.longformer({ window: 1, global } as never, { queries: 3 }),
 };

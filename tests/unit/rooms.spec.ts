@@ -98,6 +98,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "engine": ["cache", "check", "contract", "operations", "runtime", "tensor", "wasm", "webgpu"],
   "linear": ["check", "contract", "functions", "operations", "tensor", "late runners"],
   "wide": ["runtime", "wasm"],
+  "models": ["check", "operations", "tensor"],
   "functions": ["cache", "check", "contract", "engine", "operations", "tensor"],
 };
 

@@ -43,6 +43,9 @@ const folders = [
     "linear",
     "masks",
     "masks/patterns",
+    "models/architectures",
+    "models/files",
+    "models/tokens",
     "tensor",
   ],
   ...[
@@ -52,9 +55,10 @@ const folders = [
 ].map((name) => `src/${name}`);
 
 /** Where tests of checks are, unless it is said. */
-const usualTests = ["unit", "contract", "gradients", "linear", "properties", "readonce"].map((
-  name,
-) => `tests/${name}`);
+const usualTests = ["unit", "contract", "gradients", "linear", "models", "properties", "readonce"]
+  .map((
+    name,
+  ) => `tests/${name}`);
 
 /** Files of tests, each by itself: those that share a process, too. */
 function filesOfTests(folders: readonly string[]): string[] {

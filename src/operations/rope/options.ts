@@ -42,6 +42,16 @@ export type RopeScaling =
     readonly betaSlow?: number | undefined;
     /** Factor of the rotated rows; default `0.1 ln(factor) + 1`. */
     readonly attentionFactor?: number | undefined;
+    /** Whether the first and the last of the pairs between are whole ones, rounded outwards; default true. */
+    readonly truncate?: boolean | undefined;
+  }
+  /** LongRoPE (arXiv 2402.13753): the frequency of each pair is divided by a factor of its own. */
+  | {
+    readonly type: "longrope";
+    /** `dims / 2` of them. */
+    readonly factors: NumberList;
+    /** Factor of the rotated rows; default 1. */
+    readonly attentionFactor?: number | undefined;
   };
 
 /** Options of `rope()`. */
@@ -82,10 +92,12 @@ const scalingNames = [
   "betaFast",
   "betaSlow",
   "attentionFactor",
+  "truncate",
+  "factors",
 ] as (keyof RopeScaling & string)[];
 
-/** A list of positions, as it was. */
-export interface ReadPositions {
+/** A list of positions, or of factors, as it was. */
+export interface ReadList {
   /** What it was, where that is no list. */
   readonly kind: string;
   readonly shape?: readonly number[];
@@ -95,22 +107,40 @@ export interface ReadPositions {
   readonly wrong?: { readonly value: unknown };
 }
 
+type LongScaling = Extract<RopeScaling, { readonly type: "longrope" }>;
+
+/** A scaling as it was read. */
+export type ReadScaling =
+  | Exclude<RopeScaling, LongScaling>
+  | (Omit<LongScaling, "factors"> & { readonly factors: ReadList });
+
 /** A call as it was read. */
 export interface RopeCall {
   readonly q: ReadTensor;
   readonly k: ReadTensor | null;
-  readonly positions: number | ReadPositions;
-  readonly options: Omit<RopeOptions, "positions">;
+  readonly positions: number | ReadList;
+  readonly options: Omit<RopeOptions, "positions" | "scaling"> & {
+    readonly scaling?: ReadScaling | undefined;
+  };
 }
 
-function readPositions(given: unknown = 0, { shape }: ReadTensor): number | ReadPositions {
-  if (typeof given === "number") return given;
-  const list = openList("positions", given, cannot, true);
+function readList(name: string, given: unknown, { shape }: ReadTensor): ReadList {
+  const list = openList(name, given, cannot, true);
   const isShort = list !== undefined && list.length <= sizeOf(shape);
   return {
     ...{ kind: kindOf(given), shape: list?.shape },
     ...(isShort ? readNumbers(list, Number.isFinite) : { numbers: [] }),
   };
+}
+
+/** Reads a scaling; what is none is refused later. */
+function readScaling(given: RopeScaling | undefined, rows: ReadTensor): ReadScaling | undefined {
+  if (Object(given) !== given) return given as undefined;
+  const scaling = readOptions(given as LongScaling, scalingNames as never, cannot);
+  const { factors } = scaling;
+  return factors === undefined
+    ? scaling as never
+    : { ...scaling, factors: readList("scaling.factors", factors, rows) };
 }
 
 /** Reads a call. */
@@ -119,14 +149,12 @@ export function readRope(
   k: AnyTensor | null | undefined,
   options: RopeOptions = {},
 ): RopeCall {
-  const { positions, ...others } = readOptions(options, ropeNames, cannot), { scaling } = others;
+  const { positions = 0, ...others } = readOptions(options, ropeNames, cannot);
   const rows = readTensor("q", q, cannot);
   return {
     q: rows,
     k: (k ?? null) === null ? null : readTensor("k", k, cannot),
-    positions: readPositions(positions, rows),
-    options: Object(scaling) === scaling
-      ? { ...others, scaling: readOptions(scaling!, scalingNames, cannot) }
-      : others,
+    positions: typeof positions === "number" ? positions : readList("positions", positions, rows),
+    options: { ...others, scaling: readScaling(others.scaling, rows) },
   };
 }

@@ -7,7 +7,7 @@
 import { checkHeads, sharesElements } from "../../check/tensors.ts";
 import { checkKeys, checkLayoutName, checkOneOf, kindOf } from "../../check/words.ts";
 import { mayOverlap, sizeOf, viewOf } from "../../tensor/tensor.ts";
-import { cannot, type ReadPositions, type RopeCall, type RopeScaling } from "./options.ts";
+import { cannot, type ReadList, type ReadScaling, type RopeCall } from "./options.ts";
 import type { Rotation } from "./rotation.ts";
 
 function checkNumber(name: string, value: unknown, least: number): void {
@@ -28,7 +28,7 @@ function clamp01(x: number): number {
 function scaleFrequencies(
   theta: number,
   dims: number,
-  scaling: RopeScaling | undefined,
+  scaling: ReadScaling | undefined,
 ): { frequencies: number[]; length: number } {
   const pairs = dims / 2, frequency = (base: number, pair: number) => base ** (-pair / pairs);
   const scaled = (scale: (plain: number, pair: number) => number, length = 1) => ({
@@ -36,7 +36,11 @@ function scaleFrequencies(
     length,
   });
   if (scaling === undefined) return scaled((plain) => plain);
-  checkScaling(scaling);
+  if (scaling.type === "longrope") {
+    const { factors: { numbers }, attentionFactor = 1 } = scaling;
+    checkNumber("scaling.attentionFactor", attentionFactor, 0);
+    return scaled((plain, at) => plain / numbers[at], attentionFactor);
+  }
   const { type, factor } = scaling;
   checkNumber("scaling.factor", factor, 0);
   if (type === "linear") return scaled((plain) => plain / factor);
@@ -56,36 +60,56 @@ function scaleFrequencies(
       blend(plain, clamp01((turnsIn(originalLength, plain) - low) / (high - low)))
     );
   }
-  const { betaFast = 32, betaSlow = 1, attentionFactor = 0.1 * Math.log(factor) + 1 } = scaling;
+  const { betaFast = 32, betaSlow = 1, truncate = true } = scaling;
+  const { attentionFactor = 0.1 * Math.log(factor) + 1 } = scaling;
   checkNumber("scaling.betaSlow", betaSlow, 0);
   checkNumber("scaling.betaFast", betaFast, betaSlow);
   checkNumber("scaling.attentionFactor", attentionFactor, 0);
+  checkOneOf("scaling.truncate", truncate, [true, false], cannot);
   /** The pair that makes so many turns. */
   const pairOf = (turns: number) =>
     pairs * Math.log(originalLength / (turns * 2 * Math.PI)) / Math.log(theta);
-  const low = Math.max(0, Math.floor(pairOf(betaFast)));
-  const high = Math.min(dims - 1, Math.ceil(pairOf(betaSlow)));
+  const [first, last] = [pairOf(betaFast), pairOf(betaSlow)];
+  const low = Math.max(0, truncate ? Math.floor(first) : first);
+  const high = Math.min(dims - 1, truncate ? Math.ceil(last) : last);
   const span = Math.max(1e-3, high - low);
   return scaled((plain, at) => blend(plain, 1 - clamp01((at - low) / span)), attentionFactor);
 }
 
-const scalings: Readonly<Record<RopeScaling["type"], readonly string[]>> = {
-  linear: [],
-  ntk: [],
-  llama3: ["originalLength", "lowFrequencyFactor", "highFrequencyFactor"],
-  yarn: ["originalLength", "betaFast", "betaSlow", "attentionFactor"],
+const scalings: Readonly<Record<ReadScaling["type"], readonly string[]>> = {
+  linear: ["factor"],
+  ntk: ["factor"],
+  llama3: ["factor", "originalLength", "lowFrequencyFactor", "highFrequencyFactor"],
+  yarn: ["factor", "originalLength", "betaFast", "betaSlow", "attentionFactor", "truncate"],
+  longrope: ["factors", "attentionFactor"],
 };
 
 /** Checks a scaling, as it was read: what it may have depends on its type. */
-function checkScaling(scaling: RopeScaling): void {
-  const { type } = Object(scaling) as RopeScaling;
+function checkScaling(scaling: ReadScaling, pairs: number): void {
+  const { type } = Object(scaling) as ReadScaling;
   checkOneOf("scaling.type", type ?? null, Object.keys(scalings), cannot);
-  checkKeys(scaling, ["type", "factor", ...scalings[type]], cannot);
+  checkKeys(scaling, ["type", ...scalings[type]], cannot);
+  if (scaling.type === "longrope") checkFactors(scaling.factors, pairs);
+}
+
+/** Checks that there is a divisor for each pair. */
+function checkFactors(factors: ReadList | undefined, pairs: number): void {
+  const { kind = "undefined", shape, numbers = [], wrong } = factors ?? {};
+  if (shape?.length !== 1 || shape[0] !== pairs) {
+    const Kind = shape === undefined ? TypeError : RangeError;
+    throw new Kind(
+      `${cannot}: \`scaling.factors\` must be ${pairs} numbers for \`dims / 2\` pairs, got ${
+        shape === undefined ? kind : `[${shape}]`
+      }`,
+    );
+  }
+  const bad = wrong === undefined ? numbers.find((one) => one <= 0) : wrong.value;
+  if (bad !== undefined || wrong !== undefined) checkNumber("scaling.factors", bad, 0);
 }
 
 /** One position for each row of the table. */
 function positionsOf(
-  given: number | ReadPositions,
+  given: number | ReadList,
   [batch, heads, rows]: readonly number[],
 ): readonly number[] {
   const isEmpty = batch * heads === 0; // Then there may be any number of rows.
@@ -145,6 +169,7 @@ export function planRotation({ q, k, positions: given, options }: RopeCall): Rot
       `${cannot}: \`dims\` must be even and from 2 to D = ${dim}, got ${kindOf(dims)}`,
     );
   }
+  if (scaling !== undefined) checkScaling(scaling, dims / 2);
   // A tensor without elements may have any number of columns.
   const isEmpty = sizeOf(views[0].shape) === 0;
   const { frequencies, length } = scaleFrequencies(theta, isEmpty ? 2 : dims, scaling);

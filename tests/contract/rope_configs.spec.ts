@@ -1,0 +1,81 @@
+import { type RopeConfigOptions, ropeOptions } from "@flashtile/attention";
+import { referenceRope, referenceRotation } from "@flashtile/attention/reference";
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import { type Encoded, floatsOf } from "../support/encoded.ts";
+import vectors from "../vectors/rope.json" with { type: "json" };
+import { contract } from "./backends.ts";
+
+/** A published kind of config, and what the transformers package makes of it. */
+interface RopeCase {
+  readonly name: string;
+  readonly config: object;
+  /** The same in the older spelling. */
+  readonly older: object;
+  readonly length: number | null;
+  readonly positions: number[];
+  readonly frequencies: Encoded;
+  readonly factor: number;
+  readonly x: Encoded;
+  readonly out: Encoded;
+}
+
+/** Those of several axes are another rotation. */
+const cases = (vectors.cases as unknown as RopeCase[]).filter(({ name }) =>
+  !name.startsWith("several axes")
+);
+
+/** Asserts that the largest difference is at most so much of the largest number. */
+function assertNear(got: ArrayLike<number>, wanted: ArrayLike<number>, most: number, what: string) {
+  assertEquals(got.length, wanted.length, what);
+  const largest = Math.max(...Array.from(wanted, Math.abs));
+  for (let at = 0; at < got.length; at++) {
+    const error = Math.abs(got[at] - wanted[at]);
+    assert(error <= most * largest, `${what}: [${at}] is off by ${error} of ${largest}`);
+  }
+}
+
+/** Both spellings of a case, and the options of `rope()` that each gives. */
+function bothOf({ name, config, older, length }: RopeCase) {
+  const options: RopeConfigOptions = { length: length ?? undefined };
+  return Object.entries({ config, older })
+    .map(([spelling, written]) => [`${name}, ${spelling}`, ropeOptions(written, options)] as const);
+}
+
+test("fourteen published kinds of configs are tried", () => assertEquals(cases.length, 14));
+
+test("ropeOptions() gives the frequencies and the factor of the transformers package", () => {
+  for (const one of cases) {
+    const wanted = floatsOf(one.frequencies);
+    for (const [what, options] of bothOf(one)) {
+      const { frequencies, factor } = referenceRotation(options, one.x.shape.at(-1)!);
+      // Theirs are computed in f32: each to its own size.
+      const ratios = Array.from(frequencies, (frequency, at) => frequency / wanted[at]);
+      assertNear(ratios, Array(wanted.length).fill(1), 2e-6, what);
+      assertNear([factor], [one.factor], 1e-7, what);
+    }
+  }
+});
+
+test("the oracle turns rows as the transformers package does", () => {
+  for (const one of cases) {
+    const x = { data: floatsOf(one.x), shape: one.x.shape }, { positions } = one;
+    for (const [what, options] of bothOf(one)) {
+      const { data } = referenceRope(x, { ...options, positions });
+      assertNear(data, floatsOf(one.out), 1e-5, what);
+    }
+  }
+});
+
+contract("rope() turns rows as configs say, within rounding of the oracle", async (engine) => {
+  for (const one of cases) {
+    const { x, positions } = one;
+    for (const [what, options] of bothOf(one)) {
+      const q = { data: floatsOf(x), shape: x.shape };
+      const exact = referenceRope(q, { ...options, positions });
+      await engine.rope(q, null, { ...options, positions });
+      assertNear(q.data, exact.data, 2e-7, what);
+      assertNear(q.data, floatsOf(one.out), 1e-5, what);
+    }
+  }
+}, { needs: "rope" });

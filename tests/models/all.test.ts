@@ -1,0 +1,10 @@
+import "./architectures.spec.ts";
+import "./gguf.spec.ts";
+import "./llama2c.spec.ts";
+import "./modules.spec.ts";
+import "./mutated.spec.ts";
+import "./safetensors.spec.ts";
+import "./shards.spec.ts";
+import "./tokens.spec.ts";
+import "./vectors.spec.ts";
+import "./widen.spec.ts";
