@@ -18,11 +18,11 @@ import { boundariesOf } from "../support/plan.ts";
 import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
 import { problemOfCase, scoreCases } from "../support/score_functions.ts";
-import { sharedOut, sharedOutByShader } from "../support/share.ts";
+import { sharedOutByShader } from "../support/share.ts";
 
 const needs = ["backward", "functions"] as const;
 
-for (const { name, read } of sharedOut(scoreCases, 6, "gradients of functions")) {
+for (const { name, read } of sharedOutByShader(scoreCases, 6, "gradients of functions")) {
   const given = once(() => {
     const one = read(), { functions, inputs: { dOut } } = one;
     const call = {

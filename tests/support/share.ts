@@ -45,9 +45,9 @@ export function sharedOnGpu<T>(all: readonly T[], count: number, name: string): 
   return isBrief ? someOf(all, count, name) : all;
 }
 
-/** What `sharedOut()` gives; on every stack of WebGPU some: each of them has shaders of its own to compile, for seconds. */
+/** What `sharedOut()` gives; twice as many on a stack of WebGPU, never all: each has shaders of its own to compile, for seconds. */
 export function sharedOutByShader<T>(all: readonly T[], count: number, name: string): readonly T[] {
-  return gpuRequired ? someOf(all, count, name) : sharedOut(all, count, name);
+  return gpuRequired ? someOf(all, 2 * count, name) : sharedOut(all, count, name);
 }
 
 /** A number from a name, another one with each seed. */
