@@ -13,6 +13,7 @@ import {
   type ConstantSource,
   expand,
   Expansion,
+  inOrder,
   type Primitive,
   type PrimitiveNode,
 } from "./primitives.ts";
@@ -186,21 +187,15 @@ class Compiler {
     this.#uses.clear();
     for (const [node, { extent }] of this.#places) if (extent === "tile") this.#places.delete(node);
     this.#free = Array.from({ length: this.#registers.tile - 1 }, (_, at) => at + 1);
-    for (const root of roots) this.#count(root);
-  }
-
-  #count(node: PrimitiveNode): void {
-    const before = this.#uses.get(node) ?? 0;
-    this.#uses.set(node, before + 1);
-    if (before === 0) { for (const operand of node.operands) this.#count(operand); }
+    const order = inOrder(roots);
+    for (const read of [...roots, ...order.flatMap(({ operands }) => operands)]) {
+      this.#uses.set(read, (this.#uses.get(read) ?? 0) + 1);
+    }
+    for (const node of order) this.#extents.set(node, this.#findExtent(node));
   }
 
   #extent(node: PrimitiveNode): Extent {
-    const known = this.#extents.get(node);
-    if (known !== undefined) return known;
-    const found = this.#findExtent(node);
-    this.#extents.set(node, found);
-    return found;
+    return this.#extents.get(node)!;
   }
 
   #findExtent(node: PrimitiveNode): Extent {
@@ -212,10 +207,11 @@ class Compiler {
     return extents.size > 1 ? "tile" : one;
   }
 
-  #terms(node: PrimitiveNode): PrimitiveNode[] {
-    const isSplit = node.primitive === "and" && this.#extent(node) === "tile" &&
-      this.#uses.get(node) === 1;
-    return isSplit ? node.operands.flatMap((operand) => this.#terms(operand)) : [node];
+  #terms(result: PrimitiveNode): PrimitiveNode[] {
+    const isSplit = (node: PrimitiveNode) =>
+      node.primitive === "and" && this.#extent(node) === "tile" && this.#uses.get(node) === 1;
+    const order = inOrder([result], (node) => isSplit(node) ? node.operands : []);
+    return order.filter((node) => !isSplit(node));
   }
 
   #maskBy(term: PrimitiveNode): void {
@@ -228,12 +224,23 @@ class Compiler {
   }
 
   /** Where a node's numbers are, once what computes them is written. */
-  #lower(node: PrimitiveNode): Register {
-    const known = this.#places.get(node);
-    if (known !== undefined) return known;
-    const place = this.#extent(node) === "tile" ? this.#lowerTile(node) : this.#lowerFlat(node);
-    this.#places.set(node, place);
-    return place;
+  #lower(result: PrimitiveNode): Register {
+    for (const node of inOrder([result], (one) => this.#missing(one))) {
+      if (this.#places.has(node)) continue;
+      const place = this.#extent(node) === "tile" ? this.#lowerTile(node) : this.#lowerFlat(node);
+      this.#places.set(node, place);
+    }
+    return this.#places.get(result)!;
+  }
+
+  /** What must be computed before a node. */
+  #missing(node: PrimitiveNode): readonly PrimitiveNode[] {
+    if (this.#places.has(node) || isDistance(node)) return [];
+    return this.#operandsOf(node);
+  }
+
+  #operandsOf(node: PrimitiveNode): readonly PrimitiveNode[] {
+    return (this.#extent(node) === "tile" ? this.#fusedProduct(node) : undefined) ?? node.operands;
   }
 
   #lowerFlat(node: PrimitiveNode): Register {
@@ -255,11 +262,8 @@ class Compiler {
   /** `target` is where numbers shall go, if it matters. */
   #lowerTile(node: PrimitiveNode, target?: Register): Register {
     if (node.input !== undefined) return node.input === "score" ? scores : dScores;
-    const product = this.#fusedProduct(node);
-    const kernel = product === undefined ? node.primitive as Kernel : "fma";
-    const operands = (product === undefined ? node.operands : product).map((one) =>
-      this.#lower(one)
-    );
+    const kernel = this.#fusedProduct(node) === undefined ? node.primitive as Kernel : "fma";
+    const operands = this.#operandsOf(node).map((one) => this.#lower(one));
     for (const operand of operands) this.#release(operand);
     // An operation reads its operands before it writes, so that it may write over one.
     const to = target ??
@@ -331,18 +335,14 @@ export function compile(
   return compiler.finish();
 }
 
+/** Curves that are kept at most: each is a whole tile. */
+const mostKept = 64;
+
 const curves: ReadonlySet<Primitive> = new Set(["tanh", "exp", "log", "sigmoid", "sqrt"] as const);
 
 /** The curves that a gradient asks for: once for the score function is enough. */
 function curvesOf({ score, gathered }: Derivative): Set<PrimitiveNode> {
-  const found = new Set<PrimitiveNode>(), seen = new Set<PrimitiveNode>();
-  const visit = (node: PrimitiveNode | undefined) => {
-    if (node === undefined || seen.has(node)) return;
-    seen.add(node);
-    if (curves.has(node.primitive)) found.add(node);
-    node.operands.forEach(visit);
-  };
-  visit(score);
-  for (const { index, term } of gathered) [index, term].forEach(visit);
-  return found;
+  const roots = gathered.flatMap(({ index, term }) => [index, term]);
+  const order = inOrder(score === undefined ? roots : [...roots, score]);
+  return new Set(order.filter(({ primitive }) => curves.has(primitive)).slice(0, mostKept));
 }
