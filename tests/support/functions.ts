@@ -47,6 +47,9 @@ export const functions: Readonly<Record<string, Meaning>> = {
   "a mask of none": { maskMod: () => false },
   "a mask of all": { maskMod: () => true },
   "rows that see nothing": { maskMod: ({ q, k }) => q.mod(3).eq(0).and(k.gt(q)) },
+  "what intervals know of few keys, and of many not": {
+    maskMod: ({ q, k }) => documents.at(k).lt(documents.at(k)).or(q.lt(9)),
+  },
   "a mask by batch and head": { maskMod: ({ b, h, k }) => k.mod(4).ne(b.add(h).mod(4)) },
   "what is NaN where it is masked": {
     scoreMod: (score, { k }) => where(k.lt(9), score.mul(NaN), score),
