@@ -71,7 +71,7 @@ const LN2_HIGH: usize = 25;
 const INFINITE: usize = 26;
 const NORMAL_POWERS: usize = 27;
 const ROUND: usize = 28;
-const HALF: usize = 29;
+const SHARE: usize = 29;
 
 // The exponent of 1; the bits of sqrt(1/2), and those of a fraction.
 
@@ -95,8 +95,8 @@ function real(at: usize): v128 {
 
 // @ts-ignore: decorator
 @inline
-export function half(): v128 {
-  return real(HALF);
+export function equalShare(): v128 {
+  return real(SHARE);
 }
 
 // @ts-ignore: decorator

@@ -5,7 +5,7 @@
 
 import { fma } from "../fma";
 import { tanh } from "../tanh.gen";
-import { exp, half, log, sigmoid } from "./curves";
+import { equalShare, exp, log, sigmoid } from "./curves";
 import { Run } from "./run";
 
 // floor(a / b), 0 where b is: in double precision, which has the exact quotient's floor.
@@ -1878,8 +1878,8 @@ function halveEach(run: Run): void {
     const a0 = v128.load(a), a1 = v128.load(a, 16);
     const b0 = v128.load(b), b1 = v128.load(b, 16);
     const c0 = v128.load(c), c1 = v128.load(c, 16);
-    v128.store(d, v128.bitselect(f32x4.mul(a0, half()), a0, f32x4.eq(b0, c0)), 0);
-    v128.store(d, v128.bitselect(f32x4.mul(a1, half()), a1, f32x4.eq(b1, c1)), 16);
+    v128.store(d, v128.bitselect(f32x4.mul(a0, equalShare()), a0, f32x4.eq(b0, c0)), 0);
+    v128.store(d, v128.bitselect(f32x4.mul(a1, equalShare()), a1, f32x4.eq(b1, c1)), 16);
     a += aStep;
     b += bStep;
     c += cStep;

@@ -86,7 +86,7 @@ interface Gradient {
 }
 
 /** Cases that are chosen between one by one: what is chosen by more has a condition of its own, which others share. */
-const fewCases = 2;
+const mostNested = 2;
 
 /** Works out one. */
 class Differentiation {
@@ -142,7 +142,7 @@ class Differentiation {
   #chosen({ value, cases }: Gradient, later = this.#always): PrimitiveNode {
     if (cases === later) return value;
     const { before, last } = cases, zero = this.#number(0);
-    if (cases.count - later.count > fewCases) {
+    if (cases.count - later.count > mostNested) {
       return this.#do("select", this.#all(cases, later), value, zero);
     }
     const { condition, holds } = last!;

@@ -28,7 +28,7 @@ import { type EncodedRanges, encodeRanges } from "./ranges.ts";
 const chunkKeys = 128;
 
 /** Registers of tiles that a program of which this is so may have; of one with more fewer keys are worked on at a time. */
-const mostWide = 512, fewKeys = 8;
+const mostWide = 512, leastKeys = 8;
 
 /** Bytes of a number. */
 const four = 4;
@@ -207,7 +207,7 @@ export function placeFunctions(
   hasGradient = false,
 ): PlacedFunctions {
   const compiled = compiledOf(functions, hasGradient);
-  const chunk = compiled.program.registers.tile > mostWide ? fewKeys : chunkKeys;
+  const chunk = compiled.program.registers.tile > mostWide ? leastKeys : chunkKeys;
   const sizes = { queries: tiles.rows, keys: tiles.keys, chunk };
   const placing = { functions, compiled, sizes, kernels, hasGradient };
   const measured = new Placer(0);
