@@ -334,20 +334,21 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   if (SCORED) {
     memory.copy(unchanged, scores, keys << 5);
     if (!hasLanes) mask.seeAll(lanes, keys);
+    hasLanes = true;
     changeScores(job, tile, row, true);
   }
   capScores(job, scores, keys);
   if (job.softcap != 0) keepCaps(job, keys);
   // Rows of a bias may be read up to a multiple of 4.
   if (biasScores(job, state, scores, begin, (end + 3) & ~3)) {
-    if (!hasLanes && !SCORED) mask.seeAll(lanes, keys);
+    if (!hasLanes) mask.seeAll(lanes, keys);
     mask.seeFinite(lanes, state.biasRows, begin, end);
     hasLanes = masked = true;
   }
   // A cap shows no score of -Infinity any more, but lanes do.
   if (SCORED && (maskGradients(job, tile, row, keys) || job.softcap != 0)) masked = true;
   if (masked) {
-    if (!hasLanes && !SCORED) mask.seeAll(lanes, keys);
+    if (!hasLanes) mask.seeAll(lanes, keys);
     mask.seeWithin(lanes, tile.bounds, <i32>begin, <i32>padded);
     mask.maskScores(scores, lanes, keys);
   }
@@ -360,14 +361,16 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   const weightsTo = transposedWeights + to, dScoresTo = transposedDScores + to, pass = tile.powers;
   pass.width = 32;
   if (SCORED) pass.units = job.unit / 2;
-  if (SCORED || masked || isCapped) {
+  // Before scores changed, or were capped, gradients are others, and those of a bias are none of them.
+  const isChanged = isCapped || SCORED, isAsked = !isChanged || gradient.dBias != 0;
+  if (masked || isCapped) {
     pass.alpha = ONES;
     powers_f32_4x4(scores, keys, shift, state.alpha, pass);
     // Also those of a row whose lse is NaN.
     if (masked) mask.setUnseen(scores, lanes, keys, 0);
     differentiateScores(state, keys, masked);
     transpose(scores, eights, weightsTo, stride);
-    transpose(dScores, eights, dScoresTo, stride);
+    if (isAsked) transpose(dScores, eights, dScoresTo, stride);
   } else if (WIDE) {
     gradients_f32_4x8(scores, keys, shift, state.l, dScores);
     transpose(scores, eights, weightsTo, stride);
@@ -383,7 +386,7 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   if (gradient.dBias != 0) addToBias(job, gradient, row);
   if (isCapped) capDScores(keys);
   if (SCORED) differentiateChange(job, tile, row, unchanged, dScores);
-  if (isCapped || SCORED) transpose(dScores, eights, dScoresTo, stride);
+  if (isChanged) transpose(dScores, eights, dScoresTo, stride);
   extendSpans(eight, eights, stride, inTile);
 
   // dQ.

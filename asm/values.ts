@@ -21,7 +21,7 @@ export function finiteValues<T>(v: usize, row: usize, columns: usize, dim: usize
 }
 
 // Whether the values of some keys are finite, counted from `begin`.
-function areValuesFinite(job: Job, values: Columns, from: usize, to: usize): bool {
+export function areValuesFinite(job: Job, values: Columns, from: usize, to: usize): bool {
   return from >= to || finiteValues<f32>(values.at, values.row, values.columns, job.valueDim, from, to);
 }
 

@@ -24,6 +24,9 @@ const expressions: Readonly<Record<string, string>> = {
   mod: "f32x4.sub(A, f32x4.mul(B, f32x4.floor(f32x4.div(A, B))))",
   imod: "v128.and(i32x4.sub(A, i32x4.mul(B, floorQuotients(A, B))), i32x4.ne(B, i32x4.splat(0)))",
   ...{ fma: "fma(A, B, C)", select: "v128.bitselect(B, C, A)" },
+  asked: "v128.and(A, f32x4.ne(B, f32x4.splat(0)))",
+  flip: "v128.xor(A, v128.and(B, i32x4.splat(i32.MIN_VALUE)))",
+  halve: "v128.bitselect(f32x4.mul(A, equalShare()), A, f32x4.eq(B, C))",
   clamp: "f32x4.min(f32x4.max(A, B), C)",
   iclamp: "i32x4.min_s(i32x4.max_s(A, B), C)",
   mask: "v128.bitselect(D, f32x4.splat(-Infinity), A)",
@@ -167,7 +170,7 @@ export function scoreKernelsFile(): string {
 
 import { fma } from "../fma";
 import { tanh } from "../tanh.gen";
-import { exp, log, sigmoid } from "./curves";
+import { equalShare, exp, log, sigmoid } from "./curves";
 import { Run } from "./run";
 
 ${quotients}

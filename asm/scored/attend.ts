@@ -5,7 +5,7 @@ import * as mask from "../mask";
 import { findSeen } from "../panel";
 import { PANEL, State, Tile } from "../record";
 import { Job, ScoreProgram } from "../records.gen";
-import { isHarmless } from "../values";
+import { areValuesFinite, isHarmless } from "../values";
 import { ALWAYS, beginRanges, classify, MIXED, NEVER, setQueries } from "./intervals";
 import { runProgram } from "./program";
 import { programOf, Work, workOf } from "./work";
@@ -85,6 +85,10 @@ export function beginKeys(job: Job, tile: Tile): bool {
     work.ofTile = ask(job, work, tile.from, tile.to);
   }
   if (work.ofTile == NEVER) return false;
+  // Most masks move by as much as their rows do.
+  work.from = work.maskFrom = tile.from;
+  work.to = tile.to;
+  work.fromMoved = work.toMoved = PANEL;
   const first = job.firstKey + <i32>tile.first, eights = (keys + 7) >> 3;
   if (program.k != 0) number(work, program.k, first, eights);
   runFlat(work, program.key, program.keyEnd, eights);
@@ -96,33 +100,77 @@ export function beginKeys(job: Job, tile: Tile): bool {
   return true;
 }
 
-// Keys that the rows row..end do not see are left off both ends of a tile. Returns whether any are left.
-function trim(job: Job, tile: Tile, work: Work, row: usize, end: usize): bool {
-  let from = tile.from, to = tile.to;
-  askOf(job, work, row, end);
-  work.ofPanel = ask(job, work, from, to);
-  if (work.ofPanel != MIXED) return work.ofPanel == ALWAYS;
-  // By halves: keys before `from` are not seen, those before `most` may be.
-  for (let most = to; most - from > STEP;) {
+// Where an end of a panel may be, by where those of the panels before were: as far from the last one as that from its own.
+
+// @ts-ignore: decorator
+@inline
+function expected(last: usize, moved: isize, from: usize, to: usize): usize {
+  return <usize>min(max(<isize>last + moved, <isize>from), <isize>to);
+}
+
+// The first of the keys from..to that some row may see: by halves, but where it is expected.
+function firstSeen(job: Job, work: Work, from: usize, to: usize, guess: usize): usize {
+  let most = to;
+  if (guess < to) {
+    const isBehind = guess == from || ask(job, work, from, guess) == NEVER;
+    if (isBehind) {
+      if (ask(job, work, guess, min(guess + STEP, to)) != NEVER) return guess;
+      from = guess;
+    } else most = guess;
+  }
+  // Keys before `from` are not seen, some of those before `most` may be.
+  while (most - from > STEP) {
     const middle = from + (((most - from) >> 1) + STEP - 1 & ~(STEP - 1));
     if (middle >= most) break;
     if (ask(job, work, from, middle) == NEVER) from = middle;
     else most = middle;
   }
-  for (let least = from; to - least > STEP;) {
+  return from;
+}
+
+// The end of those, likewise.
+function endSeen(job: Job, work: Work, from: usize, to: usize, guess: usize): usize {
+  let least = from;
+  if (guess > from) {
+    const isBefore = guess == to || ask(job, work, guess, to) == NEVER;
+    if (isBefore) {
+      if (ask(job, work, max(guess - STEP, from), guess) != NEVER) return guess;
+      to = guess;
+    } else least = guess;
+  }
+  while (to - least > STEP) {
     const middle = to - (((to - least) >> 1) + STEP - 1 & ~(STEP - 1));
     if (middle <= least) break;
     if (ask(job, work, middle, to) == NEVER) to = middle;
     else least = middle;
   }
+  return to;
+}
+
+// Keys that the rows row..end do not see are left off both ends of a tile. Returns whether any are left.
+function trim(job: Job, tile: Tile, work: Work, row: usize, end: usize): bool {
+  const first = tile.from, last = tile.to;
+  askOf(job, work, row, end);
+  work.ofPanel = ask(job, work, first, last);
+  if (work.ofPanel != MIXED) return work.ofPanel == ALWAYS;
+  const from = firstSeen(job, work, first, last, expected(work.from, work.fromMoved, first, last));
+  const to = endSeen(job, work, from, last, expected(work.to, work.toMoved, first, last));
+  work.fromMoved = <isize>from - <isize>work.from;
+  work.toMoved = <isize>to - <isize>work.to;
+  work.from = from;
+  work.to = to;
   tile.from = from;
   tile.to = to;
-  leaveSeen(job, work, from, to);
-  return true;
+  // Of fewer keys more is known.
+  work.ofPanel = ask(job, work, from, to);
+  if (work.ofPanel == MIXED) leaveSeen(job, work, from, to);
+  return work.ofPanel != NEVER;
 }
 
 // Of the keys from..to, the ones at either end that all rows see need no mask: by halves, as long as these are seen.
 function leaveSeen(job: Job, work: Work, from: usize, to: usize): void {
+  const guess = expected(work.maskFrom, work.fromMoved, from, to);
+  if (guess > from && ask(job, work, from, guess) == ALWAYS) from = guess;
   for (let count = upToMiddle(from, to); count != 0; count = upToMiddle(from, to)) {
     if (ask(job, work, from, from + count) != ALWAYS) break;
     from += count;
@@ -200,13 +248,22 @@ function maskPanel(job: Job, tile: Tile, row: usize): void {
   if (from < to) runTile(job, tile, row, (from - tile.begin) & ~3, min(keys, to - tile.begin + 3 & ~3));
 }
 
+// Whether the values that the mask function hides from some row of a panel may be multiplied by weights of 0, where they are few
+// beside those of the tile, which are looked at once for all panels.
+function isMaskHarmless(job: Job, tile: Tile): bool {
+  const work = workOf(tile), values = tile.seenValues(), begin = tile.begin;
+  const from = max(work.maskFrom, begin) - begin, to = min(work.maskTo, tile.end) - begin;
+  return (to - from) << 3 <= tile.keys && areValuesFinite(job, values, from, to);
+}
+
 // Scores become -Infinity where the mask function hides the key. Returns whether lanes hide some: where values can be multiplied by
 // a weight of 0, nobody asks.
 export function maskByFunction(job: Job, tile: Tile, row: usize, masked: bool): bool {
   maskPanel(job, tile, row);
   const program = programOf(job), keys = tile.groups << 2, isMixed = workOf(tile).ofPanel == MIXED;
-  const isWhole = !isMixed && (program.score == program.scoreEnd || !mask.hasMasked(tile.s, keys));
-  if (isWhole || isHarmless(job, tile, tile.seenValues(), true)) return masked;
+  const isKept = program.score == program.scoreEnd || !mask.hasMasked(tile.s, keys);
+  if (isKept && (!isMixed || isMaskHarmless(job, tile))) return masked;
+  if (isHarmless(job, tile, tile.seenValues(), true)) return masked;
   if (!masked) mask.seeAll(tile.lanes, keys);
   mask.seeScores(tile.lanes, tile.s, keys);
   return true;

@@ -38,6 +38,7 @@ const REALS: usize = memory.data<f32>([
   24,
   // exp: 1.5 * 2^23, added and subtracted again it rounds to a whole number, which it has in its low bits.
   12582912,
+  0.5,
 ], 4);
 
 // Where each is; of polynomials by the power that it is the factor of.
@@ -70,6 +71,7 @@ const LN2_HIGH: usize = 25;
 const INFINITE: usize = 26;
 const NORMAL_POWERS: usize = 27;
 const ROUND: usize = 28;
+const SHARE: usize = 29;
 
 // The exponent of 1; the bits of sqrt(1/2), and those of a fraction.
 
@@ -89,6 +91,12 @@ const FRACTION: usize = 2;
 @inline
 function real(at: usize): v128 {
   return v128.load32_splat(REALS + (at << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+export function equalShare(): v128 {
+  return real(SHARE);
 }
 
 // @ts-ignore: decorator

@@ -5,7 +5,7 @@
 
 import { fma } from "../fma";
 import { tanh } from "../tanh.gen";
-import { exp, log, sigmoid } from "./curves";
+import { equalShare, exp, log, sigmoid } from "./curves";
 import { Run } from "./run";
 
 // floor(a / b), 0 where b is: in double precision, which has the exact quotient's floor.
@@ -1785,6 +1785,32 @@ function imodEach(run: Run): void {
   }
 }
 
+function askedEach(run: Run): void {
+  let d = run.to, a = run.a, b = run.b;
+  const aStep = run.aStep, bStep = run.bStep;
+  for (const end = d + (run.n << 5); d < end; d += 32) {
+    const a0 = v128.load(a), a1 = v128.load(a, 16);
+    const b0 = v128.load(b), b1 = v128.load(b, 16);
+    v128.store(d, v128.and(a0, f32x4.ne(b0, f32x4.splat(0))), 0);
+    v128.store(d, v128.and(a1, f32x4.ne(b1, f32x4.splat(0))), 16);
+    a += aStep;
+    b += bStep;
+  }
+}
+
+function flipEach(run: Run): void {
+  let d = run.to, a = run.a, b = run.b;
+  const aStep = run.aStep, bStep = run.bStep;
+  for (const end = d + (run.n << 5); d < end; d += 32) {
+    const a0 = v128.load(a), a1 = v128.load(a, 16);
+    const b0 = v128.load(b), b1 = v128.load(b, 16);
+    v128.store(d, v128.xor(a0, v128.and(b0, i32x4.splat(i32.MIN_VALUE))), 0);
+    v128.store(d, v128.xor(a1, v128.and(b1, i32x4.splat(i32.MIN_VALUE))), 16);
+    a += aStep;
+    b += bStep;
+  }
+}
+
 function fmaEach(run: Run): void {
   let d = run.to, a = run.a, b = run.b, c = run.c;
   const aStep = run.aStep, bStep = run.bStep, cStep = run.cStep;
@@ -1839,6 +1865,21 @@ function iclampEach(run: Run): void {
     const c0 = v128.load(c), c1 = v128.load(c, 16);
     v128.store(d, i32x4.min_s(i32x4.max_s(a0, b0), c0), 0);
     v128.store(d, i32x4.min_s(i32x4.max_s(a1, b1), c1), 16);
+    a += aStep;
+    b += bStep;
+    c += cStep;
+  }
+}
+
+function halveEach(run: Run): void {
+  let d = run.to, a = run.a, b = run.b, c = run.c;
+  const aStep = run.aStep, bStep = run.bStep, cStep = run.cStep;
+  for (const end = d + (run.n << 5); d < end; d += 32) {
+    const a0 = v128.load(a), a1 = v128.load(a, 16);
+    const b0 = v128.load(b), b1 = v128.load(b, 16);
+    const c0 = v128.load(c), c1 = v128.load(c, 16);
+    v128.store(d, v128.bitselect(f32x4.mul(a0, equalShare()), a0, f32x4.eq(b0, c0)), 0);
+    v128.store(d, v128.bitselect(f32x4.mul(a1, equalShare()), a1, f32x4.eq(b1, c1)), 16);
     a += aStep;
     b += bStep;
     c += cStep;
@@ -2028,12 +2069,15 @@ export function runKernel(kernel: u32, run: Run): void {
     case 135: modEach(run); break;
     case 136: ifloorDivEach(run); break;
     case 137: imodEach(run); break;
-    case 138: fmaEach(run); break;
-    case 139: selectEach(run); break;
-    case 140: clampEach(run); break;
-    case 141: iclampEach(run); break;
-    case 142: copyColumnEach(run); break;
-    case 143: gatherEach(run); break;
-    case 144: scatterEach(run); break;
+    case 138: askedEach(run); break;
+    case 139: flipEach(run); break;
+    case 140: fmaEach(run); break;
+    case 141: selectEach(run); break;
+    case 142: clampEach(run); break;
+    case 143: iclampEach(run); break;
+    case 144: halveEach(run); break;
+    case 145: copyColumnEach(run); break;
+    case 146: gatherEach(run); break;
+    case 147: scatterEach(run); break;
   }
 }

@@ -12,6 +12,11 @@ export class Work {
   // Of those keys the ones that not all rows of the panel see.
   maskFrom: usize;
   maskTo: usize;
+  // The keys of the panel before, of the same tile, and how far both ends were from those of the one before that.
+  from: usize;
+  to: usize;
+  fromMoved: isize;
+  toMoved: isize;
 
   @inline
   get address(): usize {

@@ -59,7 +59,7 @@ const ofWholes: Readonly<Record<string, Compute>> = {
 };
 
 /** Where an array is read: indices beyond an axis are the nearest. */
-function placeOf({ shape }: CapturedArray, indices: readonly number[]): number {
+export function placeOf({ shape }: CapturedArray, indices: readonly number[]): number {
   return indices.reduce(
     (place, index, axis) => place * shape[axis] + Math.min(Math.max(index, 0), shape[axis] - 1),
     0,
@@ -100,7 +100,7 @@ const slopes: Readonly<Record<string, (operands: number[], value: number) => num
   mod: ([a, b]) => [1, -Math.floor(a / b)],
   min: ([a, b]) => a === b ? [0.5, 0.5] : [Number(a < b), Number(b < a)],
   max: ([a, b]) => a === b ? [0.5, 0.5] : [Number(a > b), Number(b > a)],
-  clamp: ([x, lo, hi]) => x < lo ? [0, 1, 0] : x > hi ? [0, 0, 1] : [1, 0, 0],
+  clamp: ([x, lo, hi]) => Math.max(x, lo) > hi ? [0, 0, 1] : x < lo ? [0, 1, 0] : [1, 0, 0],
   abs: ([a]) => [Math.sign(a)],
   neg: () => [-1],
   where: ([c]) => [0, Number(c === 1), Number(c === 0)],

@@ -6,7 +6,7 @@
  */
 
 import type { Graph } from "./graph.ts";
-import type { Expansion, Primitive, PrimitiveNode } from "./primitives.ts";
+import { type Expansion, inOrder, type Primitive, type PrimitiveNode } from "./primitives.ts";
 
 /** A gather whose array asks for a gradient: what is added to the element that is read. */
 export interface Gathered {
@@ -34,26 +34,59 @@ interface Case {
   readonly holds: boolean;
 }
 
+/** Cases, one after the other; those that are the same are one object. */
+class Cases {
+  /** Those before the last one: none of those that always are. */
+  readonly before: Cases | undefined;
+  readonly last: Case | undefined;
+  readonly count: number;
+  /** What says whether all are but those of others before them. */
+  readonly conditions = new Map<Cases, PrimitiveNode>();
+  readonly #longer: Cases[] = [];
+
+  constructor(before?: Cases, last?: Case) {
+    this.before = before;
+    this.last = last;
+    this.count = before === undefined ? 0 : before.count + 1;
+  }
+
+  /** These, and one more. */
+  and(last: Case): Cases {
+    const { condition, holds } = last;
+    const known = this.#longer.find((one) =>
+      one.last!.condition === condition && one.last!.holds === holds
+    );
+    if (known === undefined) this.#longer.push(new Cases(this, last));
+    return known ?? this.#longer.at(-1)!;
+  }
+}
+
+/** The cases that both begin with. */
+function sharedBy(a: Cases, b: Cases): Cases {
+  while (a !== b) {
+    if (a.count > b.count) a = a.before!;
+    else b = b.before!;
+  }
+  return a;
+}
+
+/** Whether one are there just where the others are not, of those before. */
+function areContrary(a: Cases, b: Cases): boolean {
+  return a !== b && a.last !== undefined && a.before === b.before &&
+    a.last.condition === b.last!.condition;
+}
+
 /**
  * A gradient that is something else than 0 in some cases alone. What it is multiplied by on its way may be NaN in all others, so
  * that it is chosen as late as can be.
  */
 interface Gradient {
   readonly value: PrimitiveNode;
-  readonly cases: readonly Case[];
+  readonly cases: Cases;
 }
 
-function areSame(a: readonly Case[], b: readonly Case[]): boolean {
-  return a.length === b.length &&
-    a.every(({ condition, holds }, at) => condition === b[at].condition && holds === b[at].holds);
-}
-
-/** Whether one is there just where the other is not. */
-function areContrary(a: readonly Case[], b: readonly Case[]): boolean {
-  const [x, y] = [a.at(-1), b.at(-1)];
-  return x !== undefined && x.condition === y?.condition && x.holds !== y.holds &&
-    areSame(a.slice(0, -1), b.slice(0, -1));
-}
+/** Cases that are chosen between one by one: what is chosen by more has a condition of its own, which others share. */
+const mostNested = 2;
 
 /** Works out one. */
 class Differentiation {
@@ -64,6 +97,7 @@ class Differentiation {
   readonly #matters = new Map<PrimitiveNode, boolean>();
   /** The gradient with respect to what a node is, so far. */
   readonly #gradients = new Map<PrimitiveNode, Gradient>();
+  readonly #always = new Cases();
 
   constructor(expansion: Expansion, { arrays }: Graph) {
     this.#expansion = expansion;
@@ -71,28 +105,25 @@ class Differentiation {
   }
 
   run(result: PrimitiveNode): void {
-    const order: PrimitiveNode[] = [], seen = new Set<PrimitiveNode>();
-    const visit = (node: PrimitiveNode) => {
-      if (seen.has(node) || !this.#doesMatter(node)) return;
-      seen.add(node);
-      for (const operand of node.operands) visit(operand);
-      order.push(node);
-    };
-    visit(result);
-    this.#gradients.set(result, { value: this.#dScore(), cases: [] });
+    for (const node of inOrder([result])) this.#matters.set(node, this.#doesMatterBy(node));
+    const order = inOrder(
+      [result],
+      ({ operands }) => operands.filter((one) => this.#doesMatter(one)),
+    );
+    this.#gradients.set(result, { value: this.#dScore(), cases: this.#always });
+    if (!this.#doesMatter(result)) return;
     for (const node of order.reverse()) this.#passOn(node, this.#gradients.get(node)!);
   }
 
   /** Whether a node depends on the score, or on elements that ask for gradients, by what has one. */
   #doesMatter(node: PrimitiveNode): boolean {
-    const known = this.#matters.get(node);
-    if (known !== undefined) return known;
-    const { primitive, input, array, operands } = node;
-    const found = input === "score" ||
+    return this.#matters.get(node)!;
+  }
+
+  #doesMatterBy({ primitive, input, array, operands }: PrimitiveNode): boolean {
+    return input === "score" ||
       (primitive === "gather" && this.#arrays[array!].grad) ||
       (smooth.has(primitive) && operands.some((one) => this.#doesMatter(one)));
-    this.#matters.set(node, found);
-    return found;
   }
 
   #dScore(): PrimitiveNode {
@@ -107,27 +138,49 @@ class Differentiation {
     return this.#expansion.constant({ from: "number", number });
   }
 
-  /** A gradient in its cases, and 0 in all others. */
-  #chosen({ value, cases }: Gradient): PrimitiveNode {
-    const zero = this.#number(0);
-    return cases.reduceRight((chosen, { condition, holds }) => {
-      const sides = holds ? [chosen, zero] : [zero, chosen];
-      return this.#do("select", condition, ...sides);
-    }, value);
+  /** A gradient in its cases, and 0 in all others; some cases may be looked at later. */
+  #chosen({ value, cases }: Gradient, later = this.#always): PrimitiveNode {
+    if (cases === later) return value;
+    const { before, last } = cases, zero = this.#number(0);
+    if (cases.count - later.count > mostNested) {
+      return this.#do("select", this.#all(cases, later), value, zero);
+    }
+    const { condition, holds } = last!;
+    const inner = this.#do("select", condition, ...(holds ? [value, zero] : [zero, value]));
+    return this.#chosen({ value: inner, cases: before! }, later);
+  }
+
+  /** What says whether all cases are but some. */
+  #all(cases: Cases, later: Cases): PrimitiveNode {
+    const open: Cases[] = [];
+    let at = cases;
+    for (; at !== later && !at.conditions.has(later); at = at.before!) open.push(at);
+    let all = at.conditions.get(later);
+    for (const one of open.reverse()) {
+      const { condition, holds } = one.last!, own = holds ? condition : this.#do("not", condition);
+      all = all === undefined ? own : this.#do("and", all, own);
+      one.conditions.set(later, all);
+    }
+    return all!;
   }
 
   #sum(a: Gradient, b: Gradient): Gradient {
-    if (areSame(a.cases, b.cases)) {
+    if (a.cases === b.cases) {
       return { value: this.#do("add", a.value, b.value), cases: a.cases };
     }
     if (areContrary(a.cases, b.cases)) {
-      const { condition, holds } = a.cases.at(-1)!, [yes, no] = holds ? [a, b] : [b, a];
+      const { condition, holds } = a.cases.last!, [yes, no] = holds ? [a, b] : [b, a];
       return {
         value: this.#do("select", condition, yes.value, no.value),
-        cases: a.cases.slice(0, -1),
+        cases: a.cases.before!,
       };
     }
-    return { value: this.#do("add", this.#chosen(a), this.#chosen(b)), cases: [] };
+    const shared = sharedBy(a.cases, b.cases);
+    const value = this.#do("add", this.#chosen(a, shared), this.#chosen(b, shared));
+    if (a.cases === shared || b.cases === shared) return { value, cases: shared };
+    // In neither's cases the sum is 0, and may be multiplied by NaN all the same.
+    const condition = this.#do("or", this.#all(a.cases, shared), this.#all(b.cases, shared));
+    return { value, cases: shared.and({ condition, holds: true }) };
   }
 
   /** Adds to the gradient of an operand, where it matters, something that is made of that of the node. */
@@ -138,7 +191,7 @@ class Differentiation {
     ...more: readonly Case[]
   ): void {
     if (!this.#doesMatter(operand)) return;
-    const term = { value: make(), cases: [...cases, ...more] };
+    const term = { value: make(), cases: more.reduce((all, one) => all.and(one), cases) };
     const before = this.#gradients.get(operand);
     this.#gradients.set(operand, before === undefined ? term : this.#sum(before, term));
   }
@@ -195,8 +248,12 @@ class Differentiation {
     const isBelow = this.#do("lt", x, lo), isAbove = this.#do("gt", x, hi);
     const within = { condition: isBelow, holds: false };
     this.#add(x, gradient, same, within, { condition: isAbove, holds: false });
-    this.#add(lo, gradient, same, { condition: isBelow, holds: true });
-    this.#add(hi, gradient, same, within, { condition: isAbove, holds: true });
+    if (![lo, hi].some((bound) => this.#doesMatter(bound))) return;
+    // Where `lo` is above `hi` that is what is taken.
+    const isMost = this.#do("gt", this.#do("max", x, lo), hi);
+    const isLeast = { condition: isBelow, holds: true };
+    this.#add(lo, gradient, same, { condition: isMost, holds: false }, isLeast);
+    this.#add(hi, gradient, same, { condition: isMost, holds: true });
   }
 
   #curve(node: PrimitiveNode, gradient: Gradient): void {
@@ -214,11 +271,9 @@ class Differentiation {
 
   /** What is masked has a gradient of 0, whatever it is multiplied by. */
   #whereAsked(gradient: Gradient): PrimitiveNode {
-    const dScore = this.#dScore(), zero = this.#number(0);
-    if (gradient.value === dScore) return this.#chosen(gradient);
-    const { value, cases } = gradient;
-    const asked = { condition: this.#do("ne", dScore, zero), holds: true };
-    return this.#chosen({ value, cases: [asked, ...cases] });
+    const dScore = this.#dScore(), chosen = this.#chosen(gradient), zero = this.#number(0);
+    if (gradient.value === dScore) return chosen;
+    return this.#do("select", this.#do("ne", dScore, zero), chosen, zero);
   }
 }
 

@@ -10,6 +10,7 @@ import {
   comparisons,
   type ConstantSource,
   expand,
+  inOrder,
   type Primitive,
   type PrimitiveNode,
 } from "./primitives.ts";
@@ -72,12 +73,18 @@ class IntervalCompiler {
     this.#arrays = arrays;
   }
 
-  lower(node: PrimitiveNode): number {
-    const known = this.#known.get(node);
-    if (known !== undefined) return known;
-    const place = this.#lowerNew(node);
-    this.#known.set(node, place);
-    return place;
+  lower(result: PrimitiveNode): number {
+    for (const node of inOrder([result], (one) => this.#operandsOf(one))) {
+      this.#known.set(node, this.#lowerNew(node));
+    }
+    return this.#known.get(result)!;
+  }
+
+  /** Of what is not known nobody asks what it is made of. */
+  #operandsOf({ primitive, operands, array }: PrimitiveNode): readonly PrimitiveNode[] {
+    const isUnknown = comparisonsOfScores.has(primitive) || primitive === "toI32" ||
+      (primitive === "gather" && this.#arrays[array!].dtype === "f32");
+    return isUnknown ? [] : operands;
   }
 
   #lowerNew(node: PrimitiveNode): number {
@@ -85,10 +92,8 @@ class IntervalCompiler {
     if (input !== undefined) return this.#input(input);
     if (source !== undefined) return this.#constant(source);
     if (comparisonsOfScores.has(primitive)) return this.#constant({ from: "either" });
-    const isUnknown = primitive === "toI32" ||
-      (primitive === "gather" && this.#arrays[array!].dtype === "f32");
-    if (isUnknown) return this.#constant({ from: "anything" });
-    const places = operands.map((one) => this.lower(one));
+    if (this.#operandsOf(node) !== operands) return this.#constant({ from: "anything" });
+    const places = operands.map((one) => this.#known.get(one)!);
     if (primitive === "iclamp") {
       return this.#step("imin", [this.#step("imax", places.slice(0, 2)), places[2]]);
     }

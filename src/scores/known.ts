@@ -38,13 +38,20 @@ const mostConstant = 2 ** 30;
 /** Reads a graph by its nodes. */
 class Reader {
   readonly #graph: Graph;
+  /** By node: each once, in their order, since many ways may lead to one. */
+  readonly #linear = new Map<GraphNode, Linear | undefined>();
 
   constructor(graph: Graph) {
     this.#graph = graph;
+    for (const node of graph.nodes) this.#linear.set(node, this.#linearBy(node));
+  }
+
+  get nodes(): readonly GraphNode[] {
+    return this.#graph.nodes;
   }
 
   get result(): GraphNode {
-    return this.#graph.nodes.at(-1)!;
+    return this.nodes.at(-1)!;
   }
 
   operandsOf({ operands }: GraphNode): readonly GraphNode[] {
@@ -60,6 +67,10 @@ class Reader {
   }
 
   linearOf(node: GraphNode): Linear | undefined {
+    return this.#linear.get(node);
+  }
+
+  #linearBy(node: GraphNode): Linear | undefined {
     const constant = this.literalOf(node);
     if (constant !== undefined) return { q: 0, k: 0, constant };
     if (node.input === "q" || node.input === "k") {
@@ -96,6 +107,12 @@ function isApart(linear: Linear | undefined, constant?: number): linear is Linea
     (constant === undefined || linear.constant === constant);
 }
 
+/** Whether it wraps around nowhere: two sides that do are in another order than what they are apart. */
+function isSmall(linear: Linear | undefined): boolean {
+  return linear !== undefined && Math.abs(linear.q) <= 1 && Math.abs(linear.k) <= 1 &&
+    Math.abs(linear.constant) <= mostConstant;
+}
+
 /** What q - k may be, the last included. */
 interface Distances {
   readonly least: number;
@@ -129,13 +146,27 @@ function both(a: Distances | undefined, b: Distances | undefined): Distances | u
   return a && b && { least: Math.max(a.least, b.least), most: Math.min(a.most, b.most) };
 }
 
+/** The distances of each node, in their order. */
+function allDistances(reader: Reader): ReadonlyMap<GraphNode, Distances | undefined> {
+  const found = new Map<GraphNode, Distances | undefined>();
+  for (const node of reader.nodes) {
+    const [a, b] = reader.operandsOf(node);
+    const own = node.operation === "and"
+      ? both(found.get(a), found.get(b))
+      : distancesIn(reader, node);
+    found.set(node, own);
+  }
+  return found;
+}
+
 function distancesIn(reader: Reader, node: GraphNode): Distances | undefined {
   const [a, b] = reader.operandsOf(node), { operation } = node;
-  if (operation === "and") return both(distancesIn(reader, a), distancesIn(reader, b));
   if (!(operation in opposite) || a.kind !== "whole") return undefined;
   if (b.operation === "abs") return magnitudeIn(reader, b, opposite[operation], a);
   if (a.operation === "abs") return magnitudeIn(reader, a, operation, b);
-  const apart = combined(reader.linearOf(a), reader.linearOf(b), -1);
+  const sides = [a, b].map((side) => reader.linearOf(side));
+  if (!sides.every(isSmall)) return undefined;
+  const apart = combined(sides[0], sides[1], -1);
   return isApart(apart) ? distancesOf(operation, apart) : undefined;
 }
 
@@ -154,7 +185,7 @@ function magnitudeIn(
 
 /** The band that a mask function says, where it says one as options do. */
 export function knownBand(mask: Graph): KnownBand | undefined {
-  const reader = new Reader(mask), distances = distancesIn(reader, reader.result);
+  const reader = new Reader(mask), distances = allDistances(reader).get(reader.result);
   if (distances === undefined) return undefined;
   const { least, most } = distances;
   return least <= 0 && most >= 0 ? { left: most, right: 0 - least } : undefined;

@@ -137,6 +137,28 @@ export class Expansion {
   }
 }
 
+/** Nodes that others are made of, each behind its operands: not by recursion, since a function may be as deep as it has nodes. */
+export function inOrder(
+  roots: readonly PrimitiveNode[],
+  operandsOf = ({ operands }: PrimitiveNode) => operands,
+): PrimitiveNode[] {
+  const order: PrimitiveNode[] = [], done = new Set<PrimitiveNode>();
+  for (const root of roots) {
+    const open = [{ node: root, rest: operandsOf(root).values() }];
+    for (let last = open.at(-1); last !== undefined; last = open.at(-1)) {
+      const { value: operand } = last.rest.next();
+      if (operand === undefined) {
+        open.pop();
+        if (!done.has(last.node)) order.push(last.node);
+        done.add(last.node);
+      } else if (!done.has(operand)) {
+        open.push({ node: operand, rest: operandsOf(operand).values() });
+      }
+    }
+  }
+  return order;
+}
+
 /** The result of a function, with all that it is made of. */
 export function expand(graph: Graph, expansion: Expansion = new Expansion(graph)): PrimitiveNode {
   const nodes: PrimitiveNode[] = [];

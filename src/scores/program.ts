@@ -13,6 +13,7 @@ import {
   type ConstantSource,
   expand,
   Expansion,
+  inOrder,
   type Primitive,
   type PrimitiveNode,
 } from "./primitives.ts";
@@ -33,7 +34,7 @@ export interface Register {
 /** What an instruction does: with `mask` in front it masks scores where a comparison fails. */
 export type Kernel =
   | Exclude<Primitive, "input" | "constant">
-  | ("fma" | "copy" | "mask" | "scatter")
+  | ("fma" | "copy" | "mask" | "scatter" | "asked" | "halve" | "flip")
   | `mask ${Comparison}`;
 
 /** Comparisons, whose failing masks a score. */
@@ -101,6 +102,17 @@ function isDistance({ primitive, operands: [a, b] }: PrimitiveNode): boolean {
   return primitive === "isub" && a.input === "q" && b.input === "k";
 }
 
+/** Whether it is a number that is the same for all functions. */
+function isNumber({ source }: PrimitiveNode, number: number): boolean {
+  return source?.from === "number" && source.number === number;
+}
+
+/** What an instruction does, and what it reads. */
+interface Form {
+  readonly kernel: Kernel;
+  readonly operands: readonly PrimitiveNode[];
+}
+
 /** Where instructions are written. */
 type Section = Exclude<Extent, "tile" | "kept"> | TileSection;
 
@@ -121,8 +133,9 @@ class Compiler {
   readonly #kept: ReadonlySet<PrimitiveNode>;
   readonly #extents = new Map<PrimitiveNode, Extent>();
   readonly #places = new Map<PrimitiveNode, Register>();
-  /** How often a node is read. */
-  readonly #uses = new Map<PrimitiveNode, number>();
+  /** How often a node is read: by nodes, and by instructions, which may do what several nodes say. */
+  #uses: ReadonlyMap<PrimitiveNode, number> = new Map();
+  #reads: ReadonlyMap<PrimitiveNode, number> = new Map();
   /** Reads of a tile's register that are to come, and registers that have none. */
   readonly #left = new Map<number, number>();
   #free: number[] = [];
@@ -137,7 +150,8 @@ class Compiler {
   score(result: PrimitiveNode): void {
     this.#begin("score", "score", [result]);
     if (result.input === "score") return;
-    if (this.#extent(result) === "tile") this.#lowerTile(result, scores);
+    const isOwn = this.#extent(result) === "tile" && !this.#kept.has(result);
+    if (isOwn) this.#lowerTile(result, scores);
     else this.#emit("score", "copy", scores, [this.#lower(result)]);
   }
 
@@ -183,24 +197,28 @@ class Compiler {
   #begin(owner: Owner, section: TileSection, roots: readonly PrimitiveNode[]): void {
     this.#owner = owner;
     this.#section = section;
-    this.#uses.clear();
     for (const [node, { extent }] of this.#places) if (extent === "tile") this.#places.delete(node);
     this.#free = Array.from({ length: this.#registers.tile - 1 }, (_, at) => at + 1);
-    for (const root of roots) this.#count(root);
+    const order = inOrder(roots, (node) => this.#places.has(node) ? [] : node.operands);
+    for (const node of order) this.#extents.set(node, this.#findExtent(node));
+    this.#uses = this.#countReads(roots, ({ operands }) => operands);
+    this.#reads = this.#countReads(roots, (node) => this.#formOf(node).operands);
   }
 
-  #count(node: PrimitiveNode): void {
-    const before = this.#uses.get(node) ?? 0;
-    this.#uses.set(node, before + 1);
-    if (before === 0) { for (const operand of node.operands) this.#count(operand); }
+  #countReads(
+    roots: readonly PrimitiveNode[],
+    operandsOf: (node: PrimitiveNode) => readonly PrimitiveNode[],
+  ): ReadonlyMap<PrimitiveNode, number> {
+    const reads = new Map<PrimitiveNode, number>();
+    const read = (node: PrimitiveNode) => reads.set(node, (reads.get(node) ?? 0) + 1);
+    const open = (node: PrimitiveNode) => this.#places.has(node) ? [] : operandsOf(node);
+    roots.forEach(read);
+    for (const node of inOrder(roots, open)) open(node).forEach(read);
+    return reads;
   }
 
   #extent(node: PrimitiveNode): Extent {
-    const known = this.#extents.get(node);
-    if (known !== undefined) return known;
-    const found = this.#findExtent(node);
-    this.#extents.set(node, found);
-    return found;
+    return this.#extents.get(node)!;
   }
 
   #findExtent(node: PrimitiveNode): Extent {
@@ -212,10 +230,11 @@ class Compiler {
     return extents.size > 1 ? "tile" : one;
   }
 
-  #terms(node: PrimitiveNode): PrimitiveNode[] {
-    const isSplit = node.primitive === "and" && this.#extent(node) === "tile" &&
-      this.#uses.get(node) === 1;
-    return isSplit ? node.operands.flatMap((operand) => this.#terms(operand)) : [node];
+  #terms(result: PrimitiveNode): PrimitiveNode[] {
+    const isSplit = (node: PrimitiveNode) =>
+      node.primitive === "and" && this.#extent(node) === "tile" && this.#uses.get(node) === 1;
+    const order = inOrder([result], (node) => isSplit(node) ? node.operands : []);
+    return order.filter((node) => !isSplit(node));
   }
 
   #maskBy(term: PrimitiveNode): void {
@@ -228,12 +247,19 @@ class Compiler {
   }
 
   /** Where a node's numbers are, once what computes them is written. */
-  #lower(node: PrimitiveNode): Register {
-    const known = this.#places.get(node);
-    if (known !== undefined) return known;
-    const place = this.#extent(node) === "tile" ? this.#lowerTile(node) : this.#lowerFlat(node);
-    this.#places.set(node, place);
-    return place;
+  #lower(result: PrimitiveNode): Register {
+    for (const node of inOrder([result], (one) => this.#missing(one))) {
+      if (this.#places.has(node)) continue;
+      const place = this.#extent(node) === "tile" ? this.#lowerTile(node) : this.#lowerFlat(node);
+      this.#places.set(node, place);
+    }
+    return this.#places.get(result)!;
+  }
+
+  /** What must be computed before a node. */
+  #missing(node: PrimitiveNode): readonly PrimitiveNode[] {
+    if (this.#places.has(node) || isDistance(node)) return [];
+    return this.#formOf(node).operands;
   }
 
   #lowerFlat(node: PrimitiveNode): Register {
@@ -255,28 +281,53 @@ class Compiler {
   /** `target` is where numbers shall go, if it matters. */
   #lowerTile(node: PrimitiveNode, target?: Register): Register {
     if (node.input !== undefined) return node.input === "score" ? scores : dScores;
-    const product = this.#fusedProduct(node);
-    const kernel = product === undefined ? node.primitive as Kernel : "fma";
-    const operands = (product === undefined ? node.operands : product).map((one) =>
-      this.#lower(one)
-    );
+    const { kernel, operands: nodes } = this.#formOf(node);
+    const operands = nodes.map((one) => this.#lower(one));
     for (const operand of operands) this.#release(operand);
     // An operation reads its operands before it writes, so that it may write over one.
     const to = target ??
       (this.#kept.has(node)
         ? { extent: "kept", index: this.#registers.kept++ } as const
-        : this.#temporary(this.#uses.get(node)!));
+        : this.#temporary(this.#reads.get(node)!));
     this.#emit(this.#section, kernel, to, operands, node.array);
     return to;
   }
 
-  /** The operands of a b + c, where nobody else reads the product. */
-  #fusedProduct({ primitive, operands }: PrimitiveNode): readonly PrimitiveNode[] | undefined {
-    if (primitive !== "add") return undefined;
-    const at = operands.findIndex((one) =>
-      one.primitive === "mul" && this.#extent(one) === "tile" && this.#uses.get(one) === 1
-    );
-    return at < 0 ? undefined : [...operands[at].operands, operands[1 - at]];
+  /** What one instruction does: a node, or several of which nobody else reads what is between. */
+  #formOf(node: PrimitiveNode): Form {
+    const own = { kernel: node.primitive as Kernel, operands: node.operands };
+    if (this.#extent(node) !== "tile") return own;
+    if (node.primitive === "add") return this.#productOf(node) ?? own;
+    return node.primitive === "select" ? this.#choiceOf(node) ?? own : own;
+  }
+
+  #isOnce(node: PrimitiveNode, primitive: Primitive): boolean {
+    return node.primitive === primitive && this.#extent(node) === "tile" &&
+      this.#uses.get(node) === 1 && !this.#places.has(node);
+  }
+
+  /** a b + c. */
+  #productOf({ operands }: PrimitiveNode): Form | undefined {
+    const at = operands.findIndex((one) => this.#isOnce(one, "mul"));
+    if (at < 0) return undefined;
+    return { kernel: "fma", operands: [...operands[at].operands, operands[1 - at]] };
+  }
+
+  /** Gradients in a case and 0 elsewhere, halves of them where two numbers are equal, and with another sign below 0. */
+  #choiceOf({ operands: [condition, a, b] }: PrimitiveNode): Form | undefined {
+    const [x, y] = condition.operands;
+    if (isNumber(b, 0)) {
+      const isAsked = this.#isOnce(condition, "ne") && isNumber(y, 0);
+      return isAsked
+        ? { kernel: "asked", operands: [a, x] }
+        : { kernel: "and", operands: [condition, a] };
+    }
+    if (a.operands[0] !== b) return undefined;
+    if (this.#isOnce(a, "mul") && isNumber(a.operands[1], 0.5) && this.#isOnce(condition, "eq")) {
+      return { kernel: "halve", operands: [b, x, y] };
+    }
+    const isFlipped = this.#isOnce(a, "neg") && this.#isOnce(condition, "lt") && isNumber(y, 0);
+    return isFlipped ? { kernel: "flip", operands: [b, x] } : undefined;
   }
 
   #temporary(reads: number): Register {
@@ -324,25 +375,30 @@ export function compile(
 ): Program {
   const expansion = score && new Expansion(score), result = score && expand(score, expansion);
   const derivative = hasGradient && score && differentiate(result!, expansion!, score);
-  const compiler = new Compiler(derivative ? curvesOf(derivative) : undefined);
+  const compiler = new Compiler(derivative ? keptOf(derivative, result!) : undefined);
   if (result !== undefined) compiler.score(result);
   if (derivative) compiler.gradient(derivative);
   if (mask !== undefined) compiler.mask(expand(mask));
   return compiler.finish();
 }
 
+/** Numbers that are kept at most: each is a whole tile. */
+const mostKept = 16;
+
 const curves: ReadonlySet<Primitive> = new Set(["tanh", "exp", "log", "sigmoid", "sqrt"] as const);
 
-/** The curves that a gradient asks for: once for the score function is enough. */
-function curvesOf({ score, gathered }: Derivative): Set<PrimitiveNode> {
-  const found = new Set<PrimitiveNode>(), seen = new Set<PrimitiveNode>();
-  const visit = (node: PrimitiveNode | undefined) => {
-    if (node === undefined || seen.has(node)) return;
-    seen.add(node);
-    if (curves.has(node.primitive)) found.add(node);
-    node.operands.forEach(visit);
-  };
-  visit(score);
-  for (const { index, term } of gathered) [index, term].forEach(visit);
-  return found;
+/**
+ * What the score function computes and the gradient reads, so that it need not be computed again; where that is too much, what takes
+ * long of it.
+ */
+function keptOf({ score, gathered }: Derivative, result: PrimitiveNode): Set<PrimitiveNode> {
+  const forward = new Set(inOrder([result]).filter(({ operands }) => operands.length > 0));
+  const roots = gathered.flatMap(({ index, term }) => [index, term]);
+  if (score !== undefined) roots.push(score);
+  const read = inOrder(roots, (node) => forward.has(node) ? [] : node.operands);
+  const kept = read.filter((node) => forward.has(node));
+  const long = kept.length <= mostKept
+    ? kept
+    : inOrder(roots).filter(({ primitive }) => curves.has(primitive));
+  return new Set(long.slice(0, 4 * mostKept));
 }

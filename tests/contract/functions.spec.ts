@@ -20,11 +20,11 @@ import { expectation, resultsOf } from "../support/exact.ts";
 import { once } from "../support/once.ts";
 import { boundariesOf } from "../support/plan.ts";
 import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
-import { randomWholeMask } from "../support/random_scores.ts";
-import { functions, large, table } from "../support/functions.ts";
+import { deep, few, functions, large, table } from "../support/functions.ts";
 import { problemOfCase, scoreCases } from "../support/score_functions.ts";
 import { sharedOut, sharedOutByShader } from "../support/share.ts";
 import { rounded, storages, stored } from "../support/storage.ts";
+import { maskMods } from "../support/written.ts";
 import { assertGivenBack, contract } from "./backends.ts";
 
 const needs = "functions" as const;
@@ -58,6 +58,13 @@ for (const [name, asked] of sharedOutByShader(Object.entries(functions), 8, "fun
   });
 }
 
+for (const [name, asked] of sharedOut(Object.entries(deep), 2, "deep functions")) {
+  const check = expectation(few, asked);
+  contract(`attention() takes functions as deep as they come: ${name}`, async (engine) => {
+    check(await resultsOf(engine, few, asked));
+  }, { needs });
+}
+
 /** Rows enough: over a few numbers the plain formula is exact by luck. */
 const sizes = fc.record({
   ...{ B: fc.integer({ min: 1, max: 2 }), Hkv: fc.integer({ min: 1, max: 2 }) },
@@ -67,13 +74,13 @@ const sizes = fc.record({
 }).map(({ group, ...rest }) => ({ ...rest, Hq: rest.Hkv * group }));
 
 contract("attention() masks by any function of whole numbers", async (engine) => {
-  const calls = fc.record({ sizes, seed: fc.nat(), mask: fc.nat() })
+  const calls = fc.record({ sizes, seed: fc.nat(), maskMod: maskMods(true) })
     .chain(({ sizes, ...rest }) => meaning(sizes).map((other) => ({ sizes, other, ...rest })));
   await fc.assert(
-    fc.asyncProperty(calls, async ({ sizes, other, seed, mask }) => {
+    fc.asyncProperty(calls, async ({ sizes, other, seed, maskMod }) => {
       const problem = problemOf(sizes, seed);
       // With a scale of 0 rows are means of the same numbers: exact by luck, too.
-      const asked = { ...other, scale: other.scale || 0.3, maskMod: randomWholeMask(mask) };
+      const asked = { ...other, scale: other.scale || 0.3, maskMod };
       expectation(problem, asked)(await resultsOf(engine, problem, asked));
     }),
     runs(40),

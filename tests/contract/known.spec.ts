@@ -57,6 +57,16 @@ const pairs: Readonly<Record<string, readonly [functions: Meaning, option: Meani
   ],
 };
 
+test("what wraps around is no band", () => {
+  const most = 2 ** 31 - 1;
+  const masks: MaskMod[] = [
+    ({ q, k }) => q.add(most).ge(k.add(most)),
+    ({ q, k }) => k.sub(most).sub(most).le(q.sub(most).sub(most)),
+    ({ q, k }) => q.add(q).sub(k).ge(q),
+  ];
+  for (const mask of masks) assertEquals(knownBand(traceMask(mask)), undefined);
+});
+
 for (const [name, [functions, option]] of Object.entries(pairs)) {
   contract(`functions that say ${name} give the bits of the option`, async (engine) => {
     const [actual, expected] = [

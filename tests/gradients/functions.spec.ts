@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { contract } from "../contract/backends.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { withEngines } from "../support/engines.ts";
-import { functions, large } from "../support/functions.ts";
+import { deep, few, functions, large } from "../support/functions.ts";
 import {
   assertCloseGradients,
   assertSameGradients,
@@ -86,6 +86,13 @@ for (const [name, meaning] of sharedOutByShader(Object.entries(meanings), 5, "gr
   });
 }
 
+for (const [name, meaning] of sharedOut(Object.entries(deep), 2, "deep gradients")) {
+  const call = gradientCall(few, meaning), check = gradientExpectation(call);
+  contract(`attentionBackward() takes functions as deep as they come: ${name}`, async (engine) => {
+    check(await gradientsOf(engine, call));
+  }, { needs });
+}
+
 contract("gradients of steep slopes are right where what rounding took is kept", async (engine) => {
   const call = gradientCall(large, {
     scoreMod: (score, { h, q, k }) => score.sub(steep.at(h).mul(q.sub(k).abs().toF32())),
@@ -118,12 +125,38 @@ contract("gradients carry no NaN from what is masked, or not taken", async (engi
         ...base,
         scoreMod: (score, { k }) => where(k.ge(0), score, score.abs().neg().sqrt().mul(score)),
       },
+      // Not taken, by ways that part again before they come to it: 0 of both, times NaN.
+      {
+        ...base,
+        scoreMod: (score, { k }) => {
+          const root = score.abs().neg().sqrt();
+          return where(k.ge(0), score, root.min(score.div(root)));
+        },
+      },
+      // A root of 0, whose slope is infinite; of what is made of it nothing comes.
+      {
+        ...base,
+        scoreMod: (score) => {
+          const root = score.sub(score).sqrt(), part = root.div(root.abs().add(0.5));
+          return score.add(part.abs());
+        },
+      },
     ] satisfies ScoreFunctions[]
   ) {
     const found = await gradientsOf(engine, gradientCall(large, asked));
     if (backend.name === "webgpu") assertCloseGradients(found, expected); // Another shader rounds otherwise.
     else assertSameGradients(found, expected);
   }
+}, { needs });
+
+contract("the gradient of bounds that cross is that of the upper one", async (engine) => {
+  const low = captured(Float32Array.of(0.5), [1], { grad: true });
+  const high = captured(Float32Array.of(-0.5), [1], { grad: true });
+  const call = gradientCall(large, { scoreMod: (score) => score.clamp(low.at(0), high.at(0)) });
+  const { dq, dArrays } = await gradientsOf(engine, call);
+  assert(dq.every((x) => x === 0));
+  assertEquals(dArrays![0], 0);
+  gradientExpectation(call)(await gradientsOf(engine, call));
 }, { needs });
 
 test("dCaptured has a tensor for each array that asks for one, and nothing otherwise", async () => {

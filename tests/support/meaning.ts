@@ -6,7 +6,12 @@
  */
 
 import type { BooleanTensor, Tensor } from "@flashtile/attention";
-import { type AddTo, differentiateScore, evaluate } from "../../src/reference/scores.ts";
+import {
+  type AddTo,
+  differentiateScore,
+  evaluate,
+  type Given,
+} from "../../src/reference/scores.ts";
 import { type Graph, traceMask, traceScore } from "../../src/scores/graph.ts";
 import type { Meaning, Problem } from "./problem.ts";
 
@@ -34,10 +39,14 @@ export function broadcastReader(tensor: Tensor | BooleanTensor): Read {
 /** What one row's scores are changed by, and which of its keys it sees. */
 export interface RowMeaning {
   readonly sees: (j: number) => boolean;
+  /** The same where no mask function was asked. */
+  readonly seesByOptions: (j: number) => boolean;
   /** What a score function makes of a score. */
   readonly changed: (j: number, score: number) => number;
   /** The gradient with respect to that score, of that with respect to what it became. */
   readonly through: (j: number, score: number, dChanged: number, addTo: AddTo) => number;
+  /** What functions are given of a key, and of its score. */
+  readonly given: (j: number, score: number) => Given;
   /** Distance of a key from the one that the row is aligned with. */
   readonly distance: (j: number) => number;
   readonly bias: (j: number) => number;
@@ -73,26 +82,28 @@ export function meaningOf(
   const [left, right] = [window?.[0] ?? Infinity, window?.[1] ?? Infinity];
   return (b, h, i) => {
     const { segment, first, keys, queries, at } = placeOf(problem, meaning, b, i);
-    const given = typeof offset === "object" ? offset[segment] : offset;
-    const aligned = at + (given ?? (causal === "top-left" ? 0 : keys - queries));
+    const moved = typeof offset === "object" ? offset[segment] : offset;
+    const aligned = at + (moved ?? (causal === "top-left" ? 0 : keys - queries));
     const last = Math.min(aligned + right, causal ? aligned : Infinity);
     const count = kvLengths?.[segment] ?? keys;
-    const valuesOf = (graph: Graph, j: number, score: number) =>
-      evaluate(graph, { score, b: segment, h, q: at, k: j - first });
+    const given = (j: number, score: number) => ({ score, b: segment, h, q: at, k: j - first });
+    const valuesOf = (graph: Graph, j: number, score: number) => evaluate(graph, given(j, score));
     const valueOf = (graph: Graph, j: number, score: number) => valuesOf(graph, j, score).at(-1)!;
+    const seesByOptions = (j: number) => {
+      const local = j - first;
+      return local >= 0 && local < count && local >= aligned - left && local <= last &&
+        (!maskAt || maskAt(b, h, i, j) !== 0) && (!blockMask || blockMask.keeps(b, h, i, j)) &&
+        (!biasAt || biasAt(b, h, i, j) !== -Infinity);
+    };
     return {
-      sees: (j) => {
-        const local = j - first;
-        return local >= 0 && local < count && local >= aligned - left && local <= last &&
-          (!maskAt || maskAt(b, h, i, j) !== 0) && (!blockMask || blockMask.keeps(b, h, i, j)) &&
-          (!biasAt || biasAt(b, h, i, j) !== -Infinity) &&
-          (!maskGraph || valueOf(maskGraph, j, 0) !== 0);
-      },
+      sees: (j) => seesByOptions(j) && (!maskGraph || valueOf(maskGraph, j, 0) !== 0),
+      seesByOptions,
       through: (j, score, dChanged, addTo) =>
         scoreGraph
           ? differentiateScore(scoreGraph, valuesOf(scoreGraph, j, score), dChanged, addTo)
           : dChanged,
       changed: (j, score) => scoreGraph ? Math.fround(valueOf(scoreGraph, j, score)) : score,
+      given,
       distance: (j) => Math.abs(aligned - (j - first)),
       bias: (j) => biasAt?.(b, h, i, j) ?? 0,
       slope: slopeAt?.(0, 0, segment, h) ?? 0,

@@ -8,9 +8,9 @@ import type { MaskMod, ScoreMod } from "../../src/scores/kinds.ts";
 import { compile } from "../../src/scores/program.ts";
 import { always } from "../support/arbitrary.ts";
 import { normals, seeded } from "../support/random.ts";
-import { randomMaskMod, randomScoreMod } from "../support/random_scores.ts";
 import { scoreCases } from "../support/score_functions.ts";
 import { ScoreMachine, type TilePlace } from "../support/score_machine.ts";
+import { someFunctions } from "../support/written.ts";
 
 /** Asserts that a program does to a tile what its functions do to each score. */
 function assertSame(
@@ -39,10 +39,8 @@ const places = fc.record({
 
 test("a program does to tiles what its functions do to each score", () => {
   fc.assert(
-    fc.property(fc.nat(), fc.nat(), fc.nat(3), places, (seed, other, which, place) => {
-      const score = which !== 1 ? randomScoreMod(seed) : undefined;
-      const mask = which !== 0 ? randomMaskMod(other) : undefined;
-      assertSame(score, mask, place);
+    fc.property(someFunctions, places, ({ scoreMod, maskMod }, place) => {
+      assertSame(scoreMod, maskMod, place);
     }),
     always(1000),
   );

@@ -22,8 +22,8 @@ export const strided: Readonly<Record<"unary" | "binary" | "ternary", readonly s
     ...["abs", "neg", "iabs", "ineg", "not", "sqrt", "toF32", "toI32", "copy", "mask"],
     ...["tanh", "exp", "log", "sigmoid"],
   ],
-  binary: ["floorDiv", "mod", "ifloorDiv", "imod"],
-  ternary: ["fma", "select", "clamp", "iclamp"],
+  binary: ["floorDiv", "mod", "ifloorDiv", "imod", "asked", "flip"],
+  ternary: ["fma", "select", "clamp", "iclamp", "halve"],
 };
 
 /**

@@ -26,6 +26,9 @@ import { type EncodedRanges, encodeRanges } from "./ranges.ts";
  */
 const chunkKeys = 128;
 
+/** Registers of tiles that a program of which this is so may have; of one with more fewer keys are worked on at a time. */
+const mostWide = 512, leastKeys = 8;
+
 /** Bytes of a number. */
 const four = 4;
 
@@ -78,6 +81,7 @@ function placeArrays(space: Placer, placing: Placing): Map<CapturedArray, ArrayP
 interface EncodedFunctions {
   readonly parts: Readonly<Record<string, readonly number[]>>;
   readonly registerBytes: number;
+  readonly chunk: number;
   readonly inputs: Readonly<Record<string, number>>;
   readonly ranges: EncodedRanges | undefined;
 }
@@ -110,7 +114,7 @@ function encodeAll(
       ...{ ...words, constants, querySteps: ranges?.querySteps ?? [] },
       ...{ steps: ranges?.steps ?? [], ranges: ranges?.ranges ?? [] },
     },
-    registerBytes: layout.bytes,
+    ...{ registerBytes: layout.bytes, chunk: sizes.chunk },
     inputs: inputsOf(program, layout.placeOf),
     ranges,
   };
@@ -127,7 +131,7 @@ function inputsOf(
 
 /** Writes parts one behind the other, and the record that says where they are. */
 function writeProgram(memory: Int32Array, address: number, encoded: EncodedFunctions): void {
-  const { parts, registerBytes, inputs, ranges } = encoded, record = address / four;
+  const { parts, registerBytes, chunk, inputs, ranges } = encoded, record = address / four;
   const put = (name: string, value: number) =>
     memory[record + fields[name as keyof typeof fields]] = value;
   memory.fill(0, record, record + fields.words);
@@ -140,7 +144,7 @@ function writeProgram(memory: Int32Array, address: number, encoded: EncodedFunct
   }
   for (const [name, place] of Object.entries(inputs)) put(name, place);
   put("registerBytes", registerBytes);
-  put("chunk", chunkKeys);
+  put("chunk", chunk);
   if (ranges === undefined) return;
   for (const [name, place] of ranges.inputs) put(`${name}Range`, place);
   put("result", ranges.result);
@@ -181,25 +185,27 @@ export function placeFunctions(
   tiles: Tiles,
   hasGradient = false,
 ): PlacedFunctions {
-  const sizes = { queries: tiles.rows, keys: tiles.keys, chunk: chunkKeys };
   const compiled = programs.of(functions, hasGradient);
+  const chunk = compiled.program.registers.tile > mostWide ? leastKeys : chunkKeys;
+  const sizes = { queries: tiles.rows, keys: tiles.keys, chunk };
   const placing = { functions, compiled, sizes, kernels, hasGradient };
   const measured = new Placer(0);
-  const length = lengthOf(encodeAll(placing, placeArrays(measured, placing)));
-  measured.place(length * four);
-  const block = arena.allocate(measured.end), space = new Placer(block);
+  placeArrays(measured, placing);
+  const blocks = [arena.allocate(measured.end)], free = () => blocks.forEach(arena.free, arena);
   try {
-    const places = placeArrays(space, placing), address = space.place(length * four);
+    const places = placeArrays(new Placer(blocks[0]), placing);
     fillArrays(arena, placing, places);
-    writeProgram(new Int32Array(arena.memory.buffer), address, encodeAll(placing, places));
+    const encoded = encodeAll(placing, places), address = arena.allocate(lengthOf(encoded) * four);
+    blocks.push(address);
+    writeProgram(new Int32Array(arena.memory.buffer), address, encoded);
     return {
       address,
       sumsOf: (array) =>
         new Float64Array(arena.memory.buffer, places.get(array)!.sums, sizeOf(array.shape)),
-      free: () => arena.free(block),
+      free,
     };
   } catch (error) {
-    arena.free(block); // An array that was detached.
+    free(); // An array that was detached, or no memory.
     throw error;
   }
 }

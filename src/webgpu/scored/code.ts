@@ -14,6 +14,7 @@ import {
   type ConstantSource,
   expand,
   Expansion,
+  inOrder,
   nameOf,
   type Primitive,
   type PrimitiveNode,
@@ -118,19 +119,21 @@ class Writer {
   }
 
   /** What a node is called, once the lines that make it are written. */
-  lower(node: PrimitiveNode): string {
+  lower(result: PrimitiveNode): string {
+    for (const node of inOrder([result], (one) => this.#names.has(one) ? [] : one.operands)) {
+      if (!this.#names.has(node)) this.#names.set(node, this.#write(node));
+    }
+    return this.#names.get(result)!;
+  }
+
+  #write(node: PrimitiveNode): string {
     if (node.input !== undefined) return inputs[node.input];
-    const known = this.#names.get(node);
-    if (known !== undefined) return known;
     const text = node.source === undefined ? this.#operation(node) : this.#constant(node.source);
-    const name = `n${this.lines.length}`;
-    this.#names.set(node, name);
-    this.lines.push(`let ${name} = ${text};`);
-    return name;
+    return `n${this.lines.push(`let n${this.lines.length} = ${text};`) - 1}`;
   }
 
   #operation({ primitive, operands, array }: PrimitiveNode): string {
-    const from = operands.map((one) => this.lower(one));
+    const from = operands.map((one) => this.#names.get(one)!);
     if (array === undefined) return operations[primitive]!(...from);
     const isFloat = this.#graph.arrays[array].dtype === "f32";
     const name = isFloat ? calls.elements : calls.wholeElements;
