@@ -12,7 +12,7 @@ import type { Cotangents } from "./gradients.ts";
 import { keyOf, type Row, type RowPlace, rowsOf } from "./naive.ts";
 import { count, type Meaning, type Problem, shapesOf } from "./problem.ts";
 import { evaluateBounded, unit } from "./score_bounds.ts";
-import { type ScoreSlopes, slopesOf } from "./slope_bounds.ts";
+import { leastGradient, type ScoreSlopes, slopesOf } from "./slope_bounds.ts";
 
 /** Sums are formed in runs of at most 96 terms, and these are added up. */
 const longestRun = 96, ofRuns = 16;
@@ -248,7 +248,7 @@ function differentiateRow(
     const { x: slope, e: ofSlope } = slopes?.score ?? { x: 1, e: 0 };
     const dProduct = scale * dScore * slope;
     const off = Math.abs(scale) *
-      (Math.abs(slope) * ofScore + Math.abs(dScore) * ofSlope +
+      (Math.abs(slope) * ofScore + Math.max(Math.abs(dScore), leastGradient) * ofSlope +
         4 * unit * Math.abs(dScore * slope));
     q.forEach((x, d) => {
       sums.dq(d, j, dProduct * key[d], off * Math.abs(key[d]));
@@ -259,7 +259,8 @@ function differentiateRow(
         array,
         place,
         dScore * x,
-        Math.abs(x) * ofScore + Math.abs(dScore) * (e + 2 * unit * Math.abs(x)),
+        Math.abs(x) * ofScore +
+          Math.max(Math.abs(dScore), leastGradient) * (e + 2 * unit * Math.abs(x)),
       );
     }
   }

@@ -15,10 +15,19 @@ type Way = readonly [operand: number, slope: Bounded];
 
 const exact = (x: number): Bounded => ({ x, e: 0 });
 
+/** What is lost where f32 has no lesser number, of gradients that are not less than `leastGradient`. */
+const lost = 2 ** -60;
+
+/** Lesser ones lose as much as this one does. */
+export const leastGradient = 2 ** -88;
+
+/** Where gradients come near to what f32 has no more. */
+const mostGradient = 2 ** 100;
+
 /** So many halves of units of the last place more. */
 const rounded = ({ x, e }: Bounded, units = 2): Bounded => ({
   x,
-  e: e + units * unit * (Math.abs(x) + e),
+  e: Math.abs(x) > mostGradient ? NaN : e + units * unit * (Math.abs(x) + e) + lost,
 });
 
 function quotient(x: number, a: Bounded, b: Bounded): Bounded {
