@@ -13,8 +13,9 @@ import { gzipSync } from "node:zlib";
 import type { BinaryName } from "../src/contract/capabilities.ts";
 import { binaryBytes } from "../src/wasm/binary/module.ts";
 import { shaders } from "../src/webgpu/shader/shaders.gen.ts";
-import { minified, single } from "./build_npm/entries.ts";
+import { entries, minified, single } from "./build_npm/entries.ts";
 import { bundleMinified, chunks } from "./build_npm/minify.ts";
+import { bundle } from "./build_npm/scripts.ts";
 import { loaded, type Scripts } from "./loaded.ts";
 
 /**
@@ -38,7 +39,7 @@ import { loaded, type Scripts } from "./loaded.ts";
  * everything, for its shaders and what dispatches them; and 3,400 for score and mask functions, 50 with gradients: what runs them and writes down
  * what they do, since that is read when a call is made, with words for what cannot be written so. Their kernels, 25,600 with
  * all else, are loaded at the first call that has some; 150 on a GPU are for those that options say, too; 400 more with rows for passes that read ahead. The subpath `linear` is not among these scripts, and nothing of it
- * is loaded with them.
+ * is loaded with them; nor is `wide`, a program of attention more, where somebody imports it.
  */
 const bounds = {
   ...{ everything: 185_800, cpu: 62_800, threads: 3_200, gradients: 6_050, gpu: 36_150 },
@@ -51,6 +52,7 @@ const bounds = {
     narrow: 12_200,
     functions: 25_800,
     rope: 1_600,
+    wide: 20_000,
     single: 184_400,
   },
 };
@@ -117,10 +119,20 @@ function check(folder: string): void {
   if (hasShaders(start) || hasShaders(gradients)) fail("a program on the CPU loads shaders");
 }
 
+/** Prints and checks what `wide` loads beside the main entry, as esbuild alone minifies it. */
+function checkWide(folder: string): void {
+  const wide = entries.filter(({ name }) => name === "wide");
+  bundle(folder, [...minified, ...wide], ["--minify"]);
+  const start = loaded(join(folder, `${minified[0].name}.js`), false);
+  const bytes = sizeOf(loaded(join(folder, `${wide[0].name}.js`), false), start);
+  print("more for wide there", bytes, bounds.wide);
+}
+
 const folder = mkdtempSync(join(tmpdir(), "flashtile-size-"));
 try {
   bundleMinified(folder);
   check(folder);
+  checkWide(join(folder, "wide"));
 } finally {
   rmSync(folder, { recursive: true });
 }
