@@ -9,7 +9,7 @@ import { powers_f32_4x8 } from "./wide/exp.gen";
 import { SCORED, WIDE } from "./build";
 
 // Keys whose weights are summed before they are added to what there is.
-const RUN: usize = 128;
+export const RUN: usize = 128;
 
 // The running maxima of queries once the rows s[keys][8], of which `width` bytes count, are taken into m; keys is a
 // multiple of four. In two chains, since each step waits for the one before it.
@@ -90,11 +90,12 @@ export function finiteMaximum(m: v128): v128 {
   return v128.andnot(m, f32x4.eq(m, f32x4.splat(-Infinity)));
 }
 
-// Scores of a panel and the keys that it looks at: takes them into the running maximum m and sum l, turns them
-// into weights 2^(unit (s - m)) in place, and leaves in alpha the factor for what was summed before.
-export function softmax(tile: Tile, state: State, unit: f32): void {
-  const m = state.m, alpha = state.alpha, width = tile.width, pass = tile.powers;
-  let s = tile.s, keys = tile.groups << 2;
+// The rows s[keys][8] come into the running maxima m; alpha is what was summed before then has to be multiplied by.
+
+// @ts-ignore: decorator
+@inline
+export function raiseMaxima(state: State, s: usize, keys: usize, width: usize, unit: f32): void {
+  const m = state.m, alpha = state.alpha;
   v128.store(alpha, v128.load(m));
   v128.store(alpha, v128.load(m, 16), 16);
   takeMaxima(s, keys, m, width);
@@ -104,9 +105,17 @@ export function softmax(tile: Tile, state: State, unit: f32): void {
     v128.store(state.shift + half, safe);
     v128.store(alpha + half, powerOf(f32x4.sub(old, safe), unit));
   }
+}
+
+// Scores of a panel and the keys that it looks at: takes them into the running maximum m and sum l, turns them
+// into weights 2^(unit (s - m)) in place, and leaves in alpha the factor for what was summed before.
+export function softmax(tile: Tile, state: State, unit: f32): void {
+  const width = tile.width, pass = tile.powers;
+  let s = tile.s, keys = tile.groups << 2;
+  raiseMaxima(state, s, keys, width, unit);
   const shift = SCORED ? state.shift : toBaseFour(s, keys, state.shift, unit);
   if (SCORED) pass.units = unit / 2;
-  pass.alpha = alpha;
+  pass.alpha = state.alpha;
   pass.width = width;
   for (let run = firstRun(tile.skipped, RUN); keys > 0; run = RUN, pass.alpha = ONES) {
     run = min(keys, run);

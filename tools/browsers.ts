@@ -34,6 +34,12 @@ const programs = {
     debianPackage: "chromium",
     options: () => ({ args: [...chromium.args] }),
   },
+  // As its V8 calls the flag from 15.6 on.
+  "Chromium with --wasm-revectorize": {
+    executablePath: chromium.executablePath,
+    debianPackage: "chromium",
+    options: () => ({ args: [...chromium.args, "--js-flags=--wasm-revectorize"] }),
+  },
   Firefox: { ...firefox, options: () => ({ browser: "firefox" }) },
   // Which Linux has not by itself yet.
   "Firefox with WebGPU": {

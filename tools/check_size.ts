@@ -13,54 +13,48 @@ import { gzipSync } from "node:zlib";
 import type { BinaryName } from "../src/contract/capabilities.ts";
 import { binaryBytes } from "../src/wasm/binary/module.ts";
 import { shaders } from "../src/webgpu/shader/shaders.gen.ts";
-import { minified, single } from "./build_npm/entries.ts";
+import { entries, minified, single } from "./build_npm/entries.ts";
 import { bundleMinified, chunks } from "./build_npm/minify.ts";
+import { bundle } from "./build_npm/scripts.ts";
 import { loaded, type Scripts } from "./loaded.ts";
 
-/**
- * Most bytes, gzipped: of all there is; of what a program on the CPU loads, both Wasm binaries
- * included; and of what it loads more where it has threads, when it asks for gradients there, and when it
- * takes a GPU. What is loaded from the start may be 800 bytes more than before calls were read once and long
- * rows summed in parts, although what threads and what GPUs need has left it: that is the price of both; and 1,500 more for hosts
- * that reserve little memory, have fake timers, other realms or other copies of the library; and 200 for
- * `rope()`, `cascadeAttention()` and an engine among the options of functions; and 600 for functions on rows by
- * themselves, whose kernels are a program of their own that is loaded at their first call. Their shaders are loaded
- * then, too; and 450 for `attentionStream()`, the rest of which is loaded when one is opened; and 300 for runs of keys
- * beside block masks, and for programs of kernels that are loaded with what needs them; and 100 for short rows of a
- * softmax, which go through each pass eight at a time; and 100 in the one script for options that have nothing of what some
- * script gave to all objects; and 250 for `precision`: its option, and what tells calls by integers from others, whose
- * kernels and all else are loaded when one is made; and 200 for packing keys by itself, without the factor that queries have; and 150 for few queries against
- * tensors: what tells them from others, whose kernels are loaded for them, and how many threads make them worth it; less 900 for what `rope()` works out, which is
- * loaded at its first call; and 90 for the option `wide`, and for asking what the subpath of that name
- * provides, whose kernels are not among these scripts; and on a GPU 100 for cutting calls where tiles end; and 100 for caches of bytes
- * in whole words, which files of the version before are brought to, and 500 more, loaded with integers, for reading these words as
- * they are. A `precision` on a GPU is loaded when one is asked for there: 6,000 of
- * everything, for its shaders and what dispatches them; and 3,400 for score and mask functions, 50 with gradients: what runs them and writes down
- * what they do, since that is read when a call is made, with words for what cannot be written so. Their kernels, 27,000 with
- * all else, are loaded at the first call that has some, 600 of them for functions of 4,096 operations in a row or in cases within one
- * another, which recursion and what grew by their square could not do, and for gradients that no NaN comes to by two such cases, and 600 for
- * less of them to compute, which took 1.37 of a plain backward instead of 1.55, and for panels whose ends are where those before say; 150
- * on a GPU are for those that options say, too, and 1,000 for where the
- * others come into shaders, tiles and gradients: what writes them as WGSL, 11,000, is loaded then, and shares with the CPU what makes
- * nodes simple, which is 250 more there, being in scripts of its own; and 900 for `ropeOptions()`, which answers without waiting and
- * so is there from the start in these scripts, though not in a bundle that does not import it; 250 of `rope()` are for what
- * configs ask of it; 400 more with rows for passes that read ahead. The subpath `linear` is not among these scripts, and nothing of it
- * is loaded with them.
- */
+/** Most bytes, gzipped: of all there is, of what a program on the CPU loads, and of what it loads more when it asks for it. */
 const bounds = {
-  ...{ everything: 197_200, cpu: 63_700, threads: 3_200, gradients: 6_050, gpu: 37_250 },
-  ...{
-    rows: 10_900,
-    gpuRows: 3_500,
-    gpuIntegers: 6_100,
-    gpuFunctions: 11_050,
-    streams: 3_000,
-    integers: 15_100,
-    narrow: 12_200,
-    functions: 27_300,
-    rope: 1_850,
-    single: 194_700,
-  },
+  everything: 197_600,
+  /**
+   * From the start, both Wasm binaries included. Beside attention, in the order in which they came: calls read once and long rows
+   * summed in parts (800); little memory, fake timers, other realms, other copies of the library (1,500); `cascadeAttention()`
+   * and an engine among options (200); the names of functions on rows (600), of streams (450), of runs of keys (300); `precision`
+   * (250) and `wide` (90) as options; keys packed by themselves (200); few queries told from others (150); functions of scores
+   * (3,400), since they are run when a call is read, with words for what cannot be written so; `ropeOptions()` (900), which
+   * answers without waiting, though not in a bundle that does not import it.
+   */
+  cpu: 63_700,
+  threads: 3_200,
+  /** 50 for functions of scores. */
+  gradients: 6_050,
+  /** 100 for cutting calls where tiles end, 150 for functions that options say, too, 1,000 for where others come into shaders. */
+  gpu: 37_250,
+  /** 500 for the softmax of short rows, eight at a time, and for passes that read ahead. */
+  rows: 10_900,
+  gpuRows: 3_500,
+  /** 500 for caches of bytes in whole words, read as they are. */
+  integers: 15_100,
+  gpuIntegers: 6_100,
+  streams: 3_000,
+  /** 200 for the softmax of one row, four keys abreast. */
+  narrow: 12_400,
+  /**
+   * 600 for functions of 4,096 operations in a row, or in cases within one another; 600 for gradients that read what the score
+   * function kept; 250 for what they share with a GPU, being in scripts of its own.
+   */
+  functions: 27_300,
+  gpuFunctions: 11_050,
+  /** 250 for what configs ask of it. */
+  rope: 1_850,
+  /** Among no others: the subpath's, a program of attention more. */
+  wide: 20_000,
+  single: 195_100,
 };
 
 /** What is only in scripts with shaders. */
@@ -126,10 +120,20 @@ function check(folder: string): void {
   if (hasShaders(start) || hasShaders(gradients)) fail("a program on the CPU loads shaders");
 }
 
+/** Prints and checks what `wide` loads beside the main entry, as esbuild alone minifies it. */
+function checkWide(folder: string): void {
+  const wide = entries.filter(({ name }) => name === "wide");
+  bundle(folder, [...minified, ...wide], ["--minify"]);
+  const start = loaded(join(folder, `${minified[0].name}.js`), false);
+  const bytes = sizeOf(loaded(join(folder, `${wide[0].name}.js`), false), start);
+  print("more for wide there", bytes, bounds.wide);
+}
+
 const folder = mkdtempSync(join(tmpdir(), "flashtile-size-"));
 try {
   bundleMinified(folder);
   check(folder);
+  checkWide(join(folder, "wide"));
 } finally {
   rmSync(folder, { recursive: true });
 }

@@ -88,28 +88,26 @@ function writeKernel(shape: Shape): string {
   ].join("\n");
 }
 
-/** Names of the sums, and of the rows, of groups of four keys. */
-function groupsOf(keys: number): { sum: string; rows: string[] }[] {
-  return times(keys / 4, (group) => ({
-    sum: `c${group}`,
-    rows: times(4, (row) => `k${group * 4 + row}`),
-  }));
+/** Names of the sums, and of pointers to the first row, of groups of four keys. */
+function groupsOf(keys: number): { sum: string; first: string }[] {
+  return times(keys / 4, (group) => ({ sum: `c${group}`, first: `k${group}` }));
 }
 
 /**
  * Scores of one query and some rows of keys, turned in registers. The sums are chains in the order of the dimensions, as
- * of packed keys: four of them at a time hide how long a multiply-add takes.
+ * of packed keys: four of them at a time hide how long a multiply-add takes. A pointer for each four keys, and the bytes
+ * to those beside it, are what registers hold: sixteen pointers are not.
  */
 function writeDot(keys: number): string {
   const groups = groupsOf(keys), isWhole = keys > 4;
-  const pointers = times(keys, (key) => {
-    const step = isWhole ? "row" : `(count > ${key} ? row : 0)`;
-    return `let k${key} = ${key === 0 ? "k" : `k${key - 1} + ${step}`};`;
-  });
-  const four = groups.flatMap(({ sum, rows: [a, b, c, d] }) => [
+  const rows = (first: string) => [first, ...times(3, (index) => `${first} + row${index + 1}`)];
+  const steps = isWhole ? ["const row1 = row, row2 = row * 2, row3 = row * 3;"] : [
+    "const row1 = count > 1 ? row : 0, row2 = row1 + (count > 2 ? row : 0), row3 = row2 + (count > 3 ? row : 0);",
+  ];
+  const four = groups.flatMap(({ sum, first }) => [
     "{",
     ...indent([
-      `const x0 = v128.load(${a}), x1 = v128.load(${b}), x2 = v128.load(${c}), x3 = v128.load(${d});`,
+      ...rows(first).map((at, index) => `const x${index} = v128.load(${at});`),
       "const a = low(x0, x1), b = low(x2, x3), c = high(x0, x1), d = high(x2, x3);",
       `${sum} = fma(firstHalves(a, b), q0, ${sum});`,
       `${sum} = fma(secondHalves(a, b), q1, ${sum});`,
@@ -118,19 +116,25 @@ function writeDot(keys: number): string {
     ]),
     "}",
   ]);
-  const one = groups.flatMap(({ sum, rows: [a, b, c, d] }) => [
-    "{",
-    ...indent([
-      `let x = v128.load32_zero(${a});`,
-      `x = v128.load32_lane(${b}, x, 1);`,
-      `x = v128.load32_lane(${c}, x, 2);`,
-      `${sum} = fma(v128.load32_lane(${d}, x, 3), q0, ${sum});`,
-    ]),
-    "}",
-  ]);
-  const advance = (bytes: number) => times(keys, (key) => `k${key} += ${bytes};`);
+  const one = groups.flatMap(({ sum, first }) => {
+    const [a, b, c, d] = rows(first);
+    return [
+      "{",
+      ...indent([
+        `let x = v128.load32_zero(${a});`,
+        `x = v128.load32_lane(${b}, x, 1);`,
+        `x = v128.load32_lane(${c}, x, 2);`,
+        `${sum} = fma(v128.load32_lane(${d}, x, 3), q0, ${sum});`,
+      ]),
+      "}",
+    ];
+  });
+  const advance = (bytes: number) => groups.map(({ first }) => `${first} += ${bytes};`);
   const lines = [
-    ...pointers,
+    ...steps,
+    ...groups.map(({ first }, index) =>
+      `let ${first} = ${index === 0 ? "k" : `k${index - 1} + (row << 2)`};`
+    ),
     ...groups.map(({ sum }) => `let ${sum} = f32x4.splat(0);`),
     "const whole = q + ((dim & ~3) << 5), end = q + (dim << 5);",
     "for (; q < whole; q += 128) {",

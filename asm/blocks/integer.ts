@@ -9,6 +9,7 @@
 // numbers: keys as [keys / 4][dim / 8][4 keys], values as [columns / 4][keys / 8][4 columns]. Number 2n has
 // the bits from 4n on and number 2n + 1 those from 16 + 4n on, so that a shift leaves a pair.
 
+import { WIDE } from "../build";
 import { Columns, Output } from "../record";
 import { BlockLayout } from "../records.gen";
 import { magnitudeOf } from "../storage";
@@ -82,7 +83,7 @@ const FIRST_LANES: usize = memory.data<i32>([0, 0, 0, 0, -1, 0, 0, 0, -1, -1, 0,
 
 // @ts-ignore: decorator
 @inline
-function sumBytes(x: usize, numbers: usize, count: usize): v128 {
+function sumBytes(x: usize, numbers: usize, count: usize, scratch: usize): v128 {
   let a = i32x4.splat(0), b = a, c = a, d = a;
   for (const end = numbers + (count << 1); numbers < end; numbers += 16, x += 32) {
     const four = v128.load64_splat(numbers), next = v128.load64_splat(numbers, 8);
@@ -91,6 +92,17 @@ function sumBytes(x: usize, numbers: usize, count: usize): v128 {
     b = i32x4.add(b, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(first), four));
     c = i32x4.add(c, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(second), next));
     d = i32x4.add(d, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(second), next));
+  }
+  if (WIDE) {
+    // Stored side by side, or V8 joins a and c, whose bytes are not neighbours: that takes longer than both alone.
+    v128.store(scratch, a);
+    v128.store(scratch, b, 16);
+    v128.store(scratch, c, 32);
+    v128.store(scratch, d, 48);
+    a = v128.load(scratch);
+    b = v128.load(scratch, 16);
+    c = v128.load(scratch, 32);
+    d = v128.load(scratch, 48);
   }
   a = i32x4.add(a, c);
   b = i32x4.add(b, d);
@@ -109,7 +121,7 @@ export function dotOneByte(
     let sum = f32x4.splat(0);
     // 512 products of seven and fifteen bits fit 31 bits.
     for (let d: usize = 0; d < depth; d += 512) {
-      sum = f32x4.add(sum, sumBytes(k + (d << 2), q + (d << 1), min<usize>(512, depth - d)));
+      sum = f32x4.add(sum, sumBytes(k + (d << 2), q + (d << 1), min<usize>(512, depth - d), row));
     }
     const scale = f32x4.mul(v128.load(scales), f32x4.splat(factor));
     v128.store(row, f32x4.add(f32x4.mul(sum, scale), f32x4.splat(shift)));
@@ -120,7 +132,7 @@ export function dotOneByte(
 export function accumulateOneByte(v: Columns, p: usize, factor: f32, to: Output): void {
   const count = (v.count + 7) & ~7;
   for (let column: usize = 0, at = v.at; column < to.columns; column += 4, at += v.columns) {
-    add(to, column, f32x4.mul(sumBytes(at, p, count), f32x4.splat(factor)));
+    add(to, column, f32x4.mul(sumBytes(at, p, count, p + (count << 1)), f32x4.splat(factor)));
   }
 }
 

@@ -10,9 +10,9 @@ import { accumulateColumns, accumulateSeen, dotPanels } from "../products";
 import { outputBytes, outputOf, PANEL, panelBytes, rowsOf, State, stateOf, Tile } from "../record";
 import { Job } from "../records.gen";
 import { tileOf } from "../scratch";
-import { softmax } from "../softmax";
 import { isHarmless } from "../values";
 import { accumulateRows, dotRows } from "./products";
+import { softmaxOf } from "./softmax";
 
 // Rows that are computed two at a time; of more the lanes of a panel are nearly full.
 const FEW: usize = 6;
@@ -53,7 +53,7 @@ function attend(job: Job, tile: Tile, panel: usize, row: usize): void {
   masked = finishScores(job, tile, state, masked);
 
   // m = max(m, rowmax(S)), P = exp(S - m), l = alpha l + rowsum(P); then o.
-  softmax(tile, state, job.unit);
+  softmaxOf(rows, tile, state, job.unit);
   accumulate(job, tile, state, outputOf(job, panel), rows, masked);
 }
 

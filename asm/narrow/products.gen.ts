@@ -6,22 +6,11 @@ import { addOne, addTwo, storeEach } from "./products";
 
 // s[16][8] = rows of k, `row` bytes apart, times one query q[dim][8].
 export function dotRows16(k: usize, row: usize, q: usize, s: usize, dim: usize): void {
+  const row1 = row, row2 = row * 2, row3 = row * 3;
   let k0 = k;
-  let k1 = k0 + row;
-  let k2 = k1 + row;
-  let k3 = k2 + row;
-  let k4 = k3 + row;
-  let k5 = k4 + row;
-  let k6 = k5 + row;
-  let k7 = k6 + row;
-  let k8 = k7 + row;
-  let k9 = k8 + row;
-  let k10 = k9 + row;
-  let k11 = k10 + row;
-  let k12 = k11 + row;
-  let k13 = k12 + row;
-  let k14 = k13 + row;
-  let k15 = k14 + row;
+  let k1 = k0 + (row << 2);
+  let k2 = k1 + (row << 2);
+  let k3 = k2 + (row << 2);
   let c0 = f32x4.splat(0);
   let c1 = f32x4.splat(0);
   let c2 = f32x4.splat(0);
@@ -33,7 +22,10 @@ export function dotRows16(k: usize, row: usize, q: usize, s: usize, dim: usize):
     const q2 = v128.load_splat<f32>(q, 64);
     const q3 = v128.load_splat<f32>(q, 96);
     {
-      const x0 = v128.load(k0), x1 = v128.load(k1), x2 = v128.load(k2), x3 = v128.load(k3);
+      const x0 = v128.load(k0);
+      const x1 = v128.load(k0 + row1);
+      const x2 = v128.load(k0 + row2);
+      const x3 = v128.load(k0 + row3);
       const a = low(x0, x1), b = low(x2, x3), c = high(x0, x1), d = high(x2, x3);
       c0 = fma(firstHalves(a, b), q0, c0);
       c0 = fma(secondHalves(a, b), q1, c0);
@@ -41,7 +33,10 @@ export function dotRows16(k: usize, row: usize, q: usize, s: usize, dim: usize):
       c0 = fma(secondHalves(c, d), q3, c0);
     }
     {
-      const x0 = v128.load(k4), x1 = v128.load(k5), x2 = v128.load(k6), x3 = v128.load(k7);
+      const x0 = v128.load(k1);
+      const x1 = v128.load(k1 + row1);
+      const x2 = v128.load(k1 + row2);
+      const x3 = v128.load(k1 + row3);
       const a = low(x0, x1), b = low(x2, x3), c = high(x0, x1), d = high(x2, x3);
       c1 = fma(firstHalves(a, b), q0, c1);
       c1 = fma(secondHalves(a, b), q1, c1);
@@ -49,7 +44,10 @@ export function dotRows16(k: usize, row: usize, q: usize, s: usize, dim: usize):
       c1 = fma(secondHalves(c, d), q3, c1);
     }
     {
-      const x0 = v128.load(k8), x1 = v128.load(k9), x2 = v128.load(k10), x3 = v128.load(k11);
+      const x0 = v128.load(k2);
+      const x1 = v128.load(k2 + row1);
+      const x2 = v128.load(k2 + row2);
+      const x3 = v128.load(k2 + row3);
       const a = low(x0, x1), b = low(x2, x3), c = high(x0, x1), d = high(x2, x3);
       c2 = fma(firstHalves(a, b), q0, c2);
       c2 = fma(secondHalves(a, b), q1, c2);
@@ -57,7 +55,10 @@ export function dotRows16(k: usize, row: usize, q: usize, s: usize, dim: usize):
       c2 = fma(secondHalves(c, d), q3, c2);
     }
     {
-      const x0 = v128.load(k12), x1 = v128.load(k13), x2 = v128.load(k14), x3 = v128.load(k15);
+      const x0 = v128.load(k3);
+      const x1 = v128.load(k3 + row1);
+      const x2 = v128.load(k3 + row2);
+      const x3 = v128.load(k3 + row3);
       const a = low(x0, x1), b = low(x2, x3), c = high(x0, x1), d = high(x2, x3);
       c3 = fma(firstHalves(a, b), q0, c3);
       c3 = fma(secondHalves(a, b), q1, c3);
@@ -68,61 +69,37 @@ export function dotRows16(k: usize, row: usize, q: usize, s: usize, dim: usize):
     k1 += 16;
     k2 += 16;
     k3 += 16;
-    k4 += 16;
-    k5 += 16;
-    k6 += 16;
-    k7 += 16;
-    k8 += 16;
-    k9 += 16;
-    k10 += 16;
-    k11 += 16;
-    k12 += 16;
-    k13 += 16;
-    k14 += 16;
-    k15 += 16;
   }
   for (; q < end; q += 32) {
     const q0 = v128.load_splat<f32>(q);
     {
       let x = v128.load32_zero(k0);
-      x = v128.load32_lane(k1, x, 1);
-      x = v128.load32_lane(k2, x, 2);
-      c0 = fma(v128.load32_lane(k3, x, 3), q0, c0);
+      x = v128.load32_lane(k0 + row1, x, 1);
+      x = v128.load32_lane(k0 + row2, x, 2);
+      c0 = fma(v128.load32_lane(k0 + row3, x, 3), q0, c0);
     }
     {
-      let x = v128.load32_zero(k4);
-      x = v128.load32_lane(k5, x, 1);
-      x = v128.load32_lane(k6, x, 2);
-      c1 = fma(v128.load32_lane(k7, x, 3), q0, c1);
+      let x = v128.load32_zero(k1);
+      x = v128.load32_lane(k1 + row1, x, 1);
+      x = v128.load32_lane(k1 + row2, x, 2);
+      c1 = fma(v128.load32_lane(k1 + row3, x, 3), q0, c1);
     }
     {
-      let x = v128.load32_zero(k8);
-      x = v128.load32_lane(k9, x, 1);
-      x = v128.load32_lane(k10, x, 2);
-      c2 = fma(v128.load32_lane(k11, x, 3), q0, c2);
+      let x = v128.load32_zero(k2);
+      x = v128.load32_lane(k2 + row1, x, 1);
+      x = v128.load32_lane(k2 + row2, x, 2);
+      c2 = fma(v128.load32_lane(k2 + row3, x, 3), q0, c2);
     }
     {
-      let x = v128.load32_zero(k12);
-      x = v128.load32_lane(k13, x, 1);
-      x = v128.load32_lane(k14, x, 2);
-      c3 = fma(v128.load32_lane(k15, x, 3), q0, c3);
+      let x = v128.load32_zero(k3);
+      x = v128.load32_lane(k3 + row1, x, 1);
+      x = v128.load32_lane(k3 + row2, x, 2);
+      c3 = fma(v128.load32_lane(k3 + row3, x, 3), q0, c3);
     }
     k0 += 4;
     k1 += 4;
     k2 += 4;
     k3 += 4;
-    k4 += 4;
-    k5 += 4;
-    k6 += 4;
-    k7 += 4;
-    k8 += 4;
-    k9 += 4;
-    k10 += 4;
-    k11 += 4;
-    k12 += 4;
-    k13 += 4;
-    k14 += 4;
-    k15 += 4;
   }
   storeEach(s + 0, c0);
   storeEach(s + 128, c1);
@@ -132,10 +109,8 @@ export function dotRows16(k: usize, row: usize, q: usize, s: usize, dim: usize):
 
 // s[4][8] = rows of k, `row` bytes apart, times one query q[dim][8]; rows past `count` repeat the last.
 export function dotRows4(k: usize, row: usize, q: usize, s: usize, dim: usize, count: usize): void {
+  const row1 = count > 1 ? row : 0, row2 = row1 + (count > 2 ? row : 0), row3 = row2 + (count > 3 ? row : 0);
   let k0 = k;
-  let k1 = k0 + (count > 1 ? row : 0);
-  let k2 = k1 + (count > 2 ? row : 0);
-  let k3 = k2 + (count > 3 ? row : 0);
   let c0 = f32x4.splat(0);
   const whole = q + ((dim & ~3) << 5), end = q + (dim << 5);
   for (; q < whole; q += 128) {
@@ -144,7 +119,10 @@ export function dotRows4(k: usize, row: usize, q: usize, s: usize, dim: usize, c
     const q2 = v128.load_splat<f32>(q, 64);
     const q3 = v128.load_splat<f32>(q, 96);
     {
-      const x0 = v128.load(k0), x1 = v128.load(k1), x2 = v128.load(k2), x3 = v128.load(k3);
+      const x0 = v128.load(k0);
+      const x1 = v128.load(k0 + row1);
+      const x2 = v128.load(k0 + row2);
+      const x3 = v128.load(k0 + row3);
       const a = low(x0, x1), b = low(x2, x3), c = high(x0, x1), d = high(x2, x3);
       c0 = fma(firstHalves(a, b), q0, c0);
       c0 = fma(secondHalves(a, b), q1, c0);
@@ -152,22 +130,16 @@ export function dotRows4(k: usize, row: usize, q: usize, s: usize, dim: usize, c
       c0 = fma(secondHalves(c, d), q3, c0);
     }
     k0 += 16;
-    k1 += 16;
-    k2 += 16;
-    k3 += 16;
   }
   for (; q < end; q += 32) {
     const q0 = v128.load_splat<f32>(q);
     {
       let x = v128.load32_zero(k0);
-      x = v128.load32_lane(k1, x, 1);
-      x = v128.load32_lane(k2, x, 2);
-      c0 = fma(v128.load32_lane(k3, x, 3), q0, c0);
+      x = v128.load32_lane(k0 + row1, x, 1);
+      x = v128.load32_lane(k0 + row2, x, 2);
+      c0 = fma(v128.load32_lane(k0 + row3, x, 3), q0, c0);
     }
     k0 += 4;
-    k1 += 4;
-    k2 += 4;
-    k3 += 4;
   }
   storeEach(s + 0, c0);
 }

@@ -97,7 +97,7 @@ export interface EngineOptions {
   readonly gpu?: GPU | undefined;
   /**
    * Kernels for vectors of 256 bits on the CPU, where they are measured to be faster. `true` needs
-   * `import "flashtile/wide"` (`@flashtile/attention/wide`) and V8's flag `--experimental-wasm-revectorize`;
+   * `import "flashtile/wide"` (`@flashtile/attention/wide`) and V8's flag `--experimental-wasm-revectorize` (`--wasm-revectorize` from V8 15.6 on);
    * where that import sets the flag itself, in Node 24 and later, it is the default. `false`: not in this engine.
    */
   readonly wide?: boolean | undefined;

@@ -12,8 +12,8 @@
  * ```
  *
  * WebAssembly has vectors of 128 bits. V8 can join two operations on neighbours to one on 256, which is an
- * experiment of V8's that a flag switches on, `--experimental-wasm-revectorize`. Importing this sets it, for
- * the whole process: every WebAssembly module that is compiled later is joined in that way too, whoever's it
+ * experiment of V8's that a flag switches on, `--experimental-wasm-revectorize`, `--wasm-revectorize` from V8
+ * 15.6 on. Importing this sets it, for the whole process: every WebAssembly module that is compiled later is joined in that way too, whoever's it
  * is. V8 14 (Node 26) ends the process where it joins what a function computes with a vector among its
  * parameters; this library has none. Engines that are made from then on, and the functions, have kernels shaped for it; they give the same
  * bits as without. The first engine measures for some 50 ms whether they are faster, and stays as it was

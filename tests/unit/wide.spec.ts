@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { decode } from "../../src/wasm/binary/module.ts";
 import { sizes, wideProbe } from "../../src/wide/binary.gen.ts";
 import { chooseWide, race } from "../../src/wide/choice.ts";
-import { setFlag } from "../../src/wide/flag.ts";
+import { nameOfFlag, setFlag } from "../../src/wide/flag.ts";
 import { binaries, wideBinary } from "../support/binaries.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { assertRefused } from "../support/errors.ts";
@@ -149,6 +149,25 @@ test("chooseWide() says why kernels are not wide, or brings them", () => {
   assert(/^fuses; (not )?wide: /.test(reason), reason);
   assertEquals(wide === undefined, reason.includes("not wide"));
   assertEquals(wide?.().length ?? sizes.relaxed, sizes.relaxed);
+});
+
+test("race() waits longer where it would be lost, for code that comes late", () => {
+  assert(raceOf((time) => time < 70 ? 4 : 1, (time) => time < 120 ? 9 : 0.6));
+  assert(!raceOf(() => 1, (time) => time < 250 ? 9 : 0.6));
+});
+
+test("nameOfFlag() is what a version of V8 calls it, where that is known", () => {
+  const names = [
+    "13.6.233.10-node.28",
+    "14.6.202.34-node.34",
+    "15.0.245.2",
+    "15.3.1",
+    "15.6.0",
+    "16.0",
+  ];
+  const [older, newer] = ["--experimental-wasm-revectorize", "--wasm-revectorize"];
+  assertEquals(names.map(nameOfFlag), [older, older, older, undefined, newer, newer]);
+  assertEquals(nameOfFlag(undefined), undefined);
 });
 
 test("setFlag() tells where it cannot be set, or that it is too late", () => {

@@ -67,6 +67,35 @@ test("V8 joins the products, powers and gradients of wide kernels", needsAvx2, (
   }
 });
 
+test(
+  "V8 joins the sums of bytes of decoding where they are neighbours, and no others",
+  needsAvx2,
+  () => {
+    const trace = printed(
+      ["--no-liftoff", "--trace-wasm-revectorize"],
+      `import "flashtile/wide";
+     import { createEngine, tensor } from "flashtile";
+     ${inputs}
+     const engine = await createEngine({ backend: "wasm", threads: 1 });
+     const cache = engine.kvCache({ batch: 1, kvHeads: 2, headDim: 32, dtype: "int8" });
+     const tokens = { ...x, shape: [1, 2, 64, 32] };
+     cache.append(tokens, tokens);
+     await cache.attend({ data: x.data.slice(0, 64), shape: [1, 2, 1, 32] });
+     await engine.close();`,
+    );
+    const sums = trace.split("Begin revec function").slice(1)
+      .filter((part) => part.includes("PackNode Simd128Binop[I32x4DotI16x8S]"));
+    // Of scores, and of values.
+    assertEquals(sums.length, 2);
+    for (const part of sums) {
+      assert(part.includes("Decided to vectorize"));
+      // What is no neighbour takes longer to bring together than it saves.
+      assert(!part.includes("NewForcePackNode 423"), part);
+      assertEquals(part.match(/: PackNode Simd128Binop\[I32x4DotI16x8S\]/g)?.length, 2);
+    }
+  },
+);
+
 test("V8 compiles every function of every program, widened", () => {
   // Where it cannot join what it has begun to join, V8 ends the process.
   const sources = [

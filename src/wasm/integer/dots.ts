@@ -19,8 +19,8 @@ interface Probe {
 /** Products of a round, some 20 microseconds; rounds until V8 has its best code, and rounds that are timed. */
 const products = 2000, firstRounds = 40, timedRounds = 8;
 
-/** How much less time the fused form must take. */
-const margin = 0.8;
+/** How much less time the fused form must take: made of others it takes 1.3 times as long, with an instruction 0.8 at most. */
+const margin = 0.95;
 
 function timeOf(act: (count: number) => number): number {
   const start = clock.now();

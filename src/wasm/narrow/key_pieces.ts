@@ -8,8 +8,8 @@ import { partsOf } from "../attention/jobs.ts";
 import type { HostPlan, Run } from "../attention/run.ts";
 import { keysPerPart } from "../record/job_record.ts";
 
-/** Bytes of keys and values of a piece: they stay in L2 between the copy and the arithmetic. */
-const pieceBytes = 256 * 1024;
+/** Bytes of keys and values of a piece: most of them are still in L2 when they are used, and copies of less take longer. */
+const pieceBytes = 512 * 1024;
 
 /** Keys of a job. */
 export interface KeyPiece {

@@ -60,27 +60,35 @@ interface Call extends RunCall {
   readonly sizes: JobSizes;
   /** Keys of a piece at most. */
   readonly most: number;
+  /** Pieces of each segment: those of all its heads are alike. */
+  readonly pieces: readonly (readonly KeyPiece[])[];
   readonly places: Places;
   readonly common: Words;
 }
 
+/** All queries of a head of a segment. */
+function runOf({ segments }: HostPlan, segment: number, keyHead: number): Run {
+  return { segment, keyHead, from: 0, to: segments[segment].queries };
+}
+
 /** Every head of every segment that has queries. */
-function* runsOf({ segments, keyHeads }: HostPlan): Generator<Run> {
-  for (const [segment, { queries }] of segments.entries()) {
+function* runsOf(plan: HostPlan): Generator<Run> {
+  for (const [segment, { queries }] of plan.segments.entries()) {
     if (queries === 0) continue;
-    for (let keyHead = 0; keyHead < keyHeads; keyHead++) {
-      yield { segment, keyHead, from: 0, to: queries };
-    }
+    for (let keyHead = 0; keyHead < plan.keyHeads; keyHead++) yield runOf(plan, segment, keyHead);
   }
 }
 
 /** Bytes of everything, by the segment that has most of each. */
-function layOut(space: Placer, plan: HostPlan, sizes: JobSizes, most: number): Places {
+function layOut(
+  space: Placer,
+  plan: HostPlan,
+  { sizes, most, pieces }: Pick<Call, "sizes" | "most" | "pieces">,
+): Places {
   const { dim, valueDim, segments, group } = plan;
   const largest = (of: (run: Run) => number) =>
     segments.reduce((bytes, { queries }, segment) => {
-      const run = { segment, keyHead: 0, from: 0, to: queries };
-      return Math.max(bytes, queries === 0 ? 0 : of(run));
+      return Math.max(bytes, queries === 0 ? 0 : of(runOf(plan, segment, 0)));
     }, 0);
   const rows = largest(({ to }) => to * group);
   const keys = Math.min(most, largest(({ segment }) => segments[segment].keys));
@@ -96,7 +104,7 @@ function layOut(space: Placer, plan: HostPlan, sizes: JobSizes, most: number): P
     panels: space.place(largest((run) => partsOf(plan, run) + 1) * panelBytes(sizes, rows)),
     bias: space.place(largest((run) => biasBytes(plan, run))),
     mask: space.place(largest((run) => maskBytes(plan, run))),
-    records: space.place(largest((run) => keyPiecesOf(plan, run, most).length) * job.bytes),
+    records: space.place(largest(({ segment }) => pieces[segment].length) * job.bytes),
     scratch: space.place(sizes.scratch),
     slopes: space.place((plan.slopes?.length ?? 0) * 4),
     sinks: space.place((plan.sinks?.length ?? 0) * 4),
@@ -109,16 +117,19 @@ function* attend(machine: Machine, plan: HostPlan, target: HostTarget): Generato
   const { kernels, arena } = machine, cut = cutPlan(plan, 1);
   const common = commonJob(machine, plan, target, cut);
   const sizes = measureJob(kernels, arena, common), most = keysPerPiece(plan, cut.tiles.keys);
-  const measured = new Placer(0);
-  layOut(measured, plan, sizes, most);
+  const pieces = plan.segments.map((_, segment) =>
+    keyPiecesOf(plan, runOf(plan, segment, 0), most)
+  );
+  const cutInto = { sizes, most, pieces }, measured = new Placer(0);
+  layOut(measured, plan, cutInto);
   const block = arena.allocate(measured.end);
   try {
-    const places = layOut(new Placer(block), plan, sizes, most), { slopes, sinks } = plan;
+    const places = layOut(new Placer(block), plan, cutInto), { slopes, sinks } = plan;
     if (slopes) elementsOver(arena, places.slopes, slopes.length, "f32").set(slopes);
     if (sinks) elementsOver(arena, places.sinks, sinks.length, "f32").set(sinks);
     const residents = findResidents(plan, target, arena);
     const sources = findSources(plan, plan.kv as TensorKeys<View>, arena);
-    const call = { machine, arena, plan, target, residents, sources, sizes, most, places, common };
+    const call = { machine, arena, plan, target, residents, sources, ...cutInto, places, common };
     for (const run of runsOf(plan)) yield* attendHead(call, run);
   } finally {
     arena.free(block);
@@ -128,7 +139,7 @@ function* attend(machine: Machine, plan: HostPlan, target: HostTarget): Generato
 /** One head: its pieces one after the other, so many at a time that the event loop gets its turn. */
 function* attendHead(call: Call, run: Run): Generator<Step> {
   const { machine, plan, most, places } = call, { dim, valueDim, group } = plan;
-  const pieces = keyPiecesOf(plan, run, most), parts = partsOf(plan, run);
+  const pieces = call.pieces[run.segment], parts = partsOf(plan, run);
   writeJobs(call, run, pieces);
   const rows = run.to * group, work = rows * most * (dim + valueDim);
   const together = Math.max(1, Math.floor(waveWork / work));
