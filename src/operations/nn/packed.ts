@@ -4,7 +4,7 @@
  * Panels of eight outputs follow one another, of which there is a multiple of four: outputs beyond the last are 0. Of a
  * panel, n neighbours of a row are a dword: f32 lies as `[inputs][8]`, 16 bits of floats the same, integers of 16 bits as
  * `[inputs / 2][8][2]`, and bytes likewise. Scales lie behind all panels: eight floats a panel, or for bytes sixteen each 32
- * inputs, scales and then scales times sums.
+ * inputs, scales and then scales times sums. The last word is 0 where floats of 16 bits are not all finite.
  *
  * @module
  */
@@ -67,7 +67,7 @@ function scaleBytesOf(dtype: LinearDType, inputs: number): number {
 export function layoutOf(dtype: LinearDType, inputs: number, outputs: number): PackedLayout {
   const panels = Math.ceil(outputs / (panelOutputs * panelsAtOnce)) * panelsAtOnce;
   const panelBytes = panelBytesOf(dtype, inputs), scaleBytes = scaleBytesOf(dtype, inputs);
-  const bytes = panels * (panelBytes + scaleBytes);
+  const bytes = panels * (panelBytes + scaleBytes) + 4;
   return { inputs, outputs, dtype, panels, panelBytes, scaleBytes, bytes };
 }
 
