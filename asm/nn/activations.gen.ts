@@ -7,7 +7,7 @@ import { TABLE } from "../exp.gen";
 import { fma } from "../fma";
 import { tanh } from "../tanh.gen";
 
-// Four lanes each: tailEnd, lowest, minusLog4e, linearTerm, cubicTerm, one, and the logarithm of a tail from its lowest degree.
+// Four lanes each: tailEnd, lowest, minusLog4e, linearTerm, cubicTerm, one, and a tail from its lowest degree.
 const NUMBERS: usize = memory.data<f32>([
   64, 64, 64, 64,
   -1000, -1000, -1000, -1000,
@@ -15,15 +15,16 @@ const NUMBERS: usize = memory.data<f32>([
   1.5957691216057308, 1.5957691216057308, 1.5957691216057308, 1.5957691216057308,
   0.07135481627260025, 0.07135481627260025, 0.07135481627260025, 0.07135481627260025,
   1, 1, 1, 1,
-  -0.499996155500412, -0.499996155500412, -0.499996155500412, -0.499996155500412,
-  -0.5756045579910278, -0.5756045579910278, -0.5756045579910278, -0.5756045579910278,
-  -0.22937560081481934, -0.22937560081481934, -0.22937560081481934, -0.22937560081481934,
-  -0.02671276405453682, -0.02671276405453682, -0.02671276405453682, -0.02671276405453682,
-  0.004033416043967009, 0.004033416043967009, 0.004033416043967009, 0.004033416043967009,
-  -0.0003724613052327186, -0.0003724613052327186, -0.0003724613052327186, -0.0003724613052327186,
-  0.000010191833098360803, 0.000010191833098360803, 0.000010191833098360803, 0.000010191833098360803,
-  0.0000013761703030468198, 0.0000013761703030468198, 0.0000013761703030468198, 0.0000013761703030468198,
-  -1.0067075351116728e-7, -1.0067075351116728e-7, -1.0067075351116728e-7, -1.0067075351116728e-7,
+  1.09050714969635, 1.09050714969635, 1.09050714969635, 1.09050714969635,
+  0.10877291858196259, 0.10877291858196259, 0.10877291858196259, 0.10877291858196259,
+  0.0487513430416584, 0.0487513430416584, 0.0487513430416584, 0.0487513430416584,
+  0.009636391885578632, 0.009636391885578632, 0.009636391885578632, 0.009636391885578632,
+  0.0006536344881169498, 0.0006536344881169498, 0.0006536344881169498, 0.0006536344881169498,
+  0.0004937156918458641, 0.0004937156918458641, 0.0004937156918458641, 0.0004937156918458641,
+  -0.00009066805796464905, -0.00009066805796464905, -0.00009066805796464905, -0.00009066805796464905,
+  0.00004234648076817393, 0.00004234648076817393, 0.00004234648076817393, 0.00004234648076817393,
+  -0.00000676272838973091, -0.00000676272838973091, -0.00000676272838973091, -0.00000676272838973091,
+  6.733904456268647e-7, 6.733904456268647e-7, 6.733904456268647e-7, 6.733904456268647e-7,
 ], 16);
 
 export function gelu_2x8(at: usize, more: usize): void {
@@ -36,11 +37,16 @@ export function gelu_2x8(at: usize, more: usize): void {
   const z1 = f32x4.pmin(f32x4.abs(v1), k);
   const z2 = f32x4.pmin(f32x4.abs(v2), k);
   const z3 = f32x4.pmin(f32x4.abs(v3), k);
-  k = v128.load(NUMBERS, 224);
+  k = v128.load(NUMBERS, 240);
   let y0 = k;
   let y1 = k;
   let y2 = k;
   let y3 = k;
+  k = v128.load(NUMBERS, 224);
+  y0 = fma(y0, z0, k);
+  y1 = fma(y1, z1, k);
+  y2 = fma(y2, z2, k);
+  y3 = fma(y3, z3, k);
   k = v128.load(NUMBERS, 208);
   y0 = fma(y0, z0, k);
   y1 = fma(y1, z1, k);
@@ -81,63 +87,23 @@ export function gelu_2x8(at: usize, more: usize): void {
   y1 = fma(y1, z1, k);
   y2 = fma(y2, z2, k);
   y3 = fma(y3, z3, k);
-  let c = v128.load(TABLE, 0);
-  let x0 = f32x4.pmax(y0, c);
-  let x1 = f32x4.pmax(y1, c);
-  let x2 = f32x4.pmax(y2, c);
-  let x3 = f32x4.pmax(y3, c);
-  c = v128.load(TABLE, 16);
-  const t0 = f32x4.add(x0, c);
-  const t1 = f32x4.add(x1, c);
-  const t2 = f32x4.add(x2, c);
-  const t3 = f32x4.add(x3, c);
-  x0 = f32x4.sub(x0, f32x4.sub(t0, c));
-  x1 = f32x4.sub(x1, f32x4.sub(t1, c));
-  x2 = f32x4.sub(x2, f32x4.sub(t2, c));
-  x3 = f32x4.sub(x3, f32x4.sub(t3, c));
-  c = v128.load(TABLE, 32);
-  let p0 = c;
-  let p1 = c;
-  let p2 = c;
-  let p3 = c;
-  c = v128.load(TABLE, 48);
-  p0 = fma(p0, x0, c);
-  p1 = fma(p1, x1, c);
-  p2 = fma(p2, x2, c);
-  p3 = fma(p3, x3, c);
-  c = v128.load(TABLE, 64);
-  p0 = fma(p0, x0, c);
-  p1 = fma(p1, x1, c);
-  p2 = fma(p2, x2, c);
-  p3 = fma(p3, x3, c);
-  c = v128.load(TABLE, 80);
-  p0 = fma(p0, x0, c);
-  p1 = fma(p1, x1, c);
-  p2 = fma(p2, x2, c);
-  p3 = fma(p3, x3, c);
-  c = v128.load(TABLE, 96);
-  p0 = fma(p0, x0, c);
-  p1 = fma(p1, x1, c);
-  p2 = fma(p2, x2, c);
-  p3 = fma(p3, x3, c);
-  c = v128.load(TABLE, 112);
-  p0 = fma(p0, x0, c);
-  p1 = fma(p1, x1, c);
-  p2 = fma(p2, x2, c);
-  p3 = fma(p3, x3, c);
-  const n0 = i32x4.shl(t0, 23);
-  const n1 = i32x4.shl(t1, 23);
-  const n2 = i32x4.shl(t2, 23);
-  const n3 = i32x4.shl(t3, 23);
-  p0 = fma(p0, f32x4.mul(x0, n0), n0);
-  p1 = fma(p1, f32x4.mul(x1, n1), n1);
-  p2 = fma(p2, f32x4.mul(x2, n2), n2);
-  p3 = fma(p3, f32x4.mul(x3, n3), n3);
+  y0 = f32x4.mul(y0, y0);
+  y1 = f32x4.mul(y1, y1);
+  y2 = f32x4.mul(y2, y2);
+  y3 = f32x4.mul(y3, y3);
+  y0 = f32x4.mul(y0, y0);
+  y1 = f32x4.mul(y1, y1);
+  y2 = f32x4.mul(y2, y2);
+  y3 = f32x4.mul(y3, y3);
+  y0 = f32x4.mul(y0, y0);
+  y1 = f32x4.mul(y1, y1);
+  y2 = f32x4.mul(y2, y2);
+  y3 = f32x4.mul(y3, y3);
   const zero = f32x4.splat(0);
-  v128.store(at, f32x4.sub(f32x4.pmax(v0, zero), f32x4.mul(z0, p0)), 0);
-  v128.store(at, f32x4.sub(f32x4.pmax(v1, zero), f32x4.mul(z1, p1)), 16);
-  v128.store(more, f32x4.sub(f32x4.pmax(v2, zero), f32x4.mul(z2, p2)), 0);
-  v128.store(more, f32x4.sub(f32x4.pmax(v3, zero), f32x4.mul(z3, p3)), 16);
+  v128.store(at, f32x4.sub(f32x4.pmax(v0, zero), f32x4.div(z0, y0)), 0);
+  v128.store(at, f32x4.sub(f32x4.pmax(v1, zero), f32x4.div(z1, y1)), 16);
+  v128.store(more, f32x4.sub(f32x4.pmax(v2, zero), f32x4.div(z2, y2)), 0);
+  v128.store(more, f32x4.sub(f32x4.pmax(v3, zero), f32x4.div(z3, y3)), 16);
 }
 
 export function geluTanh_2x8(at: usize, more: usize): void {

@@ -277,7 +277,7 @@ function linearTiles(job: LinearJob, at: Linear): void {
     at.scales = job.scales + panel * job.scaleBytes;
     at.bias = readBias(job, at, column, count);
     at.out = stays ? out.at + (column << 2) : at.results;
-    at.outRow = stays ? out.row : OUTPUTS << 2;
+    at.outRow = stays ? <usize>out.row : OUTPUTS << 2;
     multiplyTiles(job, at);
     finish(job, at, column, count);
   }

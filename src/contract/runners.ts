@@ -48,6 +48,8 @@ export class Runners<Machine, Done> {
   readonly #backend: BackendName;
   readonly #entries = new Map<object, Entry<Machine, Done>>();
   readonly #loadRows: LoadRunners<Machine, Done> | undefined;
+  /** Those of late operations that are loaded. */
+  readonly #late = new Map<LateName, Runners<Machine, Done>>();
 
   /** @param loadRows Loads who does operations on rows by themselves. */
   constructor(backend: BackendName, loadRows?: LoadRunners<Machine, Done>) {
@@ -94,11 +96,15 @@ export class Runners<Machine, Done> {
   #find<Plan, Target>(operation: Operation<Plan, Target>): Entry<Machine, Done> {
     const entry = this.#entries.get(operation);
     if (entry !== undefined) return entry;
-    const { name, cannot, late } = operation;
+    const { name, cannot, late } = operation, ready = late && this.#late.get(late);
+    if (ready) return ready.#find(operation);
     const load = late === "rows" ? this.#loadRows : this.#loadSubpath(late);
     if (load) {
-      return async () =>
-        (await (await load()).runners.load(operation)) as Runner<Machine, unknown, unknown, Done>;
+      return async () => {
+        const { runners } = await load();
+        this.#late.set(late!, runners);
+        return await runners.load(operation) as Runner<Machine, unknown, unknown, Done>;
+      };
     }
     throw new Error(`${cannot}: the ${this.#backend} backend has no \`${name}()\``);
   }
