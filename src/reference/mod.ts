@@ -53,4 +53,13 @@ export {
   type ReferenceLocalGlobalGradients,
   type ReferenceLocalGlobalOptions,
 } from "./local_global.ts";
+export {
+  referenceActivation,
+  referenceLayerNorm,
+  referenceLinear,
+  type ReferenceLinearOptions,
+  referenceMeanRows,
+  type ReferenceNormOptions,
+  referenceRmsNorm,
+} from "./layers.ts";
 export type { ReferenceArray, ReferenceTensor } from "./tensor.ts";

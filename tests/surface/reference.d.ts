@@ -31,6 +31,12 @@ export interface ReferenceGradients {
   readonly dSinks?: ReferenceArray;
 }
 
+export interface ReferenceLinearOptions {
+  readonly bias?: ReferenceTensor | undefined;
+  readonly activation?: Activation | undefined;
+  readonly residual?: ReferenceTensor | undefined;
+}
+
 export interface ReferenceLinformerBackwardOptions extends ReferenceLinformerOptions {
   readonly dLse?: ReferenceTensor | undefined;
 }
@@ -69,6 +75,14 @@ export interface ReferenceLocalGlobalOptions {
   readonly scale?: number | undefined;
   readonly layout?: Layout | undefined;
   readonly lse?: boolean | undefined;
+}
+
+export interface ReferenceNormOptions {
+  readonly weight?: ReferenceTensor | undefined;
+  readonly bias?: ReferenceTensor | undefined;
+  readonly eps?: number | undefined;
+  readonly offset?: number | undefined;
+  readonly residual?: ReferenceTensor | undefined;
 }
 
 export interface ReferenceOutput {
@@ -112,6 +126,12 @@ export interface ReferenceTensor {
   readonly dtype?: string | undefined;
 }
 
+export declare function referenceActivation(
+  x: ReferenceTensor,
+  activation: Activation,
+  up?: ReferenceTensor,
+): ReferenceOutput;
+
 export declare function referenceAttention(
   q: ReferenceTensor,
   k: ReferenceTensor,
@@ -140,6 +160,11 @@ export declare function referenceDynamicConvolutionBackward(
   options?: ReferenceConvolutionOptions,
 ): ReferenceConvolutionGradients;
 
+export declare function referenceLayerNorm(
+  x: ReferenceTensor,
+  options?: ReferenceNormOptions,
+): ReferenceOutput;
+
 export declare function referenceLightweightConvolution(
   v: ReferenceTensor,
   weights: ReferenceTensor,
@@ -152,6 +177,12 @@ export declare function referenceLightweightConvolutionBackward(
   dOut: ReferenceTensor,
   options?: ReferenceConvolutionOptions,
 ): ReferenceConvolutionGradients;
+
+export declare function referenceLinear(
+  x: ReferenceTensor,
+  weight: ReferenceTensor,
+  options?: ReferenceLinearOptions,
+): ReferenceOutput;
 
 export declare function referenceLinformerAttention(
   q: ReferenceTensor,
@@ -205,6 +236,11 @@ export declare function referenceLogSumExpBackward(
   options?: ReferenceSoftmaxOptions,
 ): ReferenceSoftmaxGradient;
 
+export declare function referenceMeanRows(
+  x: ReferenceTensor,
+  cuSeqlens: NumberList,
+): ReferenceOutput;
+
 export declare function referencePerformerAttention(
   q: ReferenceTensor,
   k: ReferenceTensor,
@@ -220,6 +256,11 @@ export declare function referencePerformerAttentionBackward(
   options: ReferencePerformerOptions,
 ): ReferencePerformerGradients;
 
+export declare function referenceRmsNorm(
+  x: ReferenceTensor,
+  options?: ReferenceNormOptions,
+): ReferenceOutput;
+
 export declare function referenceSoftmax(
   x: ReferenceTensor,
   options?: ReferenceSoftmaxOptions,
@@ -232,6 +273,8 @@ export declare function referenceSoftmaxBackward(
 ): ReferenceSoftmaxGradient;
 
 // Named by these, and not exported.
+
+type Activation = "gelu" | "gelu-tanh" | "silu" | "relu" | "tanh";
 
 type AnyTensor = Tensor<TensorData>;
 

@@ -43,16 +43,17 @@ const folders = [
     "linear",
     "masks",
     "masks/patterns",
+    "nn",
     "tensor",
   ],
   ...[
     ...["attention", "attention/check", "backward", "convolution", "linear", "linformer"],
-    ...["local_global", "merge", "performer", "rope", "softmax", "stream"],
+    ...["local_global", "merge", "nn", "performer", "rope", "softmax", "stream"],
   ].map((name) => `operations/${name}`),
 ].map((name) => `src/${name}`);
 
 /** Where tests of checks are, unless it is said. */
-const usualTests = ["unit", "contract", "gradients", "linear", "properties", "readonce"].map((
+const usualTests = ["unit", "contract", "gradients", "linear", "nn", "properties", "readonce"].map((
   name,
 ) => `tests/${name}`);
 
