@@ -463,6 +463,11 @@ export class LayerJob extends RowsJob {
   offset: f32;
   scale: f32;
   ids: usize;
+  packed: usize;
+  panelBytes: usize;
+  scales: usize;
+  scaleBytes: usize;
+  stored: usize;
   sums: usize;
   isFirst: usize;
   isLast: usize;

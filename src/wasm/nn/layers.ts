@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { PackedWeight } from "../../operations/nn/packed.ts";
 import type {
   EmbeddingPlan,
   MeanPlan,
@@ -31,7 +32,7 @@ import {
 import { type Jobs, runsOf, runsOfAll, runStaged, wavesOf } from "../rows/staged.ts";
 import type { Machine } from "../team/machine.ts";
 import type { Step } from "../team/steps.ts";
-import { activationOf } from "./linear.ts";
+import { activationOf, storedAs } from "./linear.ts";
 import { jobRecord, layersProgram, scratchFor } from "./program.ts";
 
 /** Elements of a job: some 15 us, enough for threads to share; one alone has fewer and larger ones. */
@@ -204,14 +205,16 @@ function writeSizes(record: JobRecord, { columns, tell }: Pick<Call, "columns" |
 /** Rows of a table by their ids: where it is, or each brought by itself. */
 export function embeddingRows(
   machine: Machine,
-  { ids, scale }: EmbeddingPlan,
+  { ids, scale, packed }: EmbeddingPlan,
   [{ x: table, out }]: readonly RowsPiece[],
 ): Iterable<Step> {
-  const { arena } = machine, columns = table.shape[3], isHere = locate(table, arena) !== undefined;
+  const { arena } = machine, columns = table.shape[3];
+  const isHere = packed !== null || locate(table, arena) !== undefined;
   const threads = threadsFor(machine, ids.length * columns);
   const tell = (record: JobRecord) => {
     record.set(field.layerKind, layerKinds.tableRows);
     record.setFloat(field.layerScale, scale);
+    writePacked(record, packed);
   };
   const placeTable = (wave: readonly Rows[]) => {
     const space = new Placer(0), stays = isHere ? placeRows(table, onlyRow, arena, space) : null;
@@ -247,6 +250,17 @@ export function embeddingRows(
   return runStaged(wavesOf(runs, elements, stagedElements), {
     ...{ machine, threads, program: layersProgram(machine), place: placeTable, rows: countRows },
   });
+}
+
+/** Says where a packed weight is. */
+function writePacked(record: JobRecord, packed: PackedWeight | null): void {
+  record.set(field.layerPacked, packed === null ? 0 : packed.data.byteOffset);
+  if (packed === null) return;
+  const { data, panels, panelBytes, scaleBytes, dtype } = packed;
+  record.set(field.layerPanelBytes, panelBytes);
+  record.set(field.layerScales, data.byteOffset + panels * panelBytes);
+  record.set(field.layerScaleBytes, scaleBytes);
+  record.set(field.layerStored, storedAs(dtype));
 }
 
 /** Copies rows of a table one after the other. */
