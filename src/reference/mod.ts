@@ -53,5 +53,14 @@ export {
   type ReferenceLocalGlobalGradients,
   type ReferenceLocalGlobalOptions,
 } from "./local_global.ts";
+export {
+  referenceActivation,
+  referenceLayerNorm,
+  referenceLinear,
+  type ReferenceLinearOptions,
+  referenceMeanRows,
+  type ReferenceNormOptions,
+  referenceRmsNorm,
+} from "./layers.ts";
 export { referenceRope, type ReferenceRotation, referenceRotation } from "./rope.ts";
 export type { ReferenceArray, ReferenceTensor } from "./tensor.ts";

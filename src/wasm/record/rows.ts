@@ -29,4 +29,5 @@ export const staticBytes = {
   integer: 1024,
   narrow: 512,
   scored: 1024,
+  nn: 1024,
 } as const;
