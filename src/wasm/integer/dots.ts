@@ -19,7 +19,10 @@ interface Probe {
 /** Products of a round, some 20 microseconds; rounds until V8 has its best code, and rounds that are timed. */
 const products = 2000, firstRounds = 40, timedRounds = 8;
 
-/** How much less time the fused form must take: made of others it takes 1.3 times as long, with an instruction 0.8 at most. */
+/** How often the fused form must win. */
+const heats = 4;
+
+/** How much less time the fused form must take: made of others it takes 1.3 times as long; with an instruction of its own it was not measured. */
 const margin = 0.95;
 
 function timeOf(act: (count: number) => number): number {
@@ -36,12 +39,17 @@ async function race({ fused, pairs }: Probe): Promise<boolean> {
     // Better code is made meanwhile, and taken at the next call.
     if (round % 8 === 7) await yieldTurn();
   }
-  let least = Infinity, leastFused = Infinity;
-  for (let round = 0; round < timedRounds; round++) {
-    least = Math.min(least, timeOf(pairs));
-    leastFused = Math.min(leastFused, timeOf(fused));
+  for (let heat = 0; heat < heats; heat++) {
+    // A busy machine makes better code late, of one form before that of the other.
+    if (heat > 0) await new Promise<void>((resolve) => clock.after(10, resolve));
+    let least = Infinity, leastFused = Infinity;
+    for (let round = 0; round < timedRounds; round++) {
+      least = Math.min(least, timeOf(pairs));
+      leastFused = Math.min(leastFused, timeOf(fused));
+    }
+    if (leastFused >= margin * least) return false;
   }
-  return leastFused < margin * least;
+  return true;
 }
 
 /** Which form is the faster one; two steps where that cannot be known. */
