@@ -18,7 +18,7 @@ import { boundariesOf } from "../support/plan.ts";
 import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
 import { problemOfCase, scoreCases } from "../support/score_functions.ts";
-import { sharedOutByShader } from "../support/share.ts";
+import { sharedOut, sharedOutByShader } from "../support/share.ts";
 
 const needs = ["backward", "functions"] as const;
 
