@@ -18,7 +18,7 @@ import { isWhole, otherStack, sharedOut, untilWhole } from "../support/share.ts"
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
  * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients,
  * those of rows by themselves, products by integers of 16 bits, by the bytes of a cache's keys as they are stored, score and mask
- * functions, layers between attention calls.
+ * functions, those of thousands of operations, layers between attention calls.
  */
 export type Feature =
   | "attentionSync"
@@ -36,6 +36,7 @@ export type Feature =
   | "int16"
   | "keyBytes"
   | "functions"
+  | "deepFunctions"
   | "layers";
 
 /** A backend under test. */
@@ -119,6 +120,7 @@ const webgpu: BackendUnderTest = {
     int16: "WGSL multiplies bytes alone",
     keyBytes: "keys of a cache are widened before they become integers",
     layers: "layers between attention calls run on the CPU",
+    deepFunctions: "shaders of thousands of operations take software minutes to compile",
   },
 };
 

@@ -62,7 +62,7 @@ for (const [name, asked] of sharedOut(Object.entries(deep), 2, "deep functions")
   const check = expectation(few, asked);
   contract(`attention() takes functions as deep as they come: ${name}`, async (engine) => {
     check(await resultsOf(engine, few, asked));
-  }, { needs });
+  }, { needs: "deepFunctions" });
 }
 
 /** Rows enough: over a few numbers the plain formula is exact by luck. */

@@ -90,7 +90,7 @@ for (const [name, meaning] of sharedOut(Object.entries(deep), 2, "deep gradients
   const call = gradientCall(few, meaning), check = gradientExpectation(call);
   contract(`attentionBackward() takes functions as deep as they come: ${name}`, async (engine) => {
     check(await gradientsOf(engine, call));
-  }, { needs });
+  }, { needs: ["backward", "deepFunctions"] });
 }
 
 contract("gradients of steep slopes are right where what rounding took is kept", async (engine) => {
