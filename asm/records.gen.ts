@@ -378,6 +378,96 @@ export class SummariesJob extends RowsJob {
   block: usize;
 }
 
+@unmanaged
+export class LinearJob extends RowsJob {
+  x: usize;
+  xElement: i32;
+  xStorage: i32;
+  xRow: i32;
+  y: usize;
+  yElement: i32;
+  yStorage: i32;
+  yRow: i32;
+  out: usize;
+  outElement: i32;
+  outStorage: i32;
+  outRow: i32;
+  bias: usize;
+  biasElement: i32;
+  biasStorage: i32;
+  biasRow: i32;
+  rows: usize;
+  inputs: usize;
+  outputs: usize;
+  firstPanel: usize;
+  endPanel: usize;
+  weight: usize;
+  panelBytes: usize;
+  scales: usize;
+  scaleBytes: usize;
+  stored: usize;
+  product: usize;
+  activation: usize;
+  finite: usize;
+}
+
+@unmanaged
+export class PackJob extends RowsJob {
+  x: usize;
+  xElement: i32;
+  xStorage: i32;
+  xRow: i32;
+  rows: usize;
+  inputs: usize;
+  panels: usize;
+  weight: usize;
+  panelBytes: usize;
+  scales: usize;
+  scaleBytes: usize;
+  stored: usize;
+  finite: usize;
+}
+
+@unmanaged
+export class LayerJob extends RowsJob {
+  x: usize;
+  xElement: i32;
+  xStorage: i32;
+  xRow: i32;
+  y: usize;
+  yElement: i32;
+  yStorage: i32;
+  yRow: i32;
+  out: usize;
+  outElement: i32;
+  outStorage: i32;
+  outRow: i32;
+  sum: usize;
+  sumElement: i32;
+  sumStorage: i32;
+  sumRow: i32;
+  weight: usize;
+  weightElement: i32;
+  weightStorage: i32;
+  weightRow: i32;
+  bias: usize;
+  biasElement: i32;
+  biasStorage: i32;
+  biasRow: i32;
+  rows: usize;
+  columns: usize;
+  activation: usize;
+  combine: usize;
+  isCentred: usize;
+  eps: f32;
+  offset: f32;
+  scale: f32;
+  ids: usize;
+  sums: usize;
+  isFirst: usize;
+  isLast: usize;
+}
+
 export const DECODE_ONE: u32 = 1;
 
 export const DECODE_FOUR: u32 = 2;
@@ -414,13 +504,59 @@ export const SUMMARIES: u32 = 6;
 
 export const SUMMARIES_BACKWARD: u32 = 7;
 
+export const LINEAR_ROWS: u32 = 20;
+
+export const PACK_WEIGHT: u32 = 21;
+
+export const NORM_ROWS: u32 = 22;
+
+export const POINTWISE_ROWS: u32 = 23;
+
+export const TABLE_ROWS: u32 = 24;
+
+export const SUM_ROWS: u32 = 25;
+
 export const LOG_SOFTMAX: u32 = 1;
 
 export const LOG_SUM_EXP: u32 = 2;
 
+export const WEIGHT_F32: u32 = 0;
+
+export const WEIGHT_F16: u32 = 1;
+
+export const WEIGHT_BF16: u32 = 2;
+
+export const WEIGHT_INT16: u32 = 3;
+
+export const WEIGHT_INT8: u32 = 4;
+
+export const SOURCE_Q8: u32 = 5;
+
+export const SOURCE_Q4: u32 = 6;
+
+export const PRODUCT_F32: u32 = 0;
+
+export const PRODUCT_INT16: u32 = 1;
+
+export const PRODUCT_INT8: u32 = 2;
+
+export const GELU: u32 = 1;
+
+export const GELU_TANH: u32 = 2;
+
+export const SILU: u32 = 3;
+
+export const RELU: u32 = 4;
+
+export const TANH: u32 = 5;
+
+export const COMBINE_ADD: u32 = 1;
+
+export const COMBINE_MULTIPLY: u32 = 2;
+
 export const PRODUCT_PART: usize = 1536;
 
-export const LATE_STATIC_BYTES: usize = 4096;
+export const LATE_STATIC_BYTES: usize = 5120;
 
 export const CALL_BYTES: usize = 272;
 

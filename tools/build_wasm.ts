@@ -18,11 +18,22 @@ import {
   keysPerPart,
   rowsPerPart,
 } from "../src/wasm/record/job_record.ts";
-import { productPart, rowsKinds, softmaxResults, staticBytes } from "../src/wasm/record/rows.ts";
+import {
+  activationKinds,
+  combineKinds,
+  productKinds,
+  productPart,
+  rowsKinds,
+  softmaxResults,
+  staticBytes,
+  weightKinds,
+} from "../src/wasm/record/rows.ts";
+import { activationsFile } from "./activations.ts";
 import { convolutionFile } from "./convolution.ts";
 import { exponentialFile, rowPassesFile, wideExponentialFile } from "./exponential.ts";
 import { hyperbolicFile } from "./hyperbolic.ts";
 import { integerFiles } from "./integers.ts";
+import { linearKernelsFile } from "./linear_kernels.ts";
 import { microkernelFiles } from "./microkernels.ts";
 import { narrowKernelsFile } from "./narrow_kernels.ts";
 import { scoreKernelsFile } from "./score_kernels.ts";
@@ -34,6 +45,9 @@ import {
   groupRowsFields,
   headRowsFields,
   jobFields,
+  layerFields,
+  linearFields,
+  packFields,
   performerFields,
   performerPassFields,
   productFields,
@@ -101,12 +115,16 @@ function recordsFile(): string {
     recordClass("PerformerPass", performerPassFields),
     recordClass("ProductJob", productFields, ["RowsJob", rowsJobFields]),
     recordClass("SummariesJob", summariesFields, ["RowsJob", rowsJobFields]),
+    recordClass("LinearJob", linearFields, ["RowsJob", rowsJobFields]),
+    recordClass("PackJob", packFields, ["RowsJob", rowsJobFields]),
+    recordClass("LayerJob", layerFields, ["RowsJob", rowsJobFields]),
     ...Object.entries(decoding).map(([name, value]) =>
       `export const DECODE_${name.toUpperCase()}: u32 = ${value};`
     ),
-    ...Object.entries({ ...rowsKinds, ...softmaxResults }).map(([name, value]) =>
-      `export const ${inCapitals(name)}: u32 = ${value};`
-    ),
+    ...Object.entries({
+      ...{ ...rowsKinds, ...softmaxResults, ...weightKinds },
+      ...{ ...productKinds, ...activationKinds, ...combineKinds },
+    }).map(([name, value]) => `export const ${inCapitals(name)}: u32 = ${value};`),
     `export const PRODUCT_PART: usize = ${productPart};`,
     `export const LATE_STATIC_BYTES: usize = ${
       Object.values(staticBytes).reduce((sum, bytes) => sum + bytes, 0)
@@ -169,7 +187,10 @@ ${wordsOf(Object.keys(performerPassFields).map(behind("pass")))}
 export const passWords = ${Object.keys(performerPassFields).length};
 
 ${wordsOf(Object.keys(productFields).map(behind("product")))}
-${wordsOf(Object.keys(summariesFields).map(behind("summaries")))}`;
+${wordsOf(Object.keys(summariesFields).map(behind("summaries")))}
+${wordsOf(Object.keys(linearFields).map(behind("linear")))}
+${wordsOf(Object.keys(packFields).map(behind("pack")))}
+${wordsOf(Object.keys(layerFields).map(behind("layer")))}`;
 }
 
 async function readSource(name: string, generated: Files): Promise<string | null> {
@@ -254,6 +275,8 @@ export function generatedSources(): Files {
     ...microkernelFiles(),
     ...integerFiles(),
     "asm/scored/kernels.gen.ts": scoreKernelsFile(),
+    "asm/nn/products.gen.ts": linearKernelsFile(),
+    "asm/nn/activations.gen.ts": activationsFile(),
   };
 }
 
@@ -376,7 +399,7 @@ async function wideFile(sources: Files, program: Program): Promise<string> {
 async function libraryFiles(sources: Files): Promise<Files> {
   const build = (entry: string, flags: string[] = []) => compile(entry, sources, flags);
   const program = await buildProgram("asm/index.ts", sources);
-  const { rows, linear, integer, narrow, scored } = await buildLate(sources, program);
+  const { rows, linear, integer, narrow, scored, nn } = await buildLate(sources, program);
   const all = [
     notice,
     programFile(program),
@@ -403,6 +426,7 @@ async function libraryFiles(sources: Files): Promise<Files> {
     "src/wasm/binary/linear.gen.ts": `${notice}\n${programFile(linear)}`,
     "src/wasm/binary/narrow.gen.ts": `${notice}\n${programFile(narrow)}`,
     "src/wasm/binary/scored.gen.ts": `${notice}\n${programFile(scored)}`,
+    "src/wasm/binary/nn.gen.ts": `${notice}\n${programFile(nn)}`,
     "src/wasm/binary/scored_kernels.gen.ts": await kernelsFile(
       { ...sources, ...buildFlags("SCORED") },
       "asm/scored/index.ts",
@@ -454,6 +478,7 @@ export async function generateWasm(): Promise<Files> {
       "asm/linear/index.ts",
       "LinearKernels",
     ),
+    "src/wasm/binary/nn_kernels.gen.ts": await kernelsFile(sources, "asm/nn/index.ts", "NnKernels"),
     "src/wasm/binary/integer_kernels.gen.ts": await kernelsFile(
       sources,
       "asm/integer/index.ts",

@@ -47,7 +47,7 @@ function loadConstant(value: number): string {
  * Statements that set p0, p1, ... to 4 to the power of as many scores. Each constant is loaded once and
  * used on all of them.
  */
-function exp4Lines(scores: readonly string[], constant = loadConstant): string[] {
+export function exp4Lines(scores: readonly string[], constant = loadConstant): string[] {
   const each = (make: (index: number) => string) => scores.map((_, index) => make(index));
   const [leading, ...rest] = polynomial;
   return [

@@ -391,6 +391,115 @@ export const performerPassFields = {
   dLocal: "u32",
 } as const satisfies Record<string, FieldType>;
 
+/** Rows of a linear layer, and the outputs of some panels of its weight. */
+export const linearFields = {
+  kind: "u32",
+  // Rows that are read, that are added and that are written, in the order of `headRowsFields`; 0 for none.
+  x: "u32",
+  xElement: "i32",
+  xStorage: "i32",
+  xRow: "i32",
+  y: "u32",
+  yElement: "i32",
+  yStorage: "i32",
+  yRow: "i32",
+  out: "u32",
+  outElement: "i32",
+  outStorage: "i32",
+  outRow: "i32",
+  // The bias, a row; 0 for none.
+  bias: "u32",
+  biasElement: "i32",
+  biasStorage: "i32",
+  biasRow: "i32",
+  rows: "u32",
+  inputs: "u32",
+  outputs: "u32",
+  // Panels of eight outputs, from the first to before the last.
+  firstPanel: "u32",
+  endPanel: "u32",
+  // Panels, and their scales; bytes of one.
+  weight: "u32",
+  panelBytes: "u32",
+  scales: "u32",
+  scaleBytes: "u32",
+  // Which of `weightKinds`, of `productKinds` and of `activationKinds`.
+  stored: "u32",
+  product: "u32",
+  activation: "u32",
+  // Where it says whether all f16 are finite, 0 for no: else one row, too, is multiplied with panels that become f32 before.
+  finite: "u32",
+} as const satisfies Record<string, FieldType>;
+
+/** Outputs of a weight that is packed. */
+export const packFields = {
+  kind: "u32",
+  // Rows of inputs, in the order of `headRowsFields`; of blocks, `storage` is which.
+  x: "u32",
+  xElement: "i32",
+  xStorage: "i32",
+  xRow: "i32",
+  // Outputs of the source, and inputs of a row.
+  rows: "u32",
+  inputs: "u32",
+  // Panels that are written, from the one of the first row on.
+  panels: "u32",
+  weight: "u32",
+  panelBytes: "u32",
+  scales: "u32",
+  scaleBytes: "u32",
+  stored: "u32",
+  // Where it is written whether all floats of 16 bits are finite.
+  finite: "u32",
+} as const satisfies Record<string, FieldType>;
+
+/** Rows on which a layer does anything but multiply. */
+export const layerFields = {
+  kind: "u32",
+  // Rows that are read, in the order of `headRowsFields`; 0 for none.
+  x: "u32",
+  xElement: "i32",
+  xStorage: "i32",
+  xRow: "i32",
+  y: "u32",
+  yElement: "i32",
+  yStorage: "i32",
+  yRow: "i32",
+  // Rows that are written.
+  out: "u32",
+  outElement: "i32",
+  outStorage: "i32",
+  outRow: "i32",
+  sum: "u32",
+  sumElement: "i32",
+  sumStorage: "i32",
+  sumRow: "i32",
+  // What columns are multiplied by, and what is added.
+  weight: "u32",
+  weightElement: "i32",
+  weightStorage: "i32",
+  weightRow: "i32",
+  bias: "u32",
+  biasElement: "i32",
+  biasStorage: "i32",
+  biasRow: "i32",
+  rows: "u32",
+  columns: "u32",
+  // Which of `activationKinds`, and whether the other rows are multiplied with, added or none.
+  activation: "u32",
+  combine: "u32",
+  isCentred: "u32",
+  eps: "f32",
+  offset: "f32",
+  scale: "f32",
+  // Rows of a table, by whole numbers of 32 bits; 0 where they follow one another.
+  ids: "u32",
+  // Sums of rows, f32, of which the job has the first, the last or none.
+  sums: "u32",
+  isFirst: "u32",
+  isLast: "u32",
+} as const satisfies Record<string, FieldType>;
+
 /** A product of matrices, y = a x. */
 export const productFields = {
   kind: "u32",

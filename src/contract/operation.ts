@@ -7,8 +7,8 @@
 
 import type { HeldArray } from "../tensor/arrays.ts";
 
-/** Operations that are loaded together: on rows by themselves; in linear time. */
-export type LateName = "rows" | "linear";
+/** Operations that are loaded together: on rows by themselves; in linear time; the layers between attention calls. */
+export type LateName = "rows" | "linear" | "nn";
 
 /** What a call reads, or a tensor of the caller's that it writes. */
 export interface Used {

@@ -6,7 +6,7 @@
  */
 
 import type { BackendName, Control } from "./backend.ts";
-import type { Operation } from "./operation.ts";
+import type { LateName, Operation } from "./operation.ts";
 
 /** Does an operation on a machine. */
 export interface Runner<Machine, Plan, Target, Done> {
@@ -27,14 +27,20 @@ type Entry<Machine, Done> =
 /** Loads the runners of late operations. */
 type LoadRunners<Machine, Done> = () => Promise<{ readonly runners: Runners<Machine, Done> }>;
 
-/** Who loads the runners of operations in linear time: nobody, where these were not imported. */
-const linear: { [Name in BackendName]?: LoadRunners<never, never> } = {};
+/** Operations of subpaths, which say where their runners are when they are imported. */
+type SubpathName = Exclude<LateName, "rows">;
 
-/** Says where each backend has the runners of operations in linear time. */
-export function provideLinear(
-  loaders: { readonly [Name in BackendName]: () => Promise<{ readonly runners: unknown }> },
+/** Who loads the runners of a subpath's operations, by backend: nobody, where it was not imported. */
+const subpaths: {
+  [Name in SubpathName]?: { readonly [Name in BackendName]?: LoadRunners<never, never> };
+} = {};
+
+/** Says where backends have the runners of a subpath's operations; one may have none. */
+export function provideLate(
+  name: SubpathName,
+  loaders: { readonly [Name in BackendName]?: () => Promise<{ readonly runners: unknown }> },
 ): void {
-  Object.assign(linear, loaders);
+  subpaths[name] = loaders as (typeof subpaths)[SubpathName];
 }
 
 /** The runners of a backend, by operation. */
@@ -42,6 +48,8 @@ export class Runners<Machine, Done> {
   readonly #backend: BackendName;
   readonly #entries = new Map<object, Entry<Machine, Done>>();
   readonly #loadRows: LoadRunners<Machine, Done> | undefined;
+  /** Those of late operations that are loaded. */
+  readonly #late = new Map<LateName, Runners<Machine, Done>>();
 
   /** @param loadRows Loads who does operations on rows by themselves. */
   constructor(backend: BackendName, loadRows?: LoadRunners<Machine, Done>) {
@@ -88,13 +96,20 @@ export class Runners<Machine, Done> {
   #find<Plan, Target>(operation: Operation<Plan, Target>): Entry<Machine, Done> {
     const entry = this.#entries.get(operation);
     if (entry !== undefined) return entry;
-    const { name, cannot, late } = operation;
-    const loadLinear = linear[this.#backend] as LoadRunners<Machine, Done> | undefined;
-    const load = late === "linear" ? loadLinear : late && this.#loadRows;
+    const { name, cannot, late } = operation, ready = late && this.#late.get(late);
+    if (ready) return ready.#find(operation);
+    const load = late === "rows" ? this.#loadRows : this.#loadSubpath(late);
     if (load) {
-      return async () =>
-        (await (await load()).runners.load(operation)) as Runner<Machine, unknown, unknown, Done>;
+      return async () => {
+        const { runners } = await load();
+        this.#late.set(late!, runners);
+        return await runners.load(operation) as Runner<Machine, unknown, unknown, Done>;
+      };
     }
     throw new Error(`${cannot}: the ${this.#backend} backend has no \`${name}()\``);
+  }
+
+  #loadSubpath(name: SubpathName | undefined): LoadRunners<Machine, Done> | undefined {
+    return name && (subpaths[name]?.[this.#backend] as LoadRunners<Machine, Done> | undefined);
   }
 }

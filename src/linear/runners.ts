@@ -4,11 +4,11 @@
  * @module
  */
 
-import { provideLinear } from "../contract/runners.ts";
+import { provideLate } from "../contract/runners.ts";
 
 /** Says so. */
 export function provideRunners(): void {
-  provideLinear({
+  provideLate("linear", {
     wasm: () => import("../wasm/linear/runners.ts"),
     webgpu: () => import("../webgpu/linear/runners.ts"),
   });

@@ -255,8 +255,13 @@ class WasmBackend implements Backend {
 }
 
 function notLoaded(
-  { name, cannot, part }: Pick<Operation<never, never>, "name" | "cannot" | "part">,
+  { name, cannot, part, late }: Pick<Operation<never, never>, "name" | "cannot" | "part" | "late">,
 ): Error {
+  if (late) {
+    return new Error(
+      `${cannot}: \`${name}()\` is not loaded yet, which takes a promise; await a call of it on this engine first`,
+    );
+  }
   const [what, warmup] = part ?? [`\`${name}()\``, "{ gradients: true }"];
   return new Error(
     `${cannot}: ${what} is not loaded yet, which takes a promise; ` +

@@ -59,6 +59,11 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["contract", "operations", "tensor", "wasm/attention", "wasm/backward"],
     ...["wasm/binary", "wasm/memory", "wasm/record", "wasm/team"],
   ],
+  "wasm/nn": [
+    "wasm/rows",
+    ...["contract", "operations", "tensor", "wasm/attention"],
+    ...["wasm/binary", "wasm/memory", "wasm/record", "wasm/team"],
+  ],
   "wasm": ["check", "contract", "operations", "runtime", "tensor", "wasm/*"],
 
   "webgpu/shader": ["contract", "tensor"],
@@ -93,6 +98,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 
   "engine": ["cache", "check", "contract", "operations", "runtime", "tensor", "wasm", "webgpu"],
   "linear": ["check", "contract", "functions", "operations", "tensor", "late runners"],
+  "nn": ["check", "contract", "functions", "operations", "tensor", "late runners"],
   "wide": ["runtime", "wasm"],
   "models": ["check", "operations", "tensor"],
   "functions": ["cache", "check", "contract", "engine", "operations", "tensor"],
@@ -105,6 +111,7 @@ const doors: Readonly<Record<string, string>> = {
   "wasm/backend.ts": "wasm",
   "webgpu/open.ts": "webgpu",
   "wasm/linear/runners.ts": "late runners",
+  "wasm/nn/runners.ts": "late runners",
   "webgpu/linear/runners.ts": "late runners",
 };
 
@@ -115,6 +122,7 @@ const switches = "tools/mutate/mutants.ts";
 const entries = [
   ...["engine/edge_light.ts", "engine/workerd.ts"],
   ...["linear/edge_light.ts", "linear/workerd.ts"],
+  ...["nn/edge_light.ts", "nn/workerd.ts"],
 ];
 
 const sources = readdirSync("src", { recursive: true, encoding: "utf8" })

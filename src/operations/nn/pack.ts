@@ -1,0 +1,40 @@
+/**
+ * packLinear(): a weight comes into an engine's memory.
+ *
+ * @module
+ */
+
+import { throwIfAborted } from "../../check/errors.ts";
+import type { Machinery } from "../../contract/backend.ts";
+import { useAll } from "../../tensor/lending.ts";
+import { checkHost } from "./call.ts";
+import type { PackCall } from "./linear.ts";
+import type { PackLinearOptions } from "./options.ts";
+import { type PackedLinear, packedLinear, weightIn } from "./packed.ts";
+import { packLinear } from "./tokens.ts";
+
+/** Packs what was read, which is in use until that settles. */
+export async function runPack(
+  asked: Machinery | Promise<Machinery>,
+  { source, layout }: PackCall,
+  control: Pick<PackLinearOptions, "signal">,
+): Promise<PackedLinear> {
+  const used = { weight: source }, leave = useAll([source]);
+  try {
+    const machinery = await asked, { own } = machinery;
+    checkHost(machinery, packLinear, used);
+    const plan = { source, used, rows: layout.outputs };
+    own.check(packLinear, plan, control);
+    throwIfAborted(control.signal);
+    const memory = own.tensor([layout.bytes / 4], "f32") as Parameters<typeof packedLinear>[1];
+    try {
+      await own.run(packLinear, plan, weightIn(layout, memory), control);
+    } catch (error) {
+      memory.free();
+      throw error;
+    }
+    return packedLinear(layout, memory, machinery);
+  } finally {
+    leave();
+  }
+}
