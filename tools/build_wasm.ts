@@ -509,6 +509,11 @@ export async function generateWasm(): Promise<Files> {
       "bench/asm/softmax.ts",
       "The least that a softmax does",
     ),
+    "bench/asm/linear.gen.ts": await measuringFile(
+      sources,
+      "bench/asm/linear.ts",
+      "The micro-kernels of linear layers",
+    ),
     "bench/asm/read.gen.ts": await measuringFile(sources, "bench/asm/read.ts", "The sum"),
   };
 }

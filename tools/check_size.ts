@@ -15,6 +15,7 @@ import { binaryBytes } from "../src/wasm/binary/module.ts";
 import { shaders } from "../src/webgpu/shader/shaders.gen.ts";
 import { minified, single } from "./build_npm/entries.ts";
 import { bundleMinified, chunks } from "./build_npm/minify.ts";
+import { bundle } from "./build_npm/scripts.ts";
 import { loaded, type Scripts } from "./loaded.ts";
 
 /**
@@ -40,7 +41,7 @@ import { loaded, type Scripts } from "./loaded.ts";
  * all else, are loaded at the first call that has some; 150 on a GPU are for those that options say, too; and 900 for `ropeOptions()`, which answers without waiting and so is
  * there from the start in these scripts, though not in a bundle that does not import it; 250 of `rope()` are for what
  * configs ask of it; 400 more with rows for passes that read ahead. The subpath `linear` is not among these scripts, and nothing of it
- * is loaded with them.
+ * is loaded with them; nor is `nn`, which has a bound of its own: what who imports it loads more, kernels included.
  */
 const bounds = {
   ...{ everything: 186_800, cpu: 63_700, threads: 3_200, gradients: 6_050, gpu: 36_150 },
@@ -52,6 +53,7 @@ const bounds = {
     integers: 15_100,
     narrow: 12_200,
     functions: 25_800,
+    layers: 24_000,
     rope: 1_850,
     single: 185_350,
   },
@@ -119,10 +121,20 @@ function check(folder: string): void {
   if (hasShaders(start) || hasShaders(gradients)) fail("a program on the CPU loads shaders");
 }
 
+/** Prints and checks what the subpath `nn` is beside all of the main entry, minified by one tool of the two. */
+function checkLayers(folder: string): void {
+  const layers = { name: "nn", source: "src/nn/mod.ts" };
+  bundle(folder, [minified[0], layers], ["--minify"]);
+  const there = loaded(join(folder, `${minified[0].name}.js`), true);
+  const own = loaded(join(folder, `${layers.name}.js`), true);
+  print("more for layers there", sizeOf(own, there), bounds.layers);
+}
+
 const folder = mkdtempSync(join(tmpdir(), "flashtile-size-"));
 try {
   bundleMinified(folder);
   check(folder);
+  checkLayers(join(folder, "layers"));
 } finally {
   rmSync(folder, { recursive: true });
 }

@@ -247,7 +247,16 @@ function finish(job: LinearJob, at: Linear, column: usize, count: usize): void {
   activate(job.activation, results, step, job.rows);
   if (y.at != 0) for (let r: usize = 0; r < job.rows; r++) addRows(y, r, column, count, results + r * step, spare);
   if (results != at.results) return;
-  for (let r: usize = 0; r < job.rows; r++) writePart(out, r, column, count, results + r * step);
+  const isWhole = isPlain(out) && count == OUTPUTS;
+  for (let r: usize = 0, from = results; r < job.rows; r++, from += step) {
+    if (!isWhole) {
+      writePart(out, r, column, count, from);
+      continue;
+    }
+    const to = out.at + r * out.row + (column << 2);
+    v128.store(to, v128.load(from));
+    v128.store(to, v128.load(from, 16), 16);
+  }
 }
 
 // A panel as it is multiplied with tiles.
@@ -263,7 +272,9 @@ function panelOf(job: LinearJob, at: Linear, panel: usize): usize {
 
 // Some rows.
 function linearTiles(job: LinearJob, at: Linear): void {
-  const out = rowsAt(job, offsetof<LinearJob>("out")), whole = isPlain(out) && job.rows % ROWS == 0;
+  const out = rowsAt(job, offsetof<LinearJob>("out")), y = rowsAt(job, offsetof<LinearJob>("y"));
+  // Not where the other rows are: these are added later.
+  const whole = isPlain(out) && job.rows % ROWS == 0 && y.at != out.at;
   packRows(job, at, rowsAt(job, offsetof<LinearJob>("x")));
   at.a = at.packed;
   at.row = rowBytes(job);

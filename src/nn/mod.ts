@@ -20,7 +20,14 @@
 import { provideRunners } from "./runners.ts";
 
 export { linear, linearSync, packLinear } from "./linear.ts";
-export { layerNorm, layerNormSync, type NormResult, rmsNorm, rmsNormSync } from "./norms.ts";
+export {
+  type GivenTo,
+  layerNorm,
+  layerNormSync,
+  type NormResult,
+  rmsNorm,
+  rmsNormSync,
+} from "./norms.ts";
 export {
   add,
   addSync,

@@ -30,8 +30,9 @@ export type NormResult<
       : GivenTo<Options, "sum">;
   });
 
-/** What options have under a name; `undefined` where they may lack it. */
-type GivenTo<Options, Name extends string> = Options extends { readonly [Key in Name]: infer Given }
+/** The tensor that options have under a name; `undefined` where they may lack it. */
+export type GivenTo<Options, Name extends string> = Options extends
+  { readonly [Key in Name]: infer Given }
   ? Extract<Given, AnyTensor> extends never ? undefined : Extract<Given, AnyTensor>
   : undefined;
 

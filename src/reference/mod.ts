@@ -54,4 +54,13 @@ export {
   type ReferenceLocalGlobalOptions,
 } from "./local_global.ts";
 export { referenceRope, type ReferenceRotation, referenceRotation } from "./rope.ts";
+export {
+  referenceActivation,
+  referenceLayerNorm,
+  referenceLinear,
+  type ReferenceLinearOptions,
+  referenceMeanRows,
+  type ReferenceNormOptions,
+  referenceRmsNorm,
+} from "./layers.ts";
 export type { ReferenceArray, ReferenceTensor } from "./tensor.ts";

@@ -18,7 +18,7 @@ import { isWhole, otherStack, sharedOut, untilWhole } from "../support/share.ts"
  * are arrays, memory that is linear (so that its size is known to the byte), inputs that are read
  * while the call runs, KV caches, those of four bits, merging, rotation, rows whose bits do not depend on how many others there are, gradients,
  * those of rows by themselves, products by integers of 16 bits, by the bytes of a cache's keys as they are stored, score and mask
- * functions.
+ * functions, layers between attention calls.
  */
 export type Feature =
   | "attentionSync"
@@ -35,7 +35,8 @@ export type Feature =
   | "rowGradients"
   | "int16"
   | "keyBytes"
-  | "functions";
+  | "functions"
+  | "layers";
 
 /** A backend under test. */
 export interface BackendUnderTest {
@@ -118,6 +119,7 @@ const webgpu: BackendUnderTest = {
     int16: "WGSL multiplies bytes alone",
     keyBytes: "keys of a cache are widened before they become integers",
     functions: "score and mask functions run on the CPU",
+    layers: "layers between attention calls run on the CPU",
   },
 };
 

@@ -31,6 +31,12 @@ export interface ReferenceGradients {
   readonly dSinks?: ReferenceArray;
 }
 
+export interface ReferenceLinearOptions {
+  readonly bias?: ReferenceTensor | undefined;
+  readonly activation?: Activation | undefined;
+  readonly residual?: ReferenceTensor | undefined;
+}
+
 export interface ReferenceLinformerBackwardOptions extends ReferenceLinformerOptions {
   readonly dLse?: ReferenceTensor | undefined;
 }
@@ -69,6 +75,14 @@ export interface ReferenceLocalGlobalOptions {
   readonly scale?: number | undefined;
   readonly layout?: Layout | undefined;
   readonly lse?: boolean | undefined;
+}
+
+export interface ReferenceNormOptions {
+  readonly weight?: ReferenceTensor | undefined;
+  readonly bias?: ReferenceTensor | undefined;
+  readonly eps?: number | undefined;
+  readonly offset?: number | undefined;
+  readonly residual?: ReferenceTensor | undefined;
 }
 
 export interface ReferenceOutput {
@@ -117,6 +131,12 @@ export interface ReferenceTensor {
   readonly dtype?: string | undefined;
 }
 
+export declare function referenceActivation(
+  x: ReferenceTensor,
+  activation: Activation,
+  up?: ReferenceTensor,
+): ReferenceOutput;
+
 export declare function referenceAttention(
   q: ReferenceTensor,
   k: ReferenceTensor,
@@ -145,6 +165,11 @@ export declare function referenceDynamicConvolutionBackward(
   options?: ReferenceConvolutionOptions,
 ): ReferenceConvolutionGradients;
 
+export declare function referenceLayerNorm(
+  x: ReferenceTensor,
+  options?: ReferenceNormOptions,
+): ReferenceOutput;
+
 export declare function referenceLightweightConvolution(
   v: ReferenceTensor,
   weights: ReferenceTensor,
@@ -157,6 +182,12 @@ export declare function referenceLightweightConvolutionBackward(
   dOut: ReferenceTensor,
   options?: ReferenceConvolutionOptions,
 ): ReferenceConvolutionGradients;
+
+export declare function referenceLinear(
+  x: ReferenceTensor,
+  weight: ReferenceTensor,
+  options?: ReferenceLinearOptions,
+): ReferenceOutput;
 
 export declare function referenceLinformerAttention(
   q: ReferenceTensor,
@@ -210,6 +241,11 @@ export declare function referenceLogSumExpBackward(
   options?: ReferenceSoftmaxOptions,
 ): ReferenceSoftmaxGradient;
 
+export declare function referenceMeanRows(
+  x: ReferenceTensor,
+  cuSeqlens: NumberList,
+): ReferenceOutput;
+
 export declare function referencePerformerAttention(
   q: ReferenceTensor,
   k: ReferenceTensor,
@@ -224,6 +260,11 @@ export declare function referencePerformerAttentionBackward(
   dOut: ReferenceTensor,
   options: ReferencePerformerOptions,
 ): ReferencePerformerGradients;
+
+export declare function referenceRmsNorm(
+  x: ReferenceTensor,
+  options?: ReferenceNormOptions,
+): ReferenceOutput;
 
 export declare function referenceRope(x: ReferenceTensor, options?: RopeOptions): ReferenceArray;
 
@@ -241,6 +282,8 @@ export declare function referenceSoftmaxBackward(
 ): ReferenceSoftmaxGradient;
 
 // Named by these, and not exported.
+
+type Activation = "gelu" | "gelu-tanh" | "silu" | "relu" | "tanh";
 
 type AnyTensor = Tensor<TensorData>;
 

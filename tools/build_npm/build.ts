@@ -11,6 +11,7 @@ import { binaryBytes, unpack } from "../../src/wasm/binary/module.ts";
 import * as integer from "../../src/wasm/binary/integer.gen.ts";
 import * as scored from "../../src/wasm/binary/scored.gen.ts";
 import * as linear from "../../src/wasm/binary/linear.gen.ts";
+import * as nn from "../../src/wasm/binary/nn.gen.ts";
 import * as rows from "../../src/wasm/binary/rows.gen.ts";
 import { workerSource } from "../../src/wasm/team/threads/worker_source.ts";
 import { bundleEntries } from "./cut.ts";
@@ -29,7 +30,7 @@ export function buildPackage(folder: string): void {
   emitTypes(join(dist, "types"));
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));
-    for (const [program, binaries] of Object.entries({ rows, linear, integer, scored })) {
+    for (const [program, binaries] of Object.entries({ rows, linear, integer, scored, nn })) {
       writeFileSync(join(dist, `${program}-${name}.wasm`), unpack(binaries, name));
     }
     writeFileSync(

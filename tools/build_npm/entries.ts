@@ -21,6 +21,9 @@ export const entries: readonly Entry[] = [
   { name: "linear", source: "src/linear/mod.ts" },
   { name: "linear-workerd", source: "src/linear/workerd.ts" },
   { name: "linear-edge-light", source: "src/linear/edge_light.ts" },
+  { name: "nn", source: "src/nn/mod.ts" },
+  { name: "nn-workerd", source: "src/nn/workerd.ts" },
+  { name: "nn-edge-light", source: "src/nn/edge_light.ts" },
   { name: "wide", source: "src/wide/mod.ts" },
 ];
 
@@ -61,6 +64,7 @@ export const lazy: readonly Entry[] = [
   { name: "functions-gradients", source: "src/wasm/scored/backward.ts" },
   { name: "linear-runners", source: "src/wasm/linear/runners.ts" },
   { name: "linear-attending", source: "src/wasm/linear/attending.ts" },
+  { name: "nn-runners", source: "src/wasm/nn/runners.ts" },
   { name: "rope", source: "src/operations/rope/plan.ts" },
   { name: "stream", source: "src/operations/stream/stream.ts" },
   { name: "gpu", source: "src/webgpu/open.ts" },

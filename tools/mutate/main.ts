@@ -46,19 +46,26 @@ const folders = [
     "models/architectures",
     "models/files",
     "models/tokens",
+    "nn",
     "tensor",
   ],
   ...[
     ...["attention", "attention/check", "backward", "convolution", "linear", "linformer"],
-    ...["local_global", "merge", "performer", "rope", "softmax", "stream"],
+    ...["local_global", "merge", "nn", "performer", "rope", "softmax", "stream"],
   ].map((name) => `operations/${name}`),
 ].map((name) => `src/${name}`);
 
 /** Where tests of checks are, unless it is said. */
-const usualTests = ["unit", "contract", "gradients", "linear", "models", "properties", "readonce"]
-  .map((
-    name,
-  ) => `tests/${name}`);
+const usualTests = [
+  "unit",
+  "contract",
+  "gradients",
+  "linear",
+  "models",
+  "nn",
+  "properties",
+  "readonce",
+].map((name) => `tests/${name}`);
 
 /** Files of tests, each by itself: those that share a process, too. */
 function filesOfTests(folders: readonly string[]): string[] {

@@ -19,7 +19,7 @@ const widened = ["--no-liftoff", "--experimental-wasm-revectorize"];
 export function wideRuns(folder: string): TestRun[] {
   const tests = () =>
     filesOf(bundleForNode(folder), ".test.mjs")
-      .filter((file) => /\/(contract|gradients|linear)\//.test(file));
+      .filter((file) => /\/(contract|gradients|linear|nn)\//.test(file));
   return [
     {
       name: `Node ${versions.node26}, wide, widened`,

@@ -73,6 +73,7 @@ test("V8 compiles every function of every program, widened", () => {
     "wasm/binary/binaries",
     "wasm/binary/rows",
     "wasm/binary/linear",
+    "wasm/binary/nn",
     "wasm/binary/integer",
     "wide/binary",
   ];

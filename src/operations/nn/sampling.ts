@@ -5,7 +5,7 @@
  */
 
 import { isWhole, kindOf } from "../../check/words.ts";
-import { type HeldArray } from "../../tensor/arrays.ts";
+import type { HeldArray } from "../../tensor/arrays.ts";
 import { type Elements, isGpuBuffer } from "../../tensor/dtype.ts";
 import type { AnyTensor, View } from "../../tensor/tensor.ts";
 import { useAll } from "../../tensor/lending.ts";

@@ -1,0 +1,5 @@
+import "./linear.spec.ts";
+import "./norms.spec.ts";
+import "./refusal.spec.ts";
+import "./rows.spec.ts";
+import "./sampling.spec.ts";
