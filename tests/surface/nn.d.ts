@@ -736,6 +736,11 @@ type RopeScaling = {
   readonly betaFast?: number | undefined;
   readonly betaSlow?: number | undefined;
   readonly attentionFactor?: number | undefined;
+  readonly truncate?: boolean | undefined;
+} | {
+  readonly type: "longrope";
+  readonly factors: NumberList;
+  readonly attentionFactor?: number | undefined;
 };
 
 interface RowsResult<Data extends TensorData, Out extends AnyTensor | undefined = undefined> {
