@@ -1,0 +1,29 @@
+/**
+ * Models that answer: encoders that turn texts into vectors, decoders that continue them, from their published files.
+ *
+ * @module
+ */
+
+import { provideRunners } from "../nn/runners.ts";
+
+export { type Decoder, type GeneratedToken, type GenerateOptions, loadDecoder } from "./decoder.ts";
+export type { DecoderSession, PassOptions, SessionOptions } from "./session.ts";
+export {
+  type EmbedOptions,
+  type Encoder,
+  type EncoderSource,
+  loadEncoder,
+  type LoadEncoderOptions,
+  type StatesOptions,
+} from "./encoder.ts";
+export type { LoadedModel, LoadOptions, ModelSource } from "./load.ts";
+export type { LoadProgress } from "./forward/weights.ts";
+export type { Text } from "./texts.ts";
+export type { Modules, Pooling } from "./architectures/modules.ts";
+export type { FileBytes, RangeReader } from "./files/bytes.ts";
+export type { WeightsGiven } from "./files/open.ts";
+export type { Shards } from "./files/shards.ts";
+export { sentencePiece } from "./tokens/sentence_piece.ts";
+export type { TextStream, Tokenizer, TokenizerLike } from "./tokens/tokenizer.ts";
+
+provideRunners();
