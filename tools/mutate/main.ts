@@ -43,6 +43,7 @@ const folders = [
     "linear",
     "masks",
     "masks/patterns",
+    "models",
     "models/architectures",
     "models/files",
     "models/tokens",
