@@ -41,7 +41,7 @@ import { loaded, type Scripts } from "./loaded.ts";
  * all else, are loaded at the first call that has some; 150 on a GPU are for those that options say, too; and 900 for `ropeOptions()`, which answers without waiting and so is
  * there from the start in these scripts, though not in a bundle that does not import it; 250 of `rope()` are for what
  * configs ask of it; 400 more with rows for passes that read ahead. The subpath `linear` is not among these scripts, and nothing of it
- * is loaded with them; nor is `nn`, which has a bound of its own: what who imports it loads more, kernels included.
+ * is loaded with them; nor are `nn` and `models`, which have bounds of their own: what who imports `nn` loads more, kernels included, and `models` beside that.
  */
 const bounds = {
   ...{ everything: 186_800, cpu: 63_700, threads: 3_200, gradients: 6_050, gpu: 36_150 },
@@ -54,6 +54,7 @@ const bounds = {
     narrow: 12_200,
     functions: 25_800,
     layers: 24_000,
+    models: 20_000,
     rope: 1_850,
     single: 185_350,
   },
@@ -121,20 +122,25 @@ function check(folder: string): void {
   if (hasShaders(start) || hasShaders(gradients)) fail("a program on the CPU loads shaders");
 }
 
-/** Prints and checks what the subpath `nn` is beside all of the main entry, minified by one tool of the two. */
-function checkLayers(folder: string): void {
+/**
+ * Prints and checks what the subpath `nn` is beside all of the main entry, and `models` beside both, minified by one tool of
+ * the two.
+ */
+function checkSubpaths(folder: string): void {
   const layers = { name: "nn", source: "src/nn/mod.ts" };
-  bundle(folder, [minified[0], layers], ["--minify"]);
-  const there = loaded(join(folder, `${minified[0].name}.js`), true);
-  const own = loaded(join(folder, `${layers.name}.js`), true);
+  const models = { name: "models", source: "src/models/mod.ts" };
+  bundle(folder, [minified[0], layers, models], ["--minify"]);
+  const all = ({ name }: { readonly name: string }) => loaded(join(folder, `${name}.js`), true);
+  const there = all(minified[0]), own = all(layers);
   print("more for layers there", sizeOf(own, there), bounds.layers);
+  print("more for models there", sizeOf(all(models), new Map([...there, ...own])), bounds.models);
 }
 
 const folder = mkdtempSync(join(tmpdir(), "flashtile-size-"));
 try {
   bundleMinified(folder);
   check(folder);
-  checkLayers(join(folder, "layers"));
+  checkSubpaths(join(folder, "subpaths"));
 } finally {
   rmSync(folder, { recursive: true });
 }

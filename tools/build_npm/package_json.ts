@@ -10,7 +10,15 @@ import { readFileSync } from "node:fs";
  * What can be imported beside the package itself, and for tools that do not read `exports` is a script
  * in its folder: Parcel, if it is not told to.
  */
-export const subpaths = ["single", "block-mask", "linear", "models", "nn", "reference", "wide"] as const;
+export const subpaths = [
+  "single",
+  "block-mask",
+  "linear",
+  "models",
+  "nn",
+  "reference",
+  "wide",
+] as const;
 
 /** The contents of `package.json`; version and licence are those of `deno.json`. */
 export function packageJson(): Record<string, unknown> {
