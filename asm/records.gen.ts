@@ -463,6 +463,11 @@ export class LayerJob extends RowsJob {
   offset: f32;
   scale: f32;
   ids: usize;
+  packed: usize;
+  panelBytes: usize;
+  scales: usize;
+  scaleBytes: usize;
+  stored: usize;
   sums: usize;
   isFirst: usize;
   isLast: usize;
@@ -504,6 +509,10 @@ export const SUMMARIES: u32 = 6;
 
 export const SUMMARIES_BACKWARD: u32 = 7;
 
+export const LOG_SOFTMAX: u32 = 1;
+
+export const LOG_SUM_EXP: u32 = 2;
+
 export const LINEAR_ROWS: u32 = 20;
 
 export const PACK_WEIGHT: u32 = 21;
@@ -515,10 +524,6 @@ export const POINTWISE_ROWS: u32 = 23;
 export const TABLE_ROWS: u32 = 24;
 
 export const SUM_ROWS: u32 = 25;
-
-export const LOG_SOFTMAX: u32 = 1;
-
-export const LOG_SUM_EXP: u32 = 2;
 
 export const WEIGHT_F32: u32 = 0;
 

@@ -1,5 +1,5 @@
 /**
- * `deno task bench:nn [--threads N] [--seconds N] [--json FILE]`: linear layers in GFLOPS, beside the micro-kernel alone on
+ * `deno task bench:nn [--threads N] [--seconds N] [--only WORDS] [--json FILE]`: linear layers in GFLOPS, beside the micro-kernel alone on
  * operands in L1, in one run and in turn; one row in GB/s of weights that no cache holds, beside a plain sum of such bytes; and what a
  * call of nearly nothing takes. Each layer is checked first.
  *
@@ -197,6 +197,7 @@ const { values } = parseArgs({
     json: { type: "string" },
     threads: { type: "string", default: "1" },
     seconds: { type: "string", default: "60" },
+    only: { type: "string", default: "" },
   },
 });
 const head = { machine: machine(), threads: Number(values.threads) };
@@ -206,7 +207,7 @@ const subjects = [
   ...bareSubjects(await loadBare()),
   ...await layerSubjects(engine),
   ...await callSubjects(engine),
-];
+].filter(({ name, against }) => against === undefined || name.includes(values.only));
 const best = race(subjects, Number(values.seconds));
 const rates = new Map(subjects.map((subject, at) => [subject.name, rateOf(subject, best[at])]));
 const results = subjects.map(({ name, unit, against }) => {

@@ -21,13 +21,11 @@ import {
 import {
   activationKinds,
   combineKinds,
+  layerKinds,
   productKinds,
-  productPart,
-  rowsKinds,
-  softmaxResults,
-  staticBytes,
   weightKinds,
-} from "../src/wasm/record/rows.ts";
+} from "../src/wasm/record/layers.ts";
+import { productPart, rowsKinds, softmaxResults, staticBytes } from "../src/wasm/record/rows.ts";
 import { activationsFile } from "./activations.ts";
 import { convolutionFile } from "./convolution.ts";
 import { exponentialFile, rowPassesFile, wideExponentialFile } from "./exponential.ts";
@@ -122,7 +120,7 @@ function recordsFile(): string {
       `export const DECODE_${name.toUpperCase()}: u32 = ${value};`
     ),
     ...Object.entries({
-      ...{ ...rowsKinds, ...softmaxResults, ...weightKinds },
+      ...{ ...rowsKinds, ...softmaxResults, ...layerKinds, ...weightKinds },
       ...{ ...productKinds, ...activationKinds, ...combineKinds },
     }).map(([name, value]) => `export const ${inCapitals(name)}: u32 = ${value};`),
     `export const PRODUCT_PART: usize = ${productPart};`,
@@ -187,7 +185,18 @@ ${wordsOf(Object.keys(performerPassFields).map(behind("pass")))}
 export const passWords = ${Object.keys(performerPassFields).length};
 
 ${wordsOf(Object.keys(productFields).map(behind("product")))}
-${wordsOf(Object.keys(summariesFields).map(behind("summaries")))}
+${wordsOf(Object.keys(summariesFields).map(behind("summaries")))}`;
+}
+
+/** The records of layers' jobs. */
+function layersWordsFile(): string {
+  return `${notice}
+/**
+ * Fields of the records of layers' jobs, in words of four bytes: see \`tools/records.ts\`.
+ *
+ * @module
+ */
+
 ${wordsOf(Object.keys(linearFields).map(behind("linear")))}
 ${wordsOf(Object.keys(packFields).map(behind("pack")))}
 ${wordsOf(Object.keys(layerFields).map(behind("layer")))}`;
@@ -485,6 +494,7 @@ export async function generateWasm(): Promise<Files> {
       "IntegerKernels",
     ),
     "src/wasm/record/rows.gen.ts": rowsWordsFile(),
+    "src/wasm/record/layers.gen.ts": layersWordsFile(),
     "src/wasm/record/job.gen.ts": wordsFile(
       "a job's record",
       Object.keys(jobFields),

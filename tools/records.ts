@@ -494,6 +494,13 @@ export const layerFields = {
   scale: "f32",
   // Rows of a table, by whole numbers of 32 bits; 0 where they follow one another.
   ids: "u32",
+  // A packed weight whose outputs are the table, 0 for none: its panels and their scales, bytes of one, and which of
+  // `weightKinds`.
+  packed: "u32",
+  panelBytes: "u32",
+  scales: "u32",
+  scaleBytes: "u32",
+  stored: "u32",
   // Sums of rows, f32, of which the job has the first, the last or none.
   sums: "u32",
   isFirst: "u32",

@@ -4,6 +4,7 @@ import { COMBINE_ADD, COMBINE_MULTIPLY, HeadRows, LayerJob } from "../records.ge
 import { readPart, readRow, rowsAt, writePart, writeRow } from "../rows/row";
 import { activate } from "./activations";
 import { OUTPUTS } from "./product";
+import { readOutput } from "./weights";
 
 // Numbers of a row at a time: those of both rows stay in L1.
 const PART: usize = 1024;
@@ -42,11 +43,13 @@ export function pointwise(job: LayerJob, scratch: usize): void {
   }
 }
 
-// Rows of a table, or those that were brought one after the other.
+// Rows of a table, or those that were brought one after the other; or outputs of a packed weight.
 export function tableRows(job: LayerJob, scratch: usize): void {
   const x = rowsAt(job, offsetof<LayerJob>("x")), out = rowsAt(job, offsetof<LayerJob>("out"));
   for (let r: usize = 0; r < job.rows; r++) {
-    readRow(x, job.ids == 0 ? r : <usize>load<u32>(job.ids + (r << 2)), job.columns, scratch, job.scale);
+    const id = job.ids == 0 ? r : <usize>load<u32>(job.ids + (r << 2));
+    if (job.packed != 0) readOutput(job, id, scratch);
+    else readRow(x, id, job.columns, scratch, job.scale);
     writeRow(out, r, job.columns, scratch);
   }
 }

@@ -1,7 +1,7 @@
 // Weights on their way into panels, and panels of 16 bits or less on theirs to f32.
 
 import {
-  PackJob, SOURCE_Q4, SOURCE_Q8, WEIGHT_BF16, WEIGHT_F16, WEIGHT_F32, WEIGHT_INT16, WEIGHT_INT8,
+  LayerJob, PackJob, SOURCE_Q4, SOURCE_Q8, WEIGHT_BF16, WEIGHT_F16, WEIGHT_F32, WEIGHT_INT16, WEIGHT_INT8,
 } from "../records.gen";
 import { readRow, rowsAt } from "../rows/row";
 import { bf16, f16, loadFour, loadOne, storeOne } from "../storage";
@@ -49,6 +49,21 @@ export function widenPanel(stored: usize, from: usize, scales: usize, to: usize,
   else if (stored == WEIGHT_BF16) widenFloats<bf16>(from, to, depth);
   else if (stored == WEIGHT_INT16) widen16(from, scales, to, depth);
   else widen8(from, scales, to, depth);
+}
+
+// The weights of one output, `lane` of its panel, in f32.
+export function readOutput(job: LayerJob, output: usize, to: usize): void {
+  const lane = output % OUTPUTS, panel = output / OUTPUTS, stored = job.stored;
+  const from = job.packed + panel * job.panelBytes, scales = job.scales + panel * job.scaleBytes + (lane << 2);
+  for (let k: usize = 0; k < job.columns; k++, to += 4) {
+    let x: f32;
+    if (stored == WEIGHT_F32) x = load<f32>(from + (k << 5) + (lane << 2));
+    else if (stored == WEIGHT_F16) x = loadOne<f16>(from + (k << 4) + (lane << 1));
+    else if (stored == WEIGHT_BF16) x = loadOne<bf16>(from + (k << 4) + (lane << 1));
+    else if (stored == WEIGHT_INT16) x = <f32>load<i16>(from + (k >> 1 << 5) + (lane << 2) + ((k & 1) << 1)) * load<f32>(scales);
+    else x = <f32>load<i8>(from + (k >> 1 << 4) + (lane << 1) + (k & 1)) * load<f32>(scales + (k / BLOCK << 6));
+    store<f32>(to, x * job.scale);
+  }
 }
 
 // Inputs in whole blocks.

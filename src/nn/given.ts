@@ -33,11 +33,11 @@ export function computeSync<Options extends object, Plan extends RowsPlan>(
   read: (options: Options) => RowsCall<Plan>,
 ): unknown {
   const { machinery, options } = readGiven(asked, names, cannotOf(name));
-  return runRowsSync(given(machinery, name), read(options));
+  return runRowsSync(givenEngine(machinery, name), read(options));
 }
 
 /** An engine that must be there: the one that all functions share is made by a promise. */
-function given(machinery: Machinery | undefined, name: string): Machinery {
+export function givenEngine(machinery: Machinery | undefined, name: string): Machinery {
   if (machinery !== undefined) return machinery;
   throw new TypeError(
     `${

@@ -42,7 +42,7 @@ export {
   tanh,
   tanhSync,
 } from "./pointwise.ts";
-export { embedding, embeddingSync, meanRows, meanRowsSync } from "./embedding.ts";
+export { embedding, embeddingSync, meanRows, meanRowsSync, type TableData } from "./embedding.ts";
 export { argmax, argmaxSync, sample, sampleSync } from "./sampling.ts";
 export type {
   Activation,

@@ -11,6 +11,7 @@ import {
   geluSync,
   meanRows,
   meanRowsSync,
+  packLinear,
   relu,
   reluSync,
   silu,
@@ -35,7 +36,9 @@ import {
   randomShape,
   randomTensor,
   seeded,
+  weightAs,
 } from "../support/layers.ts";
+import { errorOf } from "../support/errors.ts";
 import { normals, whole } from "../support/random.ts";
 
 const seeds = fc.integer({ min: 0, max: 2 ** 32 - 1 });
@@ -168,6 +171,26 @@ contract("embedding() gives rows of its table times a scale", async (engine) => 
     }),
     runs(150),
   );
+}, { needs: "layers" });
+
+contract("embedding() of a packed weight gives its rows", async (engine) => {
+  const random = seeded(6), outputs = 45, inputs = 70, ids = [44, 0, 7, 8, 31, 32, 7];
+  const weight = normals(outputs * inputs, random);
+  for (const dtype of ["f32", "f16", "bf16", "int16", "int8"] as const) {
+    const packed = await packLinear(tensor(weight, [outputs, inputs]), { dtype, engine });
+    const { numbers, step } = weightAs(weight, inputs, dtype);
+    const { out } = await embedding(ids, packed, { scale: -2 });
+    assertEquals(out.shape, [7, inputs]);
+    for (const [at, y] of out.data.entries()) {
+      const wanted = -2 * numbers[ids[Math.floor(at / inputs)] * inputs + at % inputs];
+      const most = 4e-7 * Math.abs(wanted) + (dtype === "int16" ? 2 * step : 0);
+      assert(Math.abs(y - wanted) <= most, `${dtype} ${at}: ${y}, not ${wanted}`);
+    }
+    assertSameBits(embeddingSync(ids, packed, { scale: -2, engine }).out.data, out.data);
+    packed.free();
+    const freed = await errorOf(() => embedding(ids, packed)) as Error;
+    assertEquals(freed.message, "Cannot use a tensor after `free()`");
+  }
 }, { needs: "layers" });
 
 contract("meanRows() is exact to some roundings, however long sequences are", async (engine) => {

@@ -94,6 +94,9 @@ export interface SampleOptions {
   readonly seed?: number | undefined;
 }
 
+export type TableData<Table> = Table extends Tensor<infer Data extends TensorData> ? Data
+  : Float32Array;
+
 export declare function add<Data extends TensorData, Out extends AnyTensor | undefined = undefined>(
   a: Tensor<Data>,
   b: AnyTensor,
@@ -110,22 +113,22 @@ export declare function argmax(logits: AnyTensor): Promise<Int32Array<ArrayBuffe
 export declare function argmaxSync(logits: AnyTensor): Int32Array<ArrayBuffer>;
 
 export declare function embedding<
-  Data extends TensorData,
+  Table extends AnyTensor | PackedLinear,
   Out extends AnyTensor | undefined = undefined,
 >(
   ids: NumberList,
-  table: Tensor<Data>,
+  table: Table,
   options?: EmbeddingOptions<Out> & OnEngine,
-): Promise<RowsResult<Data, Out>>;
+): Promise<RowsResult<TableData<Table>, Out>>;
 
 export declare function embeddingSync<
-  Data extends TensorData,
+  Table extends AnyTensor | PackedLinear,
   Out extends AnyTensor | undefined = undefined,
 >(
   ids: NumberList,
-  table: Tensor<Data>,
+  table: Table,
   options: EmbeddingOptions<Out> & OnEngine,
-): RowsResult<Data, Out>;
+): RowsResult<TableData<Table>, Out>;
 
 export declare function gated<
   Data extends TensorData,

@@ -9,6 +9,7 @@ import { isWhole, kindOf, readNumbers } from "../../check/words.ts";
 import type { AnyTensor, NumberList } from "../../tensor/tensor.ts";
 import { readWritten, type RowsCall } from "./call.ts";
 import type { EmbeddingOptions, RowsOptions } from "./options.ts";
+import { isWeight, type PackedWeight } from "./packed.ts";
 import { piecesOf, type PlacedTensor, readPlaced } from "./rows.ts";
 import {
   embedding,
@@ -47,20 +48,26 @@ function readIds(given: unknown, rows: number, doing: string): Int32Array {
   );
 }
 
+/** A packed weight in the place of a table: what a result is stored like. */
+function tableOf({ data, outputs, inputs }: PackedWeight): PlacedTensor {
+  return { data, dtype: "f32", shape: [outputs, inputs], strides: [0, 0], offset: 0 };
+}
+
 /** Reads a call of `embedding()`. */
 export function readEmbedding(
   givenIds: NumberList,
-  givenTable: AnyTensor,
+  givenTable: AnyTensor | PackedWeight,
   { scale = 1, out: given, signal }: EmbeddingOptions,
 ): RowsCall<EmbeddingPlan> {
-  const doing = embedding.cannot, table = readMatrix("table", givenTable, doing);
+  const doing = embedding.cannot, packed = isWeight(givenTable) ? givenTable : null;
+  const table = packed ? tableOf(packed) : readMatrix("table", givenTable, doing);
   const [rows, width] = table.shape, ids = readIds(givenIds, rows, doing);
   if (typeof scale !== "number" || !Number.isFinite(Math.fround(scale))) {
     throw new RangeError(`${doing}: \`scale\` must be finite in f32, got ${kindOf(scale)}`);
   }
   const shape = [ids.length, width];
   const out = readWritten("out", given, { shape, like: table, over: [] }, doing);
-  const plan = { ids, scale, used: { table, out: out.own }, rows: ids.length };
+  const plan = { ids, scale, packed, used: { table, out: out.own }, rows: ids.length };
   const rest = { leading: [ids.length], y: null, reads: [], sum: null, signal };
   return { operation: embedding, plan, x: table, out, ...rest, pieces: wholePiece };
 }

@@ -22,7 +22,14 @@ import {
   linearPrecisions,
   type PackLinearOptions,
 } from "./options.ts";
-import { blockInputs, layoutOf, type PackedLayout, packedOf, type PackedWeight } from "./packed.ts";
+import {
+  blockInputs,
+  layoutOf,
+  type PackedLayout,
+  type PackedLinear,
+  packedOf,
+  type PackedWeight,
+} from "./packed.ts";
 import { placedFrom, type PlacedTensor, readPlaced, readShaped, rowOf } from "./rows.ts";
 import { type BlockSource, linear, type LinearPlan, packLinear } from "./tokens.ts";
 
@@ -135,21 +142,28 @@ function checkedLayout(
   );
 }
 
+/** Whether a caller gave a packed weight. */
+export function isPacked(given: unknown): given is PackedLinear {
+  return typeof given === "object" && given !== null && packedOf(given) !== undefined;
+}
+
 /** The weight of a call, and the machinery that has it. */
 export function readWeight(
   given: unknown,
   asked: Machinery | undefined,
+  name = "weight",
+  doing = linear.cannot,
 ): { readonly packed: PackedWeight; readonly machinery: Machinery } {
-  const found = typeof given === "object" && given !== null ? packedOf(given) : undefined;
+  const found = isPacked(given) ? packedOf(given) : undefined;
   if (found === undefined) {
     throw new TypeError(
-      `${linear.cannot}: \`weight\` must be what \`packLinear()\` of this copy of the library gave, ` +
+      `${doing}: \`${name}\` must be what \`packLinear()\` of this copy of the library gave, ` +
         `got ${kindOf(given)}`,
     );
   }
   if (asked !== undefined && asked !== found.machinery) {
     throw new TypeError(
-      `${linear.cannot}: \`weight\` was packed for another engine, pack it with this \`engine\``,
+      `${doing}: \`${name}\` was packed for another engine, pack it with this \`engine\``,
     );
   }
   found.machinery.own.checkOpen();

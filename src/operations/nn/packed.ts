@@ -87,13 +87,22 @@ export function packedLinear(
 ): PackedLinear {
   const { inputs, outputs, dtype, bytes } = layout, free = () => memory.free();
   const packed = Object.freeze({ inputs, outputs, dtype, bytes, free, [Symbol.dispose]: free });
-  owned.set(packed, { weight: weightIn(layout, memory), machinery });
+  const weight = weightIn(layout, memory);
+  weights.add(weight);
+  owned.set(packed, { weight, machinery });
   return packed;
 }
 
 /** The same as calls see it. */
 export function weightIn(layout: PackedLayout, { data }: EngineTensor): PackedWeight {
   return { ...layout, data: new HeldArray<Float32Array>(data) };
+}
+
+const weights = /* @__PURE__ */ new WeakSet<object>();
+
+/** Whether a value is a packed weight as calls see it. */
+export function isWeight(value: unknown): value is PackedWeight {
+  return typeof value === "object" && value !== null && weights.has(value);
 }
 
 /** What calls see of what a caller gave; `undefined` where that is no packed weight. */

@@ -53,8 +53,9 @@ export interface PointwisePlan extends RowsPlan {
   readonly combine: "none" | "add" | "multiply";
 }
 
-/** Rows of a table, which is `x` of the only piece. */
+/** Rows of a table, which is `x` of the only piece; or outputs of a packed weight. */
 export interface EmbeddingPlan extends RowsPlan {
+  readonly packed: PackedWeight | null;
   readonly ids: Int32Array;
   readonly scale: number;
 }

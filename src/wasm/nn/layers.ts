@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { PackedWeight } from "../../operations/nn/packed.ts";
 import type {
   EmbeddingPlan,
   MeanPlan,
@@ -18,8 +19,8 @@ import { Placer } from "../memory/placer.ts";
 import type { Rows } from "../memory/rows.ts";
 import { elementsOver, locate } from "../memory/tensor.ts";
 import type { JobRecord } from "../record/job_record.ts";
-import * as field from "../record/rows.gen.ts";
-import { combineKinds, rowsKinds } from "../record/rows.ts";
+import * as field from "../record/layers.gen.ts";
+import { combineKinds, layerKinds } from "../record/layers.ts";
 import {
   addressOf,
   collectRows,
@@ -31,7 +32,7 @@ import {
 import { type Jobs, runsOf, runsOfAll, runStaged, wavesOf } from "../rows/staged.ts";
 import type { Machine } from "../team/machine.ts";
 import type { Step } from "../team/steps.ts";
-import { activationOf } from "./linear.ts";
+import { activationOf, storedAs } from "./linear.ts";
 import { jobRecord, layersProgram, scratchFor } from "./program.ts";
 
 /** Elements of a job: some 15 us, enough for threads to share; one alone has fewer and larger ones. */
@@ -43,9 +44,9 @@ const stagedElements = 256 * 1024, residentElements = 4 * 1024 * 1024;
 /** Some rows. */
 interface Run extends RowsPiece, Rows {}
 
-/** Rows of a run by the field that says where they are. */
+/** Rows of a run by the word that says where they are. */
 interface PlacedRows {
-  readonly field: number;
+  readonly word: number;
   readonly view: View;
   readonly place: Place;
   readonly isRead: boolean;
@@ -57,7 +58,7 @@ interface Call {
   readonly threads: number;
   readonly columns: number;
   /** Rows that all share: what columns are multiplied with and added to. */
-  readonly shared: readonly (readonly [field: number, view: View | null])[];
+  readonly shared: readonly (readonly [word: number, view: View | null])[];
   /** What a job is told beside its rows. */
   tell(record: JobRecord): void;
 }
@@ -74,7 +75,7 @@ export function normRows(
   return runLayer(machine, pieces, {
     shared: [[field.layerWeight, weight], [field.layerBias, bias]],
     tell(record) {
-      record.set(field.layerKind, rowsKinds.normRows);
+      record.set(field.layerKind, layerKinds.normRows);
       record.set(field.layerIsCentred, Number(isCentred));
       record.setFloat(field.layerEps, eps);
       record.setFloat(field.layerOffset, offset);
@@ -91,7 +92,7 @@ export function pointwiseRows(
   return runLayer(machine, pieces, {
     shared: [],
     tell(record) {
-      record.set(field.layerKind, rowsKinds.pointwiseRows);
+      record.set(field.layerKind, layerKinds.pointwiseRows);
       record.set(field.layerActivation, activation === null ? 0 : activationOf[activation]);
       const { combineAdd, combineMultiply } = combineKinds;
       record.set(
@@ -150,15 +151,15 @@ function placeRun({ machine: { arena } }: Call, run: Run, space: Placer): Placed
     [field.layerOut, out, false],
     [field.layerSum, sum, false],
   ] as const;
-  return all.flatMap(([field, view, isRead]) =>
-    view === null ? [] : [{ field, view, isRead, place: placeRows(view, run, arena, space) }]
+  return all.flatMap(([word, view, isRead]) =>
+    view === null ? [] : [{ word, view, isRead, place: placeRows(view, run, arena, space) }]
   );
 }
 
 function placeWave(call: Call, wave: readonly Run[]): { space: Placer; jobs: Jobs } {
   const { machine, shared } = call, { arena } = machine, space = new Placer(0);
-  const given = shared.map(([field, view]) =>
-    [field, view, view && placeRows(view, onlyRow, arena, space)] as const
+  const given = shared.map(([word, view]) =>
+    [word, view, view && placeRows(view, onlyRow, arena, space)] as const
   );
   const runs = wave.map((run) => placeRun(call, run, space));
   const jobs: Jobs = {
@@ -175,13 +176,13 @@ function placeWave(call: Call, wave: readonly Run[]): { space: Placer; jobs: Job
       record.set(field.layerY, 0);
       record.set(field.layerSum, 0);
       record.set(field.layerRows, run.to - run.from);
-      for (const { field, view, place, isRead } of runs[index]) {
+      for (const { word, view, place, isRead } of runs[index]) {
         if (isRead) stageRows(place, view, run, arena, block);
-        writePlace(record, field, place, block);
+        writePlace(record, word, place, block);
       }
-      for (const [field, , place] of given) {
-        if (place) writePlace(record, field, place, block);
-        else record.set(field, 0);
+      for (const [word, , place] of given) {
+        if (place) writePlace(record, word, place, block);
+        else record.set(word, 0);
       }
     },
     collect({ at }) {
@@ -204,14 +205,16 @@ function writeSizes(record: JobRecord, { columns, tell }: Pick<Call, "columns" |
 /** Rows of a table by their ids: where it is, or each brought by itself. */
 export function embeddingRows(
   machine: Machine,
-  { ids, scale }: EmbeddingPlan,
+  { ids, scale, packed }: EmbeddingPlan,
   [{ x: table, out }]: readonly RowsPiece[],
 ): Iterable<Step> {
-  const { arena } = machine, columns = table.shape[3], isHere = locate(table, arena) !== undefined;
+  const { arena } = machine, columns = table.shape[3];
+  const isHere = packed !== null || locate(table, arena) !== undefined;
   const threads = threadsFor(machine, ids.length * columns);
   const tell = (record: JobRecord) => {
-    record.set(field.layerKind, rowsKinds.tableRows);
+    record.set(field.layerKind, layerKinds.tableRows);
     record.setFloat(field.layerScale, scale);
+    writePacked(record, packed);
   };
   const placeTable = (wave: readonly Rows[]) => {
     const space = new Placer(0), stays = isHere ? placeRows(table, onlyRow, arena, space) : null;
@@ -247,6 +250,17 @@ export function embeddingRows(
   return runStaged(wavesOf(runs, elements, stagedElements), {
     ...{ machine, threads, program: layersProgram(machine), place: placeTable, rows: countRows },
   });
+}
+
+/** Says where a packed weight is. */
+function writePacked(record: JobRecord, packed: PackedWeight | null): void {
+  record.set(field.layerPacked, packed === null ? 0 : packed.data.byteOffset);
+  if (packed === null) return;
+  const { data, panels, panelBytes, scaleBytes, dtype } = packed;
+  record.set(field.layerPanelBytes, panelBytes);
+  record.set(field.layerScales, data.byteOffset + panels * panelBytes);
+  record.set(field.layerScaleBytes, scaleBytes);
+  record.set(field.layerStored, storedAs(dtype));
 }
 
 /** Copies rows of a table one after the other. */
@@ -287,7 +301,7 @@ export function* meanRowsOf(
 ): Generator<Step> {
   const { arena } = machine, columns = x.shape[3], sums = arena.allocate((columns + 16) * 4);
   const tell = (record: JobRecord) => {
-    record.set(field.layerKind, rowsKinds.sumRows);
+    record.set(field.layerKind, layerKinds.sumRows);
     record.set(field.layerSums, sums);
   };
   const placePart = ([part]: readonly Part[]) => {

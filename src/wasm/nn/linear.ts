@@ -12,8 +12,8 @@ import { Placer } from "../memory/placer.ts";
 import type { Rows } from "../memory/rows.ts";
 import { locate } from "../memory/tensor.ts";
 import type { JobRecord } from "../record/job_record.ts";
-import * as field from "../record/rows.gen.ts";
-import { activationKinds, productKinds, rowsKinds, weightKinds } from "../record/rows.ts";
+import * as field from "../record/layers.gen.ts";
+import { activationKinds, layerKinds, productKinds, weightKinds } from "../record/layers.ts";
 import { collectRows, type Place, placeRows, stageRows, writePlace } from "../rows/places.ts";
 import { type Jobs, runsOf, runsOfAll, runStaged, wavesOf } from "../rows/staged.ts";
 import type { Machine } from "../team/machine.ts";
@@ -174,7 +174,7 @@ function rowsOf({ from, to }: Rows): number {
 
 /** What a job's tile memory depends on. */
 function writeSizes(record: JobRecord, { packed, precision }: LinearPlan, rows: number): void {
-  record.set(field.linearKind, rowsKinds.linearRows);
+  record.set(field.linearKind, layerKinds.linearRows);
   record.set(field.linearRows, rows);
   record.set(field.linearInputs, packed.inputs);
   record.set(field.linearStored, weights[packed.dtype]);

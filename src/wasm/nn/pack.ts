@@ -12,8 +12,8 @@ import { Placer } from "../memory/placer.ts";
 import type { Rows } from "../memory/rows.ts";
 import { locate } from "../memory/tensor.ts";
 import type { JobRecord } from "../record/job_record.ts";
-import * as field from "../record/rows.gen.ts";
-import { rowsKinds, weightKinds } from "../record/rows.ts";
+import * as field from "../record/layers.gen.ts";
+import { layerKinds, weightKinds } from "../record/layers.ts";
 import { addressOf, type Place, placeRows, stageRows, writePlace } from "../rows/places.ts";
 import { type Jobs, runStaged, wavesOf } from "../rows/staged.ts";
 import type { Machine } from "../team/machine.ts";
@@ -128,7 +128,7 @@ function stageOutputs(call: Call, place: Place, outputs: Outputs, block: number)
 
 /** What a job's tile memory depends on. */
 function writeSizes(record: JobRecord, { target: { inputs } }: Call): void {
-  record.set(field.packKind, rowsKinds.packWeight);
+  record.set(field.packKind, layerKinds.packWeight);
   record.set(field.packInputs, inputs);
 }
 

@@ -14,35 +14,10 @@ export const rowsKinds = {
   ...{ performerAttend: 14, performerRowsBackward: 15, performerKeysBackward: 16 },
   // Matrices; blocks of rows, and gradients by these.
   ...{ product: 5, summaries: 6, summariesBackward: 7 },
-  // Layers between attention calls.
-  ...{
-    linearRows: 20,
-    packWeight: 21,
-    normRows: 22,
-    pointwiseRows: 23,
-    tableRows: 24,
-    sumRows: 25,
-  },
 } as const;
 
 /** What becomes of the rows of a softmax. */
 export const softmaxResults = { softmax: 0, logSoftmax: 1, logSumExp: 2 } as const;
-
-/** How a packed weight is stored. */
-export const weightKinds = {
-  ...{ weightF32: 0, weightF16: 1, weightBf16: 2, weightInt16: 3, weightInt8: 4 },
-  // Of a source alone: in GGUF's blocks.
-  ...{ sourceQ8: 5, sourceQ4: 6 },
-} as const;
-
-/** How products of rows and weights are formed. */
-export const productKinds = { productF32: 0, productInt16: 1, productInt8: 2 } as const;
-
-/** What becomes of numbers; 0 for nothing. */
-export const activationKinds = { gelu: 1, geluTanh: 2, silu: 3, relu: 4, tanh: 5 } as const;
-
-/** What becomes of two numbers. */
-export const combineKinds = { combineAdd: 1, combineMultiply: 2 } as const;
 
 /** What products sum before they add it up: where depths are cut. */
 export const productPart = 1536;
