@@ -40,6 +40,7 @@ import {
 
 /** A token that was chosen. */
 export interface GeneratedToken {
+  /** Its id. */
   readonly token: number;
   /**
    * What the text grows by; a character whose bytes are spread over tokens comes with its last. Without a tokenizer

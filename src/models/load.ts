@@ -17,7 +17,6 @@ import {
 import type { ModelPlan } from "./architectures/model.ts";
 import { type OpenedWeights, openWeights, type WeightsGiven } from "./files/open.ts";
 import { readModel } from "./architectures/read.ts";
-import type { WeightFile } from "./files/weights.ts";
 import type { Running } from "./forward/forward.ts";
 import { Turns } from "./forward/steps.ts";
 import { type Loading, type LoadProgress, readWeights } from "./forward/weights.ts";
@@ -36,7 +35,7 @@ export interface ModelSource {
   /** Turns texts into ids and back; texts may also be given as ids, which need none. A GGUF file may have its own. */
   readonly tokenizer?: TokenizerLike | undefined;
   /** What the weights are; needed for `"llama2.c"` alone. */
-  readonly format?: WeightFile["format"] | undefined;
+  readonly format?: "safetensors" | "gguf" | "llama2.c" | undefined;
 }
 
 /** Its fields. */

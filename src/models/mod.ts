@@ -1,6 +1,25 @@
 /**
  * Models that answer: encoders that turn texts into vectors, decoders that continue them, from their published files.
  *
+ * ```ts
+ * import { loadDecoder, loadEncoder } from "@flashtile/attention/models";
+ * import { readFile } from "node:fs/promises";
+ *
+ * const folder = "examples/llama/model/"; // a small Llama whose tokens are bytes
+ * const config = JSON.parse(await readFile(folder + "config.json", "utf8"));
+ * const weights = new Uint8Array(await readFile(folder + "model.safetensors"));
+ *
+ * const decoder = await loadDecoder({ config, weights });
+ * const prompt = new TextEncoder().encode("In the beginning");
+ * for await (const { token } of decoder.generate(prompt, { maxTokens: 5 })) console.log(token);
+ * decoder.free();
+ *
+ * const encoder = await loadEncoder({ config, weights }, { precision: "int16" });
+ * const [vector] = await encoder.embed([prompt], { pooling: "last" });
+ * console.log(vector.length); // 192
+ * encoder.free();
+ * ```
+ *
  * @module
  */
 
