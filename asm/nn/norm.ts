@@ -36,8 +36,9 @@ function readColumns(rows: HeadRows, columns: usize, to: usize, value: f32, offs
   }
 }
 
-// The sum of a row's numbers less some number, in every lane.
-function sumLess(row: usize, bytes: usize, less: v128): f32 {
+// The sum of a row's numbers less some number. No vector is a parameter: see weigh() of ../rows/softmax.ts.
+function sumLess(row: usize, bytes: usize, number: f32): f32 {
+  const less = f32x4.splat(number);
   let a = f32x4.splat(0), b = a, c = a, d = a;
   for (const end = row + bytes; row < end; row += 64) {
     a = f32x4.add(a, f32x4.sub(v128.load(row), less));
@@ -49,7 +50,8 @@ function sumLess(row: usize, bytes: usize, less: v128): f32 {
 }
 
 // Takes a number off a row, and sums the squares of what is left.
-function takeOff(row: usize, bytes: usize, less: v128): f32 {
+function takeOff(row: usize, bytes: usize, number: f32): f32 {
+  const less = f32x4.splat(number);
   let a = f32x4.splat(0), b = a, c = a, d = a;
   for (const end = row + bytes; row < end; row += 64) {
     const x = f32x4.sub(v128.load(row), less), y = f32x4.sub(v128.load(row, 16), less);
@@ -67,7 +69,8 @@ function takeOff(row: usize, bytes: usize, less: v128): f32 {
 }
 
 // row = row by weight + bias.
-function scale(row: usize, bytes: usize, by: v128, weight: usize, bias: usize): void {
+function scale(row: usize, bytes: usize, factor: f32, weight: usize, bias: usize): void {
+  const by = f32x4.splat(factor);
   for (const end = row + bytes; row < end; row += 16, weight += 16, bias += 16) {
     v128.store(row, fma(f32x4.mul(v128.load(row), by), v128.load(weight), v128.load(bias)));
   }
@@ -89,12 +92,12 @@ function addRow(row: usize, other: usize, bytes: usize): void {
 @inline
 function centre(row: usize, columns: usize, bytes: usize): f32 {
   fill(row, columns, 0);
-  const mean = sumLess(row, bytes, f32x4.splat(0)) / <f32>columns;
+  const mean = sumLess(row, bytes, 0) / <f32>columns;
   fill(row, columns, mean);
-  const rest = sumLess(row, bytes, f32x4.splat(mean)) / <f32>columns;
+  const rest = sumLess(row, bytes, mean) / <f32>columns;
   // Both are taken off one after the other: their sum would be rounded to the level that the row is on.
-  takeOff(row, bytes, f32x4.splat(mean));
-  return takeOff(row, bytes, f32x4.splat(rest)) - <f32>((bytes >> 2) - columns) * rest * rest;
+  takeOff(row, bytes, mean);
+  return takeOff(row, bytes, rest) - <f32>((bytes >> 2) - columns) * rest * rest;
 }
 
 // Rows of one job, each in tile memory.
@@ -117,10 +120,10 @@ export function norm(job: LayerJob, scratch: usize): void {
       squares = centre(row, columns, bytes);
     } else {
       fill(row, columns, 0);
-      squares = takeOff(row, bytes, f32x4.splat(0));
+      squares = takeOff(row, bytes, 0);
     }
     const by: f32 = <f32>1 / sqrt<f32>(squares / <f32>columns + job.eps);
-    scale(row, bytes, f32x4.splat(by), weight, bias);
+    scale(row, bytes, by, weight, bias);
     writeRow(out, r, columns, row);
   }
 }

@@ -37,6 +37,14 @@ import {
   performerAttention,
   performerAttentionWithGradient,
 } from "@flashtile/attention/linear";
+import {
+  embedding,
+  gated,
+  layerNorm,
+  linear,
+  type PackedLinear,
+  packLinear,
+} from "@flashtile/attention/nn";
 import type { Feature } from "../contract/backends.ts";
 import { once } from "../support/once.ts";
 import { count } from "../support/problem.ts";
@@ -663,6 +671,66 @@ const linears: readonly Operation[] = [
   },
 ];
 
+/** A linear layer whose weight is packed before, and free again behind the call. */
+function layer(
+  name: string,
+  [inputs, outputs]: readonly [number, number],
+  start: (inputs: Inputs, engine: Engine, packed: PackedLinear) => Started,
+): Operation {
+  return {
+    ...{ name, needs: "layers" },
+    async ready(setting) {
+      const { engine } = setting, weight = normals(outputs * inputs, seeded(setting.seed));
+      const packed = await packLinear({ data: weight, shape: [outputs, inputs] }, { engine });
+      return () => {
+        const started = start(new Inputs(setting), engine, packed);
+        packed.free(); // The call has it until it ends.
+        return started;
+      };
+    },
+  };
+}
+
+const layers: readonly Operation[] = [
+  layer("linear()", [40, 24], (inputs, engine, packed) => {
+    const x = inputs.tensor([2, 9, 40]), bias = inputs.tensor([24]);
+    const options = { bias, residual: inputs.tensor([2, 9, 24]), activation: "gelu" };
+    return inputs.started(linear(x, packed, ofRows(inputs, engine, options) as Asked));
+  }),
+  layer("linear() into a tensor", [33, 12], (inputs, engine, packed) => {
+    const x = inputs.tensor([70, 33]), out = inputs.tensor([70, 12]);
+    const wrote = elementsOf(inputs, out);
+    const call = linear(x, packed, ofRows(inputs, engine, { out }) as Asked);
+    return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
+  }),
+  operation("packLinear()", (inputs, engine) => {
+    const packing = packLinear(inputs.tensor([12, 33]), ofRows(inputs, engine, {}) as Asked);
+    const x = { data: normals(3 * 33, seeded(8)), shape: [3, 33] };
+    return inputs.started(packing.then((packed) => {
+      const call = linear(x, packed);
+      packed.free();
+      return call;
+    }));
+  }, { needs: "layers" }),
+  operation("layerNorm()", (inputs, engine) => {
+    const shape = [3, 30], [weight, bias] = [inputs.tensor([30]), inputs.tensor([30])];
+    const x = inputs.tensor(shape), residual = inputs.tensor(shape);
+    const options = ofRows(inputs, engine, { residual, eps: 0.1 });
+    return inputs.started(layerNorm(x, weight, bias, options as Asked));
+  }, { needs: "layers" }),
+  operation("gated() into a tensor", (inputs, engine) => {
+    const shape = [5, 30], gate = inputs.tensor(shape), up = inputs.tensor(shape);
+    const out = inputs.tensor(shape), wrote = elementsOf(inputs, out);
+    const call = gated(gate, up, ofRows(inputs, engine, { out }) as Asked);
+    return inputs.started(call.then(() => {}), () => ({ wrote: wrote() }));
+  }, { needs: "layers" }),
+  operation("embedding()", (inputs, engine) => {
+    const ids = inputs.numbers([3, 0, 2]), table = inputs.tensor([4, 20]);
+    const options = ofRows(inputs, engine, { scale: 2 }) as Asked;
+    return inputs.started(embedding(ids as never, table, options));
+  }, { needs: "layers" }),
+];
+
 const lengths = [19, 3];
 
 const cached: readonly Operation[] = [
@@ -772,6 +840,7 @@ export const operations: readonly Operation[] = [
   ...rows,
   ...softmaxes,
   ...linears,
+  ...layers,
   ...convolutions,
   ...performers,
   ...cached,
