@@ -56,7 +56,7 @@ test(
     for (const name of sharedOut(names, 2, "encoders")) {
       const { rows } = sharedJson(`${models}/${name}/expected.json`) as { rows: Row[] };
       const weights = sharedBytes(`${models}/${name}/model.safetensors`);
-      for (const spelling of ["config", "config.older"]) {
+      for (const spelling of sharedOut(["config", "config.older"], 1, name)) {
         const config = sharedJson(`${models}/${name}/${spelling}.json`);
         const encoder = await loadEncoder({ config, weights }, { engine });
         const packed = await encoder.states(rows.map(({ ids }) => ids));
