@@ -55,13 +55,22 @@ export interface DecoderSession extends Disposable {
    * @returns Logits `[batch, vocabulary]`; those of a sequence that stayed are 0.
    */
   step(ids: readonly (number | null)[], options?: PassOptions): Promise<Tensor>;
-  /** Lets another sequence continue from the tokens of one: the memory is shared until one of them grows. */
+  /**
+   * Lets another sequence continue from the tokens of one: the memory is shared until one of them grows.
+   *
+   * @throws {Error} While a pass of the session runs, as all of these.
+   */
   fork(from: number, to: number): void;
   /** Keeps the first tokens of a sequence. */
   truncate(sequence: number, length: number): void;
   /** All sequences as bytes. */
   save(): Promise<Uint8Array<ArrayBuffer>>;
-  /** Replaces all sequences by those that `save()` gave of a session of the same sizes. */
+  /**
+   * Replaces all sequences by those that `save()` gave of a session of the same sizes.
+   *
+   * @throws {RangeError} When the bytes are of another one, or damaged: the session is as it was, or empty where only a
+   * layer behind the first shows that.
+   */
   load(bytes: Uint8Array): void;
   /** Gives the memory back. */
   free(): void;
@@ -88,6 +97,8 @@ export class Session implements DecoderSession {
   readonly #batch: number;
   readonly #maxTokens: number;
   readonly #forget: () => void;
+  /** Passes that run, or wait. */
+  #running = 0;
 
   /** Makes the caches of a model. */
   constructor(resident: Resident, maxTokens: number, options: SessionOptions = {}) {
@@ -182,19 +193,29 @@ export class Session implements DecoderSession {
   }
 
   fork(from: number, to: number): void {
+    this.#checkIdle("fork");
     this.#checkSequence(from);
     this.#checkSequence(to);
     for (const cache of this.#caches) cache.fork(from, to);
   }
 
   truncate(sequence: number, length: number): void {
+    this.#checkIdle("truncate");
     this.#checkSequence(sequence);
     for (const cache of this.#caches) cache.truncate(sequence, length);
   }
 
+  /** Keeps the first tokens of a sequence in layers that have more. */
+  #truncate(sequence: number, length: number): void {
+    for (const cache of this.#caches) {
+      cache.truncate(sequence, Math.min(length, cache.lengths[sequence]));
+    }
+  }
+
   async save(): Promise<Uint8Array<ArrayBuffer>> {
-    const parts: Uint8Array[] = [];
-    for (const cache of this.#caches) parts.push(await cache.save());
+    this.#checkIdle("save");
+    // Each keeps its cache as it is until it has its bytes.
+    const parts = await Promise.all(this.#caches.map((cache) => cache.save()));
     const head = Uint32Array.from([parts.length, ...parts.map(({ length }) => length)]);
     const bytes = new Uint8Array(
       parts.reduce((sum, { length }) => sum + length, head.byteLength),
@@ -209,8 +230,17 @@ export class Session implements DecoderSession {
   }
 
   load(bytes: Uint8Array): void {
+    this.#checkIdle("load");
     const parts = partsOf(bytes, this.#caches.length);
-    this.#caches.forEach((cache, at) => cache.load(parts[at]));
+    let loaded = 0;
+    try {
+      for (const cache of this.#caches) cache.load(parts[loaded++]);
+      if (this.#caches.every(({ lengths }) => `${lengths}` === `${this.lengths}`)) return;
+      throw new RangeError(`${cannot}: the bytes have layers of different lengths`);
+    } catch (error) {
+      if (loaded > 1) { for (const at of this.lengths.keys()) this.#truncate(at, 0); }
+      throw error;
+    }
   }
 
   free(): void {
@@ -228,7 +258,12 @@ export class Session implements DecoderSession {
 
   /** Runs a pass; where it fails the sequences are as they were. */
   async #run(pass: (session: Session) => Steps, signal: SignalLike | null | undefined) {
-    await this.#resident.turns.run(() => this.#undone(pass), signal);
+    this.#running++;
+    try {
+      await this.#resident.turns.run(() => this.#undone(pass), signal);
+    } finally {
+      this.#running--;
+    }
   }
 
   *#undone(pass: (session: Session) => Steps): Steps {
@@ -249,11 +284,7 @@ export class Session implements DecoderSession {
     } catch {
       return;
     }
-    for (const cache of this.#caches) {
-      before.forEach((length, at) => {
-        if (cache.lengths[at] > length) cache.truncate(at, length);
-      });
-    }
+    before.forEach((length, at) => this.#truncate(at, length));
   }
 
   *#pass({ ids, positions, batch, counts }: Chunk): Generator<void, () => Tensor> {
@@ -301,6 +332,13 @@ export class Session implements DecoderSession {
   /** Logits of some rows of states. */
   #writeLogits(x: () => Tensor, first: number, rows: number, to: Float32Array): void {
     writeLogits(this.#resident, x(), { first, rows }, to);
+  }
+
+  /** Layers must not change between one and the next. */
+  #checkIdle(doing: string): void {
+    this.#resident.checkOpen(`Cannot ${doing}`);
+    if (this.#running === 0) return;
+    throw new Error(`Cannot ${doing}: a pass of the session runs, wait for it first`);
   }
 
   #checkSequence(sequence: number): void {

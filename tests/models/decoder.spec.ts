@@ -221,6 +221,45 @@ test("sequences of a session are apart: each its own length, those that stay hav
   });
 });
 
+test("a session keeps still while a pass of it runs, and loads what was saved or nothing", async () => {
+  await withMade(async (decoder) => {
+    const session = decoder.session(), running = session.prefill([1, 2, 3]);
+    const acts = {
+      fork: () => session.fork(0, 0),
+      truncate: () => session.truncate(0, 0),
+      save: () => session.save(),
+      load: () => session.load(new Uint8Array(0)),
+    };
+    await Promise.all(
+      Object.entries(acts).map(([name, act]) => {
+        const message = `Cannot ${name}: a pass of the session runs, wait for it first`;
+        return assertRefused(act, Error, message);
+      }),
+    );
+    await running;
+    const saved = await session.save(), next = await session.prefill([4]);
+    session.load(saved);
+    assertEquals(session.lengths, [3]);
+    assertEquals(await session.prefill([4]), next);
+    for (const [at, left] of [[40, 4], [saved.length - 2, 0]]) {
+      const damaged = saved.slice();
+      damaged[at] ^= 1;
+      assertThrows(() => session.load(damaged), RangeError);
+      assertEquals(session.lengths, [left]);
+    }
+    const shorter = decoder.session();
+    await shorter.prefill([1, 2]);
+    const other = await shorter.save(), [, first] = new Uint32Array(saved.buffer, 0, 2);
+    const mixed = new Uint8Array([...saved.subarray(0, 12 + first), ...other.subarray(12 + first)]);
+    await assertRefused(
+      () => shorter.load(mixed),
+      RangeError,
+      "Cannot continue: the bytes have layers of different lengths",
+    );
+    assertEquals(shorter.lengths, [0]);
+  });
+});
+
 test("generate() samples the same of a seed, and the likeliest of topK 1", async () => {
   await withMade(async (decoder) => {
     const tell = async (sampling: object | "greedy") =>
