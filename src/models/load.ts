@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { SignalLike } from "../check/errors.ts";
+import { BackendUnavailableError, type SignalLike } from "../check/errors.ts";
 import { checkOneOf, isWhole, kindOf, readOptions } from "../check/words.ts";
 import { createEngine, type Engine } from "../engine/engine.ts";
 import { machineryFor } from "../functions/default_engine.ts";
@@ -128,8 +128,9 @@ export function readLoading<Options extends LoadOptions>(
   }
   const machinery = machineryFor(engine, doing);
   if (machinery !== undefined && machinery.own.name !== "wasm") {
-    throw new RangeError(
-      `${doing}: models run on the CPU, make the engine with { backend: "wasm" }`,
+    throw new BackendUnavailableError(
+      machinery.own.name,
+      'models run on the CPU; make the engine with { backend: "wasm" }',
     );
   }
   return { ...options, precision };

@@ -1,4 +1,4 @@
-import { createEngine } from "@flashtile/attention";
+import { BackendUnavailableError, createEngine, type Engine } from "@flashtile/attention";
 import { loadDecoder, sentencePiece } from "@flashtile/attention/models";
 import type {
   Decoder,
@@ -15,6 +15,7 @@ import { blocksLeft } from "../support/blocks.ts";
 import { type Encoded, floatsOf } from "../support/encoded.ts";
 import { withEngines } from "../support/engines.ts";
 import { assertRefused } from "../support/errors.ts";
+import { fakeDevice } from "../support/fake_gpu.ts";
 import { llamaConfig, randomLlama } from "../support/made_model.ts";
 import { assertNear } from "../support/near.ts";
 import { seeded } from "../support/random.ts";
@@ -247,6 +248,9 @@ test("a session keeps still while a pass of it runs, and loads what was saved or
       assertThrows(() => session.load(damaged), RangeError);
       assertEquals(session.lengths, [left]);
     }
+    for (const bytes of [new Uint8Array(12), saved.subarray(1), saved.subarray(0, -1)]) {
+      assertThrows(() => session.load(bytes), RangeError, "that `save()` gave of a session of 2");
+    }
     const shorter = decoder.session();
     await shorter.prefill([1, 2]);
     const other = await shorter.save(), [, first] = new Uint32Array(saved.buffer, 0, 2);
@@ -388,11 +392,32 @@ test("free() gives all memory back, also in the middle of a text, and ends what 
     decoder.free();
     await assertRejects(() => tokens.next(), Error, "Cannot run the model: it was freed");
     await assertRejects(() => session.prefill([1]), Error, "freed");
+    assertThrows(() => session.fork(1, 0), Error, "Cannot fork: it was freed");
     await assertRejects(() => decoder.logits([1]), Error, "Cannot give logits: it was freed");
     assertThrows(() => decoder.generate([1]), Error, "Cannot generate: it was freed");
     assertThrows(() => decoder.session(), Error, "Cannot begin a session: it was freed");
     decoder.free();
     decoder[Symbol.dispose]();
+  });
+  assertEquals(left, 0);
+  await engine.close();
+});
+
+test("a decoder may be freed within a pass, which ends", async () => {
+  const engine = await createEngine({ backend: "wasm", threads: 1 }), source = made();
+  await (await loadDecoder(source, { engine })).logits([1]);
+  const left = await blocksLeft(async () => {
+    const decoder = await loadDecoder(source, { engine }), session = decoder.session();
+    let looks = 0;
+    const signal = {
+      get aborted() {
+        if (++looks === 5) decoder.free();
+        return false;
+      },
+    };
+    const message = "Cannot run the model: it was freed";
+    await assertRejects(() => session.prefill([1, 2, 3], 0, { signal }), Error, message);
+    assertEquals(looks, 5);
   });
   assertEquals(left, 0);
   await engine.close();
@@ -596,6 +621,7 @@ test("decoders refuse ids and options that are wrong", async () => {
         `Cannot continue: the sequence must be a whole number from 0 to 1, got ${sequence}`;
       await assertRefused(() => session.prefill([1], sequence), RangeError, message);
       await assertRefused(() => session.fork(0, sequence), RangeError, message);
+      await assertRefused(() => session.fork(sequence, 0), RangeError, message);
       await assertRefused(() => session.truncate(sequence, 0), RangeError, message);
     }
     await session.prefill(new Array(64).fill(1), 1);
@@ -604,7 +630,17 @@ test("decoders refuse ids and options that are wrong", async () => {
       RangeError,
       "Cannot continue: `ids` has 65 tokens, at most 64 are possible",
     );
+    await assertRefused(
+      () => session.prefill([1, 2], 1),
+      RangeError,
+      "Cannot continue: `ids` has 66 tokens, at most 64 are possible",
+    );
     assertEquals(session.lengths, [0, 64]);
+    await assertRefused(
+      () => session.step(null as never),
+      RangeError,
+      "Cannot continue: `ids` must be 2, one for each sequence, or null, got null",
+    );
     await assertRefused(
       () => session.load(new Uint8Array(3)),
       RangeError,
@@ -617,12 +653,18 @@ test("decoders refuse ids and options that are wrong", async () => {
   });
 });
 
-test("an encoder is no decoder", withShared(models), async () => {
-  const config = sharedJson(`${models}/bert/config.json`);
-  const weights = sharedBytes(`${models}/bert/model.safetensors`);
+test("an encoder is no decoder, and models do not run on a GPU", async () => {
+  const both = { use_bidirectional_attention: true, tie_word_embeddings: true };
   await assertRefused(
-    () => loadDecoder({ config, weights }),
+    () => loadDecoder(made(both)),
     RangeError,
-    `${cannotLoad}: bert is an encoder, load it with \`loadEncoder()\``,
+    `${cannotLoad}: llama is an encoder, load it with \`loadEncoder()\``,
   );
+  const { device } = fakeDevice(), engine = await createEngine({ backend: "webgpu", device });
+  await assertRefused(
+    () => loadDecoder(made(), { engine: engine as unknown as Engine }),
+    BackendUnavailableError,
+    'Cannot use the webgpu backend: models run on the CPU; make the engine with { backend: "wasm" }',
+  );
+  await engine.close();
 });

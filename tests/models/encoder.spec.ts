@@ -337,7 +337,10 @@ test("an encoder gives all memory back, and is refused after that", async () => 
     await assertRejects(() => encoder.embed([[1]]), Error, "Cannot embed: it was freed");
   });
   assertEquals(left, 0);
+  const encoder = await loadEncoder(source, { engine });
   await engine.close();
+  await assertRejects(() => encoder.embed([]), Error, "Cannot use an engine after `close()`");
+  encoder.free();
 });
 
 test(
