@@ -53,6 +53,7 @@ export {
   type ReferenceLocalGlobalGradients,
   type ReferenceLocalGlobalOptions,
 } from "./local_global.ts";
+export { referenceRope, type ReferenceRotation, referenceRotation } from "./rope.ts";
 export {
   referenceActivation,
   referenceLayerNorm,
@@ -62,5 +63,4 @@ export {
   type ReferenceNormOptions,
   referenceRmsNorm,
 } from "./layers.ts";
-export { referenceRope, type ReferenceRotation, referenceRotation } from "./rope.ts";
 export type { ReferenceArray, ReferenceTensor } from "./tensor.ts";

@@ -1,4 +1,6 @@
 import "./architectures.spec.ts";
+import "./decoder.spec.ts";
+import "./encoder.spec.ts";
 import "./gguf.spec.ts";
 import "./llama2c.spec.ts";
 import "./modules.spec.ts";

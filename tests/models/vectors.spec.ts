@@ -6,6 +6,7 @@ import type { GgufFile } from "../../src/models/files/gguf.ts";
 import { openWeights } from "../../src/models/files/open.ts";
 import { ggufTokenizer, sentencePiece } from "../../src/models/tokens/sentence_piece.ts";
 import { type Encoded, floatsOf } from "../support/encoded.ts";
+import { assertNear } from "../support/near.ts";
 import { referenceModel } from "../support/reference_model.ts";
 import { sharedBytes, sharedJson, withShared } from "../support/shared.ts";
 import { inWholeRuns, sharedOut } from "../support/share.ts";
@@ -18,17 +19,6 @@ interface Row {
   readonly ids: number[];
   readonly states?: Encoded;
   readonly logits?: Encoded;
-}
-
-/** Asserts that the largest difference is at most so much of the largest number. */
-function assertNear(got: ArrayLike<number>, wanted: ArrayLike<number>, most: number, what: string) {
-  assertEquals(got.length, wanted.length, what);
-  let error = 0, largest = 0;
-  for (let at = 0; at < got.length; at++) {
-    error = Math.max(error, Math.abs(got[at] - wanted[at]));
-    largest = Math.max(largest, Math.abs(wanted[at]));
-  }
-  assert(error <= most * largest, `${what}: off by ${error / largest} of the largest`);
 }
 
 const hasModels = withShared(models), hasGgufs = withShared(ggufs);

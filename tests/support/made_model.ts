@@ -8,6 +8,7 @@ import { readModel } from "../../src/models/architectures/read.ts";
 import { type OpenedWeights, openWeights } from "../../src/models/files/open.ts";
 import { errorOf } from "./errors.ts";
 import { safetensors } from "./model_files.ts";
+import { normals, type Random } from "./random.ts";
 
 /** A config of a Llama with two layers. */
 export const llamaConfig = {
@@ -64,4 +65,32 @@ export async function fileOf(shapes: Shapes, dtype = "BF16", bytes = 2): Promise
 export async function refusalOf(config: object | undefined, shapes: Shapes): Promise<Error> {
   const file = await fileOf(shapes);
   return await errorOf(() => readModel(config, file)) as Error;
+}
+
+/** Bytes of a file of such tensors in f32, with random numbers: those of norms near 1. */
+export function randomFile(shapes: Shapes, random: Random): Uint8Array<ArrayBuffer> {
+  let at = 0;
+  const entries = Object.entries(shapes).map(([name, shape]) => {
+    const count = shape.reduce((a, b) => a * b, 1), begin = at;
+    at += 4 * count;
+    return { name, shape, count, begin };
+  });
+  const data = new Float32Array(at / 4);
+  for (const { shape, count, begin } of entries) {
+    const isNorm = shape.length === 1, spread = isNorm ? 0.1 : 0.4;
+    data.set(normals(count, random, spread).map((one) => one + Number(isNorm)), begin / 4);
+  }
+  const head = Object.fromEntries(entries.map(({ name, shape, count, begin }) => [
+    name,
+    { dtype: "F32", shape, data_offsets: [begin, begin + 4 * count] },
+  ]));
+  return safetensors(head, new Uint8Array(data.buffer));
+}
+
+/** What a Llama with two layers and random numbers is loaded from. */
+export function randomLlama(random: Random, config: object = {}): {
+  config: object;
+  weights: Uint8Array<ArrayBuffer>;
+} {
+  return { config: { ...llamaConfig, ...config }, weights: randomFile(llamaShapes(), random) };
 }

@@ -104,7 +104,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "linear": ["check", "contract", "functions", "operations", "tensor", "late runners"],
   "nn": ["check", "contract", "functions", "operations", "tensor", "late runners"],
   "wide": ["runtime", "wasm"],
-  "models": ["check", "operations", "tensor"],
+  "models": [
+    ...["cache", "check", "contract", "engine", "functions", "nn"],
+    ...["operations", "runtime", "tensor"],
+  ],
   "functions": ["cache", "check", "contract", "engine", "operations", "tensor"],
 };
 
@@ -126,6 +129,7 @@ const switches = "tools/mutate/mutants.ts";
 const entries = [
   ...["engine/edge_light.ts", "engine/workerd.ts"],
   ...["linear/edge_light.ts", "linear/workerd.ts"],
+  ...["models/edge_light.ts", "models/workerd.ts"],
   ...["nn/edge_light.ts", "nn/workerd.ts"],
 ];
 

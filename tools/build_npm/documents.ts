@@ -18,6 +18,7 @@ export const documents = [
   "docs/NUMERICS.md",
   "docs/SEMANTICS.md",
   "docs/FUNCTIONS.md",
+  "docs/MODELS.md",
 ];
 
 /** Writes all of them into a folder. */

@@ -10,7 +10,15 @@ import { readFileSync } from "node:fs";
  * What can be imported beside the package itself, and for tools that do not read `exports` is a script
  * in its folder: Parcel, if it is not told to.
  */
-export const subpaths = ["single", "block-mask", "linear", "nn", "reference", "wide"] as const;
+export const subpaths = [
+  "single",
+  "block-mask",
+  "linear",
+  "models",
+  "nn",
+  "reference",
+  "wide",
+] as const;
 
 /** The contents of `package.json`; version and licence are those of `deno.json`. */
 export function packageJson(): Record<string, unknown> {
@@ -51,6 +59,12 @@ export function packageJson(): Record<string, unknown> {
         "edge-light": "./dist/linear-edge-light.js",
         default: "./dist/linear.js",
       },
+      "./models": {
+        types: "./dist/types/src/models/mod.d.ts",
+        workerd: "./dist/models-workerd.js",
+        "edge-light": "./dist/models-edge-light.js",
+        default: "./dist/models.js",
+      },
       "./nn": {
         types: "./dist/types/src/nn/mod.d.ts",
         workerd: "./dist/nn-workerd.js",
@@ -74,12 +88,13 @@ export function packageJson(): Record<string, unknown> {
     },
     unpkg: "./dist/flashtile.min.js",
     jsdelivr: "./dist/flashtile.min.js",
-    // Six provide binaries, two say who runs their functions, one sets a flag, one waits for messages; the rest is exports.
+    // Eight provide binaries, three say who runs their functions, one sets a flag, one waits for messages; the rest is exports.
     sideEffects: [
       ...["./dist/workerd.js", "./dist/edge-light.js", "./dist/worker.js"],
       ...["./dist/linear.js", "./dist/linear-workerd.js", "./dist/linear-edge-light.js"],
+      ...["./dist/models.js", "./dist/models-workerd.js", "./dist/models-edge-light.js"],
       ...["./dist/nn.js", "./dist/nn-workerd.js", "./dist/nn-edge-light.js"],
-      ...["./linear.js", "./nn.js", "./dist/wide.js", "./wide.js"],
+      ...["./linear.js", "./models.js", "./nn.js", "./dist/wide.js", "./wide.js"],
     ],
     engines: { node: ">=20" },
     files: ["dist", "docs", "CHANGELOG.md", ...subpaths.map((name) => `${name}.js`)],

@@ -20,6 +20,7 @@ const sources = [
   "src/masks/patterns/mod.ts",
   "src/reference/mod.ts",
   "src/linear/mod.ts",
+  "src/models/mod.ts",
   "src/nn/mod.ts",
   "src/wide/mod.ts",
 ];

@@ -43,6 +43,7 @@ const folders = [
     "linear",
     "masks",
     "masks/patterns",
+    "models",
     "models/architectures",
     "models/files",
     "models/tokens",
@@ -65,10 +66,7 @@ const usualTests = [
   "nn",
   "properties",
   "readonce",
-]
-  .map((
-    name,
-  ) => `tests/${name}`);
+].map((name) => `tests/${name}`);
 
 /** Files of tests, each by itself: those that share a process, too. */
 function filesOfTests(folders: readonly string[]): string[] {

@@ -6,10 +6,11 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { writeFileSync } from "node:fs";
+import { cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { runtimeProgram, versions } from "../install.ts";
 import { runIn } from "./child.ts";
 import { makeProject } from "./project.ts";
@@ -24,6 +25,11 @@ const runtimes = {
 const [oldest] = Object.keys(runtimes);
 
 const project = makeProject("snippets");
+// What programs of models read.
+const model = "examples/llama/model";
+cpSync(fileURLToPath(new URL(`../../${model}`, import.meta.url)), join(project, model), {
+  recursive: true,
+});
 
 /** Writes a snippet as a program of the project; returns its name. */
 function writeSnippet({ place, code }: Snippet): string {

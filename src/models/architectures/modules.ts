@@ -18,6 +18,7 @@ const cannot = "Cannot read the model's modules";
 
 /** A model's modules: the parsed `modules.json`, and the files that its entries have in their folders. */
 export interface Modules {
+  /** The parsed `modules.json`. */
   readonly list: readonly object[];
   /** By path: parsed JSON (`"1_Pooling/config.json"`), or weights (`"2_Dense/model.safetensors"`). */
   readonly files: Readonly<Record<string, object | FileBytes>>;

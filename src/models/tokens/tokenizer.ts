@@ -6,7 +6,9 @@
 
 /** What a tokenizer must have: also one of another library, whose `encode()` may give `{ ids }`. */
 export interface TokenizerLike {
+  /** Ids of a text, with what is to stand around it. */
   encode(text: string): ArrayLike<number> | { readonly ids: ArrayLike<number> };
+  /** Text of ids. */
   decode(ids: number[]): string;
 }
 

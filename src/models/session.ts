@@ -1,0 +1,387 @@
+/**
+ * A decoder's sessions: sequences that grow token by token, with what attention needs of them in caches.
+ *
+ * @module
+ */
+
+import type { KvCache } from "../cache/kv_cache.ts";
+import type { SignalLike } from "../check/errors.ts";
+import { isWhole, kindOf, readOptions } from "../check/words.ts";
+import type { CacheDType } from "../contract/pages.ts";
+import { forward, type Heads, project } from "./forward/forward.ts";
+import type { Steps } from "./forward/steps.ts";
+import type { LayerWeights } from "./forward/weights.ts";
+import type { Resident } from "./load.ts";
+import { checkLength, readIds } from "./texts.ts";
+import type { NumberList, Tensor } from "../tensor/tensor.ts";
+
+/** Options of `decoder.session()`. */
+export interface SessionOptions {
+  /** Sequences; 1 by default. */
+  readonly batch?: number | undefined;
+  /** How keys and values are stored; f32 by default. */
+  readonly dtype?: CacheDType | undefined;
+}
+
+const sessionNames = ["batch", "dtype"] as const satisfies readonly (keyof SessionOptions)[];
+
+/** Options of what a session does. */
+export interface PassOptions {
+  /** Ends the call, which then rejects with `signal.reason`; the session is as it was. */
+  readonly signal?: SignalLike | null | undefined;
+}
+
+const passNames = ["signal"] as const satisfies readonly (keyof PassOptions)[];
+
+/** Sequences of a decoder, each of its own length. */
+export interface DecoderSession extends Disposable {
+  /** Tokens of each sequence. */
+  readonly lengths: readonly number[];
+  /** Bytes that keys and values take. */
+  readonly bytes: number;
+  /**
+   * Appends tokens to a sequence: a prompt, or a part of one.
+   *
+   * @param ids At least one.
+   * @param sequence Which; the first by default.
+   * @returns Logits of what follows them.
+   * @throws {RangeError} When ids are out of range, or there would be more tokens than the model takes.
+   */
+  prefill(ids: NumberList, sequence?: number, options?: PassOptions): Promise<Float32Array>;
+  /**
+   * Appends a token to each sequence.
+   *
+   * @param ids One for each sequence; `null` for one that stays as it is.
+   * @returns Logits `[batch, vocabulary]`; those of a sequence that stayed are 0.
+   */
+  step(ids: readonly (number | null)[], options?: PassOptions): Promise<Tensor>;
+  /**
+   * Lets another sequence continue from the tokens of one: the memory is shared until one of them grows.
+   *
+   * @throws {Error} While a pass of the session runs, as all of these.
+   */
+  fork(from: number, to: number): void;
+  /** Keeps the first tokens of a sequence. */
+  truncate(sequence: number, length: number): void;
+  /** All sequences as bytes. */
+  save(): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * Replaces all sequences by those that `save()` gave of a session of the same sizes.
+   *
+   * @throws {RangeError} When the bytes are of another one, or damaged: the session is as it was, or empty where only a
+   * layer behind the first shows that.
+   */
+  load(bytes: Uint8Array): void;
+  /** Gives the memory back. */
+  free(): void;
+}
+
+const cannot = "Cannot continue";
+
+/** Tokens of a pass: more than that, and nothing becomes faster. */
+const chunkTokens = 256;
+
+/** What rows of a pass belong to: B sequences of N rows, of which some may not count. */
+interface Chunk {
+  readonly ids: Int32Array;
+  readonly positions: Int32Array;
+  readonly batch: number;
+  /** Rows of each sequence of the cache that count. */
+  readonly counts: readonly number[];
+}
+
+/** Keys and values of all layers. */
+export class Session implements DecoderSession {
+  readonly #resident: Resident;
+  readonly #caches: readonly KvCache[];
+  readonly #batch: number;
+  readonly #maxTokens: number;
+  readonly #forget: () => void;
+  /** Passes that run, or wait. */
+  #running = 0;
+
+  /** Makes the caches of a model. */
+  constructor(resident: Resident, maxTokens: number, options: SessionOptions = {}) {
+    const { batch = 1, dtype } = readOptions(options, sessionNames, "Cannot begin a session");
+    resident.checkOpen("Cannot begin a session");
+    const { plan: { kvHeads, headDim, layers }, engine } = resident.running;
+    this.#resident = resident;
+    this.#batch = batch;
+    this.#maxTokens = maxTokens;
+    const caches: KvCache[] = [];
+    try {
+      for (const _ of layers) {
+        caches.push(engine.kvCache({ batch, kvHeads, headDim, dtype, capacity: maxTokens }));
+      }
+    } catch (error) {
+      for (const cache of caches) cache.free();
+      throw error;
+    }
+    this.#caches = caches;
+    this.#forget = resident.keep(() => this.#freeCaches());
+  }
+
+  get lengths(): readonly number[] {
+    return this.#caches[0].lengths;
+  }
+
+  get bytes(): number {
+    return this.#caches.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  async prefill(
+    given: NumberList,
+    sequence = 0,
+    options: PassOptions = {},
+  ): Promise<Float32Array> {
+    const { signal } = readOptions(options, passNames, cannot), { plan } = this.#resident.running;
+    const ids = readIds(given, plan.vocabulary, "ids", cannot);
+    this.#checkSequence(sequence);
+    const logits = new Float32Array(plan.vocabulary);
+    await this.#run(function* (session: Session) {
+      session.#checkRoom(sequence, ids.length);
+      yield* session.append(ids, sequence, (x, first, rows) => {
+        const last = ids.length - 1 - first;
+        if (last < rows) session.#writeLogits(x, last, 1, logits);
+      });
+    }, signal);
+    return logits;
+  }
+
+  async step(given: readonly (number | null)[], options: PassOptions = {}): Promise<Tensor> {
+    const { signal } = readOptions(options, passNames, cannot);
+    const { vocabulary } = this.#resident.running.plan, batch = this.#batch;
+    if (!Array.isArray(given) || given.length !== batch) {
+      throw new RangeError(
+        `${cannot}: \`ids\` must be ${batch}, one for each sequence, or null, got ${
+          Array.isArray(given) ? given.length : kindOf(given)
+        }`,
+      );
+    }
+    const counts = given.map((id) => Number(id !== null));
+    const ids = Int32Array.from(
+      given,
+      (id, at) => id === null ? 0 : readIds([id], vocabulary, `ids[${at}]`, cannot)[0],
+    );
+    const logits = new Float32Array(batch * vocabulary);
+    await this.#run(function* (session: Session) {
+      counts.forEach((count, at) => session.#checkRoom(at, count));
+      const positions = Int32Array.from(session.lengths);
+      const x = yield* session.#pass({ ids, positions, batch, counts });
+      session.#writeLogits(x, 0, batch, logits);
+      counts.forEach((count, at) => {
+        if (count === 0) logits.fill(0, at * vocabulary, (at + 1) * vocabulary);
+      });
+    }, signal);
+    return { data: logits, shape: [batch, vocabulary] };
+  }
+
+  /** Appends tokens chunk by chunk; `take` is told where the states of each are. */
+  *append(
+    ids: readonly number[],
+    sequence: number,
+    take: (x: () => Tensor, first: number, rows: number) => void,
+  ): Steps {
+    const before = this.lengths[sequence];
+    for (let first = 0; first < ids.length; first += chunkTokens) {
+      const some = Int32Array.from(ids.slice(first, first + chunkTokens)), { length } = some;
+      const positions = Int32Array.from(some, (_, at) => before + first + at);
+      const counts = this.lengths.map((_, at) => at === sequence ? length : 0);
+      take(yield* this.#pass({ ids: some, positions, batch: 1, counts }), first, length);
+      yield;
+    }
+  }
+
+  fork(from: number, to: number): void {
+    this.#checkIdle("fork");
+    this.#checkSequence(from);
+    this.#checkSequence(to);
+    for (const cache of this.#caches) cache.fork(from, to);
+  }
+
+  truncate(sequence: number, length: number): void {
+    this.#checkIdle("truncate");
+    this.#checkSequence(sequence);
+    for (const cache of this.#caches) cache.truncate(sequence, length);
+  }
+
+  /** Keeps the first tokens of a sequence in layers that have more. */
+  #truncate(sequence: number, length: number): void {
+    for (const cache of this.#caches) {
+      cache.truncate(sequence, Math.min(length, cache.lengths[sequence]));
+    }
+  }
+
+  async save(): Promise<Uint8Array<ArrayBuffer>> {
+    this.#checkIdle("save");
+    // Each keeps its cache as it is until it has its bytes.
+    const parts = await Promise.all(this.#caches.map((cache) => cache.save()));
+    const head = Uint32Array.from([parts.length, ...parts.map(({ length }) => length)]);
+    const bytes = new Uint8Array(
+      parts.reduce((sum, { length }) => sum + length, head.byteLength),
+    );
+    bytes.set(new Uint8Array(head.buffer));
+    let at = head.byteLength;
+    for (const part of parts) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    return bytes;
+  }
+
+  load(bytes: Uint8Array): void {
+    this.#checkIdle("load");
+    const parts = partsOf(bytes, this.#caches.length);
+    let loaded = 0;
+    try {
+      for (const cache of this.#caches) cache.load(parts[loaded++]);
+      if (this.#caches.every(({ lengths }) => `${lengths}` === `${this.lengths}`)) return;
+      throw new RangeError(`${cannot}: the bytes have layers of different lengths`);
+    } catch (error) {
+      if (loaded > 1) { for (const at of this.lengths.keys()) this.#truncate(at, 0); }
+      throw error;
+    }
+  }
+
+  free(): void {
+    this.#forget();
+    this.#freeCaches();
+  }
+
+  [Symbol.dispose](): void {
+    this.free();
+  }
+
+  #freeCaches(): void {
+    for (const cache of this.#caches) cache[Symbol.dispose]();
+  }
+
+  /** Runs a pass; where it fails the sequences are as they were. */
+  async #run(pass: (session: Session) => Steps, signal: SignalLike | null | undefined) {
+    this.#running++;
+    try {
+      await this.#resident.turns.run(() => this.#undone(pass), signal);
+    } finally {
+      this.#running--;
+    }
+  }
+
+  *#undone(pass: (session: Session) => Steps): Steps {
+    const before = this.lengths;
+    let isDone = false;
+    try {
+      yield* pass(this);
+      isDone = true;
+    } finally {
+      if (!isDone) this.#undo(before);
+    }
+  }
+
+  /** A model that was freed meanwhile has no sequences any more. */
+  #undo(before: readonly number[]): void {
+    try {
+      this.#resident.checkOpen();
+    } catch {
+      return;
+    }
+    before.forEach((length, at) => this.#truncate(at, length));
+  }
+
+  *#pass({ ids, positions, batch, counts }: Chunk): Generator<void, () => Tensor> {
+    const attend = (heads: () => Heads, layer: LayerWeights, at: number) =>
+      this.#attend(heads, layer, this.#caches[at], counts);
+    return yield* forward(this.#resident.running, { ids, positions, batch, attend });
+  }
+
+  /** Pages may make the memory grow: what is in it is looked up after that. */
+  #attend(
+    heads: () => Heads,
+    { window }: LayerWeights,
+    cache: KvCache,
+    counts: readonly number[],
+  ): void {
+    const { plan: { scale, softcap, isCausal: causal } } = this.#resident.running,
+      { k, v } = heads();
+    const options = { causal, window, scale, softcap, layout: "bnhd" } as const;
+    if (this.#batch === 1) {
+      cache.append(k, v, { layout: "bnhd" });
+      const { q, out } = heads();
+      cache.attendSync(q, { ...options, out });
+      return;
+    }
+    cache.append(this.#forAll(k), this.#forAll(v), { layout: "bnhd", lengths: counts });
+    const { q, out } = heads();
+    if (q.shape[0] === this.#batch) {
+      cache.attendSync(q, { ...options, lengths: counts, out });
+      return;
+    }
+    // Rows of one sequence are those of all, of which none of the others counts.
+    const all = cache.attendSync(this.#forAll(q), { ...options, lengths: counts }).out;
+    const size = all.data.length / this.#batch, at = counts.findIndex((count) => count > 0) * size;
+    const to = heads().out;
+    to.data.set(all.data.subarray(at, at + size), to.offset);
+  }
+
+  /** Rows of one sequence as those of each. */
+  #forAll(rows: Tensor): Tensor {
+    const { shape: [batch, ...shape], strides } = rows;
+    if (batch === this.#batch) return rows;
+    return { ...rows, shape: [this.#batch, ...shape], strides: [0, ...strides!.slice(1)] };
+  }
+
+  /** Logits of some rows of states. */
+  #writeLogits(x: () => Tensor, first: number, rows: number, to: Float32Array): void {
+    writeLogits(this.#resident, x(), { first, rows }, to);
+  }
+
+  /** Layers must not change between one and the next. */
+  #checkIdle(doing: string): void {
+    this.#resident.checkOpen(`Cannot ${doing}`);
+    if (this.#running === 0) return;
+    throw new Error(`Cannot ${doing}: a pass of the session runs, wait for it first`);
+  }
+
+  #checkSequence(sequence: number): void {
+    if (isWhole(sequence) && sequence >= 0 && sequence < this.#batch) return;
+    throw new RangeError(
+      `${cannot}: the sequence must be a whole number from 0 to ${this.#batch - 1}, got ${
+        kindOf(sequence)
+      }`,
+    );
+  }
+
+  #checkRoom(sequence: number, more: number): void {
+    checkLength(this.lengths[sequence] + more, this.#maxTokens, "ids", cannot);
+  }
+}
+
+/** Logits of some rows of states, of which each is `[vocabulary]`. */
+export function writeLogits(
+  { running }: Resident,
+  { data, shape: [, width], offset = 0 }: Tensor,
+  { first, rows }: { readonly first: number; readonly rows: number },
+  to: Float32Array,
+): void {
+  const { weights: { head }, plan: { vocabulary, logitSoftcap: cap } } = running;
+  const x = { data, shape: [rows, width], offset: offset + first * width };
+  project(x, head!, { data: to, shape: [rows, vocabulary] }, running);
+  if (cap === undefined) return;
+  for (let at = 0; at < to.length; at++) to[at] = cap * Math.tanh(to[at] / cap);
+}
+
+/** The bytes of each layer. */
+function partsOf(bytes: Uint8Array, layers: number): Uint8Array[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const head = 4 * (layers + 1),
+    isLong = bytes.length >= head && view.getUint32(0, true) === layers;
+  const lengths = isLong
+    ? Array.from({ length: layers }, (_, at) => view.getUint32(4 * (at + 1), true))
+    : [];
+  if (!isLong || lengths.reduce((a, b) => a + b, head) !== bytes.length) {
+    throw new RangeError(
+      `${cannot}: the bytes are not those that \`save()\` gave of a session of ${layers} layers`,
+    );
+  }
+  let at = head;
+  return lengths.map((length) => bytes.subarray(at, at += length));
+}

@@ -1,0 +1,679 @@
+// What `./models` exports, as `deno task surface --accept` writes it.
+
+export interface Decoder extends LoadedModel {
+  logits(ids: NumberList, options?: PassOptions): Promise<Tensor>;
+  generate(prompt: Text, options?: GenerateOptions): AsyncGenerator<GeneratedToken, void, void>;
+  session(options?: SessionOptions): DecoderSession;
+}
+
+export interface DecoderSession extends Disposable {
+  readonly lengths: readonly number[];
+  readonly bytes: number;
+  prefill(ids: NumberList, sequence?: number, options?: PassOptions): Promise<Float32Array>;
+  step(ids: readonly (number | null)[], options?: PassOptions): Promise<Tensor>;
+  fork(from: number, to: number): void;
+  truncate(sequence: number, length: number): void;
+  save(): Promise<Uint8Array<ArrayBuffer>>;
+  load(bytes: Uint8Array): void;
+  free(): void;
+}
+
+export interface EmbedOptions extends StatesOptions {
+  readonly pooling?: Pooling | undefined;
+  readonly normalize?: boolean | undefined;
+}
+
+export interface Encoder extends LoadedModel {
+  readonly dimensions: number;
+  embed(texts: readonly Text[], options?: EmbedOptions): Promise<Float32Array[]>;
+  states(texts: readonly Text[], options?: StatesOptions): Promise<Tensor[]>;
+}
+
+export interface EncoderSource extends ModelSource {
+  readonly modules?: Modules | undefined;
+}
+
+export type FileBytes = Uint8Array | Blob | RangeReader;
+
+export interface GenerateOptions {
+  readonly maxTokens?: number | undefined;
+  readonly sampling?: "greedy" | SampleOptions | undefined;
+  readonly onToken?: ((token: GeneratedToken) => void) | undefined;
+  readonly signal?: SignalLike | null | undefined;
+}
+
+export interface GeneratedToken {
+  readonly token: number;
+  readonly text: string;
+}
+
+export interface LoadEncoderOptions extends LoadOptions {
+  readonly truncate?: boolean | undefined;
+}
+
+export interface LoadOptions {
+  readonly engine?: Engine | undefined;
+  readonly dtype?: LinearDType | undefined;
+  readonly precision?: LinearPrecision | undefined;
+  readonly maxTokens?: number | undefined;
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  readonly signal?: SignalLike | null | undefined;
+}
+
+export interface LoadProgress {
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface LoadedModel extends Disposable {
+  readonly architecture: string;
+  readonly maxTokens: number;
+  readonly width: number;
+  readonly vocabulary: number;
+  free(): void;
+}
+
+export interface ModelSource {
+  readonly config?: object | undefined;
+  readonly weights: WeightsGiven;
+  readonly tokenizer?: TokenizerLike | undefined;
+  readonly format?: "safetensors" | "gguf" | "llama2.c" | undefined;
+}
+
+export interface Modules {
+  readonly list: readonly object[];
+  readonly files: Readonly<Record<string, object | FileBytes>>;
+}
+
+export interface PassOptions {
+  readonly signal?: SignalLike | null | undefined;
+}
+
+export type Pooling = "mean" | "cls" | "last";
+
+export type RangeReader = (offset: number, length: number) => Promise<Uint8Array>;
+
+export interface SessionOptions {
+  readonly batch?: number | undefined;
+  readonly dtype?: CacheDType | undefined;
+}
+
+export interface Shards {
+  readonly index: object;
+  readonly files: Readonly<Record<string, FileBytes>>;
+}
+
+export interface StatesOptions {
+  readonly batchTokens?: number | undefined;
+  readonly onTruncate?: ((texts: number) => void) | undefined;
+  readonly signal?: SignalLike | null | undefined;
+}
+
+export type Text = string | NumberList;
+
+export interface TextStream {
+  push(id: number): string;
+  end(): string;
+}
+
+export interface Tokenizer extends TokenizerLike {
+  readonly size: number;
+  readonly begin: number | undefined;
+  readonly end: number | undefined;
+  readonly addsBegin: boolean;
+  encode(text: string): number[];
+  decode(ids: ArrayLike<number>): string;
+  stream(before?: ArrayLike<number>): TextStream;
+}
+
+export interface TokenizerLike {
+  encode(text: string): ArrayLike<number> | {
+    readonly ids: ArrayLike<number>;
+  };
+  decode(ids: number[]): string;
+}
+
+export type WeightsGiven = FileBytes | Shards;
+
+export declare function loadDecoder(source: ModelSource, options?: LoadOptions): Promise<Decoder>;
+
+export declare function loadEncoder(
+  source: EncoderSource,
+  options?: LoadEncoderOptions,
+): Promise<Encoder>;
+
+export declare function sentencePiece(bytes: Uint8Array): Tokenizer;
+
+// Named by these, and not exported.
+
+type AnyTensor = Tensor<TensorData>;
+
+interface AppendOptions {
+  readonly lengths?: NumberList | undefined;
+  readonly layout?: Layout | undefined;
+}
+
+type Asking<
+  Options,
+  Lse extends boolean | undefined,
+  Out extends AnyTensor | undefined = undefined,
+> = Options & {
+  readonly lse?: Lse | undefined;
+  readonly out?: Out | undefined;
+};
+
+interface AttentionGradients<
+  Q extends TensorData = Float32Array,
+  K extends TensorData = Q,
+  V extends TensorData = Q,
+> {
+  readonly dq: Tensor<Q>;
+  readonly dk: Tensor<K>;
+  readonly dv: Tensor<V>;
+  readonly dBias?: Tensor<LseData<Q>>;
+  readonly dSinks?: Tensor<LseData<Q>>;
+  readonly dCaptured?: ReadonlyMap<CapturedArray, Tensor<LseData<Q>>>;
+}
+
+interface AttentionOptions extends ScoreFunctions {
+  readonly causal?: Causal | undefined;
+  readonly offset?: number | NumberList | undefined;
+  readonly window?: readonly (number | null)[] | undefined;
+  readonly kvLengths?: NumberList | undefined;
+  readonly scale?: number | undefined;
+  readonly layout?: Layout | undefined;
+  readonly lse?: boolean | undefined;
+  readonly out?: AnyTensor | undefined;
+  readonly signal?: SignalLike | null | undefined;
+  readonly encoder?: GPUCommandEncoder | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly softcap?: number | undefined;
+  readonly alibi?: NumberList | undefined;
+  readonly bias?: Tensor<Float32Array | GPUBuffer> | undefined;
+  readonly mask?: BooleanTensor | undefined;
+  readonly sinks?: NumberList | undefined;
+  readonly cuSeqlens?: NumberList | {
+    readonly q: NumberList;
+    readonly k: NumberList;
+  } | undefined;
+  readonly blockMask?: BlockMask | undefined;
+  readonly precision?: Precision | undefined;
+}
+
+interface AttentionPart<Data extends TensorData = Float32Array> {
+  readonly out: Tensor<Data>;
+  readonly lse: Tensor<Data extends GPUBuffer ? GPUBuffer : Float32Array>;
+}
+
+type AttentionRest<
+  Keys extends AnyTensor | KvCache,
+  Lse extends boolean | undefined,
+  Out extends AnyTensor | undefined,
+  More = unknown,
+> = Keys extends KvCache ? [
+    options?: Asking<CacheAttentionOptions & More, Lse, Out>,
+  ]
+  : [
+    v: AnyTensor,
+    options?: Asking<AttentionOptions & More, Lse, Out>,
+  ];
+
+interface AttentionResult<Data extends TensorData = Float32Array> {
+  readonly out: Tensor<Data>;
+  readonly lse?: Tensor<LseData<Data>>;
+}
+
+interface AttentionResultInto<Out extends AnyTensor> {
+  readonly out: Out;
+  readonly lse?: Tensor<LseData<Out["data"]>>;
+}
+
+type AttentionResultWithLse<Data extends TensorData = Float32Array> = Required<
+  AttentionResult<Data>
+>;
+
+interface AttentionWithGradient<
+  Q extends TensorData = Float32Array,
+  K extends TensorData = Q,
+  V extends TensorData = Q,
+> extends AttentionResultWithLse<Q> {
+  backward(dOut: AnyTensor, options?: BackwardPassOptions): Promise<AttentionGradients<Q, K, V>>;
+}
+
+interface Availability {
+  readonly available: boolean;
+  readonly reason: string;
+}
+
+type BackendName = "wasm" | "webgpu";
+
+interface BackwardOptions extends GradientOptions {
+  readonly out: AnyTensor;
+  readonly lse: Tensor<Float32Array | GPUBuffer>;
+  readonly dLse?: Tensor<Float32Array | GPUBuffer> | undefined;
+}
+
+interface BackwardPassOptions extends Pick<BackwardOptions, "dLse" | "signal" | "onProgress"> {
+}
+
+type BinaryName = "simd" | "relaxed";
+
+declare class BlockMask {
+  #private;
+  readonly queries: number;
+  readonly keys: number;
+  readonly batch: number;
+  readonly heads: number;
+  readonly block: readonly [
+    queries: number,
+    keys: number,
+  ];
+  readonly queryBlocks: number;
+  readonly keyBlocks: number;
+  get starts(): Uint32Array<ArrayBuffer>;
+  get columns(): Uint32Array<ArrayBuffer>;
+  get mixed(): Int32Array<ArrayBuffer>;
+  get bits(): Uint8Array<ArrayBuffer>;
+  get density(): number;
+  get visited(): number;
+  keeps(b: number, h: number, query: number, key: number): boolean;
+  rowRuns(b: number, h: number, query: number): Iterable<[
+    from: number,
+    to: number,
+  ]>;
+  and(other: BlockMask): BlockMask;
+  or(other: BlockMask): BlockMask;
+  not(): BlockMask;
+  toPlain(): PlainBlockMask;
+  toString(): string;
+}
+
+type BooleanDType = "u8" | "bit";
+
+interface BooleanTensor {
+  readonly data: Uint8Array | Uint32Array | GPUBuffer;
+  readonly shape: readonly number[];
+  readonly dtype?: BooleanDType | undefined;
+  readonly strides?: readonly number[] | undefined;
+  readonly offset?: number | undefined;
+}
+
+interface CacheAttentionOptions
+  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"> {
+  readonly lengths?: NumberList | undefined;
+}
+
+type CacheDType = "f32" | "f16" | "bf16" | "int8" | "int4";
+
+interface Capabilities {
+  readonly backend: BackendName | null;
+  readonly reason: string;
+  readonly wasm: Availability & {
+    readonly binary: BinaryName | null;
+  };
+  readonly webgpu: Availability & {
+    readonly software: boolean;
+  };
+  readonly threads: Availability & {
+    readonly count: number;
+  };
+}
+
+interface CapturedArray {
+  readonly data: CapturedData;
+  readonly shape: readonly number[];
+  readonly dtype: CapturedDType;
+  readonly grad: boolean;
+}
+
+type CapturedDType = "f32" | "i32";
+
+type CapturedData = Float32Array | Int32Array | GPUBuffer;
+
+type CascadeOptions = Pick<
+  AttentionOptions,
+  "causal" | "scale" | "softcap" | "sinks" | "layout" | "lse" | "signal"
+>;
+
+type CascadePart = KvCache | {
+  readonly k: AnyTensor;
+  readonly v: AnyTensor;
+};
+
+type Causal = boolean | "bottom-right" | "top-left";
+
+interface Condition {
+  and(other: Condition | boolean): Condition;
+  or(other: Condition | boolean): Condition;
+  not(): Condition;
+}
+
+type DType = "f32" | "f16" | "bf16";
+
+interface Engine<Memory extends TensorData = HostData> extends AsyncDisposable {
+  readonly backend: BackendName;
+  readonly reason: string;
+  capabilities(): Promise<Capabilities>;
+  readonly memoryBytes: number;
+  attention<
+    Data extends TensorData,
+    Keys extends AnyTensor | KvCache = AnyTensor,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    q: Tensor<Data>,
+    k: Keys,
+    ...rest: AttentionRest<Keys, Lse, Out>
+  ): Promise<ResultOf<Data, Lse, Out>>;
+  attentionSync<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
+    options?: Asking<AttentionOptions, Lse, Out>,
+  ): ResultOf<Data, Lse, Out>;
+  attentionBackward<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
+    dOut: AnyTensor,
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options: BackwardOptions,
+  ): Promise<AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>>;
+  attentionBackwardSync<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
+    dOut: AnyTensor,
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options: BackwardOptions,
+  ): AttentionGradients<OwnData<Q>, OwnData<K>, OwnData<V>>;
+  attentionWithGradient<Q extends TensorData, K extends TensorData = Q, V extends TensorData = Q>(
+    q: Tensor<Q>,
+    k: Tensor<K>,
+    v: Tensor<V>,
+    options?: GradientOptions,
+  ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>>;
+  tensor<Stored extends DType = "f32">(
+    shape: readonly number[] | TypedNumbers,
+    dtype?: Stored,
+  ): EngineTensor<MemoryFor<Memory, Stored>>;
+  mergeAttention<Data extends TensorData>(
+    parts: readonly AttentionPart<Data>[],
+    options?: MergeOptions,
+  ): Promise<AttentionResultWithLse<OwnData<Data>>>;
+  cascadeAttention<Data extends TensorData, Lse extends boolean | undefined = boolean | undefined>(
+    q: Tensor<Data>,
+    prefix: CascadePart,
+    suffix: CascadePart,
+    options?: CascadeOptions & {
+      readonly lse?: Lse | undefined;
+    },
+  ): Promise<ResultOf<Data, Lse>>;
+  rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
+  kvCache(options: KvCacheOptions): KvCache;
+  warmup(options?: WarmupOptions): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface EngineTensor<Data extends TensorData = Float32Array> extends Tensor<Data>, Disposable {
+  readonly data: Data;
+  free(): void;
+}
+
+type GradientOptions = Omit<AttentionOptions, "lse" | "out" | "encoder">;
+
+type HostData = Float32Array | Float16Array | Uint16Array;
+
+interface Kept {
+  readonly keepFirst: number;
+  readonly keepLast: number;
+}
+
+declare class KvCache implements Disposable {
+  #private;
+  readonly options: {
+    readonly [Name in Exclude<keyof KvCacheOptions, "capacity" | "pages">]-?: NonNullable<
+      KvCacheOptions[Name]
+    >;
+  };
+  get lengths(): readonly number[];
+  get bytes(): number;
+  get pages(): number;
+  append(keys: AnyTensor, values: AnyTensor, options?: AppendOptions): void;
+  truncate(sequence: number, length: number): void;
+  free(sequence: number): void;
+  free(): void;
+  [Symbol.dispose](): void;
+  fork(from: number, to?: number): number;
+  evict(kept: Kept, sequence?: number): void;
+  save(): Promise<Uint8Array<ArrayBuffer>>;
+  load(bytes: Uint8Array): void;
+  attend<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    q: Tensor<Data>,
+    options?: Asking<CacheAttentionOptions, Lse, Out>,
+  ): Promise<ResultOf<Data, Lse, Out>>;
+  attendSync<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(q: Tensor<Data>, options?: Asking<CacheAttentionOptions, Lse, Out>): ResultOf<Data, Lse, Out>;
+}
+
+interface KvCacheOptions {
+  readonly batch?: number | undefined;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly valueDim?: number | undefined;
+  readonly dtype?: CacheDType | undefined;
+  readonly smoothKeys?: boolean | undefined;
+  readonly capacity?: number | undefined;
+  readonly pageSize?: number | undefined;
+  readonly pages?: number | undefined;
+}
+
+type Layout = "bhnd" | "bnhd";
+
+type LinearDType = DType | "int16" | "int8";
+
+type LinearPrecision = "f32" | "int16" | "int8";
+
+type LseData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffer
+  : Float32Array<ArrayBuffer>;
+
+type MaskMod = (place: Place) => Condition | boolean;
+
+type MemoryFor<Memory extends TensorData, Stored extends DType> = Memory extends GPUBuffer
+  ? GPUBuffer
+  : [
+    Stored,
+  ] extends [
+    "f32",
+  ] ? Float32Array
+  : Memory;
+
+interface MergeOptions {
+  readonly layout?: Layout | undefined;
+}
+
+type NumberList = ArrayLike<number | bigint> | NumberTensor;
+
+interface NumberTensor {
+  readonly data: TypedNumbers;
+  readonly shape: readonly number[];
+  readonly dtype?: DType | undefined;
+  readonly strides?: readonly number[] | undefined;
+  readonly offset?: number | undefined;
+}
+
+interface Numeric<Self> {
+  add(other: Self | number): Self;
+  sub(other: Self | number): Self;
+  mul(other: Self | number): Self;
+  floorDiv(other: Self | number): Self;
+  mod(other: Self | number): Self;
+  min(other: Self | number): Self;
+  max(other: Self | number): Self;
+  clamp(lo: Self | number, hi: Self | number): Self;
+  abs(): Self;
+  neg(): Self;
+  lt(other: Self | number): Condition;
+  le(other: Self | number): Condition;
+  gt(other: Self | number): Condition;
+  ge(other: Self | number): Condition;
+  eq(other: Self | number): Condition;
+  ne(other: Self | number): Condition;
+}
+
+type OwnData<Data extends TensorData> = Data extends GPUBuffer ? GPUBuffer
+  : Data extends Float32Array ? Float32Array<ArrayBuffer>
+  : Data extends Uint16Array ? Uint16Array<ArrayBuffer>
+  : Float16Array<ArrayBuffer>;
+
+interface Place {
+  readonly b: Whole;
+  readonly h: Whole;
+  readonly q: Whole;
+  readonly k: Whole;
+}
+
+interface PlainBlockMask {
+  readonly queries: number;
+  readonly keys: number;
+  readonly batch: number;
+  readonly heads: number;
+  readonly block: readonly [
+    queries: number,
+    keys: number,
+  ];
+  readonly starts: Uint32Array<ArrayBuffer>;
+  readonly columns: Uint32Array<ArrayBuffer>;
+  readonly mixed: Int32Array<ArrayBuffer>;
+  readonly bits: Uint8Array<ArrayBuffer>;
+}
+
+type Precision = "f32" | "int16" | "int8-qk" | "int8";
+
+interface Progress {
+  readonly done: number;
+  readonly total: number;
+}
+
+type ResultOf<
+  Data extends TensorData,
+  Lse extends boolean | undefined,
+  Out extends AnyTensor | undefined = undefined,
+> = ([
+  Out,
+] extends [
+  undefined,
+] ? AttentionResult<OwnData<Data>>
+  : [
+    AnyTensor,
+  ] extends [
+    Out,
+  ] ? AttentionResult<Data>
+  : AttentionResultInto<Exclude<Out, undefined>>) extends infer Result ? [
+    Lse,
+  ] extends [
+    true,
+  ] ? Required<Result>
+  : Result
+  : never;
+
+interface RopeOptions {
+  readonly positions?: number | NumberList | undefined;
+  readonly theta?: number | undefined;
+  readonly style?: "half" | "interleaved" | undefined;
+  readonly dims?: number | undefined;
+  readonly scaling?: RopeScaling | undefined;
+  readonly layout?: Layout | undefined;
+}
+
+type RopeScaling = {
+  readonly type: "linear";
+  readonly factor: number;
+} | {
+  readonly type: "ntk";
+  readonly factor: number;
+} | {
+  readonly type: "llama3";
+  readonly factor: number;
+  readonly originalLength: number;
+  readonly lowFrequencyFactor?: number | undefined;
+  readonly highFrequencyFactor?: number | undefined;
+} | {
+  readonly type: "yarn";
+  readonly factor: number;
+  readonly originalLength: number;
+  readonly betaFast?: number | undefined;
+  readonly betaSlow?: number | undefined;
+  readonly attentionFactor?: number | undefined;
+  readonly truncate?: boolean | undefined;
+} | {
+  readonly type: "longrope";
+  readonly factors: NumberList;
+  readonly attentionFactor?: number | undefined;
+};
+
+interface SampleOptions {
+  readonly temperature?: number | undefined;
+  readonly topK?: number | undefined;
+  readonly topP?: number | undefined;
+  readonly minP?: number | undefined;
+  readonly seed?: number | undefined;
+}
+
+interface Score extends Numeric<Score> {
+  div(other: Score | number): Score;
+  exp(): Score;
+  log(): Score;
+  sqrt(): Score;
+  tanh(): Score;
+  sigmoid(): Score;
+  toI32(): Whole;
+}
+
+interface ScoreFunctions {
+  readonly scoreMod?: ScoreMod | undefined;
+  readonly maskMod?: MaskMod | undefined;
+}
+
+type ScoreMod = (score: Score, place: Place) => Score | number;
+
+interface SignalLike {
+  readonly aborted: boolean;
+  readonly reason?: unknown;
+}
+
+interface Tensor<Data extends TensorData = Float32Array> {
+  readonly data: Data;
+  readonly shape: readonly number[];
+  readonly dtype?: DType | undefined;
+  readonly strides?: readonly number[] | undefined;
+  readonly offset?: number | undefined;
+}
+
+type TensorData = HostData | GPUBuffer;
+
+type TypedNumbers = ArrayBufferView & ArrayLike<number | bigint>;
+
+interface WarmupOptions {
+  readonly dim?: number | undefined;
+  readonly valueDim?: number | undefined;
+  readonly dtype?: DType | undefined;
+  readonly precision?: Precision | undefined;
+  readonly gradients?: boolean | undefined;
+  readonly functions?: boolean | undefined;
+}
+
+interface Whole extends Numeric<Whole> {
+  toF32(): Score;
+}
+
+export {};
