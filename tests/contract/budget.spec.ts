@@ -4,6 +4,7 @@ import { naiveAttention } from "../support/naive.ts";
 import { once } from "../support/once.ts";
 import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { contract } from "./backends.ts";
+import { sharedOut } from "../support/share.ts";
 
 interface Case {
   readonly name: string;
@@ -38,7 +39,8 @@ const cases: readonly Case[] = [
   },
 ];
 
-for (const { name, sizes, meaning = {}, spread = 1, norm = largestOf } of cases) {
+for (const one of sharedOut(cases, 8, "error budgets")) {
+  const { name, sizes, meaning = {}, spread = 1, norm = largestOf } = one;
   const prepare = once(() => {
     const problem = randomProblem(sizesOf(sizes), 1, spread);
     const { q, k, v } = inputsOf(problem);

@@ -40,7 +40,7 @@ for (const { name, read } of sharedOut(scoreCases, 8, "scores on engines")) {
   }, { needs });
 }
 
-for (const [name, asked] of sharedOutByShader(Object.entries(functions), 8, "functions")) {
+for (const [name, asked] of sharedOutByShader(Object.entries(functions), 5, "functions")) {
   const check = expectation(large, asked);
   contract(`attention() takes functions: ${name}`, async (engine) => {
     check(await resultsOf(engine, large, asked));

@@ -24,6 +24,7 @@ import {
   sizesOf,
 } from "../support/problem.ts";
 import { residentOf } from "../support/resident.ts";
+import { sharedOut } from "../support/share.ts";
 import {
   bitsIn,
   halfUlpOf,
@@ -61,7 +62,7 @@ const cases: { sizes: Parameters<typeof sizesOf>[0]; meaning: Meaning }[] = [
 ];
 
 for (const storage of storages) {
-  for (const { sizes, meaning } of cases) {
+  for (const { sizes, meaning } of sharedOut(cases, 1, storage)) {
     const prepare = once(() => {
       const all = { q: storage, k: storage, v: storage };
       const problem = roundedProblem(randomProblem(sizesOf(sizes), 1), all);

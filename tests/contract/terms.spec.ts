@@ -23,6 +23,7 @@ import {
 } from "../support/problem.ts";
 import { normals, seeded, whole } from "../support/random.ts";
 import { resident } from "../support/resident.ts";
+import { sharedOut } from "../support/share.ts";
 import { numbersIn, rounded, storages, stored } from "../support/storage.ts";
 import { contract } from "./backends.ts";
 
@@ -93,7 +94,7 @@ function everyTerm(sizes: Sizes, seed: number): Record<string, Meaning> {
 }
 
 for (const [size, given] of Object.entries({ "many rows": problem, "few rows": long })) {
-  for (const [name, meaning] of Object.entries(everyTerm(given.sizes, 3))) {
+  for (const [name, meaning] of sharedOut(Object.entries(everyTerm(given.sizes, 3)), 3, size)) {
     const check = expectation(given, meaning);
     contract(
       `attention() stays within the error budget: ${name}, ${size}`,

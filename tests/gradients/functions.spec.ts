@@ -69,7 +69,7 @@ const meanings: Readonly<Record<string, Meaning>> = {
   },
 };
 
-for (const [name, meaning] of sharedOutByShader(Object.entries(meanings), 5, "gradients")) {
+for (const [name, meaning] of sharedOutByShader(Object.entries(meanings), 3, "gradients")) {
   // What may be NaN has no error to be measured by.
   if (name === "what is NaN where it is masked") continue;
   const call = gradientCall(large, meaning, 3), check = gradientExpectation(call);

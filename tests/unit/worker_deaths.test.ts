@@ -189,7 +189,7 @@ async function isLost(run: () => unknown): Promise<boolean> {
   return false;
 }
 
-const triedNow = sharedOut(Object.keys(deaths), 12, "deaths");
+const triedNow = sharedOut(Object.keys(deaths), 8, "deaths");
 
 for (const [name, make] of Object.entries(deaths)) {
   const options = triedNow.includes(name) ? {} : { skip: untilWhole };
