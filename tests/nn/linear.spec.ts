@@ -38,7 +38,11 @@ function randomCall(seed: number, engine: Engine) {
   const written = isTurned
     ? Float32Array.from(weight, (_, at) => weight[at % outputs * inputs + Math.floor(at / outputs)])
     : weight;
-  const x = randomTensor(randomShape(random, inputs, 4e5 / (inputs * outputs)), random, engine);
+  const x = randomTensor(
+    randomShape(random, inputs, 4e5 / (inputs * outputs), outputs),
+    random,
+    engine,
+  );
   const results = [...x.shape.slice(0, -1), outputs];
   const residual = random() < 0.5 ? randomTensor(results, random, engine) : undefined;
   const place = whole(random, 0, 2);

@@ -188,11 +188,20 @@ export function bandOf(
     ofGelu;
 }
 
-/** A random shape with so many columns, and not many more rows than `most`. */
-export function randomShape(random: Random, columns: number, most = 200): number[] {
+/** Numbers that come out at least, or none: over a few the plain formula is exact by luck. */
+const leastNumbers = 48;
+
+/** A random shape with so many columns, and not many more rows than `most`, each of which gives `given` numbers. */
+export function randomShape(
+  random: Random,
+  columns: number,
+  most = 200,
+  given = columns,
+): number[] {
   const leading = [...random() < 0.3 ? [oneOf(random, [17, 33, 64, 131])] : []];
   while (leading.length < 3 && random() < 0.6) leading.unshift(whole(random, 1, 5));
   while (count(leading) > most) leading.shift();
+  if (count(leading) * given < leastNumbers) leading.push(Math.ceil(leastNumbers / given));
   if (random() < 0.05) leading.push(0);
   return [...leading, columns];
 }
