@@ -119,14 +119,17 @@ interface Distances {
   readonly most: number;
 }
 
-const opposite: Readonly<Record<string, string>> = { lt: "gt", le: "ge", gt: "lt", ge: "le" };
+/** Comparisons, and what they are the other way around: by a map, since all objects may have what some script gave to them. */
+const opposite: ReadonlyMap<string, string> = new Map([
+  ...[["lt", "gt"], ["le", "ge"], ["gt", "lt"], ["ge", "le"]] as const,
+]);
 
 /** Where `sign * (q - k) + constant` compares so with 0. */
 function distancesOf(
   operation: string,
   { q: sign, constant }: Linear,
 ): Distances | undefined {
-  if (!(operation in opposite)) return undefined;
+  if (!opposite.has(operation)) return undefined;
   const strict = Number(operation === "lt" || operation === "gt");
   const isAbove = (operation === "gt" || operation === "ge") === sign > 0;
   // Of k - q the constant counts the other way around.
@@ -161,8 +164,9 @@ function allDistances(reader: Reader): ReadonlyMap<GraphNode, Distances | undefi
 
 function distancesIn(reader: Reader, node: GraphNode): Distances | undefined {
   const [a, b] = reader.operandsOf(node), { operation } = node;
-  if (!(operation in opposite) || a.kind !== "whole") return undefined;
-  if (b.operation === "abs") return magnitudeIn(reader, b, opposite[operation], a);
+  const turned = opposite.get(operation);
+  if (turned === undefined || a.kind !== "whole") return undefined;
+  if (b.operation === "abs") return magnitudeIn(reader, b, turned, a);
   if (a.operation === "abs") return magnitudeIn(reader, a, operation, b);
   const sides = [a, b].map((side) => reader.linearOf(side));
   if (!sides.every(isSmall)) return undefined;
