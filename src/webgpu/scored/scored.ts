@@ -31,6 +31,11 @@ const copyThreads = 64;
 
 const copyFields = { copy_at: "u32", count: "u32" } as const;
 
+/** The WGSL of the shader that copies. */
+function copyCode(): string {
+  return codeOf("scored/copy.wgsl", copyFields, { THREADS: copyThreads }, scoredShaders);
+}
+
 /** The functions of a call, with what they need compiled. */
 export interface PreparedFunctions {
   readonly compiled: Compiled;
@@ -47,8 +52,7 @@ export async function prepareFunctions(
   const functions = plan.functions!;
   checkArrays(session, plan);
   const hasBuffers = [...functions.arrays.values()].some(({ data }) => isGpuBuffer(data));
-  const code = codeOf("scored/copy.wgsl", copyFields, { THREADS: copyThreads }, scoredShaders);
-  const copy = hasBuffers ? await pipelineOf(session.gpu, code, "copy") : undefined;
+  const copy = hasBuffers ? await pipelineOf(session.gpu, copyCode(), "copy") : undefined;
   return { compiled: { plan, functions, code: codes.of(functions, hasGradient) }, copy };
 }
 
