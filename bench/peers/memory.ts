@@ -4,7 +4,7 @@
  * @module
  */
 
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 
 /**
@@ -19,8 +19,21 @@ function resetPeak(): void {
   }
 }
 
+/**
+ * As Linux has it of this program alone: `resourceUsage()` counts the peak of whoever started it, too,
+ * behind which a growth may go unseen.
+ */
 function peakBytes(): number {
-  return process.resourceUsage().maxRSS * 1024;
+  return (ownPeakKiB() ?? process.resourceUsage().maxRSS) * 1024;
+}
+
+function ownPeakKiB(): number | undefined {
+  try {
+    const kibibytes = readFileSync("/proc/self/status", "utf8").match(/^VmHWM:\s*(\d+)/m);
+    return kibibytes === null ? undefined : Number(kibibytes[1]);
+  } catch {
+    return undefined; // Not Linux.
+  }
 }
 
 /** Milliseconds in which compilers finish what they do in the background. */
