@@ -19,7 +19,7 @@ export type Measured = number | string;
  * Milliseconds that a turn, the turns before the first that counts, and all together take. A turn is
  * shorter than what a busy system lets a process run for at a time.
  */
-const bounds = { turn: 1, warmUp: 60, all: 200 };
+const bounds = { turn: 1, warmUp: 300, all: 200 };
 
 /** Turns that count, at least. */
 const fewestTurns = 4;
