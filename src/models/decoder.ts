@@ -162,14 +162,12 @@ class LoadedDecoder implements Decoder {
     const data = new Float32Array(ids.length * vocabulary);
     const session = this.#begin();
     try {
-      await this.#resident.turns.run(
-        () =>
-          session.append(ids, 0, (x, first, rows) => {
-            const to = data.subarray(first * vocabulary, (first + rows) * vocabulary);
-            writeLogits(this.#resident, x(), { first: 0, rows }, to);
-          }),
-        signal,
-      );
+      const resident = this.#resident;
+      await resident.run((calls) =>
+        session.append(calls, ids, 0, function* (x, first, rows) {
+          const to = data.subarray(first * vocabulary, (first + rows) * vocabulary);
+          yield* writeLogits(resident, calls, x(), { first: 0, rows }, to);
+        }), signal);
     } finally {
       session.free();
     }

@@ -5,6 +5,7 @@
  */
 
 import { BackendUnavailableError, type SignalLike } from "../check/errors.ts";
+import type { Backend } from "../contract/backend.ts";
 import { checkOneOf, isWhole, kindOf, readOptions } from "../check/words.ts";
 import { createEngine, type Engine } from "../engine/engine.ts";
 import { machineryFor } from "../functions/default_engine.ts";
@@ -18,7 +19,8 @@ import type { ModelPlan } from "./architectures/model.ts";
 import { type OpenedWeights, openWeights, type WeightsGiven } from "./files/open.ts";
 import { readModel } from "./architectures/read.ts";
 import type { Running } from "./forward/forward.ts";
-import { Turns } from "./forward/steps.ts";
+import { type Calls, callsOn } from "./forward/calls.ts";
+import { type Steps, Turns } from "./forward/steps.ts";
 import { type Loading, type LoadProgress, readWeights } from "./forward/weights.ts";
 import { Workspace } from "./forward/workspace.ts";
 import type { TokenizerLike } from "./tokens/tokenizer.ts";
@@ -48,8 +50,8 @@ export const sourceNames = [
 
 /** Options of `loadDecoder()`, and of `loadEncoder()` the first. */
 export interface LoadOptions {
-  /** Where it runs, on the CPU; by default an engine of its own, which is closed with it. */
-  readonly engine?: Engine | undefined;
+  /** Where it runs, with its weights: by default on an engine of its own on the CPU, which is closed with it. */
+  readonly engine?: Engine | Engine<GPUBuffer> | undefined;
   /**
    * How linear layers are stored; by default as in the file, of GGUF's blocks as `"int8"`, or as `precision` needs
    * them.
@@ -109,6 +111,20 @@ function checkKeeping(
   );
 }
 
+/** Integers of linear layers are for the CPU, but for bytes that are widened. */
+function checkOffered(
+  { name }: Backend,
+  dtype: LinearDType | undefined,
+  precision: LinearPrecision,
+): void {
+  if (name === "wasm" || (dtype !== "int16" && precision === "f32")) return;
+  const asked = precision === "f32" ? 'dtype: "int16"' : `precision: "${precision}"`;
+  throw new BackendUnavailableError(
+    name,
+    `it runs no models with \`${asked}\`; leave that out, or make the engine with { backend: "wasm" }`,
+  );
+}
+
 /** Reads options that encoders and decoders have. */
 export function readLoading<Options extends LoadOptions>(
   given: Options,
@@ -127,12 +143,7 @@ export function readLoading<Options extends LoadOptions>(
     throw new TypeError(`${doing}: \`onProgress\` must be a function, got ${kindOf(onProgress)}`);
   }
   const machinery = machineryFor(engine, doing);
-  if (machinery !== undefined && machinery.own.name !== "wasm") {
-    throw new BackendUnavailableError(
-      machinery.own.name,
-      'models run on the CPU; make the engine with { backend: "wasm" }',
-    );
-  }
+  if (machinery !== undefined) checkOffered(machinery.own, dtype, precision);
   return { ...options, precision };
 }
 
@@ -180,7 +191,7 @@ export async function openModel(
 /** A model in an engine's memory, and everything that is to be given back. */
 export class Resident {
   readonly running: Running;
-  readonly turns: Turns;
+  readonly #turns: Turns;
   readonly #rest: Set<() => void>;
   #isFree = false;
 
@@ -188,7 +199,26 @@ export class Resident {
   constructor(running: Running, rest: readonly (() => void)[]) {
     this.running = running;
     this.#rest = new Set([() => running.space.free(), ...rest]);
-    this.turns = new Turns(() => this.checkOpen());
+    this.#turns = new Turns(() => this.checkOpen());
+  }
+
+  /** Runs a pass, once those before have ended. */
+  async run<Result>(
+    pass: (calls: Calls) => Steps<Result>,
+    signal: SignalLike | null | undefined,
+  ): Promise<Result> {
+    return await this.#turns.run(() => this.#steps(pass), signal);
+  }
+
+  *#steps<Result>(pass: (calls: Calls) => Steps<Result>): Steps<Result> {
+    const calls = this.running.begin();
+    try {
+      const result = yield* pass(calls);
+      yield calls.finish();
+      return result;
+    } finally {
+      calls.end();
+    }
   }
 
   /** Throws where it was freed, or its engine was closed. */
@@ -217,14 +247,17 @@ export async function loadModel(
   { engine: given, dtype, precision = "f32", onProgress, signal }: LoadOptions,
   doing: string,
 ): Promise<Resident> {
-  const engine = given ?? await createEngine({ backend: "wasm" });
+  const engine = (given ?? await createEngine({ backend: "wasm" })) as Engine;
   const close = given === undefined ? [() => void engine.close()] : [];
   try {
     const backend = machineryFor(engine, doing)!.own;
+    // Before there are weights: a device that is lost while they are loaded is not replaced under them.
+    const begin = await callsOn(backend);
     const loading: Loading = { engine, dtype, precision, onProgress, signal };
     const { weights, free } = await readWeights(plan, file, maxTokens, loading);
     const space = new Workspace(plan, engine);
-    return new Resident({ plan, weights, space, engine, backend, precision }, [free, ...close]);
+    const running = { plan, weights, space, engine, backend, precision, begin };
+    return new Resident(running, [free, ...close]);
   } catch (error) {
     for (const end of close) end();
     throw error;

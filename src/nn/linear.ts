@@ -6,6 +6,7 @@
 
 import { type OnEngine, readGiven, sharedMachinery } from "../functions/default_engine.ts";
 import type { RowsResult } from "../functions/softmax.ts";
+import { checkFormed } from "../operations/nn/call.ts";
 import { readLinear, readPack, readWeight } from "../operations/nn/linear.ts";
 import {
   type BlockWeight,
@@ -118,5 +119,7 @@ export function linearSync<
 function read(x: AnyTensor, weight: PackedLinear, asked: (LinearOptions & OnEngine) | undefined) {
   const { machinery: wanted, options } = readGiven(asked, linearNames, token.cannot);
   const { packed, machinery } = readWeight(weight, wanted);
-  return { machinery, call: readLinear(x, packed, options) };
+  const call = readLinear(x, packed, options);
+  checkFormed(machinery.own, call.plan.precision);
+  return { machinery, call };
 }

@@ -5,7 +5,7 @@
  */
 
 import { DeviceLostError } from "../check/errors.ts";
-import type { Backend, Control, EngineTensor } from "../contract/backend.ts";
+import type { Backend, Control, EngineTensor, Pass } from "../contract/backend.ts";
 import type { Operation } from "../contract/operation.ts";
 import type { PageLayout, PageStore } from "../contract/pages.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../tensor/dtype.ts";
@@ -137,6 +137,16 @@ class WebGpuBackend implements Backend {
   async createBuffer(shape: readonly number[], dtype: DType): Promise<GPUBuffer> {
     const { gpu } = await this.#ready();
     return await createBuffer(gpu, bufferBytes(shape, dtype), roles.storage, `[${shape}] ${dtype}`);
+  }
+
+  async passes(): Promise<() => Pass> {
+    const session = await this.#ready(), { WebGpuPass } = await import("./pass.ts");
+    return () => {
+      this.#open();
+      const reason = session.gpu.lost();
+      if (reason === undefined) return new WebGpuPass(this, { session, open: () => this.#open() });
+      throw new DeviceLostError(`${reason}; what was in its memory went with it, load it anew`);
+    };
   }
 
   tensor(shape: readonly number[], dtype: DType): GpuTensor {

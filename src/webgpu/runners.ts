@@ -20,7 +20,7 @@ import {
 import { mergeAttention } from "../operations/merge/operation.ts";
 import { rope } from "../operations/rope/operation.ts";
 import { isGpuBuffer } from "../tensor/dtype.ts";
-import { forward } from "./attention/forward.ts";
+import { forward, recordForward } from "./attention/forward.ts";
 import { uncountedOf } from "./attention/uncounted.ts";
 import { backward } from "./backward/backward.ts";
 import { usages } from "./device/buffers.ts";
@@ -56,11 +56,12 @@ function checkFunctions({ functions }: AttentionPlan): void {
 }
 
 async function attend(
-  { session, open }: Machine,
+  { session, open, recording }: Machine,
   plan: AttentionPlan,
   target: Target,
   control: Control,
 ): Promise<void> {
+  if (recording !== undefined) return await recordForward(recording, plan, target);
   const pages = plan.kv.kind === "pages" ? plan.kv.store as WebGpuPages : undefined;
   pages?.open();
   pages?.flush();
@@ -119,4 +120,4 @@ export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Pro
   .add(mergeAttention, {
     run: ({ session }, { parts, sums }, target) => mergeParts(session, parts, target, sums),
   })
-  .add(rope, { run: ({ session }, rotation) => rotateRows(session, rotation) });
+  .add(rope, { run: rotateRows });

@@ -3,16 +3,13 @@ import * as nn from "@flashtile/attention/nn";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
 import { contract } from "../contract/backends.ts";
-import { noGpu, sharedDevice } from "../support/device.ts";
+import { gpuTest, withGpu } from "../support/device.ts";
 import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
 
 const zeros = (...shape: number[]) =>
   tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), shape);
 
 const x = zeros(3, 8), wide = zeros(3, 9), vector = zeros(8);
-
-/** Where there is no GPU. */
-const webgpuOnly = noGpu === undefined ? {} : { skip: noGpu };
 
 type Given = { engine: Engine; weight: nn.PackedLinear };
 
@@ -329,19 +326,34 @@ contract("functions that return at once say what they lack", async (engine) => {
   assert(fresh === undefined || /await a call of it on this engine first$/.test(fresh.message));
   await nn.silu(x, { engine });
   assertEquals(nn.siluSync(x, { engine }).out.shape, [3, 8]);
-}, { needs: "layers" });
+}, { needs: ["layers", "attentionSync"] });
 
-test("layers are for the CPU (webgpu)", webgpuOnly, async () => {
-  const engine = await createEngine({ backend: "webgpu", device: await sharedDevice() });
-  const error = await errorOf(() => nn.silu(x, { engine })) as Error;
-  assert(error instanceof BackendUnavailableError);
-  assertEquals(
-    error.message,
-    'Cannot use the webgpu backend: it has no `silu()`; make the engine with { backend: "wasm" }',
-  );
-  const packing = await errorOf(() => nn.packLinear(x, { engine }));
-  assert(packing instanceof BackendUnavailableError);
-  await engine.close();
+gpuTest("a GPU says which layers it lacks", async () => {
+  await withGpu(async (engine) => {
+    const cases: [act: () => unknown, error: ErrorClass, message: string][] = [
+      [
+        () => nn.packLinear(x, { engine, dtype: "int16" }),
+        BackendUnavailableError,
+        'Cannot use the webgpu backend: it keeps no weights as "int16"; pack them as "f16", or make the engine ' +
+        'with { backend: "wasm" }',
+      ],
+      [
+        async () => {
+          const weight = await nn.packLinear(zeros(4, 8), { engine, dtype: "int8" });
+          await nn.linear(x, weight, { precision: "int8" });
+        },
+        BackendUnavailableError,
+        'Cannot use the webgpu backend: it forms no products by `precision: "int8"`; leave it out, or make the ' +
+        'engine with { backend: "wasm" }',
+      ],
+      [
+        () => nn.siluSync(x, { engine }),
+        Error,
+        "Cannot compute `silu()`: the webgpu backend has no `siluSync()`, use `silu()`",
+      ],
+    ];
+    for (const [act, error, message] of cases) await assertRefused(act, error, message);
+  });
 });
 
 test("layers without an engine run on the one that functions share", async () => {

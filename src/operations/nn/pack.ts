@@ -7,7 +7,7 @@
 import { throwIfAborted } from "../../check/errors.ts";
 import type { Machinery } from "../../contract/backend.ts";
 import { useAll } from "../../tensor/lending.ts";
-import { checkHost } from "./call.ts";
+import { checkStored } from "./call.ts";
 import type { PackCall } from "./linear.ts";
 import type { PackLinearOptions } from "./options.ts";
 import { type PackedLinear, packedLinear, weightIn } from "./packed.ts";
@@ -22,11 +22,12 @@ export async function runPack(
   const used = { weight: source }, leave = useAll([source]);
   try {
     const machinery = await asked, { own } = machinery;
-    checkHost(machinery, packLinear, used);
+    checkStored(own, layout.dtype);
     const plan = { source, used, rows: layout.outputs };
     own.check(packLinear, plan, control);
+    await own.serving(packLinear, plan, control); // What was lost is there anew before memory is taken of it.
     throwIfAborted(control.signal);
-    const memory = own.tensor([layout.bytes / 4], "f32") as Parameters<typeof packedLinear>[1];
+    const memory = own.tensor([layout.bytes / 4], "f32");
     try {
       await own.run(packLinear, plan, weightIn(layout, memory), control);
     } catch (error) {

@@ -11,6 +11,7 @@
 
 import type { EngineTensor, Machinery } from "../../contract/backend.ts";
 import { HeldArray } from "../../tensor/arrays.ts";
+import { isGpuBuffer, type TensorData } from "../../tensor/dtype.ts";
 import type { LinearDType } from "./options.ts";
 
 /** Outputs of a panel, and panels that one row is multiplied with at once. */
@@ -48,7 +49,7 @@ export interface PackedLayout {
 
 /** A packed weight as calls see it. */
 export interface PackedWeight extends PackedLayout {
-  readonly data: HeldArray<Float32Array>;
+  readonly data: HeldArray<Float32Array> | GPUBuffer;
 }
 
 /** Bytes of the elements of eight outputs. */
@@ -82,7 +83,7 @@ const owned = /* @__PURE__ */ new WeakMap<object, Owned>();
 /** What `packLinear()` gives of memory that was filled. */
 export function packedLinear(
   layout: PackedLayout,
-  memory: EngineTensor,
+  memory: EngineTensor<TensorData>,
   machinery: Machinery,
 ): PackedLinear {
   const { inputs, outputs, dtype, bytes } = layout, free = () => memory.free();
@@ -94,8 +95,9 @@ export function packedLinear(
 }
 
 /** The same as calls see it. */
-export function weightIn(layout: PackedLayout, { data }: EngineTensor): PackedWeight {
-  return { ...layout, data: new HeldArray<Float32Array>(data) };
+export function weightIn(layout: PackedLayout, { data }: EngineTensor<TensorData>): PackedWeight {
+  const held = isGpuBuffer(data) ? data : new HeldArray<Float32Array>(data as Float32Array);
+  return { ...layout, data: held };
 }
 
 const weights = /* @__PURE__ */ new WeakSet<object>();

@@ -33,7 +33,7 @@ import { type Jobs, runsOf, runsOfAll, runStaged, wavesOf } from "../rows/staged
 import type { Machine } from "../team/machine.ts";
 import type { Step } from "../team/steps.ts";
 import { activationOf, storedAs } from "./linear.ts";
-import { jobRecord, layersProgram, scratchFor } from "./program.ts";
+import { jobRecord, layersProgram, scratchFor, weightAt } from "./program.ts";
 
 /** Elements of a job: some 15 us, enough for threads to share; one alone has fewer and larger ones. */
 const jobElements = 32 * 1024, jobElementsAlone = 8 * jobElements;
@@ -254,11 +254,11 @@ export function embeddingRows(
 
 /** Says where a packed weight is. */
 function writePacked(record: JobRecord, packed: PackedWeight | null): void {
-  record.set(field.layerPacked, packed === null ? 0 : packed.data.byteOffset);
+  record.set(field.layerPacked, packed === null ? 0 : weightAt(packed));
   if (packed === null) return;
-  const { data, panels, panelBytes, scaleBytes, dtype } = packed;
+  const { panels, panelBytes, scaleBytes, dtype } = packed;
   record.set(field.layerPanelBytes, panelBytes);
-  record.set(field.layerScales, data.byteOffset + panels * panelBytes);
+  record.set(field.layerScales, weightAt(packed) + panels * panelBytes);
   record.set(field.layerScaleBytes, scaleBytes);
   record.set(field.layerStored, storedAs(dtype));
 }

@@ -18,7 +18,7 @@ import { collectRows, type Place, placeRows, stageRows, writePlace } from "../ro
 import { type Jobs, runsOf, runsOfAll, runStaged, wavesOf } from "../rows/staged.ts";
 import type { Machine } from "../team/machine.ts";
 import type { Step } from "../team/steps.ts";
-import { jobRecord, layersProgram, scratchFor } from "./program.ts";
+import { jobRecord, layersProgram, scratchFor, weightAt } from "./program.ts";
 
 /** Rows of a job at most, and bytes that they may have as they are packed: what stays in L2 beside a panel. */
 const mostRows = 128, packedBytes = 384 * 1024;
@@ -193,7 +193,7 @@ function writeJob(
   block: number,
 ): void {
   const { packed, activation } = plan, { panels, panelBytes, scaleBytes, bytes } = packed;
-  const weight = packed.data.byteOffset;
+  const weight = weightAt(packed);
   writeSizes(record, plan, rowsOf(run));
   writePlace(record, field.linearX, run.xPlace, block);
   if (run.yPlace) writePlace(record, field.linearY, run.yPlace, block);
