@@ -57,6 +57,8 @@ const bounds = {
   wide: 20_000,
   /** What who imports the subpath `nn` loads more, kernels included. */
   layers: 22_400,
+  /** The same on a GPU: ten shaders, and what dispatches them. */
+  gpuLayers: 10_000,
   /** Beside that, which shares scripts with it. */
   models: 23_600,
   single: 195_300,
@@ -143,9 +145,14 @@ function checkSubpaths(folder: string): void {
   const models = { name: "models", source: "src/models/mod.ts" };
   bundle(folder, [minified[0], layers, models], ["--minify"]);
   const all = ({ name }: { readonly name: string }) => loaded(join(folder, `${name}.js`), true);
-  const there = all(minified[0]), own = all(layers);
-  print("more for layers there", sizeOf(own, there), bounds.layers);
+  const there = all(minified[0]),
+    own = all(layers),
+    onGpu = loaded(join(folder, "chunks", "gpu-nn.js"), false);
+  const onCpu = new Map([...own].filter(([path]) => !onGpu.has(path)));
+  print("more for layers there", sizeOf(onCpu, there), bounds.layers);
+  print("more for layers on a GPU", sizeOf(onGpu, there), bounds.gpuLayers);
   print("more for models there", sizeOf(all(models), new Map([...there, ...own])), bounds.models);
+  if (hasShaders(onCpu)) fail("layers on the CPU load shaders");
 }
 
 const folder = mkdtempSync(join(tmpdir(), "flashtile-size-"));

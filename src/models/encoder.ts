@@ -398,6 +398,7 @@ async function loadFinish(
  * @throws {TypeError} When something is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When files are damaged, tensors are missing, or the model is not supported: before anything is
  * allocated.
+ * @throws {BackendUnavailableError} When a webgpu engine is asked for integers that are multiplied, or no backend can serve.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function loadEncoder(

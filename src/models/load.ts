@@ -58,8 +58,8 @@ export interface LoadOptions {
    */
   readonly dtype?: LinearDType | undefined;
   /**
-   * How products of linear layers are formed: `"f32"`, the default; `"int16"`, as right for every purpose and faster; or
-   * `"int8"`.
+   * How products of linear layers are formed: `"f32"`, the default; on the CPU `"int16"`, as right for every purpose and
+   * faster, or `"int8"`.
    */
   readonly precision?: LinearPrecision | undefined;
   /** Tokens of a text, or of a prompt and its continuation, at most; by default as many as the model has positions. */
@@ -249,10 +249,10 @@ export async function loadModel(
 ): Promise<Resident> {
   const engine = (given ?? await createEngine({ backend: "wasm" })) as Engine;
   const close = given === undefined ? [() => void engine.close()] : [];
+  let begin: (() => Calls) | undefined;
   try {
     const backend = machineryFor(engine, doing)!.own;
-    // Before there are weights: a device that is lost while they are loaded is not replaced under them.
-    const begin = await callsOn(backend);
+    begin = await callsOn(backend);
     const loading: Loading = { engine, dtype, precision, onProgress, signal };
     const { weights, free } = await readWeights(plan, file, maxTokens, loading);
     const space = new Workspace(plan, engine);
@@ -260,6 +260,8 @@ export async function loadModel(
     return new Resident(running, [free, ...close]);
   } catch (error) {
     for (const end of close) end();
+    // What is said where a device was lost follows from that.
+    if (given !== undefined) begin?.().end();
     throw error;
   }
 }

@@ -14,6 +14,9 @@
  * await engine.close();
  * ```
  *
+ * They run where their engine does. On a GPU tensors are arrays or `GPUBuffer`s, in any mixture, and ids of logits are chosen
+ * on the CPU.
+ *
  * @module
  */
 

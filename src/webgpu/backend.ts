@@ -150,7 +150,7 @@ class WebGpuBackend implements Backend {
   }
 
   tensor(shape: readonly number[], dtype: DType): GpuTensor {
-    const { device } = this.#open().gpu;
+    const { device, attempt } = this.#open().gpu;
     const bytes = bufferBytes(shape, dtype), most = device.limits.maxBufferSize;
     if (bytes > most) {
       throw new RangeError(
@@ -158,7 +158,8 @@ class WebGpuBackend implements Backend {
       );
     }
     const label = `FlashTile tensor [${shape}] ${dtype}`;
-    const data = device.createBuffer({ label, size: bytes, usage: roles.storage });
+    // Calls that use one which could not be made are refused.
+    const [data] = attempt(() => device.createBuffer({ label, size: bytes, usage: roles.storage }));
     const tensor = new GpuTensor(data, shape, dtype, () => this.#tensors.delete(tensor));
     this.#tensors.set(tensor, bytes);
     return tensor;

@@ -6,9 +6,13 @@
 
 import type { Backend, Pass } from "../contract/backend.ts";
 import type { Operation } from "../contract/operation.ts";
+import { attention } from "../operations/attention/operation.ts";
+import type { AttentionPlan } from "../operations/attention/plan.ts";
+import type { Target as AttentionTarget } from "../operations/attention/target.ts";
 import { isGpuBuffer } from "../tensor/dtype.ts";
+import { recordForward } from "./attention/recorded.ts";
 import { roles } from "./device/buffers.ts";
-import { Recording } from "./device/course.ts";
+import { Recording } from "./device/recording.ts";
 import type { Machine } from "./device/machine.ts";
 import { readMapped } from "./device/submission.ts";
 import type { WebGpuPages } from "./pages/pages.ts";
@@ -42,10 +46,16 @@ export class WebGpuPass implements Pass {
       this.submit();
       return await this.#backend.run(operation, plan, target, {});
     }
+    if (operation as object === attention) {
+      return await this.#attend(plan as AttentionPlan, target as AttentionTarget);
+    }
     const runner = await runners.load(operation);
-    const { kv } = plan as { readonly kv?: { readonly store?: WebGpuPages } };
-    if (kv?.store !== undefined) this.#pages.add(kv.store);
     await runner.run(this.#machine, plan, target, {});
+  }
+
+  async #attend(plan: AttentionPlan, target: AttentionTarget): Promise<void> {
+    if (plan.kv.kind === "pages") this.#pages.add(plan.kv.store as WebGpuPages);
+    await recordForward(this.#recording, plan, target);
   }
 
   submit(): void {

@@ -20,7 +20,7 @@ import {
 import { mergeAttention } from "../operations/merge/operation.ts";
 import { rope } from "../operations/rope/operation.ts";
 import { isGpuBuffer } from "../tensor/dtype.ts";
-import { forward, recordForward } from "./attention/forward.ts";
+import { forward } from "./attention/forward.ts";
 import { uncountedOf } from "./attention/uncounted.ts";
 import { backward } from "./backward/backward.ts";
 import { usages } from "./device/buffers.ts";
@@ -56,12 +56,11 @@ function checkFunctions({ functions }: AttentionPlan): void {
 }
 
 async function attend(
-  { session, open, recording }: Machine,
+  { session, open }: Machine,
   plan: AttentionPlan,
   target: Target,
   control: Control,
 ): Promise<void> {
-  if (recording !== undefined) return await recordForward(recording, plan, target);
   const pages = plan.kv.kind === "pages" ? plan.kv.store as WebGpuPages : undefined;
   pages?.open();
   pages?.flush();

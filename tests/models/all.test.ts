@@ -9,4 +9,5 @@ import "./safetensors.spec.ts";
 import "./shards.spec.ts";
 import "./tokens.spec.ts";
 import "./vectors.spec.ts";
+import "./webgpu.spec.ts";
 import "./widen.spec.ts";

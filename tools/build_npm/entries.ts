@@ -75,6 +75,8 @@ export const lazy: readonly Entry[] = [
   { name: "gpu-int", source: "src/webgpu/integer/runner.ts" },
   { name: "gpu-functions", source: "src/webgpu/scored/runner.ts" },
   { name: "gpu-rows", source: "src/webgpu/rows/runners.ts" },
+  { name: "gpu-nn", source: "src/webgpu/nn/runners.ts" },
+  { name: "gpu-pass", source: "src/webgpu/pass.ts" },
   { name: "gpu-linear", source: "src/webgpu/linear/runners.ts" },
   { name: "gpu-attending", source: "src/webgpu/linear/attending.ts" },
 ];

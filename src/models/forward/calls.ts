@@ -51,13 +51,15 @@ class HostCalls implements Calls {
 /** On a GPU. */
 class DeviceCalls implements Calls {
   readonly #pass: Pass;
+  /** Ends the use of what calls read and write: freed meanwhile, it is there until all is submitted. */
+  readonly #leave: (() => void)[] = [];
 
   constructor(pass: Pass) {
     this.#pass = pass;
   }
 
   run<Plan, Target>({ operation, plan, target }: Call<Plan, Target, unknown>): Promise<void> {
-    useAll(Object.values(operation.inputs(plan)))(); // Throws where something was freed.
+    this.#leave.push(useAll(Object.values(operation.inputs(plan))));
     return this.#pass.run(operation, plan, target({}));
   }
 
@@ -77,6 +79,7 @@ class DeviceCalls implements Calls {
 
   end(): void {
     this.#pass.end();
+    for (const leave of this.#leave.splice(0)) leave();
   }
 }
 

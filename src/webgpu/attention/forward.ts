@@ -7,18 +7,15 @@
 
 import { throwIfAborted } from "../../check/errors.ts";
 import type { Control } from "../../contract/backend.ts";
-import { type AttentionPlan, countRows, hasUncounted } from "../../operations/attention/plan.ts";
+import { type AttentionPlan, countRows } from "../../operations/attention/plan.ts";
 import type { Target } from "../../operations/attention/target.ts";
 import { clock } from "../../runtime.ts";
-import type { Recording } from "../device/course.ts";
 import type { Session } from "../device/session.ts";
 import { Loan, Submission } from "../device/submission.ts";
 import type { Region } from "../transfer/regions.ts";
 import { boxesOf, type Call, prepareCall, regionsOf, rowsOfRegion, workOf } from "./call.ts";
 import { placeRegion } from "./place.ts";
 import { dispatchRegion } from "./record.ts";
-import type { WebGpuPages } from "../pages/pages.ts";
-import { uncountedOf } from "./uncounted.ts";
 import { chooseTile, type Tile } from "./variants.ts";
 
 /** What stops a call besides its signal. */
@@ -91,27 +88,4 @@ async function recordRegions(call: Call, encoder: GPUCommandEncoder): Promise<vo
     dispatchRegion(call, region, await placeRegion(call, region), submission);
   }
   await submission.record(encoder, call.loan, "Cannot attend");
-}
-
-/** Dispatches a plan whose tensors are all on the GPU as one of several that are submitted together. */
-export async function recordForward(
-  recording: Recording,
-  plan: AttentionPlan,
-  target: Target,
-): Promise<void> {
-  const { loan, submission } = recording, { session } = loan;
-  if (plan.kv.kind === "pages") (plan.kv.store as WebGpuPages).open();
-  const rest = hasUncounted(plan) ? uncountedOf(plan, target) : [];
-  for (const part of [{ plan, target }, ...rest]) {
-    if (countRows(part.plan) === 0) continue;
-    const call = await prepareCall(session, part.plan, part.target, loan, chooseTile(part.plan));
-    for (const region of regionsOf(call, (one) => workOf(call, one) <= session.work)) {
-      const placed = await placeRegion(call, region), { partial, tables } = placed;
-      dispatchRegion(call, region, placed, submission);
-      for (const used of [partial?.acc, partial?.ml, tables?.binding]) {
-        submission.free(used?.buffer);
-      }
-      await recording.end(workOf(call, region));
-    }
-  }
 }
