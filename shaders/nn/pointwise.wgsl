@@ -9,9 +9,15 @@
 #import shared/store.wgsl TENSOR=out BINDING=4 COLUMNS=p.columns
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let row = id.x / p.vectors;
-  let index = id.x % p.vectors;
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lid: u32,
+) {
+  // A row may have more vectors than threads lie along one axis.
+  let thread = (group.y * groups.x + group.x) * THREADS + lid;
+  let row = thread / p.vectors;
+  let index = thread % p.vectors;
   if (row >= p.rows) {
     return;
   }

@@ -18,8 +18,8 @@ import { nnShaders } from "../shader/nn_shaders.gen.ts";
 import { encode } from "../shader/parameters.ts";
 import { codeOf } from "../shader/sources.ts";
 import type { Bound, Box } from "../transfer/box.ts";
-import { extent } from "../transfer/regions.ts";
-import { gridOf, rowBoxes, rowThreads } from "../transfer/rows.ts";
+import { extent, mostWorkgroups } from "../transfer/regions.ts";
+import { rowBoxes, rowThreads } from "../transfer/rows.ts";
 import { accessOf, sourceOf } from "../transfer/source.ts";
 import { activationNumbers } from "./linear.ts";
 import { boxOf, checkBuffers, checkRow, PieceTensors, type Placed } from "./tensors.ts";
@@ -102,6 +102,12 @@ async function goThrough(
   throwIfAborted(signal);
 }
 
+/** Workgroups for so many threads, along two axes where one has not so many. */
+function planeOf(threads: number): Grid {
+  const groups = Math.ceil(threads / rowThreads), rows = Math.ceil(groups / mostWorkgroups);
+  return [Math.ceil(groups / rows), rows, 1];
+}
+
 /** Functions of each number. */
 export function pointwiseRows(name: string, over: readonly string[]) {
   const check = ({ used }: PointwisePlan) => checkBuffers(used, { over, cannot: cannotOf(name) });
@@ -124,7 +130,7 @@ export function pointwiseRows(name: string, over: readonly string[]) {
         threads: vectors,
         dispatched: (box, { x, y, out }) => ({
           uniforms: encode(pointwiseFields, { ...asked, rows: extent(box.rows), x, y, out }),
-          grid: gridOf(box, vectors),
+          grid: planeOf(extent(box.rows) * vectors),
         }),
       };
     });

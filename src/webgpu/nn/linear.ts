@@ -147,7 +147,7 @@ function workOf({ packed }: LinearPlan, rows: number, panels: number): number {
 /** Panels of a submit at least, whatever time they take, with rows of one tile. */
 function rangesOf({ course, plan }: Running, rows: number): Range[] {
   const { session } = course.loan, most = session.work / workOf(plan, Math.min(rows, tileUnit), 1);
-  return panelRanges(session, plan.packed, Math.floor(most), cannot);
+  return panelRanges(session, plan.packed, Math.min(mostWorkgroups, Math.floor(most)), cannot);
 }
 
 /** Cuts a piece; no tile is cut because of the time it takes. */
