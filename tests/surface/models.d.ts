@@ -52,7 +52,7 @@ export interface LoadEncoderOptions extends LoadOptions {
 }
 
 export interface LoadOptions {
-  readonly engine?: Engine | undefined;
+  readonly engine?: Engine | Engine<GPUBuffer> | undefined;
   readonly dtype?: LinearDType | undefined;
   readonly precision?: LinearPrecision | undefined;
   readonly maxTokens?: number | undefined;

@@ -10,12 +10,16 @@ import {
   rmsNorm,
 } from "@flashtile/attention/nn";
 import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
 import { callOf } from "../../src/operations/nn/call.ts";
+import { readEmbedding } from "../../src/operations/nn/embedding.ts";
 import { readLinear } from "../../src/operations/nn/linear.ts";
 import { packedOf } from "../../src/operations/nn/packed.ts";
 import type { AnyTensor } from "../../src/tensor/tensor.ts";
 import { type Bounds, Session } from "../../src/webgpu/device/session.ts";
-import { linearRows } from "../../src/webgpu/nn/linear.ts";
+import { checkLinear, linearRows } from "../../src/webgpu/nn/linear.ts";
+import { checkEmbedding } from "../../src/webgpu/nn/tables.ts";
+import { checkRow } from "../../src/webgpu/nn/tensors.ts";
 import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, noGpu, sharedGpu, withGpu } from "../support/device.ts";
 import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
@@ -212,6 +216,32 @@ gpuTest("layers refuse results that a GPU cannot write where they are wanted", a
     await host.close();
     weight.free();
   });
+});
+
+test("layers on a GPU refuse weights in linear memory, and rows that no binding holds", async () => {
+  const engine = await createEngine({ backend: "wasm", threads: 1 });
+  const packed = await packLinear(rows([8, 8], 21), { engine }), { weight } = packedOf(packed)!;
+  const { plan } = callOf(readLinear(rows([4, 8], 22), weight, {}));
+  const looking = callOf(readEmbedding([1], weight, {}));
+  await assertRefused(
+    () => checkLinear(plan),
+    TypeError,
+    "Cannot compute `linear()`: `weight` is in the memory of the wasm backend, where no GPUBuffer can be read; " +
+      'pack it with an engine of { backend: "webgpu" }',
+  );
+  await assertRefused(
+    () => checkEmbedding(looking.plan),
+    TypeError,
+    "Cannot compute `embedding()`: `table` is in the memory of the wasm backend, where no GPUBuffer can be written; " +
+      'pack it with an engine of { backend: "webgpu" }',
+  );
+  await assertRefused(
+    () => checkRow("Cannot", [8, 2000], 1024),
+    RangeError,
+    "Cannot: a row reaches over 2000 bytes of a buffer, of which a shader of this GPU can have 1024: lay rows " +
+      "side by side, or compute on the CPU",
+  );
+  await engine.close();
 });
 
 /** A linear layer under bounds of a session. */
