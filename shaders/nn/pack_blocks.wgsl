@@ -5,7 +5,11 @@
 
 /// A block begins at an even byte.
 @group(0) @binding(1) var<storage, read> source: array<u32>;
+#if Q4
+@group(0) @binding(4) var<storage, read_write> packed: array<vec2u>;
+#else
 @group(0) @binding(4) var<storage, read_write> packed: array<vec4u>;
+#end
 @group(0) @binding(5) var<storage, read_write> scales: array<vec4f>;
 
 /// Two bytes of the source.
@@ -13,14 +17,13 @@ fn two_at(byte: u32) -> u32 {
   return (source[byte / 4] >> (byte % 4 * 8)) & 0xffff;
 }
 
-/// Four numbers from the `unit`-th four of a block on.
-fn word_at(block: u32, unit: u32) -> u32 {
+/// Four numbers from the `unit`-th four of a block on: bytes, or halves of them side by side.
+fn four_at(block: u32, unit: u32) -> u32 {
 #if Q4
   let byte = block + 2 + unit % 4 * 4;
   let bits = (two_at(byte) | (two_at(byte + 2) << 16)) >> (unit / 4 * 4);
-  // Less 8, which is the highest bit turned, and that one in all above it.
-  let turned = (bits & 0x0f0f0f0f) ^ 0x08080808;
-  return turned | ((turned & 0x08080808) * 0x1e);
+  let four = (vec4u(bits) >> vec4u(0, 8, 16, 24)) & vec4u(15);
+  return four.x | (four.y << 4) | (four.z << 8) | (four.w << 12);
 #else
   let byte = block + 2 + unit * 4;
   return two_at(byte) | (two_at(byte + 2) << 16);
@@ -47,9 +50,14 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     var words = vec4u(0);
 #for i in 4
     if (is_there[$i]) {
-      words[$i] = word_at(firsts[$i], unit);
+      words[$i] = four_at(firsts[$i], unit);
     }
 #end
-    packed[(vector / 2 * p.units * 8 + 8 * block + unit) * 2 + vector % 2] = words;
+    let at = (vector / 2 * p.units * 8 + 8 * block + unit) * 2 + vector % 2;
+#if Q4
+    packed[at] = vec2u(words.x | (words.y << 16), words.z | (words.w << 16));
+#else
+    packed[at] = words;
+#end
   }
 }

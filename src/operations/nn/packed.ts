@@ -4,7 +4,8 @@
  * Panels of eight outputs follow one another, of which there is a multiple of four: outputs beyond the last are 0. Of a
  * panel, n neighbours of a row are a dword: f32 lies as `[inputs][8]`, 16 bits of floats the same, integers of 16 bits as
  * `[inputs / 2][8][2]`, and bytes likewise. Scales lie behind all panels: eight floats a panel, or for bytes sixteen each 32
- * inputs, scales and then scales times sums. The last word is 0 where floats of 16 bits are not all finite.
+ * inputs, scales and then scales times sums. The last word is 0 where floats of 16 bits are not all finite. On a GPU four
+ * bits stay so: four neighbours of a row are the half of a word.
  *
  * @module
  */
@@ -39,6 +40,8 @@ export interface PackedLayout {
   readonly inputs: number;
   readonly outputs: number;
   readonly dtype: LinearDType;
+  /** Whether bytes have two numbers each: blocks of four bits, as a GPU keeps them. */
+  readonly isNibbled: boolean;
   readonly panels: number;
   /** Bytes of a panel, and of its scales. */
   readonly panelBytes: number;
@@ -65,11 +68,17 @@ function scaleBytesOf(dtype: LinearDType, inputs: number): number {
 }
 
 /** How a weight of such sizes lies. */
-export function layoutOf(dtype: LinearDType, inputs: number, outputs: number): PackedLayout {
+export function layoutOf(
+  dtype: LinearDType,
+  inputs: number,
+  outputs: number,
+  isNibbled = false,
+): PackedLayout {
   const panels = Math.ceil(outputs / (panelOutputs * panelsAtOnce)) * panelsAtOnce;
-  const panelBytes = panelBytesOf(dtype, inputs), scaleBytes = scaleBytesOf(dtype, inputs);
+  const panelBytes = panelBytesOf(dtype, inputs) / (isNibbled ? 2 : 1),
+    scaleBytes = scaleBytesOf(dtype, inputs);
   const bytes = panels * (panelBytes + scaleBytes) + 4;
-  return { inputs, outputs, dtype, panels, panelBytes, scaleBytes, bytes };
+  return { inputs, outputs, dtype, isNibbled, panels, panelBytes, scaleBytes, bytes };
 }
 
 /** A weight and the machinery in whose memory it is. */

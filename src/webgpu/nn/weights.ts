@@ -16,8 +16,11 @@ export const panelUnit = 16;
 export const panelVectors = panelOutputs / 4;
 
 /** What tells shaders how a weight is stored. */
-export function weightFlags({ dtype }: Pick<PackedWeight, "dtype">): Record<string, number> {
-  return { [`WEIGHT_${dtype.toUpperCase()}`]: 1 };
+export function weightFlags(
+  { dtype, isNibbled }: Pick<PackedWeight, "dtype" | "isNibbled">,
+): Record<string, number> {
+  const stored = isNibbled ? "INT4" : dtype.toUpperCase();
+  return { [`WEIGHT_${stored}`]: 1, WEIGHT_BLOCKS: Number(dtype === "int8") };
 }
 
 /** Blocks of a row that have a scale. */
