@@ -311,6 +311,11 @@ gpuTest("packed weights on a GPU take the memory that they say, and give it back
       const error = await errorOf(() => linear(rows([2, 96], 20), packed)) as Error;
       assertEquals(error.message, "Cannot use a tensor after `free()`");
     }
+    // Blocks of four bits stay so.
+    const blocks = { data: new Uint8Array(300 * 18), shape: [100, 96], dtype: "q4_0" } as const;
+    const packed = await packLinear(blocks, { engine });
+    assertEquals([packed.dtype, packed.bytes], ["int8", 128 * 96 / 2 + 16 * 3 * 64 + 4]);
+    packed.free();
     assert(engine.memoryBytes - before < 2 ** 20);
   });
 });
