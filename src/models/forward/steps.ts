@@ -6,7 +6,7 @@
  */
 
 import { type SignalLike, throwIfAborted } from "../../check/errors.ts";
-import { clock, isWorkerd, yieldTurn } from "../../runtime.ts";
+import { clock, yieldTurn } from "../../runtime.ts";
 
 /** A pass: it gives way after each of its steps. */
 export type Steps<Result = void> = Generator<void, Result>;
@@ -41,15 +41,10 @@ export class Turns {
     }
   }
 
-  /**
-   * On workerd a pass runs to its end: its clock stands still meanwhile, and a request that waited for another's turn would be
-   * ended.
-   */
   async #runNow<Result>(
     pass: () => Steps<Result>,
     signal: SignalLike | null | undefined,
   ): Promise<Result> {
-    const isLong = () => !isWorkerd() && clock.now() - this.#since > sliceMilliseconds;
     const check = () => {
       throwIfAborted(signal);
       this.#checkOpen();
@@ -60,7 +55,7 @@ export class Turns {
       for (;;) {
         const { done, value } = steps.next();
         if (done) return value;
-        if (isLong()) {
+        if (clock.now() - this.#since > sliceMilliseconds) {
           await yieldTurn();
           this.#since = clock.now();
         }
