@@ -124,7 +124,7 @@ function makeModels(folder: string): void {
   mkdirSync(join(project, "models"));
   writeFileSync(join(project, "models", "index.html"), page.replace("/main.js", "./main.js"));
   writeScript(join(project, "models"), { [name]: "flashtile/models" }, "models_page");
-  build(project, "models", "--outDir=../models_dist");
+  build(project, "models", "--outDir=../models_dist", "--emptyOutDir");
   for (const site of [models, modelsByVite]) {
     for (const [path, target] of Object.entries(modelFolders)) {
       if (existsSync(join(root, target))) symlinkSync(join(root, target), join(site, path));

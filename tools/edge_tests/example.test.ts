@@ -47,10 +47,10 @@ test("POST /embed gives the mean of the last states, of length 1", async () => {
   const texts = ["In the beginning", "é\u{1f600}", "x".repeat(256)];
   const { model, dim, embeddings } = await embeddingsOf(served.url, texts);
   assertEquals([model, dim, embeddings.length], ["examples/llama", 192, 3]);
-  const folder = "examples/llama/model/";
+  const files = "examples/llama/model/";
   using encoder = await loadEncoder({
-    config: JSON.parse(await readFile(folder + "config.json", "utf8")),
-    weights: await readFile(folder + "model.safetensors"),
+    config: JSON.parse(await readFile(files + "config.json", "utf8")),
+    weights: await readFile(files + "model.safetensors"),
   });
   const states = await encoder.states(texts.map((text) => new TextEncoder().encode(text)));
   for (const [index, { data, shape: [tokens] }] of states.entries()) {
