@@ -119,7 +119,7 @@ const refused: [
   ["no query", 400, /^`query` must be a string$/, "/search", '{"texts": ["a"]}'],
   ["other texts", 400, /^`texts` must be an array/, "/search", '{"query":"a","texts":"b"}'],
   ["a long text", 413, /`texts\[0\]` has 257 tokens/, "/embed", JSON.stringify({ texts: [long] })],
-  ["a long query", 413, /^`query` has 257 bytes/, "/search", JSON.stringify({ query: long })],
+  ["a long query", 413, /^`query` has 257 tokens/, "/search", JSON.stringify({ query: long })],
   ["many texts", 413, /^`texts` has 17 texts/, "/embed", JSON.stringify({ texts: many })],
   [
     "much text",
