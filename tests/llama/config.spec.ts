@@ -1,8 +1,9 @@
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseConfig } from "../../examples/llama/config.ts";
 import { InputError } from "../../examples/llama/error.ts";
-import { readModel } from "./fixtures.ts";
+import { modelFolder } from "./fixtures.ts";
 
 const good = {
   model_type: "llama",
@@ -20,7 +21,8 @@ function refuses(fields: Record<string, unknown>, message: string): void {
 }
 
 test("parseConfig() reads the demo's config.json", async () => {
-  assertEquals((await readModel()).config, {
+  const path = `${modelFolder}/config.json`;
+  assertEquals(parseConfig(await readFile(path, "utf8"), path), {
     hiddenSize: 192,
     intermediateSize: 512,
     layers: 4,

@@ -1,3 +1,4 @@
+import "./adapters.spec.ts";
 import "./architectures.spec.ts";
 import "./decoder.spec.ts";
 import "./encoder.spec.ts";
