@@ -154,13 +154,13 @@ async function gradientSubjects(engine: Engine): Promise<Subject[]> {
     for (const rows of gradientRows) {
       const x = put(engine, [rows, inputs]), dOut = put(engine, [rows, outputs]);
       const { backward } = await linearWithGradient(x, weight, { engine });
-      const name = `${inputs} -> ${outputs}, f32, dX and dW, ${rows} rows`;
+      const name = `${inputs} -> ${outputs}, gradients: dX and dW, ${rows} rows`;
       checkGradients(name, x, dOut, (await backward(dOut)).dWeight.data[0]);
       subjects.push({
         ...{ name, work: 4 * rows * inputs * outputs, unit: "GFLOPS", against: "tile f32" },
         run: () => backward(dOut),
       });
-      const forward = `${inputs} -> ${outputs}, f32, packed for the call, ${rows} rows`;
+      const forward = `${inputs} -> ${outputs}, gradients: forward, ${rows} rows`;
       subjects.push({
         ...{
           name: forward,

@@ -57,6 +57,8 @@ const bounds = {
   wide: 20_000,
   /** What who imports the subpath `nn` loads more, kernels included. */
   layers: 22_400,
+  /** What gradients of layers load beside that. */
+  layerGradients: 3_000,
   /** Beside that, which shares scripts with it. */
   models: 23_600,
   single: 195_300,
@@ -142,9 +144,15 @@ function checkSubpaths(folder: string): void {
   const layers = { name: "nn", source: "src/nn/mod.ts" };
   const models = { name: "models", source: "src/models/mod.ts" };
   bundle(folder, [minified[0], layers, models], ["--minify"]);
-  const all = ({ name }: { readonly name: string }) => loaded(join(folder, `${name}.js`), true);
+  const scripts = (names: readonly string[], isAll: boolean): Scripts =>
+    new Map(names.flatMap((name) => [...loaded(join(folder, `${name}.js`), isAll)]));
+  const all = ({ name }: { readonly name: string }) => scripts([name], true);
   const there = all(minified[0]), own = all(layers);
-  print("more for layers there", sizeOf(own, there), bounds.layers);
+  const later = (...names: string[]) => scripts(names.map((name) => `${chunks}/${name}`), false);
+  const forward = new Map([...there, ...scripts([layers.name], false), ...later("nn-runners")]);
+  const gradients = sizeOf(later("nn-backward", "nn-gradients"), forward);
+  print("more for layers there", sizeOf(own, there) - gradients, bounds.layers);
+  print("more for their gradients", gradients, bounds.layerGradients);
   print("more for models there", sizeOf(all(models), new Map([...there, ...own])), bounds.models);
 }
 

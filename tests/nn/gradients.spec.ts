@@ -24,6 +24,7 @@ import {
 } from "../support/layer_gradients.ts";
 import { activations, elementsOf, oneOf, randomShape, seeded } from "../support/layers.ts";
 import { normals, type Random, whole } from "../support/random.ts";
+import { isWhole } from "../support/share.ts";
 
 const seeds = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 
@@ -365,14 +366,15 @@ test("gradients of layers have the same bits on any number of threads, in arrays
   await withEngines(async (alone, teams) => {
     const expected = await largeGradients(alone, false);
     assertEquals(expected.length, 3 + 3 + 1 + 3 + 2);
-    for (const [at, engine] of [alone, ...teams].entries()) {
+    // In a daily run two threads are enough.
+    for (const [at, engine] of (isWhole ? [alone, ...teams] : teams.slice(0, 1)).entries()) {
       for (const isResident of [false, true]) {
         const got = await largeGradients(engine, isResident);
         for (const [index, data] of got.entries()) {
           assertSameBits(
             data,
             expected[index],
-            `${at + 1} threads, ${isResident}, gradient ${index}`,
+            `engine ${at}, ${isResident}, gradient ${index}`,
           );
         }
       }

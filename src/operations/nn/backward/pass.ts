@@ -11,7 +11,7 @@ import type { Backend, Machinery } from "../../../contract/backend.ts";
 import { isGpuBuffer } from "../../../tensor/dtype.ts";
 import { copyRowsIn } from "../../../tensor/rows.ts";
 import { type AnyTensor, contiguousStrides, type View } from "../../../tensor/tensor.ts";
-import { type Made, type NewTensor, run } from "../../call.ts";
+import { type NewTensor, run } from "../../call.ts";
 import { checkHost } from "../../host.ts";
 import { callOf, type Results, type RowsCall } from "../call.ts";
 import { cannotOf } from "../options.ts";
