@@ -62,6 +62,8 @@ const bounds = {
   layers: 22_400,
   /** The same on a GPU: nine shaders, and what dispatches them. */
   gpuLayers: 11_350,
+  /** What gradients of layers load beside that. */
+  layerGradients: 3_000,
   /** Beside that, which shares scripts with it; 950 for passes whose calls may be waited for, on a GPU. */
   models: 24_550,
   single: 196_200,
@@ -147,12 +149,16 @@ function checkSubpaths(folder: string): void {
   const layers = { name: "nn", source: "src/nn/mod.ts" };
   const models = { name: "models", source: "src/models/mod.ts" };
   bundle(folder, [minified[0], layers, models], ["--minify"]);
-  const all = ({ name }: { readonly name: string }) => loaded(join(folder, `${name}.js`), true);
-  const there = all(minified[0]),
-    own = all(layers),
-    onGpu = loaded(join(folder, "chunks", "gpu-nn.js"), false);
+  const scripts = (names: readonly string[], isAll: boolean): Scripts =>
+    new Map(names.flatMap((name) => [...loaded(join(folder, `${name}.js`), isAll)]));
+  const all = ({ name }: { readonly name: string }) => scripts([name], true);
+  const later = (...names: string[]) => scripts(names.map((name) => `${chunks}/${name}`), false);
+  const there = all(minified[0]), own = all(layers), onGpu = later("gpu-nn");
   const onCpu = new Map([...own].filter(([path]) => !onGpu.has(path) && !there.has(path)));
-  print("more for layers there", sizeOf(onCpu), bounds.layers);
+  const forward = new Map([...there, ...scripts([layers.name], false), ...later("nn-runners")]);
+  const gradients = sizeOf(later("nn-backward", "nn-gradients"), forward);
+  print("more for layers there", sizeOf(onCpu) - gradients, bounds.layers);
+  print("more for their gradients", gradients, bounds.layerGradients);
   print("more for layers on a GPU", sizeOf(onGpu, there), bounds.gpuLayers);
   print("more for models there", sizeOf(all(models), new Map([...there, ...own])), bounds.models);
   if (hasShaders(onCpu)) fail("layers on the CPU load shaders");

@@ -97,7 +97,7 @@ export class Training {
     const random = createRandom(seed);
     initialize(parameters, config, random);
     const learned = { weight: parameters, gradient: createParameters(config) };
-    const model = new TrainableLlama(config, learned, this.#attention);
+    const model = new TrainableLlama(config, learned, this.#attention, this.#engine);
     const optimizer = new AdamW(learned);
     for (let step = 1; step <= steps; step++) {
       const windows = drawWindows(this.#text, batch, config.context, random);

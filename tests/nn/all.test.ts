@@ -1,3 +1,4 @@
+import "./gradients.spec.ts";
 import "./linear.spec.ts";
 import "./norms.spec.ts";
 import "./refusal.spec.ts";

@@ -37,7 +37,7 @@ for (const [name, config] of Object.entries(configs)) {
   test(`TrainableLlama has the loss and all gradients of its formulas: ${name}`, () =>
     withEngine(async (engine) => {
       const learned = randomParameters(config), { tensors } = learned.weight;
-      const model = new TrainableLlama(config, learned, new Attention(config, engine));
+      const model = new TrainableLlama(config, learned, new Attention(config, engine), engine);
       const { loss, backward } = await model.forward(windows);
       await backward();
       const weights = oracle.doubled(tensors);
@@ -81,7 +81,7 @@ test("Attention says how long the library took", () =>
 test("TrainableLlama's second windows add to the gradients of the first", () =>
   withEngine(async (engine) => {
     const learned = randomParameters(tiny), { all } = learned.gradient;
-    const model = new TrainableLlama(tiny, learned, new Attention(tiny, engine));
+    const model = new TrainableLlama(tiny, learned, new Attention(tiny, engine), engine);
     await (await model.forward(windows)).backward();
     const once = all.slice();
     await (await model.forward(windows)).backward();
@@ -91,7 +91,7 @@ test("TrainableLlama's second windows add to the gradients of the first", () =>
 test("saved weights give the model that continues texts the loss of the one that learned", () =>
   withEngine(async (engine) => {
     const config = { ...tiny, vocabSize: 256 }, learned = randomParameters(config);
-    const trained = new TrainableLlama(config, learned, new Attention(config, engine));
+    const trained = new TrainableLlama(config, learned, new Attention(config, engine), engine);
     const { loss } = await trained.forward(windows);
     const file = formatSafetensors(learned.weight.tensors);
     const weights = takeWeights(parseSafetensors(file, "w.safetensors"), config, "w.safetensors");

@@ -68,6 +68,8 @@ export const lazy: readonly Entry[] = [
   { name: "linear-runners", source: "src/wasm/linear/runners.ts" },
   { name: "linear-attending", source: "src/wasm/linear/attending.ts" },
   { name: "nn-runners", source: "src/wasm/nn/runners.ts" },
+  { name: "nn-backward", source: "src/operations/nn/backward/run.ts" },
+  { name: "nn-gradients", source: "src/wasm/nn/backward/runners.ts" },
   { name: "rope", source: "src/operations/rope/plan.ts" },
   { name: "stream", source: "src/operations/stream/stream.ts" },
   { name: "gpu", source: "src/webgpu/open.ts" },

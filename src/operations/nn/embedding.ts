@@ -59,8 +59,9 @@ export function readEmbedding(
   givenIds: NumberList,
   givenTable: AnyTensor | PackedWeight,
   { scale = 1, out: given, signal }: EmbeddingOptions,
+  doing = embedding.cannot,
 ): RowsCall<EmbeddingPlan> {
-  const doing = embedding.cannot, packed = isWeight(givenTable) ? givenTable : null;
+  const packed = isWeight(givenTable) ? givenTable : null;
   const table = packed ? tableOf(packed) : readMatrix("table", givenTable, doing);
   const [rows, width] = table.shape, ids = readIds(givenIds, rows, doing);
   if (typeof scale !== "number" || !Number.isFinite(Math.fround(scale))) {
@@ -103,8 +104,9 @@ export function readMeanRows(
   givenX: AnyTensor,
   givenBounds: NumberList,
   { out: given, signal }: RowsOptions,
+  doing = meanRows.cannot,
 ): RowsCall<MeanPlan> {
-  const doing = meanRows.cannot, x = readMatrix("x", givenX, doing), [rows, width] = x.shape;
+  const x = readMatrix("x", givenX, doing), [rows, width] = x.shape;
   const bounds = readBounds(givenBounds, rows, doing), count = bounds.length - 1;
   const out = readWritten("out", given, { shape: [count, width], like: x, over: [] }, doing);
   const plan = { bounds, used: { x, out: out.own }, rows: count };

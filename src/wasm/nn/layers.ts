@@ -20,7 +20,7 @@ import type { Rows } from "../memory/rows.ts";
 import { elementsOver, locate } from "../memory/tensor.ts";
 import type { JobRecord } from "../record/job_record.ts";
 import * as field from "../record/layers.gen.ts";
-import { combineKinds, layerKinds } from "../record/layers.ts";
+import { activationKinds, combineKinds, layerKinds } from "../record/layers.ts";
 import {
   addressOf,
   collectRows,
@@ -83,17 +83,34 @@ export function normRows(
   });
 }
 
+/** Numbers that stand for the derivatives of activations. */
+export const slopeOf = {
+  ...{ gelu: activationKinds.geluSlope, "gelu-tanh": activationKinds.geluTanhSlope },
+  ...{ silu: activationKinds.siluSlope, relu: activationKinds.reluSlope },
+  ...{ tanh: activationKinds.tanhSlope },
+} as const;
+
 /** Functions of each number. */
 export function pointwiseRows(
   machine: Machine,
   { activation, combine }: PointwisePlan,
   pieces: readonly RowsPiece[],
 ): Iterable<Step> {
+  return mapRows(machine, activation === null ? 0 : activationOf[activation], combine, pieces);
+}
+
+/** The same by a number that stands for the function, 0 for none. */
+export function mapRows(
+  machine: Machine,
+  activation: number,
+  combine: PointwisePlan["combine"],
+  pieces: readonly RowsPiece[],
+): Iterable<Step> {
   return runLayer(machine, pieces, {
     shared: [],
     tell(record) {
       record.set(field.layerKind, layerKinds.pointwiseRows);
-      record.set(field.layerActivation, activation === null ? 0 : activationOf[activation]);
+      record.set(field.layerActivation, activation);
       const { combineAdd, combineMultiply } = combineKinds;
       record.set(
         field.layerCombine,
@@ -274,7 +291,7 @@ function bringRows(table: View, ids: Int32Array, { arena }: Machine, to: number)
 }
 
 /** Rows of a sequence, some at a time, and whether they are its first and its last. */
-interface Part extends Rows {
+export interface Part extends Rows {
   readonly sequence: number;
   readonly isFirst: boolean;
   readonly isLast: boolean;
@@ -293,13 +310,28 @@ function* partsOf(bounds: readonly number[]): Generator<Part> {
   }
 }
 
-/** Means of packed sequences: parts of one follow one another, in waves of their own. */
-export function* meanRowsOf(
+/** Floats that sums of so many columns need. */
+export function sumsOf(columns: number): number {
+  return columns + 16;
+}
+
+/** Rows that are summed, and where they come to, times a number. */
+export interface Sums {
+  readonly x: View;
+  /** Of the sequence that a part is the last of. */
+  readonly out: View;
+  /** Address of the sums of the sequence under way. */
+  readonly sums: number;
+  scale(part: Part): number;
+}
+
+/** Sums parts of rows, in waves of their own. */
+export function sumParts(
   machine: Machine,
-  { bounds }: MeanPlan,
-  [{ x, out }]: readonly RowsPiece[],
+  { x, out, sums, scale }: Sums,
+  parts: Iterable<Part>,
 ): Generator<Step> {
-  const { arena } = machine, columns = x.shape[3], sums = arena.allocate((columns + 16) * 4);
+  const { arena } = machine, columns = x.shape[3];
   const tell = (record: JobRecord) => {
     record.set(field.layerKind, layerKinds.sumRows);
     record.set(field.layerSums, sums);
@@ -320,7 +352,7 @@ export function* meanRowsOf(
         writePlace(record, field.layerOut, to, block);
         record.set(field.layerIsFirst, Number(isFirst));
         record.set(field.layerIsLast, Number(isLast));
-        record.setFloat(field.layerScale, 1 / Math.max(1, bounds[sequence + 1] - bounds[sequence]));
+        record.setFloat(field.layerScale, scale(part));
       },
       collect({ at }) {
         if (isLast) collectRows(to, out, target, arena, at);
@@ -328,11 +360,22 @@ export function* meanRowsOf(
     };
     return { space, jobs };
   };
+  return runStaged(wavesOf(parts, () => 1, 1), {
+    ...{ machine, threads: 1, program: layersProgram(machine), place: placePart },
+    rows: ([{ isLast }]) => Number(isLast),
+  });
+}
+
+/** Means of packed sequences: parts of one follow one another. */
+export function* meanRowsOf(
+  machine: Machine,
+  { bounds }: MeanPlan,
+  [{ x, out }]: readonly RowsPiece[],
+): Generator<Step> {
+  const { arena } = machine, sums = arena.allocate(sumsOf(x.shape[3]) * 4);
+  const scale = ({ sequence }: Part) => 1 / Math.max(1, bounds[sequence + 1] - bounds[sequence]);
   try {
-    yield* runStaged(wavesOf(partsOf(bounds), () => 1, 1), {
-      ...{ machine, threads: 1, program: layersProgram(machine), place: placePart },
-      rows: ([{ isLast }]) => Number(isLast),
-    });
+    yield* sumParts(machine, { x, out, sums, scale }, partsOf(bounds));
   } finally {
     arena.free(sums);
   }
