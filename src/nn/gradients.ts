@@ -78,10 +78,6 @@ async function withGradient<Options extends object, Plan extends RowsPlan>(
   }
 }
 
-/** What there is where an option was given. */
-type Where<Options, Name extends string, Then> = GivenTo<Options, Name> extends undefined ? unknown
-  : Then;
-
 /** A layer's result, and what gives its gradients. */
 export interface LayerWithGradient<Gradients, Pass = LayerPassOptions> {
   /** The result, f32. */
@@ -101,14 +97,14 @@ export type LinearGradients<Options = undefined> =
     /** By the weight, in its shape. */
     readonly dWeight: OwnFloatTensor;
   }
-  & Where<Options, "bias", {
+  & (GivenTo<Options, "bias"> extends undefined ? unknown : {
     /** By `bias`, where one was given. */
     readonly dBias: OwnFloatTensor;
-  }>
-  & Where<Options, "residual", {
+  })
+  & (GivenTo<Options, "residual"> extends undefined ? unknown : {
     /** By `residual`, where one was given: `dOut` once more. */
     readonly dResidual: OwnFloatTensor;
-  }>;
+  });
 
 /**
  * A linear layer, `activation(x W^T + bias) + residual`, of a weight as it is, which may change from call to call; and its
@@ -173,10 +169,10 @@ export type NormGradients<
       readonly dBias: OwnFloatTensor;
     }
     : unknown)
-  & Where<Options, "residual", {
+  & (GivenTo<Options, "residual"> extends undefined ? unknown : {
     /** By `residual`, where one was given: as `dx`. */
     readonly dResidual: OwnFloatTensor;
-  }>;
+  });
 
 /** A norm's results, and what gives its gradients. */
 export type NormWithGradient<
@@ -185,10 +181,10 @@ export type NormWithGradient<
   Bias = undefined,
 > =
   & LayerWithGradient<NormGradients<Options, Weight, Bias>, NormPassOptions>
-  & Where<Options, "residual", {
+  & (GivenTo<Options, "residual"> extends undefined ? unknown : {
     /** `x + residual`, what was normalised. */
     readonly sum: OwnFloatTensor;
-  }>;
+  });
 
 /**
  * A {@linkcode layerNorm} with its gradients. With `h = (s - mean s) / sqrt(var + eps)` and `g = dOut weight` these are
