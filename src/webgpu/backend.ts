@@ -141,11 +141,15 @@ class WebGpuBackend implements Backend {
 
   async passes(): Promise<() => Pass> {
     const session = await this.#ready(), { WebGpuPass } = await import("./pass.ts");
-    return () => {
+    const open = () => {
       this.#open();
       const reason = session.gpu.lost();
-      if (reason === undefined) return new WebGpuPass(this, { session, open: () => this.#open() });
+      if (reason === undefined) return;
       throw new DeviceLostError(`${reason}; what was in its memory went with it, load it anew`);
+    };
+    return () => {
+      open();
+      return new WebGpuPass(this, { session, open });
     };
   }
 

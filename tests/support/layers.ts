@@ -51,7 +51,7 @@ export function formsOf({ backend }: Pick<Engine, "backend">): typeof forms {
 
 /** How often a random call is tried, of which most have a shader of their own on a GPU. */
 export function triesOf({ backend }: Pick<Engine, "backend">, count: number): number {
-  return backend === "webgpu" ? Math.ceil(count / 4) : count;
+  return backend === "webgpu" ? Math.ceil(count / 6) : count;
 }
 
 /** Numbers as a function of f32 gives them. */
