@@ -7,8 +7,8 @@
  * @module
  */
 
-import type { LlamaConfig } from "../llama/config.ts";
-import type { LayerWeights, LlamaWeights } from "../llama/weights.ts";
+import type { LlamaConfig } from "./config.ts";
+import type { LayerWeights, LlamaWeights } from "./weights.ts";
 import type { Engine } from "@flashtile/attention";
 import type { Attention } from "./attention.ts";
 import { crossEntropy } from "./cross_entropy.ts";
