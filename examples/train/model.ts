@@ -1,7 +1,7 @@
 /**
  * The Llama there and back: windows of text in, their loss out, and the gradients of all weights.
  *
- * It is the same model as `../llama/model.ts`, which continues texts and remembers them in caches;
+ * It is the same model as `loadDecoder()` makes, which continues texts and remembers them in caches;
  * this one reads whole windows and remembers what its gradients need.
  *
  * @module
