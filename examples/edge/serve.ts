@@ -30,6 +30,15 @@ export function bundleExample(folder: string, single = false): string {
 /** Files of an encoder that `minilm.ts` imports. */
 const files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 
+/** Checks that a folder has them. */
+function checkModel(model: string): void {
+  const missing = files.filter((name) => !existsSync(join(model, name)));
+  if (missing.length === 0) return;
+  throw new Error(
+    `Cannot serve ${model}: it must have ${files.join(", ")}, and has no ${missing.join(", ")}`,
+  );
+}
+
 /**
  * Bundles the worker of an encoder that is published.
  *
@@ -39,12 +48,7 @@ const files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_
  * @throws {Error} When a file is missing.
  */
 export function bundleModel(model: string, target: string, modules: string): void {
-  const missing = files.filter((name) => !existsSync(join(model, name)));
-  if (missing.length > 0) {
-    throw new Error(
-      `Cannot serve ${model}: it must have ${files.join(", ")}, and has no ${missing}`,
-    );
-  }
+  checkModel(model);
   const tokenizers = install("tokenizers", [pinned("@huggingface/tokenizers")]);
   bundleWorker(scriptOf("minilm.ts"), target, [modules, tokenizers].join(delimiter), {
     flags: ["--minify", "--external:./model/*"],
@@ -63,6 +67,7 @@ function told(): Promise<void> {
 /** Bundles what is asked for. */
 function bundle(folder: string, model: string | undefined): string {
   if (model === undefined) return bundleExample(folder);
+  checkModel(model); // Before the package is built.
   const target = join(folder, "worker");
   bundleModel(model, target, unpackPackage(folder));
   return target;

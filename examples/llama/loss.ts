@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Llama } from "./model.ts";
-import { readInChunks, type ReadOptions } from "./read.ts";
+import type { Decoder } from "@flashtile/attention/models";
+import { readAtOnce } from "./logits.ts";
 
 /** A part of a text that is read from its beginning. */
 export interface Window {
@@ -49,19 +49,14 @@ export function mean(numbers: Float64Array): number {
 }
 
 /**
- * The losses over the windows of a text.
+ * The losses over the windows of a text, each read at once.
  *
- * @param model The model.
+ * @param decoder The model.
  * @param text The text.
- * @param options How the windows are read, all side by side.
  * @returns The loss of every token but the first.
  */
-export async function losses(
-  model: Llama,
-  text: Uint8Array,
-  options: ReadOptions,
-): Promise<Float64Array> {
-  const windows = windowsOf(text, model.config.context);
-  const logits = await readInChunks(model, windows.map(({ tokens }) => tokens), options);
+export async function losses(decoder: Decoder, text: Uint8Array): Promise<Float64Array> {
+  const windows = windowsOf(text, decoder.maxTokens);
+  const logits = await readAtOnce(decoder, windows.map(({ tokens }) => tokens));
   return Float64Array.from(windows.flatMap(({ next }, at) => [...lossOf(logits[at], next)]));
 }

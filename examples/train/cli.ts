@@ -6,9 +6,9 @@
 
 import { join } from "node:path";
 import { createEngine, type Engine } from "@flashtile/attention";
-import { type LlamaConfig, parseConfig } from "../llama/config.ts";
+import { type LlamaConfig, parseConfig } from "./config.ts";
 import { InputError } from "../llama/error.ts";
-import { formatSafetensors } from "../llama/safetensors_writer.ts";
+import { formatSafetensors } from "./safetensors_writer.ts";
 import { type Output, runProgram } from "../llama/program.ts";
 import { type Options, parseOptions, usage } from "./options.ts";
 import type { Progress } from "./progress.ts";

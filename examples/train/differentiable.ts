@@ -4,8 +4,6 @@
  * @module
  */
 
-import { addInto } from "../llama/layers.ts";
-
 /**
  * A result, and the way back from it, as every function of the library with gradients gives one: the operands that
  * these need are remembered by its closure, so that a model's backward pass is its forward pass read from the end.
@@ -30,9 +28,14 @@ export interface Learned<Weights> {
   readonly gradient: Weights;
 }
 
+/** Adds an array to another one of its length. */
+export function addInto(sum: Float32Array, more: Float32Array): void {
+  for (let at = 0; at < sum.length; at++) sum[at] += more[at];
+}
+
 /** Adds arrays of one length. */
 export function sum(first: Float32Array, ...others: readonly Float32Array[]): Float32Array {
   const total = first.slice();
-  for (const other of others) addInto(total, other, total.length);
+  for (const other of others) addInto(total, other);
   return total;
 }

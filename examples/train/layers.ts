@@ -11,9 +11,8 @@ import {
   linearWithGradient,
   rmsNormWithGradient,
 } from "@flashtile/attention/nn";
-import { addInto } from "../llama/layers.ts";
-import type { Matrix } from "../llama/linear.ts";
-import type { Differentiable, Learned } from "./differentiable.ts";
+import { addInto, type Differentiable, type Learned } from "./differentiable.ts";
+import type { Matrix } from "./weights.ts";
 
 /** Gradients with respect to the two operands of SwiGLU's gate. */
 export interface GateGradients {
@@ -138,5 +137,5 @@ function matrixOf({ data, outputs, inputs }: Matrix): Tensor {
 
 /** Adds gradients to those that are there. */
 function learn(gradient: Float32Array, { data }: Tensor): void {
-  addInto(gradient, data, data.length);
+  addInto(gradient, data);
 }

@@ -1,14 +1,14 @@
 /**
  * The Llama there and back: windows of text in, their loss out, and the gradients of all weights.
  *
- * It is the same model as `../llama/model.ts`, which continues texts and remembers them in caches;
+ * It is the same model as `loadDecoder()` makes, which continues texts and remembers them in caches;
  * this one reads whole windows and remembers what its gradients need.
  *
  * @module
  */
 
-import type { LlamaConfig } from "../llama/config.ts";
-import type { LayerWeights, LlamaWeights } from "../llama/weights.ts";
+import type { LlamaConfig } from "./config.ts";
+import type { LayerWeights, LlamaWeights } from "./weights.ts";
 import type { Engine } from "@flashtile/attention";
 import type { Attention } from "./attention.ts";
 import { crossEntropy } from "./cross_entropy.ts";

@@ -1,5 +1,5 @@
 /**
- * What the tests of the demo share: its model, and safetensors files made to order.
+ * What the tests of the demo share: its model.
  *
  * @module
  */
@@ -21,16 +21,4 @@ export async function withModel(use: (model: Required<Model>) => Promise<void>):
   } finally {
     await engine.close();
   }
-}
-
-/** Writes a safetensors file: any header before any data. */
-export function safetensors(header: unknown, data: ArrayLike<number>): Uint8Array {
-  const json = new TextEncoder().encode(
-    typeof header === "string" ? header : JSON.stringify(header),
-  );
-  const file = new Uint8Array(8 + json.length + data.length);
-  new DataView(file.buffer).setBigUint64(0, BigInt(json.length), true);
-  file.set(json, 8);
-  file.set(data, 8 + json.length);
-  return file;
 }

@@ -5,9 +5,16 @@
  */
 
 import type { LlamaConfig } from "./config.ts";
-import { InputError } from "./error.ts";
-import type { Matrix } from "./linear.ts";
-import { type StoredTensor, toFloat32 } from "./safetensors.ts";
+
+/** A weight matrix as Hugging Face stores it: `[outputs, inputs]`, last axis fastest. */
+export interface Matrix {
+  /** The elements. */
+  readonly data: Float32Array;
+  /** Rows: size of a result. */
+  readonly outputs: number;
+  /** Columns: size of an operand. */
+  readonly inputs: number;
+}
 
 /** The weights of one layer. */
 export interface LayerWeights {
@@ -41,33 +48,6 @@ export interface LlamaWeights {
   readonly norm: Float32Array;
   /** Makes the logits, `[vocab, hidden]`; the same matrix as `embedding` when they are tied. */
   readonly head: Matrix;
-}
-
-/**
- * Takes a Llama's weights out of the tensors of a file.
- *
- * @param tensors The file's tensors by name.
- * @param config The model's sizes.
- * @param source What messages call the file: its path.
- * @throws {InputError} When a tensor is missing, has another shape than `config` says, or is one
- * that a Llama of this kind does not have.
- */
-export function takeWeights(
-  tensors: ReadonlyMap<string, StoredTensor>,
-  config: LlamaConfig,
-  source: string,
-): LlamaWeights {
-  const taken = new Set<string>();
-  const take: Take = (name, shape) => {
-    taken.add(name);
-    return toFloat32(find(tensors, name, shape, source));
-  };
-  const weights = arrangeWeights(take, config);
-  const unknown = [...tensors.keys()].find((name) => !taken.has(name));
-  if (unknown !== undefined) {
-    fail(source, `tensor \`${unknown}\` is unknown, a Llama with this config.json has none`);
-  }
-  return weights;
 }
 
 /** Gives the tensor that has this name and this shape. */
@@ -115,26 +95,4 @@ function takeLayer(take: Take, prefix: string, config: LlamaConfig): LayerWeight
 
 function takeMatrix(take: Take, name: string, outputs: number, inputs: number): Matrix {
   return { data: take(name, [outputs, inputs]), outputs, inputs };
-}
-
-function find(
-  tensors: ReadonlyMap<string, StoredTensor>,
-  name: string,
-  shape: readonly number[],
-  source: string,
-): StoredTensor {
-  const tensor = tensors.get(name);
-  if (tensor === undefined) fail(source, `tensor \`${name}\` is missing`);
-  if (tensor.shape.length !== shape.length || tensor.shape.some((n, axis) => n !== shape[axis])) {
-    fail(
-      source,
-      `tensor \`${name}\` must have shape [${shape.join(", ")}] as config.json says, ` +
-        `got [${tensor.shape.join(", ")}]`,
-    );
-  }
-  return tensor;
-}
-
-function fail(source: string, reason: string): never {
-  throw new InputError(`Cannot use ${source}: ${reason}`);
 }

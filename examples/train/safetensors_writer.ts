@@ -1,5 +1,5 @@
 /**
- * Writing the safetensors file format, which `safetensors.ts` reads.
+ * Writing the safetensors file format, which the demo loads.
  *
  * @module
  */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError } from "./error.ts";
+import { InputError } from "../llama/error.ts";
 
 /** The sizes of a Llama. */
 export interface LlamaConfig {
@@ -35,7 +35,7 @@ export interface LlamaConfig {
 const BYTES = 256;
 
 /**
- * Fields that change what the model computes, and the values that this demo computes. A field that
+ * Fields that change what the model computes, and the values that the example trains. A field that
  * is absent has the first of them.
  */
 const supported: Readonly<Record<string, readonly unknown[]>> = {
@@ -52,7 +52,7 @@ const supported: Readonly<Record<string, readonly unknown[]>> = {
  * @param json The text of `config.json`.
  * @param source What messages call the file: its path.
  * @throws {InputError} When a field is missing, has an impossible value, or asks for a kind of
- * Llama that the demo does not compute.
+ * Llama that the example does not train.
  */
 export function parseConfig(json: string, source: string): LlamaConfig {
   const fields = parseFields(json, source);
@@ -81,6 +81,28 @@ export function parseConfig(json: string, source: string): LlamaConfig {
   return config;
 }
 
+/**
+ * The same sizes as Hugging Face writes them, for what loads a model.
+ *
+ * @param config The model's sizes.
+ */
+export function formatConfig(config: LlamaConfig): object {
+  return {
+    model_type: "llama",
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.intermediateSize,
+    num_hidden_layers: config.layers,
+    num_attention_heads: config.heads,
+    num_key_value_heads: config.kvHeads,
+    head_dim: config.headDim,
+    vocab_size: config.vocabSize,
+    max_position_embeddings: config.context,
+    rms_norm_eps: config.normEpsilon,
+    rope_theta: config.ropeTheta,
+    tie_word_embeddings: config.tiedEmbeddings,
+  };
+}
+
 function checkSizes(config: LlamaConfig, source: string): void {
   const { heads, kvHeads, headDim, vocabSize } = config;
   if (heads % kvHeads !== 0) {
@@ -88,7 +110,7 @@ function checkSizes(config: LlamaConfig, source: string): void {
   }
   if (headDim % 2 !== 0) fail(source, "`head_dim` must be even, RoPE turns pairs", headDim);
   if (vocabSize !== BYTES) {
-    fail(source, `\`vocab_size\` must be ${BYTES}, a token of this demo is a byte`, vocabSize);
+    fail(source, `\`vocab_size\` must be ${BYTES}, a token of this example is a byte`, vocabSize);
   }
 }
 

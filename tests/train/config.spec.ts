@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseConfig } from "../../examples/llama/config.ts";
+import { formatConfig, parseConfig } from "../../examples/train/config.ts";
 import { InputError } from "../../examples/llama/error.ts";
-import { modelFolder } from "./fixtures.ts";
+import { modelFolder } from "../llama/fixtures.ts";
 
 const good = {
   model_type: "llama",
@@ -62,14 +62,26 @@ test("parseConfig() refuses missing and impossible sizes by name", () => {
     { num_key_value_heads: 4 },
     "`num_key_value_heads` must divide `num_attention_heads` = 6",
   );
-  refuses({ vocab_size: 32000 }, "`vocab_size` must be 256, a token of this demo is a byte");
+  refuses({ vocab_size: 32000 }, "`vocab_size` must be 256, a token of this example is a byte");
   refuses({ rms_norm_eps: 0 }, "`rms_norm_eps` must be a number > 0, got 0");
   refuses({ tie_word_embeddings: 1 }, "`tie_word_embeddings` must be true or false, got 1");
 });
 
-test("parseConfig() refuses a kind of Llama that the demo does not compute", () => {
+test("parseConfig() refuses a kind of Llama that the example does not train", () => {
   refuses({ model_type: "mistral" }, '`model_type` must be "llama", got "mistral"');
   refuses({ hidden_act: "gelu" }, '`hidden_act` must be "silu", got "gelu"');
   refuses({ rope_scaling: { type: "linear" } }, "`rope_scaling` must be null");
   refuses({ attention_bias: true }, "`attention_bias` must be false, got true");
+});
+
+test("formatConfig() writes what parseConfig() reads", () => {
+  const sizes = {
+    ...good,
+    head_dim: 4,
+    rms_norm_eps: 1e-6,
+    rope_theta: 500,
+    tie_word_embeddings: true,
+  };
+  const config = parseConfig(JSON.stringify(sizes), "config.json");
+  assertEquals(parseConfig(JSON.stringify(formatConfig(config)), "config.json"), config);
 });
