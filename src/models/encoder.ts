@@ -8,10 +8,16 @@ import { type SignalLike, throwIfAborted } from "../check/errors.ts";
 import { checkOneOf, isWhole, kindOf, readOptions } from "../check/words.ts";
 import type { AnyTensor, Tensor } from "../tensor/tensor.ts";
 import type { EmbeddingPlan, Modules, Pooling } from "./architectures/modules.ts";
-import { readModules } from "./architectures/modules.ts";
 import type { Calls } from "./forward/calls.ts";
 import { forward, type Heads } from "./forward/forward.ts";
-import { attend, linear, type LinearWeights, means, rowsOfTable } from "./forward/layers.ts";
+import {
+  attentionOf,
+  type AttentionOfRows,
+  linear,
+  type LinearWeights,
+  means,
+  rowsOfTable,
+} from "./forward/layers.ts";
 import { RelativeBias } from "./forward/relative.ts";
 import type { Steps } from "./forward/steps.ts";
 import { type LayerWeights, WeightReader } from "./forward/weights.ts";
@@ -108,6 +114,13 @@ interface Packed {
   readonly positions: Int32Array;
   /** Where each begins, and where the last ends. */
   readonly bounds: readonly number[];
+}
+
+/** What layers of a pass have in common where they attend. */
+interface Attended {
+  readonly bounds: Packed["bounds"];
+  /** Calls that were read, by windows: all layers have their rows in the same places. */
+  readonly known: Map<LayerWeights["window"], AttentionOfRows>;
 }
 
 /** A linear layer behind pooling. */
@@ -288,8 +301,9 @@ class LoadedEncoder implements Encoder {
         const lengths = bounds.slice(1).map((end, at) => end - bounds[at]);
         yield* this.#relative.reserve(Math.max(...lengths), calls);
       }
+      const known = new Map<LayerWeights["window"], AttentionOfRows>();
       const attend = (heads: () => Heads, layer: LayerWeights) =>
-        this.#attend(calls, heads, layer, bounds);
+        this.#attend(calls, heads, layer, { bounds, known });
       const x = yield* forward(this.#resident.running, { calls, ids, positions, attend });
       yield* take(this, calls, x, pass);
       calls.submit();
@@ -300,20 +314,24 @@ class LoadedEncoder implements Encoder {
     calls: Calls,
     heads: () => Heads,
     { window }: LayerWeights,
-    bounds: readonly number[],
+    { bounds, known }: Attended,
   ): Steps {
     const { plan: { scale, softcap, isCausal: causal } } = this.#resident.running;
     const options = { causal, window, scale, softcap, layout: "bnhd" } as const;
     if (this.#relative === undefined) {
-      const { out, ...rows } = heads();
-      yield attend(calls, rows, { ...options, out, cuSeqlens: bounds });
+      let call = known.get(window);
+      if (call === undefined) {
+        const { out, ...rows } = heads();
+        known.set(window, call = attentionOf(rows, { ...options, out, cuSeqlens: bounds }));
+      }
+      yield calls.run(call);
       return;
     }
     // A bias over all texts would have the square of their tokens.
     for (let at = 0; at + 1 < bounds.length; at++) {
       const from = bounds[at], tokens = bounds[at + 1] - from;
       const { out, ...rows } = textOf(heads(), from, tokens);
-      yield attend(calls, rows, { ...options, out, bias: this.#relative.of(tokens) });
+      yield calls.run(attentionOf(rows, { ...options, out, bias: this.#relative.of(tokens) }));
     }
   }
 
@@ -411,7 +429,8 @@ export async function loadEncoder(
   checkOneOf("truncate", truncate, [true, false], cannotLoad);
   throwIfAborted(signal);
   const opened = await openModel(from, loading, true, cannotLoad), { plan, maxTokens } = opened;
-  const finishing = modules && await readModules(modules, plan.width);
+  const finishing = modules &&
+    await (await import("./architectures/modules.ts")).readModules(modules, plan.width);
   const resident = await loadModel(opened, loading, cannotLoad);
   try {
     const finish = finishing && await loadFinish(finishing, resident, loading);

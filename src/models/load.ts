@@ -253,10 +253,12 @@ export async function loadModel(
   try {
     const backend = machineryFor(engine, doing)!.own;
     begin = await callsOn(backend);
+    const turns = plan.layers.some(({ rope }) => rope !== undefined);
+    const rotations = turns ? (await import("./forward/rotations.ts")).Rotations : undefined;
     const loading: Loading = { engine, dtype, precision, onProgress, signal };
     const { weights, free } = await readWeights(plan, file, maxTokens, loading);
     const space = new Workspace(plan, engine);
-    const running = { plan, weights, space, engine, backend, precision, begin };
+    const running = { plan, weights, space, engine, backend, precision, rotations, begin };
     return new Resident(running, [free, ...close]);
   } catch (error) {
     for (const end of close) end();

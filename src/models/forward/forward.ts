@@ -20,7 +20,7 @@ import {
   type NormWeights,
   rowsOfTable,
 } from "./layers.ts";
-import { Rotations } from "./rotations.ts";
+import type { Rotations } from "./rotations.ts";
 import type { Steps, Waiting } from "./steps.ts";
 import type { LayerWeights, ModelWeights } from "./weights.ts";
 import { type Columns, rowsOf, type Workspace } from "./workspace.ts";
@@ -34,6 +34,8 @@ export interface Running {
   /** The engine's own backend. */
   readonly backend: Backend;
   readonly precision: LinearPrecision;
+  /** Rotations by positions, where some layer has any: loaded with the model. */
+  readonly rotations: typeof Rotations | undefined;
   /** Begins calls of a pass. */
   readonly begin: () => Calls;
 }
@@ -61,12 +63,12 @@ export interface Rows {
 }
 
 /** One layer's share of a pass. */
-interface Layer extends Running {
+interface Layer extends Omit<Running, "rotations"> {
   readonly calls: Calls;
   readonly pass: Rows;
   readonly layer: LayerWeights;
   readonly at: number;
-  readonly rotations: Rotations;
+  readonly rotations: Rotations | undefined;
 }
 
 /** What a linear layer is asked beside its rows. */
@@ -76,7 +78,7 @@ interface Asked {
 }
 
 /** Rows of the stream, of norms, of what is widened, and of what attention gave. */
-function tensorsOf({ plan, space }: Running, rows: number) {
+function tensorsOf({ plan, space }: Pick<Running, "plan" | "space">, rows: number) {
   const { width, heads, headDim } = plan;
   return {
     x: () => rowsOf(space.get("x"), rows, width),
@@ -136,7 +138,7 @@ function* attend(now: Layer, from: AnyTensor, rows: number): Steps {
   });
   yield normalise({ plan, calls }, all().q, layer.queryNorm, all().q);
   yield normalise({ plan, calls }, all().k, layer.keyNorm, all().k);
-  if (layer.rope !== undefined) yield rotations.turn(part(0, heads + kvHeads), layer.rope);
+  if (layer.rope !== undefined) yield rotations!.turn(part(0, heads + kvHeads), layer.rope);
   yield* pass.attend(all, layer, at);
 }
 
@@ -218,7 +220,7 @@ export function* forward(running: Running, pass: Rows): Steps<() => AnyTensor> {
   const rows = pass.ids.length, { plan, space, weights } = running, { calls } = pass;
   space.reserve(rows);
   yield* embed(running, pass);
-  const rotations = new Rotations(calls, pass.positions);
+  const rotations = running.rotations && new running.rotations(calls, pass.positions);
   for (const [at, layer] of weights.layers.entries()) {
     yield* runLayer({ ...running, calls, pass, layer, at, rotations }, rows);
   }

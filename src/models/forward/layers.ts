@@ -14,15 +14,15 @@ import type {
 import { readAttention } from "../../operations/attention/plan.ts";
 import { callOf } from "../../operations/nn/call.ts";
 import { readEmbedding, readMeanRows } from "../../operations/nn/embedding.ts";
-import { readLinear, readWeight } from "../../operations/nn/linear.ts";
 import { readNorm } from "../../operations/nn/norm.ts";
 import type { Activation, LinearPrecision } from "../../operations/nn/options.ts";
-import type { PackedLinear } from "../../operations/nn/packed.ts";
-import { readPointwise } from "../../operations/nn/pointwise.ts";
+import { type PackedLinear, packedOf } from "../../operations/nn/packed.ts";
+import { linear as linearToken, norms, pointwise } from "../../operations/nn/tokens.ts";
 import type { TensorData } from "../../tensor/dtype.ts";
 import type { AnyTensor } from "../../tensor/tensor.ts";
 import type { ModelPlan } from "../architectures/model.ts";
 import type { Calls } from "./calls.ts";
+import { callOn, viewOf, viewOrNone } from "./rows.ts";
 import type { Waiting } from "./steps.ts";
 
 /** A linear layer. */
@@ -40,7 +40,7 @@ export interface NormWeights {
 /** What a linear layer is asked beside its rows. */
 export interface Asked {
   readonly precision: LinearPrecision;
-  readonly activation?: Activation | undefined;
+  readonly activation?: Activation | null | undefined;
   readonly residual?: AnyTensor;
 }
 
@@ -50,26 +50,47 @@ export function linear(
   x: AnyTensor,
   { packed, bias }: LinearWeights,
   out: AnyTensor,
-  asked: Asked,
+  { precision, activation = null, residual }: Asked,
 ): Waiting {
-  return calls.run(
-    callOf(readLinear(x, readWeight(packed, undefined).packed, { ...asked, bias, out })),
-  );
+  const { weight } = packedOf(packed)!, added = viewOrNone(bias);
+  return calls.run(callOn(
+    linearToken,
+    { packed: weight, bias: added, activation, precision },
+    { x: viewOf(x), y: viewOrNone(residual), out: viewOf(out) },
+    { weight, bias: added },
+  ));
 }
 
 /** A norm of rows, or of each piece of them that is as long as its weight. */
 export function norm(
   calls: Calls,
   x: AnyTensor,
+  weights: NormWeights,
+  out: AnyTensor,
+  plan: ModelPlan,
+): Waiting {
+  if (x.shape.length > 2) return calls.run(normOfPieces(x, weights, out, plan));
+  const isCentred = plan.norm !== "rms", { eps, normOffset } = plan;
+  const weight = viewOf(weights.weight), bias = isCentred ? viewOrNone(weights.bias) : null;
+  return calls.run(callOn(
+    isCentred ? norms.layerNorm : norms.rmsNorm,
+    { isCentred, weight, bias, eps, offset: isCentred ? 0 : normOffset },
+    { x: viewOf(x), y: null, out: viewOf(out) },
+    { weight, bias },
+  ));
+}
+
+function normOfPieces(
+  x: AnyTensor,
   { weight, bias }: NormWeights,
   out: AnyTensor,
   { norm: kind, eps, normOffset: offset }: ModelPlan,
-): Waiting {
+) {
   const given = { x, weight, bias: kind === "rms" ? null : bias };
   const call = kind === "rms"
     ? readNorm("rmsNorm", given, { eps, offset, out })
     : readNorm("layerNorm", given, { eps, out });
-  return calls.run(callOf(call));
+  return callOf(call);
 }
 
 /** What a gate leaves, in its place. */
@@ -79,16 +100,14 @@ export function gated(
   up: AnyTensor,
   activation: Activation,
 ): Waiting {
-  return calls.run(callOf(readPointwise({
-    ...{ name: "gated", activation, combine: "multiply", x: ["gate", gate], y: ["up", up] },
-  }, { out: gate })));
+  const x = viewOf(gate), piece = { x, y: viewOf(up), out: x };
+  return calls.run(callOn(pointwise.gated, { activation, combine: "multiply" }, piece, {}));
 }
 
 /** A sum, in the place of the first. */
 export function add(calls: Calls, a: AnyTensor, b: AnyTensor): Waiting {
-  return calls.run(callOf(readPointwise({
-    ...{ name: "add", activation: null, combine: "add", x: ["a", a], y: ["b", b] },
-  }, { out: a })));
+  const x = viewOf(a), piece = { x, y: viewOf(b), out: x };
+  return calls.run(callOn(pointwise.add, { activation: null, combine: "add" }, piece, {}));
 }
 
 /** Rows of a table. */
@@ -118,13 +137,15 @@ export function means(
   return calls.run(callOf(readMeanRows(x, bounds, { out })));
 }
 
-/** Attention of rows to rows. */
-export function attend(
-  calls: Calls,
+/** A call of attention of rows to rows, which layers on the same rows have in common. */
+export type AttentionOfRows = ReturnType<typeof placed>;
+
+/** Reads it. */
+export function attentionOf(
   { q, k, v }: { readonly q: AnyTensor; readonly k: AnyTensor; readonly v: AnyTensor },
   options: AttentionOptions,
-): Waiting {
-  return calls.run(placed(readAttention(q, k, v, options)));
+): AttentionOfRows {
+  return placed(readAttention(q, k, v, options));
 }
 
 /** Attention of rows to a cache, which must not change before that is submitted. */

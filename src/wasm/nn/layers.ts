@@ -32,6 +32,7 @@ import {
 import { type Jobs, runsOf, runsOfAll, runStaged, wavesOf } from "../rows/staged.ts";
 import type { Machine } from "../team/machine.ts";
 import type { Step } from "../team/steps.ts";
+import { areHere, placeHere, runAtOnce } from "./at_once.ts";
 import { activationOf, storedAs } from "./linear.ts";
 import { jobRecord, layersProgram, scratchFor, weightAt } from "./program.ts";
 
@@ -144,19 +145,41 @@ function runLayer(
   pieces: readonly RowsPiece[],
   rest: Pick<Call, "shared" | "tell">,
 ): Iterable<Step> {
-  const { arena } = machine, columns = pieces[0]?.x.shape[3] ?? 0;
+  const columns = pieces[0]?.x.shape[3] ?? 0;
   const elements = pieces.reduce((sum, { x: { shape } }) => sum + shape[2] * columns, 0);
   const threads = threadsFor(machine, elements), call = { machine, threads, columns, ...rest };
-  const stays = pieces.every(({ x, y, out, sum }) =>
-    [x, y, out, sum].every((view) => view === null || locate(view, arena))
-  );
+  const stays = pieces.every(({ x, y, out, sum }) => areHere(machine, [x, y, out, sum]));
   const most = rowsPerJob(threads, columns);
+  if (stays && threads === 1 && elements <= residentElements) {
+    const shared = rest.shared.map(([, view]) => view);
+    if (areHere(machine, shared)) return runPieces(call, pieces, most);
+  }
   const runs = runsOfAll(pieces, ({ x: { shape } }) => runsOf(shape, most));
   return runStaged(wavesOf(runs, elementsOf, stays ? residentElements : stagedElements), {
     ...{ machine, threads, program: layersProgram(machine) },
     place: (wave) => placeWave(call, wave),
     rows: (wave) => countRows(wave),
   });
+}
+
+/** Does at once what is all in linear memory. */
+function runPieces(call: Call, pieces: readonly RowsPiece[], most: number): readonly Step[] {
+  const place = (record: JobRecord, word: number, view: View | null, from: number) => {
+    if (view === null) record.set(word, 0);
+    else writePlace(record, word, placeHere(view, from), 0);
+  };
+  for (const { x, y, out, sum } of pieces) {
+    runAtOnce(call.machine, x.shape[2], most, (record, from, to) => {
+      writeSizes(record, call);
+      record.set(field.layerRows, to - from);
+      for (const [word, view] of call.shared) place(record, word, view, 0);
+      place(record, field.layerX, x, from);
+      place(record, field.layerY, y, from);
+      place(record, field.layerOut, out, from);
+      place(record, field.layerSum, sum, from);
+    });
+  }
+  return [];
 }
 
 /** Places of rows of all kinds that a run has. */
