@@ -87,7 +87,7 @@ function integers(
   const chosen = precisions.slice(0, 1 + asked(false).length);
   return {
     runtime,
-    entrants: chosen.map((precision): Entrant => ({ kind: "call", shape, precision })),
+    entrants: chosen.map((precision): Entrant => ({ kind: "call", shape, precision, into: true })),
     lines: (fused) =>
       asked(fused).map((least, at) => ({
         what: `${chosen[at + 1]} over f32, ${nameOf(shape)}, ${runtime}`,
@@ -111,7 +111,11 @@ export function racesFor({ avx512 }: Processor): Race[] {
     overWeb(square(64), 1.3, 1, webMultiHeadAttention),
     {
       runtime: "deno",
-      entrants: [{ kind: "tile", shape: square(128) }, { kind: "call", shape: square(128) }],
+      entrants: [{ kind: "tile", shape: square(128) }, {
+        kind: "call",
+        shape: square(128),
+        into: true,
+      }],
       lines: () => [{
         what: `${nameOf(square(128))}, share of the tile`,
         faster: 1,
@@ -191,7 +195,7 @@ export function widePairsFor({ zen3 }: Processor): WidePairs {
   const steps = [["f32", 4], ["f32", 1], ["int8", 4], ["int8", 1]] as const;
   return {
     entrants: [
-      ...shapes.map((shape): Entrant => ({ kind: "call", shape })),
+      ...shapes.map((shape): Entrant => ({ kind: "call", shape, into: true })),
       { kind: "gradients", shape: gradients },
       ...steps.map(([dtype, group]): Entrant => ({ kind: "step", dtype, group })),
     ],

@@ -27,6 +27,8 @@ export type Entrant =
     readonly shape: Shape;
     readonly threads?: number;
     readonly precision?: Precision;
+    /** Whether it returns at once, into an array that is there; else it makes one, as peers do. */
+    readonly into?: boolean;
   }
   | { readonly kind: "gradients"; readonly shape: Shape }
   /** A step of decoding against 4,096 tokens of two key heads. */
@@ -66,11 +68,15 @@ function inputsOf({ heads, queries, keys, dim }: Shape): [q: Tensor, k: Tensor, 
   ];
 }
 
-async function callOf(shape: Shape, threads: number, precision?: Precision): Promise<Ready> {
+async function callOf(
+  { shape, threads = 1, precision, into }: Extract<Entrant, { kind: "call" }>,
+): Promise<Ready> {
   const engine = await engineOf(threads), [q, k, v] = inputsOf(shape), { causal } = shape;
   if (precision !== undefined) await engine.warmup({ precision });
   const options = precision === undefined ? { causal } : { causal, precision };
-  return { factor: 1, run: () => engine.attention(q, k, v, options) };
+  if (!into) return { factor: 1, run: () => engine.attention(q, k, v, options) };
+  const out = { data: new Float32Array(q.data.length), shape: q.shape };
+  return { factor: 1, run: () => engine.attentionSync(q, k, v, { ...options, out }) };
 }
 
 async function gradientsOf(shape: Shape): Promise<Ready> {
@@ -110,7 +116,7 @@ export function prepare(entrant: Entrant, setup: Setup): Promise<Ready> {
     case "peer":
       return peerOf(entrant.peer, entrant.shape, setup);
     case "call":
-      return callOf(entrant.shape, entrant.threads ?? 1, entrant.precision);
+      return callOf(entrant);
     case "gradients":
       return gradientsOf(entrant.shape);
     case "step":
