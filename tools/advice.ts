@@ -14,11 +14,8 @@ export function adviceFor({ wasm, threads, webgpu }: Capabilities, host: Host): 
   const advice: string[] = [];
   if (!wasm.available) {
     advice.push("Wasm cannot be used: take Node 20 or later, Deno or Bun, without `--jitless`");
-  } else if (wasm.binary === "simd") {
-    advice.push(
-      "The binary without relaxed SIMD runs, which needs more instructions: Node 22 and later and Deno " +
-        "have it" + (host === "Bun" ? ", Bun has not" : ""),
-    );
+  } else if (wasm.reason.includes("no relaxed SIMD")) {
+    advice.push("Without relaxed SIMD products take longer: Node 22 and later have it, and Deno");
   }
   if (!threads.available) {
     advice.push(

@@ -292,8 +292,9 @@ export class KvCache implements Disposable {
     if (this.#freed) return "KvCache, freed";
     const { dtype, kvHeads, headDim } = this.#options, { lengths } = this;
     const shown = lengths.slice(0, 8).join(", ") + (lengths.length > 8 ? ", ..." : "");
+    const pages = `${this.pages} page${this.pages === 1 ? "" : "s"}`;
     return `KvCache of ${dtype}, Hkv = ${kvHeads}, D = ${headDim}, tokens [${shown}], ` +
-      `${bytesInWords(this.bytes)} in ${this.pages} pages`;
+      `${bytesInWords(this.bytes)} in ${pages}`;
   }
 
   #isOpen(): boolean {

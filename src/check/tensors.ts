@@ -52,13 +52,17 @@ export function readWritten(value: object): Written {
 
 /** The same of what must be an object with data of some kind and a shape. */
 export function readObject(name: string, value: unknown, data: string, doing = cannot): Written {
-  const isBare = lengthOfArray(value) !== undefined || ArrayBuffer.isView(value);
-  if (typeof value === "object" && value !== null && !isBare) return readWritten(value);
+  if (typeof value === "object" && value !== null && !isBare(value)) return readWritten(value);
   throw new TypeError(
     `${doing}: \`${name}\` must be { data: ${data}, shape }, got ${kindOf(value)}${
       made(name, value)
     }`,
   );
+}
+
+/** Whether elements stand where a tensor is expected. */
+function isBare(value: unknown): boolean {
+  return ArrayBuffer.isView(value) || Array.isArray(value);
 }
 
 /** What makes a tensor of a bare array. */
@@ -83,7 +87,7 @@ export function readTensor(
   doing = cannot,
   anyRank = false,
 ): ReadTensor {
-  if (lengthOfArray(value) !== undefined || ArrayBuffer.isView(value)) {
+  if (isBare(value)) {
     const shape = `[${anyRank ? "..." : "B, H, N, D"}]`, isStored = storedIn(value) !== undefined;
     throw new TypeError(
       `${doing}: \`${name}\` is a bare ${kindOf(value)}${

@@ -445,7 +445,7 @@ class MachineEngine implements Engine {
   ): ResultOf<Data, Lse, Out> {
     const { own } = this.#machinery;
     checkSync(own, attention);
-    const call = readAttention(q, k, v, options);
+    const call = readAttention(q, k, v, options, ["encoder"]);
     return runAttentionSync<Data>(own, call) as ResultOf<Data, Lse, Out>;
   }
 

@@ -170,14 +170,19 @@ function controlOf({ signal, encoder, onProgress }: AttentionOptions): Control {
   return { signal, encoder, onProgress };
 }
 
-/** Reads a call and decides what it means. */
+/**
+ * Reads a call and decides what it means.
+ *
+ * @param unlisted Options that are refused where it runs, by a message of its own.
+ */
 export function readAttention(
   q: AnyTensor | ReadTensor,
   k: AnyTensor | ReadTensor,
   v: AnyTensor | ReadTensor,
   options: AttentionOptions = {},
+  unlisted?: readonly string[],
 ): AttentionCall<TensorPlan> {
-  const given = readAttentionOptions(options, optionNames);
+  const given = readAttentionOptions(options, optionNames, cannot, unlisted);
   return callOf(planGiven(q, k, v, given), given);
 }
 
