@@ -50,7 +50,7 @@ queries seqlen seqlenq qlen
 keys kvlen seqlenk
 global globaltokens numglobalblocks
 random numrandomblocks
- dropout dropoutp attentiondropout (leave it out: no weights are dropped)
+ dropout dropoutp attentiondropout (leave it out: nothing is dropped)
  enablegqa (leave it out: query heads share key heads as their numbers say)
  maxseqlenq maxseqlenk (leave it out: the boundaries say it)
  cacheseqlens sequsedk (leave it out: a cache knows how long its sequences are)
