@@ -61,7 +61,7 @@ const guesses: Readonly<Record<string, readonly string[]>> = {
     "engine.kvCache({ kvHeads: 2, headDim: 64, max_length: 512 })",
     "engine.kvCache({ kvHeads: 2, headDim: 64, max_batch_size: 4 })",
     "engine.kvCache({ kvHeads: 2, headDim: 64, page_block_size: 16 })",
-    "cache.attend(q, { cuSeqlens: [0, 4] })",
+    "cache.attend(q, { blockMask: blockMask.causal(4) })",
     "cache.attend(q, { cacheSeqlens: [4] })",
     "createEngine({ n_threads: 4 })",
     "createEngine({ num_threads: 4 })",

@@ -134,32 +134,34 @@ export function readBoundaries(
     );
   }
   const read = name === "packed" ? readSum : readAscent;
-  const ofQueries = read("q", ofQ), ofKeys = isOne ? ofQueries : read("k", ofK);
+  const ofQueries = read(`${name}.q`, ofQ);
+  const ofKeys = isOne ? ofQueries : read(`${name}.k`, ofK);
   return {
     q: checkEnd(name, "q", ofQueries, "Nq", queries),
     k: checkEnd(name, "k", ofKeys, "Nk", keys),
   };
 }
 
-function readAscent(side: string, list: List): readonly number[] {
+/** Numbers that begin with 0 and do not decrease. */
+export function readAscent(name: string, list: List, doing = cannot): readonly number[] {
   const { numbers, wrong } = readNumbers(
     list,
     (at, index, before) => isExtent(at) && (index === 0 ? at === 0 : at >= before[index - 1]),
   );
   if (wrong === undefined) return numbers;
   throw new RangeError(
-    `${cannot}: \`cuSeqlens.${side}\` must begin with 0 and not decrease, got ${
+    `${doing}: \`${name}\` must begin with 0 and not decrease, got ${
       kindOf(wrong.value)
     } at index ${numbers.length}`,
   );
 }
 
 /** Boundaries of sequences that are so long. */
-function readSum(side: string, list: List): readonly number[] {
+function readSum(name: string, list: List): readonly number[] {
   const { numbers, wrong } = readNumbers(list, isExtent), ends = [0];
   if (wrong !== undefined) {
     throw new RangeError(
-      `${cannot}: \`packed.${side}\` must be whole numbers >= 0, got ${
+      `${cannot}: \`${name}\` must be whole numbers >= 0, got ${
         kindOf(wrong.value)
       } at index ${numbers.length}`,
     );
