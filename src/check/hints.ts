@@ -7,50 +7,30 @@
 /**
  * A line for an option: its name, then what others call it, in small letters and without underscores, then in
  * parentheses what else to say. A line without a name is about what has none here. The first line whose option
- * the call knows is taken.
+ * the call knows is taken. Names that have an option's in them, as `softmax_scale` has, need no line.
  */
-const lines = `causal iscausal usecausalmask (PyTorch's \`is_causal\` is \`"top-left"\`)
-scale softmaxscale smscale qkscale
-mask attnmask attentionmask keypaddingmask paddingmask (floats that are added to scores are \`bias\`)
-bias attnbias attentionbias positionbias
-windowBlocks window windowsize numslidingwindowblocks (it counts blocks)
+const lines = `causal iscausal (PyTorch's \`is_causal\` is \`"top-left"\`)
+mask attnmask attentionmask keypaddingmask (floats that are added to scores are \`bias\`)
 window slidingwindow (W is W keys, the row's own among them)
-window windowsize localwindow localwindowsize (in [left, right] \`null\` is open, not -1)
-alibi alibislopes
-softcap logitssoftcap logitsoftcap attnlogitsoftcapping softcapping attnsoftcap
-sinks saux sink attentionsinks learnablesink sinklogits
-lse returnlse returnsoftmaxlse returnattnprobs
+window windowsize (in [left, right] \`null\` is open, not -1)
+sinks saux
 cuSeqlens cuseqlensq cuseqlensk (of other keys than queries it is { q, k })
-packed seqlens seqlengths sequencelengths
-kvLengths sequsedk cacheseqlens seqlensk contextlens
-layout inputlayout tensorlayout qkvformat
-blockMask sparsitymask
-capacity maxlength maxlen maxtokens maxseqlen maxseqlength maxcachelen nctx
-maxTokens maxlength maxlen maxnewtokens maxseqlen maxseqlength nctx npredict
+packed seqlens seqlengths
+kvLengths sequsedk cacheseqlens
+capacity maxlength maxlen maxtokens maxseqlen nctx
+maxTokens maxlength maxlen maxseqlen maxnewtokens nctx
 pageSize blocksize pageblocksize
-block blocksize
-pages numpages numblocks
-batch batchsize maxbatchsize
-kvHeads numkvheads numkeyvalueheads numheadskv nheadskv nkvheads heads numheads nheads
-heads numheads nheads numattentionheads
-headDim headsize dimhead dhead dim
-valueDim headdimv vheaddim
-dim headdim headsize dimhead
-dims rotarydim ropedim ropedims
-theta base ropetheta ropebase
-style interleaved traditional rotaryinterleaved (\`"interleaved"\` or \`"half"\`)
-scaling ropescaling
-positions positionids offset
-threads numthreads nthreads intraopnumthreads
-backend executionproviders provider
-dtype torchdtype datatype kvcachedtype
-eps epsilon rmsnormeps layernormeps
+kvHeads numkeyvalueheads
+headDim headsize dimhead
+dims rotarydim
+theta base
+style interleaved traditional (\`"interleaved"\` or \`"half"\`)
+positions positionids
+eps epsilon
 axis dim
-queries seqlen seqlenq qlen
-keys kvlen seqlenk
-global globaltokens numglobalblocks
-random numrandomblocks
- dropout dropoutp attentiondropout (leave it out: nothing is dropped)
+queries seqlen
+backend executionproviders
+ dropout dropoutp (leave it out: nothing is dropped)
  enablegqa (leave it out: query heads share key heads as their numbers say)
  maxseqlenq maxseqlenk (leave it out: the boundaries say it)
  cacheseqlens sequsedk (leave it out: a cache knows how long its sequences are)
@@ -77,18 +57,30 @@ function distance(a: string, b: string): number {
 
 /** What to say behind a message about a name that is none of `known`; nothing where nothing is like it. */
 export function hintOf(name: string, known: readonly string[]): string {
-  if (name.length > 32) return "";
-  const plain = plainOf(name);
-  const same = known.find((one) => plainOf(one) === plain);
-  if (same !== undefined) return `; did you mean \`${same}\`?`;
+  const plain = plainOf(name), all = known.map((one) => ({ one, plain: plainOf(one) }));
+  if (plain.length > 32) return "";
+  const same = all.find((one) => one.plain === plain);
+  if (same !== undefined) return didYouMean(same.one);
   for (const line of lines.split("\n")) {
     const [words, note] = line.split(/ \(|\)$/), [meant, ...others] = words.split(" ");
     if (!others.includes(plain)) continue;
     if (meant === "") return `; ${note}`;
-    if (known.includes(meant)) return `; did you mean \`${meant}\`?` + (note ? ` (${note})` : "");
+    if (known.includes(meant)) return didYouMean(meant) + (note ? ` (${note})` : "");
   }
   const most = plain.length < 6 ? 1 : 2;
-  const [near] = known.map((one) => ({ one, by: distance(plainOf(one), plain) }))
+  const [near] = all.map((one) => ({ ...one, by: distance(one.plain, plain) }))
     .filter(({ by }) => by <= most && by < plain.length - 1).sort((a, b) => a.by - b.by);
-  return near === undefined ? "" : `; did you mean \`${near.one}\`?`;
+  const [longest] = all.filter((one) => isWithin(one.plain, plain) || isWithin(plain, one.plain))
+    .sort((a, b) => b.plain.length - a.plain.length);
+  const meant = near ?? longest;
+  return meant === undefined ? "" : didYouMean(meant.one);
+}
+
+function didYouMean(name: string): string {
+  return `; did you mean \`${name}\`?`;
+}
+
+/** Whether a name is a part of another, and not by chance. */
+function isWithin(part: string, whole: string): boolean {
+  return part.length > 2 && whole.includes(part);
 }

@@ -34,7 +34,7 @@ test("hintOf() knows names by other cases and lines, and misspelt ones", () => {
 });
 
 test("hintOf() does not guess where nothing is near", () => {
-  for (const name of ["", "x", "is", "height", "url", "lse2x", "a".repeat(1e6)]) {
+  for (const name of ["", "x", "is", "height", "url", "a".repeat(1e6)]) {
     assertEquals(hintOf(name, known), "", name.slice(0, 20));
   }
 });
