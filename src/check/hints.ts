@@ -70,7 +70,7 @@ export function hintOf(name: string, known: readonly string[]): string {
   const most = plain.length < 6 ? 1 : 2;
   const [near] = all.map((one) => ({ ...one, by: distance(one.plain, plain) }))
     .filter(({ by }) => by <= most && by < plain.length - 1).sort((a, b) => a.by - b.by);
-  const [longest] = all.filter((one) => isWithin(one.plain, plain) || isWithin(plain, one.plain))
+  const [longest] = all.filter((one) => isPart(one.plain, plain, 3) || isPart(plain, one.plain, 4))
     .sort((a, b) => b.plain.length - a.plain.length);
   const meant = near ?? longest;
   return meant === undefined ? "" : didYouMean(meant.one);
@@ -80,7 +80,7 @@ function didYouMean(name: string): string {
   return `; did you mean \`${name}\`?`;
 }
 
-/** Whether a name is a part of another, and not by chance. */
-function isWithin(part: string, whole: string): boolean {
-  return part.length > 2 && whole.includes(part);
+/** Whether a name of at least so many letters, fewer of which are there by chance, is in another. */
+function isPart(part: string, whole: string, least: number): boolean {
+  return part.length >= least && whole.includes(part);
 }

@@ -33,6 +33,12 @@ test("hintOf() knows names by other cases and lines, and misspelt ones", () => {
   assertEquals(hintOf("mas", known), "; did you mean `mask`?");
 });
 
+test("hintOf() finds names within others, unless it is by chance", () => {
+  assertEquals(hintOf("attention_bias_values", known), "; did you mean `bias`?");
+  assertEquals(hintOf("lengths", known), "; did you mean `kvLengths`?");
+  assertEquals(hintOf("out", ["layout"]), "");
+});
+
 test("hintOf() does not guess where nothing is near", () => {
   for (const name of ["", "x", "is", "height", "url", "a".repeat(1e6)]) {
     assertEquals(hintOf(name, known), "", name.slice(0, 20));
