@@ -65,7 +65,7 @@ function planOf(options: AttentionOptions) {
 
 contract("gradients read what is written short as what it means", async (engine) => {
   const dOut = numbers(q.shape, 4);
-  for (const [short] of pairs.slice(-3)) {
+  for (const [short] of pairs.slice(-1)) {
     const { out, lse } = await engine.attention(q, k, v, { ...short, lse: true });
     const one = await engine.attentionBackward(dOut, q, k, v, { ...short, out, lse });
     const { backward } = await engine.attentionWithGradient(q, k, v, short);
