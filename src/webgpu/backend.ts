@@ -10,6 +10,7 @@ import type { Operation } from "../contract/operation.ts";
 import type { PageLayout, PageStore } from "../contract/pages.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../tensor/dtype.ts";
 import { Lent, registerLent } from "../tensor/lending.ts";
+import { sayOf, tensorInWords } from "../tensor/inspect.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import { createBuffer, roles } from "./device/buffers.ts";
 import { type Gpu, requestGpu, watch } from "./device/device.ts";
@@ -42,6 +43,13 @@ class GpuTensor implements EngineTensor<GPUBuffer> {
   readonly shape: readonly number[];
   readonly dtype: DType;
   readonly #lent: Lent;
+
+  static {
+    sayOf(this.prototype, function () {
+      if (!(#lent in this)) return "EngineTensor";
+      return tensorInWords("a GPUBuffer", this.shape, this.dtype, this.#lent.isFreed);
+    });
+  }
 
   constructor(data: GPUBuffer, shape: readonly number[], dtype: DType, freed: () => void) {
     this.data = data;

@@ -87,7 +87,8 @@ const linear: readonly Refusal[] = [
   [
     ({ weight }) => nn.linear(x, weight, { dropout: 1 } as never),
     TypeError,
-    "unknown option `dropout`, known are bias, activation, residual, precision, out, signal, engine",
+    "unknown option `dropout`, known are bias, activation, residual, precision, out, signal, engine; " +
+    "leave it out: nothing is dropped",
   ],
 ];
 

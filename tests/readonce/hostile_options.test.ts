@@ -43,6 +43,7 @@ const others: Readonly<Record<string, readonly unknown[]>> = {
   alibi: [{ data: new Float32Array(1), shape: [4] }, { data: anything, shape: [1000] }],
   sinks: [{ data: new Float32Array(1), shape: [4] }, { data: anything, shape: [1000] }],
   cuSeqlens: [{ q: [0, 900], k: [0, 900] }, { q: [0, 9], k: [0, 11] }, null],
+  packed: [[900], { q: [9], k: [9, 0] }, null],
   blockMask: [blockMask.causal({ queries: 900, keys: 900, block: 2 }), {}, null],
   out: [{ data: new Float32Array(1), shape: [2, 4, 5, 4] }, null],
   dLse: [{ data: new Float32Array(1), shape: [2, 4, 5] }, null],
@@ -60,6 +61,7 @@ const lists: Readonly<Record<string, readonly number[]>> = {
   offset: [1e6, -1e6],
   window: [1e6, 1e6],
   kvLengths: [7e5, 7e5, 7e5],
+  packed: [7e5, 7e5, 7e5],
   positions: [1e6, 1e6, 1e6, 1e6, 1e6],
   lengths: [2000, 2000],
 };

@@ -15,8 +15,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "scores": ["check", "tensor"],
   "operations": ["check", "contract", "masks", "scores", "tensor"],
   "cache": ["check", "contract", "operations", "tensor"],
-  // Types alone, and graphs of functions: a wrong plan must not hide behind itself.
-  "reference": ["operations", "scores", "tensor"],
+  // Types alone, graphs of functions, and words of messages: a wrong plan must not hide behind itself.
+  "reference": ["check", "operations", "scores", "tensor"],
 
   "wasm/memory": ["contract", "tensor"],
   "wasm/record": ["tensor"],
