@@ -1,0 +1,3 @@
+import "./cache.spec.ts";
+import "./faults.spec.ts";
+import "./messages.spec.ts";
