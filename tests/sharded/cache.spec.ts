@@ -349,3 +349,22 @@ test("messages are as long as the server lets through, answers included", async 
   await cluster.end();
   local.free();
 });
+
+test("a token costs the bytes that docs/SHARDED.md says", async () => {
+  const random = seeded(varyingSeed()), cluster = new Cluster(random), groups = 3;
+  const { kvHeads, headDim, valueDim } = sizes, batch = 1;
+  await cluster.startAll(groups);
+  const cache = await cluster.coordinate({ groups, batch }), before = cache.traffic;
+  const { q, k, v } = randomRows(1, random, { ...sizes, batch });
+  await cache.step(0, q, k, v);
+  const { traffic } = cache, elements = queryHeads * headDim + kvHeads * (headDim + valueDim);
+  assertEquals(traffic.messagesOut - before.messagesOut, 1);
+  assertEquals(traffic.bytesOut - before.bytesOut, 124 + 4 * groups + 4 * elements);
+  const answers = groups * (52 + 4 * queryHeads * (valueDim + 1));
+  const pong = cluster.network.sent.filter(({ data }) => data[5] === 1).map(({ data }) =>
+    data.length
+  );
+  const pongs = traffic.messagesIn - before.messagesIn - groups; // Whose time has come meanwhile.
+  assertEquals(traffic.bytesIn - before.bytesIn, answers + pongs * (pong[0] ?? 0));
+  await cluster.end();
+});

@@ -8,6 +8,7 @@ import type { KvCache } from "../../cache/kv_cache.ts";
 import type { SignalLike } from "../../check/errors.ts";
 import type { Elements } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/tensor.ts";
+import { clock, yieldTurn } from "../../runtime.ts";
 import type { Attending, PartBody } from "../messages/bodies.ts";
 import type { Block } from "../messages/bytes.ts";
 import type { Run } from "./runs.ts";
@@ -19,6 +20,18 @@ export interface Rows {
   readonly q: Block;
   readonly rows: number;
   readonly signal: SignalLike;
+}
+
+/** Products of a call at most, so that a shard is heard of between calls: some 15 ms of them. */
+const mostProducts = 2 ** 26;
+
+/** A run in pieces that take so long. */
+function* piecesOf(run: Run, most: number): Generator<Run> {
+  for (let at = 0; at < run.rows; at += most) {
+    const { first, isStill, from, to } = run, rows = Math.min(most, run.rows - at);
+    const moves = isStill ? 0 : at;
+    yield { ...run, first: first + at, rows, from: from > 0 ? from + moves : 0, to: to + moves };
+  }
 }
 
 /** Runs of different sequences that one call serves. */
@@ -99,19 +112,33 @@ function seesAny({ from, to, rows, isStill }: Run): boolean {
   return to + (isStill || from > 0 ? 0 : rows - 1) > from;
 }
 
-/** Attends; rows that see nothing here give 0, and -Infinity. */
-export async function attendRuns(rows: Rows, runs: readonly Run[]): Promise<PartBody> {
-  const { cache, attending: { queryHeads } } = rows, { batch, valueDim } = cache.options;
-  const out = new Float32Array(rows.rows * queryHeads * valueDim);
-  const lse = new Float32Array(rows.rows * queryHeads).fill(-Infinity);
-  const part = { out: { dtype: "f32", data: out }, lse: { dtype: "f32", data: lse } } as const;
-  const seeing = runs.filter(seesAny);
-  for (const some of callsOf(seeing)) {
+/** Rows that have seen nothing yet: 0, and -Infinity. */
+export function emptyPart({ cache, attending: { queryHeads }, rows }: Rows): PartBody {
+  return {
+    out: { dtype: "f32", data: new Float32Array(rows * queryHeads * cache.options.valueDim) },
+    lse: { dtype: "f32", data: new Float32Array(rows * queryHeads).fill(-Infinity) },
+  };
+}
+
+/** How long calls may follow one another before whatever else waits has its turn, in milliseconds. */
+const sliceMilliseconds = 16;
+
+/** Attends with runs, and writes what they see to where their rows are. */
+export async function attendRuns(rows: Rows, runs: readonly Run[], to: PartBody): Promise<void> {
+  const { cache, attending: { queryHeads } } = rows, { batch, headDim, valueDim } = cache.options;
+  const products = Math.max(1, ...cache.lengths) * queryHeads * (headDim + valueDim);
+  const most = Math.max(1, Math.floor(mostProducts / products));
+  const pieces = runs.filter(seesAny).flatMap((run) => [...piecesOf(run, most)]);
+  let since = clock.now();
+  for (const some of callsOf(pieces)) {
+    if (clock.now() - since > sliceMilliseconds) {
+      await yieldTurn();
+      since = clock.now();
+    }
     const q = gather(rows, some), [{ rows: count }] = some;
     const data = new Float32Array(batch * count * queryHeads * valueDim);
     const into = { data, shape: [batch, count, queryHeads, valueDim] };
     const given = await cache.attend(q, { ...optionsOf(rows, some), out: into });
-    scatter(rows, some, { out: data, lse: (given.lse as { data: Float32Array }).data }, part);
+    scatter(rows, some, { out: data, lse: (given.lse as { data: Float32Array }).data }, to);
   }
-  return part;
 }

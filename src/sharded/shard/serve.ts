@@ -8,7 +8,7 @@ import { reasonOf } from "../../check/errors.ts";
 import { isExtent, isWhole, kindOf, readOptions } from "../../check/words.ts";
 import type { Engine } from "../../engine/engine.ts";
 import { machineryFor } from "../../functions/default_engine.ts";
-import { clock } from "../../runtime.ts";
+import { clock, yieldTurn } from "../../runtime.ts";
 import {
   backTo,
   checkConnection,
@@ -256,6 +256,8 @@ class Serving implements ServedShard {
       const { message, reply } = this.#waiting[0];
       await this.#answer(message, reply);
       this.#waiting.shift();
+      // Else who asks whether it lives would wait for all that waits.
+      if (this.#waiting.length > 0) await yieldTurn();
     }
     this.#isBusy = false;
     if (this.#isOver) this.#free();

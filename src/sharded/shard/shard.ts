@@ -12,6 +12,7 @@ import type { Elements } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/tensor.ts";
 import type {
   Action,
+  Attending,
   Bodies,
   Cell,
   Introduction,
@@ -25,7 +26,7 @@ import type { Header, Message, MessageOf } from "../messages/message.ts";
 import { Refusal } from "../refusal.ts";
 import { differenceOf, mostLayers, mostPlaces, type ShardedSizes } from "../sizes.ts";
 import type { ShardStore } from "../store.ts";
-import { attendRuns } from "./attend.ts";
+import { attendRuns, emptyPart } from "./attend.ts";
 import { OwnPages } from "./pages.ts";
 import { AppendRecords, hashOf } from "./records.ts";
 import { runsOf } from "./runs.ts";
@@ -217,17 +218,22 @@ export class Shard {
     this.#checkGeneration(header);
     const { cells, tokens, queries } = body, { layer } = header;
     const rows = this.#checkStep(body, layer);
+    const cache = this.#now.caches[layer];
+    const asked = queries && { cache, attending: queries, q: queries.q, rows, signal: notAborted };
+    const part = asked && emptyPart(asked);
     let first = 0;
-    for (const cell of cells) {
-      if (tokens && cell.owner === this.#settings.group) this.#append(layer, cell, first, tokens);
-      this.#checkHeld(layer, cell);
-      first += cell.rows;
+    for (const wave of wavesOf(cells)) {
+      const from = first;
+      for (const cell of wave) {
+        if (tokens && cell.owner === this.#settings.group) this.#append(layer, cell, first, tokens);
+        this.#checkHeld(layer, cell);
+        first += cell.rows;
+      }
+      if (asked && part) {
+        await attendRuns(asked, this.#runs(layer, wave, from, asked.attending), part);
+      }
     }
-    if (queries === null) return done;
-    const cache = this.#now.caches[layer], { q, ...attending } = queries;
-    const runs = this.#runs(layer, cells, attending);
-    const with_ = { cache, attending, q, rows, signal: notAborted };
-    return { kind: "part", body: await attendRuns(with_, runs) };
+    return part ? { kind: "part", body: part } : done;
   }
 
   /** Checks that a message fits the cache, before anything of it is used. @returns Its rows. */
@@ -345,9 +351,9 @@ export class Shard {
     throw new Refusal("behind", `${there} tokens where there should be ${expected}`);
   }
 
-  #runs(layer: number, cells: readonly Cell[], band: Parameters<typeof runsOf>[2]) {
+  /** @param first The first row of the cells among those of the message. */
+  #runs(layer: number, cells: readonly Cell[], first: number, band: Attending) {
     const { caches, pages } = this.#now, { lengths } = caches[layer];
-    let first = 0;
     return cells.flatMap((cell) => {
       const own = pages[cell.sequence], there = lengths[cell.sequence];
       const before = (position: number) => Math.min(there, own.before(position));
@@ -502,6 +508,22 @@ export class Shard {
 }
 
 const objectOf = (name: string, group: number, part: number) => `${name}/${group}/${part}`;
+
+/**
+ * Cells that are appended before all of them attend: each of another sequence. Those of one follow one another, so that
+ * each finds the group's tokens before it, and no more, which one call can see.
+ */
+function* wavesOf(cells: readonly Cell[]): Generator<Cell[]> {
+  let wave: Cell[] = [];
+  for (const cell of cells) {
+    if (wave.some(({ sequence }) => sequence === cell.sequence)) {
+      yield wave;
+      wave = [];
+    }
+    wave.push(cell);
+  }
+  if (wave.length > 0) yield wave;
+}
 
 /** What a change leaves of sequences. */
 function keptBy(action: Action): Kept[] {

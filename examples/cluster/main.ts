@@ -1,0 +1,29 @@
+/**
+ * `deno task cluster`: starts a server and shards on this machine, until it is ended.
+ *
+ * @module
+ */
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { configuration, groups, replicas } from "./options.ts";
+
+const path = join(mkdtempSync(join(tmpdir(), "cluster-")), "server.conf");
+writeFileSync(path, configuration);
+const server = spawn("nats-server", ["--config", path], { stdio: ["ignore", "ignore", "inherit"] });
+server.on("error", () => {
+  console.error("Cannot find nats-server: install it with `apt-get install nats-server`");
+  process.exit(1);
+});
+
+const script = fileURLToPath(new URL("shard.ts", import.meta.url));
+for (let group = 0; group < groups; group++) {
+  for (let replica = 0; replica < replicas; replica++) {
+    const given = ["run", "-A", "--no-check", script, `${group}${"abc"[replica]}`, String(group)];
+    spawn(process.execPath, given, { stdio: "inherit" });
+  }
+}
