@@ -95,6 +95,11 @@ export function bundleScripts(folder: string, scripts: readonly string[]): strin
   ]);
 }
 
+/** Bundles a page's script with the library; returns where. */
+export function bundlePage(folder: string, script: string): string {
+  return bundle(folder, [script], ["--platform=browser", "--target=es2023"]);
+}
+
 /** What the package is imported as, and by which names a page finds that. */
 export type PackageNames = Readonly<Record<string, string>>;
 

@@ -23,6 +23,8 @@ export interface ServerOptions {
   readonly config?: string;
   /** Whether it has a store of streams and objects. */
   readonly jetStream?: boolean;
+  /** The address that it listens to; by default this machine's own. */
+  readonly address?: string;
   /** Whether pages can reach it by WebSocket. */
   readonly webSocket?: boolean;
 }
@@ -47,8 +49,8 @@ export class NatsServer {
     }
     const folder = mkdtempSync(join(tmpdir(), "flashtile-nats-"));
     const server = new NatsServer(await freePort(), await freePort(), folder);
-    const { config = "", jetStream = false, webSocket = false } = options;
-    const lines = [`listen: "127.0.0.1:${server.port}"`, config];
+    const { config = "", jetStream = false, webSocket = false, address = "127.0.0.1" } = options;
+    const lines = [`listen: "${address}:${server.port}"`, config];
     if (jetStream) lines.push(`jetstream { store_dir: "${folder}/store" }`);
     if (webSocket) {
       lines.push(`websocket { listen: "127.0.0.1:${server.webSocketPort}", no_tls: true }`);
