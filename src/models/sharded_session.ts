@@ -18,10 +18,15 @@ import { checkLength, readIds } from "./texts.ts";
 export interface LayeredCache {
   /** Its sizes. */
   readonly options: {
+    /** Layers of the model. */
     readonly layers: number;
+    /** Sequences. */
     readonly batch: number;
+    /** Key/value heads. */
     readonly kvHeads: number;
+    /** Size of a key. */
     readonly headDim: number;
+    /** Size of a value. */
     readonly valueDim: number;
   };
   /** Tokens of each sequence that all layers have. */
@@ -43,7 +48,9 @@ export interface LayeredCache {
       readonly signal: SignalLike | null | undefined;
     },
   ): Promise<{ readonly out: { readonly data: Float32Array } }>;
+  /** Keeps the first tokens of a sequence. */
   truncate(sequence: number, length: number): Promise<void>;
+  /** Lets another sequence continue from the tokens of one. */
   fork(from: number, to: number): Promise<void>;
 }
 

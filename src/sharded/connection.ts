@@ -10,6 +10,7 @@ import { type RefusalReason, ShardRefusedError } from "./errors.ts";
 
 /** A message as a connection gives it. */
 export interface ConnectionMessage {
+  /** What it was published under. */
   readonly subject: string;
   /** Bytes that may stand anywhere in their buffer. */
   readonly data: Uint8Array;
@@ -19,6 +20,7 @@ export interface ConnectionMessage {
 
 /** What ends the interest in a subject. */
 export interface ConnectionSubscription {
+  /** Ends it. */
   unsubscribe(): void;
 }
 
@@ -27,14 +29,18 @@ export interface ConnectionSubscription {
  * gives it. Its credentials, TLS and reconnecting are the caller's.
  */
 export interface ShardConnection {
+  /** Sends a message. */
   publish(subject: string, payload?: Uint8Array, options?: { reply?: string }): void;
+  /** Listens to a subject. */
   subscribe(
     subject: string,
     options: { callback: (error: Error | null, message: ConnectionMessage) => void },
   ): ConnectionSubscription;
   /** Resolves when the server has what was sent before. */
   flush(): Promise<void>;
+  /** Whether it was closed. */
   isClosed(): boolean;
+  /** Whether it sends what it has, and takes no more. */
   isDraining(): boolean;
   /** Resolves when it is closed, with the reason if there is one. */
   closed(): Promise<void | Error>;

@@ -25,7 +25,20 @@ export class ShardLostError extends Error {
 }
 
 /** Why a shard, or the server between, does not do what it is asked. */
-export type RefusalReason = (typeof refusalReasons)[number];
+export type RefusalReason =
+  | "version"
+  | "epoch"
+  | "stale"
+  | "behind"
+  | "conflict"
+  | "sizes"
+  | "shape"
+  | "full"
+  | "payload"
+  | "name"
+  | "permission"
+  | "closed"
+  | "failed";
 
 /** All of them, in the order of their numbers in messages. */
 export const refusalReasons = [
@@ -42,7 +55,7 @@ export const refusalReasons = [
   "permission",
   "closed",
   "failed",
-] as const;
+] as const satisfies readonly RefusalReason[];
 
 /** A shard, or the server between, refuses what it is asked: the message says why, and what to do. */
 export class ShardRefusedError extends Error {

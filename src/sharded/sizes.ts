@@ -8,13 +8,19 @@ import type { CacheDType } from "../contract/pages.ts";
 
 /** Sizes of a cache that many machines hold. */
 export interface ShardedSizes {
+  /** Layers of the model. */
   readonly layers: number;
+  /** Sequences, B. */
   readonly batch: number;
+  /** Key/value heads, Hkv. */
   readonly kvHeads: number;
+  /** Size of a key, D. */
   readonly headDim: number;
+  /** Size of a value, Dv. */
   readonly valueDim: number;
   /** Tokens of a page: whole pages are dealt to groups. */
   readonly pageSize: number;
+  /** How shards store keys and values. */
   readonly dtype: CacheDType;
 }
 

@@ -6,8 +6,7 @@
 
 import { type SignalLike, throwIfAborted } from "../../check/errors.ts";
 import { isExtent, kindOf, readOptions } from "../../check/words.ts";
-import type { TensorData } from "../../tensor/dtype.ts";
-import type { AnyTensor, Tensor } from "../../tensor/tensor.ts";
+import type { AnyTensor } from "../../tensor/tensor.ts";
 import { checkToken, newIdentity } from "../connection.ts";
 import { ShardLostError, ShardRefusedError } from "../errors.ts";
 import type { Action } from "../messages/bodies.ts";
@@ -40,7 +39,9 @@ export interface RestoreOptions {
 
 /** What a coordinator knows of a shard. */
 export interface ShardState {
+  /** Its name. */
   readonly name: string;
+  /** Whose pages it has. */
   readonly group: number;
   /** Whether it answers; one that does not stays out until `restore()`. */
   readonly lives: boolean;

@@ -77,9 +77,13 @@ interface Finding {
 
 /** Counts of what went over the line. */
 export interface Traffic {
+  /** Questions that were sent, once or again; without those whether shards live. */
   readonly messagesOut: number;
+  /** Their bytes. */
   readonly bytesOut: number;
+  /** Messages that came back. */
   readonly messagesIn: number;
+  /** Their bytes. */
   readonly bytesIn: number;
   /** Messages that were sent once more. */
   readonly again: number;

@@ -58,8 +58,9 @@ const serveNames = [
 
 /** What a shard has and does. */
 export interface ShardStats {
-  /** Its name, and its group. */
+  /** Its name. */
   readonly name: string;
+  /** Whose pages it has. */
   readonly group: number;
   /** The epoch of its coordinator; 0 before the first. */
   readonly epoch: number;
@@ -69,14 +70,17 @@ export interface ShardStats {
   readonly lengths: readonly number[];
   /** Bytes that keys and values take. */
   readonly bytes: number;
-  /** Messages that were answered, those that were refused among them, and what was no message. */
+  /** Messages that were done. */
   readonly answered: number;
+  /** Messages that were refused. */
   readonly refused: number;
+  /** What came and was no message. */
   readonly malformed: number;
   /** Messages that wait. */
   readonly waiting: number;
-  /** Bytes of messages that came and went. */
+  /** Bytes of messages that came. */
   readonly bytesIn: number;
+  /** Bytes of messages that went. */
   readonly bytesOut: number;
 }
 
