@@ -4,9 +4,10 @@
  * @module
  */
 
-import type { SignalLike } from "../check/errors.ts";
+import { BackendUnavailableError, type SignalLike } from "../check/errors.ts";
 import { isWhole, kindOf, readOptions } from "../check/words.ts";
-import type { NumberList, Tensor } from "../tensor/tensor.ts";
+import type { AnyTensor, NumberList, Tensor } from "../tensor/tensor.ts";
+import type { Calls } from "./forward/calls.ts";
 import { forward, type Heads } from "./forward/forward.ts";
 import type { Steps } from "./forward/steps.ts";
 import type { LayerWeights } from "./forward/weights.ts";
@@ -88,8 +89,14 @@ interface Chunk {
   readonly signal: SignalLike | null | undefined;
 }
 
-function checkCache(cache: LayeredCache, { running: { plan } }: Resident): void {
+function checkCache(cache: LayeredCache, { running: { plan, backend } }: Resident): void {
   const doing = "Cannot begin a session", { layers, kvHeads, headDim } = plan;
+  if (backend.name !== "wasm") {
+    throw new BackendUnavailableError(
+      backend.name,
+      'sessions with a `cache` of many machines run on the CPU; make the engine with { backend: "wasm" }',
+    );
+  }
   if (typeof Object(cache).step !== "function") {
     throw new TypeError(
       `${doing}: \`cache\` must be what \`shardedCache()\` gave, got ${kindOf(cache)}`,
@@ -133,18 +140,18 @@ export class RemoteSession implements ShardedSession {
     const { vocabulary } = this.#resident.running.plan;
     const ids = readIds(given, vocabulary, "ids", cannot), logits = new Float32Array(vocabulary);
     this.#checkSequence(sequence);
-    await this.#run(function* (session: RemoteSession) {
+    await this.#run(function* (session: RemoteSession, calls: Calls) {
       const before = session.lengths[sequence];
       checkLength(before + ids.length, session.#maxTokens, "ids", cannot);
       for (let first = 0; first < ids.length; first += chunkTokens) {
         const some = Int32Array.from(ids.slice(first, first + chunkTokens));
         const positions = some.map((_, at) => before + first + at);
         const counts = session.#each((at) => at === sequence ? some.length : 0);
-        const x = yield* session.#pass({ ids: some, positions, batch: 1, counts, signal });
+        const x = yield* session.#pass(calls, { ids: some, positions, batch: 1, counts, signal });
         const isLast = first + chunkTokens >= ids.length,
           rows = { first: some.length - 1, rows: 1 };
-        if (isLast) writeLogits(session.#resident, x(), rows, logits);
-        yield;
+        if (isLast) yield* writeLogits(session.#resident, calls, x(), rows, logits);
+        calls.submit();
       }
     }, signal);
     return logits;
@@ -164,14 +171,14 @@ export class RemoteSession implements ShardedSession {
     const idOf = (id: number | null, at: number) =>
       id === null ? 0 : readIds([id], vocabulary, `ids[${at}]`, cannot)[0];
     const ids = Int32Array.from(given, idOf), logits = new Float32Array(batch * vocabulary);
-    await this.#run(function* (session: RemoteSession) {
+    await this.#run(function* (session: RemoteSession, calls: Calls) {
       const { lengths } = session;
       counts.forEach((count, at) =>
         checkLength(lengths[at] + count, session.#maxTokens, "ids", cannot)
       );
       const positions = Int32Array.from(lengths);
-      const x = yield* session.#pass({ ids, positions, batch, counts, signal });
-      writeLogits(session.#resident, x(), { first: 0, rows: batch }, logits);
+      const x = yield* session.#pass(calls, { ids, positions, batch, counts, signal });
+      yield* writeLogits(session.#resident, calls, x(), { first: 0, rows: batch }, logits);
     }, signal);
     counts.forEach((count, at) => {
       if (count === 0) logits.fill(0, at * vocabulary, (at + 1) * vocabulary);
@@ -189,16 +196,17 @@ export class RemoteSession implements ShardedSession {
 
   /** Runs a pass; where it fails the sequences are as they were. */
   async #run(
-    pass: (session: RemoteSession) => Steps,
+    pass: (session: RemoteSession, calls: Calls) => Steps,
     signal: SignalLike | null | undefined,
   ): Promise<void> {
     let before: readonly number[] = [];
-    const begin = () => {
-      before = this.lengths;
-      return pass(this);
+    const whole = function* (session: RemoteSession, calls: Calls): Steps {
+      before = session.lengths;
+      yield* pass(session, calls);
+      yield calls.finish();
     };
     try {
-      await this.#resident.turns.run(begin, signal);
+      await this.#resident.run((calls) => whole(this, calls), signal);
     } catch (error) {
       await this.#undo(before);
       throw error;
@@ -222,14 +230,24 @@ export class RemoteSession implements ShardedSession {
     return Array.from({ length: this.#batch }, (_, at) => make(at));
   }
 
-  *#pass({ ids, positions, batch, counts, signal }: Chunk): Steps<() => Tensor> {
+  *#pass(calls: Calls, { counts, signal, ...rows }: Chunk): Steps<() => AnyTensor> {
     const attend = (heads: () => Heads, layer: LayerWeights, at: number) =>
       this.#attend(heads, layer, at, counts, signal);
-    return yield* forward(this.#resident.running, { ids, positions, batch, attend });
+    return yield* forward(this.#resident.running, { ...rows, calls, attend });
+  }
+
+  *#attend(
+    heads: () => Heads,
+    layer: LayerWeights,
+    at: number,
+    counts: readonly number[],
+    signal: SignalLike | null | undefined,
+  ): Steps {
+    yield this.#ask(heads, layer, at, counts, signal);
   }
 
   /** While others attend, memory may grow: what is in it is looked up after that. */
-  async #attend(
+  async #ask(
     heads: () => Heads,
     { window }: LayerWeights,
     layer: number,
@@ -238,9 +256,9 @@ export class RemoteSession implements ShardedSession {
   ): Promise<void> {
     const { scale, softcap } = this.#resident.running.plan, { q, k, v } = heads();
     const asked = { window, scale, softcap, lengths: counts, layout: "bnhd", signal } as const;
-    const [all, keys, values] = [q, k, v].map((rows) => this.#forAll(rows));
-    const given = await this.#cache.step(layer, all, keys, values, asked), { out } = heads();
-    const { data } = given.out, size = data.length / this.#batch;
+    const [all, keys, values] = [q, k, v].map((rows) => this.#forAll(rows as Tensor));
+    const given = await this.#cache.step(layer, all, keys, values, asked);
+    const { data } = given.out, size = data.length / this.#batch, out = heads().out as Tensor;
     const isAll = q.shape[0] === this.#batch, at = isAll ? 0 : counts.findIndex((n) => n > 0);
     out.data.set(isAll ? data : data.subarray(at * size, (at + 1) * size), out.offset);
   }
