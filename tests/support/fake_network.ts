@@ -32,6 +32,8 @@ export class FakeNetwork {
   faults: Faults = calm;
   maxPayload = 1_048_576;
   version = "2.9.10";
+  /** Told of each message that comes in. */
+  told: (message: ConnectionMessage) => void = () => {};
   /** Every message that came in. */
   readonly sent: Sent[] = [];
   readonly #random: Random;
@@ -50,6 +52,7 @@ export class FakeNetwork {
   /** Takes a message to all who listen, or as the faults say. */
   carry(message: Sent): void {
     this.sent.push(message);
+    this.told(message);
     if (![...this.#connections].some((one) => one.listensTo(message.subject))) {
       const { reply } = message;
       if (reply !== undefined) this.#deliver({ subject: reply, data: new Uint8Array() });
