@@ -14,6 +14,7 @@ import {
 import { errorOf } from "../support/errors.ts";
 import { seeded } from "../support/random.ts";
 import { varyingSeed } from "../support/seed.ts";
+import { sharedOut } from "../support/share.ts";
 
 function isRefused(error: unknown, reason: string, text: RegExp): void {
   assertInstanceOf(error, ShardRefusedError);
@@ -22,13 +23,18 @@ function isRefused(error: unknown, reason: string, text: RegExp): void {
   assert(text.test(refused.message), refused.message);
 }
 
+/** Groups, and options of a step. */
+const configs = [
+  [1, {}],
+  [3, {}],
+  [3, { window: [20, 0] }],
+  [2, { softcap: 3 }],
+  [3, { window: [5, null], scale: 0.2 }],
+] as const;
+
 test("step() gives what one machine gives, whatever the groups, windows and softcaps", async () => {
   const random = seeded(varyingSeed()), one = await engine();
-  for (
-    const [groups, options] of [[1, {}], [3, {}], [3, { window: [20, 0] }], [2, {
-      softcap: 3,
-    }]] as const
-  ) {
+  for (const [groups, options] of sharedOut(configs, 2, "step()")) {
     const cluster = new Cluster(random), local = oneMachine(one);
     await cluster.startAll(groups);
     const cache = await cluster.coordinate({ groups });

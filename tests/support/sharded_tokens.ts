@@ -78,7 +78,7 @@ export function assertTold(told: Told, expected: Told): void {
   for (const [key, row] of expected) {
     const given = told.get(key);
     assert(given !== undefined, `token ${key} was never told`);
-    assertAlike(given, row, key);
+    assertAlike(given!, row, key);
   }
 }
 

@@ -279,7 +279,12 @@ test("another tenant can neither hear nor answer, and credentials that are wrong
     assertEquals((error as ShardRefusedError).reason, "permission");
     let heard = 0;
     const refusals: string[] = [];
-    other.subscribe("a.>", { callback: (error) => error ? refusals.push(error.message) : heard++ });
+    other.subscribe("a.>", {
+      callback(error) {
+        if (error) refusals.push(error.message);
+        else heard++;
+      },
+    });
     other.publish("a.cache.all", new Uint8Array(36));
     await other.flush();
     const { batch, kvHeads, headDim, valueDim } = sizes;

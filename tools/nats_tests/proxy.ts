@@ -76,7 +76,7 @@ export class FaultyProxy {
       const frames = new Frames();
       this.#sockets.add(from);
       from.setNoDelay(true);
-      from.on("data", (bytes) => {
+      from.on("data", (bytes: Uint8Array) => {
         for (const { frame, isMessage } of frames.take(bytes)) this.#carry(frame, isMessage, to);
       });
       from.on("close", () => to.destroy());
