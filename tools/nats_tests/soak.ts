@@ -8,6 +8,7 @@
 
 import process from "node:process";
 import { parseArgs } from "node:util";
+import { median } from "../../bench/spread.ts";
 import { NatsServer } from "./server.ts";
 import { runSchedule } from "./schedule.ts";
 
@@ -27,6 +28,20 @@ const seed = Number(values.seed), server = await NatsServer.start();
 /** Bytes of this process, the coordinator's. */
 const resident: number[] = [];
 
+/** Bytes that a run may have more at its end than at its beginning: what collectors leave. */
+const slack = 64 * 2 ** 20;
+
+/** Fails where the last quarter has more than the first: the median of each, behind some to get warm. */
+function checkFlat(all: readonly number[]): void {
+  const warm = all.slice(10), quarter = Math.floor(warm.length / 4);
+  if (quarter < 5) return;
+  const [first, last] = [median(warm.slice(0, quarter)), median(warm.slice(-quarter))];
+  console.log(
+    `resident: ${Math.round(first / 2 ** 20)} MiB, then ${Math.round(last / 2 ** 20)} MiB`,
+  );
+  if (last > first + slack) throw new Error("Memory grows");
+}
+
 console.log(`seed ${seed}`);
 try {
   let done = 0;
@@ -38,6 +53,7 @@ try {
     }
   }
   console.log(`${done} schedules, each token right`);
+  checkFlat(resident);
 } finally {
   await server.end();
 }
