@@ -4,7 +4,7 @@
  * @module
  */
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,16 +14,30 @@ import { configuration, groups, replicas } from "./options.ts";
 
 const path = join(mkdtempSync(join(tmpdir(), "cluster-")), "server.conf");
 writeFileSync(path, configuration);
-const server = spawn("nats-server", ["--config", path], { stdio: ["ignore", "ignore", "inherit"] });
+const children: ChildProcess[] = [];
+
+/** Ends everything that was started. */
+function end(code: number): void {
+  for (const child of children) child.kill();
+  process.exit(code);
+}
+
+const server = spawn("nats-server", ["--config", path], { stdio: "ignore" });
+children.push(server);
 server.on("error", () => {
   console.error("Cannot find nats-server: install it with `apt-get install nats-server`");
-  process.exit(1);
+  end(1);
 });
+server.on("exit", (code) => {
+  console.error(`nats-server ended with ${code}: is another one at its address?`);
+  end(1);
+});
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => end(0));
 
 const script = fileURLToPath(new URL("shard.ts", import.meta.url));
 for (let group = 0; group < groups; group++) {
   for (let replica = 0; replica < replicas; replica++) {
     const given = ["run", "-A", "--no-check", script, `${group}${"abc"[replica]}`, String(group)];
-    spawn(process.execPath, given, { stdio: "inherit" });
+    children.push(spawn(process.execPath, given, { stdio: "inherit" }));
   }
 }
