@@ -273,6 +273,26 @@ test("save() and restore({ saved }) bring everything back to what it was", async
   await cluster.end();
 });
 
+test("restore() does not take tokens whose call was not answered", async () => {
+  const random = seeded(varyingSeed()), cluster = new Cluster(random);
+  await cluster.startAll(2);
+  const cache = await cluster.coordinate({ groups: 2 });
+  const first = randomRows(20, random), { q, k, v } = randomRows(1, random);
+  for (let layer = 0; layer < sizes.layers; layer++) await cache.append(layer, first.k, first.v);
+  await cache.step(0, q, k, v);
+  // The owner appends, the other is not heard: of the last layer, so that all layers have the token.
+  const [owner, other] = ["1a", "0a"].map((name) => cluster.hosts.get(name)!);
+  other.connection.sends = false;
+  assertInstanceOf(await errorOf(() => cache.step(1, q, k, v)), ShardLostError);
+  assertEquals(owner.shard.stats().lengths, [5, 5]);
+  other.connection.sends = true;
+  await cache.restore();
+  assertEquals(cache.lengths, [20, 20]);
+  const next = await cluster.coordinate({ groups: 2 });
+  assertEquals(next.lengths, [20, 20]);
+  await cluster.end();
+});
+
 test("what is aborted leaves nothing, and the cache goes on", async () => {
   const random = seeded(varyingSeed()), cluster = new Cluster(random);
   const { cache, rows: [{ q }] } = await fill(cluster, 2, 50, random);

@@ -275,7 +275,8 @@ class Coordinator implements ShardedCache {
 
   #join(needsAll: boolean, saved: string | undefined): Promise<Joined> {
     const [exchange, options, identity] = [this.#exchange, this.#given, this.#identity];
-    return join({ exchange, options, identity, doing: cannotMake, saved, needsAll });
+    const most = needsAll || saved !== undefined ? undefined : this.lengths;
+    return join({ exchange, options, identity, doing: cannotMake, saved, needsAll, most });
   }
 
   #take({ map, lengths }: Joined): void {

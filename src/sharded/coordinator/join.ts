@@ -28,6 +28,11 @@ export interface Joining {
   readonly doing: string;
   /** The name in the shards' stores of what a group gets that has lost its own. */
   readonly saved: string | undefined;
+  /**
+   * Tokens of each sequence at most: those whose calls were answered. What a call that failed has left is not
+   * taken, or nobody would know what it gave. A new coordinator knows of none.
+   */
+  readonly most: readonly number[] | undefined;
   /** Whether all replicas must be there; else one of each group. */
   readonly needsAll: boolean;
 }
@@ -51,7 +56,7 @@ export async function join(joining: Joining): Promise<Joined> {
   exchange.members = new Members(found.map(({ member }) => member));
   const all = await grant(joining, found.map(({ granted }) => granted));
   const reports = await unite(joining, all);
-  return await begin(exchange, options, reports);
+  return await begin(joining, reports);
 }
 
 /** Finds the shards, each by the name that nobody else has. */
@@ -201,14 +206,14 @@ async function tell(exchange: Exchange, member: Member, kind: "copy" | "load", n
 
 /** Begins: everything that is behind a gap is forgotten, and all that is of another past. */
 async function begin(
-  exchange: Exchange,
-  { sizes: { batch, pageSize }, groups }: ReadCacheOptions,
+  { exchange, options: { sizes: { batch, pageSize }, groups }, most }: Joining,
   reports: readonly (ReportBody | undefined)[],
 ): Promise<Joined> {
   const map = new PageMap(batch, groups, pageSize), kept: Action[] = [];
   const lengths = Array.from({ length: batch }, (_, sequence) => {
-    const { owners, length } = rebuild(reports, sequence, pageSize);
-    map.replace(sequence, owners);
+    const { owners, length: there } = rebuild(reports, sequence, pageSize);
+    const length = Math.min(there, most?.[sequence] ?? Infinity);
+    map.replace(sequence, owners.slice(0, Math.ceil(length / pageSize)));
     kept.push({ do: "keep", sequence, length, layer: null });
     return length;
   });
