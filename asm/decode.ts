@@ -9,7 +9,7 @@ import {
 } from "./blocks/integer";
 import { blocksOf, bytesOfFour, depthOf, INT4, INT8, keyScaleBytes, scaleStep } from "./blocks/layout";
 import { wideBytes, wideOf } from "./blocks/widen";
-import { SCORED } from "./build";
+import { SCORED, WIDE } from "./build";
 import * as mask from "./mask";
 import { Columns, outputBytes, outputOf, PANEL, rowsOf, stateOf, Tile } from "./record";
 import { DECODE_FOUR, DECODE_ONE, Job } from "./records.gen";
@@ -235,7 +235,7 @@ function accumulateRow(job: Job, tile: Tile, query: usize, panel: usize, alpha: 
   output.o = o;
   output.columns = outputBytes(job) >> 5;
   output.alpha = alpha;
-  output.scratch = rowScratchAt(job, row);
+  if (WIDE) output.scratch = rowScratchAt(job, row);
   output.isOnly = isOnly;
   let v = valuesFrom(job, tile, tile.skipped, keys), scales = tile.scales + keyScaleBytes(layout) + (tile.skipped << 2);
   if (storage == INT8) {

@@ -12,7 +12,6 @@ import { widen } from "./blocks/widen";
 import { SCORED, WIDE } from "./build";
 import { combineSplits, endPart, endParts } from "./combine";
 import { accumulateRows, attendOne, dotRows, finishQuery, isDecoding, isPlain, prepareQueries } from "./decode";
-import { clear } from "./layout";
 import * as mask from "./mask";
 import {
   findSeen, finishScores, hasMasks, intervalsOf, mayMeet, packPanel, placeRow, readMasks, tileEnd,
@@ -43,7 +42,7 @@ export function beginPanel(job: Job, panel: usize, row: usize, end: usize): void
     store<f32>(at.l, firstSum(job, placed));
     placeRow(job, at, placed);
   }
-  clear(outputOf(job, panel), outputBytes(job));
+  memory.fill(outputOf(job, panel), 0, outputBytes(job));
 }
 
 // o = diag(alpha) o + P V of the values that the panel looks at.

@@ -26,7 +26,7 @@ export class Output {
   o: usize;
   columns: usize; // a multiple of 4
   alpha: f32; // factor of what was summed before
-  scratch: usize; // room for 64 bytes
+  scratch: usize; // room for 128 bytes, in the wide program
   isOnly: bool;
 }
 
@@ -290,21 +290,15 @@ export function rowOf(base: usize, position: usize, head: usize, row: usize, gro
   return base + (row / group) * position + (row % group) * head;
 }
 
-// Addresses of four rows from `row` on; of those past the last, its own. Divisions take longer than all else here.
+// Addresses of four rows from `row` on; of those past the last, its own.
 export function fourRowsOf(rows: GroupRows, row: usize, end: usize, group: usize): v128 {
-  const position = rows.position, head = rows.head;
-  row = min(row, end - 1);
-  let at = rowOf(rows.at, position, head, row, group), member = row % group, four = i32x4.splat(0);
-  for (let lane: usize = 0; lane < 4; lane++) {
-    four = v128.shuffle<i32>(four, i32x4.splat(<i32>at), 1, 2, 3, 4);
-    if (++row >= end) continue;
-    at += head;
-    if (++member == group) {
-      member = 0;
-      at += position - group * head;
-    }
-  }
-  return four;
+  const base = rows.at, position = rows.position, head = rows.head, last = end - 1;
+  return addresses(
+    rowOf(base, position, head, min(row, last), group),
+    rowOf(base, position, head, min(row + 1, last), group),
+    rowOf(base, position, head, min(row + 2, last), group),
+    rowOf(base, position, head, min(row + 3, last), group),
+  );
 }
 
 // Four addresses as one vector.

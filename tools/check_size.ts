@@ -48,8 +48,8 @@ const bounds = {
   integers: 15_150,
   gpuIntegers: 6_100,
   streams: 3_000,
-  /** 200 for the softmax of one row, four keys abreast. */
-  narrow: 12_400,
+  /** 200 for the softmax of one row, four keys abreast; 50 for pages of memory that are begun before they are copied. */
+  narrow: 12_450,
   /**
    * 600 for functions of 4,096 operations in a row, or in cases within one another; 600 for gradients that read what the score
    * function kept; 250 for what they share with a GPU, being in scripts of its own.
@@ -58,8 +58,11 @@ const bounds = {
   gpuFunctions: 11_050,
   /** 250 for what configs ask of it. */
   rope: 1_850,
-  /** Among no others: the subpath's, a program of attention more. */
-  wide: 20_000,
+  /**
+   * Among no others: the subpath's, a program of attention more; 550 for gradients and bounded panels two at a time, and sums of
+   * decoding that V8 joins.
+   */
+  wide: 20_600,
   /**
    * What who imports the subpath `nn` loads more, kernels included: 1,300 for those of gradients, and 1,200 for functions that
    * have these, which read a call before they wait for all else; 750 for small calls that are done at once.

@@ -5,7 +5,7 @@
  */
 
 import type { TensorKeys } from "../../operations/attention/plan.ts";
-import { bytesPerElement } from "../../tensor/dtype.ts";
+import { bytesPerElement, type Elements } from "../../tensor/dtype.ts";
 import { copyRowsIn } from "../../tensor/rows.ts";
 import type { View } from "../../tensor/tensor.ts";
 import { headAt } from "../attention/records.ts";
@@ -100,6 +100,19 @@ export function bringPiece(
   bring(v, values);
 }
 
+/** Elements of a page of memory, 4 KiB of f32. */
+const pageElements = 1024;
+
+/**
+ * Copies the first number of each page of memory that rows side by side are in, from an element on: what reads ahead stops
+ * where a page does, so that the next ones come while the first are copied. Of other rows some numbers, no matter which: all
+ * are written again.
+ */
+function beginPages({ data }: View, from: number, rows: Elements): void {
+  const elements = data.now();
+  for (let at = 0; at < rows.length; at += pageElements) rows[at] = elements[from + at];
+}
+
 /** Copies the rows of a piece out of a caller's array. */
 function copyRows(
   arena: Arena,
@@ -111,6 +124,11 @@ function copyRows(
 ): void {
   const { batch, firstKey: first } = plan.segments[segment], from = first + firstKey;
   const rows = elementsOver(arena, to, keys * view.shape[3], view.dtype);
+  beginPages(
+    view,
+    view.offset + batch * view.strides[0] + keyHead * view.strides[1] + from * view.strides[2],
+    rows,
+  );
   copyRowsIn(view, batch, keyHead, from, from + keys, rows);
 }
 
