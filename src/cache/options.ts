@@ -41,6 +41,13 @@ export interface KvCacheOptions {
 export interface AppendOptions {
   /** How many of the tokens count, from the first on, for each sequence; all by default. */
   readonly lengths?: NumberList | undefined;
+  /** Which sequences the tokens are of, each once, in their order; all by default. B is then their number. */
+  readonly sequences?: NumberList | undefined;
+  /**
+   * Tokens of all sequences packed one after the other in one batch: where those of each begin, and
+   * where the last end, B + 1 numbers from 0 to n. Not with `lengths`.
+   */
+  readonly cuSeqlens?: NumberList | undefined;
   /** Order of the axes of `k` and `v`; `"bhnd"` by default. */
   readonly layout?: Layout | undefined;
 }

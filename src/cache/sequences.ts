@@ -112,6 +112,43 @@ export class Sequences {
     target.length = length;
   }
 
+  /** Every sequence becomes the twin of what another one was. */
+  reorder(from: readonly number[]): void {
+    const before = this.#sequences.map(({ pages, length }) => ({ pages: [...pages], length }));
+    for (const page of from.flatMap((at) => before[at].pages)) {
+      this.#owners.set(page, this.#owners.get(page)! + 1);
+    }
+    for (const [at, sequence] of this.#sequences.entries()) {
+      for (const page of sequence.pages.splice(0, Infinity, ...before[from[at]].pages)) {
+        this.#release(page);
+      }
+      sequence.length = before[from[at]].length;
+    }
+  }
+
+  /**
+   * Keeps some tokens of a sequence, in ascending order, and all before the first of these. Takes what that
+   * needs before anything changes.
+   */
+  keep(at: number, indices: readonly number[]): void {
+    const sequence = this.#sequences[at], { pageSize } = this.#store.layout, [first] = indices;
+    const moved = indices.findIndex((index, nth) => index !== first + nth);
+    if (moved > 0) {
+      const [from, to] = [first + moved, first + indices.length];
+      const written = [Math.floor(from / pageSize), Math.ceil(to / pageSize)] as const;
+      const shared = sequence.pages.slice(...written).filter((page) => this.#owners.get(page)! > 1);
+      const taken = this.#take("keep", shared.length);
+      for (let index = written[0]; index < written[1]; index++) this.#own(sequence, index, taken);
+      for (let nth = moved; nth < indices.length;) {
+        let end = nth + 1;
+        while (indices[end] === indices[end - 1] + 1) end++;
+        this.#copyDown(sequence, first + nth, indices[nth], end - nth);
+        nth = end;
+      }
+    }
+    this.truncate(at, first + indices.length);
+  }
+
   /**
    * Keeps the first and the last tokens of some sequences; those in between are forgotten. Takes what that
    * needs before anything changes.
@@ -219,12 +256,19 @@ export class Sequences {
     const { pageSize } = this.#store.layout;
     const [first, last] = movedPages(to, by, sequence.length, pageSize);
     for (let index = first; index < last; index++) this.#own(sequence, index, taken);
-    for (let at = to; at + by < sequence.length;) {
-      const source = at + by, slot = at % pageSize, from = source % pageSize;
-      const count = Math.min(pageSize - slot, pageSize - from, sequence.length - source);
-      const [page, other] = [at, source].map((n) => sequence.pages[Math.floor(n / pageSize)]);
-      this.#store.copyTokens(other, from, page, slot, count);
-      at += count;
+    this.#copyDown(sequence, to, to + by, sequence.length - to - by);
+  }
+
+  /** Copies so many tokens to where earlier ones are, page by page; the pages there must be its own. */
+  #copyDown({ pages }: Sequence, to: number, from: number, count: number): void {
+    const { pageSize } = this.#store.layout;
+    for (const end = to + count; to < end;) {
+      const [slot, source] = [to % pageSize, from % pageSize];
+      const some = Math.min(pageSize - slot, pageSize - source, end - to);
+      const [page, other] = [to, from].map((n) => pages[Math.floor(n / pageSize)]);
+      this.#store.copyTokens(other, source, page, slot, some);
+      to += some;
+      from += some;
     }
   }
 

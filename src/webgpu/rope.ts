@@ -47,11 +47,17 @@ export function rotateRows(session: Session, rotation: Rotation): Promise<void> 
   });
 }
 
-async function rotateView(
+/**
+ * Rotates the rows of a view.
+ *
+ * @param into What is to do that, where it is not to be done at once: rows are in a buffer then.
+ */
+export async function rotateView(
   session: Session,
   loan: Loan,
   view: AnyView,
   { table, batchStride, pairs, interleaved }: Rotation,
+  into?: Submission,
 ): Promise<void> {
   const { gpu } = session, sink = sinkOf(view, loan, "rows");
   // As they are uploaded rows are padded to whole vectors.
@@ -76,8 +82,9 @@ async function rotateView(
       ...{ pairs, end_row: extent(box.rows), turn_batch: batchStride / 2 },
     });
     const bindings = [angles, null, null, bound];
-    const submission = new Submission(session, "rope");
+    const submission = into ?? new Submission(session, "rope");
     submission.dispatch(pipeline, uniforms, bindings, gridOf(box, threads));
+    if (into !== undefined) continue;
     submission.copyBack(bound, (bytes) => sink.collect(box, bytes));
     submission.free(angles.buffer);
     await submission.submit(loan, "Cannot rotate");

@@ -145,8 +145,8 @@ function readScaling(given: RopeScaling | undefined, rows: ReadTensor): ReadScal
 
 /** Reads a call. */
 export function readRope(
-  q: AnyTensor,
-  k: AnyTensor | null | undefined,
+  q: AnyTensor | ReadTensor,
+  k: AnyTensor | ReadTensor | null | undefined,
   options: RopeOptions = {},
 ): RopeCall {
   const { positions = 0, ...others } = readOptions(options, ropeNames, cannot);

@@ -191,13 +191,29 @@ export class WebGpuPages implements PageStore {
     });
   }
 
+  /** Whether something is not submitted yet. */
+  get waits(): boolean {
+    return this.keys.waits || !this.#submission.isEmpty;
+  }
+
   flush(): void {
-    if (!this.keys.waits && this.#submission.isEmpty) return;
+    if (this.waits) this.#attempt(() => this.#dispatch(() => this.#submit()));
+  }
+
+  /** Has another submission begin with what is not submitted yet: it must be submitted before anybody else has his turn. */
+  flushInto(submission: Submission): void {
+    this.#attempt(() => this.#dispatch(() => submission.take(this.#submission)));
+  }
+
+  /** Has work done before what is to be written, by the same submission. */
+  record(work: (submission: Submission) => void): void {
+    work(this.#submission);
+  }
+
+  #dispatch(end: () => void): void {
     this.#waiting = 0;
-    this.#attempt(() => {
-      for (const pool of [this.keys, this.values]) pool.dispatch(this.#submission);
-      this.#submit();
-    });
+    for (const pool of [this.keys, this.values]) pool.dispatch(this.#submission);
+    end();
   }
 
   /** Puts rows; forgets them where that fails. */

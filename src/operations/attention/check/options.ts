@@ -87,7 +87,7 @@ function readWindow(given: unknown): AttentionOptions["window"] {
 }
 
 /** Options that say where keys are, which a cache knows by itself. */
-const uncachedNames = ["kvLengths", "cuSeqlens", "blockMask", "encoder"] as const;
+const uncachedNames = ["kvLengths", "blockMask", "encoder"] as const;
 
 /** Checks that nothing is asked that cannot be with a cache. */
 export function checkUncached(options: AttentionOptions): void {

@@ -125,18 +125,20 @@ export function readBoundaries(
         `got ${ofQ.length} and ${ofK.length}`,
     );
   }
-  const ofQueries = readAscent("q", ofQ), ofKeys = isOne ? ofQueries : readAscent("k", ofK);
+  const ofQueries = readAscent("cuSeqlens.q", ofQ);
+  const ofKeys = isOne ? ofQueries : readAscent("cuSeqlens.k", ofK);
   return { q: checkEnd("q", ofQueries, "Nq", queries), k: checkEnd("k", ofKeys, "Nk", keys) };
 }
 
-function readAscent(name: string, list: List): readonly number[] {
+/** Numbers that begin with 0 and do not decrease. */
+export function readAscent(name: string, list: List, doing = cannot): readonly number[] {
   const { numbers, wrong } = readNumbers(
     list,
     (at, index, before) => isExtent(at) && (index === 0 ? at === 0 : at >= before[index - 1]),
   );
   if (wrong === undefined) return numbers;
   throw new RangeError(
-    `${cannot}: \`cuSeqlens.${name}\` must begin with 0 and not decrease, got ${
+    `${doing}: \`${name}\` must begin with 0 and not decrease, got ${
       kindOf(wrong.value)
     } at index ${numbers.length}`,
   );
