@@ -6,6 +6,7 @@
  * @module
  */
 
+import process from "node:process";
 import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
 import { machine } from "./machine.ts";
 import { numbers } from "./numbers.ts";
@@ -168,7 +169,7 @@ async function beams(engine: Engine): Promise<void> {
 }
 
 console.log(machine());
-const backend = Deno.args.includes("webgpu") ? "webgpu" : "wasm";
+const backend = process.argv.includes("webgpu") ? "webgpu" : "wasm";
 const engine = await createEngine({ backend }) as unknown as Engine;
 console.log(engine.reason);
 for (const part of [steps, mixed, drafts, beams]) await part(engine);

@@ -268,29 +268,47 @@ export class KvCache implements Disposable {
     this.#sequences.evict(all, keepFirst, keepLast);
   }
 
-  /** All sequences as bytes, with a header that says what they are, and a checksum. */
-  async save(): Promise<Uint8Array<ArrayBuffer>> {
-    const unlock = this.#lock("save");
+  /**
+   * All sequences as bytes, with a header that says what they are, and a checksum; what no token uses
+   * of a page takes nothing.
+   *
+   * @param sequence Which one alone; all by default.
+   */
+  async save(sequence?: number): Promise<Uint8Array<ArrayBuffer>> {
+    this.#checkOpen("save");
+    if (sequence !== undefined) this.#check(sequence);
+    const unlock = this.#lock("save"), { lengths, pages } = this.#sequences;
+    const which = sequence === undefined ? [...lengths.keys()] : [sequence];
     try {
-      return await encodeCache(this.#store, this.#sequences.lengths, this.#sequences.pages);
+      return await encodeCache(
+        this.#store,
+        which.map((at) => lengths[at]),
+        which.map((at) => pages[at]),
+      );
     } finally {
       unlock();
     }
   }
 
   /**
-   * Replaces all sequences by those that `save()` gave, of this version or the one before.
+   * Replaces all sequences by those that `save()` gave, of this version or one before.
    *
+   * @param sequence Which is replaced alone, by the only one that was saved; all by default.
    * @throws {RangeError} When the bytes are damaged, or of a cache of other sizes; nothing has changed.
    */
-  load(bytes: Uint8Array): void {
+  load(bytes: Uint8Array, sequence?: number): void {
     this.#beginChange("load");
-    const saved = decodeCache(bytes, this.#store, this.#options.batch);
-    this.#checkCapacity("load", saved.lengths);
-    this.#sequences.replace(saved.lengths);
-    for (const [at, pages] of this.#sequences.pages.entries()) {
-      for (const [index, page] of pages.entries()) {
-        this.#store.restore(page, saved.pageOf(at, index), saved.version);
+    const { batch } = this.#options;
+    if (sequence !== undefined) this.#check(sequence);
+    const which = sequence === undefined ? [...this.#sequences.lengths.keys()] : [sequence];
+    const saved = decodeCache(bytes, this.#store, sequence === undefined ? batch : 1);
+    const after = this.#sequences.lengths;
+    which.forEach((at, nth) => after[at] = saved.lengths[nth]);
+    this.#checkCapacity("load", after);
+    this.#sequences.replace(which, saved.lengths);
+    for (const [nth, at] of which.entries()) {
+      for (const [index, page] of this.#sequences.pages[at].entries()) {
+        this.#store.restore(page, saved.pageOf(nth, index), saved.version);
       }
     }
   }

@@ -188,15 +188,21 @@ export class Sequences {
     for (const at of this.#sequences.keys()) this.truncate(at, 0);
   }
 
-  /** Replaces all sequences by empty pages for so many tokens each, or changes nothing. */
-  replace(lengths: readonly number[]): void {
+  /** Replaces some sequences by empty pages for so many tokens each, or changes nothing. */
+  replace(which: readonly number[], lengths: readonly number[]): void {
     const needed = lengths.reduce((sum, length) => sum + this.#pagesFor(length), 0);
-    const more = this.#take("load", Math.max(0, needed - this.pageCount));
-    this.clear();
+    const free = which.length === this.#sequences.length
+      ? this.pageCount
+      : which.flatMap((at) => this.#sequences[at].pages)
+        .filter((page) => this.#owners.get(page) === 1).length;
+    const more = this.#take("load", Math.max(0, needed - free));
+    for (const at of which) this.truncate(at, 0);
     for (const page of more) this.#store.give(page);
     // As many as were given back, so that there is nothing that could fail.
-    this.reserve(lengths);
-    for (const [at, length] of lengths.entries()) this.#sequences[at].length = length;
+    const counts = this.#sequences.map(() => 0);
+    which.forEach((at, nth) => counts[at] = lengths[nth]);
+    this.reserve(counts);
+    which.forEach((at, nth) => this.#sequences[at].length = lengths[nth]);
   }
 
   #pagesFor(tokens: number): number {

@@ -74,14 +74,14 @@ function assertClose(a: ArrayLike<number>, b: ArrayLike<number>, most: number, w
   }
 }
 
-/** Storages of caches that a backend has: some of them. */
+/** Storages of caches that a backend has: some of them, one of a GPU, which has shaders to compile for each. */
 function someDTypes(
-  { lacks }: BackendUnderTest,
+  { name, lacks }: BackendUnderTest,
   count: number,
-  name: string,
+  what: string,
 ): readonly CacheDType[] {
   const all = cacheDTypes.filter((dtype) => dtype !== "int4" || lacks?.int4Cache === undefined);
-  return sharedOutByShader(all, count, name);
+  return sharedOutByShader(all, name === "webgpu" ? 0.5 : count, what);
 }
 
 /** What three calls do. */
@@ -128,7 +128,7 @@ contract("step() gives the bits of rope(), append() and attend()", async (engine
 
 contract("step() turns rows of any storage and order, and as it is told to", async (engine) => {
   const random = seeded(varyingSeed()), { kvHeads, headDim, valueDim } = sizes;
-  const dtypes = sharedOutByShader(["f16", "bf16"] as const, 1, "rows of a step");
+  const dtypes = sharedOutByShader(["f16", "bf16"] as const, 0.5, "rows of a step");
   for (const dtype of dtypes) {
     const [one, other] = [0, 1].map(() => engine.kvCache({ ...sizes, dtype }));
     for (const rope of [undefined, { dims: 6, scaling: { type: "linear", factor: 2 } } as const]) {
