@@ -23,9 +23,11 @@ import {
 import { type AnyTensor, type AnyView, type ReadTensor, viewOf } from "../tensor/tensor.ts";
 import type { AppendOptions, KvCacheOptions } from "./options.ts";
 
-const cannotMake = "Cannot make a KV cache";
+/** What messages begin with where there is no cache yet. */
+export const cannotMake = "Cannot make a KV cache";
 
-const optionNames = [
+/** Every option of a cache, by name. */
+export const optionNames = [
   "batch",
   "kvHeads",
   "headDim",
@@ -47,7 +49,8 @@ export interface CacheSizes extends PageLayout {
   readonly pages: number;
 }
 
-function checkSize(name: string, value: unknown): void {
+/** Checks a number of things that there must be. */
+export function checkSize(name: string, value: unknown): void {
   if (isExtent(value) && value >= 1) return;
   throw new RangeError(
     `${cannotMake}: \`${name}\` must be a whole number >= 1, got ${kindOf(value)}`,

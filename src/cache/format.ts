@@ -44,7 +44,7 @@ function sizesOf({ layout, bytesPerPage }: PageStore): readonly [string, number]
 const leastZeros = 4;
 
 /** A page's words as runs. */
-function shorten(page: Uint32Array): Uint32Array {
+function shorten(page: Uint32Array): Uint32Array<ArrayBuffer> {
   const runs = new Uint32Array(page.length + 2 * Math.ceil(page.length / leastZeros) + 2);
   let end = 0;
   for (let at = 0; at < page.length;) {

@@ -25,7 +25,7 @@ import {
 } from "./check.ts";
 import { decodeCache, encodeCache } from "./format.ts";
 import type { AppendOptions, Kept, KvCacheOptions } from "./options.ts";
-import { Sequences } from "./sequences.ts";
+import { type Change, Sequences } from "./sequences.ts";
 import { readStep, type StepOptions, usedBy } from "./step.ts";
 
 /** What `attention()` takes behind queries and keys: values and options, or those for a cache. */
@@ -41,6 +41,10 @@ export type AttentionRest<
 interface Inside {
   is(value: object): boolean;
   backendOf(cache: KvCache): Backend;
+  /** Throws where it cannot be changed now. */
+  beginChange(cache: KvCache, doing: string): void;
+  sequencesOf(cache: KvCache): Sequences;
+  loading(cache: KvCache, bytes: Uint8Array, sequence?: number): Change;
   lock(cache: KvCache, doing: string): () => void;
   read(
     cache: KvCache,
@@ -87,6 +91,9 @@ export class KvCache implements Disposable {
       is: (value) => #backend in value,
       lock: (cache, doing) => cache.#lock(doing),
       backendOf: (cache) => cache.#backend,
+      beginChange: (cache, doing) => cache.#beginChange(doing),
+      sequencesOf: (cache) => cache.#sequences,
+      loading: (cache, ...given) => cache.#loading(...given),
       read: (cache, ...given) => cache.#read(...given),
     };
   }
@@ -191,7 +198,7 @@ export class KvCache implements Disposable {
     this.#check(sequence);
     const kept = readKept(indices, this.#sequences.lengths[sequence]);
     this.#beginChange("keep tokens");
-    this.#sequences.keep(sequence, kept);
+    this.#sequences.keep(sequence, kept).make();
   }
 
   /** Forgets all tokens of a sequence. */
@@ -265,7 +272,7 @@ export class KvCache implements Disposable {
     checkCount("keepLast", keepLast);
     if (sequence !== undefined) this.#check(sequence);
     const all = sequence === undefined ? [...this.#sequences.lengths.keys()] : [sequence];
-    this.#sequences.evict(all, keepFirst, keepLast);
+    this.#sequences.evict(all, keepFirst, keepLast).make();
   }
 
   /**
@@ -298,6 +305,10 @@ export class KvCache implements Disposable {
    */
   load(bytes: Uint8Array, sequence?: number): void {
     this.#beginChange("load");
+    this.#loading(bytes, sequence).make();
+  }
+
+  #loading(bytes: Uint8Array, sequence?: number): Change {
     const { batch } = this.#options;
     if (sequence !== undefined) this.#check(sequence);
     const which = sequence === undefined ? [...this.#sequences.lengths.keys()] : [sequence];
@@ -305,12 +316,21 @@ export class KvCache implements Disposable {
     const after = this.#sequences.lengths;
     which.forEach((at, nth) => after[at] = saved.lengths[nth]);
     this.#checkCapacity("load", after);
-    this.#sequences.replace(which, saved.lengths);
-    for (const [nth, at] of which.entries()) {
-      for (const [index, page] of this.#sequences.pages[at].entries()) {
-        this.#store.restore(page, saved.pageOf(nth, index), saved.version);
+    const { make, drop } = this.#sequences.replace(which, saved.lengths);
+    const restore = () => {
+      for (const [nth, at] of which.entries()) {
+        for (const [index, page] of this.#sequences.pages[at].entries()) {
+          this.#store.restore(page, saved.pageOf(nth, index), saved.version);
+        }
       }
-    }
+    };
+    return {
+      make() {
+        make();
+        restore();
+      },
+      drop,
+    };
   }
 
   /**
@@ -501,6 +521,21 @@ export function isAnyCache(value: unknown): value is KvCache {
 /** Keeps a cache as it is until what this gives is called. */
 export function lockCache(cache: KvCache, doing: string): () => void {
   return inside.lock(cache, doing);
+}
+
+/** Throws where a cache cannot be changed now. */
+export function beginChangeOf(cache: KvCache, doing: string): void {
+  inside.beginChange(cache, doing);
+}
+
+/** The sequences of a cache, for who changes those of several together. */
+export function sequencesOf(cache: KvCache): Sequences {
+  return inside.sequencesOf(cache);
+}
+
+/** What would load a cache, which nothing keeps from doing so any more. */
+export function loadingOf(cache: KvCache, bytes: Uint8Array, sequence?: number): Change {
+  return inside.loading(cache, bytes, sequence);
 }
 
 /** The backend whose memory a cache is in. */

@@ -37,6 +37,12 @@ export interface KvCacheOptions {
   readonly pages?: number | undefined;
 }
 
+/** Options of `engine.kvCache()` for all layers of a model. */
+export interface LayeredKvCacheOptions extends KvCacheOptions {
+  /** Layers: `append()`, `attend()` and `step()` are told which, all else is done to every one. At most 1,024. */
+  readonly layers: number;
+}
+
 /** Options of `cache.append()`. */
 export interface AppendOptions {
   /** How many of the tokens count, from the first on, for each sequence; all by default. */

@@ -13,6 +13,13 @@ interface Sequence {
   length: number;
 }
 
+/** A change that nothing keeps from being made any more: it has the pages that it needs. */
+export interface Change {
+  make(): void;
+  /** Gives them back; it is not made. */
+  drop(): void;
+}
+
 /** The sequences of a cache. */
 export class Sequences {
   readonly #store: PageStore;
@@ -126,18 +133,15 @@ export class Sequences {
     }
   }
 
-  /**
-   * Keeps some tokens of a sequence, in ascending order, and all before the first of these. Takes what that
-   * needs before anything changes.
-   */
-  keep(at: number, indices: readonly number[]): void {
+  /** Keeps some tokens of a sequence, in ascending order, and all before the first of these. */
+  keep(at: number, indices: readonly number[]): Change {
     const sequence = this.#sequences[at], { pageSize } = this.#store.layout, [first] = indices;
     const moved = indices.findIndex((index, nth) => index !== first + nth);
-    if (moved > 0) {
-      const [from, to] = [first + moved, first + indices.length];
-      const written = [Math.floor(from / pageSize), Math.ceil(to / pageSize)] as const;
-      const shared = sequence.pages.slice(...written).filter((page) => this.#owners.get(page)! > 1);
-      const taken = this.#take("keep", shared.length);
+    const end = first + indices.length;
+    if (moved < 0) return { make: () => this.truncate(at, end), drop() {} };
+    const written = [Math.floor((first + moved) / pageSize), Math.ceil(end / pageSize)] as const;
+    const shared = sequence.pages.slice(...written).filter((page) => this.#owners.get(page)! > 1);
+    return this.#change("keep", shared.length, (taken) => {
       for (let index = written[0]; index < written[1]; index++) this.#own(sequence, index, taken);
       for (let nth = moved; nth < indices.length;) {
         let end = nth + 1;
@@ -145,26 +149,39 @@ export class Sequences {
         this.#copyDown(sequence, first + nth, indices[nth], end - nth);
         nth = end;
       }
-    }
-    this.truncate(at, first + indices.length);
+      this.truncate(at, end);
+    });
   }
 
-  /**
-   * Keeps the first and the last tokens of some sequences; those in between are forgotten. Takes what that
-   * needs before anything changes.
-   */
-  evict(which: readonly number[], keepFirst: number, keepLast: number): void {
+  /** A change that has the pages that it needs. */
+  #change(doing: string, needed: number, make: (taken: Page[]) => void): Change {
+    const taken = this.#take(doing, needed);
+    const drop = () => {
+      for (const page of taken.splice(0)) this.#store.give(page);
+    };
+    return {
+      make() {
+        make(taken);
+        drop();
+      },
+      drop,
+    };
+  }
+
+  /** Keeps the first and the last tokens of some sequences; those in between are forgotten. */
+  evict(which: readonly number[], keepFirst: number, keepLast: number): Change {
     const cuts = which.map((at) => this.#cutOf(this.#sequences[at], keepFirst, keepLast));
-    const taken = this.#take("evict", cuts.reduce((sum, { needed }) => sum + needed, 0));
-    for (const [index, at] of which.entries()) {
-      const sequence = this.#sequences[at], { firstFree, gone, rest } = cuts[index];
-      if (gone + rest === 0) continue;
-      for (const page of sequence.pages.splice(firstFree, gone)) this.#release(page);
-      sequence.length -= gone * this.#store.layout.pageSize;
-      if (rest > 0) this.#moveDown(sequence, keepFirst, rest, taken);
-      this.truncate(at, keepFirst + keepLast);
-    }
-    for (const page of taken) this.#store.give(page);
+    const needed = cuts.reduce((sum, { needed }) => sum + needed, 0);
+    return this.#change("evict", needed, (taken) => {
+      for (const [index, at] of which.entries()) {
+        const sequence = this.#sequences[at], { firstFree, gone, rest } = cuts[index];
+        if (gone + rest === 0) continue;
+        for (const page of sequence.pages.splice(firstFree, gone)) this.#release(page);
+        sequence.length -= gone * this.#store.layout.pageSize;
+        if (rest > 0) this.#moveDown(sequence, keepFirst, rest, taken);
+        this.truncate(at, keepFirst + keepLast);
+      }
+    });
   }
 
   /** Which pages leave whole, by how many tokens the rest moves, and how many pages that takes. */
@@ -188,21 +205,22 @@ export class Sequences {
     for (const at of this.#sequences.keys()) this.truncate(at, 0);
   }
 
-  /** Replaces some sequences by empty pages for so many tokens each, or changes nothing. */
-  replace(which: readonly number[], lengths: readonly number[]): void {
+  /** Replaces some sequences by empty pages for so many tokens each. */
+  replace(which: readonly number[], lengths: readonly number[]): Change {
     const needed = lengths.reduce((sum, length) => sum + this.#pagesFor(length), 0);
     const free = which.length === this.#sequences.length
       ? this.pageCount
       : which.flatMap((at) => this.#sequences[at].pages)
         .filter((page) => this.#owners.get(page) === 1).length;
-    const more = this.#take("load", Math.max(0, needed - free));
-    for (const at of which) this.truncate(at, 0);
-    for (const page of more) this.#store.give(page);
-    // As many as were given back, so that there is nothing that could fail.
-    const counts = this.#sequences.map(() => 0);
-    which.forEach((at, nth) => counts[at] = lengths[nth]);
-    this.reserve(counts);
-    which.forEach((at, nth) => this.#sequences[at].length = lengths[nth]);
+    return this.#change("load", Math.max(0, needed - free), (more) => {
+      for (const at of which) this.truncate(at, 0);
+      for (const page of more.splice(0)) this.#store.give(page);
+      // As many as were given back, so that there is nothing that could fail.
+      const counts = this.#sequences.map(() => 0);
+      which.forEach((at, nth) => counts[at] = lengths[nth]);
+      this.reserve(counts);
+      which.forEach((at, nth) => this.#sequences[at].length = lengths[nth]);
+    });
   }
 
   #pagesFor(tokens: number): number {

@@ -5,8 +5,9 @@
  */
 
 import { type CascadeOptions, type CascadePart, runCascade } from "../cache/cascade.ts";
-import { type AttentionRest, isAnyCache, KvCache } from "../cache/kv_cache.ts";
-import type { KvCacheOptions } from "../cache/options.ts";
+import { type AttentionRest, isAnyCache, type KvCache } from "../cache/kv_cache.ts";
+import { type LayeredKvCache, makeCache } from "../cache/layers.ts";
+import type { KvCacheOptions, LayeredKvCacheOptions } from "../cache/options.ts";
 import { BackendUnavailableError } from "../check/errors.ts";
 import { bare, kindOf, readOptions } from "../check/words.ts";
 import type { BackendName, EngineTensor, Machinery } from "../contract/backend.ts";
@@ -205,6 +206,12 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
   ): Promise<ResultOf<Data, Lse>>;
   /** As the function `rope()`. */
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
+  /**
+   * A KV cache of all layers of a model in the backend's own memory.
+   *
+   * @throws {RangeError} As for one layer, or when `layers` is no whole number from 1 to 1,024.
+   */
+  kvCache(options: LayeredKvCacheOptions): LayeredKvCache;
   /**
    * A KV cache in the backend's own memory.
    *
@@ -507,8 +514,10 @@ class MachineEngine implements Engine {
     await runRope(this.#machinery, readRope(q, k, options));
   }
 
-  kvCache(options: KvCacheOptions): KvCache {
-    return new KvCache(this.#machinery.own, options);
+  kvCache(options: LayeredKvCacheOptions): LayeredKvCache;
+  kvCache(options: KvCacheOptions): KvCache;
+  kvCache(options: KvCacheOptions | LayeredKvCacheOptions): KvCache | LayeredKvCache {
+    return makeCache(this.#machinery.own, options);
   }
 
   async warmup(options: WarmupOptions = {}): Promise<void> {
