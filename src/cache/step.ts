@@ -6,7 +6,7 @@
  */
 
 import { readTensor } from "../check/tensors.ts";
-import { readOptions } from "../check/words.ts";
+import { bare, readOptions } from "../check/words.ts";
 import type { PagedKeys, PageLayout } from "../contract/pages.ts";
 import type { SequenceRows } from "../operations/attention/check/rows.ts";
 import { depthsOf, readParents } from "../operations/attention/check/tail.ts";
@@ -57,7 +57,9 @@ export function readStep(
   lengths: readonly number[],
   options: StepOptions,
 ): StepCall {
-  const { rope, ...asked } = readOptions<StepOptions & CachedOptions>(options, stepNames, cannot);
+  const read = readOptions<StepOptions & CachedOptions>(options, stepNames, cannot);
+  const { rope } = read, asked = bare<CachedOptions>(read);
+  delete (asked as { rope?: unknown }).rope;
   const { layout, sequences, cuSeqlens, lengths: counted } = asked;
   const [q, k, v] = (["q", "k", "v"] as const).map((name, at) =>
     readTensor(name, given[at], cannot)

@@ -12,7 +12,7 @@ import { operationOf, placed } from "../operations/attention/operation.ts";
 import type { AttentionResult } from "../operations/attention/result.ts";
 import { runSync, runUsed } from "../operations/call.ts";
 import { rope as turning } from "../operations/rope/operation.ts";
-import type { RopeCall } from "../operations/rope/options.ts";
+import type { ReadList, RopeCall } from "../operations/rope/options.ts";
 import { planRotation } from "../operations/rope/plan.ts";
 import type { Rotation } from "../operations/rope/rotation.ts";
 import { cacheStep } from "../operations/step/operation.ts";
@@ -80,8 +80,8 @@ const mostKept = 16 * 1024;
 /** All that angles depend on, in words. */
 function keyOf({ q, k, positions, options }: RopeCall): string {
   const { layout, theta, style, dims, scaling = {} } = options;
-  const numbers = (list: unknown) => (list as { numbers?: unknown }).numbers ?? list;
-  const { shape } = positions as { shape?: unknown };
+  const numbers = (one: unknown) => typeof one === "object" ? (one as ReadList).numbers : one;
+  const shape = typeof positions === "number" ? "" : positions.shape;
   const parts = [q.shape, k!.shape, layout, theta, style, dims, shape, numbers(positions)];
   return [...parts, ...Object.entries(scaling).flatMap(([name, one]) => [name, numbers(one)])].join(
     ";",

@@ -207,17 +207,17 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
   /** As the function `rope()`. */
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
   /**
+   * A KV cache in the backend's own memory.
+   *
+   * @throws {RangeError} When sizes are none, `batch` is above 65,536, or options do not go together.
+   */
+  kvCache(options: KvCacheOptions & { readonly layers?: undefined }): KvCache;
+  /**
    * A KV cache of all layers of a model in the backend's own memory.
    *
    * @throws {RangeError} As for one layer, or when `layers` is no whole number from 1 to 1,024.
    */
   kvCache(options: LayeredKvCacheOptions): LayeredKvCache;
-  /**
-   * A KV cache in the backend's own memory.
-   *
-   * @throws {RangeError} When sizes are none, `batch` is above 65,536, or options do not go together.
-   */
-  kvCache(options: KvCacheOptions): KvCache;
   /** Gets ready for calls of such tensors, so that the first is as fast as the next. */
   warmup(options?: WarmupOptions): Promise<void>;
   /** Frees everything and ends the threads. Running calls reject, later ones throw. */
@@ -514,8 +514,8 @@ class MachineEngine implements Engine {
     await runRope(this.#machinery, readRope(q, k, options));
   }
 
+  kvCache(options: KvCacheOptions & { readonly layers?: undefined }): KvCache;
   kvCache(options: LayeredKvCacheOptions): LayeredKvCache;
-  kvCache(options: KvCacheOptions): KvCache;
   kvCache(options: KvCacheOptions | LayeredKvCacheOptions): KvCache | LayeredKvCache {
     return makeCache(this.#machinery.own, options);
   }

@@ -1,4 +1,12 @@
-import type { CacheDType, Engine, KvCache, StepOptions, Tensor } from "@flashtile/attention";
+import type {
+  CacheDType,
+  Engine,
+  KvCache,
+  Place,
+  Score,
+  StepOptions,
+  Tensor,
+} from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { cacheDTypes } from "../../src/contract/pages.ts";
@@ -292,6 +300,29 @@ contract("packed rows of a cache are each sequence's own", async (engine, backen
     }
   }
 }, { needs });
+
+contract("packed rows of a cache go by integers and through functions, too", async (engine) => {
+  const random = seeded(varyingSeed()), counts = [60, 1, 50], bounds = [0, 60, 61, 111];
+  const cache = engine.kvCache(sizes), first = tokens(random, 150), given = tokens(random, 60);
+  cache.append(first.k, first.v, { lengths: [90, 150, 100] });
+  const q = packed(counts.map((count, at) => part(given.q, at, 0, count)));
+  const calls = [
+    [{ precision: "int8-qk" }, 6e-2],
+    [{ scoreMod: (score: Score, { q, k }: Place) => score.sub(q.sub(k).toF32().mul(0.03)) }, 4e-6],
+  ] as const;
+  for (const [more, most] of calls) {
+    const ours = await cache.attend(q, { ...more, causal: true, cuSeqlens: bounds });
+    for (const [at, count] of counts.entries()) {
+      const rows = part(given.q, at, 0, count);
+      const theirs = await cache.attend(rows, { ...more, causal: true, sequences: [at] });
+      for (let head = 0; head < 4; head++) {
+        const [row, own] = [(head * 111 + bounds[at]) * 8, head * count * 8], end = count * 8;
+        const expected = theirs.out.data.subarray(own, own + end);
+        assertClose(ours.out.data.subarray(row, row + end), expected, most, Object.keys(more)[0]);
+      }
+    }
+  }
+}, { needs: [needs, "functions"] });
 
 contract("a packed step turns each token by its place in its sequence", async (engine) => {
   const random = seeded(varyingSeed()),

@@ -53,6 +53,9 @@ const others: Readonly<Record<string, readonly unknown[]>> = {
   style: ["half", "nonsense"],
   scaling: [{ type: "yarn", factor: 3, originalLength: 8 }, { type: "nonsense" }],
   lengths: [[2000, 2000], [1], [-5, 0], null],
+  sequences: [[0, 1], [7, 8], [1], null],
+  parents: [[-1, -1, -1], [9, 9, 9], [1], null],
+  rope: [{ theta: 7 }, { theta: -1 }, { positions: [1e300] }],
 };
 
 /** Nested lists of options, and what their elements become. */
@@ -62,6 +65,8 @@ const lists: Readonly<Record<string, readonly number[]>> = {
   kvLengths: [7e5, 7e5, 7e5],
   positions: [1e6, 1e6, 1e6, 1e6, 1e6],
   lengths: [2000, 2000],
+  sequences: [1, 0],
+  parents: [9, 9, 9],
 };
 
 function changingOptions(call: Call): Hostile[] {

@@ -5,7 +5,7 @@
  */
 
 import { readInputs, readOut, readQueries } from "../../check/tensors.ts";
-import { cannot } from "../../check/words.ts";
+import { bare, cannot } from "../../check/words.ts";
 import type { Control } from "../../contract/backend.ts";
 import { checkPages, type PagedKeys, type PageStore } from "../../contract/pages.ts";
 import type { BlockMask } from "../../masks/block_mask.ts";
@@ -327,14 +327,18 @@ function planOfCache(
   const rows = readSequenceRows(options, sequences, [queries, "Nq"], cannot);
   const own = sequences.map((one) => tokens[one]), keys = Math.max(0, ...own);
   const each: Each = packed ? { count, name: "sequence" } : { count, ...ofBatches };
-  const { cuSeqlens: _, ...scored } = options;
   const mask = maskOfTail(options, rows, queries, own, keys) ?? options.mask;
-  return planOf({ ...scored, mask }, { q: shape, k: [], v: [] }, each, {
-    ...{ batch, queryHeads, keyHeads: kvHeads, group: queryHeads / kvHeads, queries, keys },
-    ...{ dim: headDim, valueDim, q, packed, blockMask: null },
-    kv: { kind: "pages", store, pages: sequences.map((one) => pages[one]) } as const,
-    segments: segmentsOfCache(options, each, rows, own),
-  });
+  return planOf(
+    bare<AttentionOptions>(options as AttentionOptions, { mask }),
+    { q: shape, k: [], v: [] },
+    each,
+    {
+      ...{ batch, queryHeads, keyHeads: kvHeads, group: queryHeads / kvHeads, queries, keys },
+      ...{ dim: headDim, valueDim, q, packed, blockMask: null },
+      kv: { kind: "pages", store, pages: sequences.map((one) => pages[one]) } as const,
+      segments: segmentsOfCache(options, each, rows, own),
+    },
+  );
 }
 
 /** Each sequence by its own length: the last of its queries that count stands on its last token. */
