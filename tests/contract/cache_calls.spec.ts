@@ -488,6 +488,7 @@ contract("a KV cache refuses rows, trees and orders that are none", async (engin
   const { q, k, v } = tokens(random, 4), two = tokens(random, 4, 2), one = tokens(random, 4, 1);
   cache.append(k, v);
   const before = (await cache.attend(q)).out.data, tree = [-1, 0, 0, 2];
+  const many = tokens(random, 5000, 1);
   const ranges: [() => unknown, string][] = [
     [
       () => cache.append(two.k, two.v, { sequences: [0, 3] }),
@@ -540,6 +541,10 @@ contract("a KV cache refuses rows, trees and orders that are none", async (engin
     [
       () => cache.attend(tokens(random, 5).q, { parents: [-1, 0, 0, 0, 0] }),
       "Cannot attend: `parents` needs a token for each of the 5 rows of sequence 0, which has 4; append their keys first",
+    ],
+    [
+      () => cache.step(many.q, many.k, many.v, { sequences: [0], parents: new Int8Array(5000) }),
+      "Cannot step: `parents` is for at most 4096 rows of a sequence, got 5000",
     ],
     [() => cache.keep(0, []), "Cannot keep tokens: `indices` must name one at least"],
     [

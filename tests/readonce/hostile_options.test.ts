@@ -8,6 +8,7 @@ import {
   blockMask,
   createEngine,
   type Engine,
+  type KvCache,
   logSumExp,
   softmax,
   softmaxWithGradient,
@@ -424,7 +425,7 @@ test("engine.kvCache() reads each option once", async () => {
 /** A cache of 40 tokens, changed, and its bytes. */
 async function changedCache(
   engine: Engine,
-  change: (cache: ReturnType<Engine["kvCache"]>) => void,
+  change: (cache: KvCache) => void,
 ): Promise<object> {
   const cache = engine.kvCache({ kvHeads: 2, headDim: 4, pageSize: 16 });
   try {

@@ -118,6 +118,19 @@ const operations: Record<string, Operation> = {
       state.close();
     }
   },
+  "steps of a cache": async (engine) => {
+    const cache = engine.kvCache({ kvHeads: 2, headDim: 8, pageSize: 16 });
+    const token = engine.tensor([1, 2, 3, 8]), options = { causal: true, rope: {} };
+    try {
+      const first = await cache.step(x, x, x, options);
+      const { out } = await cache.step(token, token, token, options), { lengths } = cache;
+      out.data.destroy();
+      return [first.out.data, (await cache.attend(x)).out.data, Float32Array.from(lengths)];
+    } finally {
+      token.free();
+      cache.free();
+    }
+  },
   "a cache": (engine) => useCache(engine, false),
   "a cache less means": (engine) => useCache(engine, true),
 };

@@ -25,6 +25,9 @@ type Sees = (part: number, row: number, token: number) => boolean;
 /** Rows of a call, as far as trees are concerned. */
 type Rows = Pick<SequenceRows, "packed" | "firsts" | "counts">;
 
+/** Rows of a tree at most: something is kept for each two of them. */
+const mostDrafted = 4096;
+
 /** The token that each row follows on, by sequence; -1 for what follows on the tokens before all rows. */
 export function readParents(
   given: unknown,
@@ -44,6 +47,12 @@ export function readParents(
       }, got ${list === undefined ? kindOf(given) : `[${shape}]`}`,
     );
   }
+  const most = Math.max(0, ...counts);
+  if (most > mostDrafted) {
+    throw new RangeError(
+      `${doing}: \`parents\` is for at most ${mostDrafted} rows of a sequence, got ${most}`,
+    );
+  }
   /** Numbers from one on; each is read once, also where all sequences have the same. */
   const readFrom = (first: number, count: number) => {
     const part = { ...list, at: (index: number) => list.at(first + index) };
@@ -61,7 +70,7 @@ export function readParents(
     );
   };
   if (isShared) {
-    const all = readFrom(0, Math.max(0, ...counts));
+    const all = readFrom(0, most);
     return counts.map((count) => all.slice(0, count));
   }
   return counts.map((count, at) => readFrom(packed ? firsts[at] : at * rows, count));
