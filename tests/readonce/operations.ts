@@ -48,7 +48,9 @@ import {
 import type { Feature } from "../contract/backends.ts";
 import { once } from "../support/once.ts";
 import { count } from "../support/problem.ts";
+import { gpuRequired } from "../support/gpu.ts";
 import { normals, type Random, seeded } from "../support/random.ts";
+import { isWhole } from "../support/share.ts";
 
 /** Where inputs are: in arrays of the caller's, or in the engine's memory. */
 export type Place = "arrays" | "engine memory";
@@ -755,17 +757,6 @@ const cached: readonly Operation[] = [
     const asked = inputs.asked({ causal: true, lse: true });
     return inputs.started(synchronous(() => cache.attendSync(q, asked as Asked)));
   }, { readsCaches: true, sync: true }),
-  operation("cache.attend() to drafts of some sequences", (inputs) => {
-    const cache = inputs.cache([19, 3, 9]), q = inputs.tensor([1, 2, 5, D]);
-    const lists = { sequences: [2, 0], cuSeqlens: [0, 3, 5], parents: [-1, 0, 0, -1, -1] };
-    return inputs.started(cache.attend(q, inputs.asked({ ...lists, lse: true }) as Asked));
-  }, { readsCaches: true }),
-  operation("cache.step()", (inputs) => {
-    const cache = inputs.cache(lengths), q = inputs.tensor([2, 2, 3, D]);
-    const k = inputs.tensor([2, 1, 3, D]), v = inputs.tensor([2, 1, 3, D]);
-    const options = { causal: true, lengths: [3, 1], lse: true, rope: { theta: 100, dims: 2 } };
-    return inputs.started(cache.step(q, k, v, inputs.asked(options) as Asked));
-  }, { readsCaches: true, needs: "rope" }),
   operation("cache.save()", (inputs) => {
     const cache = inputs.cache([40, 3]);
     return inputs.started(
@@ -844,6 +835,21 @@ const streams: readonly Operation[] = [
   }, { large: true }),
 ];
 
+/** Other ways of caches: for whole runs. */
+const others: readonly Operation[] = [
+  operation("cache.attend() to drafts of some sequences", (inputs) => {
+    const cache = inputs.cache([19, 3, 9]), q = inputs.tensor([1, 2, 5, D]);
+    const lists = { sequences: [2, 0], cuSeqlens: [0, 3, 5], parents: [-1, 0, 0, -1, -1] };
+    return inputs.started(cache.attend(q, inputs.asked({ ...lists, lse: true }) as Asked));
+  }, { readsCaches: true, needs: "attentionSync" }),
+  operation("cache.step()", (inputs) => {
+    const cache = inputs.cache(lengths), q = inputs.tensor([2, 2, 3, D]);
+    const k = inputs.tensor([2, 1, 3, D]), v = inputs.tensor([2, 1, 3, D]);
+    const options = { causal: true, lengths: [3, 1], lse: true, rope: { theta: 100, dims: 2 } };
+    return inputs.started(cache.step(q, k, v, inputs.asked(options) as Asked));
+  }, { readsCaches: true, needs: "rope" }),
+];
+
 /** All of them. */
 export const operations: readonly Operation[] = [
   ...attentions,
@@ -855,6 +861,7 @@ export const operations: readonly Operation[] = [
   ...convolutions,
   ...performers,
   ...cached,
+  ...(isWhole || gpuRequired ? others : []),
   ...cascades.map(([name, ...ofCache]) => cascade(name, ofCache)),
   ...streams,
 ];
