@@ -318,8 +318,9 @@ export class KvCache implements Disposable {
     this.#checkCapacity("load", after);
     const { make, drop } = this.#sequences.replace(which, saved.lengths);
     const restore = () => {
+      const { pages } = this.#sequences;
       for (const [nth, at] of which.entries()) {
-        for (const [index, page] of this.#sequences.pages[at].entries()) {
+        for (const [index, page] of pages[at].entries()) {
           this.#store.restore(page, saved.pageOf(nth, index), saved.version);
         }
       }
