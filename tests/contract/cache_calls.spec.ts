@@ -331,7 +331,7 @@ contract("packed rows of a cache go by integers and through functions, too", asy
       }
     }
   }
-}, { needs: [needs, "functions"], skip: isWhole || gpuRequired ? undefined : untilWhole });
+}, { needs: [needs, "functions"], skip: isWhole ? undefined : untilWhole });
 
 contract("a packed step turns each token by its place in its sequence", async (engine) => {
   const random = seeded(varyingSeed()),

@@ -48,7 +48,6 @@ import {
 import type { Feature } from "../contract/backends.ts";
 import { once } from "../support/once.ts";
 import { count } from "../support/problem.ts";
-import { gpuRequired } from "../support/gpu.ts";
 import { normals, type Random, seeded } from "../support/random.ts";
 import { isWhole } from "../support/share.ts";
 
@@ -835,7 +834,7 @@ const streams: readonly Operation[] = [
   }, { large: true }),
 ];
 
-/** Other ways of caches: for whole runs. */
+/** Other ways of caches: for whole runs on a CPU. */
 const others: readonly Operation[] = [
   operation("cache.attend() to drafts of some sequences", (inputs) => {
     const cache = inputs.cache([19, 3, 9]), q = inputs.tensor([1, 2, 5, D]);
@@ -847,7 +846,7 @@ const others: readonly Operation[] = [
     const k = inputs.tensor([2, 1, 3, D]), v = inputs.tensor([2, 1, 3, D]);
     const options = { causal: true, lengths: [3, 1], lse: true, rope: { theta: 100, dims: 2 } };
     return inputs.started(cache.step(q, k, v, inputs.asked(options) as Asked));
-  }, { readsCaches: true, needs: "rope" }),
+  }, { readsCaches: true, needs: "attentionSync" }),
 ];
 
 /** All of them. */
@@ -861,7 +860,7 @@ export const operations: readonly Operation[] = [
   ...convolutions,
   ...performers,
   ...cached,
-  ...(isWhole || gpuRequired ? others : []),
+  ...(isWhole ? others : []),
   ...cascades.map(([name, ...ofCache]) => cascade(name, ofCache)),
   ...streams,
 ];
