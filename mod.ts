@@ -113,6 +113,7 @@ export type {
 } from "./src/scores/kinds.ts";
 export { where } from "./src/scores/where.ts";
 export type { DType, HostData, TensorData } from "./src/tensor/dtype.ts";
+export type { NestedBooleans, NestedNumbers } from "./src/tensor/nested.ts";
 export {
   type AnyTensor,
   type BooleanDType,

@@ -20,7 +20,7 @@ import {
 } from "./panel";
 import { accumulateColumns, accumulateWeighted, dotPanels, ONES } from "./products";
 import {
-  addresses, fourRowsOf, outputOf, PANEL, panelBytes, queriesOf, rowOf, rowsOf, State, stateOf, Tile, tileBytes,
+  addresses, Columns, fourRowsOf, outputOf, PANEL, panelBytes, queriesOf, rowOf, rowsOf, State, stateOf, Tile, tileBytes,
 } from "./record";
 import { Gradient, GroupRows, HeadRows, Job, KeyInterval, PART_ROWS } from "./records.gen";
 import {
@@ -30,6 +30,7 @@ import { workBytes } from "./scored/work";
 import { toBaseFour } from "./softmax";
 import { finiteValues } from "./values";
 import { gradients_f32_4x8 } from "./wide/exp.gen";
+import { accumulatePairs, dotPairs, Pair, PAIR_BYTES } from "./wide/pair";
 
 // Where everything is in tile memory of the job under way. These are globals of an instance, which has one thread: 19
 // addresses and flags that nearly every function here needs.
@@ -54,6 +55,8 @@ let transposedWeights: usize = 0;
 let transposedDScores: usize = 0;
 // Of eight keys each, the first row of the tile that sees any of them, and the one behind the last.
 let spans: usize = 0;
+// Where two panels at once have what is the second one's: a record, then its scores and gradients.
+let pairs: usize = 0;
 
 // What is known of the tiles under way.
 let keyCount: usize = 0; // of the tile, whose first is a multiple of 8
@@ -91,7 +94,8 @@ function layOut(job: Job, scratch: usize): usize {
   transposedWeights = outColumns + perRows * gradientBytes(valueDim);
   transposedDScores = transposedWeights + (keys * rows << 2);
   spans = transposedDScores + (keys * rows << 2);
-  return SCORED ? (spans + keys + 63) & ~63 : spans + keys;
+  pairs = (spans + keys + 63) & ~63;
+  return WIDE ? pairs + PAIR_BYTES + (keys << 6) : pairs;
 }
 
 // Bytes of tile memory that the job needs, at 16-byte alignment.
@@ -312,6 +316,69 @@ function addToBias(job: Job, gradient: Gradient, row: usize): void {
   }
 }
 
+// The keys that a panel looks at, as columns.
+function seenColumns(job: Job): Columns {
+  const keys = tile.summed;
+  keys.at = keyColumns + (tile.skipped << 4);
+  keys.row = 16;
+  keys.columns = job.tileKeys << 4;
+  keys.count = tile.count;
+  keys.skipped = tile.skipped;
+  return keys;
+}
+
+// Whether all rows of a panel see all keys that the tile of rows visits, which are whole eights.
+function seesAll(state: State): bool {
+  return findSeen(tile, state, 8) && tile.begin == tile.from && tile.fullFrom == tile.from && tile.fullTo == tile.to &&
+    (tile.count & 7) == 0;
+}
+
+// The weights of a panel that no mask is for, and the gradients of its scores, in place of scores and gradients of weights;
+// both are also transposed.
+function weigh(job: Job, state: State, inTile: usize): void {
+  const keys = tile.count, eights = keys >> 3, eight = tile.skipped >> 3, stride = job.tileRows << 5;
+  const to = eight * stride + (inTile << 5);
+  biasScores(job, state, scores, tile.begin, tile.end);
+  gradients_f32_4x8(scores, keys, toBaseFour(scores, keys, state.m, job.unit), state.l, dScores);
+  transpose(scores, eights, transposedWeights + to, stride);
+  transpose(dScores, eights, transposedDScores + to, stride);
+  extendSpans(eight, eights, stride, inTile);
+}
+
+// Two panels at once in the wide program, where that is all there is to them: see wide/pair.ts. Returns whether it was done.
+function differentiatePair(job: Job, row: usize, dq: usize): bool {
+  const dim = job.dim, valueDim = job.valueDim, inTile = row - tile.firstRow, bytes = panelBytes(job);
+  const panel = panels + (inTile >> 3) * bytes, other = panel + bytes;
+  const left = stateOf(job, panel), right = stateOf(job, other);
+  if (job.softcap != 0 || job.bias != 0 || hasMasks(job, tile) || !seesAll(left) || !seesAll(right)) return false;
+  const pair = changetype<Pair>(pairs), skipped = tile.skipped, groups = tile.groups, ownScores = scores, own = dScores;
+  const otherScores = pairs + PAIR_BYTES, others = otherScores + (job.tileKeys << 5);
+  pair.left = panel;
+  pair.right = other;
+  pair.apart = otherScores - scores;
+  dotPairs(keyPanels + skipped * (dim << 2), scores, dim, groups, pair);
+  pair.left = outputOf(job, panel);
+  pair.right = outputOf(job, other);
+  pair.apart = others - own;
+  dotPairs(valuePanels + skipped * (valueDim << 2), own, valueDim, groups, pair);
+  weigh(job, left, inTile);
+  scores = otherScores;
+  dScores = others;
+  weigh(job, right, inTile + PANEL);
+  scores = ownScores;
+  dScores = own;
+  addPair(seenColumns(job), own, others, dq, gradientBytes(dim), pair);
+  return true;
+}
+
+// Sums of columns times two panels that have so many bytes of them each, one behind the other.
+function addPair(columns: Columns, p: usize, others: usize, o: usize, bytes: usize, pair: Pair): void {
+  pair.right = others;
+  pair.leftAlpha = pair.rightAlpha = ONES;
+  pair.apart = bytes;
+  accumulatePairs(columns, p, o, o + bytes, pair);
+}
+
 // One panel, of the rows from `row` on, against the keys that the tile of rows visits.
 function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize): void {
   const dim = job.dim, valueDim = job.valueDim, splats = job.splats, inTile = row - tile.firstRow;
@@ -390,12 +457,7 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   extendSpans(eight, eights, stride, inTile);
 
   // dQ.
-  const k = tile.summed;
-  k.at = keyColumns + (skipped << 4);
-  k.row = 16;
-  k.columns = job.tileKeys << 4;
-  k.count = end - begin;
-  k.skipped = skipped;
+  const k = seenColumns(job);
   if (masked && !tileKeysAreFinite(job)) accumulateWeighted(k, dim, dScores, dq);
   else accumulateColumns(splats, k, dScores, dq, dq + gradientBytes(dim), ONES);
 }
@@ -407,14 +469,17 @@ function accumulateKeys(job: Job, columns: usize, transposed: usize, target: usi
   const harmless = !isMixed || tileRowsAreFinite(job, tile.endRow - tile.firstRow);
   v.row = 16;
   v.columns = job.tileRows << 4;
-  for (let eight = firstEight(); eight < endEight(); eight++) {
+  for (let eight = firstEight(), last = endEight(); eight < last; eight++) {
     const span = spans + (eight << 3), first = <usize>load<u32>(span), end = <usize>load<u32>(span, 4);
     if (end == 0) continue;
     const p = transposed + eight * stride + (first << 5), o = target + eight * bytes;
     v.at = columns + (first << 4);
     v.count = end - first;
     v.skipped = first;
-    if (harmless) accumulateColumns(job.splats, v, p, o, o + bytes, ONES);
+    if (WIDE && harmless && eight + 1 < last && load<u64>(span) == load<u64>(span, 8)) {
+      addPair(v, p, p + stride, o, bytes, changetype<Pair>(pairs));
+      eight++;
+    } else if (harmless) accumulateColumns(job.splats, v, p, o, o + bytes, ONES);
     else accumulateWeighted(v, width, p, o);
   }
 }
@@ -442,8 +507,12 @@ function differentiateKeys(job: Job, gradient: Gradient, from: usize, to: usize,
   isPrepared = true;
   isMixed = false;
   memory.fill(spans + (firstEight() << 3), 0, (endEight() - firstEight()) << 3);
-  for (let row = tile.firstRow; row < tile.endRow; row += PANEL, dq += gradientBytes(job.dim)) {
-    differentiatePanel(job, gradient, row, dq);
+  const bytes = gradientBytes(job.dim);
+  for (let row = tile.firstRow; row < tile.endRow; row += PANEL, dq += bytes) {
+    if (WIDE && row + PANEL < tile.endRow && differentiatePair(job, row, dq)) {
+      row += PANEL;
+      dq += bytes;
+    } else differentiatePanel(job, gradient, row, dq);
   }
   accumulateKeys(job, queryColumns, transposedDScores, ofTile(gradient, gradient.dk, job.dim), job.dim);
   accumulateKeys(job, outColumns, transposedWeights, ofTile(gradient, gradient.dv, job.valueDim), job.valueDim);

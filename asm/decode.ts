@@ -51,6 +51,14 @@ function rowAt(job: Job, tile: Tile): usize {
   return wideOf(job, tile) + ((wideBytes(job) + 15) & ~15);
 }
 
+// Scratch behind a row.
+
+// @ts-ignore: decorator
+@inline
+function rowScratchAt(job: Job, row: usize): usize {
+  return row + rowBytes(job) - ROW_SCRATCH;
+}
+
 function weightsAt(job: Job, tile: Tile): usize {
   return rowAt(job, tile) + rowBytes(job);
 }
@@ -227,6 +235,7 @@ function accumulateRow(job: Job, tile: Tile, query: usize, panel: usize, alpha: 
   output.o = o;
   output.columns = outputBytes(job) >> 5;
   output.alpha = alpha;
+  output.scratch = rowScratchAt(job, row);
   output.isOnly = isOnly;
   let v = valuesFrom(job, tile, tile.skipped, keys), scales = tile.scales + keyScaleBytes(layout) + (tile.skipped << 2);
   if (storage == INT8) {
@@ -303,7 +312,7 @@ export function isPlain(job: Job, tile: Tile): bool {
 
 // The one query then: its scores never go to a panel.
 export function attendOne(job: Job, tile: Tile, panel: usize): void {
-  const row = dotRow(job, tile, panel, 0), scratch = row + rowBytes(job) - ROW_SCRATCH;
+  const row = dotRow(job, tile, panel, 0), scratch = rowScratchAt(job, row);
   const alpha = softmaxOne(tile, row, stateOf(job, panel), scratch, job.unit);
   accumulateRow(job, tile, 0, panel, alpha, 0);
 }

@@ -2,121 +2,130 @@
 
 import { fma } from "./fma";
 
-// s[4 keys][8 queries] = k[depth][4]^T q[depth][8]; depth >= 1.
-export function dot_f32_4x8(k: usize, q: usize, s: usize, depth: usize): void {
-  let c0_0 = f32x4.splat(0);
-  let c0_1 = f32x4.splat(0);
-  let c1_0 = f32x4.splat(0);
-  let c1_1 = f32x4.splat(0);
-  let c2_0 = f32x4.splat(0);
-  let c2_1 = f32x4.splat(0);
-  let c3_0 = f32x4.splat(0);
-  let c3_1 = f32x4.splat(0);
+// s[groups][4 keys][8 queries] = k[groups][depth][4]^T q[depth][8]; depth >= 1.
+export function dot_f32_4x8(k: usize, q: usize, s: usize, depth: usize, groups: usize): void {
   const end = q + depth * 32;
-  do {
-    const b0 = v128.load(q, 0);
-    const b1 = v128.load(q, 16);
-    const v0 = v128.load(k, 0);
-    const a0 = v128.shuffle<f32>(v0, v0, 0, 0, 0, 0);
-    c0_0 = fma(a0, b0, c0_0);
-    c0_1 = fma(a0, b1, c0_1);
-    const a1 = v128.shuffle<f32>(v0, v0, 1, 1, 1, 1);
-    c1_0 = fma(a1, b0, c1_0);
-    c1_1 = fma(a1, b1, c1_1);
-    const a2 = v128.shuffle<f32>(v0, v0, 2, 2, 2, 2);
-    c2_0 = fma(a2, b0, c2_0);
-    c2_1 = fma(a2, b1, c2_1);
-    const a3 = v128.shuffle<f32>(v0, v0, 3, 3, 3, 3);
-    c3_0 = fma(a3, b0, c3_0);
-    c3_1 = fma(a3, b1, c3_1);
-    k += 16;
-    q += 32;
-  } while (q < end);
-  v128.store(s, c0_0, 0);
-  v128.store(s, c0_1, 16);
-  v128.store(s, c1_0, 32);
-  v128.store(s, c1_1, 48);
-  v128.store(s, c2_0, 64);
-  v128.store(s, c2_1, 80);
-  v128.store(s, c3_0, 96);
-  v128.store(s, c3_1, 112);
+  for (const last = s + groups * 128; s < last; s += 128) {
+    let at = q;
+    let c0_0 = f32x4.splat(0);
+    let c0_1 = f32x4.splat(0);
+    let c1_0 = f32x4.splat(0);
+    let c1_1 = f32x4.splat(0);
+    let c2_0 = f32x4.splat(0);
+    let c2_1 = f32x4.splat(0);
+    let c3_0 = f32x4.splat(0);
+    let c3_1 = f32x4.splat(0);
+    do {
+      const b0 = v128.load(at, 0);
+      const b1 = v128.load(at, 16);
+      const v0 = v128.load(k, 0);
+      const a0 = v128.shuffle<f32>(v0, v0, 0, 0, 0, 0);
+      c0_0 = fma(a0, b0, c0_0);
+      c0_1 = fma(a0, b1, c0_1);
+      const a1 = v128.shuffle<f32>(v0, v0, 1, 1, 1, 1);
+      c1_0 = fma(a1, b0, c1_0);
+      c1_1 = fma(a1, b1, c1_1);
+      const a2 = v128.shuffle<f32>(v0, v0, 2, 2, 2, 2);
+      c2_0 = fma(a2, b0, c2_0);
+      c2_1 = fma(a2, b1, c2_1);
+      const a3 = v128.shuffle<f32>(v0, v0, 3, 3, 3, 3);
+      c3_0 = fma(a3, b0, c3_0);
+      c3_1 = fma(a3, b1, c3_1);
+      k += 16;
+      at += 32;
+    } while (at < end);
+    v128.store(s, c0_0, 0);
+    v128.store(s, c0_1, 16);
+    v128.store(s, c1_0, 32);
+    v128.store(s, c1_1, 48);
+    v128.store(s, c2_0, 64);
+    v128.store(s, c2_1, 80);
+    v128.store(s, c3_0, 96);
+    v128.store(s, c3_1, 112);
+  }
 }
 
-// s[4 keys][8 queries] = k[depth][4]^T q[depth][8]; depth >= 1.
-export function dot_f32_4x8_splat1(k: usize, q: usize, s: usize, depth: usize): void {
-  let c0_0 = f32x4.splat(0);
-  let c0_1 = f32x4.splat(0);
-  let c1_0 = f32x4.splat(0);
-  let c1_1 = f32x4.splat(0);
-  let c2_0 = f32x4.splat(0);
-  let c2_1 = f32x4.splat(0);
-  let c3_0 = f32x4.splat(0);
-  let c3_1 = f32x4.splat(0);
+// s[groups][4 keys][8 queries] = k[groups][depth][4]^T q[depth][8]; depth >= 1.
+export function dot_f32_4x8_splat1(k: usize, q: usize, s: usize, depth: usize, groups: usize): void {
   const end = q + depth * 32;
-  do {
-    const b0 = v128.load(q, 0);
-    const b1 = v128.load(q, 16);
-    const v0 = v128.load(k, 0);
-    const a0 = v128.shuffle<f32>(v0, v0, 0, 0, 0, 0);
-    c0_0 = fma(a0, b0, c0_0);
-    c0_1 = fma(a0, b1, c0_1);
-    const a1 = v128.shuffle<f32>(v0, v0, 1, 1, 1, 1);
-    c1_0 = fma(a1, b0, c1_0);
-    c1_1 = fma(a1, b1, c1_1);
-    const a2 = v128.shuffle<f32>(v0, v0, 2, 2, 2, 2);
-    c2_0 = fma(a2, b0, c2_0);
-    c2_1 = fma(a2, b1, c2_1);
-    const a3 = v128.load_splat<f32>(k, 12);
-    c3_0 = fma(a3, b0, c3_0);
-    c3_1 = fma(a3, b1, c3_1);
-    k += 16;
-    q += 32;
-  } while (q < end);
-  v128.store(s, c0_0, 0);
-  v128.store(s, c0_1, 16);
-  v128.store(s, c1_0, 32);
-  v128.store(s, c1_1, 48);
-  v128.store(s, c2_0, 64);
-  v128.store(s, c2_1, 80);
-  v128.store(s, c3_0, 96);
-  v128.store(s, c3_1, 112);
+  for (const last = s + groups * 128; s < last; s += 128) {
+    let at = q;
+    let c0_0 = f32x4.splat(0);
+    let c0_1 = f32x4.splat(0);
+    let c1_0 = f32x4.splat(0);
+    let c1_1 = f32x4.splat(0);
+    let c2_0 = f32x4.splat(0);
+    let c2_1 = f32x4.splat(0);
+    let c3_0 = f32x4.splat(0);
+    let c3_1 = f32x4.splat(0);
+    do {
+      const b0 = v128.load(at, 0);
+      const b1 = v128.load(at, 16);
+      const v0 = v128.load(k, 0);
+      const a0 = v128.shuffle<f32>(v0, v0, 0, 0, 0, 0);
+      c0_0 = fma(a0, b0, c0_0);
+      c0_1 = fma(a0, b1, c0_1);
+      const a1 = v128.shuffle<f32>(v0, v0, 1, 1, 1, 1);
+      c1_0 = fma(a1, b0, c1_0);
+      c1_1 = fma(a1, b1, c1_1);
+      const a2 = v128.shuffle<f32>(v0, v0, 2, 2, 2, 2);
+      c2_0 = fma(a2, b0, c2_0);
+      c2_1 = fma(a2, b1, c2_1);
+      const a3 = v128.load_splat<f32>(k, 12);
+      c3_0 = fma(a3, b0, c3_0);
+      c3_1 = fma(a3, b1, c3_1);
+      k += 16;
+      at += 32;
+    } while (at < end);
+    v128.store(s, c0_0, 0);
+    v128.store(s, c0_1, 16);
+    v128.store(s, c1_0, 32);
+    v128.store(s, c1_1, 48);
+    v128.store(s, c2_0, 64);
+    v128.store(s, c2_1, 80);
+    v128.store(s, c3_0, 96);
+    v128.store(s, c3_1, 112);
+  }
 }
 
-// s[4 keys][8 queries] = k[depth][4]^T q[depth][8]; depth >= 1.
-export function dot_f32_4x8_splat4(k: usize, q: usize, s: usize, depth: usize): void {
-  let c0_0 = f32x4.splat(0);
-  let c0_1 = f32x4.splat(0);
-  let c1_0 = f32x4.splat(0);
-  let c1_1 = f32x4.splat(0);
-  let c2_0 = f32x4.splat(0);
-  let c2_1 = f32x4.splat(0);
-  let c3_0 = f32x4.splat(0);
-  let c3_1 = f32x4.splat(0);
+// s[groups][4 keys][8 queries] = k[groups][depth][4]^T q[depth][8]; depth >= 1.
+export function dot_f32_4x8_splat4(k: usize, q: usize, s: usize, depth: usize, groups: usize): void {
   const end = q + depth * 32;
-  do {
-    const b0 = v128.load(q, 0);
-    const b1 = v128.load(q, 16);
-    const a0 = v128.load_splat<f32>(k, 0);
-    c0_0 = fma(a0, b0, c0_0);
-    c0_1 = fma(a0, b1, c0_1);
-    const a1 = v128.load_splat<f32>(k, 4);
-    c1_0 = fma(a1, b0, c1_0);
-    c1_1 = fma(a1, b1, c1_1);
-    const a2 = v128.load_splat<f32>(k, 8);
-    c2_0 = fma(a2, b0, c2_0);
-    c2_1 = fma(a2, b1, c2_1);
-    const a3 = v128.load_splat<f32>(k, 12);
-    c3_0 = fma(a3, b0, c3_0);
-    c3_1 = fma(a3, b1, c3_1);
-    k += 16;
-    q += 32;
-  } while (q < end);
-  v128.store(s, c0_0, 0);
-  v128.store(s, c0_1, 16);
-  v128.store(s, c1_0, 32);
-  v128.store(s, c1_1, 48);
-  v128.store(s, c2_0, 64);
-  v128.store(s, c2_1, 80);
-  v128.store(s, c3_0, 96);
-  v128.store(s, c3_1, 112);
+  for (const last = s + groups * 128; s < last; s += 128) {
+    let at = q;
+    let c0_0 = f32x4.splat(0);
+    let c0_1 = f32x4.splat(0);
+    let c1_0 = f32x4.splat(0);
+    let c1_1 = f32x4.splat(0);
+    let c2_0 = f32x4.splat(0);
+    let c2_1 = f32x4.splat(0);
+    let c3_0 = f32x4.splat(0);
+    let c3_1 = f32x4.splat(0);
+    do {
+      const b0 = v128.load(at, 0);
+      const b1 = v128.load(at, 16);
+      const a0 = v128.load_splat<f32>(k, 0);
+      c0_0 = fma(a0, b0, c0_0);
+      c0_1 = fma(a0, b1, c0_1);
+      const a1 = v128.load_splat<f32>(k, 4);
+      c1_0 = fma(a1, b0, c1_0);
+      c1_1 = fma(a1, b1, c1_1);
+      const a2 = v128.load_splat<f32>(k, 8);
+      c2_0 = fma(a2, b0, c2_0);
+      c2_1 = fma(a2, b1, c2_1);
+      const a3 = v128.load_splat<f32>(k, 12);
+      c3_0 = fma(a3, b0, c3_0);
+      c3_1 = fma(a3, b1, c3_1);
+      k += 16;
+      at += 32;
+    } while (at < end);
+    v128.store(s, c0_0, 0);
+    v128.store(s, c0_1, 16);
+    v128.store(s, c1_0, 32);
+    v128.store(s, c1_1, 48);
+    v128.store(s, c2_0, 64);
+    v128.store(s, c2_1, 80);
+    v128.store(s, c3_0, 96);
+    v128.store(s, c3_1, 112);
+  }
 }

@@ -12,6 +12,7 @@ import { widen } from "./blocks/widen";
 import { SCORED, WIDE } from "./build";
 import { combineSplits, endPart, endParts } from "./combine";
 import { accumulateRows, attendOne, dotRows, finishQuery, isDecoding, isPlain, prepareQueries } from "./decode";
+import { clear } from "./layout";
 import * as mask from "./mask";
 import {
   findSeen, finishScores, hasMasks, intervalsOf, mayMeet, packPanel, placeRow, readMasks, tileEnd,
@@ -42,11 +43,11 @@ export function beginPanel(job: Job, panel: usize, row: usize, end: usize): void
     store<f32>(at.l, firstSum(job, placed));
     placeRow(job, at, placed);
   }
-  memory.fill(outputOf(job, panel), 0, outputBytes(job));
+  clear(outputOf(job, panel), outputBytes(job));
 }
 
 // o = diag(alpha) o + P V of the values that the panel looks at.
-function accumulate(job: Job, tile: Tile, panel: usize, masked: bool): void {
+export function accumulate(job: Job, tile: Tile, panel: usize, masked: bool): void {
   const o = outputOf(job, panel), state = stateOf(job, panel), lanes = tile.lanes, values = tile.seenValues();
   const harmless = isHarmless(job, tile, values, masked);
   if (!harmless && !masked) mask.seeAll(lanes + (tile.fullFrom - tile.begin), tile.fullTo - tile.fullFrom);

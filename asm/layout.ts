@@ -44,6 +44,11 @@ export function storeTransposed(to: usize, step: usize, a: v128, b: v128, c: v12
   v128.store(to + 3 * step, secondHalves(AB, CD));
 }
 
+// Zeros; `bytes` is a multiple of 16.
+export function clear(at: usize, bytes: usize): void {
+  for (const end = at + bytes; at < end; at += 16) v128.store(at, f32x4.splat(0));
+}
+
 // Four rows of `depth` elements of storage T, `element` bytes apart, become target[depth][4] times
 // `factor`, `step` bytes from one depth to the next.
 function packFour<T>(rows: v128, element: usize, target: usize, step: usize, depth: usize, factor: f32): void {

@@ -46,8 +46,9 @@ export function placeRow(job: Job, state: State, row: usize): void {
     store<f32>(state.slopes, load<f32>(job.slopes + ((row % group) << 2)) * toUnits(job));
     store<f32>(state.aligned, job.aligned + <f32>(row / group));
   }
-  store<u32>(state.biasRows, <u32>rowOf(job.bias, job.biasPosition, job.biasHead, row, group));
-  store<u32>(state.maskRows, <u32>rowOf(job.mask, job.maskPosition, job.maskHead, row, group));
+  // Divisions are most of what this takes.
+  if (job.bias != 0) store<u32>(state.biasRows, <u32>rowOf(job.bias, job.biasPosition, job.biasHead, row, group));
+  if (job.mask != 0) store<u32>(state.maskRows, <u32>rowOf(job.mask, job.maskPosition, job.maskHead, row, group));
 }
 
 // The same of the rows of a panel; those past the last repeat it.

@@ -17,13 +17,9 @@ export function dotPanels(splats: usize, k: usize, q: usize, s: usize, dim: usiz
       dot_f32_8x8_splat4(k, others, q, s, dim);
     }
   }
-  for (; group < groups; group++) {
-    if (splats == 4) dot_f32_4x8_splat4(k, q, s, dim);
-    else if (splats == 1) dot_f32_4x8_splat1(k, q, s, dim);
-    else dot_f32_4x8(k, q, s, dim);
-    k += dim << 4;
-    s += 128;
-  }
+  if (splats == 4) dot_f32_4x8_splat4(k, q, s, dim, groups - group);
+  else if (splats == 1) dot_f32_4x8_splat1(k, q, s, dim, groups - group);
+  else dot_f32_4x8(k, q, s, dim, groups - group);
 }
 
 export const ONES: usize = memory.data<f32>([1, 1, 1, 1, 1, 1, 1, 1], 16);
@@ -43,24 +39,21 @@ export function firstRun(skipped: usize, run: usize): usize {
 
 // o = o * alpha + v^T p for o up to `end`, four columns of v at a time; at least one row.
 export function accumulateColumns(splats: usize, v: Columns, p: usize, o: usize, end: usize, alpha: usize): void {
-  const row = v.row, columns = v.columns, count = v.count, first = min(firstRun(v.skipped, RUN), count);
-  let at = v.at;
+  const begin = v.at;
   if (WIDE) {
+    const row = v.row, columns = v.columns, count = v.count, first = min(firstRun(v.skipped, RUN), count);
+    let at = begin;
     for (; o + 256 <= end; o += 256, at += columns << 1) {
       for (let from: usize = 0, run = first, by = alpha; from < count; from += run, run = min(RUN, count - from), by = ONES) {
         accumulate_f32_8x8_splat4(v, at + from * row, p + (from << 5), o, by, run);
       }
     }
+    v.at = at;
   }
-  for (; o < end; o += 128) {
-    for (let from: usize = 0, run = first, by = alpha; from < count; from += run, run = min(RUN, count - from), by = ONES) {
-      const x = at + from * row, w = p + (from << 5);
-      if (splats == 4) accumulate_f32_4x8_splat4(x, row, w, o, by, run);
-      else if (splats == 1) accumulate_f32_4x8_splat1(x, row, w, o, by, run);
-      else accumulate_f32_4x8(x, row, w, o, by, run);
-    }
-    at += columns;
-  }
+  if (splats == 4) accumulate_f32_4x8_splat4(v, p, o, end, alpha);
+  else if (splats == 1) accumulate_f32_4x8_splat1(v, p, o, end, alpha);
+  else accumulate_f32_4x8(v, p, o, end, alpha);
+  if (WIDE) v.at = begin;
 }
 
 // The same, value by value, where keys that some row must not see have values that are not all finite: 0 * NaN would

@@ -26,6 +26,7 @@ export class Output {
   o: usize;
   columns: usize; // a multiple of 4
   alpha: f32; // factor of what was summed before
+  scratch: usize; // room for 64 bytes
   isOnly: bool;
 }
 
@@ -289,15 +290,21 @@ export function rowOf(base: usize, position: usize, head: usize, row: usize, gro
   return base + (row / group) * position + (row % group) * head;
 }
 
-// Addresses of four rows from `row` on; of those past the last, its own.
+// Addresses of four rows from `row` on; of those past the last, its own. Divisions take longer than all else here.
 export function fourRowsOf(rows: GroupRows, row: usize, end: usize, group: usize): v128 {
-  const base = rows.at, position = rows.position, head = rows.head, last = end - 1;
-  return addresses(
-    rowOf(base, position, head, min(row, last), group),
-    rowOf(base, position, head, min(row + 1, last), group),
-    rowOf(base, position, head, min(row + 2, last), group),
-    rowOf(base, position, head, min(row + 3, last), group),
-  );
+  const position = rows.position, head = rows.head;
+  row = min(row, end - 1);
+  let at = rowOf(rows.at, position, head, row, group), member = row % group, four = i32x4.splat(0);
+  for (let lane: usize = 0; lane < 4; lane++) {
+    four = v128.shuffle<i32>(four, i32x4.splat(<i32>at), 1, 2, 3, 4);
+    if (++row >= end) continue;
+    at += head;
+    if (++member == group) {
+      member = 0;
+      at += position - group * head;
+    }
+  }
+  return four;
 }
 
 // Four addresses as one vector.

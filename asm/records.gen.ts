@@ -525,6 +525,10 @@ export const TABLE_ROWS: u32 = 24;
 
 export const SUM_ROWS: u32 = 25;
 
+export const NORM_BACKWARD: u32 = 26;
+
+export const SCATTER_ROWS: u32 = 27;
+
 export const WEIGHT_F32: u32 = 0;
 
 export const WEIGHT_F16: u32 = 1;
@@ -554,6 +558,16 @@ export const SILU: u32 = 3;
 export const RELU: u32 = 4;
 
 export const TANH: u32 = 5;
+
+export const GELU_SLOPE: u32 = 6;
+
+export const GELU_TANH_SLOPE: u32 = 7;
+
+export const SILU_SLOPE: u32 = 8;
+
+export const RELU_SLOPE: u32 = 9;
+
+export const TANH_SLOPE: u32 = 10;
 
 export const COMBINE_ADD: u32 = 1;
 

@@ -5,13 +5,12 @@
  * @module
  */
 
-import type { StoredAs } from "../examples/llama/caches.ts";
 import { createEngine, type Engine, type Precision } from "../mod.ts";
 import { referenceAttention } from "../src/reference/mod.ts";
 import { normals, seeded } from "../tests/support/random.ts";
 import { type Operands, recordLayers } from "./llama.ts";
 import { precisions } from "./precisions.ts";
-import { byPrecision, nameOf, storages } from "./storages.ts";
+import { byPrecision, nameOf, storages, type StoredAs } from "./storages.ts";
 
 /** Operands `[B, N, H, D]`, and what attention makes of them. */
 interface Case extends Operands {

@@ -9,13 +9,13 @@
 
 import process from "node:process";
 import { createEngine } from "../mod.ts";
-import { loadMiniLm } from "./minilm.ts";
+import { MiniLm, readTexts } from "./minilm.ts";
 import { precisions } from "./precisions.ts";
 
 /** Heads of at most so many rows are f32 at every level. */
 const f32Rows = 16;
 
-/** Cosine of vectors of length 1, of f32 numbers or of printed ones. */
+/** Cosine of vectors of any length. */
 function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let product = 0, ofA = 0, ofB = 0;
   for (let at = 0; at < a.length; at++) {
@@ -41,12 +41,12 @@ if (folder === undefined) {
   process.exit(2);
 }
 await using engine = await createEngine({ backend: "wasm" });
-const { model, texts: all } = await loadMiniLm(folder, engine);
+const model = await MiniLm.load(folder, engine), all = await readTexts(folder);
 const texts = all.filter(({ ids }) => ids.length > f32Rows);
 const given = texts.map(({ embedding }) => embedding);
 console.log(`${texts.length} texts of ${f32Rows + 1} tokens and more`);
 console.log("| precision | to f32: least | median | to the given ones: least | median |");
-let exact: readonly Float64Array[] | undefined;
+let exact: readonly Float32Array[] | undefined;
 for (const precision of precisions) {
   const embeddings = await model.embed(texts, precision);
   exact ??= embeddings;

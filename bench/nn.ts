@@ -1,12 +1,19 @@
 /**
  * `deno task bench:nn [--threads N] [--seconds N] [--only WORDS] [--json FILE]`: linear layers in GFLOPS, beside the micro-kernel alone on
- * operands in L1, in one run and in turn; one row in GB/s of weights that no cache holds, beside a plain sum of such bytes; and what a
- * call of nearly nothing takes. Each layer is checked first.
+ * operands in L1, in one run and in turn, forward and back; one row in GB/s of weights that no cache holds, beside a plain sum of such
+ * bytes; and what a call of nearly nothing takes. Each layer is checked first.
  *
  * @module
  */
 
-import { addSync, linear, linearSync, packLinear, rmsNormSync } from "@flashtile/attention/nn";
+import {
+  addSync,
+  linear,
+  linearSync,
+  linearWithGradient,
+  packLinear,
+  rmsNormSync,
+} from "@flashtile/attention/nn";
 import type { LinearDType, LinearPrecision, PackedLinear } from "@flashtile/attention/nn";
 import { createEngine, type Engine, type EngineTensor, tensor } from "@flashtile/attention";
 import { writeFile } from "node:fs/promises";
@@ -133,6 +140,49 @@ async function layerSubjects(engine: Engine): Promise<Subject[]> {
   return subjects;
 }
 
+/** Rows of layers whose gradients are asked for. */
+const gradientRows = [128, 512, 2048];
+
+/**
+ * Gradients by rows and by weights: two products, of which that by weights is summed over rows. `x` and the gradients by the
+ * result are in the engine's memory, the gradients are arrays.
+ */
+async function gradientSubjects(engine: Engine): Promise<Subject[]> {
+  const subjects: Subject[] = [];
+  for (const [inputs, outputs] of sizes) {
+    const weight = put(engine, [outputs, inputs], 1 / Math.sqrt(inputs));
+    for (const rows of gradientRows) {
+      const x = put(engine, [rows, inputs]), dOut = put(engine, [rows, outputs]);
+      const { backward } = await linearWithGradient(x, weight, { engine });
+      const name = `${inputs} -> ${outputs}, gradients: dX and dW, ${rows} rows`;
+      checkGradients(name, x, dOut, (await backward(dOut)).dWeight.data[0]);
+      subjects.push({
+        ...{ name, work: 4 * rows * inputs * outputs, unit: "GFLOPS", against: "tile f32" },
+        run: () => backward(dOut),
+      });
+      const forward = `${inputs} -> ${outputs}, gradients: forward, ${rows} rows`;
+      subjects.push({
+        ...{
+          name: forward,
+          work: 2 * rows * inputs * outputs,
+          unit: "GFLOPS",
+          against: "tile f32",
+        },
+        run: () => linearWithGradient(x, weight, { engine }),
+      });
+    }
+  }
+  return subjects;
+}
+
+/** Throws where a layer's first gradient by its weight is not the sum that it must be. */
+function checkGradients(name: string, x: EngineTensor, dOut: EngineTensor, got: number): void {
+  const [rows, inputs] = x.shape, outputs = dOut.shape[1];
+  let sum = 0;
+  for (let row = 0; row < rows; row++) sum += x.data[row * inputs] * dOut.data[row * outputs];
+  if (Math.abs(got - sum) > 1e-4 * Math.sqrt(rows)) throw new Error(`${name} is wrong`);
+}
+
 /** One row and as many weights as no cache holds, in turn. */
 async function rowSubject(
   engine: Engine,
@@ -175,12 +225,13 @@ async function callSubjects(engine: Engine): Promise<Subject[]> {
 }
 
 /** Milliseconds of each subject's fastest run; all take turns, so that what disturbs one disturbs all. */
-function race(subjects: readonly Subject[], seconds: number): number[] {
+async function race(subjects: readonly Subject[], seconds: number): Promise<number[]> {
   const best = subjects.map(() => Infinity), start = performance.now();
   for (let round = 0; performance.now() - start < seconds * 1000; round++) {
     for (const [at, { run }] of subjects.entries()) {
       const from = performance.now();
-      run();
+      const running = run();
+      if (running instanceof Promise) await running; // Others would wait for a turn of the event loop.
       if (round > 2) best[at] = Math.min(best[at], performance.now() - from);
     }
   }
@@ -206,9 +257,10 @@ await using engine = await createEngine({ backend: "wasm", threads: head.threads
 const subjects = [
   ...bareSubjects(await loadBare()),
   ...await layerSubjects(engine),
+  ...await gradientSubjects(engine),
   ...await callSubjects(engine),
 ].filter(({ name, against }) => against === undefined || name.includes(values.only));
-const best = race(subjects, Number(values.seconds));
+const best = await race(subjects, Number(values.seconds));
 const rates = new Map(subjects.map((subject, at) => [subject.name, rateOf(subject, best[at])]));
 const results = subjects.map(({ name, unit, against }) => {
   const rate = rates.get(name)!, share = against && rate / rates.get(against)!;

@@ -92,7 +92,7 @@ function dearer({ heads, length }: Shape): Subject[] {
 function tenth(length: number, block: number): Subject {
   const kept = Math.round(length / block / 10);
   const mask = blockMask.bigbird(
-    { block, window: 1, global: 0, random: kept - 1, seed: 1 },
+    { block, windowBlocks: 1, global: 0, random: kept - 1, seed: 1 },
     { queries: length },
   );
   return {

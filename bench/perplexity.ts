@@ -8,12 +8,11 @@
  * @module
  */
 
-import type { StoredAs } from "../examples/llama/caches.ts";
-import { losses, mean } from "../examples/llama/loss.ts";
+import { lossOf, mean, windowsOf } from "../examples/llama/loss.ts";
 import { createEngine, type Precision } from "../mod.ts";
-import { heldOutText, loadLlama, withPrecision } from "./llama.ts";
+import { heldOutText, Llama, type ReadOptions } from "./llama.ts";
 import { precisions } from "./precisions.ts";
-import { byPrecision, nameOf, storages } from "./storages.ts";
+import { byPrecision, nameOf, storages, type StoredAs } from "./storages.ts";
 
 /** Bytes that are read first. */
 const prompt = 64;
@@ -24,7 +23,13 @@ interface Entry extends StoredAs {
 }
 
 await using engine = await createEngine({ backend: "wasm" });
-const text = await heldOutText();
+const model = await Llama.load(engine), windows = windowsOf(await heldOutText(), model.context);
+
+/** The loss of every token of the windows. */
+async function losses(options: ReadOptions): Promise<Float64Array> {
+  const logits = await model.read(windows.map(({ tokens }) => tokens), options);
+  return Float64Array.from(windows.flatMap(({ next }, at) => [...lossOf(logits[at], next)]));
+}
 
 /** What entries cost, each beside the first. */
 async function compare(chunk: number, entries: readonly Entry[]): Promise<void> {
@@ -34,8 +39,7 @@ async function compare(chunk: number, entries: readonly Entry[]): Promise<void> 
   );
   let exact: Float64Array | undefined;
   for (const { precision, ...storage } of entries) {
-    const model = await loadLlama(withPrecision(engine, precision));
-    const all = await losses(model, text, { chunk, prompt, ...storage });
+    const all = await losses({ chunk, prompt, precision, ...storage });
     exact ??= all;
     const change = Math.sqrt(mean(all.map((loss, at) => (loss - exact![at]) ** 2)));
     const loss = mean(all), perplexity = Math.exp(loss);

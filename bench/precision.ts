@@ -9,90 +9,15 @@
 import { writeFile } from "node:fs/promises";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { createEngine, type Engine, type Precision, type Tensor, tensor } from "../mod.ts";
-import { referenceAttention } from "../src/reference/mod.ts";
+import { createEngine, type Engine, type Precision, tensor } from "../mod.ts";
 import { dots } from "../src/wasm/integer/dots.ts";
 import { machine } from "./machine.ts";
+import { type Errors, errorsOf, inputsOf, kinds, type Shape } from "./precision_errors.ts";
 import { precisions } from "./precisions.ts";
-
-interface Shape {
-  readonly length: number;
-  readonly dim: number;
-  readonly causal: boolean;
-}
 
 const shapes: readonly Shape[] = [64, 128].flatMap((dim) =>
   [false, true].map((causal) => ({ length: 2048, dim, causal }))
 );
-
-/** What the keys of a case are like. */
-interface Kind {
-  readonly name: string;
-  change(x: { q: Float32Array; k: Float32Array; v: Float32Array }, dim: number): void;
-}
-
-const kinds: readonly Kind[] = [
-  { name: "normal", change() {} },
-  { name: "q x 3", change: ({ q }) => q.forEach((x, at) => q[at] = 3 * x) },
-  {
-    name: "outlier channels",
-    change: ({ k }, dim) =>
-      k.forEach((x, at) => {
-        if (at % dim % 16 === 3) k[at] = 4 * x + (at & 32 ? 20 : -20);
-      }),
-  },
-  { name: "v + 1", change: ({ v }) => v.forEach((x, at) => v[at] = x + 1) },
-];
-
-/** Numbers of a normal distribution, the same in every run (Box and Muller). */
-function normals(length: number, seed: number): Float32Array {
-  let state = seed;
-  const next = () => (state = state * 48271 % 2147483647) / 2147483647;
-  for (let at = 0; at < 20; at++) next();
-  return Float32Array.from(
-    { length },
-    () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next()),
-  );
-}
-
-function inputsOf(heads: number, { length, dim }: Shape, { change }: Kind = kinds[0]): Tensor[] {
-  const [q, k, v] = [1, 2, 3].map((seed) => normals(heads * length * dim, seed));
-  change({ q, k, v }, dim);
-  return [q, k, v].map((data) => tensor(data, [heads, length, dim]));
-}
-
-/** Rows whose results are compared: the oracle takes its time. */
-const comparedRows = 128;
-
-interface Errors {
-  readonly shape: Shape;
-  readonly kind: string;
-  readonly errors: Readonly<Record<Precision, number>>;
-}
-
-async function errorsOf(engine: Engine, shape: Shape, kind: Kind): Promise<Errors> {
-  const [q, k, v] = inputsOf(1, shape, kind), { causal, length, dim } = shape;
-  const rows = {
-    ...q,
-    shape: [1, comparedRows, dim],
-    strides: [0, length / comparedRows * dim, 1],
-  };
-  // Causal rows are compared where they are: some rows one after the other, of all lengths.
-  const options = causal ? { causal, offset: length - comparedRows } : {};
-  const asked = causal ? { ...q, shape: [1, comparedRows, dim] } : rows;
-  const exact = referenceAttention(asked, k, v, options).out.data;
-  const errors: Partial<Record<Precision, number>> = {};
-  for (const precision of precisions) {
-    const { out } = await engine.attention(asked, k, v, { ...options, precision });
-    let difference = 0, size = 0;
-    out.data.forEach((x, at) => {
-      difference += (x - exact[at]) ** 2;
-      size += exact[at] ** 2;
-    });
-    errors[precision] = Math.sqrt(difference / size);
-  }
-  return { shape, kind: kind.name, errors: errors as Errors["errors"] };
-}
 
 interface Line {
   readonly shape: Shape;

@@ -4,7 +4,10 @@
  * @module
  */
 
-import type { StoredAs } from "../examples/llama/caches.ts";
+import type { KvCacheOptions } from "../mod.ts";
+
+/** How keys and values are stored; as the library has it by default. */
+export type StoredAs = Pick<KvCacheOptions, "dtype" | "smoothKeys">;
 
 /** In the order of the tables, the exact one first. */
 export const storages: readonly StoredAs[] = [

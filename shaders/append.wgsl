@@ -93,8 +93,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     pages[target_at + 4 * index + i] = bitcast<u32>(four[i]);
   }
 #else
-  pages[target_at + 2 * index] = narrow(four.x) | (narrow(four.y) << 16);
-  pages[target_at + 2 * index + 1] = narrow(four.z) | (narrow(four.w) << 16);
+  pages[target_at + 2 * index] = narrow_pages(four.x) | (narrow_pages(four.y) << 16);
+  pages[target_at + 2 * index + 1] = narrow_pages(four.z) | (narrow_pages(four.w) << 16);
 #end
 #end
 #end

@@ -8,9 +8,9 @@
 
 #import shared/gradients.wgsl
 #if DV
-#import shared/store.wgsl TENSOR=gradient COLUMNS=p.value_dim
+#import shared/store.wgsl TENSOR=gradient BINDING=4 COLUMNS=p.value_dim
 #else
-#import shared/store.wgsl TENSOR=gradient COLUMNS=p.dim
+#import shared/store.wgsl TENSOR=gradient BINDING=4 COLUMNS=p.dim
 #end
 
 // Constants of the variant, in addition to those of the tile: SLICES slices of the result's columns, with CPS

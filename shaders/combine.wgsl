@@ -6,7 +6,7 @@
 #import shared/softmax.wgsl
 @group(0) @binding(1) var<storage, read> partial_acc: array<vec4f>;
 @group(0) @binding(2) var<storage, read> partial_ml: array<vec2f>;
-#import shared/store.wgsl TENSOR=out COLUMNS=p.value_dim
+#import shared/store.wgsl TENSOR=out BINDING=4 COLUMNS=p.value_dim
 #if LSE
 #import shared/lse.wgsl
 #end

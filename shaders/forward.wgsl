@@ -24,7 +24,7 @@
 @group(0) @binding(4) var<storage, read_write> partial_acc: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> partial_ml: array<vec2f>;
 #else
-#import shared/store.wgsl TENSOR=out COLUMNS=p.value_dim
+#import shared/store.wgsl TENSOR=out BINDING=4 COLUMNS=p.value_dim
 #if LSE
 #import shared/lse.wgsl
 #end

@@ -17,7 +17,7 @@
 @group(0) @binding(7) var<storage, read> part_rest: array<f32>;
 #end
 #if LSE
-#import shared/store.wgsl TENSOR=out COLUMNS=p.value_dim
+#import shared/store.wgsl TENSOR=out BINDING=4 COLUMNS=p.value_dim
 #else
 @group(0) @binding(4) var<storage, read_write> level: array<vec4f>;
 #end

@@ -34,7 +34,7 @@ fn load_row(at: u32) -> f32 {
 }
 
 fn store_two(at: u32, low: f32, high: f32) {
-  rows[at / 2] = narrow(low) | (narrow(high) << 16);
+  rows[at / 2] = narrow_rows(low) | (narrow_rows(high) << 16);
 }
 #else
 // Two elements share a word and may belong to different threads.
@@ -47,7 +47,7 @@ fn load_row(at: u32) -> f32 {
 fn store_row(at: u32, value: f32) {
   let shift = at % 2 * 16;
   atomicAnd(&rows[at / 2], ~(0xffffu << shift));
-  atomicOr(&rows[at / 2], narrow(value) << shift);
+  atomicOr(&rows[at / 2], narrow_rows(value) << shift);
 }
 #end
 #end

@@ -41,7 +41,12 @@ const log4e = 0.7213475204444817,
   linearTerm = 2 * Math.sqrt(2 / Math.PI),
   cubicTerm = 0.044715 * linearTerm;
 
-const constants = { tailEnd, lowest, minusLog4e: -log4e, linearTerm, cubicTerm, one: 1 };
+const constants = {
+  ...{ tailEnd, lowest, minusLog4e: -log4e, linearTerm, cubicTerm, one: 1 },
+  // Of slopes.
+  ...{ highest: -lowest, cubicSlope: 3 * cubicTerm, four: 4 },
+  ...{ minusLog2e: -2 * log4e, minusSquare: -log4e / 2, density: 1 / Math.sqrt(2 * Math.PI) },
+};
 
 const table = [...Object.values(constants), ...tail];
 
@@ -56,19 +61,25 @@ function coefficient(degree: number): string {
 /** The places of the four vectors. */
 const places = [["at", 0], ["at", 16], ["more", 0], ["more", 16]] as const;
 
-const each = (make: (index: number) => string) => times(4, make);
+/** Lines for each vector. */
+type Each = (make: (index: number) => string) => string[];
 
-const loadLines = each((i) => `let v${i} = v128.load(${places[i][0]}, ${places[i][1]});`);
+/** Four of them; and the one at `at`, which a quarter of the code is for: of slopes, which only training needs. */
+const four: Each = (make) => times(4, make), one: Each = (make) => times(1, make);
 
-const storeLines = (value: (index: number) => string) =>
+const loadLines = (each: Each) =>
+  each((i) => `let v${i} = v128.load(${places[i][0]}, ${places[i][1]});`);
+
+const storeLines = (each: Each, value: (index: number) => string) =>
   each((i) => `v128.store(${places[i][0]}, ${value(i)}, ${places[i][1]});`);
 
-const powerLines = exp4Lines(times(4, (i) => `y${i}`));
+const powerLines = (each: Each) => exp4Lines(each((i) => `y${i}`));
 
-function geluLines(): string[] {
+/** z = |x|, and y = 1 / Q(z). */
+function tailLines(each: Each): string[] {
   const degrees = tail.map((_, degree) => degree).reverse();
   return [
-    ...loadLines,
+    ...loadLines(each),
     `let k = ${constant("tailEnd")};`,
     ...each((i) => `const z${i} = f32x4.pmin(f32x4.abs(v${i}), k);`),
     ...degrees.flatMap((degree, at) => [
@@ -76,64 +87,157 @@ function geluLines(): string[] {
       ...each((i) => at === 0 ? `let y${i} = k;` : `y${i} = fma(y${i}, z${i}, k);`),
     ]),
     ...times(3, () => each((i) => `y${i} = f32x4.mul(y${i}, y${i});`)).flat(),
+  ];
+}
+
+function geluLines(): string[] {
+  return [
+    ...tailLines(four),
     "const zero = f32x4.splat(0);",
-    ...storeLines((i) => `f32x4.sub(f32x4.pmax(v${i}, zero), f32x4.div(z${i}, y${i}))`),
+    ...storeLines(four, (i) => `f32x4.sub(f32x4.pmax(v${i}, zero), f32x4.div(z${i}, y${i}))`),
   ];
 }
 
 /** x sigmoid(of x), which has the sign of x: both are made of one power of what is below 0. */
 function sigmoidLines(argument: readonly string[]): string[] {
   return [
-    ...loadLines,
+    ...loadLines(four),
     `let k = ${constant("lowest")};`,
-    ...each((i) => `v${i} = f32x4.pmax(v${i}, k);`),
+    ...four((i) => `v${i} = f32x4.pmax(v${i}, k);`),
     ...argument,
     `k = ${constant("minusLog4e")};`,
-    ...each((i) => `y${i} = f32x4.mul(f32x4.abs(y${i}), k);`),
-    ...powerLines,
+    ...four((i) => `y${i} = f32x4.mul(f32x4.abs(y${i}), k);`),
+    ...powerLines(four),
     `k = ${constant("one")};`,
     "const zero = f32x4.splat(0);",
-    ...each((i) => `v${i} = f32x4.mul(v${i}, v128.bitselect(k, p${i}, f32x4.ge(v${i}, zero)));`),
-    ...storeLines((i) => `f32x4.div(v${i}, f32x4.add(k, p${i}))`),
+    ...four((i) => `v${i} = f32x4.mul(v${i}, v128.bitselect(k, p${i}, f32x4.ge(v${i}, zero)));`),
+    ...storeLines(four, (i) => `f32x4.div(v${i}, f32x4.add(k, p${i}))`),
   ];
 }
 
 const geluTanhArgument = [
   `k = ${constant("cubicTerm")};`,
-  ...each((i) => `let y${i} = f32x4.mul(f32x4.mul(v${i}, v${i}), k);`),
+  ...four((i) => `let y${i} = f32x4.mul(f32x4.mul(v${i}, v${i}), k);`),
   `k = ${constant("linearTerm")};`,
-  ...each((i) => `y${i} = f32x4.mul(f32x4.add(y${i}, k), v${i});`),
+  ...four((i) => `y${i} = f32x4.mul(f32x4.add(y${i}, k), v${i});`),
 ];
+
+/** The slope of gelu, 1 less that of the opposite: Q(z) - z phi(z) where x is below 0, phi being the normal distribution's density. */
+function geluSlopeLines(): string[] {
+  return [
+    ...tailLines(one),
+    `k = ${constant("minusSquare")};`,
+    ...one((i) => `const e${i} = f32x4.mul(f32x4.mul(z${i}, z${i}), k);`),
+    ...exp4Lines(one((i) => `e${i}`)),
+    `k = ${constant("density")};`,
+    ...one((i) => `p${i} = f32x4.mul(f32x4.mul(z${i}, p${i}), k);`),
+    `k = ${constant("one")};`,
+    "const zero = f32x4.splat(0);",
+    ...one((i) => `y${i} = f32x4.sub(f32x4.div(k, y${i}), p${i});`),
+    ...storeLines(one, (i) => `v128.bitselect(f32x4.sub(k, y${i}), y${i}, f32x4.ge(v${i}, zero))`),
+  ];
+}
+
+/**
+ * The slope of x s, s being the sigmoid of u, which has the sign of x: s + x u' s (1 - s), of one power as s is. `argument` makes
+ * y = u, and `product` is x u'.
+ */
+function sigmoidSlopeLines(argument: readonly string[], product: string): string[] {
+  return [
+    ...loadLines(one),
+    `let k = ${constant("lowest")};`,
+    ...one((i) => `v${i} = f32x4.pmax(v${i}, k);`),
+    `k = ${constant("highest")};`,
+    ...one((i) => `v${i} = f32x4.pmin(v${i}, k);`),
+    ...argument,
+    `k = ${constant("minusLog4e")};`,
+    ...one((i) => `y${i} = f32x4.mul(f32x4.abs(y${i}), k);`),
+    ...powerLines(one),
+    `k = ${constant("one")};`,
+    "const zero = f32x4.splat(0);",
+    ...one((i) => `const s${i} = v128.bitselect(k, p${i}, f32x4.ge(v${i}, zero));`),
+    ...one((i) => `const d${i} = f32x4.add(k, p${i});`),
+    ...storeLines(
+      one,
+      (i) =>
+        `f32x4.div(fma(${product}${i}, p${i}, f32x4.mul(s${i}, d${i})), f32x4.mul(d${i}, d${i}))`,
+    ),
+  ];
+}
+
+const geluTanhSlopeArgument = [
+  ...one((i) => `const q${i} = f32x4.mul(v${i}, v${i});`),
+  `k = ${constant("cubicTerm")};`,
+  ...one((i) => `let y${i} = f32x4.mul(q${i}, k);`),
+  `k = ${constant("cubicSlope")};`,
+  ...one((i) => `let w${i} = f32x4.mul(q${i}, k);`),
+  `k = ${constant("linearTerm")};`,
+  ...one((i) => `y${i} = f32x4.mul(f32x4.add(y${i}, k), v${i});`),
+  ...one((i) => `w${i} = f32x4.mul(f32x4.add(w${i}, k), v${i});`),
+];
+
+/** 1 - tanh(x)^2 = 4 p / (1 + p)^2 with p = exp(-2 |x|), which loses nothing where tanh is near 1. */
+function tanhSlopeLines(): string[] {
+  return [
+    ...loadLines(one),
+    `let k = ${constant("minusLog2e")};`,
+    ...one((i) => `const y${i} = f32x4.mul(f32x4.abs(v${i}), k);`),
+    ...powerLines(one),
+    `k = ${constant("one")};`,
+    ...one((i) => `v${i} = f32x4.add(k, p${i});`),
+    `k = ${constant("four")};`,
+    ...storeLines(one, (i) => `f32x4.div(f32x4.mul(p${i}, k), f32x4.mul(v${i}, v${i}))`),
+  ];
+}
+
+/** 0 or 1, and NaN of a NaN. */
+function reluSlopeLines(): string[] {
+  return [
+    ...loadLines(one),
+    `const k = ${constant("one")};`,
+    "const zero = f32x4.splat(0);",
+    ...one((i) => `v${i} = f32x4.pmax(v${i}, zero);`),
+    ...storeLines(one, (i) => `v128.bitselect(k, v${i}, f32x4.gt(v${i}, zero))`),
+  ];
+}
 
 const bodies: Readonly<Record<string, readonly string[]>> = {
   gelu: geluLines(),
   geluTanh: sigmoidLines(geluTanhArgument),
-  silu: sigmoidLines(each((i) => `let y${i} = v${i};`)),
+  silu: sigmoidLines(four((i) => `let y${i} = v${i};`)),
   relu: [
-    ...loadLines,
+    ...loadLines(four),
     "const zero = f32x4.splat(0);",
-    ...storeLines((i) => `f32x4.pmax(v${i}, zero)`),
+    ...storeLines(four, (i) => `f32x4.pmax(v${i}, zero)`),
   ],
-  hyperbolic: [...loadLines, ...storeLines((i) => `tanh(v${i})`)],
+  hyperbolic: [...loadLines(four), ...storeLines(four, (i) => `tanh(v${i})`)],
+  geluSlope: geluSlopeLines(),
+  geluTanhSlope: sigmoidSlopeLines(geluTanhSlopeArgument, "w"),
+  siluSlope: sigmoidSlopeLines(one((i) => `let y${i} = v${i};`), "v"),
+  reluSlope: reluSlopeLines(),
+  hyperbolicSlope: tanhSlopeLines(),
 };
 
 const sources = `// Generated by tools/activations.ts, do not edit.
 //
 // Functions of eight numbers at \`at\` and of eight at \`more\`, in place: all is read before anything is written, so that both
-// may be the same. -Infinity gives 0 of those that have 0 as their limit, NaN gives NaN.
+// may be the same. -Infinity gives 0 of those that have 0 as their limit, NaN gives NaN. Slopes, of four numbers, are
+// their derivatives.
 
 import { TABLE } from "../exp.gen";
 import { fma } from "../fma";
 import { tanh } from "../tanh.gen";
 `;
 
+function signatureOf(name: string): string {
+  return name.endsWith("Slope") ? "_4(at: usize)" : "_2x8(at: usize, more: usize)";
+}
+
 /** The generated file. */
 export function activationsFile(): string {
   const rows = table.map((value) => `  ${new Array(4).fill(value).join(", ")},`);
   const functions = Object.entries(bodies).map(([name, lines]) =>
-    [`export function ${name}_2x8(at: usize, more: usize): void {`, ...indent(lines), "}"].join(
-      "\n",
-    )
+    [`export function ${name}${signatureOf(name)}: void {`, ...indent(lines), "}"].join("\n")
   );
   return [
     sources,

@@ -1,6 +1,6 @@
 /**
  * Builds everything generated: the Wasm binaries and their parts, the embedded shaders, and the
- * pictures of `docs/SEMANTICS.md` and `docs/FUNCTIONS.md`.
+ * pictures of `docs/SEMANTICS.md` and `docs/FUNCTIONS.md`, and `docs/ERRORS.md`.
  *
  * @module
  */
@@ -11,11 +11,16 @@ import { type Files, generateWasm } from "./build_wasm.ts";
 
 /** The library draws these: it is loaded only then, so that its binaries may be written before. */
 async function generatePictures(): Promise<Files> {
-  const [masks, functions] = await Promise.all([
+  const [masks, functions, errors] = await Promise.all([
     import("./draw_masks.ts"),
     import("./draw_functions.ts"),
+    import("./draw_errors.ts"),
   ]);
-  return { ...await masks.generatePictures(), ...await functions.generateFunctions() };
+  return {
+    ...await masks.generatePictures(),
+    ...await functions.generateFunctions(),
+    ...await errors.generateErrors(),
+  };
 }
 
 const steps = [generateWasm, generateShaders, generatePictures];

@@ -1,7 +1,7 @@
 /**
  * Embeds the shaders' sources, without comments and needless spaces and with short names, in
  * `src/webgpu/shader/shaders.gen.ts`; what is loaded late by itself, in `row_shaders.gen.ts`, `integer_shaders.gen.ts`,
- * `scored_shaders.gen.ts` and `linear_shaders.gen.ts`.
+ * `scored_shaders.gen.ts`, `linear_shaders.gen.ts` and `nn_shaders.gen.ts`.
  *
  * @module
  */
@@ -48,6 +48,7 @@ const late: Readonly<Record<string, RegExp>> = {
   integerShaders: /^integer\//,
   scoredShaders: /^scored\//,
   linearShaders: /^(?:linear\/|rows\/inverse\.wgsl$)/,
+  nnShaders: /^nn\//,
 };
 
 /** Whether a shader is there from the start. */

@@ -25,19 +25,34 @@ export function filesOf(folder: string, suffix: string): string[] {
     .sort();
 }
 
+/** What names in imports stand for. */
+function readImports(): Record<string, string> {
+  return JSON.parse(readFileSync(new URL("import_map.json", tools), "utf8")).imports;
+}
+
+/** A package of the import map with its version, as `npm install` names it. */
+export function pinned(name: string): string {
+  const target = readImports()[name];
+  if (target?.startsWith("npm:")) return target.slice("npm:".length);
+  throw new Error(`Cannot find ${name} among the packages of tools/import_map.json`);
+}
+
+/** Packages that no bundle has: adapters are typed by them, and called by tests of the packages, on Deno. */
+const unbundled = ["@ai-sdk/provider", "@langchain/core", "ai"];
+
 /** Packages of the import map, as `npm install` and as a bundler's alias name them. */
 function importMap(): { packages: string[]; aliases: string[] } {
-  const { imports } = JSON.parse(readFileSync(new URL("import_map.json", tools), "utf8")) as {
-    imports: Record<string, string>;
-  };
+  const imports = readImports();
   const packages = new Set<string>(), aliases: string[] = [];
   for (const [name, target] of Object.entries(imports)) {
     const [, spec, path = ""] = target.match(/^npm:((?:@[^/]+\/)?[^/@]+@[^/]+)(\/.*)?$/) ?? [];
     if (spec === undefined) {
       aliases.push(`--alias:${name}=${fileURLToPath(new URL(target, tools))}`);
     } else {
+      const found = spec.replace(/@[^@]+$/, "");
+      if (unbundled.includes(found)) continue;
       packages.add(spec);
-      aliases.push(`--alias:${name}=${spec.replace(/@[^@]+$/, "")}${path}`);
+      aliases.push(`--alias:${name}=${found}${path}`);
     }
   }
   return { packages: [...packages], aliases };
@@ -72,16 +87,17 @@ export function bundleForNode(folder: string): string {
   ]);
 }
 
-/** Bundles a page's script that imports the package, and the package's oracle, by these names. */
-export function bundleForPackage(
-  folder: string,
-  script: string,
-  [attention, reference]: readonly [string, string],
-): string {
+/** What the package is imported as, and by which names a page finds that. */
+export type PackageNames = Readonly<Record<string, string>>;
+
+/** Bundles a page's script that imports the package, or parts of it, by these names. */
+export function bundleForPackage(folder: string, script: string, names: PackageNames): string {
   return bundle(folder, [script], [
     ...["--platform=browser", "--target=es2023", "--sources-content=true"],
-    ...[`--alias:@flashtile/attention=${attention}`, `--external:${attention}`],
-    ...[`--alias:@flashtile/attention/reference=${reference}`, `--external:${reference}`],
+    ...Object.entries(names).flatMap(([name, found]) => [
+      `--alias:${name}=${found}`,
+      `--external:${found}`,
+    ]),
   ]);
 }
 

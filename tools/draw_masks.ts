@@ -87,7 +87,7 @@ const panels: Readonly<Record<string, readonly Panel[]>> = {
     square("dilated({ window: [6, 6], dilation: 2 }, size)", "butterfly(size)"),
     square("longformer({ window: 3, global: [0] }, size)"),
     square("longformer({ window: 3, dilation: 2, global: [5] }, size)"),
-    square("bigbird({ block: 2, window: 1, global: 1, random: 1, seed: 3 }, size)"),
+    square("bigbird({ block: 2, windowBlocks: 1, global: 1, random: 1, seed: 3 }, size)"),
     square("document([0, 0, 0, 1, 1, 2, 2, 2, 2, 1, 3, 3], size)"),
     square("causal(size).and(blockMask.butterfly(size))", "causal(size).not()"),
   ],

@@ -26,7 +26,16 @@ import {
 const names = String.raw`\(webgpu[^)]*\)$`;
 
 /** Folders of `tests/` that have such tests. */
-const suites = ["contract", "webgpu", "gradients", "properties", "readonce", "linear", "nn"];
+const suites = [
+  "contract",
+  "webgpu",
+  "gradients",
+  "properties",
+  "readonce",
+  "linear",
+  "nn",
+  "models",
+];
 
 /** What every stack runs: of the rest one is enough, since it takes minutes in software. */
 const briefSuites = [

@@ -46,6 +46,10 @@ interface Kernel {
   last(sum: string, place: string, vector: number): string;
   /** Where a sum is stored; one row behind the other by default. */
   place?(row: number, vector: number): string;
+  /** Where B ends; it is `depth` steps from its beginning by default. */
+  readonly end?: string;
+  /** Puts the loop, and what stores its sums, into others. */
+  within?(lines: readonly string[]): readonly string[];
 }
 
 /** Brings one element of A into all lanes. Each four of A's are elsewhere where it has several pointers. */
@@ -88,13 +92,13 @@ function writeKernel(kernel: Kernel): string {
   const turn = shape.steps === 1
     ? step
     : times(shape.steps, () => ["{", ...indent(step), "}"]).flat();
-  const lines = [
-    ...kernel.begin ?? [],
+  const { within = (inner) => inner, end } = kernel;
+  const sums = [
     ...each((row, vector) => `let c${row}_${vector} = f32x4.splat(0);`),
-    `const end = ${b} + ${depth} * ${shape.columns * 4 / (others.length + 1)};`,
+    ...(end ? [] : [`const end = ${b} + ${depth} * ${shape.columns * 4 / (others.length + 1)};`]),
     `do {`,
     ...indent(turn),
-    `} while (${b} < end);`,
+    `} while (${b} < ${end ?? "end"});`,
     ...kernel.setup,
     ...each((row, vector) => {
       const byte = row * shape.columns * 4 + vector * 16;
@@ -107,7 +111,7 @@ function writeKernel(kernel: Kernel): string {
   return [
     `// ${kernel.comment}`,
     `export function ${kernel.name}(${kernel.parameters}): void {`,
-    ...indent(lines),
+    ...indent([...kernel.begin ?? [], ...within(sums)]),
     `}`,
   ].join("\n");
 }
@@ -155,6 +159,54 @@ function accumulate(shape: Shape): Kernel {
     ),
     // The run is summed by itself: a long row's o has no place for its last bits.
     last: (sum, place, vector) => `fma(v128.load(${place}), alpha${vector}, ${sum})`,
+  };
+}
+
+/** The same for as many groups of keys as there are, one behind the other. */
+function dotGroups(shape: Shape): Kernel {
+  const { rows, columns } = shape, bytes = rows * columns * 4;
+  return {
+    ...dot(shape),
+    comment:
+      `s[groups][${rows} keys][${columns} queries] = k[groups][depth][${rows}]^T q[depth][${columns}]; ` +
+      "depth >= 1.",
+    parameters: "k: usize, q: usize, s: usize, depth: usize, groups: usize",
+    b: "at",
+    end: "end",
+    within: (lines) => [
+      `const end = q + depth * ${columns * 4};`,
+      `for (const last = s + groups * ${bytes}; s < last; s += ${bytes}) {`,
+      ...indent(["let at = q;", ...lines]),
+      "}",
+    ],
+  };
+}
+
+/** The same for all columns of o, run by run. */
+function accumulateGroups(shape: Shape): Kernel {
+  const { rows, columns } = shape;
+  return {
+    ...accumulate(shape),
+    comment:
+      `o[columns][${columns} queries] = o * alpha + v^T p[keys][${columns}] for o up to \`last\`, ${rows} columns at a ` +
+      "time; keys >= 1. Each run of\n// keys is summed by itself.",
+    parameters: "v: Columns, p: usize, o: usize, last: usize, alpha: usize",
+    a: "x",
+    b: "at",
+    end: "end",
+    aStride: "stride",
+    within: (lines) => [
+      "const stride = v.row, columns = v.columns, all = p + (v.count << 5);",
+      "const first = min(p + (firstRun(v.skipped, RUN) << 5), all);",
+      `for (let from = v.at; o < last; o += ${rows * columns * 4}, from += columns) {`,
+      ...indent([
+        "let x = from, at = p, by = alpha;",
+        "for (let end = first; at < all; end = min(end + (RUN << 5), all), by = ONES) {",
+        ...indent(lines.map((line) => line.replace("v128.load(alpha,", "v128.load(by,"))),
+        "}",
+      ]),
+      "}",
+    ],
   };
 }
 
@@ -314,7 +366,11 @@ export function microkernelFiles(): Record<string, string> {
       [accumulateWide(wideShape), ...pairShapes.map(accumulatePair)],
       [fma, `import { Columns } from "../record";`, `import { Pair } from "./pair";`],
     ),
-    "asm/dot.gen.ts": dotFile(...shapes),
-    "asm/accumulate.gen.ts": writeFile(shapes.map(accumulate)),
+    "asm/dot.gen.ts": writeFile(shapes.map(dotGroups)),
+    "asm/accumulate.gen.ts": writeFile(shapes.map(accumulateGroups), [
+      `import { fma } from "./fma";`,
+      `import { firstRun, ONES, RUN } from "./products";`,
+      `import { Columns } from "./record";`,
+    ]),
   };
 }

@@ -470,6 +470,7 @@ export const layerFields = {
   outElement: "i32",
   outStorage: "i32",
   outRow: "i32",
+  // Of gradients by norms it is read: what is added to them.
   sum: "u32",
   sumElement: "i32",
   sumStorage: "i32",
@@ -501,7 +502,8 @@ export const layerFields = {
   scales: "u32",
   scaleBytes: "u32",
   stored: "u32",
-  // Sums of rows, f32, of which the job has the first, the last or none.
+  // Sums of rows, f32, of which the job has the first, the last or none; of gradients by norms what its rows come to, by
+  // weights and by biases; or a table that rows are added to.
   sums: "u32",
   isFirst: "u32",
   isLast: "u32",

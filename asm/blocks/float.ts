@@ -5,6 +5,7 @@
 // Those for one query have its scores side by side, row[keys]; those for four have them as all others have,
 // s[keys][8].
 
+import { WIDE } from "../build";
 import { fma } from "../fma";
 import { firstHalves, high, low, secondHalves, storeTransposed } from "../layout";
 import { firstRun, ONES, RUN } from "../products";
@@ -25,15 +26,28 @@ export class Query {
 
 export const QUERY_HEADER: usize = 16;
 
+// Two pairs of sums, side by side where V8 joins vectors: it looks for neighbours from stores on.
+
+// @ts-ignore: decorator
+@inline
+function sumOfPairs(a: v128, b: v128, c: v128, d: v128, scratch: usize): v128 {
+  a = f32x4.add(a, c);
+  b = f32x4.add(b, d);
+  if (!WIDE) return f32x4.add(a, b);
+  v128.store(scratch, a);
+  v128.store(scratch, b, 16);
+  return f32x4.add(v128.load(scratch), v128.load(scratch, 16));
+}
+
 // The sum of `count` vectors of four, each times a factor: one stream of memory, and eight sums, since a
 // multiply-add waits four cycles for the one before it. Factors are loaded as they are needed, and with
 // constant offsets: V8 takes a further instruction for each that is splatted, and for each address that is
 // added up. With f32 they are factors[count][4], each four times; with 16 bits factors[count / 2][4], two
-// of them twice each, for eight elements at a time of which every second is in one sum.
+// of them twice each, for eight elements at a time of which every second is in one sum. `scratch` has room for 64 bytes.
 
 // @ts-ignore: decorator
 @inline
-function sumOf<T>(x: usize, factors: usize, count: usize, mask: v128): v128 {
+function sumOf<T>(x: usize, factors: usize, count: usize, mask: v128, scratch: usize): v128 {
   let a = f32x4.splat(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
   if (isFloat<T>()) {
     const end = factors + (count << 4);
@@ -47,9 +61,9 @@ function sumOf<T>(x: usize, factors: usize, count: usize, mask: v128): v128 {
       g = fma(v128.load(factors, 96), v128.load(x, 96), g);
       h = fma(v128.load(factors, 112), v128.load(x, 112), h);
     }
+    a = sumOfPairs(f32x4.add(a, e), f32x4.add(b, f), f32x4.add(c, g), f32x4.add(d, h), scratch);
     for (; factors < end; factors += 16, x += 16) a = fma(v128.load(factors), v128.load(x), a);
-    a = f32x4.add(f32x4.add(a, b), f32x4.add(c, d));
-    return f32x4.add(a, f32x4.add(f32x4.add(e, f), f32x4.add(g, h)));
+    return a;
   }
   const end = factors + (count >> 1 << 4);
   for (const whole = factors + (count >> 3 << 6); factors < whole; factors += 64, x += 64) {
@@ -66,17 +80,17 @@ function sumOf<T>(x: usize, factors: usize, count: usize, mask: v128): v128 {
     d = fma(w3, evenOf<T>(x3, mask), d);
     h = fma(w3, oddOf<T>(x3, mask), h);
   }
+  let even = sumOfPairs(a, b, c, d, scratch), odd = sumOfPairs(e, f, g, h, scratch + 32);
   for (; factors < end; factors += 16, x += 16) {
     const y = v128.load(x), w = v128.load(factors);
-    a = fma(w, evenOf<T>(y, mask), a);
-    e = fma(w, oddOf<T>(y, mask), e);
+    even = fma(w, evenOf<T>(y, mask), even);
+    odd = fma(w, oddOf<T>(y, mask), odd);
   }
   if (count & 1) {
     const y = v128.load64_zero(x), w = v128.load64_zero(factors);
-    a = fma(w, evenOf<T>(y, mask), a);
-    e = fma(w, oddOf<T>(y, mask), e);
+    even = fma(w, evenOf<T>(y, mask), even);
+    odd = fma(w, oddOf<T>(y, mask), odd);
   }
-  const even = f32x4.add(f32x4.add(a, b), f32x4.add(c, d)), odd = f32x4.add(f32x4.add(e, f), f32x4.add(g, h));
   return f32x4.add(low(even, odd), high(even, odd));
 }
 
@@ -98,11 +112,12 @@ export function queryFactor(q: usize, dim: usize): f32 {
 
 export const F16_WEIGHT: f32 = 1.2676506002282294e30; // 2^100
 
-// Scores of one query, splatted, and `groups` times four keys [groups][dim][4]; those of f16 lack `factor`.
+// Scores of one query, splatted, and `groups` times four keys [groups][dim][4]; those of f16 lack `factor`. The row has room
+// for 64 bytes behind them.
 export function dotOne<T>(k: usize, q: usize, row: usize, dim: usize, groups: usize, factor: f32): void {
   const mask = maskOf<T>();
   for (const end = row + (groups << 4); row < end; row += 16, k += dim * bytesOf<T>() << 2) {
-    const sum = sumOf<T>(k, q, dim, mask);
+    const sum = sumOf<T>(k, q, dim, mask, row);
     v128.store(row, sizeof<T>() == 1 ? f32x4.mul(sum, f32x4.splat(factor)) : sum);
   }
 }
@@ -178,7 +193,7 @@ function addFourRows(o: usize, alpha: usize, a: v128, b: v128, c: v128, d: v128)
 export function accumulateOne<T>(v: Columns, p: usize, to: Output): void {
   const mask = maskOf<T>(), factor = f32x4.splat(F16_BIAS / F16_WEIGHT), keys = v.count;
   for (let column: usize = 0, at = v.at; column < to.columns; column += 4, at += v.columns) {
-    const sum = sumOf<T>(at, p, keys, mask);
+    const sum = sumOf<T>(at, p, keys, mask, to.scratch);
     add(to, column, sizeof<T>() == 1 ? f32x4.mul(sum, factor) : sum);
   }
 }

@@ -9,6 +9,7 @@ import {
   WEIGHT_INT8,
 } from "../records.gen";
 import { isPlain, readPart, readRow, rowsAt, writePart } from "../rows/row";
+import { F32 } from "../storage";
 import { activate } from "./activations";
 import { BLOCK, OUTPUTS, PANELS, Product, ROWS } from "./product";
 import {
@@ -180,11 +181,30 @@ function packFloats(job: LinearJob, x: HeadRows, first: usize, to: usize): void 
   for (let at = to + (inputs << 4), end = to + (depthOf(job) << 4); at < end; at += 16) v128.store(at, f32x4.splat(0));
 }
 
+// Inputs of rows that are columns where they lie, at a time: so many numbers of a line are used one after the other.
+const COLUMNS: usize = 16;
+
+// Rows of floats that are columns where they lie, so that four numbers are a vector as they are: all but the last three at
+// most. Gives how many.
+function packColumns(job: LinearJob, x: HeadRows, target: usize): usize {
+  const whole = job.rows & ~(ROWS - 1), inputs = job.inputs, element = <usize>x.element;
+  for (let k: usize = 0; k < inputs; k += COLUMNS) {
+    const count = min(COLUMNS, inputs - k), first = x.at + k * element;
+    for (let r: usize = 0; r < whole; r += ROWS) {
+      let from = first + (r << 2), to = target + (r >> 2) * (inputs << 4) + (k << 4);
+      for (const end = to + (count << 4); to < end; to += 16, from += element) v128.store(to, v128.load(from));
+    }
+  }
+  return whole;
+}
+
 // All rows, four by four; past the last that one is repeated.
 function packRows(job: LinearJob, at: Linear, x: HeadRows): void {
   const row = rowBytes(job), bytes = row32Bytes(job), last = job.rows - 1, scaleBytes = tileScaleBytes(job), plain = at.plain;
-  let to = at.packed, scales = at.packedScales;
-  for (let r: usize = 0; r < job.rows; r += ROWS, to += row << 2, scales += scaleBytes) {
+  const isTurned = x.storage == F32 && x.row == 4 && job.stored == WEIGHT_F32;
+  let r: usize = isTurned ? packColumns(job, x, at.packed) : 0;
+  let to = at.packed + r * row, scales = at.packedScales;
+  for (; r < job.rows; r += ROWS, to += row << 2, scales += scaleBytes) {
     if (job.product == PRODUCT_F32) {
       packFloats(job, x, r, to);
       continue;

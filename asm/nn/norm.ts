@@ -10,7 +10,7 @@ import { sumOfLanes } from "../rows/softmax";
 
 // @ts-ignore: decorator
 @inline
-function wholeBytes(columns: usize): usize {
+export function wholeBytes(columns: usize): usize {
   return ((columns + 15) & ~15) << 2;
 }
 
@@ -23,12 +23,12 @@ export function normScratch(job: LayerJob): usize {
 
 // @ts-ignore: decorator
 @inline
-function fill(row: usize, columns: usize, value: f32): void {
+export function fill(row: usize, columns: usize, value: f32): void {
   for (let at = row + (columns << 2), end = row + wholeBytes(columns); at < end; at += 4) store<f32>(at, value);
 }
 
 // What columns are multiplied with, or added to it; `value` where there is no such row.
-function readColumns(rows: HeadRows, columns: usize, to: usize, value: f32, offset: f32): void {
+export function readColumns(rows: HeadRows, columns: usize, to: usize, value: f32, offset: f32): void {
   if (rows.at != 0) readRow(rows, 0, columns, to, 1);
   for (let column: usize = 0; column < columns; column++) {
     const x = rows.at != 0 ? load<f32>(to + (column << 2)) : value;
@@ -37,7 +37,7 @@ function readColumns(rows: HeadRows, columns: usize, to: usize, value: f32, offs
 }
 
 // The sum of a row's numbers less some number. No vector is a parameter: see weigh() of ../rows/softmax.ts.
-function sumLess(row: usize, bytes: usize, number: f32): f32 {
+export function sumLess(row: usize, bytes: usize, number: f32): f32 {
   const less = f32x4.splat(number);
   let a = f32x4.splat(0), b = a, c = a, d = a;
   for (const end = row + bytes; row < end; row += 64) {
@@ -80,7 +80,7 @@ function scale(row: usize, bytes: usize, factor: f32, weight: usize, bias: usize
 
 // @ts-ignore: decorator
 @inline
-function addRow(row: usize, other: usize, bytes: usize): void {
+export function addRow(row: usize, other: usize, bytes: usize): void {
   for (const end = row + bytes; row < end; row += 16, other += 16) {
     v128.store(row, f32x4.add(v128.load(row), v128.load(other)));
   }
@@ -100,6 +100,19 @@ function centre(row: usize, columns: usize, bytes: usize): f32 {
   return takeOff(row, bytes, rest) - <f32>((bytes >> 2) - columns) * rest * rest;
 }
 
+// Takes the mean off a row where it is to be, and gives what the row is multiplied by then.
+export function factorOf(job: LayerJob, row: usize): f32 {
+  const columns = job.columns, bytes = wholeBytes(columns);
+  let squares: f32;
+  if (job.isCentred) {
+    squares = centre(row, columns, bytes);
+  } else {
+    fill(row, columns, 0);
+    squares = takeOff(row, bytes, 0);
+  }
+  return <f32>1 / sqrt<f32>(squares / <f32>columns + job.eps);
+}
+
 // Rows of one job, each in tile memory.
 export function norm(job: LayerJob, scratch: usize): void {
   const columns = job.columns, bytes = wholeBytes(columns), row = scratch, other = row + bytes;
@@ -115,14 +128,7 @@ export function norm(job: LayerJob, scratch: usize): void {
       addRow(row, other, bytes);
       if (sum.at != 0) writeRow(sum, r, columns, row);
     }
-    let squares: f32;
-    if (job.isCentred) {
-      squares = centre(row, columns, bytes);
-    } else {
-      fill(row, columns, 0);
-      squares = takeOff(row, bytes, 0);
-    }
-    const by: f32 = <f32>1 / sqrt<f32>(squares / <f32>columns + job.eps);
+    const by = factorOf(job, row);
     scale(row, bytes, by, weight, bias);
     writeRow(out, r, columns, row);
   }

@@ -54,6 +54,18 @@ export function tableRows(job: LayerJob, scratch: usize): void {
   }
 }
 
+// Adds rows, times `scale`, to those of a table in f32, by their ids.
+export function scatterRows(job: LayerJob, scratch: usize): void {
+  const x = rowsAt(job, offsetof<LayerJob>("x")), bytes = job.columns << 2;
+  for (let r: usize = 0; r < job.rows; r++) {
+    readRow(x, r, job.columns, scratch, job.scale);
+    let from = scratch, to = job.sums + <usize>load<u32>(job.ids + (r << 2)) * bytes;
+    const whole = to + (bytes & ~15), end = to + bytes;
+    for (; to < whole; to += 16, from += 16) v128.store(to, f32x4.add(v128.load(to), v128.load(from)));
+    for (; to < end; to += 4, from += 4) store<f32>(to, load<f32>(to) + load<f32>(from));
+  }
+}
+
 // Rows that are summed one after the other, before their sum is added to the others': errors do not grow with all.
 const RUN: usize = 64;
 

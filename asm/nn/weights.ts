@@ -1,10 +1,12 @@
 // Weights on their way into panels, and panels of 16 bits or less on theirs to f32.
 
+import { packFourRows } from "../layout";
+import { addresses } from "../record";
 import {
-  LayerJob, PackJob, SOURCE_Q4, SOURCE_Q8, WEIGHT_BF16, WEIGHT_F16, WEIGHT_F32, WEIGHT_INT16, WEIGHT_INT8,
+  HeadRows, LayerJob, PackJob, SOURCE_Q4, SOURCE_Q8, WEIGHT_BF16, WEIGHT_F16, WEIGHT_F32, WEIGHT_INT16, WEIGHT_INT8,
 } from "../records.gen";
 import { readRow, rowsAt } from "../rows/row";
-import { bf16, f16, loadFour, loadOne, storeOne } from "../storage";
+import { bf16, F32, f16, loadFour, loadOne, storeOne } from "../storage";
 import { BLOCK, firstOf, OUTPUTS, secondOf } from "./product";
 import { factorOf, quantizeWeights8 } from "./quantize";
 
@@ -134,6 +136,27 @@ function packFloats(job: PackJob, row: usize, to: usize): bool {
   return isFinite;
 }
 
+// Four outputs of a panel in f32, their rows from an address on.
+function packFour(job: PackJob, x: HeadRows, from: usize, to: usize): void {
+  const row = <usize>x.row, four = addresses(from, from + row, from + 2 * row, from + 3 * row);
+  packFourRows(x, four, to, job.inputs, 1);
+}
+
+// Eight outputs in f32, from a row on: side by side as they lie, where rows are columns, or by transposing.
+function packEight(job: PackJob, x: HeadRows, first: usize, to: usize): void {
+  const row = <usize>x.row, element = <usize>x.element;
+  let from = x.at + first * row;
+  if (x.storage != F32 || row != 4) {
+    packFour(job, x, from, to);
+    packFour(job, x, from + 4 * row, to + 16);
+    return;
+  }
+  for (const end = to + (job.inputs << 5); to < end; to += 32, from += element) {
+    v128.store(to, v128.load(from));
+    v128.store(to, v128.load(from, 16), 16);
+  }
+}
+
 // Rows of a weight, each an output of its panel. What is not finite among integers makes their scale NaN.
 export function packWeight(job: PackJob, scratch: usize): void {
   const x = rowsAt(job, offsetof<PackJob>("x")), stored = job.stored;
@@ -144,6 +167,11 @@ export function packWeight(job: PackJob, scratch: usize): void {
     const to = job.weight + panel * job.panelBytes + lane * bytes, scale = job.scales + panel * job.scaleBytes + (lane << 2);
     if (<u32>x.storage >= SOURCE_Q8) {
       packBlocks(job, x.at + r * x.row, to, scale);
+      continue;
+    }
+    if (stored == WEIGHT_F32 && lane == 0 && job.rows - r >= OUTPUTS) {
+      packEight(job, x, r, to);
+      r += OUTPUTS - 1;
       continue;
     }
     readRow(x, r, job.inputs, scratch, 1);

@@ -15,8 +15,8 @@ export function narrow(at: usize, count: i32): void {
   const k = at + 32, q = k + 3 * GROUP, s = q + 2 * PANEL;
   for (; count > 0; count--) {
     for (let group: usize = 0; group < 3; group++) {
-      dot_f32_4x8_splat4(k + group * GROUP, q, s + (group << 7), DIM);
-      dot_f32_4x8_splat4(k + group * GROUP, q + PANEL, s + SCORES + (group << 7), DIM);
+      dot_f32_4x8_splat4(k + group * GROUP, q, s + (group << 7), DIM, 1);
+      dot_f32_4x8_splat4(k + group * GROUP, q + PANEL, s + SCORES + (group << 7), DIM, 1);
     }
   }
 }

@@ -13,7 +13,7 @@ export function splat0(base: usize, depth: usize, rounds: i32): void {
   for (let round = 0; round < rounds; round++) {
     for (let query: usize = 0; query < QUERIES; query += 8) {
       for (let key: usize = 0; key < KEYS; key += 4) {
-        dot_f32_4x8(k + key * depth * 4, q + query * depth * 4, s + (query * KEYS + key * 8) * 4, depth);
+        dot_f32_4x8(k + key * depth * 4, q + query * depth * 4, s + (query * KEYS + key * 8) * 4, depth, 1);
       }
     }
   }
@@ -24,7 +24,7 @@ export function splat1(base: usize, depth: usize, rounds: i32): void {
   for (let round = 0; round < rounds; round++) {
     for (let query: usize = 0; query < QUERIES; query += 8) {
       for (let key: usize = 0; key < KEYS; key += 4) {
-        dot_f32_4x8_splat1(k + key * depth * 4, q + query * depth * 4, s + (query * KEYS + key * 8) * 4, depth);
+        dot_f32_4x8_splat1(k + key * depth * 4, q + query * depth * 4, s + (query * KEYS + key * 8) * 4, depth, 1);
       }
     }
   }
@@ -35,7 +35,7 @@ export function splat4(base: usize, depth: usize, rounds: i32): void {
   for (let round = 0; round < rounds; round++) {
     for (let query: usize = 0; query < QUERIES; query += 8) {
       for (let key: usize = 0; key < KEYS; key += 4) {
-        dot_f32_4x8_splat4(k + key * depth * 4, q + query * depth * 4, s + (query * KEYS + key * 8) * 4, depth);
+        dot_f32_4x8_splat4(k + key * depth * 4, q + query * depth * 4, s + (query * KEYS + key * 8) * 4, depth, 1);
       }
     }
   }

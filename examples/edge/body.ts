@@ -67,11 +67,44 @@ function parse(bytes: Uint8Array<ArrayBuffer>): Fields {
   throw new Refusal(400, "the body must be a JSON object");
 }
 
-/** A text to be embedded. */
-export interface Text {
+/** What a model says of the texts that it reads. */
+export interface Reader {
+  /** Tokens of a text at most. */
+  readonly maxTokens: number;
+  /** How many a text has. */
+  tokensOf(text: string): number;
+}
+
+/** A text, and its bytes in UTF-8. */
+interface Sized {
   readonly text: string;
-  /** The same in UTF-8: a token is a byte. */
-  readonly bytes: Uint8Array;
+  readonly bytes: number;
+}
+
+/** What is wrong with a text shows from what costs least first. */
+function sizedOf(value: unknown, name: string): Sized {
+  if (typeof value !== "string") throw new Refusal(400, `\`${name}\` must be a string`);
+  if (value === "") throw new Refusal(400, `\`${name}\` is empty`);
+  if (!value.isWellFormed()) throw new Refusal(400, `\`${name}\` has half a surrogate pair`);
+  return { text: value, bytes: new TextEncoder().encode(value).length };
+}
+
+function checkBytes(all: readonly Sized[], name: string): void {
+  const total = all.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (total <= mostTextBytes) return;
+  throw new Refusal(
+    413,
+    `\`${name}\` has ${total} bytes in UTF-8, expected at most ${mostTextBytes} in all`,
+  );
+}
+
+function checkTokens({ text }: Sized, name: string, reader: Reader): void {
+  const tokens = reader.tokensOf(text), { maxTokens } = reader;
+  if (tokens <= maxTokens) return;
+  throw new Refusal(
+    413,
+    `\`${name}\` has ${tokens} tokens, the model reads at most ${maxTokens}`,
+  );
 }
 
 /**
@@ -79,32 +112,24 @@ export interface Text {
  *
  * @param value What should be one.
  * @param name What messages call it.
- * @param context The longest that the model reads, in bytes.
+ * @param reader The model that is to read it.
  */
-export function textOf(value: unknown, name: string, context: number): Text {
-  if (typeof value !== "string") throw new Refusal(400, `\`${name}\` must be a string`);
-  if (value === "") throw new Refusal(400, `\`${name}\` is empty`);
-  if (!value.isWellFormed()) throw new Refusal(400, `\`${name}\` has half a surrogate pair`);
-  const bytes = new TextEncoder().encode(value);
-  if (bytes.length <= context) return { text: value, bytes };
-  throw new Refusal(
-    413,
-    `\`${name}\` has ${bytes.length} bytes in UTF-8, the model reads at most ${context}`,
-  );
+export function textOf(value: unknown, name: string, reader: Reader): string {
+  const sized = sizedOf(value, name);
+  checkBytes([sized], name);
+  checkTokens(sized, name, reader);
+  return sized.text;
 }
 
 /** Checks a list of texts. */
-export function textsOf(value: unknown, name: string, context: number): Text[] {
+export function textsOf(value: unknown, name: string, reader: Reader): string[] {
   if (!Array.isArray(value)) throw new Refusal(400, `\`${name}\` must be an array of strings`);
   if (value.length === 0) throw new Refusal(400, `\`${name}\` is empty`);
   if (value.length > mostTexts) {
     throw new Refusal(413, `\`${name}\` has ${value.length} texts, expected at most ${mostTexts}`);
   }
-  const texts = value.map((one, at) => textOf(one, `${name}[${at}]`, context));
-  const total = texts.reduce((sum, { bytes }) => sum + bytes.length, 0);
-  if (total <= mostTextBytes) return texts;
-  throw new Refusal(
-    413,
-    `\`${name}\` has ${total} bytes in UTF-8, expected at most ${mostTextBytes} in all`,
-  );
+  const all = value.map((one, at) => sizedOf(one, `${name}[${at}]`));
+  checkBytes(all, name);
+  for (const [at, sized] of all.entries()) checkTokens(sized, `${name}[${at}]`, reader);
+  return all.map(({ text }) => text);
 }

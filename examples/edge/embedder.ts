@@ -1,38 +1,64 @@
 /**
- * Texts as vectors: the mean of a Llama's last layer, of length 1.
+ * Texts as vectors: a model, its tokenizer, and the engine that runs it.
  *
  * @module
  */
 
-import type { Engine } from "@flashtile/attention";
-import type { LlamaConfig } from "../llama/config.ts";
-import { Llama } from "../llama/model.ts";
-import type { LlamaWeights } from "../llama/weights.ts";
+import { createEngine, type Engine } from "@flashtile/attention";
+import {
+  type Encoder,
+  type EncoderSource,
+  loadEncoder,
+  type LoadEncoderOptions,
+  type TokenizerLike,
+} from "@flashtile/attention/models";
 
-/**
- * Makes vectors of texts. Calls may overlap: each has a model of its own while it runs. A queue would
- * be simpler, but workerd lets no request wait for another's promise.
- */
+/** What is loaded, and how. */
+export interface EmbedderOptions extends Pick<LoadEncoderOptions, "precision"> {
+  /** What answers call the model. */
+  readonly name: string;
+  /** Its files. */
+  readonly source: EncoderSource & { readonly tokenizer: TokenizerLike };
+  /** Linear memory at most; a worker has 128 MB for everything. */
+  readonly maxMemoryBytes: number;
+}
+
+/** Makes vectors of texts. */
 export class Embedder {
-  /** The model's sizes. */
-  readonly config: LlamaConfig;
-  readonly #weights: LlamaWeights;
+  /** What answers call the model. */
+  readonly name: string;
+  readonly #encoder: Encoder;
   readonly #engine: Engine;
-  /**
-   * A model is weights, which all share, and 2 MB of scratch memory, which are one call's alone. One
-   * waits for the next call: calls overlap seldom, and what a worker holds must not depend on that.
-   */
-  #idle: Llama | undefined;
+  readonly #tokenizer: TokenizerLike;
 
-  /**
-   * @param config The model's sizes.
-   * @param weights Its weights.
-   * @param engine Does its attention.
-   */
-  constructor(config: LlamaConfig, weights: LlamaWeights, engine: Engine) {
-    this.config = config;
-    this.#weights = weights;
+  private constructor(
+    { name, source: { tokenizer } }: EmbedderOptions,
+    encoder: Encoder,
+    engine: Engine,
+  ) {
+    this.name = name;
+    this.#encoder = encoder;
     this.#engine = engine;
+    this.#tokenizer = tokenizer;
+  }
+
+  /** Loads a model, and embeds a first text: a request finds the arithmetic compiled then. */
+  static async load(options: EmbedderOptions): Promise<Embedder> {
+    const { source, precision, maxMemoryBytes } = options;
+    const engine = await createEngine({ backend: "wasm", maxMemoryBytes });
+    const encoder = await loadEncoder(source, { engine, precision, truncate: false });
+    await encoder.embed(["Hello"]);
+    return new Embedder(options, encoder, engine);
+  }
+
+  /** Numbers of a vector. */
+  get dimensions(): number {
+    return this.#encoder.dimensions;
+  }
+
+  /** Tokens of a text at most. */
+  get maxTokens(): number {
+    return this.#encoder.maxTokens;
   }
 
   /** The engine's backend, in words. */
@@ -45,38 +71,24 @@ export class Embedder {
     return this.#engine.memoryBytes;
   }
 
+  /** How many tokens a text has. */
+  tokensOf(text: string): number {
+    const encoded = this.#tokenizer.encode(text);
+    return ("ids" in encoded ? encoded.ids : encoded).length;
+  }
+
   /**
-   * Embeds a text by itself, so that its vector does not depend on others.
+   * Embeds texts: a vector does not depend on what else is embedded.
    *
-   * @param bytes The text in UTF-8, 1 byte to as many as the context has.
-   * @returns A vector of length 1, `[hidden]`.
+   * @param texts Texts of at most `maxTokens`.
+   * @returns Vectors of length 1: the means of the last layer's states.
    */
-  async embed(bytes: Uint8Array): Promise<Float32Array> {
-    const model = this.#idle ?? new Llama(this.config, this.#weights, this.#engine);
-    this.#idle = undefined;
-    try {
-      using caches = model.createCaches({ sequences: 1 });
-      const [states] = await model.states([bytes], caches);
-      return normalize(sumOfRows(states, this.config.hiddenSize));
-    } finally {
-      this.#idle = model;
-    }
+  embed(texts: readonly string[]): Promise<Float32Array[]> {
+    return this.#encoder.embed(texts);
   }
 }
 
 /** The cosine of the angle between two vectors of length 1. */
 export function cosine(a: Float32Array, b: Float32Array): number {
   return a.reduce((sum, x, at) => sum + x * b[at], 0);
-}
-
-/** The sum has the mean's direction, which is all that is kept. */
-function sumOfRows(rows: Float32Array, width: number): Float64Array {
-  const sum = new Float64Array(width);
-  for (let at = 0; at < rows.length; at++) sum[at % width] += rows[at];
-  return sum;
-}
-
-function normalize(vector: Float64Array): Float32Array {
-  const length = Math.hypot(...vector);
-  return Float32Array.from(vector, (x) => x / length);
 }

@@ -15,8 +15,6 @@ interface Route {
   answer(request: Request): unknown;
 }
 
-const name = "examples/llama";
-
 /** Answers requests. Of one nothing is kept for the next. */
 export class Service {
   readonly #embedder: Embedder;
@@ -57,49 +55,31 @@ export class Service {
   }
 
   #describe(): unknown {
-    const { config: { hiddenSize, context }, reason, memoryBytes } = this.#embedder;
+    const { name: model, dimensions: dim, maxTokens, reason, memoryBytes } = this.#embedder;
     const most = { bodyBytes: mostBodyBytes, texts: mostTexts, bytes: mostTextBytes };
-    return {
-      model: name,
-      dim: hiddenSize,
-      most: { ...most, bytesOfText: context },
-      reason,
-      memoryBytes,
-    };
+    return { model, dim, most: { ...most, tokensOfText: maxTokens }, reason, memoryBytes };
   }
 
   async #embed(request: Request): Promise<unknown> {
+    const { name: model, dimensions: dim } = this.#embedder;
     const { texts } = await readFields(request, ["texts"]);
-    const embeddings: number[][] = [];
-    for (const { bytes } of textsOf(texts, "texts", this.#embedder.config.context)) {
-      embeddings.push([...await this.#embedder.embed(bytes)]);
-    }
-    return { model: name, dim: this.#embedder.config.hiddenSize, embeddings };
+    const vectors = await this.#embedder.embed(textsOf(texts, "texts", this.#embedder));
+    return { model, dim, embeddings: vectors.map((vector) => [...vector]) };
   }
 
   async #search(request: Request): Promise<unknown> {
-    const { context } = this.#embedder.config;
-    const fields = await readFields(request, ["query", "texts"]);
-    const query = textOf(fields.query, "query", context);
-    const given = fields.texts === undefined ? undefined : textsOf(fields.texts, "texts", context);
-    const wanted = await this.#embedder.embed(query.bytes);
-    const vectors =
-      await (given ? this.#vectorsOf(given.map(({ bytes }) => bytes)) : this.#ownVectors());
-    const results = (given?.map(({ text }) => text) ?? ownTexts)
+    const embedder = this.#embedder, fields = await readFields(request, ["query", "texts"]);
+    const query = textOf(fields.query, "query", embedder);
+    const given = fields.texts === undefined ? undefined : textsOf(fields.texts, "texts", embedder);
+    const [wanted] = await embedder.embed([query]);
+    const vectors = await (given === undefined ? this.#ownVectors() : embedder.embed(given));
+    const results = (given ?? ownTexts)
       .map((text, at) => ({ text, score: cosine(wanted, vectors[at]) }))
       .sort((a, b) => b.score - a.score);
-    return { model: name, results };
+    return { model: embedder.name, results };
   }
 
   async #ownVectors(): Promise<Float32Array[]> {
-    return this.#own ??= await this.#vectorsOf(
-      ownTexts.map((text) => new TextEncoder().encode(text)),
-    );
-  }
-
-  async #vectorsOf(texts: readonly Uint8Array[]): Promise<Float32Array[]> {
-    const vectors: Float32Array[] = [];
-    for (const bytes of texts) vectors.push(await this.#embedder.embed(bytes));
-    return vectors;
+    return this.#own ??= await this.#embedder.embed(ownTexts);
   }
 }

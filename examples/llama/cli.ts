@@ -5,13 +5,13 @@
  */
 
 import { createEngine, type Engine } from "@flashtile/attention";
+import type { Decoder } from "@flashtile/attention/models";
 import { InputError } from "./error.ts";
-import { type ModelFiles, type ReadFile, readModelFiles } from "./files.ts";
+import { openModel, type ReadFile } from "./files.ts";
 import { generate, type Generation } from "./generate.ts";
-import { Llama } from "./model.ts";
-import { type Output, runProgram } from "./program.ts";
 import { type Options, parseOptions, usage } from "./options.ts";
 import { Printer } from "./printer.ts";
+import { type Output, runProgram } from "./program.ts";
 import { checkLogits, type LogitCheck, type Reference, TOLERANCE } from "./reference.ts";
 import { formatReport } from "./report.ts";
 import { createSampler } from "./sample.ts";
@@ -37,29 +37,23 @@ export async function run(args: readonly string[], io: Io): Promise<number> {
 }
 
 async function demonstrate(options: Options, io: Io): Promise<void> {
-  const files = await readModelFiles(options.model ?? io.modelFolder, io.readFile);
-  const prompts = options.prompts.map((prompt) => encodePrompt(prompt, files.config.context));
   const engine = await createEngine();
   try {
-    await io.write(await continuePrompts(prompts, options, files, engine, io));
+    await io.write(await continuePrompts(options, engine, io));
   } finally {
     await engine.close();
   }
 }
 
 /** Streams the texts; gives the report that follows them. */
-async function continuePrompts(
-  prompts: readonly Uint8Array[],
-  options: Options,
-  { config, weights, reference }: ModelFiles,
-  engine: Engine,
-  io: Io,
-): Promise<string> {
-  const model = new Llama(config, weights, engine);
-  const check = reference && await requireLogits(model, reference);
-  const generation = await stream(model, prompts, options, io);
-  const { backend, reason } = engine;
-  return formatReport({ backend, reason, check, generation, options, context: config.context });
+async function continuePrompts(options: Options, engine: Engine, io: Io): Promise<string> {
+  const folder = options.model ?? io.modelFolder;
+  const { decoder, reference } = await openModel(folder, io.readFile, engine);
+  const { maxTokens: context } = decoder, { backend, reason } = engine;
+  const prompts = options.prompts.map((prompt) => encodePrompt(prompt, context));
+  const check = reference && await requireLogits(decoder, reference);
+  const generation = await stream(decoder, prompts, options, io);
+  return formatReport({ backend, reason, check, generation, options, context });
 }
 
 /** One byte at least must fit behind the prompt. */
@@ -74,8 +68,8 @@ function encodePrompt(prompt: string, context: number): Uint8Array {
   return bytes;
 }
 
-async function requireLogits(model: Llama, reference: Reference): Promise<LogitCheck> {
-  const check = await checkLogits(model, reference);
+async function requireLogits(decoder: Decoder, reference: Reference): Promise<LogitCheck> {
+  const check = await checkLogits(decoder, reference);
   // Written so that a difference of NaN is refused too.
   if (!(check.difference <= TOLERANCE)) {
     throw new InputError(
@@ -88,7 +82,7 @@ async function requireLogits(model: Llama, reference: Reference): Promise<LogitC
 }
 
 async function stream(
-  model: Llama,
+  decoder: Decoder,
   prompts: readonly Uint8Array[],
   options: Options,
   io: Io,
@@ -98,7 +92,7 @@ async function stream(
   const { tokens: count, kv } = options;
   const sampler = () => createSampler(options);
   const generation = await generate(
-    model,
+    decoder,
     prompts,
     { count, kv, sampler },
     (token, prompt) => printer.push(token, prompt),

@@ -1,12 +1,11 @@
 /**
- * Continuing prompts side by side: all are read at once, then token after token is chosen and read,
- * one of each prompt in a step.
+ * Continuing prompts side by side: each is read at once, then token after token is chosen and read, one
+ * of each prompt in a step.
  *
  * @module
  */
 
-import type { Caches, StoredAs } from "./caches.ts";
-import type { Llama } from "./model.ts";
+import type { Decoder, DecoderSession, SessionOptions } from "@flashtile/attention/models";
 import type { Sampler } from "./sample.ts";
 
 /** What is to be made. */
@@ -14,7 +13,7 @@ export interface GenerateOptions {
   /** Tokens to choose for each prompt; fewer are chosen when the context is full before. */
   readonly count: number;
   /** How keys and values are stored; f32 by default. */
-  readonly kv?: StoredAs["dtype"];
+  readonly kv?: SessionOptions["dtype"];
   /** Makes what chooses a prompt's tokens. */
   readonly sampler: () => Sampler;
 }
@@ -25,8 +24,6 @@ export interface Phase {
   readonly tokens: number;
   /** Time of reading them and of choosing what follows, in milliseconds. */
   readonly ms: number;
-  /** The part of `ms` that was spent in the library, in milliseconds. */
-  readonly attentionMs: number;
 }
 
 /** What continuing prompts took, and why it ended. */
@@ -44,69 +41,76 @@ export interface Generation {
 /** Receives a token as soon as it is chosen; nothing more is computed before it has settled. */
 export type OnToken = (token: number, prompt: number) => void | Promise<void>;
 
+/** The token that follows each prompt; `null` of one that is finished. */
+type Chosen = readonly (number | null)[];
+
 /**
  * Continues prompts.
  *
- * @param model The model.
+ * @param decoder The model.
  * @param prompts Each prompt's tokens: at least one, and fewer than the context has.
  * @param options What is to be made.
  * @param onToken Receives the tokens, and the number of the prompt that they continue.
  */
 export async function generate(
-  model: Llama,
+  decoder: Decoder,
   prompts: readonly Uint8Array[],
   { count, kv, sampler }: GenerateOptions,
   onToken: OnToken,
 ): Promise<Generation> {
-  using caches = model.createCaches({ sequences: prompts.length, dtype: kv });
+  using session = decoder.session({ batch: prompts.length, dtype: kv });
   const samplers = prompts.map(sampler);
-  const generated = prompts.map(({ length }) => Math.min(count, model.config.context - length));
-  const advance = async (tokens: readonly Uint8Array[]) => {
-    const read = await step(model, tokens, caches, samplers);
-    await hand(read.tokens, onToken);
-    return read;
-  };
-  let { tokens, phase: prefill } = await advance(prompts);
-  let decode: Phase = { tokens: 0, ms: 0, attentionMs: 0 };
+  const generated = prompts.map(({ length }) => Math.min(count, decoder.maxTokens - length));
+  let [chosen, prefill] = await byTheClock(() => readPrompts(session, prompts, samplers));
+  await hand(chosen, onToken);
+  let decode: Phase = { tokens: 0, ms: 0 };
   for (let steps = 1; steps < Math.max(...generated); steps++) {
-    const unfinished = tokens.map((token, prompt) => steps < generated[prompt] ? token : none);
-    const read = await advance(unfinished);
-    tokens = read.tokens;
-    decode = addPhases(decode, read.phase);
+    const unfinished = chosen.map((token, prompt) => steps < generated[prompt] ? token : null);
+    const [next, phase] = await byTheClock(() => readTokens(session, unfinished, samplers));
+    await hand(next, onToken);
+    chosen = next;
+    decode = { tokens: decode.tokens + phase.tokens, ms: decode.ms + phase.ms };
   }
-  return { prefill, decode, generated, cacheBytes: caches.bytes };
+  return { prefill, decode, generated, cacheBytes: session.bytes };
 }
 
-const none = new Uint8Array(0);
+/** What was chosen, and how many tokens were read for that. */
+interface Read {
+  readonly chosen: Chosen;
+  readonly tokens: number;
+}
 
-/** Reads tokens and chooses the next of each sequence that had some, by the clock. */
-async function step(
-  model: Llama,
-  tokens: readonly Uint8Array[],
-  caches: Caches,
+async function byTheClock(read: () => Promise<Read>): Promise<[Chosen, Phase]> {
+  const begin = performance.now(), { chosen, tokens } = await read();
+  return [chosen, { tokens, ms: performance.now() - begin }];
+}
+
+async function readPrompts(
+  session: DecoderSession,
+  prompts: readonly Uint8Array[],
   samplers: readonly Sampler[],
-): Promise<{ readonly tokens: readonly Uint8Array[]; readonly phase: Phase }> {
-  const begin = performance.now();
-  const attentionBegin = model.attentionMs;
-  const logits = await model.forward(tokens, caches, "last");
-  const chosen = logits.map((row, at) => row.length > 0 ? Uint8Array.of(samplers[at](row)) : none);
-  const ms = performance.now() - begin;
-  const attentionMs = model.attentionMs - attentionBegin;
-  const count = tokens.reduce((sum, { length }) => sum + length, 0);
-  return { tokens: chosen, phase: { tokens: count, ms, attentionMs } };
-}
-
-async function hand(tokens: readonly Uint8Array[], onToken: OnToken): Promise<void> {
-  for (const [prompt, chosen] of tokens.entries()) {
-    for (const token of chosen) await onToken(token, prompt);
+): Promise<Read> {
+  const chosen: number[] = [];
+  for (const [at, prompt] of prompts.entries()) {
+    chosen.push(samplers[at](await session.prefill(prompt, at)));
   }
+  return { chosen, tokens: prompts.reduce((sum, { length }) => sum + length, 0) };
 }
 
-/** What two parts of the work took together. */
-export function addPhases(a: Phase, b: Phase): Phase {
-  return {
-    tokens: a.tokens + b.tokens,
-    ms: a.ms + b.ms,
-    attentionMs: a.attentionMs + b.attentionMs,
-  };
+async function readTokens(
+  session: DecoderSession,
+  tokens: Chosen,
+  samplers: readonly Sampler[],
+): Promise<Read> {
+  const { data, shape: [batch] } = await session.step(tokens), width = data.length / batch;
+  const chosen = tokens.map((token, at) =>
+    token === null ? null : samplers[at](data.subarray(at * width, (at + 1) * width))
+  );
+  return { chosen, tokens: tokens.filter((token) => token !== null).length };
+}
+
+async function hand(chosen: Chosen, onToken: OnToken): Promise<void> {
+  for (const [prompt, token] of chosen.entries()) {
+    if (token !== null) await onToken(token, prompt);
+  }
 }

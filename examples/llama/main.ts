@@ -1,5 +1,5 @@
 /**
- * `deno task demo -- "And it came to pass"`: a small Llama, every attention through the library.
+ * `deno task demo -- "And it came to pass"`: a small Llama, all of it through the library.
  *
  * @module
  */

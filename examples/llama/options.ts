@@ -29,7 +29,7 @@ const storages = Object.keys(
 ) as CacheDType[];
 
 /** How the demo is used. */
-export const usage = `Continues prompts with a small Llama, every attention through FlashTile.
+export const usage = `Continues prompts with a small Llama, all of it through FlashTile.
 
 Usage: deno task demo -- [options] [prompt...]
 

@@ -5,10 +5,9 @@
  */
 
 import { Buffer } from "node:buffer";
-import type { LlamaConfig } from "./config.ts";
+import type { Decoder } from "@flashtile/attention/models";
 import { InputError } from "./error.ts";
-import type { Llama } from "./model.ts";
-import { readInChunks } from "./read.ts";
+import { type Logits, readAtOnce, readByTokens } from "./logits.ts";
 
 /** What PyTorch computed for one prompt. */
 export interface ReferencePrompt {
@@ -31,6 +30,9 @@ export interface Reference {
   /** Mean loss over the windows of `held_out_text.txt`, in nats per byte. */
   readonly lossPerByte: number;
 }
+
+/** Sizes of the model that it was recorded with. */
+type Sizes = Pick<Decoder, "maxTokens" | "vocabulary">;
 
 /** How far our logits are from PyTorch's. */
 export interface LogitCheck {
@@ -56,7 +58,7 @@ const LARGEST_LOGIT = 25;
  * A rounding changes a number by at most u = 2^-24 of its size. Roundings are as good as random, so
  * n of them grow like sqrt(n) u, not like n u (Higham & Mary 2019, "A new approach to probabilistic
  * rounding error analysis"). Twice that leaves room for what softmax amplifies. Measured on Wasm:
- * 5e-6. A wrong mask, head or position makes a difference of the order of 1.
+ * 2e-5. A wrong mask, head or position makes a difference of the order of 1.
  */
 export const TOLERANCE = 2 * Math.sqrt(ROUNDINGS) * 2 ** -24 * LARGEST_LOGIT;
 
@@ -65,15 +67,15 @@ export const TOLERANCE = 2 * Math.sqrt(ROUNDINGS) * 2 ** -24 * LARGEST_LOGIT;
  *
  * @param json The text of the file.
  * @param source What messages call the file: its path.
- * @param config Sizes of the model that it was recorded with.
+ * @param sizes Sizes of the model.
  * @throws {InputError} When the file is damaged.
  */
-export function parseReference(json: string, source: string, config: LlamaConfig): Reference {
+export function parseReference(json: string, source: string, sizes: Sizes): Reference {
   try {
     const { prompts, loss } = JSON.parse(json) as Recorded;
     if (prompts.length === 0) throw new RangeError("it has no prompts");
     return {
-      prompts: prompts.map((prompt) => parsePrompt(prompt, config)),
+      prompts: prompts.map((prompt) => parsePrompt(prompt, sizes)),
       lossPerByte: loss.nats_per_byte,
     };
   } catch (error) {
@@ -97,16 +99,19 @@ interface RecordedPrompt {
   readonly smallest_margin: number;
 }
 
-function parsePrompt(recorded: RecordedPrompt, config: LlamaConfig): ReferencePrompt {
+function parsePrompt(
+  recorded: RecordedPrompt,
+  { maxTokens, vocabulary }: Sizes,
+): ReferencePrompt {
   const tokens = new TextEncoder().encode(recorded.prompt);
-  if (tokens.length === 0 || tokens.length > config.context) {
-    throw new RangeError(`a prompt has ${tokens.length} bytes, expected 1 to ${config.context}`);
+  if (tokens.length === 0 || tokens.length > maxTokens) {
+    throw new RangeError(`a prompt has ${tokens.length} bytes, expected 1 to ${maxTokens}`);
   }
   return {
     tokens,
-    lastLogits: decodeFloats(recorded.last_logits, config.vocabSize),
+    lastLogits: decodeFloats(recorded.last_logits, vocabulary),
     allLogits: recorded.all_logits &&
-      decodeFloats(recorded.all_logits.b64, tokens.length * config.vocabSize),
+      decodeFloats(recorded.all_logits.b64, tokens.length * vocabulary),
     greedy: new TextEncoder().encode(recorded.greedy),
     smallestMargin: recorded.smallest_margin,
   };
@@ -121,29 +126,28 @@ function decodeFloats(base64: string, length: number): Float32Array {
 }
 
 /**
- * Compares the model's logits with PyTorch's, all prompts side by side: each read at once, and byte
- * by byte too, because a single query takes another path through the kernels than many do.
+ * Compares the model's logits with PyTorch's: each prompt read at once, and all side by side, byte by
+ * byte.
  *
- * @param model The model to check.
+ * @param decoder The model to check.
  * @param reference What PyTorch computed.
  */
-export async function checkLogits(model: Llama, { prompts }: Reference): Promise<LogitCheck> {
-  return join(await checkPrompts(model, prompts, Infinity), await checkPrompts(model, prompts, 1));
+export async function checkLogits(
+  decoder: Decoder,
+  { prompts }: Reference,
+): Promise<LogitCheck> {
+  const texts = prompts.map(({ tokens }) => tokens);
+  const atOnce = compareAll(await readAtOnce(decoder, texts), prompts);
+  return join(atOnce, compareAll(await readByTokens(decoder, texts), prompts));
 }
 
 /**
- * Compares the logits of prompts with PyTorch's.
+ * Compares logits with PyTorch's.
  *
- * @param model The model to check.
+ * @param logits Those after every byte of each prompt.
  * @param prompts What PyTorch computed.
- * @param chunk Bytes of a prompt that the model reads at once; the last chunk may be shorter.
  */
-export async function checkPrompts(
-  model: Llama,
-  prompts: readonly ReferencePrompt[],
-  chunk: number,
-): Promise<LogitCheck> {
-  const logits = await readInChunks(model, prompts.map(({ tokens }) => tokens), { chunk });
+export function compareAll(logits: Logits, prompts: readonly ReferencePrompt[]): LogitCheck {
   return prompts.map(({ allLogits, lastLogits }, at) => {
     const expected = allLogits ?? lastLogits;
     return compare(logits[at].subarray(logits[at].length - expected.length), expected);

@@ -4,13 +4,13 @@
  * @module
  */
 
-import { addPhases, type Generation, type Phase } from "./generate.ts";
+import type { Generation, Phase } from "./generate.ts";
 import type { Options } from "./options.ts";
 import { type LogitCheck, TOLERANCE } from "./reference.ts";
 
 /** What a run of the demo found. */
 export interface Run {
-  /** Backend that did the attention. */
+  /** Backend that ran the model. */
   readonly backend: string;
   /** Why that one was taken, in words. */
   readonly reason: string;
@@ -35,7 +35,6 @@ export function formatReport(run: Run): string {
     `${prefill.tokens + decode.tokens} tokens`,
     `prefill   ${formatPhase(prefill)}`,
     `decode    ${formatPhase(decode)}`,
-    `attention ${share(addPhases(prefill, decode))} of the time`,
     ...stopped(run),
   ];
   return lines.join("\n") + "\n";
@@ -56,13 +55,8 @@ function stopped({ generation: { generated }, options, context }: Run): readonly
     });
 }
 
-function formatPhase(phase: Phase): string {
-  if (phase.tokens === 0) return "nothing to read";
-  const perSecond = Math.round(phase.tokens / phase.ms * 1000);
-  return `${perSecond} tokens/s: ${phase.tokens} tokens in ${phase.ms.toFixed(1)} ms, ` +
-    `${share(phase)} of it in attention`;
-}
-
-function share({ ms, attentionMs }: Phase): string {
-  return `${(100 * attentionMs / ms).toFixed(1)} %`;
+function formatPhase({ tokens, ms }: Phase): string {
+  if (tokens === 0) return "nothing to read";
+  const perSecond = Math.round(tokens / ms * 1000);
+  return `${perSecond} tokens/s: ${tokens} tokens in ${ms.toFixed(1)} ms`;
 }

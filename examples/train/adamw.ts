@@ -5,7 +5,7 @@
  */
 
 import type { Learned } from "./differentiable.ts";
-import type { NamedTensor } from "../llama/safetensors_writer.ts";
+import type { NamedTensor } from "./safetensors_writer.ts";
 import type { Parameters } from "./parameters.ts";
 
 /** Share of the old mean that stays in the new one. */

@@ -5,7 +5,7 @@
  */
 
 import type { Engine, Tensor } from "@flashtile/attention";
-import type { LlamaConfig } from "../llama/config.ts";
+import type { LlamaConfig } from "./config.ts";
 
 /** Gradients with respect to the operands of attention. */
 export interface AttentionGradients {

@@ -6,13 +6,13 @@
 
 import { join } from "node:path";
 import { createEngine, type Engine } from "@flashtile/attention";
-import { type LlamaConfig, parseConfig } from "../llama/config.ts";
+import { type LlamaConfig, parseConfig } from "./config.ts";
 import { InputError } from "../llama/error.ts";
-import { formatSafetensors } from "../llama/safetensors_writer.ts";
+import { formatSafetensors } from "./safetensors_writer.ts";
 import { type Output, runProgram } from "../llama/program.ts";
 import { type Options, parseOptions, usage } from "./options.ts";
 import type { Progress } from "./progress.ts";
-import { formatReport } from "./report.ts";
+import { formatPlan, formatReport } from "./report.ts";
 import { type Step, Training } from "./train.ts";
 
 /** What training needs of the world outside. */
@@ -51,12 +51,13 @@ async function trainAndSave(options: Options, io: Io): Promise<void> {
     const training = new Training(config, text, engine, options);
     // Before the work, so that a folder that cannot be written to does not cost it.
     await save(out, { "config.json": json }, io);
+    await io.write(plan(training, options, { engine, text: text.length, out }));
     const { steps, ms } = await follow(training, options, io);
     await save(out, {
       "model.safetensors": formatSafetensors(training.parameters.tensors),
       "loss.svg": await io.drawCurve(steps),
     }, io);
-    await io.write(report(training, { steps, ms, options, engine, out }));
+    await io.write(report(training, { steps, ms, options, out }));
   } finally {
     await engine.close();
   }
@@ -85,17 +86,26 @@ interface Outcome {
   readonly steps: readonly Step[];
   readonly ms: number;
   readonly options: Options;
-  readonly engine: Engine;
   readonly out: string;
 }
 
-function report(training: Training, { steps, ms, options, engine, out }: Outcome): string {
-  const { config, parameters, attentionMs } = training;
+function plan(
+  { config: { context }, parameters }: Training,
+  { steps, batch }: Options,
+  { engine, ...rest }: { readonly engine: Engine; readonly text: number; readonly out: string },
+): string {
+  const words = `${engine.backend}: ${engine.reason}`;
+  return formatPlan({
+    ...{ engine: words, weights: parameters.all.length, steps, batch, context },
+    ...rest,
+  });
+}
+
+function report(training: Training, { steps, ms, options, out }: Outcome): string {
+  const { config, attentionMs } = training;
   return formatReport({
     ...{ steps, ms, attentionMs, out },
-    weights: parameters.all.length,
     bytesPerStep: options.batch * config.context,
-    engine: `${engine.backend}: ${engine.reason}`,
   });
 }
 

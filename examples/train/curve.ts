@@ -30,7 +30,8 @@ function specOf(steps: readonly Step[]): TopLevelSpec {
     ...(heldOut === undefined ? [] : [{ step, loss: heldOut, of: HELD_OUT }]),
   ]);
   return {
-    background: "white",
+    background: "white", // Pages may be dark.
+    title: "Loss while it trains",
     width: 640,
     height: 320,
     data: { values },

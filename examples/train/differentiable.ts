@@ -4,12 +4,9 @@
  * @module
  */
 
-import { addInto } from "../llama/layers.ts";
-
 /**
- * A result, and the way back from it. Each part's forward function gives one: the operands that the
- * gradients need are remembered by its closure, so that a model's backward pass is its forward pass
- * read from the end.
+ * A result, and the way back from it, as every function of the library with gradients gives one: the operands that
+ * these need are remembered by its closure, so that a model's backward pass is its forward pass read from the end.
  */
 export interface Differentiable<Gradient = Float32Array> {
   /** The result. */
@@ -20,7 +17,7 @@ export interface Differentiable<Gradient = Float32Array> {
    * @param dOut Gradient of the loss by `out`.
    * @returns Gradient of the loss by the operand.
    */
-  backward(dOut: Float32Array): Gradient;
+  backward(dOut: Float32Array): Promise<Gradient>;
 }
 
 /** Weights, and where the gradients with respect to them are added up. */
@@ -31,9 +28,14 @@ export interface Learned<Weights> {
   readonly gradient: Weights;
 }
 
+/** Adds an array to another one of its length. */
+export function addInto(sum: Float32Array, more: Float32Array): void {
+  for (let at = 0; at < sum.length; at++) sum[at] += more[at];
+}
+
 /** Adds arrays of one length. */
 export function sum(first: Float32Array, ...others: readonly Float32Array[]): Float32Array {
   const total = first.slice();
-  for (const other of others) addInto(total, other, total.length);
+  for (const other of others) addInto(total, other);
   return total;
 }

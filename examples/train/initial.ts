@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { LlamaConfig } from "../llama/config.ts";
+import type { LlamaConfig } from "./config.ts";
 import type { Random } from "../llama/random.ts";
 import type { Parameters } from "./parameters.ts";
 

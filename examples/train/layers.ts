@@ -1,76 +1,18 @@
 /**
- * The parts of a Llama that work on one row, or on one number, at a time, there and back.
+ * The library's layers on rows, there and back: what they give by weights is added to the gradients that are there.
  *
  * @module
  */
 
-import { gateSilu, rmsNorm as normalize } from "../llama/layers.ts";
-import type { Matrix } from "../llama/linear.ts";
-import type { Differentiable, Learned } from "./differentiable.ts";
-
-/**
- * Takes a row of a matrix for each token; back, gradients are added to the rows that were taken.
- *
- * @param tokens The tokens.
- * @param matrix A row for each token that there is.
- */
-export function embed(
-  tokens: Uint8Array,
-  { weight, gradient }: Learned<Matrix>,
-): Differentiable<void> {
-  const width = weight.inputs;
-  const out = new Float32Array(tokens.length * width);
-  for (const [row, token] of tokens.entries()) {
-    out.set(weight.data.subarray(token * width, (token + 1) * width), row * width);
-  }
-  const backward = (dOut: Float32Array): void => {
-    for (const [row, token] of tokens.entries()) {
-      const from = row * width, to = token * width;
-      for (let i = 0; i < width; i++) gradient.data[to + i] += dOut[from + i];
-    }
-  };
-  return { out, backward };
-}
-
-/**
- * RMSNorm, `y = x f g` with `f = 1 / sqrt(mean(x^2) + epsilon)`. Each `x` is also part of `f`, hence
- * the second term of `dx = f (g dy - x f^2 mean(x g dy))`; `dg += sum(x f dy)` over the rows.
- *
- * @param x The rows, `[rows, gain.length]`.
- * @param rows Number of rows.
- * @param gain A factor for each column.
- * @param epsilon Added to the mean square.
- */
-export function rmsNorm(
-  x: Float32Array,
-  rows: number,
-  { weight: gain, gradient: dGain }: Learned<Float32Array>,
-  epsilon: number,
-): Differentiable {
-  const width = gain.length;
-  const out = new Float32Array(rows * width);
-  normalize(x, rows, gain, epsilon, out);
-  const backward = (dOut: Float32Array): Float32Array => {
-    const dx = new Float32Array(rows * width);
-    for (let begin = 0; begin < dx.length; begin += width) {
-      let squares = 0, products = 0;
-      for (let i = 0; i < width; i++) {
-        const value = x[begin + i];
-        squares += value * value;
-        products += value * gain[i] * dOut[begin + i];
-      }
-      const factor = 1 / Math.sqrt(squares / width + epsilon);
-      const shared = factor * factor * products / width;
-      for (let i = 0; i < width; i++) {
-        const value = x[begin + i], dy = dOut[begin + i];
-        dx[begin + i] = factor * (gain[i] * dy - value * shared);
-        dGain[i] += value * factor * dy;
-      }
-    }
-    return dx;
-  };
-  return { out, backward };
-}
+import { type Engine, type Tensor, tensor } from "@flashtile/attention";
+import {
+  embeddingWithGradient,
+  gatedWithGradient,
+  linearWithGradient,
+  rmsNormWithGradient,
+} from "@flashtile/attention/nn";
+import { addInto, type Differentiable, type Learned } from "./differentiable.ts";
+import type { Matrix } from "./weights.ts";
 
 /** Gradients with respect to the two operands of SwiGLU's gate. */
 export interface GateGradients {
@@ -80,25 +22,120 @@ export interface GateGradients {
   readonly dUp: Float32Array;
 }
 
-/**
- * The gate of SwiGLU, `y = silu(gate) up` with `silu(x) = x s`, `s = 1 / (1 + exp(-x))`. Its slope is
- * `silu'(x) = s (1 + x (1 - s))`.
- *
- * @param gate What opens the gate.
- * @param up What the gate lets pass.
- */
-export function swiglu(gate: Float32Array, up: Float32Array): Differentiable<GateGradients> {
-  const out = gate.slice();
-  gateSilu(out, up, out.length);
-  const backward = (dOut: Float32Array): GateGradients => {
-    const dGate = new Float32Array(out.length), dUp = new Float32Array(out.length);
-    for (let i = 0; i < out.length; i++) {
-      const x = gate[i], dy = dOut[i];
-      const sigmoid = 1 / (1 + Math.exp(-x));
-      dGate[i] = dy * up[i] * sigmoid * (1 + x * (1 - sigmoid));
-      dUp[i] = dy * x * sigmoid;
-    }
-    return { dGate, dUp };
-  };
-  return { out, backward };
+/** The layers of a model, on its engine. */
+export class Layers {
+  readonly #engine: Engine;
+
+  /** @param engine Computes; the caller closes it. */
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  /**
+   * Takes a row of a matrix for each token; back, gradients are added to the rows that were taken.
+   *
+   * @param tokens The tokens.
+   * @param matrix A row for each token that there is.
+   */
+  async embed(
+    tokens: Uint8Array,
+    { weight, gradient }: Learned<Matrix>,
+  ): Promise<Differentiable<void>> {
+    const { out, backward } = await embeddingWithGradient(tokens, matrixOf(weight), this.#options);
+    return {
+      out: out.data,
+      backward: async (dOut) => {
+        const { dTable } = await backward(rowsOf(dOut, weight.inputs));
+        learn(gradient.data, dTable);
+      },
+    };
+  }
+
+  /**
+   * Multiplies rows by a weight matrix, `y = x W^T + residual`; back, `dx = dy W` and `dW += dy^T x`.
+   *
+   * @param x The operands, `[rows, inputs]`.
+   * @param matrix The matrix.
+   * @param residual Added to the result, if there is one; its gradient is `dy`.
+   */
+  async linear(
+    x: Float32Array,
+    { weight, gradient }: Learned<Matrix>,
+    residual?: Float32Array,
+  ): Promise<Differentiable> {
+    const { inputs, outputs } = weight, more = residual && rowsOf(residual, outputs);
+    const { out, backward } = await linearWithGradient(rowsOf(x, inputs), matrixOf(weight), {
+      ...{ ...this.#options, residual: more },
+    });
+    return {
+      out: out.data,
+      backward: async (dOut) => {
+        const { dx, dWeight } = await backward(rowsOf(dOut, outputs));
+        learn(gradient.data, dWeight);
+        return dx.data;
+      },
+    };
+  }
+
+  /**
+   * RMSNorm, `y = x gain / sqrt(mean(x^2) + epsilon)`.
+   *
+   * @param x The rows, `[rows, gain.length]`.
+   * @param gain A factor for each column.
+   * @param epsilon Added to the mean square.
+   */
+  async rmsNorm(
+    x: Float32Array,
+    { weight, gradient }: Learned<Float32Array>,
+    epsilon: number,
+  ): Promise<Differentiable> {
+    const width = weight.length, gain = tensor(weight, [width]);
+    const { out, backward } = await rmsNormWithGradient(rowsOf(x, width), gain, {
+      ...{ ...this.#options, eps: epsilon },
+    });
+    return {
+      out: out.data,
+      backward: async (dOut) => {
+        const { dx, dWeight } = await backward(rowsOf(dOut, width));
+        learn(gradient, dWeight);
+        return dx.data;
+      },
+    };
+  }
+
+  /**
+   * The gate of SwiGLU, `y = silu(gate) up`.
+   *
+   * @param gate What opens the gate.
+   * @param up What the gate lets pass.
+   */
+  async swiglu(gate: Float32Array, up: Float32Array): Promise<Differentiable<GateGradients>> {
+    const width = gate.length, ofBoth = [gate, up].map((rows) => rowsOf(rows, width));
+    const { out, backward } = await gatedWithGradient(ofBoth[0], ofBoth[1], this.#options);
+    return {
+      out: out.data,
+      backward: async (dOut) => {
+        const { dGate, dUp } = await backward(rowsOf(dOut, width));
+        return { dGate: dGate.data, dUp: dUp.data };
+      },
+    };
+  }
+
+  get #options(): { readonly engine: Engine } {
+    return { engine: this.#engine };
+  }
+}
+
+/** Views numbers as rows. */
+function rowsOf(data: Float32Array, width: number): Tensor {
+  return tensor(data, [data.length / width, width]);
+}
+
+function matrixOf({ data, outputs, inputs }: Matrix): Tensor {
+  return tensor(data, [outputs, inputs]);
+}
+
+/** Adds gradients to those that are there. */
+function learn(gradient: Float32Array, { data }: Tensor): void {
+  addInto(gradient, data);
 }

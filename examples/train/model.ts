@@ -1,28 +1,22 @@
 /**
  * The Llama there and back: windows of text in, their loss out, and the gradients of all weights.
  *
- * It is the same model as `../llama/model.ts`, which continues texts and remembers them in caches;
+ * It is the same model as `loadDecoder()` makes, which continues texts and remembers them in caches;
  * this one reads whole windows and remembers what its gradients need.
  *
  * @module
  */
 
-import type { LlamaConfig } from "../llama/config.ts";
-import type { LayerWeights, LlamaWeights } from "../llama/weights.ts";
+import type { LlamaConfig } from "./config.ts";
+import type { LayerWeights, LlamaWeights } from "./weights.ts";
+import type { Engine } from "@flashtile/attention";
 import type { Attention } from "./attention.ts";
 import { crossEntropy } from "./cross_entropy.ts";
 import { type Differentiable, type Learned, sum } from "./differentiable.ts";
-import { embed, rmsNorm, swiglu } from "./layers.ts";
-import { linear } from "./linear.ts";
+import { Layers } from "./layers.ts";
 import type { Parameters } from "./parameters.ts";
 import { Rotary } from "./rotary.ts";
 import type { Windows } from "./windows.ts";
-
-/** A block of the residual stream; its attention is worth waiting for. */
-interface Block {
-  readonly out: Float32Array;
-  backward(dOut: Float32Array): Promise<Float32Array>;
-}
 
 /** How badly windows were predicted. */
 export interface WindowsLoss {
@@ -39,22 +33,26 @@ export class TrainableLlama {
   readonly #weight: LlamaWeights;
   readonly #gradient: LlamaWeights;
   readonly #attention: Pick<Attention, "attend">;
+  readonly #layers: Layers;
   readonly #rotary: Rotary;
 
   /**
    * @param config The model's sizes.
    * @param parameters Its weights, and where the gradients with respect to them are added up.
    * @param attention Does its attention.
+   * @param engine Does all else; the caller closes it.
    */
   constructor(
     config: LlamaConfig,
     { weight, gradient }: Learned<Parameters>,
     attention: Pick<Attention, "attend">,
+    engine: Engine,
   ) {
     this.config = config;
     this.#weight = weight.weights;
     this.#gradient = gradient.weights;
     this.#attention = attention;
+    this.#layers = new Layers(engine);
     this.#rotary = new Rotary(config);
   }
 
@@ -64,8 +62,8 @@ export class TrainableLlama {
    * @param windows Windows as long as the context.
    */
   async forward({ tokens, targets }: Windows): Promise<WindowsLoss> {
-    const embedded = embed(tokens, this.#learned(({ embedding }) => embedding));
-    const blocks: Block[] = [];
+    const embedded = await this.#layers.embed(tokens, this.#learned(({ embedding }) => embedding));
+    const blocks: Differentiable[] = [];
     let stream = embedded.out;
     for (const layer of this.#weight.layers.keys()) {
       for (const block of [this.#attentionBlock, this.#swigluBlock]) {
@@ -74,65 +72,62 @@ export class TrainableLlama {
         blocks.push(made);
       }
     }
-    const head = this.#head(stream);
+    const head = await this.#head(stream);
     const { loss, dLogits } = crossEntropy(head.out, targets);
     const backward = async (): Promise<void> => {
-      let gradient = head.backward(dLogits);
+      let gradient = await head.backward(dLogits);
       for (const block of blocks.reverse()) gradient = await block.backward(gradient);
-      embedded.backward(gradient);
+      await embedded.backward(gradient);
     };
     return { loss, backward };
   }
 
-  async #attentionBlock(stream: Float32Array, layer: LearnedLayer): Promise<Block> {
-    const { heads, kvHeads } = this.config;
-    const normed = this.#norm(stream, layer("attentionNorm"));
-    const rows = this.#rowsOf(stream);
-    const query = linear(normed.out, rows, layer("query"));
-    const key = linear(normed.out, rows, layer("key"));
-    const value = linear(normed.out, rows, layer("value"));
+  async #attentionBlock(stream: Float32Array, layer: LearnedLayer): Promise<Differentiable> {
+    const { heads, kvHeads } = this.config, layers = this.#layers;
+    const normed = await this.#norm(stream, layer("attentionNorm"));
+    const query = await layers.linear(normed.out, layer("query"));
+    const key = await layers.linear(normed.out, layer("key"));
+    const value = await layers.linear(normed.out, layer("value"));
     this.#rotary.turn(query.out, heads);
     this.#rotary.turn(key.out, kvHeads);
     const attended = await this.#attention.attend(query.out, key.out, value.out);
-    const change = linear(attended.out, rows, layer("output"));
+    const change = await layers.linear(attended.out, layer("output"), stream);
     const backward = async (dOut: Float32Array): Promise<Float32Array> => {
-      const { dQueries, dKeys, dValues } = await attended.backward(change.backward(dOut));
+      const { dQueries, dKeys, dValues } = await attended.backward(await change.backward(dOut));
       this.#rotary.turnBack(dQueries, heads);
       this.#rotary.turnBack(dKeys, kvHeads);
-      const dNormed = sum(query.backward(dQueries), key.backward(dKeys), value.backward(dValues));
-      return sum(dOut, normed.backward(dNormed));
+      const byQueries = await query.backward(dQueries), byKeys = await key.backward(dKeys);
+      const dNormed = sum(byQueries, byKeys, await value.backward(dValues));
+      return sum(dOut, await normed.backward(dNormed));
     };
-    return { out: sum(stream, change.out), backward };
+    return { out: change.out, backward };
   }
 
-  #swigluBlock(stream: Float32Array, layer: LearnedLayer): Promise<Block> {
-    const normed = this.#norm(stream, layer("mlpNorm"));
-    const rows = this.#rowsOf(stream);
-    const gate = linear(normed.out, rows, layer("gate"));
-    const up = linear(normed.out, rows, layer("up"));
-    const gated = swiglu(gate.out, up.out);
-    const change = linear(gated.out, rows, layer("down"));
-    const backward = (dOut: Float32Array): Promise<Float32Array> => {
-      const { dGate, dUp } = gated.backward(change.backward(dOut));
-      const dNormed = sum(gate.backward(dGate), up.backward(dUp));
-      return Promise.resolve(sum(dOut, normed.backward(dNormed)));
+  async #swigluBlock(stream: Float32Array, layer: LearnedLayer): Promise<Differentiable> {
+    const layers = this.#layers, normed = await this.#norm(stream, layer("mlpNorm"));
+    const gate = await layers.linear(normed.out, layer("gate"));
+    const up = await layers.linear(normed.out, layer("up"));
+    const gated = await layers.swiglu(gate.out, up.out);
+    const change = await layers.linear(gated.out, layer("down"), stream);
+    const backward = async (dOut: Float32Array): Promise<Float32Array> => {
+      const { dGate, dUp } = await gated.backward(await change.backward(dOut));
+      const dNormed = sum(await gate.backward(dGate), await up.backward(dUp));
+      return sum(dOut, await normed.backward(dNormed));
     };
-    return Promise.resolve({ out: sum(stream, change.out), backward });
+    return { out: change.out, backward };
   }
 
   /** The logits of all rows. */
-  #head(stream: Float32Array): Differentiable {
-    const normed = this.#norm(stream, this.#learned(({ norm }) => norm));
-    const logits = linear(normed.out, this.#rowsOf(stream), this.#learned(({ head }) => head));
-    return { out: logits.out, backward: (dOut) => normed.backward(logits.backward(dOut)) };
+  async #head(stream: Float32Array): Promise<Differentiable> {
+    const normed = await this.#norm(stream, this.#learned(({ norm }) => norm));
+    const logits = await this.#layers.linear(normed.out, this.#learned(({ head }) => head));
+    const backward = async (dOut: Float32Array): Promise<Float32Array> =>
+      await normed.backward(await logits.backward(dOut));
+    return { out: logits.out, backward };
   }
 
-  #norm(stream: Float32Array, gain: Learned<Float32Array>): Differentiable {
-    return rmsNorm(stream, this.#rowsOf(stream), gain, this.config.normEpsilon);
-  }
-
-  #rowsOf(stream: Float32Array): number {
-    return stream.length / this.config.hiddenSize;
+  async #norm(stream: Float32Array, gain: Learned<Float32Array>): Promise<Differentiable> {
+    return await this.#layers.rmsNorm(stream, gain, this.config.normEpsilon);
   }
 
   #layer(index: number): LearnedLayer {

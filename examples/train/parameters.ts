@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { LlamaConfig } from "../llama/config.ts";
-import type { NamedTensor } from "../llama/safetensors_writer.ts";
-import { arrangeWeights, type LlamaWeights } from "../llama/weights.ts";
+import type { LlamaConfig } from "./config.ts";
+import type { NamedTensor } from "./safetensors_writer.ts";
+import { arrangeWeights, type LlamaWeights } from "./weights.ts";
 
 /** The same numbers as one array, as tensors, and as the parts of a Llama. */
 export interface Parameters {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { LlamaConfig } from "../llama/config.ts";
+import type { LlamaConfig } from "./config.ts";
 
 /** What rows are turned by: `theta^(-2i / D)` times the position, for pair `i` and `i + D / 2`. */
 export class Rotary {

@@ -5,10 +5,10 @@
  */
 
 import type { Engine } from "@flashtile/attention";
-import type { LlamaConfig } from "../llama/config.ts";
+import { loadDecoder } from "@flashtile/attention/models";
+import { formatConfig, type LlamaConfig } from "./config.ts";
 import { InputError } from "../llama/error.ts";
 import { losses, mean } from "../llama/loss.ts";
-import { Llama } from "../llama/model.ts";
 import { createRandom } from "../llama/random.ts";
 import { AdamW, clip } from "./adamw.ts";
 import { Attention } from "./attention.ts";
@@ -16,6 +16,7 @@ import { initialize } from "./initial.ts";
 import { TrainableLlama } from "./model.ts";
 import { createParameters, type Parameters } from "./parameters.ts";
 import { rateAt, type Schedule } from "./schedule.ts";
+import { formatSafetensors } from "./safetensors_writer.ts";
 import { drawWindows } from "./windows.ts";
 
 /** How a training goes. */
@@ -97,7 +98,7 @@ export class Training {
     const random = createRandom(seed);
     initialize(parameters, config, random);
     const learned = { weight: parameters, gradient: createParameters(config) };
-    const model = new TrainableLlama(config, learned, this.#attention);
+    const model = new TrainableLlama(config, learned, this.#attention, this.#engine);
     const optimizer = new AdamW(learned);
     for (let step = 1; step <= steps; step++) {
       const windows = drawWindows(this.#text, batch, config.context, random);
@@ -113,8 +114,9 @@ export class Training {
 
   /** The model that continues texts, with these weights, reads what was held out. */
   async #test(): Promise<number> {
-    const model = new Llama(this.config, this.parameters.weights, this.#engine);
-    return mean(await losses(model, this.#heldOut, { chunk: Infinity }));
+    const weights = formatSafetensors(this.parameters.tensors), engine = this.#engine;
+    using decoder = await loadDecoder({ config: formatConfig(this.config), weights }, { engine });
+    return mean(await losses(decoder, this.#heldOut));
   }
 }
 

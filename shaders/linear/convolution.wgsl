@@ -7,7 +7,7 @@
 #import rows/inverse.wgsl
 #import linear/around.wgsl
 #import shared/load.wgsl TENSOR=weights BINDING=2
-#import shared/store.wgsl TENSOR=out COLUMNS=p.columns
+#import shared/store.wgsl TENSOR=out BINDING=4 COLUMNS=p.columns
 
 /// Stands for minus infinity, which WGSL may take as never happening.
 const LOWEST: f32 = -3.4028234663852886e38;

@@ -3,7 +3,7 @@
 
 #import shared/parameters.wgsl
 #import linear/around.wgsl
-#import shared/store.wgsl TENSOR=after COLUMNS=p.columns
+#import shared/store.wgsl TENSOR=after BINDING=4 COLUMNS=p.columns
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lid: u32) {

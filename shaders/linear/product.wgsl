@@ -5,7 +5,7 @@
 #import shared/parameters.wgsl
 #import shared/load.wgsl TENSOR=a BINDING=1
 #import shared/load.wgsl TENSOR=x BINDING=2
-#import shared/store.wgsl TENSOR=out COLUMNS=p.columns
+#import shared/store.wgsl TENSOR=out BINDING=4 COLUMNS=p.columns
 
 /// Threads along the columns, and along the rows.
 const TX = 16u;

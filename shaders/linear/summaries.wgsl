@@ -6,7 +6,7 @@
 #if POOL
 #import shared/load.wgsl TENSOR=pool BINDING=2
 #end
-#import shared/store.wgsl TENSOR=out COLUMNS=p.columns
+#import shared/store.wgsl TENSOR=out BINDING=4 COLUMNS=p.columns
 
 /// Threads along the columns, and along the rows.
 const TX = 16u;

@@ -9,7 +9,7 @@
 #import rows/log.wgsl
 #import rows/inverse.wgsl
 #import shared/load.wgsl TENSOR=x BINDING=1
-#import shared/store.wgsl TENSOR=out COLUMNS=p.out_columns
+#import shared/store.wgsl TENSOR=out BINDING=4 COLUMNS=p.out_columns
 #if MASK
 #import shared/hidden.wgsl
 #end

@@ -1,8 +1,8 @@
-// narrow(value): the 16 bits of an element of $TENSOR, rounded to nearest, ties to even.
+// narrow_$TENSOR(value): the 16 bits of an element of $TENSOR, rounded to nearest, ties to even.
 
 #if $TENSOR_f16
 /// The bits of an f16. By hand, since how `pack2x16float` rounds is left open.
-fn narrow(value: f32) -> u32 {
+fn narrow_$TENSOR(value: f32) -> u32 {
   let bits = bitcast<u32>(value);
   let sign = (bits >> 16) & 0x8000;
   let magnitude = bits & 0x7fffffff;
@@ -28,7 +28,7 @@ fn narrow(value: f32) -> u32 {
 }
 #else
 /// The bits of a bf16.
-fn narrow(value: f32) -> u32 {
+fn narrow_$TENSOR(value: f32) -> u32 {
   let bits = bitcast<u32>(value);
   if ((bits & 0x7fffffff) > 0x7f800000) {
     return (bits >> 16) | 0x40; // NaN stays one.

@@ -12,6 +12,7 @@ import type { AttentionOptions, CacheAttentionOptions } from "../operations/atte
 import { type AttentionCall, readCached } from "../operations/attention/plan.ts";
 import type { Asking, AttentionResult, ResultOf } from "../operations/attention/result.ts";
 import type { TensorData } from "../tensor/dtype.ts";
+import { bytesInWords, sayOf } from "../tensor/inspect.ts";
 import { useAll } from "../tensor/lending.ts";
 import type { AnyTensor, AnyView, NumberList, ReadTensor, Tensor } from "../tensor/tensor.ts";
 import {
@@ -96,6 +97,9 @@ export class KvCache implements Disposable {
       loading: (cache, ...given) => cache.#loading(...given),
       read: (cache, ...given) => cache.#read(...given),
     };
+    sayOf(this.prototype, function () {
+      return isCache(this) ? this.#inWords() : "KvCache";
+    });
   }
 
   /** For `engine.kvCache()`. */
@@ -455,6 +459,15 @@ export class KvCache implements Disposable {
     }
     this.#running++;
     return () => void this.#running--;
+  }
+
+  #inWords(): string {
+    if (this.#freed) return "KvCache, freed";
+    const { dtype, kvHeads, headDim } = this.#options, { lengths } = this;
+    const shown = lengths.slice(0, 8).join(", ") + (lengths.length > 8 ? ", ..." : "");
+    const pages = `${this.pages} page${this.pages === 1 ? "" : "s"}`;
+    return `KvCache of ${dtype}, Hkv = ${kvHeads}, D = ${headDim}, tokens [${shown}], ` +
+      `${bytesInWords(this.bytes)} in ${pages}`;
   }
 
   #isOpen(): boolean {

@@ -5,7 +5,7 @@
  */
 
 import { arrayKind, type HeldArray } from "../tensor/arrays.ts";
-import { isGpuBuffer } from "../tensor/dtype.ts";
+import { isGpuBuffer, storedIn } from "../tensor/dtype.ts";
 import { type BooleanDType, type MaskView, sizeOf } from "../tensor/tensor.ts";
 import {
   checkBuffer,
@@ -39,6 +39,11 @@ export function booleansOf(data: unknown): BooleanDType | undefined {
   return kind === "Uint8Array" ? "u8" : kind === "Uint32Array" ? "bit" : undefined;
 }
 
+/** What floats are that are given as a mask of attention. */
+function biasInstead(isFloat: boolean, doing: string): string {
+  return isFloat && doing === cannot ? ", floats that are added to scores are a `bias`" : "";
+}
+
 /** Elements, and how they are stored. */
 function readData(
   name: string,
@@ -47,7 +52,9 @@ function readData(
 ): Pick<MaskView, "data" | "dtype"> {
   if (dtype !== undefined && !dtypes.includes(dtype as BooleanDType)) {
     throw new TypeError(
-      `${doing}: \`${name}.dtype\` must be one of ${dtypes.join(", ")}, got ${kindOf(dtype)}`,
+      `${doing}: \`${name}.dtype\` must be one of ${dtypes.join(", ")}, got ${kindOf(dtype)}${
+        biasInstead(dtype === "f32", doing)
+      }`,
     );
   }
   if (isGpuBuffer(data)) {
@@ -58,7 +65,7 @@ function readData(
   if (inherent === undefined) {
     throw new TypeError(
       `${doing}: \`${name}.data\` must be a Uint8Array (a byte each), Uint32Array (bits) or ` +
-        `GPUBuffer, got ${kindOf(data)}`,
+        `GPUBuffer, got ${kindOf(data)}${biasInstead(storedIn(data) === "f32", doing)}`,
     );
   }
   if (dtype !== undefined && dtype !== inherent) {

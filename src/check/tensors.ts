@@ -52,12 +52,28 @@ export function readWritten(value: object): Written {
 
 /** The same of what must be an object with data of some kind and a shape. */
 export function readObject(name: string, value: unknown, data: string, doing = cannot): Written {
-  if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) {
-    return readWritten(value);
-  }
+  if (typeof value === "object" && value !== null && !isBare(value)) return readWritten(value);
   throw new TypeError(
-    `${doing}: \`${name}\` must be { data: ${data}, shape }, got ${kindOf(value)}`,
+    `${doing}: \`${name}\` must be { data: ${data}, shape }, got ${kindOf(value)}${
+      made(name, value)
+    }`,
   );
+}
+
+/** Whether elements stand where a tensor is expected. */
+function isBare(value: unknown): boolean {
+  return ArrayBuffer.isView(value) || Array.isArray(value);
+}
+
+/** What makes a tensor of a bare array. */
+function made(name: string, value: unknown, shape = "shape"): string {
+  const length = lengthOfArray(value);
+  if (length === undefined) return "";
+  const isNested = typeof (value as ArrayLike<unknown>)[0] === "object";
+  const isOdd = !Array.isArray(value) && storedIn(value) === undefined &&
+    kindOfArray(value) !== "Uint8Array";
+  const given = isOdd ? `Float32Array.from(${name})` : name;
+  return `, write tensor(${given}${isNested ? "" : `, ${shape}`})`;
 }
 
 /**
@@ -71,22 +87,37 @@ export function readTensor(
   doing = cannot,
   anyRank = false,
 ): ReadTensor {
-  if (ArrayBuffer.isView(value)) {
+  if (isBare(value)) {
+    const shape = `[${anyRank ? "..." : "B, H, N, D"}]`, isStored = storedIn(value) !== undefined;
     throw new TypeError(
-      `${doing}: \`${name}\` is a bare ${kindOf(value)}, ` +
-        `write { data: ${name}, shape: [${anyRank ? "..." : "B, H, N, D"}] } with its own numbers`,
+      `${doing}: \`${name}\` is a bare ${kindOf(value)}${
+        isStored
+          ? `, write { data: ${name}, shape: ${shape} } with its own numbers`
+          : made(name, value, shape)
+      }`,
     );
   }
   if (typeof value !== "object" || value === null) {
     throw new TypeError(`${doing}: \`${name}\` must be { data, shape }, got ${kindOf(value)}`);
   }
   const written = readWritten(value);
+  if (written.data === undefined && written.shape === undefined) refuseNamed(name, value, doing);
   const [data, dtype] = readData(name, written, doing);
   const shape = anyRank
     ? readExtentsOf(name, written.shape, doing)
     : readShape(name, written.shape, doing);
   const { strides, offset } = readLayout(name, written, shape, data, dtype, doing);
   return { data, dtype, shape, strides, offset };
+}
+
+/** Says of options that stand where a tensor is expected what they are. */
+function refuseNamed(name: string, value: object, doing: string): void {
+  const keys = Object.keys(value);
+  if (keys.length === 0) return;
+  throw new TypeError(
+    `${doing}: \`${name}\` must be { data, shape }, got { ${keys.join(", ")} }; ` +
+      "options come behind all tensors",
+  );
 }
 
 /** Where elements are in `data`, as it was written. */
@@ -161,7 +192,7 @@ function readData(
     if (HeldArray.is(data)) return [data as HeldArray<Elements>, dtype as DType];
     throw new TypeError(
       `${doing}: \`${name}.data\` must be a Float32Array, Float16Array, Uint16Array or ` +
-        `GPUBuffer, got ${kindOf(data)}`,
+        `GPUBuffer, got ${kindOf(data)}${made(`${name}.data`, data)}`,
     );
   }
   if (stored === null && dtype !== "f16" && dtype !== "bf16") {

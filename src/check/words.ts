@@ -5,6 +5,7 @@
  */
 
 import { elementOf, lengthOfArray, readOf } from "../tensor/arrays.ts";
+import { hintOf } from "./hints.ts";
 
 /** What the messages of a call begin with. */
 export const cannot = "Cannot attend";
@@ -96,13 +97,15 @@ export function bare<T extends object>(...parts: readonly Partial<T>[]): T {
  * Options as they are now: each is read once, into an object that nobody else has.
  *
  * @param known The names that there are; another is refused.
+ * @param unlisted Those of them that the call at hand refuses by a message of its own.
  */
 export function readOptions<Options extends object>(
   options: Options,
   known: readonly (keyof Options & string)[],
   doing: string,
+  unlisted: readonly string[] = [],
 ): Options {
-  const own = checkKeys(options, known, doing), read = bare<Options>();
+  const own = checkKeys(options, known, doing, unlisted), read = bare<Options>();
   const above = Object.getPrototypeOf(options);
   // What a class or a prototype has is not among the keys, nor is what is not enumerable.
   const isPlain = (above === Object.prototype || above === Bare.prototype) &&
@@ -122,11 +125,12 @@ function checkSignal(signal: unknown, doing: string): void {
   throw new TypeError(`${doing}: \`signal\` must be an AbortSignal, got ${kindOf(signal)}`);
 }
 
-/** Checks that `value` is an object whose keys are all known; gives them. */
+/** Checks that `value` is an object whose keys are all known; gives them. Of these messages name all but `unlisted`. */
 export function checkKeys(
   value: object,
   known: readonly string[],
   doing: string,
+  unlisted: readonly string[] = [],
 ): readonly string[] {
   if (typeof value !== "object" || value === null) {
     throw new TypeError(`${doing}: options must be an object, got ${kindOf(value)}`);
@@ -134,9 +138,16 @@ export function checkKeys(
   const keys = Object.keys(value);
   for (const key of keys) {
     if (known.includes(key)) continue;
-    throw new TypeError(`${doing}: unknown option \`${key}\`, known are ${known.join(", ")}`);
+    throw unknownOption(key, known.filter((name) => !unlisted.includes(name)), doing);
   }
   return keys;
+}
+
+/** What is said of an option that there is not. */
+export function unknownOption(key: string, known: readonly string[], doing: string): TypeError {
+  return new TypeError(
+    `${doing}: unknown option \`${key}\`, known are ${known.join(", ")}${hintOf(key, known)}`,
+  );
 }
 
 /** Checks that a value is one of a few. */

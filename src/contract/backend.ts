@@ -60,6 +60,20 @@ export interface Machinery {
   close(): Promise<void>;
 }
 
+/** Calls one after the other on tensors in a backend's memory, which are submitted together. */
+export interface Pass {
+  /** Has a plan run behind those before; resolves when that is on its way, and not when it is done. */
+  run<Plan, Target>(operation: Operation<Plan, Target>, plan: Plan, target: Target): Promise<void>;
+  /** Submits what waits: before anything else is done with what it reads and writes. */
+  submit(): void;
+  /** Numbers of f32 from an element on, once all before is done. */
+  read(data: GPUBuffer, first: number, count: number): Promise<Float32Array<ArrayBuffer>>;
+  /** Resolves when the device has accepted all. */
+  finish(): Promise<void>;
+  /** Gives back what was borrowed; what is not submitted by then is dropped. */
+  end(): void;
+}
+
 /** Executes plans. */
 export interface Backend extends Machinery {
   /** Throws where it is closed. */
@@ -85,6 +99,11 @@ export interface Backend extends Machinery {
   ): void;
   /** A buffer of the caller's own for a result on the GPU; absent where there is none. */
   createBuffer?(shape: readonly number[], dtype: DType): Promise<GPUBuffer>;
+  /**
+   * Gets ready for calls one after the other, on tensors in its memory; absent where these are run to their ends. What it
+   * gives begins a pass, and throws where the memory is lost.
+   */
+  passes?(): Promise<() => Pass>;
   /** A tensor in this backend's memory. */
   tensor(shape: readonly number[], dtype: DType): EngineTensor<TensorData>;
   /** Pages of a cache in this backend's memory, of which it never has more than `mostPages`. */

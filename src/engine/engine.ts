@@ -45,6 +45,7 @@ import {
 import { runRope } from "../operations/rope/operation.ts";
 import { readRope, type RopeOptions } from "../operations/rope/options.ts";
 import type { DType, HostData, TensorData } from "../tensor/dtype.ts";
+import { sayOf } from "../tensor/inspect.ts";
 import {
   type AnyTensor,
   checkDType,
@@ -403,6 +404,7 @@ class MachineEngine implements Engine {
     this.#machinery = machinery;
     this.#options = options;
     machineries.set(this, machinery);
+    sayOf(this, () => `Engine on ${machinery.name}, ${machinery.reason}`);
   }
 
   get backend(): BackendName {
@@ -450,7 +452,7 @@ class MachineEngine implements Engine {
   ): ResultOf<Data, Lse, Out> {
     const { own } = this.#machinery;
     checkSync(own, attention);
-    const call = readAttention(q, k, v, options);
+    const call = readAttention(q, k, v, options, ["encoder"]);
     return runAttentionSync<Data>(own, call) as ResultOf<Data, Lse, Out>;
   }
 

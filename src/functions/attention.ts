@@ -20,6 +20,7 @@ import {
   type KvCache,
 } from "../cache/kv_cache.ts";
 import type { Machinery } from "../contract/backend.ts";
+import { uncachedNames } from "../operations/attention/check/options.ts";
 import { attention as attending, runAttention } from "../operations/attention/operation.ts";
 import {
   type AttentionOptions,
@@ -150,7 +151,12 @@ async function attendToCache<Data extends TensorData>(
     );
     return await (cache as KvCache).attend(q, options) as AttentionResult<Data>;
   }
-  const given = readGiven<CachedOptions>(options, cachedNames, attending.cannot);
+  const given = readGiven<CachedOptions>(
+    options,
+    cachedNames,
+    attending.cannot,
+    uncachedNames,
+  );
   checkCacheOf(given.machinery, cache);
   return await attendTo(cache, q, given.options);
 }

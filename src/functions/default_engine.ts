@@ -57,8 +57,9 @@ export function readGiven<Options extends object>(
   options: (Options & OnEngine) | undefined = {} as Options,
   names: readonly (keyof Options & string)[],
   cannot: string,
+  unlisted?: readonly string[],
 ): Given<Options> {
-  const read = readOptions<Options & OnEngine>(options, [...names, "engine"], cannot);
+  const read = readOptions<Options & OnEngine>(options, [...names, "engine"], cannot, unlisted);
   const machinery = machineryFor(read.engine, cannot), others = bare<Options>();
   for (const name of names) {
     if (read[name] !== undefined) others[name] = read[name];

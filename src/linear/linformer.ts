@@ -64,14 +64,18 @@ const gradientNames = linformerNames.filter((name) => name !== "lse" && name !==
 
 function read(given: Given, options: LinformerOptions & OnEngine) {
   const withCausal = [...linformerNames, "causal" as never]; // It is refused by a message of its own.
-  const { machinery, options: read } = readGiven<LinformerOptions>(options, withCausal, cannot);
+  const { machinery, options: read } = readGiven<LinformerOptions>(options, withCausal, cannot, [
+    "causal",
+  ]);
   return { machinery: machinery ?? sharedMachinery(), call: readLinformer(given, read, cannot) };
 }
 
 /** The same of a call for gradients, whose results are all there in any case. */
 function readForGradient(given: Given, options: Omit<LinformerOptions, "lse" | "out"> & OnEngine) {
   const doing = cannotWithGradient, names = [...gradientNames, "causal" as never];
-  const { machinery, options: read } = readGiven<LinformerOptions>(options, names, doing);
+  const { machinery, options: read } = readGiven<LinformerOptions>(options, names, doing, [
+    "causal",
+  ]);
   const call = readLinformer(given, withLse(read), doing);
   return { machinery: machinery ?? sharedMachinery(), call };
 }

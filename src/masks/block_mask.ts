@@ -6,6 +6,7 @@
 
 import { kindOf } from "../check/words.ts";
 import { kindOfArray } from "../tensor/arrays.ts";
+import { sayOf } from "../tensor/inspect.ts";
 import {
   type Blocks,
   blocksOf,
@@ -23,7 +24,7 @@ import {
   widthOf,
 } from "./blocks.ts";
 import { combine } from "./combine.ts";
-import { draw } from "./draw.ts";
+import { draw, headOf } from "./draw.ts";
 import { rewrite, type Runs, writeRuns } from "./writer.ts";
 
 /** By this, other copies of the library know a mask, and ask for it as plain data. */
@@ -81,6 +82,9 @@ export class BlockMask {
     isMask = (value) => #blocks in value;
     // Set, not defined: some script may have given all objects, and so descriptors, a property `get`.
     (this.prototype as { [plainOf]?: () => PlainBlockMask })[plainOf] = this.prototype.toPlain;
+    sayOf(this.prototype, function () {
+      return isBlockMask(this) ? headOf(this.#blocks, this.density) : "BlockMask";
+    });
   }
 
   /** For `make()`: the arrays are not checked. */

@@ -43,13 +43,19 @@ function drawBlocks(mask: Blocks, b: number, h: number, group: [number, number])
   return lines;
 }
 
+/** What a mask is, of which a part is kept. */
+export function headOf({ batch, heads, queries, keys, block }: Blocks, density: number): string {
+  return `BlockMask [${batch}, ${heads}, ${queries}, ${keys}], blocks of ${block[0]} x ${
+    block[1]
+  }, density ${Number(density.toPrecision(3))}`;
+}
+
 /** A picture of a mask of which a part is kept. */
 export function draw(mask: Blocks, density: number): string {
-  const { batch, heads, queries, keys, block } = mask;
+  const { batch, heads, queries, keys } = mask;
   const group = groupOf(mask), pictures = batch * heads;
   const lines = [
-    `BlockMask [${batch}, ${heads}, ${queries}, ${keys}], blocks of ${block[0]} x ${block[1]}, ` +
-    `density ${Number(density.toPrecision(3))}` +
+    headOf(mask, density) +
     (group[0] * group[1] > 1 ? `, a character is ${group[0]} x ${group[1]} blocks` : ""),
   ];
   for (let p = 0; p < Math.min(pictures, 8); p++) {

@@ -162,14 +162,12 @@ class LoadedDecoder implements Decoder {
     const data = new Float32Array(ids.length * vocabulary);
     const session = this.#begin();
     try {
-      await this.#resident.turns.run(
-        () =>
-          session.append(ids, 0, (x, first, rows) => {
-            const to = data.subarray(first * vocabulary, (first + rows) * vocabulary);
-            writeLogits(this.#resident, x(), { first: 0, rows }, to);
-          }),
-        signal,
-      );
+      const resident = this.#resident;
+      await resident.run((calls) =>
+        session.append(calls, ids, 0, function* (x, first, rows) {
+          const to = data.subarray(first * vocabulary, (first + rows) * vocabulary);
+          yield* writeLogits(resident, calls, x(), { first: 0, rows }, to);
+        }), signal);
     } finally {
       session.free();
     }
@@ -278,6 +276,7 @@ class LoadedDecoder implements Decoder {
  * @throws {TypeError} When something is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When files are damaged, tensors are missing, or the model is not supported: before anything is
  * allocated.
+ * @throws {BackendUnavailableError} When a webgpu engine is asked for integers that are multiplied, or no backend can serve.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function loadDecoder(

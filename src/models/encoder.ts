@@ -6,14 +6,22 @@
 
 import { type SignalLike, throwIfAborted } from "../check/errors.ts";
 import { checkOneOf, isWhole, kindOf, readOptions } from "../check/words.ts";
-import { meanRowsSync } from "../nn/embedding.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { AnyTensor, Tensor } from "../tensor/tensor.ts";
 import type { EmbeddingPlan, Modules, Pooling } from "./architectures/modules.ts";
-import { readModules } from "./architectures/modules.ts";
-import { forward, type Heads, project } from "./forward/forward.ts";
+import type { Calls } from "./forward/calls.ts";
+import { forward, type Heads } from "./forward/forward.ts";
+import {
+  attentionOf,
+  type AttentionOfRows,
+  linear,
+  type LinearWeights,
+  means,
+  rowsOfTable,
+} from "./forward/layers.ts";
 import { RelativeBias } from "./forward/relative.ts";
 import type { Steps } from "./forward/steps.ts";
-import { type LayerWeights, type LinearWeights, WeightReader } from "./forward/weights.ts";
+import { type LayerWeights, WeightReader } from "./forward/weights.ts";
+import { rowsOf } from "./forward/workspace.ts";
 import {
   type LoadedModel,
   loadModel,
@@ -108,6 +116,13 @@ interface Packed {
   readonly bounds: readonly number[];
 }
 
+/** What layers of a pass have in common where they attend. */
+interface Attended {
+  readonly bounds: Packed["bounds"];
+  /** Calls that were read, by windows: all layers have their rows in the same places. */
+  readonly known: Map<LayerWeights["window"], AttentionOfRows>;
+}
+
 /** A linear layer behind pooling. */
 interface Dense {
   readonly weights: LinearWeights;
@@ -148,6 +163,9 @@ interface About {
   readonly truncate: boolean;
   readonly finish: Finish | undefined;
 }
+
+/** Takes the states of a pass, wherever they are. */
+type Take = (encoder: LoadedEncoder, calls: Calls, x: () => AnyTensor, pass: Packed) => Steps;
 
 class LoadedEncoder implements Encoder {
   readonly dimensions: number;
@@ -191,10 +209,11 @@ class LoadedEncoder implements Encoder {
       );
     }
     const vectors: Float32Array[] = [], chosen = finish ?? { pooling, normalize, dense: [] };
-    await this.#run(read, (x, { bounds }) => {
-      const pooled = this.#dense(this.#pool(x(), bounds, chosen.pooling), chosen.dense);
+    await this.#run(read, function* (encoder, calls, x, { bounds }) {
+      const rows = yield* encoder.#pool(calls, x, bounds, chosen.pooling);
+      const pooled = yield* encoder.#dense(calls, rows, chosen.dense), { dimensions } = encoder;
       for (let at = 0; at + 1 < bounds.length; at++) {
-        const vector = pooled.slice(at * this.dimensions, (at + 1) * this.dimensions);
+        const vector = pooled.slice(at * dimensions, (at + 1) * dimensions);
         vectors.push(chosen.normalize ? normalised(vector) : vector);
       }
     });
@@ -204,8 +223,8 @@ class LoadedEncoder implements Encoder {
   async states(texts: readonly Text[], options: StatesOptions = {}): Promise<Tensor[]> {
     const read = this.#read(texts, options, statesNames, "Cannot give states"), { width } = this;
     const states: Tensor[] = [];
-    await this.#run(read, (x, { bounds }) => {
-      const { data } = x();
+    await this.#run(read, function* (_, calls, x, { bounds }) {
+      const data = yield* calls.read(x());
       for (let at = 0; at + 1 < bounds.length; at++) {
         const rows = data.slice(bounds[at] * width, bounds[at + 1] * width);
         states.push({ data: rows, shape: [bounds[at + 1] - bounds[at], width] });
@@ -269,65 +288,82 @@ class LoadedEncoder implements Encoder {
       batchTokens: number;
       options: StatesOptions;
     },
-    take: (x: () => Tensor, pass: Packed) => void,
+    take: Take,
   ): Promise<void> {
     const passes = packed(ids, batchTokens);
-    await this.#resident.turns.run(() => this.#passes(passes, take), signal);
+    await this.#resident.run((calls) => this.#passes(passes, take, calls), signal);
   }
 
-  *#passes(passes: Iterable<Packed>, take: (x: () => Tensor, pass: Packed) => void): Steps {
+  *#passes(passes: Iterable<Packed>, take: Take, calls: Calls): Steps {
     for (const pass of passes) {
       const { ids, positions, bounds } = pass;
+      if (this.#relative !== undefined) {
+        const lengths = bounds.slice(1).map((end, at) => end - bounds[at]);
+        yield* this.#relative.reserve(Math.max(...lengths), calls);
+      }
+      const known = new Map<LayerWeights["window"], AttentionOfRows>();
       const attend = (heads: () => Heads, layer: LayerWeights) =>
-        this.#attend(heads, layer, bounds);
-      take(yield* forward(this.#resident.running, { ids, positions, attend }), pass);
-      yield;
+        this.#attend(calls, heads, layer, { bounds, known });
+      const x = yield* forward(this.#resident.running, { calls, ids, positions, attend });
+      yield* take(this, calls, x, pass);
+      calls.submit();
     }
   }
 
-  #attend(heads: () => Heads, { window }: LayerWeights, bounds: readonly number[]): void {
-    const { plan: { scale, softcap, isCausal: causal }, engine } = this.#resident.running;
+  *#attend(
+    calls: Calls,
+    heads: () => Heads,
+    { window }: LayerWeights,
+    { bounds, known }: Attended,
+  ): Steps {
+    const { plan: { scale, softcap, isCausal: causal } } = this.#resident.running;
     const options = { causal, window, scale, softcap, layout: "bnhd" } as const;
     if (this.#relative === undefined) {
-      const { q, k, v, out } = heads();
-      engine.attentionSync(q, k, v, { ...options, out, cuSeqlens: bounds });
+      let call = known.get(window);
+      if (call === undefined) {
+        const { out, ...rows } = heads();
+        known.set(window, call = attentionOf(rows, { ...options, out, cuSeqlens: bounds }));
+      }
+      yield calls.run(call);
       return;
     }
     // A bias over all texts would have the square of their tokens.
     for (let at = 0; at + 1 < bounds.length; at++) {
       const from = bounds[at], tokens = bounds[at + 1] - from;
-      const bias = this.#relative.of(tokens);
-      const { q, k, v, out } = textOf(heads(), from, tokens);
-      engine.attentionSync(q, k, v, { ...options, out, bias });
+      const { out, ...rows } = textOf(heads(), from, tokens);
+      yield calls.run(attentionOf(rows, { ...options, out, bias: this.#relative.of(tokens) }));
     }
   }
 
   /** A row for each text. */
-  #pool(x: Tensor, bounds: readonly number[], pooling: Pooling): Float32Array {
-    const { width } = this, { engine } = this.#resident.running, count = bounds.length - 1;
-    const rows = new Float32Array(count * width);
-    if (pooling === "mean") {
-      meanRowsSync(x, bounds, { engine, out: { data: rows, shape: [count, width] } });
-      return rows;
+  *#pool(
+    calls: Calls,
+    x: () => AnyTensor,
+    bounds: readonly number[],
+    pooling: Pooling,
+  ): Steps<Float32Array> {
+    const { width } = this, { space } = this.#resident.running, count = bounds.length - 1;
+    const to = () => rowsOf(space.get("h"), count, width);
+    if (pooling === "mean") yield means(calls, x(), bounds, to());
+    else {
+      const row = (_: unknown, at: number) => pooling === "cls" ? bounds[at] : bounds[at + 1] - 1;
+      yield rowsOfTable(calls, Int32Array.from({ length: count }, row), x(), to());
     }
-    for (let at = 0; at < count; at++) {
-      const row = pooling === "cls" ? bounds[at] : bounds[at + 1] - 1;
-      rows.set(x.data.subarray(row * width, (row + 1) * width), at * width);
-    }
-    return rows;
+    return yield* calls.read(to());
   }
 
   /** What layers behind pooling make of rows. */
-  #dense(rows: Float32Array, layers: readonly Dense[]): Float32Array {
+  *#dense(calls: Calls, rows: Float32Array, layers: readonly Dense[]): Steps<Float32Array> {
+    const { precision } = this.#resident.running;
     for (const { weights, activation } of layers) {
       const { inputs, outputs } = weights.packed, count = rows.length / inputs;
       const made = new Float32Array(count * outputs);
-      project(
+      yield linear(
+        calls,
         { data: rows, shape: [count, inputs] },
         weights,
         { data: made, shape: [count, outputs] },
-        this.#resident.running,
-        { activation },
+        { precision, activation },
       );
       rows = made;
     }
@@ -343,7 +379,7 @@ function cutTo(most: number, ids: readonly number[], last: number): readonly num
 
 /** One text's rows of packed ones. */
 function textOf({ q, k, v, out }: Heads, from: number, tokens: number): Heads {
-  const part = (rows: Tensor): Tensor => {
+  const part = (rows: AnyTensor): AnyTensor => {
     const [batch, , heads, columns] = rows.shape, [, step] = rows.strides!;
     return { ...rows, shape: [batch, tokens, heads, columns], offset: rows.offset! + from * step };
   };
@@ -380,6 +416,7 @@ async function loadFinish(
  * @throws {TypeError} When something is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When files are damaged, tensors are missing, or the model is not supported: before anything is
  * allocated.
+ * @throws {BackendUnavailableError} When a webgpu engine is asked for integers that are multiplied, or no backend can serve.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function loadEncoder(
@@ -392,7 +429,8 @@ export async function loadEncoder(
   checkOneOf("truncate", truncate, [true, false], cannotLoad);
   throwIfAborted(signal);
   const opened = await openModel(from, loading, true, cannotLoad), { plan, maxTokens } = opened;
-  const finishing = modules && await readModules(modules, plan.width);
+  const finishing = modules &&
+    await (await import("./architectures/modules.ts")).readModules(modules, plan.width);
   const resident = await loadModel(opened, loading, cannotLoad);
   try {
     const finish = finishing && await loadFinish(finishing, resident, loading);

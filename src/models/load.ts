@@ -5,6 +5,7 @@
  */
 
 import { BackendUnavailableError, type SignalLike } from "../check/errors.ts";
+import type { Backend } from "../contract/backend.ts";
 import { checkOneOf, isWhole, kindOf, readOptions } from "../check/words.ts";
 import { createEngine, type Engine } from "../engine/engine.ts";
 import { machineryFor } from "../functions/default_engine.ts";
@@ -18,7 +19,8 @@ import type { ModelPlan } from "./architectures/model.ts";
 import { type OpenedWeights, openWeights, type WeightsGiven } from "./files/open.ts";
 import { readModel } from "./architectures/read.ts";
 import type { Running } from "./forward/forward.ts";
-import { Turns } from "./forward/steps.ts";
+import { type Calls, callsOn } from "./forward/calls.ts";
+import { type Steps, Turns } from "./forward/steps.ts";
 import { type Loading, type LoadProgress, readWeights } from "./forward/weights.ts";
 import { Workspace } from "./forward/workspace.ts";
 import type { TokenizerLike } from "./tokens/tokenizer.ts";
@@ -48,16 +50,16 @@ export const sourceNames = [
 
 /** Options of `loadDecoder()`, and of `loadEncoder()` the first. */
 export interface LoadOptions {
-  /** Where it runs, on the CPU; by default an engine of its own, which is closed with it. */
-  readonly engine?: Engine | undefined;
+  /** Where it runs, with its weights: by default on an engine of its own on the CPU, which is closed with it. */
+  readonly engine?: Engine | Engine<GPUBuffer> | undefined;
   /**
    * How linear layers are stored; by default as in the file, of GGUF's blocks as `"int8"`, or as `precision` needs
    * them.
    */
   readonly dtype?: LinearDType | undefined;
   /**
-   * How products of linear layers are formed: `"f32"`, the default; `"int16"`, as right for every purpose and faster; or
-   * `"int8"`.
+   * How products of linear layers are formed: `"f32"`, the default; on the CPU `"int16"`, as right for every purpose and
+   * faster, or `"int8"`.
    */
   readonly precision?: LinearPrecision | undefined;
   /** Tokens of a text, or of a prompt and its continuation, at most; by default as many as the model has positions. */
@@ -109,6 +111,20 @@ function checkKeeping(
   );
 }
 
+/** Integers of linear layers are for the CPU, but for bytes that are widened. */
+function checkOffered(
+  { name }: Backend,
+  dtype: LinearDType | undefined,
+  precision: LinearPrecision,
+): void {
+  if (name === "wasm" || (dtype !== "int16" && precision === "f32")) return;
+  const asked = precision === "f32" ? 'dtype: "int16"' : `precision: "${precision}"`;
+  throw new BackendUnavailableError(
+    name,
+    `it runs no models with \`${asked}\`; leave that out, or make the engine with { backend: "wasm" }`,
+  );
+}
+
 /** Reads options that encoders and decoders have. */
 export function readLoading<Options extends LoadOptions>(
   given: Options,
@@ -127,12 +143,7 @@ export function readLoading<Options extends LoadOptions>(
     throw new TypeError(`${doing}: \`onProgress\` must be a function, got ${kindOf(onProgress)}`);
   }
   const machinery = machineryFor(engine, doing);
-  if (machinery !== undefined && machinery.own.name !== "wasm") {
-    throw new BackendUnavailableError(
-      machinery.own.name,
-      'models run on the CPU; make the engine with { backend: "wasm" }',
-    );
-  }
+  if (machinery !== undefined) checkOffered(machinery.own, dtype, precision);
   return { ...options, precision };
 }
 
@@ -180,7 +191,7 @@ export async function openModel(
 /** A model in an engine's memory, and everything that is to be given back. */
 export class Resident {
   readonly running: Running;
-  readonly turns: Turns;
+  readonly #turns: Turns;
   readonly #rest: Set<() => void>;
   #isFree = false;
 
@@ -188,7 +199,26 @@ export class Resident {
   constructor(running: Running, rest: readonly (() => void)[]) {
     this.running = running;
     this.#rest = new Set([() => running.space.free(), ...rest]);
-    this.turns = new Turns(() => this.checkOpen());
+    this.#turns = new Turns(() => this.checkOpen());
+  }
+
+  /** Runs a pass, once those before have ended. */
+  async run<Result>(
+    pass: (calls: Calls) => Steps<Result>,
+    signal: SignalLike | null | undefined,
+  ): Promise<Result> {
+    return await this.#turns.run(() => this.#steps(pass), signal);
+  }
+
+  *#steps<Result>(pass: (calls: Calls) => Steps<Result>): Steps<Result> {
+    const calls = this.running.begin();
+    try {
+      const result = yield* pass(calls);
+      yield calls.finish();
+      return result;
+    } finally {
+      calls.end();
+    }
   }
 
   /** Throws where it was freed, or its engine was closed. */
@@ -217,16 +247,23 @@ export async function loadModel(
   { engine: given, dtype, precision = "f32", onProgress, signal }: LoadOptions,
   doing: string,
 ): Promise<Resident> {
-  const engine = given ?? await createEngine({ backend: "wasm" });
+  const engine = (given ?? await createEngine({ backend: "wasm" })) as Engine;
   const close = given === undefined ? [() => void engine.close()] : [];
+  let begin: (() => Calls) | undefined;
   try {
     const backend = machineryFor(engine, doing)!.own;
+    begin = await callsOn(backend);
+    const turns = plan.layers.some(({ rope }) => rope !== undefined);
+    const rotations = turns ? (await import("./forward/rotations.ts")).Rotations : undefined;
     const loading: Loading = { engine, dtype, precision, onProgress, signal };
     const { weights, free } = await readWeights(plan, file, maxTokens, loading);
     const space = new Workspace(plan, engine);
-    return new Resident({ plan, weights, space, engine, backend, precision }, [free, ...close]);
+    const running = { plan, weights, space, engine, backend, precision, rotations, begin };
+    return new Resident(running, [free, ...close]);
   } catch (error) {
     for (const end of close) end();
+    // What is said where a device was lost follows from that.
+    if (given !== undefined) begin?.().end();
     throw error;
   }
 }

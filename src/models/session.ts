@@ -5,15 +5,18 @@
  */
 
 import type { KvCache } from "../cache/kv_cache.ts";
+import type { CacheAttentionOptions } from "../operations/attention/options.ts";
 import type { SignalLike } from "../check/errors.ts";
 import { isWhole, kindOf, readOptions } from "../check/words.ts";
 import type { CacheDType } from "../contract/pages.ts";
-import { forward, type Heads, project } from "./forward/forward.ts";
+import type { Calls } from "./forward/calls.ts";
+import { forward, type Heads } from "./forward/forward.ts";
+import { attendCached, linear, rowsOfTable } from "./forward/layers.ts";
 import type { Steps } from "./forward/steps.ts";
 import type { LayerWeights } from "./forward/weights.ts";
 import type { Resident } from "./load.ts";
 import { checkLength, readIds } from "./texts.ts";
-import type { NumberList, Tensor } from "../tensor/tensor.ts";
+import type { AnyTensor, NumberList, Tensor } from "../tensor/tensor.ts";
 
 /** Options of `decoder.session()`. */
 export interface SessionOptions {
@@ -138,11 +141,11 @@ export class Session implements DecoderSession {
     const ids = readIds(given, plan.vocabulary, "ids", cannot);
     this.#checkSequence(sequence);
     const logits = new Float32Array(plan.vocabulary);
-    await this.#run(function* (session: Session) {
+    await this.#run(function* (session: Session, calls: Calls) {
       session.#checkRoom(sequence, ids.length);
-      yield* session.append(ids, sequence, (x, first, rows) => {
+      yield* session.append(calls, ids, sequence, function* (x, first, rows) {
         const last = ids.length - 1 - first;
-        if (last < rows) session.#writeLogits(x, last, 1, logits);
+        if (last < rows) yield* session.#writeLogits(calls, x, last, 1, logits);
       });
     }, signal);
     return logits;
@@ -164,11 +167,11 @@ export class Session implements DecoderSession {
       (id, at) => id === null ? 0 : readIds([id], vocabulary, `ids[${at}]`, cannot)[0],
     );
     const logits = new Float32Array(batch * vocabulary);
-    await this.#run(function* (session: Session) {
+    await this.#run(function* (session: Session, calls: Calls) {
       counts.forEach((count, at) => session.#checkRoom(at, count));
       const positions = Int32Array.from(session.lengths);
-      const x = yield* session.#pass({ ids, positions, batch, counts });
-      session.#writeLogits(x, 0, batch, logits);
+      const x = yield* session.#pass(calls, { ids, positions, batch, counts });
+      yield* session.#writeLogits(calls, x, 0, batch, logits);
       counts.forEach((count, at) => {
         if (count === 0) logits.fill(0, at * vocabulary, (at + 1) * vocabulary);
       });
@@ -178,17 +181,19 @@ export class Session implements DecoderSession {
 
   /** Appends tokens chunk by chunk; `take` is told where the states of each are. */
   *append(
+    calls: Calls,
     ids: readonly number[],
     sequence: number,
-    take: (x: () => Tensor, first: number, rows: number) => void,
+    take: (x: () => AnyTensor, first: number, rows: number) => Steps,
   ): Steps {
     const before = this.lengths[sequence];
     for (let first = 0; first < ids.length; first += chunkTokens) {
       const some = Int32Array.from(ids.slice(first, first + chunkTokens)), { length } = some;
       const positions = Int32Array.from(some, (_, at) => before + first + at);
       const counts = this.lengths.map((_, at) => at === sequence ? length : 0);
-      take(yield* this.#pass({ ids: some, positions, batch: 1, counts }), first, length);
-      yield;
+      const x = yield* this.#pass(calls, { ids: some, positions, batch: 1, counts });
+      yield* take(x, first, length);
+      calls.submit();
     }
   }
 
@@ -257,20 +262,24 @@ export class Session implements DecoderSession {
   }
 
   /** Runs a pass; where it fails the sequences are as they were. */
-  async #run(pass: (session: Session) => Steps, signal: SignalLike | null | undefined) {
+  async #run(
+    pass: (session: Session, calls: Calls) => Steps,
+    signal: SignalLike | null | undefined,
+  ) {
     this.#running++;
     try {
-      await this.#resident.turns.run(() => this.#undone(pass), signal);
+      await this.#resident.run((calls) => this.#undone(pass, calls), signal);
     } finally {
       this.#running--;
     }
   }
 
-  *#undone(pass: (session: Session) => Steps): Steps {
+  *#undone(pass: (session: Session, calls: Calls) => Steps, calls: Calls): Steps {
     const before = this.lengths;
     let isDone = false;
     try {
-      yield* pass(this);
+      yield* pass(this, calls);
+      yield calls.finish();
       isDone = true;
     } finally {
       if (!isDone) this.#undo(before);
@@ -287,51 +296,78 @@ export class Session implements DecoderSession {
     before.forEach((length, at) => this.#truncate(at, length));
   }
 
-  *#pass({ ids, positions, batch, counts }: Chunk): Generator<void, () => Tensor> {
+  *#pass(calls: Calls, { ids, positions, batch, counts }: Chunk): Steps<() => AnyTensor> {
     const attend = (heads: () => Heads, layer: LayerWeights, at: number) =>
-      this.#attend(heads, layer, this.#caches[at], counts);
-    return yield* forward(this.#resident.running, { ids, positions, batch, attend });
+      this.#attend(calls, heads, layer, this.#caches[at], counts);
+    return yield* forward(this.#resident.running, { calls, ids, positions, batch, attend });
   }
 
-  /** Pages may make the memory grow: what is in it is looked up after that. */
-  #attend(
+  /** Passes may make the memory grow: what is in it is looked up after that. */
+  *#attend(
+    calls: Calls,
     heads: () => Heads,
     { window }: LayerWeights,
     cache: KvCache,
     counts: readonly number[],
-  ): void {
+  ): Steps {
     const { plan: { scale, softcap, isCausal: causal } } = this.#resident.running,
       { k, v } = heads();
     const options = { causal, window, scale, softcap, layout: "bnhd" } as const;
+    calls.submit();
     if (this.#batch === 1) {
       cache.append(k, v, { layout: "bnhd" });
       const { q, out } = heads();
-      cache.attendSync(q, { ...options, out });
+      yield attendCached(calls, cache, q, { ...options, out });
       return;
     }
     cache.append(this.#forAll(k), this.#forAll(v), { layout: "bnhd", lengths: counts });
     const { q, out } = heads();
     if (q.shape[0] === this.#batch) {
-      cache.attendSync(q, { ...options, lengths: counts, out });
+      yield attendCached(calls, cache, q, { ...options, lengths: counts, out });
       return;
     }
-    // Rows of one sequence are those of all, of which none of the others counts.
-    const all = cache.attendSync(this.#forAll(q), { ...options, lengths: counts }).out;
-    const size = all.data.length / this.#batch, at = counts.findIndex((count) => count > 0) * size;
-    const to = heads().out;
-    to.data.set(all.data.subarray(at, at + size), to.offset);
+    yield* this.#attendAlone(calls, heads, cache, { ...options, lengths: counts });
+  }
+
+  /** Rows of one sequence are those of all, of which none of the others counts. */
+  *#attendAlone(
+    calls: Calls,
+    heads: () => Heads,
+    cache: KvCache,
+    options: CacheAttentionOptions & { readonly lengths: readonly number[] },
+  ): Steps {
+    const { shape: [, rows, count, columns] } = heads().out, batch = this.#batch;
+    const { space } = this.#resident.running, numbers = rows * count * columns;
+    const { data } = space.apart(batch * numbers), dtype = "f32" as const;
+    const all = { data, dtype, shape: [batch, rows, count, columns] };
+    yield attendCached(calls, cache, this.#forAll(heads().q), { ...options, out: all });
+    const sequence = options.lengths.findIndex((length) => length > 0);
+    const own = Int32Array.from({ length: rows }, (_, row) => sequence * rows + row);
+    const shape = [rows, count * columns], to = heads().out;
+    yield rowsOfTable(
+      calls,
+      own,
+      { data: space.apart(0).data, dtype, shape: [batch * rows, count * columns] },
+      { data: to.data, dtype, shape, offset: to.offset },
+    );
   }
 
   /** Rows of one sequence as those of each. */
-  #forAll(rows: Tensor): Tensor {
+  #forAll(rows: AnyTensor): AnyTensor {
     const { shape: [batch, ...shape], strides } = rows;
     if (batch === this.#batch) return rows;
     return { ...rows, shape: [this.#batch, ...shape], strides: [0, ...strides!.slice(1)] };
   }
 
   /** Logits of some rows of states. */
-  #writeLogits(x: () => Tensor, first: number, rows: number, to: Float32Array): void {
-    writeLogits(this.#resident, x(), { first, rows }, to);
+  *#writeLogits(
+    calls: Calls,
+    x: () => AnyTensor,
+    first: number,
+    rows: number,
+    to: Float32Array,
+  ): Steps {
+    yield* writeLogits(this.#resident, calls, x(), { first, rows }, to);
   }
 
   /** Layers must not change between one and the next. */
@@ -356,15 +392,16 @@ export class Session implements DecoderSession {
 }
 
 /** Logits of some rows of states, of which each is `[vocabulary]`. */
-export function writeLogits(
+export function* writeLogits(
   { running }: Resident,
-  { data, shape: [, width], offset = 0 }: Tensor,
+  calls: Calls,
+  { data, dtype, shape: [, width], offset = 0 }: AnyTensor,
   { first, rows }: { readonly first: number; readonly rows: number },
   to: Float32Array,
-): void {
-  const { weights: { head }, plan: { vocabulary, logitSoftcap: cap } } = running;
-  const x = { data, shape: [rows, width], offset: offset + first * width };
-  project(x, head!, { data: to, shape: [rows, vocabulary] }, running);
+): Steps {
+  const { weights: { head }, plan: { vocabulary, logitSoftcap: cap }, precision } = running;
+  const x = { data, dtype, shape: [rows, width], offset: offset + first * width };
+  yield linear(calls, x, head!, { data: to, shape: [rows, vocabulary] }, { precision });
   if (cap === undefined) return;
   for (let at = 0; at < to.length; at++) to[at] = cap * Math.tanh(to[at] / cap);
 }

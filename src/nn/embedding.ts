@@ -57,7 +57,7 @@ function readTable(
  * @returns `out`, `[ids, width]` in the dtype of `table`, f32 of a packed weight.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function embedding<
@@ -114,7 +114,7 @@ export function embeddingSync<
  * @returns `out`, `[sequences, width]` in the dtype of `x`.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function meanRows<

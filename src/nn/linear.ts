@@ -6,6 +6,7 @@
 
 import { type OnEngine, readGiven, sharedMachinery } from "../functions/default_engine.ts";
 import type { RowsResult } from "../functions/softmax.ts";
+import { checkFormed } from "../operations/nn/call.ts";
 import { readLinear, readPack, readWeight } from "../operations/nn/linear.ts";
 import {
   type BlockWeight,
@@ -44,7 +45,7 @@ import type { AnyTensor, Tensor } from "../tensor/tensor.ts";
  * @returns The packed weight, for calls on this engine.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When `dtype` is `"int16"` on a webgpu engine, or no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function packLinear(
@@ -70,7 +71,8 @@ export async function packLinear(
  * ```
  *
  * Products are summed in f32 in the order of the inputs (by `precision` in integers), so that a row has the same bits alone,
- * in any batch and on any number of threads. With `precision: "int16"` or `"int8"` a row that is not finite is NaN.
+ * in any batch and on any number of threads. On a GPU products are formed in f32 alone, and few rows are summed in another
+ * order than many. With `precision: "int16"` or `"int8"` a row that is not finite is NaN.
  *
  * @param x `[..., inputs]`, any storage and strides.
  * @param weight What {@linkcode packLinear} gave.
@@ -78,6 +80,7 @@ export async function packLinear(
  * @returns `out`, `[..., outputs]` in the dtype of `x`.
  * @throws {TypeError} When an argument is of a wrong kind, an option is unknown, or the weight is another engine's or freed.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
+ * @throws {BackendUnavailableError} When `precision` is not `"f32"` and the weight is on a GPU.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function linear<
@@ -118,5 +121,7 @@ export function linearSync<
 function read(x: AnyTensor, weight: PackedLinear, asked: (LinearOptions & OnEngine) | undefined) {
   const { machinery: wanted, options } = readGiven(asked, linearNames, token.cannot);
   const { packed, machinery } = readWeight(weight, wanted);
-  return { machinery, call: readLinear(x, packed, options) };
+  const call = readLinear(x, packed, options);
+  checkFormed(machinery.own, call.plan.precision);
+  return { machinery, call };
 }

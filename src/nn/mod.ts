@@ -1,5 +1,6 @@
 /**
- * What stands between attention calls: linear layers, norms, activations, embeddings, and ids of logits.
+ * What stands between attention calls: linear layers, norms, activations, embeddings, and ids of logits; for training
+ * with their gradients (`linearWithGradient()` and its like).
  *
  * ```ts
  * import { createEngine, tensor } from "@flashtile/attention";
@@ -13,6 +14,9 @@
  * console.log(result.out.shape); // [10, 64]
  * await engine.close();
  * ```
+ *
+ * They run where their engine does. On a GPU tensors are arrays or `GPUBuffer`s, in any mixture, and ids of logits are chosen
+ * on the CPU.
  *
  * @module
  */
@@ -43,6 +47,27 @@ export {
   tanhSync,
 } from "./pointwise.ts";
 export { embedding, embeddingSync, meanRows, meanRowsSync, type TableData } from "./embedding.ts";
+export {
+  type AddGradients,
+  addWithGradient,
+  type EmbeddingGradients,
+  embeddingWithGradient,
+  type GatedGradients,
+  gatedWithGradient,
+  geluWithGradient,
+  layerNormWithGradient,
+  type LayerWithGradient,
+  type LinearGradients,
+  linearWithGradient,
+  meanRowsWithGradient,
+  type NormGradients,
+  type NormWithGradient,
+  reluWithGradient,
+  rmsNormWithGradient,
+  type RowGradients,
+  siluWithGradient,
+  tanhWithGradient,
+} from "./gradients.ts";
 export { argmax, argmaxSync, sample, sampleSync } from "./sampling.ts";
 export type {
   Activation,
@@ -61,6 +86,19 @@ export type {
   RowsOptions,
   SampleOptions,
 } from "../operations/nn/options.ts";
+export type {
+  EmbeddingGradientOptions,
+  FloatTensor,
+  GatedGradientOptions,
+  GeluGradientOptions,
+  LayerGradientOptions,
+  LayerNormGradientOptions,
+  LayerPassOptions,
+  LinearGradientOptions,
+  NormPassOptions,
+  OwnFloatTensor,
+  RmsNormGradientOptions,
+} from "../operations/nn/backward/options.ts";
 export type { PackedLinear } from "../operations/nn/packed.ts";
 
 provideRunners();

@@ -59,7 +59,7 @@ export type GivenTo<Options, Name extends string> = Options extends
  * @returns `out` in the shape and dtype of `x`, and with a `residual` also `sum`, what was normalised.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function layerNorm<
@@ -128,7 +128,7 @@ export function layerNormSync<
  * @returns `out` in the shape and dtype of `x`, and with a `residual` also `sum`, what was normalised.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function rmsNorm<

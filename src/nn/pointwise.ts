@@ -65,7 +65,7 @@ function sumOf(a: AnyTensor, b: AnyTensor): PointwiseGiven {
  * @returns `out` in the shape and dtype of `x`.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function gelu<
@@ -125,7 +125,7 @@ export function geluSync<
  * @returns `out` in the shape and dtype of `x`.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function silu<
@@ -185,7 +185,7 @@ export function siluSync<
  * @returns `out` in the shape and dtype of `x`.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function relu<
@@ -245,7 +245,7 @@ export function reluSync<
  * @returns `out` in the shape and dtype of `x`.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function tanh<
@@ -308,7 +308,7 @@ export function tanhSync<
  * @returns `out` in the shape and dtype of `gate`.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function gated<
@@ -372,7 +372,7 @@ export function gatedSync<
  * @returns `out` in the shape and dtype of `a`.
  * @throws {TypeError} When an argument is of a wrong kind, or an option is unknown.
  * @throws {RangeError} When shapes, strides or values do not fit, or memory is short.
- * @throws {BackendUnavailableError} On a webgpu engine, or when no backend can serve on this machine.
+ * @throws {BackendUnavailableError} When no backend can serve on this machine.
  * @throws `signal.reason` when the signal aborts.
  */
 export async function add<

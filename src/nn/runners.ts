@@ -8,5 +8,8 @@ import { provideLate } from "../contract/runners.ts";
 
 /** Says so. */
 export function provideRunners(): void {
-  provideLate("nn", { wasm: () => import("../wasm/nn/runners.ts") });
+  provideLate("nn", {
+    wasm: () => import("../wasm/nn/runners.ts"),
+    webgpu: () => import("../webgpu/nn/runners.ts"),
+  });
 }

@@ -4,10 +4,12 @@
  * @module
  */
 
+import { unknownOption } from "../check/words.ts";
 import type { AttentionOptions } from "../operations/attention/options.ts";
 import { traceMask, traceScore } from "../scores/graph.ts";
 import type { CapturedArray, ScoreFunctions } from "../scores/kinds.ts";
 import { type AddTo, differentiateScore, evaluate } from "./scores.ts";
+import type { NumberList } from "../tensor/tensor.ts";
 import { axesOf, listOf, listReader, type Read, type ReferenceTensor } from "./tensor.ts";
 
 /** A call's sizes, its tensors, and what its options mean. */
@@ -47,7 +49,7 @@ export type ScorePlace = readonly [b: number, h: number, i: number, j: number];
 /** Options that the oracle knows: those that say what a call means, and those that say nothing to it. */
 const known = [
   ...["causal", "offset", "window", "kvLengths", "scale", "layout", "softcap", "alibi", "bias"],
-  ...["mask", "sinks", "cuSeqlens", "blockMask", "scoreMod", "maskMod"],
+  ...["mask", "sinks", "cuSeqlens", "packed", "blockMask", "scoreMod", "maskMod"],
   ...["lse", "out", "signal", "onProgress", "precision"],
   "dLse", // Of gradients alone.
 ];
@@ -61,9 +63,7 @@ export function refuseUnknown(options: object, known: Iterable<string>): void {
   const names = [...known];
   const unknown = Object.keys(options).find((name) => !names.includes(name));
   if (unknown === undefined) return;
-  throw new TypeError(
-    `Cannot compute a reference: unknown option \`${unknown}\`, known are ${names.join(", ")}`,
-  );
+  throw unknownOption(unknown, names, "Cannot compute a reference");
 }
 
 /**
@@ -134,9 +134,16 @@ export function callOf(
   };
 }
 
+/** How far a window reaches. Of one that is a number: so many keys, the row's own among them. */
+function sidesOf({ window, causal }: AttentionOptions): readonly (number | null)[] {
+  if (typeof window !== "number") return window ?? [null, null];
+  const half = window % 2 === 0 ? window / 2 : (window - 1) / 2;
+  return causal ? [window - 1, 0] : [half, half];
+}
+
 /** Which keys row `i` of batch `b` may see, before masks: `aligned` is the key it stands on. */
 function inBand(options: AttentionOptions, aligned: number, j: number): boolean {
-  const [left, right] = options.window ?? [null, null];
+  const [left, right] = sidesOf(options);
   return (!options.causal || j <= aligned) &&
     (left === null || j >= aligned - left) &&
     (right === null || j <= aligned + right);
@@ -165,12 +172,23 @@ interface Places {
   readonly starts: Readonly<Record<"q" | "k", (segment: number) => number>> | undefined;
 }
 
-function placesOf({ offset, kvLengths, cuSeqlens }: AttentionOptions): Places {
-  const { q, k } = cuSeqlens && "q" in cuSeqlens ? cuSeqlens : { q: cuSeqlens, k: cuSeqlens };
+function placesOf({ offset, kvLengths, cuSeqlens, packed }: AttentionOptions): Places {
+  const starts = cuSeqlens ?? packed, isLengths = cuSeqlens === undefined;
+  const { q, k } = starts && "q" in starts ? starts : { q: starts, k: starts };
+  const readerOf = (list: NumberList) => isLengths ? sumsOf(listReader(list)) : listReader(list);
   return {
     offset: typeof offset === "object" ? listReader(offset) : () => offset,
     kvLength: kvLengths ? listReader(kvLengths) : () => undefined,
-    starts: q && k && { q: listReader(q), k: listReader(k) },
+    starts: q && k && { q: readerOf(q), k: readerOf(k) },
+  };
+}
+
+/** What numbers before an index sum up to. */
+function sumsOf(read: (index: number) => number): (index: number) => number {
+  return (index) => {
+    let sum = 0;
+    for (let before = 0; before < index; before++) sum += read(before);
+    return sum;
   };
 }
 

@@ -44,13 +44,16 @@ const bufferOf = /* @__PURE__ */ intrinsic<ArrayBufferLike>("buffer");
 const byteOffsetOf = /* @__PURE__ */ intrinsic<number>("byteOffset");
 const lengthOf = /* @__PURE__ */ intrinsic<number>("length");
 
-/** Whether a buffer is shared, of whatever realm: by what throws for others. */
+/**
+ * Whether a buffer is shared, of whatever realm: by what throws for those that are. What throws for all others takes
+ * microseconds of each call.
+ */
 export function isShared(buffer: ArrayBufferLike): boolean {
   try {
-    const { get } = Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, "byteLength")!;
-    return get!.call(buffer) !== undefined;
+    const { get } = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, "byteLength")!;
+    return get!.call(buffer) === undefined;
   } catch {
-    return false; // Also where there are none.
+    return true;
   }
 }
 

@@ -25,6 +25,11 @@ export class Lent {
     this.#users++;
   }
 
+  /** Whether the caller has given it back. */
+  get isFreed(): boolean {
+    return this.#isFreed;
+  }
+
   /** Ends one use. */
   leave(): void {
     if (--this.#users === 0 && this.#isFreed) this.#giveBack();

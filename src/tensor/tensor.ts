@@ -5,10 +5,12 @@
  */
 
 import {
+  arrayKind,
   elementOf,
   everyones,
   HeldArray,
   isShared,
+  kindOfArray,
   lengthOfArray,
   ownOf,
   readOf,
@@ -24,6 +26,7 @@ import {
   storedIn,
   type TensorData,
 } from "./dtype.ts";
+import { type NestedBooleans, type NestedNumbers, readNested } from "./nested.ts";
 
 /**
  * A view of numbers: element `[i0, i1, ...]` is `data[offset + i0 * strides[0] + i1 * strides[1] + ...]`.
@@ -96,50 +99,91 @@ export function contiguousStrides(shape: readonly number[]): number[] {
 }
 
 /**
- * Names the shape of a contiguous array.
+ * Names the shape of a contiguous array, or reads arrays in arrays, whose shape is theirs.
  *
  * ```ts
- * import { tensor } from "@flashtile/attention";
+ * import { attention, tensor } from "@flashtile/attention";
  *
  * const q = tensor(new Float32Array(8 * 16 * 64), [8, 16, 64]); // 8 heads, 16 queries, D = 64
+ * const rows = tensor([[1, 0], [0, 1]]); // [2, 2], copied
+ * const mask = tensor([[true, false], [true, true]]); // as the option `mask` takes it
+ * const { out } = await attention(rows, rows, rows, { mask });
+ * console.log(q.shape, out.shape); // [8, 16, 64] [2, 2]
  * ```
  *
- * @param data The elements, last axis fastest.
- * @param shape Extent of each axis; their product is the length of `data`.
+ * @param data The elements, last axis fastest. Of a typed array the tensor is over that; numbers in plain arrays,
+ * or in arrays in these, are copied as f32, booleans as bytes.
+ * @param shape Extent of each axis; their product is the number of elements. Plain arrays have one by themselves.
  * @param dtype How elements are stored; needed for a `Uint16Array` alone.
- * @returns The tensor; `data` is kept, not copied.
+ * @returns The tensor; of a `Uint8Array` and of booleans one of booleans, for masks.
  * @throws {TypeError} When an argument is of a wrong kind, or `dtype` does not fit `data`.
- * @throws {RangeError} When the shape names another number of elements than `data` has.
+ * @throws {RangeError} When the shape names another number of elements than `data` has, or arrays in arrays are not
+ * of one length.
  */
 export function tensor<Data extends HostData>(
   data: Data,
   shape: readonly number[] | TypedNumbers,
   dtype?: DType,
-): Tensor<Data> {
-  const cannot = "Cannot make a tensor";
-  const inherent = storedIn(data);
-  if (inherent === undefined) {
-    throw new TypeError(`${cannot}: \`data\` must be a Float32Array, Float16Array or Uint16Array`);
-  }
-  if (dtype !== undefined) checkDType(dtype);
-  const stored = inherent ?? dtype;
-  if (stored === undefined || (stored === "f32" && inherent === null)) {
-    throw new TypeError(`${cannot}: a Uint16Array needs the dtype "f16" or "bf16"`);
-  }
-  if (dtype !== undefined && dtype !== stored) {
-    throw new TypeError(`${cannot}: \`data\` holds ${stored}, \`dtype\` says ${dtype}`);
-  }
-  const extents = readExtents(shape), { length } = new HeldArray(data);
+): Tensor<Data>;
+/** The same of numbers in plain arrays. */
+export function tensor(
+  data: NestedNumbers,
+  shape?: readonly number[] | TypedNumbers,
+  dtype?: "f32",
+): Tensor;
+/** The same of booleans: for masks. */
+export function tensor(
+  data: NestedBooleans | Uint8Array,
+  shape?: readonly number[] | TypedNumbers,
+  dtype?: "u8",
+): BooleanTensor;
+export function tensor(
+  given: HostData | NestedNumbers | NestedBooleans | Uint8Array,
+  shape?: readonly number[] | TypedNumbers,
+  dtype?: DType | "u8",
+): AnyTensor | BooleanTensor {
+  const nested = Array.isArray(given) ? readNested(given, cannot) : undefined;
+  const data = nested?.data ?? given as HostData | Uint8Array;
+  const stored = storageOf(data, dtype);
+  // Who gives the shape first gives what would be one.
+  const isTurned = Array.isArray(given) && sizeOf(given as number[]) === lengthOfArray(shape);
+  const hint = isTurned ? "; the elements come first, and their shape behind them" : "";
+  const extents = nested && shape === undefined ? nested.shape : readExtents(shape!, hint);
+  const { length } = new HeldArray(data);
   if (sizeOf(extents) !== length) {
     throw new RangeError(
-      `${cannot}: shape [${extents}] names ${sizeOf(extents)} elements, \`data\` has ${length}`,
+      `${cannot}: shape [${extents}] names ${
+        sizeOf(extents)
+      } elements, \`data\` has ${length}${hint}`,
     );
   }
-  return { data, shape: extents, dtype: stored };
+  return { data, shape: extents, dtype: stored } as AnyTensor | BooleanTensor;
+}
+
+const cannot = "Cannot make a tensor";
+
+/** How elements are stored: as their array says, or where that does not, as is asked for. */
+function storageOf(data: HostData | Uint8Array, dtype: DType | "u8" | undefined): DType | "u8" {
+  const inherent = arrayKind(data) === "Uint8Array" ? "u8" : storedIn(data);
+  if (inherent === undefined) {
+    const kind = kindOfArray(data);
+    throw new TypeError(
+      `${cannot}: \`data\` must be a Float32Array, Float16Array or Uint16Array, arrays of numbers or ` +
+        `booleans, or a Uint8Array of booleans, got ${kind ?? typeof data}` +
+        (kind === undefined ? "" : "; write Float32Array.from(data)"),
+    );
+  }
+  if (dtype !== undefined && dtype !== "u8") checkDType(dtype);
+  const stored = inherent ?? dtype;
+  if (stored === undefined || (inherent === null && (stored === "f32" || stored === "u8"))) {
+    throw new TypeError(`${cannot}: a Uint16Array needs the dtype "f16" or "bf16"`);
+  }
+  if (dtype === undefined || dtype === stored) return stored;
+  throw new TypeError(`${cannot}: \`data\` holds ${stored}, \`dtype\` says ${dtype}`);
 }
 
 /** A shape by itself, read once: each of its numbers by its index, so that a hole is seen. */
-export function readExtents(shape: readonly number[] | TypedNumbers): number[] {
+export function readExtents(shape: readonly number[] | TypedNumbers, hint = ""): number[] {
   const rank = lengthOfArray(shape), extents: number[] = [];
   for (let axis = 0; axis < (rank ?? 0); axis++) {
     const extent = elementOf(shape, axis) as number;
@@ -147,14 +191,14 @@ export function readExtents(shape: readonly number[] | TypedNumbers): number[] {
     extents.push(extent);
   }
   if (extents.length === rank) return extents;
-  throw new TypeError("Cannot make a tensor: `shape` must be an array of whole numbers >= 0");
+  throw new TypeError(`${cannot}: \`shape\` must be an array of whole numbers >= 0${hint}`);
 }
 
 /** Checks an element type by itself. */
 export function checkDType(dtype: DType): void {
   if (dtypes.includes(dtype)) return;
   throw new TypeError(
-    `Cannot make a tensor: \`dtype\` must be one of ${dtypes.join(", ")}, got ${dtype}`,
+    `${cannot}: \`dtype\` must be one of ${dtypes.join(", ")}, got ${dtype}`,
   );
 }
 

@@ -5,11 +5,12 @@
  */
 
 import { DeviceLostError } from "../check/errors.ts";
-import type { Backend, Control, EngineTensor } from "../contract/backend.ts";
+import type { Backend, Control, EngineTensor, Pass } from "../contract/backend.ts";
 import type { Operation } from "../contract/operation.ts";
 import type { PageLayout, PageStore } from "../contract/pages.ts";
 import { bytesPerElement, type DType, isGpuBuffer } from "../tensor/dtype.ts";
 import { Lent, registerLent } from "../tensor/lending.ts";
+import { sayOf, tensorInWords } from "../tensor/inspect.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import { createBuffer, roles } from "./device/buffers.ts";
 import { type Gpu, requestGpu, watch } from "./device/device.ts";
@@ -42,6 +43,13 @@ class GpuTensor implements EngineTensor<GPUBuffer> {
   readonly shape: readonly number[];
   readonly dtype: DType;
   readonly #lent: Lent;
+
+  static {
+    sayOf(this.prototype, function () {
+      if (!(#lent in this)) return "EngineTensor";
+      return tensorInWords("a GPUBuffer", this.shape, this.dtype, this.#lent.isFreed);
+    });
+  }
 
   constructor(data: GPUBuffer, shape: readonly number[], dtype: DType, freed: () => void) {
     this.data = data;
@@ -139,8 +147,22 @@ class WebGpuBackend implements Backend {
     return await createBuffer(gpu, bufferBytes(shape, dtype), roles.storage, `[${shape}] ${dtype}`);
   }
 
+  async passes(): Promise<() => Pass> {
+    const session = await this.#ready(), { WebGpuPass } = await import("./pass.ts");
+    const open = () => {
+      this.#open();
+      const reason = session.gpu.lost();
+      if (reason === undefined) return;
+      throw new DeviceLostError(`${reason}; what was in its memory went with it, load it anew`);
+    };
+    return () => {
+      open();
+      return new WebGpuPass(this, { session, open });
+    };
+  }
+
   tensor(shape: readonly number[], dtype: DType): GpuTensor {
-    const { device } = this.#open().gpu;
+    const { device, attempt } = this.#open().gpu;
     const bytes = bufferBytes(shape, dtype), most = device.limits.maxBufferSize;
     if (bytes > most) {
       throw new RangeError(
@@ -148,7 +170,8 @@ class WebGpuBackend implements Backend {
       );
     }
     const label = `FlashTile tensor [${shape}] ${dtype}`;
-    const data = device.createBuffer({ label, size: bytes, usage: roles.storage });
+    // Calls that use one which could not be made are refused.
+    const [data] = attempt(() => device.createBuffer({ label, size: bytes, usage: roles.storage }));
     const tensor = new GpuTensor(data, shape, dtype, () => this.#tensors.delete(tensor));
     this.#tensors.set(tensor, bytes);
     return tensor;

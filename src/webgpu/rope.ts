@@ -7,14 +7,14 @@
 import type { Rotation } from "../operations/rope/rotation.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { type AnyView, isOnHost } from "../tensor/tensor.ts";
+import { type Course, withCourse } from "./device/course.ts";
+import type { Machine } from "./device/machine.ts";
 import { pipelineOf } from "./device/pipelines.ts";
-import type { Session } from "./device/session.ts";
-import { type Loan, Submission } from "./device/submission.ts";
 import { encode } from "./shader/parameters.ts";
 import { codeOf } from "./shader/sources.ts";
 import type { Box } from "./transfer/box.ts";
 import { extent } from "./transfer/regions.ts";
-import { gridOf, rowBoxes, rowThreads, withLoan } from "./transfer/rows.ts";
+import { gridOf, rowBoxes, rowThreads } from "./transfer/rows.ts";
 import { sinkOf } from "./transfer/sink.ts";
 import { uploadRows } from "./transfer/upload.ts";
 
@@ -41,25 +41,20 @@ function isInWords({ dtype, strides, offset }: AnyView, pairs: number): boolean 
 }
 
 /** Rotates rows in place. */
-export function rotateRows(session: Session, rotation: Rotation): Promise<void> {
-  return withLoan(session, async (loan) => {
-    for (const view of rotation.views) await rotateView(session, loan, view, rotation);
+export function rotateRows(machine: Machine, rotation: Rotation): Promise<void> {
+  return withCourse(machine, "rope", "Cannot rotate", async (course) => {
+    for (const view of rotation.views) await rotateView(course, view, rotation);
   });
 }
 
-/**
- * Rotates the rows of a view.
- *
- * @param into What is to do that, where it is not to be done at once: rows are in a buffer then.
- */
+/** Rotates the rows of a view. */
 export async function rotateView(
-  session: Session,
-  loan: Loan,
+  course: Course,
   view: AnyView,
   { table, batchStride, pairs, interleaved }: Rotation,
-  into?: Submission,
 ): Promise<void> {
-  const { gpu } = session, sink = sinkOf(view, loan, "rows");
+  const { loan, submission } = course, { session } = loan, { gpu } = session;
+  const sink = sinkOf(view, loan, "rows");
   // As they are uploaded rows are padded to whole vectors.
   const words = isOnHost(view) ? view.dtype !== "f32" && pairs % 2 === 0 : isInWords(view, pairs);
   const pipeline = await pipelineOf(gpu, ropeCode(view.dtype, words, interleaved), "rope");
@@ -81,12 +76,9 @@ export async function rotateView(
       rows: bound,
       ...{ pairs, end_row: extent(box.rows), turn_batch: batchStride / 2 },
     });
-    const bindings = [angles, null, null, bound];
-    const submission = into ?? new Submission(session, "rope");
-    submission.dispatch(pipeline, uniforms, bindings, gridOf(box, threads));
-    if (into !== undefined) continue;
+    submission.dispatch(pipeline, uniforms, [angles, null, null, bound], gridOf(box, threads));
     submission.copyBack(bound, (bytes) => sink.collect(box, bytes));
     submission.free(angles.buffer);
-    await submission.submit(loan, "Cannot rotate");
+    await course.end(0, true);
   }
 }

@@ -121,5 +121,5 @@ export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Pro
   .add(mergeAttention, {
     run: ({ session }, { parts, sums }, target) => mergeParts(session, parts, target, sums),
   })
-  .add(rope, { run: ({ session }, rotation) => rotateRows(session, rotation) })
+  .add(rope, { run: rotateRows })
   .add(cacheStep, async () => (await import("./step.ts")).runnerOf(attending.run));

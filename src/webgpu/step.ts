@@ -14,6 +14,7 @@ import type { StepPlan } from "../operations/step/operation.ts";
 import { bytesPerElement } from "../tensor/dtype.ts";
 import { type AnyView, type Extents, isOnHost, sizeOf, type View } from "../tensor/tensor.ts";
 import { roles } from "./device/buffers.ts";
+import type { Course } from "./device/course.ts";
 import type { Machine } from "./device/machine.ts";
 import { pipelineOf } from "./device/pipelines.ts";
 import { type Loan, Submission } from "./device/submission.ts";
@@ -69,11 +70,12 @@ async function step(
 
 /** Copies of rows that a submission turns. */
 async function turnApart(loan: Loan, rotation: Rotation) {
-  const { session } = loan, submission = new Submission(session, "step");
-  const views: AnyView[] = [];
+  const submission = new Submission(loan.session, "step"), views: AnyView[] = [];
+  // Nothing ends here: pages take the submission.
+  const course: Course = { loan, submission, end: () => Promise.resolve() };
   for (const view of rotation.views) {
     const copy = isOnHost(view) ? await upload(loan, view) : await copyRows(loan, view, submission);
-    await rotateView(session, loan, copy, rotation, submission);
+    await rotateView(course, copy, rotation);
     views.push(copy);
   }
   return { views, submission };

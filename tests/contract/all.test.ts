@@ -23,6 +23,8 @@ import "./regression.spec.ts";
 import "./rope.spec.ts";
 import "./rope_configs.spec.ts";
 import "./small_inputs.spec.ts";
+import "./said.spec.ts";
+import "./shorthand.spec.ts";
 import "./softmax.spec.ts";
 import "./storage.spec.ts";
 import "./stream.spec.ts";

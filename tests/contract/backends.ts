@@ -119,7 +119,6 @@ const webgpu: BackendUnderTest = {
     rowGradients: "gradients of rows by themselves are for the CPU",
     int16: "WGSL multiplies bytes alone",
     keyBytes: "keys of a cache are widened before they become integers",
-    layers: "layers between attention calls run on the CPU",
     deepFunctions: "shaders of thousands of operations take software minutes to compile",
   },
 };

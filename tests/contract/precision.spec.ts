@@ -186,7 +186,7 @@ const anyCase = fc.record({
   Hkv: fc.integer({ min: 1, max: 2 }),
   group: fc.constantFrom(1, 1, 2, 3),
   Nq: fc.constantFrom(17, 18, 31, 40, 65, 90),
-  Nk: fc.constantFrom(1, 3, 5, 64, 127, 128, 129, 200, 257),
+  Nk: fc.constantFrom(1, 3, 5, 64, 127, 128, 129, 191, 192, 193, 257),
   D: fc.constantFrom(1, 2, 3, 5, 16, 33, 64),
   Dv: fc.constantFrom(1, 3, 4, 7, 32),
 }).map(({ group, ...rest }) => ({ ...rest, Hq: group * rest.Hkv }))

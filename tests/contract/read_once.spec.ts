@@ -127,7 +127,8 @@ contract("backward() refuses what belongs to the forward call", async (engine) =
     await assertRefused(
       () => backward(x, { [name]: value } as never),
       TypeError,
-      `Cannot differentiate: unknown option \`${name}\`, known are dLse, signal, onProgress`,
+      `Cannot differentiate: unknown option \`${name}\`, known are dLse, signal, onProgress` +
+        (name === "lse" ? "; did you mean `dLse`?" : ""),
     );
   }
   let told = 0;

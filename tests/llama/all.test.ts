@@ -1,14 +1,6 @@
 import "./cli.spec.ts";
-import "./config.spec.ts";
-import "./half.spec.ts";
-import "./layers.spec.ts";
-import "./linear.spec.ts";
 import "./model.spec.ts";
 import "./options.spec.ts";
 import "./printer.spec.ts";
-import "./ragged.spec.ts";
-import "./safetensors.spec.ts";
-import "./safetensors_writer.spec.ts";
 import "./sample.spec.ts";
 import "./text.spec.ts";
-import "./weights.spec.ts";

@@ -1,3 +1,4 @@
+import "./adapters.spec.ts";
 import "./architectures.spec.ts";
 import "./decoder.spec.ts";
 import "./encoder.spec.ts";
@@ -9,4 +10,5 @@ import "./safetensors.spec.ts";
 import "./shards.spec.ts";
 import "./tokens.spec.ts";
 import "./vectors.spec.ts";
+import "./webgpu.spec.ts";
 import "./widen.spec.ts";

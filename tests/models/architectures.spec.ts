@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
-import { knownArchitectures, readModel } from "../../src/models/architectures/read.ts";
+import { decoders } from "../../src/models/architectures/decoders.ts";
+import { encoders } from "../../src/models/architectures/encoders.ts";
+import { readModel } from "../../src/models/architectures/read.ts";
 import { openWeights } from "../../src/models/files/open.ts";
 import { gguf, ggufText } from "../support/model_files.ts";
 import { errorOf } from "../support/errors.ts";
@@ -158,7 +160,7 @@ test("unknown architectures are refused, with those that are known", async () =>
   for (const model_type of ["mamba", "toString", undefined, 3, ["llama"]]) {
     await refused(
       { model_type },
-      `\`model_type\` must be one of ${knownArchitectures.join(", ")}, got`,
+      `\`model_type\` must be one of ${Object.keys({ ...encoders, ...decoders }).join(", ")}, got`,
     );
   }
   for (const config of [undefined, null, [], "{}"]) {

@@ -1,4 +1,4 @@
-import { BackendUnavailableError, createEngine, type Engine } from "@flashtile/attention";
+import { BackendUnavailableError, createEngine } from "@flashtile/attention";
 import { loadDecoder, sentencePiece } from "@flashtile/attention/models";
 import type {
   Decoder,
@@ -653,7 +653,7 @@ test("decoders refuse ids and options that are wrong", async () => {
   });
 });
 
-test("an encoder is no decoder, and models do not run on a GPU", async () => {
+test("an encoder is no decoder, and a GPU runs no models by integers", async () => {
   const both = { use_bidirectional_attention: true, tie_word_embeddings: true };
   await assertRefused(
     () => loadDecoder(made(both)),
@@ -661,10 +661,18 @@ test("an encoder is no decoder, and models do not run on a GPU", async () => {
     `${cannotLoad}: llama is an encoder, load it with \`loadEncoder()\``,
   );
   const { device } = fakeDevice(), engine = await createEngine({ backend: "webgpu", device });
-  await assertRefused(
-    () => loadDecoder(made(), { engine: engine as unknown as Engine }),
-    BackendUnavailableError,
-    'Cannot use the webgpu backend: models run on the CPU; make the engine with { backend: "wasm" }',
-  );
+  const asked: [LoadOptions, string][] = [
+    [{ precision: "int8" }, 'precision: "int8"'],
+    [{ precision: "int16" }, 'precision: "int16"'],
+    [{ dtype: "int16" }, 'dtype: "int16"'],
+  ];
+  for (const [options, what] of asked) {
+    await assertRefused(
+      () => loadDecoder(made(), { engine, ...options }),
+      BackendUnavailableError,
+      `Cannot use the webgpu backend: it runs no models with \`${what}\`; leave that out, or make the ` +
+        'engine with { backend: "wasm" }',
+    );
+  }
   await engine.close();
 });

@@ -15,6 +15,7 @@ import {
   randomShape,
   randomTensor,
   seeded,
+  triesOf,
 } from "../support/layers.ts";
 import { normals } from "../support/random.ts";
 
@@ -103,7 +104,7 @@ contract(
         const sums = measure(elementsOf(result.sum), numbers, numbers);
         assertWithinBudget("sum", sums, bandOf(sums.largest, result.sum.dtype ?? "f32"));
       }),
-      runs(250),
+      runs(triesOf(engine, 250)),
     );
   },
   { daily: 3, needs: "layers" },
@@ -135,7 +136,7 @@ contract("norms of rows one by one have the bits of all", async (engine) => {
     const alone = await layerNorm(one, weight, weight, { engine, residual: one });
     assertSameBits(alone.out.data, out.data.subarray(row * width, (row + 1) * width));
   }
-}, { daily: 2, needs: "layers" });
+}, { daily: 2, needs: ["layers", "attentionSync"] });
 
 contract("a row that is not finite is NaN, and no other", async (engine) => {
   const x = tensor(normals(5 * 20, seeded(5)), [5, 20]);

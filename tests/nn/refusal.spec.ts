@@ -3,16 +3,14 @@ import * as nn from "@flashtile/attention/nn";
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
 import { contract } from "../contract/backends.ts";
-import { noGpu, sharedDevice } from "../support/device.ts";
+import { gpuTest, withGpu } from "../support/device.ts";
 import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
+import { fakeDevice } from "../support/fake_gpu.ts";
 
 const zeros = (...shape: number[]) =>
   tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), shape);
 
 const x = zeros(3, 8), wide = zeros(3, 9), vector = zeros(8);
-
-/** Where there is no GPU. */
-const webgpuOnly = noGpu === undefined ? {} : { skip: noGpu };
 
 type Given = { engine: Engine; weight: nn.PackedLinear };
 
@@ -89,7 +87,8 @@ const linear: readonly Refusal[] = [
   [
     ({ weight }) => nn.linear(x, weight, { dropout: 1 } as never),
     TypeError,
-    "unknown option `dropout`, known are bias, activation, residual, precision, out, signal, engine",
+    "unknown option `dropout`, known are bias, activation, residual, precision, out, signal, engine; " +
+    "leave it out: nothing is dropped",
   ],
 ];
 
@@ -329,19 +328,35 @@ contract("functions that return at once say what they lack", async (engine) => {
   assert(fresh === undefined || /await a call of it on this engine first$/.test(fresh.message));
   await nn.silu(x, { engine });
   assertEquals(nn.siluSync(x, { engine }).out.shape, [3, 8]);
-}, { needs: "layers" });
+}, { needs: ["layers", "attentionSync"] });
 
-test("layers are for the CPU (webgpu)", webgpuOnly, async () => {
-  const engine = await createEngine({ backend: "webgpu", device: await sharedDevice() });
-  const error = await errorOf(() => nn.silu(x, { engine })) as Error;
-  assert(error instanceof BackendUnavailableError);
-  assertEquals(
-    error.message,
-    'Cannot use the webgpu backend: it has no `silu()`; make the engine with { backend: "wasm" }',
+test("an engine of a GPU says which layers it lacks", async () => {
+  const { device } = fakeDevice(), engine = await createEngine({ backend: "webgpu", device });
+  await assertRefused(
+    () => nn.packLinear(x, { engine, dtype: "int16" }),
+    BackendUnavailableError,
+    'Cannot use the webgpu backend: it keeps no weights as "int16"; pack them as "f16", or make the engine with ' +
+      '{ backend: "wasm" }',
   );
-  const packing = await errorOf(() => nn.packLinear(x, { engine }));
-  assert(packing instanceof BackendUnavailableError);
+  await assertRefused(
+    () => nn.siluSync(x, { engine }),
+    Error,
+    "Cannot compute `silu()`: the webgpu backend has no `siluSync()`, use `silu()`",
+  );
   await engine.close();
+});
+
+gpuTest("products by integers are for the CPU", async () => {
+  await withGpu(async (engine) => {
+    const weight = await nn.packLinear(zeros(4, 8), { engine, dtype: "int8" });
+    await assertRefused(
+      () => nn.linear(x, weight, { precision: "int8" }),
+      BackendUnavailableError,
+      'Cannot use the webgpu backend: it forms no products by `precision: "int8"`; leave it out, or make the ' +
+        'engine with { backend: "wasm" }',
+    );
+    weight.free();
+  });
 });
 
 test("layers without an engine run on the one that functions share", async () => {

@@ -128,6 +128,13 @@ export const calls: readonly Call[] = [
       engine.attention(q as Any, k as AnyTensor, k as Any, options),
   },
   {
+    name: "attention() of lengths that are packed, and of a window of so many keys",
+    tensors: { q: [1, 2, 9, 4], k: [1, 1, 9, 4] },
+    options: () => ({ packed: Int32Array.of(2, 4, 3), window: 3, causal: true }),
+    run: (engine, { q, k }, options) =>
+      engine.attention(q as Any, k as AnyTensor, k as Any, options),
+  },
+  {
     name: "attention() of a block mask",
     tensors: { q, k },
     options: () => ({ blockMask: blockMask.window([3, 1], { queries: 5, keys: 7, block: 2 }) }),

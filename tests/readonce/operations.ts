@@ -22,6 +22,7 @@ import {
   mergeAttention,
   softmax,
   softmaxWithGradient,
+  type Tensor,
 } from "@flashtile/attention";
 import {
   createDynamicConvolutionState,
@@ -41,7 +42,9 @@ import {
   embedding,
   gated,
   layerNorm,
+  layerNormWithGradient,
   linear,
+  linearWithGradient,
   type PackedLinear,
   packLinear,
 } from "@flashtile/attention/nn";
@@ -730,6 +733,31 @@ const layers: readonly Operation[] = [
     const options = ofRows(inputs, engine, { scale: 2 }) as Asked;
     return inputs.started(embedding(ids as never, table, options));
   }, { needs: "layers" }),
+  operation("linearWithGradient()", (inputs, engine) => {
+    const x = inputs.tensor([9, 33]) as Tensor, weight = inputs.tensor([12, 33]) as Tensor;
+    const options = { residual: inputs.tensor([9, 12]), activation: "silu" };
+    return inputs.started(
+      linearWithGradient(x, weight, ofRows(inputs, engine, options) as Asked),
+    );
+  }, { needs: "rowGradients" }),
+  {
+    name: "backward() of layerNormWithGradient()",
+    needs: "rowGradients",
+    async ready(setting) {
+      const inputs = new Inputs(setting),
+        { engine } = setting,
+        [x, residual, weight] = [
+          ...[inputs.tensor([7, 30]), inputs.tensor([7, 30]), inputs.tensor([30])],
+        ] as Tensor[];
+      const asked = inputs.plain({ engine, residual }) as Asked;
+      const { backward } = await layerNormWithGradient(x, weight, null, asked);
+      return () => {
+        const dSum = inputs.tensor([7, 30]), asked = inputs.asked({ dSum });
+        delete asked.onProgress;
+        return inputs.started(backward(inputs.tensor([7, 30]) as Tensor, asked as Asked));
+      };
+    },
+  },
 ];
 
 const lengths = [19, 3];

@@ -93,6 +93,11 @@ export function meaning({ B: batch, Nk }: Pick<Sizes, "B" | "Nk">): fc.Arbitrary
     fc.array(fc.integer({ min: -30, max: 60 }), { minLength: batch, maxLength: batch }),
   );
   const side = fc.oneof(fc.constantFrom(null, Infinity), fc.integer({ min: 0, max: 50 }));
+  const count = fc.integer({ min: 1, max: 60 });
+  const window: fc.Arbitrary<Meaning["window"]> = fc.oneof(
+    { arbitrary: fc.tuple(side, side), weight: 3 },
+    { arbitrary: count, weight: 1 },
+  );
   const length = fc.oneof(fc.integer({ min: 0, max: Nk }), fc.constant(Nk));
   const lengths = fc.array(length, { minLength: batch, maxLength: batch });
   return fc.record({
@@ -105,7 +110,7 @@ export function meaning({ B: batch, Nk }: Pick<Sizes, "B" | "Nk">): fc.Arbitrary
     ),
     offset: fc.option(offset, { nil: undefined, freq: 2 }),
     scale: fc.option(fc.constantFrom(0.05, 0.37, 1, -0.5, 0), { nil: undefined, freq: 2 }),
-    window: fc.option(fc.tuple(side, side), { nil: undefined, freq: 2 }),
+    window: fc.option(window, { nil: undefined, freq: 2 }),
     kvLengths: fc.option(lengths, { nil: undefined, freq: 2 }),
   });
 }

@@ -33,5 +33,5 @@ export async function assertRefused(
 
 /** A message about an unknown option as functions have it, which know one more than methods. */
 export function withEngine(message: string): string {
-  return message.replace(/, known are .*/, "$&, engine");
+  return message.replace(/, known are [^;]*/, "$&, engine");
 }

@@ -43,6 +43,17 @@ export const forms: readonly (readonly [LinearDType, LinearPrecision])[] = [
   ["int8", "int8"],
 ];
 
+/** Those that an engine has: of integers a GPU has bytes that are widened. */
+export function formsOf({ backend }: Pick<Engine, "backend">): typeof forms {
+  if (backend !== "webgpu") return forms;
+  return forms.filter(([dtype, precision]) => dtype !== "int16" && precision === "f32");
+}
+
+/** How often a random call is tried, of which most have a shader of their own on a GPU. */
+export function triesOf({ backend }: Pick<Engine, "backend">, count: number): number {
+  return backend === "webgpu" ? Math.ceil(count / 6) : count;
+}
+
 /** Numbers as a function of f32 gives them. */
 const f = Math.fround;
 
@@ -220,7 +231,8 @@ export function randomTensor(
 ): Tensor<HostData> {
   const dtype = randomDType(random),
     made = spread(normals(count(shape), random, by), shape, dtype, random);
-  if (engine === undefined || random() < 0.5) return made;
+  // Buffers of a GPU are tried by tests/webgpu.
+  if (engine === undefined || random() < 0.5 || engine.backend === "webgpu") return made;
   const memory = engine.tensor([made.data.length], dtype);
   const copy = (data: HostData) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   copy(memory.data).set(copy(made.data));

@@ -68,6 +68,12 @@ function placeOf({ sizes }: Problem, { cuSeqlens }: Meaning, b: number, i: numbe
   };
 }
 
+/** How many keys before and behind its own a row sees at most. */
+function sidesOf(window: Meaning["window"], causal: Meaning["causal"]): [number, number] {
+  if (typeof window !== "number") return [window?.[0] ?? Infinity, window?.[1] ?? Infinity];
+  return causal ? [window - 1, 0] : [window >> 1, window >> 1];
+}
+
 /** What a call's options mean, row by row. */
 export function meaningOf(
   problem: Problem,
@@ -79,7 +85,7 @@ export function meaningOf(
   const maskAt = meaning.mask && broadcastReader(meaning.mask);
   const slopeAt = meaning.alibi && broadcastReader(meaning.alibi);
   const sinkAt = meaning.sinks && broadcastReader(meaning.sinks);
-  const [left, right] = [window?.[0] ?? Infinity, window?.[1] ?? Infinity];
+  const [left, right] = sidesOf(window, causal);
   return (b, h, i) => {
     const { segment, first, keys, queries, at } = placeOf(problem, meaning, b, i);
     const moved = typeof offset === "object" ? offset[segment] : offset;

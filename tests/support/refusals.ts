@@ -93,7 +93,7 @@ const kinds: Refusal[] = [
     v: new Float64Array(4),
     error: TypeError,
     message: "Cannot attend: `v` is a bare Float64Array, " +
-      "write { data: v, shape: [B, H, N, D] } with its own numbers",
+      "write tensor(Float32Array.from(v), [B, H, N, D])",
   },
   {
     what: "float64 data",
@@ -101,7 +101,7 @@ const kinds: Refusal[] = [
     error: TypeError,
     message:
       "Cannot attend: `k.data` must be a Float32Array, Float16Array, Uint16Array or GPUBuffer, " +
-      "got Float64Array",
+      "got Float64Array, write tensor(Float32Array.from(k.data), shape)",
   },
   {
     what: "data in a plain array",
@@ -109,7 +109,7 @@ const kinds: Refusal[] = [
     error: TypeError,
     message:
       "Cannot attend: `k.data` must be a Float32Array, Float16Array, Uint16Array or GPUBuffer, " +
-      "got Array",
+      "got Array, write tensor(k.data, shape)",
   },
   {
     what: "an array of another kind that only bears the name",
@@ -117,7 +117,7 @@ const kinds: Refusal[] = [
     error: TypeError,
     message:
       "Cannot attend: `q.data` must be a Float32Array, Float16Array, Uint16Array or GPUBuffer, " +
-      "got Float16Array",
+      "got Float16Array, write tensor(Float32Array.from(q.data), shape)",
   },
   {
     what: "whole numbers of 16 bits without a dtype",
@@ -398,7 +398,7 @@ const options: Refusal[] = [
     error: TypeError,
     message: "Cannot attend: unknown option `casual`, known are causal, offset, window, " +
       "kvLengths, scale, layout, lse, out, signal, encoder, onProgress, softcap, alibi, bias, mask, " +
-      "sinks, cuSeqlens, blockMask, precision, scoreMod, maskMod",
+      "sinks, cuSeqlens, packed, blockMask, precision, scoreMod, maskMod; did you mean `causal`?",
   },
   {
     what: "a number as scoreMod",
@@ -567,26 +567,35 @@ const options: Refusal[] = [
     what: "an object like an array as window",
     options: { window: { length: 2, every: () => true } },
     error: TypeError,
-    message: "Cannot attend: `window` must be [left, right] of whole numbers or null, got Object",
+    message:
+      "Cannot attend: `window` must be [left, right] of whole numbers or null, or how many keys, got Object",
   },
   {
-    what: "a window of one number",
-    options: { window: 5 },
-    error: TypeError,
-    message: "Cannot attend: `window` must be [left, right] of whole numbers or null, got 5",
+    what: "a window of no keys",
+    options: { window: 0 },
+    error: RangeError,
+    message: "Cannot attend: `window` must be a whole number of keys >= 1, or [left, right], got 0",
+  },
+  {
+    what: "a window of half a key",
+    options: { window: 1.5, causal: true },
+    error: RangeError,
+    message:
+      "Cannot attend: `window` must be a whole number of keys >= 1, or [left, right], got 1.5",
   },
   {
     what: "a window of one side",
     options: { window: [5] },
     error: TypeError,
-    message: "Cannot attend: `window` must be [left, right] of whole numbers or null, got [5]",
+    message:
+      "Cannot attend: `window` must be [left, right] of whole numbers or null, or how many keys, got [5]",
   },
   {
     what: "a fractional window",
     options: { window: [0.5, null] },
     error: TypeError,
     message:
-      "Cannot attend: `window` must be [left, right] of whole numbers or null, got [0.5,null]",
+      "Cannot attend: `window` must be [left, right] of whole numbers or null, or how many keys, got [0.5,null]",
   },
   {
     what: "a negative window",
@@ -760,7 +769,7 @@ const biases: Refusal[] = [
     options: { bias: new Float32Array(15) },
     error: TypeError,
     message: "Cannot attend: `bias` must be { data: Float32Array or GPUBuffer, shape }, " +
-      "got Float32Array",
+      "got Float32Array, write tensor(bias, shape)",
   },
   {
     what: "null as bias",
@@ -853,7 +862,8 @@ const masks: Refusal[] = [
     what: "a bare typed array as mask",
     options: { mask: new Uint8Array(15) },
     error: TypeError,
-    message: "Cannot attend: `mask` must be { data: Uint8Array, shape }, got Uint8Array",
+    message:
+      "Cannot attend: `mask` must be { data: Uint8Array, shape }, got Uint8Array, write tensor(mask, shape)",
   },
   {
     what: "true as mask",
@@ -866,7 +876,7 @@ const masks: Refusal[] = [
     options: { mask: floats([3, 5]) },
     error: TypeError,
     message: "Cannot attend: `mask.data` must be a Uint8Array (a byte each), Uint32Array (bits) " +
-      "or GPUBuffer, got Float32Array",
+      "or GPUBuffer, got Float32Array, floats that are added to scores are a `bias`",
   },
   {
     what: "a mask of an unknown dtype",
@@ -998,7 +1008,48 @@ function boundaries(what: string, cuSeqlens: unknown, error: ErrorClass, message
   return packed(what, { cuSeqlens }, error, `Cannot attend: ${message}`);
 }
 
+/** A refusal of lengths of packed sequences. */
+function lengths(what: string, packed: unknown, error: ErrorClass, message: string): Refusal {
+  return { what, ...one, options: { packed }, error, message: `Cannot attend: ${message}` };
+}
+
 const sequences: Refusal[] = [
+  packed(
+    "packed sequences that are said twice",
+    { packed: [3] },
+    TypeError,
+    "Cannot attend: `cuSeqlens` and `packed` say the same, give one of them",
+  ),
+  lengths(
+    "a number as packed",
+    5,
+    TypeError,
+    "`packed` must be { q, k } of arrays, or one for both, got 5",
+  ),
+  lengths(
+    "lengths of other numbers of sequences",
+    { q: [3], k: [1, 4] },
+    RangeError,
+    "`packed.q` and `packed.k` must have one length, got 1 and 2",
+  ),
+  lengths(
+    "lengths for queries and keys that are others",
+    [1, 2],
+    RangeError,
+    "`packed.k` must have the sum Nk = 5, got 3",
+  ),
+  lengths(
+    "a negative length",
+    { q: [4, -1], k: [1, 4] },
+    RangeError,
+    "`packed.q` must be whole numbers >= 0, got -1 at index 1",
+  ),
+  lengths(
+    "lengths that do not fill the queries",
+    { q: [1, 1], k: [1, 4] },
+    RangeError,
+    "`packed.q` must have the sum Nq = 3, got 2",
+  ),
   ...([[null, "null"], [3, "3"], ["0,3", '"0,3"']] as const).map(([given, named]) =>
     boundaries(
       `${named} as cuSeqlens`,

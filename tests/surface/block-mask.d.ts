@@ -2,7 +2,7 @@
 
 export interface BigBirdPattern {
   readonly block?: BlockMaskSize["block"] | undefined;
-  readonly window: number;
+  readonly windowBlocks: number;
   readonly global: number;
   readonly random: number;
   readonly seed?: number | undefined;
@@ -35,15 +35,15 @@ export interface LongformerPattern {
   readonly global?: NumberList | undefined;
 }
 
-export type Window = readonly (number | null)[];
+export type Window = number | readonly (number | null)[];
 
-export declare function bigbird(pattern: BigBirdPattern, size: BlockMaskSize): BlockMask;
+export declare function bigbird(pattern: BigBirdPattern, size: BlockMaskSize | number): BlockMask;
 
-export declare function butterfly(size: BlockMaskSize): BlockMask;
+export declare function butterfly(size: BlockMaskSize | number): BlockMask;
 
-export declare function causal(size: BlockMaskSize): BlockMask;
+export declare function causal(size: BlockMaskSize | number): BlockMask;
 
-export declare function dilated(pattern: DilatedPattern, size: BlockMaskSize): BlockMask;
+export declare function dilated(pattern: DilatedPattern, size: BlockMaskSize | number): BlockMask;
 
 export declare function document(
   ids: DocumentIds,
@@ -55,15 +55,21 @@ export declare function fromDense(
   options?: Pick<BlockMaskSize, "block">,
 ): BlockMask;
 
-export declare function fromFunction(keeps: Keeps, size: Omit<BlockMaskSize, "offset">): BlockMask;
+export declare function fromFunction(
+  keeps: Keeps,
+  size: Omit<BlockMaskSize, "offset"> | number,
+): BlockMask;
 
 export declare function fromPlain(plain: PlainBlockMask): BlockMask;
 
-export declare function longformer(pattern: LongformerPattern, size: BlockMaskSize): BlockMask;
+export declare function longformer(
+  pattern: LongformerPattern,
+  size: BlockMaskSize | number,
+): BlockMask;
 
-export declare function prefix(length: number, size: BlockMaskSize): BlockMask;
+export declare function prefix(length: number, size: BlockMaskSize | number): BlockMask;
 
-export declare function window(window: Window, size: BlockMaskSize): BlockMask;
+export declare function window(window: Window, size: BlockMaskSize | number): BlockMask;
 
 // Named by these, and not exported.
 

@@ -343,7 +343,7 @@ interface AttentionGradients<
 interface AttentionOptions extends ScoreFunctions {
   readonly causal?: Causal | undefined;
   readonly offset?: number | NumberList | undefined;
-  readonly window?: readonly (number | null)[] | undefined;
+  readonly window?: number | readonly (number | null)[] | undefined;
   readonly kvLengths?: NumberList | undefined;
   readonly scale?: number | undefined;
   readonly layout?: Layout | undefined;
@@ -358,6 +358,10 @@ interface AttentionOptions extends ScoreFunctions {
   readonly mask?: BooleanTensor | undefined;
   readonly sinks?: NumberList | undefined;
   readonly cuSeqlens?: NumberList | {
+    readonly q: NumberList;
+    readonly k: NumberList;
+  } | undefined;
+  readonly packed?: NumberList | {
     readonly q: NumberList;
     readonly k: NumberList;
   } | undefined;
@@ -464,7 +468,7 @@ interface BooleanTensor {
 }
 
 interface CacheAttentionOptions
-  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"> {
+  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "packed" | "blockMask" | "encoder"> {
   readonly lengths?: NumberList | undefined;
   readonly sequences?: NumberList | undefined;
   readonly cuSeqlens?: NumberList | undefined;

@@ -34,7 +34,7 @@ export interface AttentionGradients<
 export interface AttentionOptions extends ScoreFunctions {
   readonly causal?: Causal | undefined;
   readonly offset?: number | NumberList | undefined;
-  readonly window?: readonly (number | null)[] | undefined;
+  readonly window?: number | readonly (number | null)[] | undefined;
   readonly kvLengths?: NumberList | undefined;
   readonly scale?: number | undefined;
   readonly layout?: Layout | undefined;
@@ -49,6 +49,10 @@ export interface AttentionOptions extends ScoreFunctions {
   readonly mask?: BooleanTensor | undefined;
   readonly sinks?: NumberList | undefined;
   readonly cuSeqlens?: NumberList | {
+    readonly q: NumberList;
+    readonly k: NumberList;
+  } | undefined;
+  readonly packed?: NumberList | {
     readonly q: NumberList;
     readonly k: NumberList;
   } | undefined;
@@ -178,7 +182,7 @@ export interface BooleanTensor {
 }
 
 export interface CacheAttentionOptions
-  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"> {
+  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "packed" | "blockMask" | "encoder"> {
   readonly lengths?: NumberList | undefined;
   readonly sequences?: NumberList | undefined;
   readonly cuSeqlens?: NumberList | undefined;
@@ -502,6 +506,10 @@ export interface MergeOptions {
   readonly layout?: Layout | undefined;
 }
 
+export type NestedBooleans = readonly (boolean | NestedBooleans)[];
+
+export type NestedNumbers = readonly (number | Float32Array | Float64Array | NestedNumbers)[];
+
 export type NumberList = ArrayLike<number | bigint> | NumberTensor;
 
 export interface NumberTensor {
@@ -773,7 +781,7 @@ export declare function attentionWithGradient<
 export declare namespace blockMask {
   export interface BigBirdPattern {
     readonly block?: BlockMaskSize["block"] | undefined;
-    readonly window: number;
+    readonly windowBlocks: number;
     readonly global: number;
     readonly random: number;
     readonly seed?: number | undefined;
@@ -806,15 +814,15 @@ export declare namespace blockMask {
     readonly global?: NumberList | undefined;
   }
 
-  export type Window = readonly (number | null)[];
+  export type Window = number | readonly (number | null)[];
 
-  export function bigbird(pattern: BigBirdPattern, size: BlockMaskSize): BlockMask;
+  export function bigbird(pattern: BigBirdPattern, size: BlockMaskSize | number): BlockMask;
 
-  export function butterfly(size: BlockMaskSize): BlockMask;
+  export function butterfly(size: BlockMaskSize | number): BlockMask;
 
-  export function causal(size: BlockMaskSize): BlockMask;
+  export function causal(size: BlockMaskSize | number): BlockMask;
 
-  export function dilated(pattern: DilatedPattern, size: BlockMaskSize): BlockMask;
+  export function dilated(pattern: DilatedPattern, size: BlockMaskSize | number): BlockMask;
 
   export function document(
     ids: DocumentIds,
@@ -823,15 +831,18 @@ export declare namespace blockMask {
 
   export function fromDense(mask: BooleanTensor, options?: Pick<BlockMaskSize, "block">): BlockMask;
 
-  export function fromFunction(keeps: Keeps, size: Omit<BlockMaskSize, "offset">): BlockMask;
+  export function fromFunction(
+    keeps: Keeps,
+    size: Omit<BlockMaskSize, "offset"> | number,
+  ): BlockMask;
 
   export function fromPlain(plain: PlainBlockMask): BlockMask;
 
-  export function longformer(pattern: LongformerPattern, size: BlockMaskSize): BlockMask;
+  export function longformer(pattern: LongformerPattern, size: BlockMaskSize | number): BlockMask;
 
-  export function prefix(length: number, size: BlockMaskSize): BlockMask;
+  export function prefix(length: number, size: BlockMaskSize | number): BlockMask;
 
-  export function window(window: Window, size: BlockMaskSize): BlockMask;
+  export function window(window: Window, size: BlockMaskSize | number): BlockMask;
 }
 
 export declare function capabilities(options?: CapabilityOptions): Promise<Capabilities>;
@@ -928,6 +939,16 @@ export declare function tensor<Data extends HostData>(
   shape: readonly number[] | TypedNumbers,
   dtype?: DType,
 ): Tensor<Data>;
+export declare function tensor(
+  data: NestedNumbers,
+  shape?: readonly number[] | TypedNumbers,
+  dtype?: "f32",
+): Tensor;
+export declare function tensor(
+  data: NestedBooleans | Uint8Array,
+  shape?: readonly number[] | TypedNumbers,
+  dtype?: "u8",
+): BooleanTensor;
 
 export declare function where(condition: Condition | boolean, a: Whole, b: Whole | number): Whole;
 export declare function where(condition: Condition | boolean, a: Whole | number, b: Whole): Whole;

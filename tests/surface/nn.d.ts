@@ -2,6 +2,11 @@
 
 export type Activation = "gelu" | "gelu-tanh" | "silu" | "relu" | "tanh";
 
+export interface AddGradients {
+  readonly da: OwnFloatTensor;
+  readonly db: OwnFloatTensor;
+}
+
 export type BlockDType = "q8_0" | "q4_0";
 
 export interface BlockWeight {
@@ -10,14 +15,37 @@ export interface BlockWeight {
   readonly dtype: BlockDType;
 }
 
+export interface EmbeddingGradientOptions extends LayerGradientOptions {
+  readonly scale?: number | undefined;
+}
+
+export interface EmbeddingGradients {
+  readonly dTable: OwnFloatTensor;
+}
+
 export interface EmbeddingOptions<Out extends AnyTensor | undefined = AnyTensor | undefined>
   extends RowsOptions<Out> {
   readonly scale?: number | undefined;
 }
 
+export type FloatTensor = Tensor<Float32Array>;
+
+export interface GatedGradientOptions extends LayerGradientOptions {
+  readonly activation?: Activation | undefined;
+}
+
+export interface GatedGradients {
+  readonly dGate: OwnFloatTensor;
+  readonly dUp: OwnFloatTensor;
+}
+
 export interface GatedOptions<Out extends AnyTensor | undefined = AnyTensor | undefined>
   extends RowsOptions<Out> {
   readonly activation?: Activation | undefined;
+}
+
+export interface GeluGradientOptions extends LayerGradientOptions {
+  readonly approximate?: "none" | "tanh" | undefined;
 }
 
 export interface GeluOptions<Out extends AnyTensor | undefined = AnyTensor | undefined>
@@ -30,10 +58,45 @@ export type GivenTo<Options, Name extends string> = Options extends {
 } ? Extract<Given, AnyTensor> extends never ? undefined : Extract<Given, AnyTensor>
   : undefined;
 
+export interface LayerGradientOptions {
+  readonly signal?: SignalLike | null | undefined;
+}
+
+export interface LayerNormGradientOptions extends LayerGradientOptions {
+  readonly eps?: number | undefined;
+  readonly residual?: FloatTensor | undefined;
+}
+
 export type LayerNormOptions<Out extends AnyTensor | undefined = AnyTensor | undefined> =
   NormOptions<Out>;
 
+export type LayerPassOptions = LayerGradientOptions;
+
+export interface LayerWithGradient<Gradients, Pass = LayerPassOptions> {
+  readonly out: OwnFloatTensor;
+  backward(dOut: FloatTensor, pass?: Pass): Promise<Gradients>;
+}
+
 export type LinearDType = DType | "int16" | "int8";
+
+export interface LinearGradientOptions extends LayerGradientOptions {
+  readonly bias?: FloatTensor | undefined;
+  readonly activation?: Activation | undefined;
+  readonly residual?: FloatTensor | undefined;
+  readonly layout?: "out-in" | "in-out" | undefined;
+}
+
+export type LinearGradients<Options = undefined> =
+  & {
+    readonly dx: OwnFloatTensor;
+    readonly dWeight: OwnFloatTensor;
+  }
+  & (GivenTo<Options, "bias"> extends undefined ? unknown : {
+    readonly dBias: OwnFloatTensor;
+  })
+  & (GivenTo<Options, "residual"> extends undefined ? unknown : {
+    readonly dResidual: OwnFloatTensor;
+  });
 
 export interface LinearOptions<Out extends AnyTensor | undefined = AnyTensor | undefined>
   extends RowsOptions<Out> {
@@ -45,11 +108,31 @@ export interface LinearOptions<Out extends AnyTensor | undefined = AnyTensor | u
 
 export type LinearPrecision = "f32" | "int16" | "int8";
 
+export type NormGradients<Options = undefined, Weight = undefined, Bias = undefined> =
+  & {
+    readonly dx: OwnFloatTensor;
+  }
+  & (Weight extends FloatTensor ? {
+      readonly dWeight: OwnFloatTensor;
+    }
+    : unknown)
+  & (Bias extends FloatTensor ? {
+      readonly dBias: OwnFloatTensor;
+    }
+    : unknown)
+  & (GivenTo<Options, "residual"> extends undefined ? unknown : {
+    readonly dResidual: OwnFloatTensor;
+  });
+
 export interface NormOptions<Out extends AnyTensor | undefined = AnyTensor | undefined>
   extends RowsOptions<Out> {
   readonly eps?: number | undefined;
   readonly residual?: AnyTensor | undefined;
   readonly sum?: AnyTensor | undefined;
+}
+
+export interface NormPassOptions extends LayerPassOptions {
+  readonly dSum?: FloatTensor | undefined;
 }
 
 export type NormResult<
@@ -61,6 +144,14 @@ export type NormResult<
     readonly sum: GivenTo<Options, "sum"> extends undefined ? Tensor<OwnData<Data>>
       : GivenTo<Options, "sum">;
   });
+
+export type NormWithGradient<Options = undefined, Weight = undefined, Bias = undefined> =
+  & LayerWithGradient<NormGradients<Options, Weight, Bias>, NormPassOptions>
+  & (GivenTo<Options, "residual"> extends undefined ? unknown : {
+    readonly sum: OwnFloatTensor;
+  });
+
+export type OwnFloatTensor = Tensor<Float32Array<ArrayBuffer>>;
 
 export interface PackLinearOptions {
   readonly dtype?: LinearDType | undefined;
@@ -76,9 +167,17 @@ export interface PackedLinear extends Disposable {
   free(): void;
 }
 
+export interface RmsNormGradientOptions extends LayerNormGradientOptions {
+  readonly offset?: number | undefined;
+}
+
 export interface RmsNormOptions<Out extends AnyTensor | undefined = AnyTensor | undefined>
   extends NormOptions<Out> {
   readonly offset?: number | undefined;
+}
+
+export interface RowGradients {
+  readonly dx: OwnFloatTensor;
 }
 
 export interface RowsOptions<Out extends AnyTensor | undefined = AnyTensor | undefined> {
@@ -108,6 +207,12 @@ export declare function addSync<
   Out extends AnyTensor | undefined = undefined,
 >(a: Tensor<Data>, b: AnyTensor, options: RowsOptions<Out> & OnEngine): RowsResult<Data, Out>;
 
+export declare function addWithGradient(
+  a: FloatTensor,
+  b: FloatTensor,
+  options?: LayerGradientOptions & OnEngine,
+): Promise<LayerWithGradient<AddGradients>>;
+
 export declare function argmax(logits: AnyTensor): Promise<Int32Array<ArrayBuffer>>;
 
 export declare function argmaxSync(logits: AnyTensor): Int32Array<ArrayBuffer>;
@@ -130,6 +235,12 @@ export declare function embeddingSync<
   options: EmbeddingOptions<Out> & OnEngine,
 ): RowsResult<TableData<Table>, Out>;
 
+export declare function embeddingWithGradient(
+  ids: NumberList,
+  table: FloatTensor,
+  options?: EmbeddingGradientOptions & OnEngine,
+): Promise<LayerWithGradient<EmbeddingGradients>>;
+
 export declare function gated<
   Data extends TensorData,
   Out extends AnyTensor | undefined = undefined,
@@ -144,6 +255,12 @@ export declare function gatedSync<
   Out extends AnyTensor | undefined = undefined,
 >(gate: Tensor<Data>, up: AnyTensor, options: GatedOptions<Out> & OnEngine): RowsResult<Data, Out>;
 
+export declare function gatedWithGradient(
+  gate: FloatTensor,
+  up: FloatTensor,
+  options?: GatedGradientOptions & OnEngine,
+): Promise<LayerWithGradient<GatedGradients>>;
+
 export declare function gelu<
   Data extends TensorData,
   Out extends AnyTensor | undefined = undefined,
@@ -153,6 +270,11 @@ export declare function geluSync<
   Data extends TensorData,
   Out extends AnyTensor | undefined = undefined,
 >(x: Tensor<Data>, options: GeluOptions<Out> & OnEngine): RowsResult<Data, Out>;
+
+export declare function geluWithGradient(
+  x: FloatTensor,
+  options?: GeluGradientOptions & OnEngine,
+): Promise<LayerWithGradient<RowGradients>>;
 
 export declare function layerNorm<
   Data extends TensorData,
@@ -174,6 +296,17 @@ export declare function layerNormSync<
   options: Options,
 ): NormResult<Data, Options>;
 
+export declare function layerNormWithGradient<
+  Weight extends FloatTensor | null | undefined = undefined,
+  Bias extends FloatTensor | null | undefined = undefined,
+  const Options extends (LayerNormGradientOptions & OnEngine) | undefined = undefined,
+>(
+  x: FloatTensor,
+  weight?: Weight,
+  bias?: Bias,
+  options?: Options,
+): Promise<NormWithGradient<Options, Weight, Bias>>;
+
 export declare function linear<
   Data extends TensorData,
   Out extends AnyTensor | undefined = undefined,
@@ -191,6 +324,14 @@ export declare function linearSync<
   weight: PackedLinear,
   options?: LinearOptions<Out> & OnEngine,
 ): RowsResult<Data, Out>;
+
+export declare function linearWithGradient<
+  const Options extends (LinearGradientOptions & OnEngine) | undefined = undefined,
+>(
+  x: FloatTensor,
+  weight: FloatTensor,
+  options?: Options,
+): Promise<LayerWithGradient<LinearGradients<Options>>>;
 
 export declare function meanRows<
   Data extends TensorData,
@@ -210,6 +351,12 @@ export declare function meanRowsSync<
   options: RowsOptions<Out> & OnEngine,
 ): RowsResult<Data, Out>;
 
+export declare function meanRowsWithGradient(
+  x: FloatTensor,
+  cuSeqlens: NumberList,
+  options?: LayerGradientOptions & OnEngine,
+): Promise<LayerWithGradient<RowGradients>>;
+
 export declare function packLinear(
   weight: AnyTensor | BlockWeight,
   options?: PackLinearOptions & OnEngine,
@@ -225,6 +372,11 @@ export declare function reluSync<
   Out extends AnyTensor | undefined = undefined,
 >(x: Tensor<Data>, options: RowsOptions<Out> & OnEngine): RowsResult<Data, Out>;
 
+export declare function reluWithGradient(
+  x: FloatTensor,
+  options?: LayerGradientOptions & OnEngine,
+): Promise<LayerWithGradient<RowGradients>>;
+
 export declare function rmsNorm<
   Data extends TensorData,
   const Options extends (RmsNormOptions & OnEngine) | undefined = undefined,
@@ -238,6 +390,11 @@ export declare function rmsNormSync<
   Data extends TensorData,
   const Options extends RmsNormOptions & OnEngine,
 >(x: Tensor<Data>, weight: AnyTensor | null, options: Options): NormResult<Data, Options>;
+
+export declare function rmsNormWithGradient<
+  Weight extends FloatTensor | null | undefined = undefined,
+  const Options extends (RmsNormGradientOptions & OnEngine) | undefined = undefined,
+>(x: FloatTensor, weight?: Weight, options?: Options): Promise<NormWithGradient<Options, Weight>>;
 
 export declare function sample(
   logits: AnyTensor,
@@ -259,6 +416,11 @@ export declare function siluSync<
   Out extends AnyTensor | undefined = undefined,
 >(x: Tensor<Data>, options: RowsOptions<Out> & OnEngine): RowsResult<Data, Out>;
 
+export declare function siluWithGradient(
+  x: FloatTensor,
+  options?: LayerGradientOptions & OnEngine,
+): Promise<LayerWithGradient<RowGradients>>;
+
 export declare function tanh<
   Data extends TensorData,
   Out extends AnyTensor | undefined = undefined,
@@ -268,6 +430,11 @@ export declare function tanhSync<
   Data extends TensorData,
   Out extends AnyTensor | undefined = undefined,
 >(x: Tensor<Data>, options: RowsOptions<Out> & OnEngine): RowsResult<Data, Out>;
+
+export declare function tanhWithGradient(
+  x: FloatTensor,
+  options?: LayerGradientOptions & OnEngine,
+): Promise<LayerWithGradient<RowGradients>>;
 
 // Named by these, and not exported.
 
@@ -305,7 +472,7 @@ interface AttentionGradients<
 interface AttentionOptions extends ScoreFunctions {
   readonly causal?: Causal | undefined;
   readonly offset?: number | NumberList | undefined;
-  readonly window?: readonly (number | null)[] | undefined;
+  readonly window?: number | readonly (number | null)[] | undefined;
   readonly kvLengths?: NumberList | undefined;
   readonly scale?: number | undefined;
   readonly layout?: Layout | undefined;
@@ -320,6 +487,10 @@ interface AttentionOptions extends ScoreFunctions {
   readonly mask?: BooleanTensor | undefined;
   readonly sinks?: NumberList | undefined;
   readonly cuSeqlens?: NumberList | {
+    readonly q: NumberList;
+    readonly k: NumberList;
+  } | undefined;
+  readonly packed?: NumberList | {
     readonly q: NumberList;
     readonly k: NumberList;
   } | undefined;
@@ -426,7 +597,7 @@ interface BooleanTensor {
 }
 
 interface CacheAttentionOptions
-  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"> {
+  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "packed" | "blockMask" | "encoder"> {
   readonly lengths?: NumberList | undefined;
   readonly sequences?: NumberList | undefined;
   readonly cuSeqlens?: NumberList | undefined;

@@ -290,7 +290,7 @@ type AnyTensor = Tensor<TensorData>;
 interface AttentionOptions extends ScoreFunctions {
   readonly causal?: Causal | undefined;
   readonly offset?: number | NumberList | undefined;
-  readonly window?: readonly (number | null)[] | undefined;
+  readonly window?: number | readonly (number | null)[] | undefined;
   readonly kvLengths?: NumberList | undefined;
   readonly scale?: number | undefined;
   readonly layout?: Layout | undefined;
@@ -305,6 +305,10 @@ interface AttentionOptions extends ScoreFunctions {
   readonly mask?: BooleanTensor | undefined;
   readonly sinks?: NumberList | undefined;
   readonly cuSeqlens?: NumberList | {
+    readonly q: NumberList;
+    readonly k: NumberList;
+  } | undefined;
+  readonly packed?: NumberList | {
     readonly q: NumberList;
     readonly k: NumberList;
   } | undefined;

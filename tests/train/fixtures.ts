@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { LlamaConfig } from "../../examples/llama/config.ts";
+import type { LlamaConfig } from "../../examples/train/config.ts";
 import { createRandom } from "../../examples/llama/random.ts";
 import type { Learned } from "../../examples/train/differentiable.ts";
 import { createParameters, type Parameters } from "../../examples/train/parameters.ts";

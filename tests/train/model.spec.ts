@@ -1,12 +1,11 @@
 import { test } from "node:test";
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { createEngine, type Engine } from "@flashtile/attention";
-import { Llama } from "../../examples/llama/model.ts";
-import { readInChunks } from "../../examples/llama/read.ts";
-import { parseSafetensors } from "../../examples/llama/safetensors.ts";
-import { formatSafetensors } from "../../examples/llama/safetensors_writer.ts";
-import { takeWeights } from "../../examples/llama/weights.ts";
+import { loadDecoder } from "@flashtile/attention/models";
+import { readAtOnce } from "../../examples/llama/logits.ts";
+import { formatSafetensors } from "../../examples/train/safetensors_writer.ts";
 import { Attention } from "../../examples/train/attention.ts";
+import { formatConfig } from "../../examples/train/config.ts";
 import { TrainableLlama } from "../../examples/train/model.ts";
 import type { Windows } from "../../examples/train/windows.ts";
 import { numbers, randomParameters, tiny } from "./fixtures.ts";
@@ -37,7 +36,7 @@ for (const [name, config] of Object.entries(configs)) {
   test(`TrainableLlama has the loss and all gradients of its formulas: ${name}`, () =>
     withEngine(async (engine) => {
       const learned = randomParameters(config), { tensors } = learned.weight;
-      const model = new TrainableLlama(config, learned, new Attention(config, engine));
+      const model = new TrainableLlama(config, learned, new Attention(config, engine), engine);
       const { loss, backward } = await model.forward(windows);
       await backward();
       const weights = oracle.doubled(tensors);
@@ -81,7 +80,7 @@ test("Attention says how long the library took", () =>
 test("TrainableLlama's second windows add to the gradients of the first", () =>
   withEngine(async (engine) => {
     const learned = randomParameters(tiny), { all } = learned.gradient;
-    const model = new TrainableLlama(tiny, learned, new Attention(tiny, engine));
+    const model = new TrainableLlama(tiny, learned, new Attention(tiny, engine), engine);
     await (await model.forward(windows)).backward();
     const once = all.slice();
     await (await model.forward(windows)).backward();
@@ -91,12 +90,13 @@ test("TrainableLlama's second windows add to the gradients of the first", () =>
 test("saved weights give the model that continues texts the loss of the one that learned", () =>
   withEngine(async (engine) => {
     const config = { ...tiny, vocabSize: 256 }, learned = randomParameters(config);
-    const trained = new TrainableLlama(config, learned, new Attention(config, engine));
+    const trained = new TrainableLlama(config, learned, new Attention(config, engine), engine);
     const { loss } = await trained.forward(windows);
     const file = formatSafetensors(learned.weight.tensors);
-    const weights = takeWeights(parseSafetensors(file, "w.safetensors"), config, "w.safetensors");
+    const source = { config: formatConfig(config), weights: file };
+    using decoder = await loadDecoder(source, { engine });
     const texts = [0, 5, 10].map((begin) => windows.tokens.subarray(begin, begin + 5));
-    const logits = await readInChunks(new Llama(config, weights, engine), texts, { chunk: 2 });
+    const logits = await readAtOnce(decoder, texts);
     const together = Float64Array.from(logits.flatMap((part) => [...part]));
     assertAlmostEquals(oracle.crossEntropy(together, windows.targets), loss, 1e-5);
   }));

@@ -6,8 +6,8 @@
  */
 
 import { assertLessOrEqual } from "@std/assert";
-import type { LlamaConfig } from "../../examples/llama/config.ts";
-import type { NamedTensor } from "../../examples/llama/safetensors_writer.ts";
+import type { LlamaConfig } from "../../examples/train/config.ts";
+import type { NamedTensor } from "../../examples/train/safetensors_writer.ts";
 import type { Windows } from "../../examples/train/windows.ts";
 
 /** Numbers in double precision. */

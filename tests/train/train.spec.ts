@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { assert, assertEquals, assertLess, assertNotEquals, assertThrows } from "@std/assert";
 import { createEngine, type Engine } from "@flashtile/attention";
-import { parseConfig } from "../../examples/llama/config.ts";
+import { parseConfig } from "../../examples/train/config.ts";
 import { InputError } from "../../examples/llama/error.ts";
 import { createRandom } from "../../examples/llama/random.ts";
 import { initialize } from "../../examples/train/initial.ts";

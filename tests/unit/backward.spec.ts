@@ -147,7 +147,7 @@ const refusals: readonly Refusal[] = [
     options: { out: { data: new Float64Array(144), shape: [2, 4, 3, 6] } },
     error: TypeError,
     message: "Cannot differentiate: `out.data` must be a Float32Array, Float16Array, Uint16Array " +
-      "or GPUBuffer, got Float64Array",
+      "or GPUBuffer, got Float64Array, write tensor(Float32Array.from(out.data), shape)",
   },
   {
     what: "lse of another shape",
@@ -229,7 +229,7 @@ const refusals: readonly Refusal[] = [
     error: TypeError,
     message: "Cannot differentiate: unknown option `casual`, known are causal, offset, window, " +
       "kvLengths, scale, layout, signal, onProgress, softcap, alibi, bias, mask, sinks, cuSeqlens, " +
-      "blockMask, precision, scoreMod, maskMod, out, lse, dLse",
+      "packed, blockMask, precision, scoreMod, maskMod, out, lse, dLse; did you mean `causal`?",
   },
 ];
 

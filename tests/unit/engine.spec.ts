@@ -18,7 +18,7 @@ const refused: Refused[] = [
     { backends: "wasm" },
     TypeError,
     "unknown option `backends`, known are backend, threads, workerUrl, module, maxMemoryBytes, " +
-    "device, gpu, wide",
+    "device, gpu, wide; did you mean `backend`?",
   ],
   [
     "an unknown backend",

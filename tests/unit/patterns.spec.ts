@@ -174,7 +174,7 @@ test("blockMask.bigbird() keeps a window of blocks and global ones", () => {
   });
   check(given, (size, { window, global }) => {
     const { count, own, of } = blocksOf(size);
-    const mask = blockMask.bigbird({ window, global, random: 0 }, size);
+    const mask = blockMask.bigbird({ windowBlocks: window, global, random: 0 }, size);
     assertKeeps(mask, size, (_, k, q) => {
       const isGlobal = (block: number) => block >= 0 && block < Math.min(global, count);
       return isGlobal(own(q)) || isGlobal(of(k)) ||
@@ -194,7 +194,7 @@ function rowsOf({ starts, columns }: BlockMask): number[][] {
 
 test("blockMask.bigbird() draws so many more blocks, each once, or all that are left", () => {
   const given = fc.record({
-    window: fc.integer({ min: 1, max: 6 }),
+    windowBlocks: fc.integer({ min: 1, max: 6 }),
     global: fc.integer({ min: 0, max: 3 }),
     random: fc.integer({ min: 0, max: 12 }),
     seed: fc.constantFrom(0, 1, 2 ** 31, 2 ** 32 - 1),
@@ -212,7 +212,7 @@ test("blockMask.bigbird() draws so many more blocks, each once, or all that are 
 
 test("blockMask.bigbird() draws by seed, row and head, and the same for every batch", () => {
   const size = { queries: 32, block: 1, heads: 2, batch: 2 };
-  const pattern = { window: 1, global: 1, random: 3 };
+  const pattern = { windowBlocks: 1, global: 1, random: 3 };
   const make = (seed?: number) => rowsOf(blockMask.bigbird({ ...pattern, seed }, size));
   const mask = make(5);
   assertEquals(make(5), mask);
@@ -227,7 +227,7 @@ test("blockMask.bigbird() draws by seed, row and head, and the same for every ba
 
 test("blockMask.bigbird() draws every block equally often", () => {
   const size = { queries: 12, block: 1, heads: 2000 };
-  const rows = rowsOf(blockMask.bigbird({ window: 3, global: 1, random: 3 }, size));
+  const rows = rowsOf(blockMask.bigbird({ windowBlocks: 3, global: 1, random: 3 }, size));
   const counts = new Array<number>(12).fill(0);
   // Query block 5 has the window 4 to 6, block 0 is global: 3 of 8 are drawn.
   rows.forEach((row, r) => r % 12 === 5 && row.forEach((column) => counts[column]++));
@@ -239,7 +239,7 @@ test("blockMask.bigbird() draws every block equally often", () => {
 });
 
 test("blockMask.bigbird() takes its block size beside its pattern", () => {
-  const pattern = { window: 3, global: 1, random: 2, seed: 9 };
+  const pattern = { windowBlocks: 3, global: 1, random: 2, seed: 9 };
   assertSame(
     blockMask.bigbird({ ...pattern, block: [2, 4] }, { queries: 30, block: 16 }),
     blockMask.bigbird(pattern, { queries: 30, block: [2, 4] }),
@@ -346,7 +346,7 @@ test("blockMask draws its patterns", () => {
       "10100000 01010000 10101000 01010100 00101010 00010101 00001010 00000101",
     ],
     [
-      blockMask.bigbird({ window: 3, global: 1, random: 0 }, size),
+      blockMask.bigbird({ windowBlocks: 3, global: 1, random: 0 }, size),
       "11111111 11100000 11110000 10111000 10011100 10001110 10000111 10000011",
     ],
     [
@@ -370,10 +370,46 @@ async function assertAllRefused(refusals: Refusal[]): Promise<void> {
   }
 }
 
+test("blockMask takes a number as so many queries and keys", () => {
+  const builders: ((size: BlockMaskSize | number) => BlockMask)[] = [
+    (size) => blockMask.causal(size),
+    (size) => blockMask.prefix(3, size),
+    (size) => blockMask.window(5, size),
+    (size) => blockMask.dilated({ window: [8, 2], dilation: 2 }, size),
+    (size) => blockMask.longformer({ window: 9, global: [0] }, size),
+    (size) => blockMask.bigbird({ block: 8, windowBlocks: 1, global: 1, random: 1 }, size),
+    (size) => blockMask.butterfly(size),
+    (size) => blockMask.fromFunction((_b, _h, q, k) => (q + k) % 3 > 0, size),
+  ];
+  for (const build of builders) {
+    assertEquals(build(150).toPlain(), build({ queries: 150 }).toPlain());
+  }
+});
+
+test("blockMask counts the keys of a window, the query's own among them", () => {
+  const size = { queries: 40, block: 8 };
+  for (const [count, side] of [[1, 0], [2, 1], [5, 2], [9, 4], [90, 45]]) {
+    assertEquals(
+      blockMask.window(count, size).toPlain(),
+      blockMask.window([side, side], size).toPlain(),
+    );
+    assertEquals(
+      blockMask.longformer({ window: count, dilation: 3 }, size).toPlain(),
+      blockMask.dilated({ window: [side * 3, side * 3], dilation: 3 }, size).toPlain(),
+    );
+    assertEquals(
+      blockMask.dilated({ window: count, dilation: 3 }, size).toPlain(),
+      blockMask.dilated({ window: [side * 3, side * 3], dilation: 3 }, size).toPlain(),
+    );
+  }
+});
+
 test("blockMask refuses sizes of a wrong kind or value", async () => {
   const wrong: [unknown, ErrorClass, string][] = [
     [undefined, TypeError, "`size` must be an object, got undefined"],
-    [64, TypeError, "`size` must be an object, got 64"],
+    ["64", TypeError, '`size` must be an object, got "64"'],
+    [-1, RangeError, "`queries` must be a whole number >= 0, got -1"],
+    [0.5, RangeError, "`queries` must be a whole number >= 0, got 0.5"],
     [{}, TypeError, "`queries` must be a whole number >= 0, got undefined"],
     [{ queries: "4" }, TypeError, '`queries` must be a whole number >= 0, got "4"'],
     [{ queries: -1 }, RangeError, "`queries` must be a whole number >= 0, got -1"],
@@ -399,7 +435,7 @@ test("blockMask refuses sizes of a wrong kind or value", async () => {
     [
       { queries: 4, blocks: 8 },
       TypeError,
-      "unknown option `blocks`, known are queries, keys, batch, heads, block, offset",
+      "unknown option `blocks`, known are queries, keys, batch, heads, block, offset; did you mean `block`?",
     ],
   ];
   const builders: ((size: BlockMaskSize) => unknown)[] = [
@@ -408,7 +444,7 @@ test("blockMask refuses sizes of a wrong kind or value", async () => {
     (size) => blockMask.window([1, 1], size),
     (size) => blockMask.dilated({ window: [1, 1], dilation: 2 }, size),
     (size) => blockMask.longformer({ window: 3, global: [0] }, size),
-    (size) => blockMask.bigbird({ window: 3, global: 1, random: 1 }, size),
+    (size) => blockMask.bigbird({ windowBlocks: 3, global: 1, random: 1 }, size),
     (size) => blockMask.butterfly(size),
   ];
   for (const build of builders) {
@@ -419,8 +455,10 @@ test("blockMask refuses sizes of a wrong kind or value", async () => {
 test("blockMask refuses patterns of a wrong kind or value", async () => {
   const size = { queries: 10 };
   const { prefix, window, dilated, longformer, bigbird, document, fromFunction } = blockMask;
-  const sides = "`window` must be [left, right] of whole numbers >= 0 or null, got ";
-  const bird = { window: 3, global: 1, random: 1 };
+  const sides =
+    "`window` must be [left, right] of whole numbers >= 0 or null, or how many keys, got ";
+  const counted = "`window` must be a whole number of keys >= 1, or [left, right], got ";
+  const bird = { windowBlocks: 3, global: 1, random: 1 };
   const ids = (given: unknown) => () => document(given as never);
   await assertAllRefused([
     [() => prefix(-1, size), RangeError, "`length` must be a whole number >= 0, got -1"],
@@ -429,7 +467,9 @@ test("blockMask refuses patterns of a wrong kind or value", async () => {
       TypeError,
       "`length` must be a whole number >= 0, got Object",
     ],
-    [() => window(3 as never, size), TypeError, `${sides}3`],
+    [() => window("3" as never, size), TypeError, `${sides}"3"`],
+    [() => window(0, size), RangeError, `${counted}0`],
+    [() => dilated({ window: 2.5, dilation: 1 }, size), RangeError, `${counted}2.5`],
     [() => window([3] as never, size), TypeError, `${sides}[3]`],
     [() => window([3, undefined] as never, size), TypeError, `${sides}[3,undefined]`],
     [() => window([3, -1], size), RangeError, `${sides}[3,-1]`],
@@ -444,7 +484,7 @@ test("blockMask refuses patterns of a wrong kind or value", async () => {
     [
       () => dilated({ window: [1, 1], dilatation: 1 } as never, size),
       TypeError,
-      "unknown option `dilatation`, known are window, dilation",
+      "unknown option `dilatation`, known are window, dilation; did you mean `dilation`?",
     ],
     [
       () => longformer({ window: 0 }, size),
@@ -474,15 +514,15 @@ test("blockMask refuses patterns of a wrong kind or value", async () => {
     [
       () => longformer({ window: 3, globals: [1] } as never, size),
       TypeError,
-      "unknown option `globals`, known are window, dilation, global",
+      "unknown option `globals`, known are window, dilation, global; did you mean `global`?",
     ],
     [
-      () => bigbird({ ...bird, window: 0 }, size),
+      () => bigbird({ ...bird, windowBlocks: 0 }, size),
       RangeError,
-      "`window` must be a whole number >= 1, got 0",
+      "`windowBlocks` must be a whole number >= 1, got 0",
     ],
     [
-      () => bigbird({ window: 3, random: 1 } as never, size),
+      () => bigbird({ windowBlocks: 3, random: 1 } as never, size),
       TypeError,
       "`global` must be a whole number >= 0, got undefined",
     ],
@@ -504,7 +544,7 @@ test("blockMask refuses patterns of a wrong kind or value", async () => {
     [
       () => bigbird({ ...bird, blocks: 3 } as never, size),
       TypeError,
-      "unknown option `blocks`, known are block, window, global, random, seed",
+      "unknown option `blocks`, known are block, windowBlocks, global, random, seed; did you mean `block`?",
     ],
     [ids(undefined), TypeError, "`ids` must be an array of numbers, got undefined"],
     [ids(5), TypeError, "`ids` must be an array of numbers, got 5"],
@@ -538,7 +578,12 @@ test("blockMask refuses patterns of a wrong kind or value", async () => {
 test("blockMask.fromDense() refuses what is no mask", async () => {
   const data = new Uint8Array(6), shape = [2, 3];
   const cases: [unknown, ErrorClass, string][] = [
-    [data, TypeError, "unknown option `0`, known are data, shape, dtype, strides, offset"],
+    [
+      data,
+      TypeError,
+      "unknown option `0`, known are data, shape, dtype, strides, offset; " +
+      "an array stands there; `tensor()` makes tensors of arrays",
+    ],
     [null, TypeError, "`mask` must be an object, got null"],
     [
       { data: [0, 1], shape: [1, 2] },

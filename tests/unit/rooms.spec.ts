@@ -15,8 +15,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "scores": ["check", "tensor"],
   "operations": ["check", "contract", "masks", "scores", "tensor"],
   "cache": ["check", "contract", "operations", "tensor"],
-  // Types alone, and graphs of functions: a wrong plan must not hide behind itself.
-  "reference": ["operations", "scores", "tensor"],
+  // Types alone, graphs of functions, and words of messages: a wrong plan must not hide behind itself.
+  "reference": ["check", "operations", "scores", "tensor"],
 
   "wasm/memory": ["contract", "tensor"],
   "wasm/record": ["tensor"],
@@ -98,6 +98,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["check", "contract", "operations", "tensor"],
     ...["webgpu/attention", "webgpu/device", "webgpu/shader", "webgpu/transfer"],
   ],
+  "webgpu/nn": [
+    ...["check", "contract", "operations", "tensor"],
+    ...["webgpu/device", "webgpu/shader", "webgpu/transfer"],
+  ],
   "webgpu": ["check", "contract", "operations", "runtime", "tensor", "webgpu/*"],
 
   "engine": ["cache", "check", "contract", "operations", "runtime", "tensor", "wasm", "webgpu"],
@@ -120,6 +124,7 @@ const doors: Readonly<Record<string, string>> = {
   "wasm/linear/runners.ts": "late runners",
   "wasm/nn/runners.ts": "late runners",
   "webgpu/linear/runners.ts": "late runners",
+  "webgpu/nn/runners.ts": "late runners",
 };
 
 /** What `deno task mutate` puts into its copy of the sources. */

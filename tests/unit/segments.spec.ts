@@ -117,12 +117,23 @@ test("readLengths() takes whatever has a length and numbers up to what each may 
 });
 
 test("readBoundaries() takes whatever has a length, as arrays", () => {
-  assertEquals(readBoundaries(undefined, 2, 5, 5), null);
+  assertEquals(readBoundaries({}, 2, 5, 5), null);
   const expected = { q: [0, 3, 3, 5], k: [0, 1, 5, 5] };
   for (
     const given of [expected, { q: Int32Array.from(expected.q), k: Float64Array.from(expected.k) }]
   ) {
-    assertEquals(readBoundaries(given, 1, 5, 5), expected);
+    assertEquals(readBoundaries({ cuSeqlens: given }, 1, 5, 5), expected);
   }
-  assertEquals(readBoundaries({ q: [0], k: [0] }, 1, 0, 0), { q: [0], k: [0] });
+  assertEquals(readBoundaries({ cuSeqlens: { q: [0], k: [0] } }, 1, 0, 0), { q: [0], k: [0] });
+  const both = [0, 3, 3, 5];
+  for (
+    const packed of [[3, 0, 2], Int32Array.of(3, 0, 2), {
+      data: Uint8Array.of(3, 0, 2),
+      shape: [3],
+    }]
+  ) {
+    assertEquals(readBoundaries({ packed }, 1, 5, 5), { q: both, k: both });
+  }
+  assertEquals(readBoundaries({ packed: { q: [3, 0, 2], k: [1, 4, 0] } }, 1, 5, 5), expected);
+  assertEquals(readBoundaries({ packed: [] }, 1, 0, 0), { q: [0], k: [0] });
 });

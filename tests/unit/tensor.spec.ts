@@ -17,7 +17,7 @@ import {
 } from "../../src/tensor/tensor.ts";
 import { always } from "../support/arbitrary.ts";
 import { assertSameBits } from "../support/bits.ts";
-import { assertRefused, errorOf } from "../support/errors.ts";
+import { assertRefused, type ErrorClass, errorOf } from "../support/errors.ts";
 import { assertSameArray } from "../support/held.ts";
 import { gather, placesOf } from "../support/problem.ts";
 
@@ -31,13 +31,90 @@ test("tensor() names the shape of an array and keeps the array", () => {
 });
 
 test("tensor() refuses data of another kind", async () => {
-  for (const data of [[1, 2], new Float64Array(2), new Int16Array(2), null, undefined]) {
-    await assertRefused(
-      () => tensor(data as never, [2]),
-      TypeError,
-      "Cannot make a tensor: `data` must be a Float32Array, Float16Array or Uint16Array",
-    );
+  const wanted =
+    "Cannot make a tensor: `data` must be a Float32Array, Float16Array or Uint16Array, " +
+    "arrays of numbers or booleans, or a Uint8Array of booleans, got ";
+  const cases: [unknown, string][] = [
+    [new Float64Array(2), "Float64Array; write Float32Array.from(data)"],
+    [new Int16Array(2), "Int16Array; write Float32Array.from(data)"],
+    [null, "object"],
+    [undefined, "undefined"],
+  ];
+  for (const [data, got] of cases) {
+    await assertRefused(() => tensor(data as never, [2]), TypeError, wanted + got);
   }
+});
+
+test("tensor() copies arrays in arrays, whose shape is theirs", () => {
+  const cases: [
+    made: { data: unknown; shape: readonly number[] },
+    data: number[],
+    shape: number[],
+  ][] = [
+    [tensor([[1, 2, 3], [4, 5, 6]]), [1, 2, 3, 4, 5, 6], [2, 3]],
+    [tensor([[[1], [2]]]), [1, 2], [1, 2, 1]],
+    [tensor([Float32Array.of(1, 2), Float64Array.of(3, 4)]), [1, 2, 3, 4], [2, 2]],
+    [tensor([1, 2]), [1, 2], [2]],
+    [tensor([1, 2, 3, 4], [2, 2]), [1, 2, 3, 4], [2, 2]],
+    [tensor([[1, 2], [3, 4]], Int32Array.of(4)), [1, 2, 3, 4], [4]],
+    [tensor([]), [], [0]],
+    [tensor([[], []]), [], [2, 0]],
+  ];
+  for (const [made, data, shape] of cases) {
+    assertEquals(made, { data: Float32Array.from(data), shape, dtype: "f32" } as typeof made);
+  }
+});
+
+test("tensor() makes masks of booleans and of bytes", () => {
+  const data = Uint8Array.of(1, 0, 1, 1), shape = [2, 2], dtype = "u8";
+  assertEquals<unknown>(tensor([[true, false], [true, true]]), { data, shape, dtype });
+  assertEquals<unknown>(tensor([true, false, true, true], shape), { data, shape, dtype });
+  const kept = tensor(data, shape);
+  assert(kept.data === data);
+  assertEquals<unknown>(kept, { data, shape, dtype });
+});
+
+test("tensor() says where arrays in arrays are not of one length or kind", async () => {
+  const itself: unknown[] = [];
+  itself[0] = itself;
+  const cases: [unknown, ErrorClass, string][] = [
+    [[[1, 2], [3]], RangeError, "`data[1]` must have 2 elements as the first there has, got 1"],
+    [[[1], 2], RangeError, "`data[1]` must have 1 elements as the first there has, got number"],
+    [
+      [[[1, 2]], [[3, 4], [5, 6]]],
+      RangeError,
+      "`data[1]` must have 1 elements as the first there has, got 2",
+    ],
+    [
+      [[], [1]],
+      RangeError,
+      "`data[1]` must have 0 elements as the first there has, got 1",
+    ],
+    [[[], 1], RangeError, "`data[1]` must have 0 elements as the first there has, got number"],
+    [[1, [2]], TypeError, "`data[1]` must be a number, got an array"],
+    [[1, true], TypeError, "`data[1]` must be a number, got boolean"],
+    [[[true], [0]], TypeError, "`data[1][0]` must be a boolean, got number"],
+    [[1, , 3], TypeError, "`data[1]` must be a number, got undefined"],
+    [[["1"]], TypeError, "`data[0][0]` must be a number or a boolean, got string"],
+    [itself, TypeError, `\`data${"[0]".repeat(32)}\` must be a number or a boolean, got an array`],
+  ];
+  for (const [data, error, message] of cases) {
+    await assertRefused(() => tensor(data as never), error, `Cannot make a tensor: ${message}`);
+  }
+});
+
+test("tensor() says that the shape comes behind the elements", async () => {
+  const hint = "; the elements come first, and their shape behind them";
+  await assertRefused(
+    () => tensor([2, 2], Float32Array.of(1, 2, 3, 4)),
+    RangeError,
+    `Cannot make a tensor: shape [1,2,3,4] names 24 elements, \`data\` has 2${hint}`,
+  );
+  await assertRefused(
+    () => tensor([2, 1], Float32Array.of(0.5, 2)),
+    TypeError,
+    `Cannot make a tensor: \`shape\` must be an array of whole numbers >= 0${hint}`,
+  );
 });
 
 test("tensor() names the storage of 16-bit numbers", () => {

@@ -33,6 +33,11 @@ const cases: readonly Case[] = [
   { name: "long rows, summed in runs", sizes: { Nq: 16, Nk: 3000, D: 12 } },
   { name: "causal", sizes: { Hq: 2, Nq: 150, D: 64 }, meaning: { causal: true } },
   {
+    name: "bounds that end within a four, and within an eight",
+    sizes: { Hq: 2, Nq: 75, Nk: 230, D: 24, Dv: 20 },
+    meaning: { causal: true, kvLengths: [213] },
+  },
+  {
     name: "a window and grouped heads",
     sizes: { Hq: 4, Hkv: 2, Nq: 90, Nk: 140, D: 40 },
     meaning: { causal: true, window: [30, 0] },
@@ -89,6 +94,30 @@ for (const { name, sizes, meaning = {} } of cases) {
       assertSameBits(actual.out, expected.out, "out");
       assertSameBits(actual.lse, expected.lse, "lse");
       assertSameGradients(await gradientsOf(wide, call), await gradientsOf(narrow, call));
+    });
+  });
+}
+
+const dtypes = ["f32", "f16", "bf16", "int8", "int4"] as const;
+
+for (const dtype of dtypes) {
+  test(`wide kernels give the same bits against a cache of ${dtype}`, needsRelaxed, async () => {
+    const headDim = 44, tokens = 83, random = seeded(3);
+    const make = (shape: readonly number[]) => ({
+      data: normals(shape.reduce((a, b) => a * b, 1), random),
+      shape,
+    });
+    const k = make([1, 2, tokens, headDim]), v = make([1, 2, tokens, headDim]);
+    const queries = [1, 2, 3, 9].map((heads) => make([1, 2 * heads, 1, headDim]));
+    await withBoth(async (...engines) => {
+      const [expected, actual] = await Promise.all(engines.map(async (engine) => {
+        const cache = engine.kvCache({ kvHeads: 2, headDim, dtype });
+        cache.append(k, v);
+        const results = [];
+        for (const q of queries) results.push((await cache.attend(q)).out.data as Float32Array);
+        return results;
+      }));
+      actual.forEach((out, at) => assertSameBits(out, expected[at]));
     });
   });
 }

@@ -8,6 +8,7 @@ import "./integers.spec.ts";
 import "./limits.spec.ts";
 import "./loss.spec.ts";
 import "./made_keys.spec.ts";
+import "./nn.spec.ts";
 import "./pages.spec.ts";
 import "./performer.spec.ts";
 import "./pieces.spec.ts";

@@ -11,8 +11,9 @@ import {
   linformerAttention,
   localGlobalAttention,
 } from "@flashtile/attention/linear";
+import { embedding, gated, layerNorm, linear, meanRows, packLinear } from "@flashtile/attention/nn";
 import { requestGpu } from "../../src/webgpu/device/device.ts";
-import { gpuTest } from "../support/device.ts";
+import { gpuTest, noGpu } from "../support/device.ts";
 import {
   assertEndsWithDevice,
   assertRightOrRefused,
@@ -21,6 +22,7 @@ import {
 } from "../support/faults.ts";
 import { findGpu } from "../support/gpu.ts";
 import { normals, seeded } from "../support/random.ts";
+import { leftToOneStack } from "../support/share.ts";
 
 const [q, k] = [rows(2, 1, 1), rows(1, 20, 2)];
 
@@ -131,19 +133,35 @@ const operations: Record<string, Operation> = {
       cache.free();
     }
   },
+  layers: async (engine) => {
+    const given = { data: x.data, shape: [40, 8] }, residual = { engine, residual: given };
+    const weight = await packLinear({ data: normals(72, seeded(11)), shape: [9, 8] }, { engine });
+    try {
+      const { out: norm, sum } = await layerNorm(given, null, null, residual);
+      const { out } = await linear(norm, weight, { activation: "gelu" });
+      const { out: means } = await meanRows(out, [0, 13, 40], { engine });
+      const rows = await embedding([1, 0], means, { engine });
+      return [norm.data, sum!.data, (await gated(rows.out, rows.out, { engine })).out.data];
+    } finally {
+      weight.free();
+    }
+  },
   "a cache": (engine) => useCache(engine, false),
   "a cache less means": (engine) => useCache(engine, true),
 };
 
 for (const [name, operate] of Object.entries(operations)) {
+  const reason = noGpu ?? (name === "layers" ? leftToOneStack : undefined);
   gpuTest(
     `${name}: right or refused, whatever the device refuses`,
     () => assertRightOrRefused(operate),
+    reason,
   );
   if (name === "a cache" || name === "steps of a cache") continue; // One of the three is enough.
   gpuTest(
     `${name}: ended by a device lost at any of its calls, done by the next`,
     () => assertEndsWithDevice(operate, ["lose and hang", "lose and go on"]),
+    reason,
   );
 }
 

@@ -162,7 +162,7 @@ gpuTest("rows are merged and rotated the same however their boxes are cut", asyn
         await mergeParts(session, parts, viewsOf(out, lse));
         const positions = Array.from({ length: 40 }, (_, at) => at * 3);
         await rotateRows(
-          session,
+          { session, open: () => {} },
           planRotation(readRope({ data: rows, shape }, null, { positions })),
         );
       });

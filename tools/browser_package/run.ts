@@ -16,7 +16,8 @@ export function browserPackageRun(folder: string): TestRun {
   return {
     name: "Chromium, Firefox and WebKit, the package flashtile",
     claims: [
-      { runtimes: ["Chromium", "Firefox"], tried: "the package" },
+      { runtimes: ["Chromium", "Firefox", "WebKit"], tried: "the package" },
+      { runtimes: ["Chromium", "Firefox", "WebKit"], tried: "models" },
       { runtimes: ["Firefox"], tried: "WebGPU on lavapipe", webgpu: "where it is turned on" },
     ],
     // Twice as long as beside other runs, and time for browsers that do not answer.

@@ -1,19 +1,28 @@
 /**
- * Two sites that use the npm package as its users do: a page without any tool, and one made by Vite.
+ * Sites that use the npm package as its users do: pages without any tool, and pages made by Vite.
  *
  * @module
  */
 
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { workerVersion } from "../../src/wasm/team/threads/worker_source.ts";
-import { bundleForPackage, bundleOverGlobal } from "../bundle_tests.ts";
+import { bundleForPackage, bundleOverGlobal, type PackageNames } from "../bundle_tests.ts";
 import { install, runtimeProgram, versions } from "../install.ts";
 import { isolation } from "../isolation.ts";
 import { answers, freePort } from "../ports.ts";
+import { root } from "../test_runs.ts";
 
 /** Folders of the sites. */
 export interface Sites {
@@ -27,6 +36,9 @@ export interface Sites {
   readonly serviceWorker: string;
   /** An extension for Chromium, with a background service worker and a page. */
   readonly extension: string;
+  /** A page without any tool, with models' files; and the same built by Vite. */
+  readonly models: string;
+  readonly modelsByVite: string;
   /** Whether the package has a script with all in it, without `import()`, which workers then take. */
   readonly hasSingle: boolean;
 }
@@ -36,7 +48,8 @@ export function sitesIn(folder: string): Sites {
   const project = join(folder, "project"), serviceWorker = join(folder, "service_worker");
   return {
     ...{ plain: join(folder, "plain"), vite: join(project, "dist"), project, serviceWorker },
-    extension: join(folder, "extension"),
+    ...{ extension: join(folder, "extension"), models: join(folder, "models") },
+    modelsByVite: join(project, "models_dist"),
     hasSingle: existsSync(join(serviceWorker, single)),
   };
 }
@@ -74,7 +87,10 @@ const viteConfig = `export default {
 export function makeSites(folder: string, tarball: string): void {
   const { plain, project } = sitesIn(folder);
   makeProject(project, tarball);
-  writeScript(project, ["flashtile", "flashtile/reference"]);
+  writeScript(project, {
+    "@flashtile/attention": "flashtile",
+    "@flashtile/attention/reference": "flashtile/reference",
+  });
   // As the README says: the address of a file, however small.
   const address = 'import url from "flashtile/worker.js?url&no-inline";\n';
   writeFileSync(join(project, "address.js"), addressScript("url", address));
@@ -84,10 +100,36 @@ export function makeSites(folder: string, tarball: string): void {
     recursive: true,
   });
   writeFileSync(join(plain, "index.html"), html);
-  writeScript(plain, ["/flashtile/flashtile.min.js", "/flashtile/reference.js"]);
+  writeScript(plain, {
+    "@flashtile/attention": "/flashtile/flashtile.min.js",
+    "@flashtile/attention/reference": "/flashtile/reference.js",
+  });
   writeFileSync(join(plain, "address.js"), addressScript('"/flashtile/worker.js"'));
   writeOlder(join(plain, "flashtile"));
   makeWorkers(folder);
+  makeModels(folder);
+}
+
+/** What models are read from, by the paths of pages: none of it is copied. */
+const modelFolders = { llama: "examples/llama/model", minilm: "../shared/real/minilm" };
+
+/** Two sites whose page has models: of the unpacked package, and the project's by Vite. */
+function makeModels(folder: string): void {
+  const { plain, models, project, modelsByVite } = sitesIn(folder);
+  const page = html.replace(/^.*address\.js.*\n/m, ""), name = "@flashtile/attention/models";
+  mkdirSync(models);
+  writeFileSync(join(models, "index.html"), page);
+  writeScript(models, { [name]: "/flashtile/models.js" }, "models_page");
+  symlinkSync(join(plain, "flashtile"), join(models, "flashtile"));
+  mkdirSync(join(project, "models"));
+  writeFileSync(join(project, "models", "index.html"), page.replace("/main.js", "./main.js"));
+  writeScript(join(project, "models"), { [name]: "flashtile/models" }, "models_page");
+  build(project, "models", "--outDir=../models_dist", "--emptyOutDir");
+  for (const site of [models, modelsByVite]) {
+    for (const [path, target] of Object.entries(modelFolders)) {
+      if (existsSync(join(root, target))) symlinkSync(join(root, target), join(site, path));
+    }
+  }
 }
 
 /** What an extension is. Its pages are isolated, which headers say elsewhere. */
@@ -159,11 +201,11 @@ function makeProject(project: string, tarball: string): void {
   if (status !== 0) throw new Error(`Cannot install ${tarball}`);
 }
 
-/** The page's script, which imports the package and its oracle by these names. */
-function writeScript(folder: string, names: readonly [string, string]): void {
-  const source = fileURLToPath(new URL("page.ts", import.meta.url));
+/** The page's script, which imports the package by these names. */
+function writeScript(folder: string, names: PackageNames, page = "page"): void {
+  const source = fileURLToPath(new URL(`${page}.ts`, import.meta.url));
   const bundled = bundleForPackage(join(folder, "bundled"), source, names);
-  renameSync(join(bundled, "page.js"), join(folder, "main.js"));
+  renameSync(join(bundled, `${page}.js`), join(folder, "main.js"));
 }
 
 /** What runs Vite, in a shell. */
@@ -172,11 +214,15 @@ function viteCommand(): string {
   return `"${runtimeProgram("node", versions.node26)}" "${join(modules, "vite/bin/vite.js")}"`;
 }
 
-function build(project: string): void {
-  const { status, stdout, stderr } = spawnSync("npm", ["run", "--silent", "build"], {
-    cwd: project,
-    encoding: "utf8",
-  });
+function build(project: string, ...flags: readonly string[]): void {
+  const { status, stdout, stderr } = spawnSync(
+    "npm",
+    ["run", "--silent", "build", "--", ...flags],
+    {
+      cwd: project,
+      encoding: "utf8",
+    },
+  );
   if (status !== 0) throw new Error(`Cannot build ${project}:\n${stdout}${stderr}`);
   // Whoever builds with the package should not be told anything about it.
   if (stderr !== "") throw new Error(`Vite complains of the package:\n${stderr}`);

@@ -15,6 +15,7 @@ import * as nn from "../../src/wasm/binary/nn.gen.ts";
 import * as rows from "../../src/wasm/binary/rows.gen.ts";
 import { workerSource } from "../../src/wasm/team/threads/worker_source.ts";
 import { bundleEntries } from "./cut.ts";
+import { bundleDoctor } from "./doctor.ts";
 import { writeDocuments } from "./documents.ts";
 import { bundleMinified } from "./minify.ts";
 import { packageJson, subpaths } from "./package_json.ts";
@@ -27,6 +28,7 @@ export function buildPackage(folder: string): void {
   mkdirSync(dist, { recursive: true });
   bundleEntries(dist);
   bundleMinified(dist);
+  bundleDoctor(dist);
   emitTypes(join(dist, "types"));
   for (const name of ["simd", "relaxed"] satisfies BinaryName[]) {
     writeFileSync(join(dist, `${name}.wasm`), binaryBytes(name));

@@ -19,6 +19,7 @@ export const documents = [
   "docs/SEMANTICS.md",
   "docs/FUNCTIONS.md",
   "docs/MODELS.md",
+  "docs/ERRORS.md",
 ];
 
 /** Writes all of them into a folder. */

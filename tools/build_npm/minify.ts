@@ -41,6 +41,18 @@ export function bundleMinified(folder: string): void {
   minify(folder, classic, [], []);
 }
 
+/** Bundles a program into a folder as who serves it may do, beside what it loads later. */
+export function bundleProgram(folder: string, program: Entry): void {
+  const plain = mkdtempSync(join(tmpdir(), "flashtile-plain-"));
+  try {
+    bundle(plain, [program, kernels], ["--minify-syntax"]);
+    cut("rollup.config.mjs", [program], plain, folder);
+  } finally {
+    rmSync(plain, { recursive: true });
+  }
+  minify(folder, filesOf(folder, ".js"), ["--format=esm"], ["--module"]);
+}
+
 /** Minifies scripts in place. */
 function minify(
   folder: string,

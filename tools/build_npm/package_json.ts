@@ -86,6 +86,7 @@ export function packageJson(): Record<string, unknown> {
       },
       "./package.json": "./package.json",
     },
+    bin: { flashtile: "./dist/doctor.js" },
     unpkg: "./dist/flashtile.min.js",
     jsdelivr: "./dist/flashtile.min.js",
     // Eight provide binaries, three say who runs their functions, one sets a flag, one waits for messages; the rest is exports.

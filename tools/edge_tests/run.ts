@@ -13,19 +13,15 @@ import { type TestRun, toolTests } from "../test_runs.ts";
 
 /** Installs the package and runs it on workerd, on Vercel's runtime, and on Deno. */
 export function edgeRun(folder: string): TestRun {
+  const workerd = nameOf("workerd", versions.workerd);
+  const runtimes = [workerd, nameOf("@edge-runtime/vm", versions.edgeRuntime)];
   return {
     name: "Edge: workerd, edge-runtime, Deno without permissions",
-    claims: [{
-      runtimes: [
-        nameOf("workerd", versions.workerd),
-        nameOf("@edge-runtime/vm", versions.edgeRuntime),
-      ],
-      tried: "the package",
-      webgpu: "no",
-    }, {
-      runtimes: [nameOf("workerd", versions.workerd)],
-      tried: "an embedding service under load",
-    }],
+    claims: [
+      { runtimes, tried: "the package", webgpu: "no" },
+      { runtimes, tried: "models" },
+      { runtimes: [workerd], tried: "an embedding service under load" },
+    ],
     patience: 600,
     tests: (report) => {
       packPackage(folder);

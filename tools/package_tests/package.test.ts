@@ -16,6 +16,7 @@ import { install, versions } from "../install.ts";
 import { root } from "../test_runs.ts";
 import { runIn } from "./child.ts";
 import { emptyFolder, tarball } from "./folder.ts";
+import { makeProject } from "./project.ts";
 
 const programs = join(
   install("package-checks", [
@@ -67,6 +68,16 @@ test("documents of the npm package link to what is in it", () => {
       assert(there, `${file} links to ${target}`);
     }
   }
+});
+
+test("npx flashtile doctor tells what the machine offers, and tries it", () => {
+  const folder = makeProject("doctor");
+  const { all } = runIn(folder, ["npx", "--no-install", "flashtile", "doctor"]);
+  assert(/^wasm +(simd|relaxed): /m.test(all), all);
+  assert(/^wasm +right, .* GFLOP\/s/m.test(all), all);
+  assert(all.includes("`npm install webgpu`"), all);
+  const help = runIn(folder, ["npx", "--no-install", "flashtile", "--help"]);
+  assert(help.all.startsWith("Usage: flashtile doctor"), help.all);
 });
 
 test("the npm package depends on nothing, and runs nothing when it is installed", () => {

@@ -13,16 +13,14 @@ import { folderVariable } from "./folder.ts";
 
 /** Makes the packages, installs the one for npm, and uses it. `folder` is for all of that. */
 export function packageRun(folder: string): TestRun {
+  const runtimes = [
+    nameOf("Deno", Deno.version.deno),
+    nameOf("Bun", versions.bun),
+    ...[versions.node20, versions.node22, versions.node26].map((node) => nameOf("Node", node)),
+  ];
   return {
     name: "Packages for npm and JSR",
-    claims: [{
-      runtimes: [
-        nameOf("Deno", Deno.version.deno),
-        nameOf("Bun", versions.bun),
-        ...[versions.node20, versions.node22, versions.node26].map((node) => nameOf("Node", node)),
-      ],
-      tried: "the package",
-    }],
+    claims: [{ runtimes, tried: "the package" }, { runtimes, tried: "models" }],
     patience: 900,
     tests: (report) => {
       packPackage(folder);

@@ -96,6 +96,25 @@ test(
   },
 );
 
+for (const dtype of ["f32", "bf16"]) {
+  test(`V8 joins the sums of decoding in ${dtype}, of scores and of values`, needsAvx2, () => {
+    const trace = printed(
+      ["--no-liftoff", "--trace-wasm-revectorize"],
+      `import "flashtile/wide";
+       import { createEngine, tensor } from "flashtile";
+       ${inputs}
+       const engine = await createEngine({ backend: "wasm", threads: 1 });
+       const cache = engine.kvCache({ batch: 1, kvHeads: 2, headDim: 32, dtype: "${dtype}" });
+       const tokens = { ...x, shape: [1, 2, 64, 32] };
+       cache.append(tokens, tokens);
+       await cache.attend({ data: x.data.slice(0, 64), shape: [1, 2, 1, 32] });
+       await engine.close();`,
+    );
+    // Eight sums are four; the narrow shape that is raced has four as well.
+    assertEquals(joinedProducts(trace).filter((joined) => joined === 4).length, 3);
+  });
+}
+
 test("V8 compiles every function of every program, widened", () => {
   // Where it cannot join what it has begun to join, V8 ends the process.
   const sources = [

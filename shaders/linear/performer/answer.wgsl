@@ -4,7 +4,7 @@
 
 #import shared/parameters.wgsl
 #import linear/performer/power.wgsl
-#import shared/store.wgsl TENSOR=out COLUMNS=p.out_columns
+#import shared/store.wgsl TENSOR=out BINDING=4 COLUMNS=p.out_columns
 
 @group(0) @binding(1) var<storage, read> queries: array<f32>;
 /// As learn.wgsl leaves them, `sums_head` numbers from one head to the next, and `sums_part` from one part.

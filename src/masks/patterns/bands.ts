@@ -6,6 +6,7 @@
  */
 
 import { isWhole, kindOf, readShort } from "../../check/words.ts";
+import { around } from "../../check/window.ts";
 import type { NumberList } from "../../tensor/tensor.ts";
 import { type BlockMask, fromRuns } from "../block_mask.ts";
 import { cannot, checkWhole } from "../blocks.ts";
@@ -14,11 +15,11 @@ import { type BlockMaskSize, checkNumbers, checkSize, readObject, runsOf } from 
 /**
  * Query `i` sees the keys `j <= i + offset`.
  *
- * @param size Extents and blocks.
+ * @param size Extents and blocks; a number is so many queries and keys.
  * @throws {TypeError} When `size` is of a wrong kind.
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
-export function causal(size: BlockMaskSize): BlockMask {
+export function causal(size: BlockMaskSize | number): BlockMask {
   return prefix(0, size);
 }
 
@@ -26,11 +27,11 @@ export function causal(size: BlockMaskSize): BlockMask {
  * A prefix language model: every query sees the first `length` keys, and those that `causal` keeps.
  *
  * @param length Keys that every query sees; more than there are means all.
- * @param size Extents and blocks.
+ * @param size Extents and blocks; a number is so many queries and keys.
  * @throws {TypeError} When an argument is of a wrong kind.
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
-export function prefix(length: number, size: BlockMaskSize): BlockMask {
+export function prefix(length: number, size: BlockMaskSize | number): BlockMask {
   checkWhole("length", length);
   const checked = checkSize(size);
   return fromRuns(checked, (_b, _h, query, add) => {
@@ -38,12 +39,16 @@ export function prefix(length: number, size: BlockMaskSize): BlockMask {
   });
 }
 
-/** `[left, right]`: keys to the left and to the right; `null` and `Infinity` are open. */
-export type Window = readonly (number | null)[];
+/**
+ * `[left, right]`: keys to the left and to the right; `null` and `Infinity` are open. Or a number `W` of
+ * at least 1: so many keys, the query's own among them, `floor(W / 2)` on each side. So an odd number
+ * is what a query sees, and an even one is as the next odd number.
+ */
+export type Window = number | readonly (number | null)[];
 
 /** A window with gaps. */
 export interface DilatedPattern {
-  /** How far the window reaches, in keys. */
+  /** How far the window reaches, in keys; a number counts those that are seen, over their gaps. */
   readonly window: Window;
   /** Only keys at a distance that is a multiple of this are seen; 1 = all. */
   readonly dilation: number;
@@ -53,12 +58,13 @@ export interface DilatedPattern {
  * Query `i` sees the keys `i + offset - left <= j <= i + offset + right`, as with the option
  * `window` of `attention()`.
  *
- * @param window `[left, right]`, whole numbers of at least 0; `null` and `Infinity` are open.
- * @param size Extents and blocks.
+ * @param window `[left, right]`, whole numbers of at least 0; `null` and `Infinity` are open. Or how many
+ * keys a query sees, its own among them.
+ * @param size Extents and blocks; a number is so many queries and keys.
  * @throws {TypeError} When an argument is of a wrong kind.
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
-export function window(window: Window, size: BlockMaskSize): BlockMask {
+export function window(window: Window, size: BlockMaskSize | number): BlockMask {
   return dilated({ window, dilation: 1 }, size);
 }
 
@@ -66,16 +72,16 @@ export function window(window: Window, size: BlockMaskSize): BlockMask {
  * As `window`, but only keys at a distance from `i + offset` that is a multiple of `dilation`.
  *
  * @param pattern The window and its gaps.
- * @param size Extents and blocks.
+ * @param size Extents and blocks; a number is so many queries and keys.
  * @throws {TypeError} When an argument is of a wrong kind.
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
-export function dilated(pattern: DilatedPattern, size: BlockMaskSize): BlockMask {
+export function dilated(pattern: DilatedPattern, size: BlockMaskSize | number): BlockMask {
   const { window: given, dilation } = readObject("pattern", pattern, ["window", "dilation"]);
-  const window = readWindow(given);
+  const sides = typeof given === "number" ? around(given, cannot) : readWindow(given);
   checkWhole("dilation", dilation, 1);
-  const checked = checkSize(size);
-  const [left, right] = window.map((side) => side ?? Infinity);
+  const checked = checkSize(size), gaps = typeof given === "number" ? dilation : 1;
+  const [left, right] = sides.map((side) => (side ?? Infinity) * gaps);
   return fromRuns(checked, (_b, _h, query, add) => {
     const position = query + checked.offset;
     const first = Math.max(0, position - left), end = Math.min(checked.keys, position + right + 1);
@@ -88,26 +94,24 @@ export function dilated(pattern: DilatedPattern, size: BlockMaskSize): BlockMask
   });
 }
 
-function readWindow(given: unknown): Window {
+function readWindow(given: unknown): readonly (number | null)[] {
   const window = readShort(given);
   const isSide = (side: unknown) => side === null || typeof side === "number";
-  const expected = `${cannot}: \`window\` must be [left, right] of whole numbers >= 0 or null`;
+  const expected =
+    `${cannot}: \`window\` must be [left, right] of whole numbers >= 0 or null, or how many keys`;
   if (window?.length !== 2 || !window.every(isSide)) {
     const got = window === undefined ? kindOf(given) : `[${window.map(kindOf)}]`;
     throw new TypeError(`${expected}, got ${got}`);
   }
   if (window.every((side) => side === null || side === Infinity || (isWhole(side) && side >= 0))) {
-    return window as unknown as Window;
+    return window as (number | null)[];
   }
   throw new RangeError(`${expected}, got [${window.map(kindOf)}]`);
 }
 
 /** A sliding window and some tokens that see everything. */
 export interface LongformerPattern {
-  /**
-   * Tokens of the window: `floor(window / 2)` on each side, and the query's own. So an odd number
-   * is what a query sees, and an even one is as the next odd number.
-   */
+  /** Keys that a query sees of those around it, its own among them: `floor(window / 2)` on each side. */
   readonly window: number;
   /** Distance from one token of the window to the next; 1 by default. */
   readonly dilation?: number | undefined;
@@ -121,11 +125,11 @@ export interface LongformerPattern {
  * a decoder, `.and(blockMask.causal(size))`.
  *
  * @param pattern Window and global tokens.
- * @param size Extents and blocks.
+ * @param size Extents and blocks; a number is so many queries and keys.
  * @throws {TypeError} When an argument is of a wrong kind.
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
-export function longformer(pattern: LongformerPattern, size: BlockMaskSize): BlockMask {
+export function longformer(pattern: LongformerPattern, size: BlockMaskSize | number): BlockMask {
   const names = ["window", "dilation", "global"] as const;
   const { window, dilation = 1, global = [] } = readObject("pattern", pattern, names);
   checkWhole("window", window, 1);
@@ -133,8 +137,7 @@ export function longformer(pattern: LongformerPattern, size: BlockMaskSize): Blo
   const checked = checkSize(size);
   const positions = new Set(checkNumbers("global", global));
   for (const position of positions) checkWhole("global", position, 0, checked.keys - 1);
-  const side = Math.floor(window / 2) * dilation;
-  const local = dilated({ window: [side, side], dilation }, checked);
+  const local = dilated({ window, dilation }, checked);
   if (positions.size === 0) return local;
   const runs = runsOf([...positions].sort((a, b) => a - b));
   return local.or(fromRuns(checked, (_b, _h, query, add) => {

@@ -7,7 +7,7 @@
 import { type BlockMask, make } from "../block_mask.ts";
 import { blocksOf, checkWhole } from "../blocks.ts";
 import { BlockWriter } from "../writer.ts";
-import { type BlockMaskSize, checkSize, readObject, type Size } from "./size.ts";
+import { type BlockMaskSize, checkSize, namedSize, readObject, type Size } from "./size.ts";
 
 /**
  * The key blocks that a query block sees, in any order, also twice. `own` is the key block in which
@@ -36,11 +36,11 @@ function fromKeyBlocks(size: Size, keyBlocksOf: KeyBlocks): BlockMask {
  * left out where their number is no power of two, and a query block that stands on no key block
  * sees none. Sees both ways; for a decoder, `.and(blockMask.causal(size))`.
  *
- * @param size Extents and blocks.
+ * @param size Extents and blocks; a number is so many queries and keys.
  * @throws {TypeError} When `size` is of a wrong kind.
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
-export function butterfly(size: BlockMaskSize): BlockMask {
+export function butterfly(size: BlockMaskSize | number): BlockMask {
   const checked = checkSize(size);
   const [, keyBlocks] = blocksOf(checked);
   return fromKeyBlocks(checked, (own) => {
@@ -58,10 +58,10 @@ export interface BigBirdPattern {
   /** Block size, instead of that of the size. */
   readonly block?: BlockMaskSize["block"] | undefined;
   /**
-   * Blocks of the window: `floor(window / 2)` on each side, and the query block's own. An even
+   * Blocks of the window: `floor(windowBlocks / 2)` on each side, and the query block's own. An even
    * number is as the next odd one.
    */
-  readonly window: number;
+  readonly windowBlocks: number;
   /** The first so many blocks see every key block, and every query block sees them. */
   readonly global: number;
   /**
@@ -79,20 +79,20 @@ export interface BigBirdPattern {
  * `.and(blockMask.causal(size))`.
  *
  * @param pattern Window, global and random blocks; of random ones there may be fewer left.
- * @param size Extents and blocks.
+ * @param size Extents and blocks; a number is so many queries and keys.
  * @throws {TypeError} When an argument is of a wrong kind.
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
-export function bigbird(pattern: BigBirdPattern, size: BlockMaskSize): BlockMask {
-  const names = ["block", "window", "global", "random", "seed"] as const;
-  const { block, window, global, random, seed = 0 } = readObject("pattern", pattern, names);
-  checkWhole("window", window, 1);
+export function bigbird(pattern: BigBirdPattern, size: BlockMaskSize | number): BlockMask {
+  const names = ["block", "windowBlocks", "global", "random", "seed"] as const;
+  const { block, windowBlocks, global, random, seed = 0 } = readObject("pattern", pattern, names);
+  checkWhole("windowBlocks", windowBlocks, 1);
   checkWhole("global", global);
   checkWhole("random", random);
   checkWhole("seed", seed, 0, 2 ** 32 - 1);
-  const checked = checkSize(block === undefined ? size : { ...size, block });
+  const checked = checkSize(block === undefined ? size : { ...namedSize(size), block });
   const [, keyBlocks] = blocksOf(checked);
-  const first = Math.min(global, keyBlocks), side = Math.floor(window / 2);
+  const first = Math.min(global, keyBlocks), side = Math.floor(windowBlocks / 2);
   return fromKeyBlocks(checked, (own, h, queryBlock) => {
     if (own >= 0 && own < first) return range(0, keyBlocks);
     // The window past the global blocks, and what is left besides both.

@@ -27,11 +27,14 @@ export type Keeps = (b: number, h: number, query: number, key: number) => boolea
  * Asks a function about every element, `batch * heads * queries * keys` of them.
  *
  * @param keeps Whether query `q` of head `h` of batch `b` sees key `k`; asked in ascending order.
- * @param size Extents and blocks.
+ * @param size Extents and blocks; a number is so many queries and keys.
  * @throws {TypeError} When an argument is of a wrong kind.
  * @throws {RangeError} When a number is out of range, or the blocks are too many.
  */
-export function fromFunction(keeps: Keeps, size: Omit<BlockMaskSize, "offset">): BlockMask {
+export function fromFunction(
+  keeps: Keeps,
+  size: Omit<BlockMaskSize, "offset"> | number,
+): BlockMask {
   if (typeof keeps !== "function") {
     throw new TypeError(`${cannot}: \`keeps\` must be a function, got ${kindOf(keeps)}`);
   }

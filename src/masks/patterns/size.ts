@@ -45,12 +45,20 @@ export interface Size extends Grid {
 
 const sizeNames = ["queries", "keys", "batch", "heads", "block", "offset"];
 
+/** A size as it may be given: a number is one of so many queries and keys. */
+export type GivenSize = BlockMaskSize | number;
+
+/** A size whose extents and blocks have names. */
+export function namedSize(size: GivenSize): BlockMaskSize {
+  return typeof size === "number" ? { queries: size } : size;
+}
+
 /** Checks a size, and fills in its defaults; `unused` has no meaning to the pattern. */
-export function checkSize(size: unknown, unused: readonly string[] = []): Size {
+export function checkSize(size: GivenSize, unused: readonly string[] = []): Size {
   const names = sizeNames.filter((name) => !unused.includes(name));
   const { queries, keys = queries, batch = 1, heads = 1, block = 64, offset } = readObject(
     "size",
-    size as Record<string, unknown>,
+    namedSize(size) as unknown as Record<string, unknown>,
     names,
   );
   checkWhole("queries", queries);

@@ -8,27 +8,21 @@
 import { kindOf } from "../../check/words.ts";
 import type { OpenedWeights } from "../files/open.ts";
 import type { Architecture } from "./architecture.ts";
-import {
-  firstPositionOf,
-  readActivation,
-  readLayerTypes,
-  readRotation,
-  readSizes,
-} from "./choices.ts";
+import { firstPositionOf, readActivation, readLayerTypes, readSizes } from "./choices.ts";
 import { Claims } from "./claims.ts";
-import { decoders } from "./decoders.ts";
 import { encoders } from "./encoders.ts";
 import { type Config, Fields } from "./fields.ts";
-import { ggufConfig } from "./gguf_config.ts";
 import type { LayerPlan, ModelPlan, ModelSizes } from "./model.ts";
 import { Tensors } from "./tensors.ts";
 
 const cannot = "Cannot read the model";
 
-const architectures: Readonly<Record<string, Architecture>> = { ...encoders, ...decoders };
+type Architectures = Readonly<Record<string, Architecture>>;
 
-/** Architectures that can be read. */
-export const knownArchitectures: readonly string[] = Object.keys(architectures);
+/** Those of decoders, which who embeds seldom needs. */
+async function loadDecoders(): Promise<Architectures> {
+  return (await import("./decoders.ts")).decoders;
+}
 
 /** What is asked of a model beside its files. */
 export interface ReadOptions {
@@ -46,7 +40,7 @@ const foreignFields = [
 
 /** What a file says of its model, or what is given. */
 async function configOf(given: unknown, file: OpenedWeights): Promise<Config> {
-  if ("metadata" in file) return await ggufConfig(file);
+  if ("metadata" in file) return await (await import("./gguf_config.ts")).ggufConfig(file);
   if ("config" in file) return file.config;
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     throw new TypeError(
@@ -57,11 +51,14 @@ async function configOf(given: unknown, file: OpenedWeights): Promise<Config> {
   return (typeof inner === "object" && inner !== null ? inner : given) as Config;
 }
 
-function architectureOf({ model_type: type }: Config): [string, Architecture] {
-  if (typeof type === "string" && Object.hasOwn(architectures, type)) {
-    return [type, architectures[type]];
-  }
-  const known = knownArchitectures.join(", ");
+async function architectureOf({ model_type: type }: Config): Promise<[string, Architecture]> {
+  const find = (all: Architectures) =>
+    typeof type === "string" && Object.hasOwn(all, type) ? all[type] : undefined;
+  const encoder = find(encoders);
+  if (encoder !== undefined) return [type as string, encoder];
+  const decoders = await loadDecoders(), decoder = find(decoders);
+  if (decoder !== undefined) return [type as string, decoder];
+  const known = Object.keys({ ...encoders, ...decoders }).join(", ");
   throw new RangeError(`${cannot}: \`model_type\` must be one of ${known}, got ${kindOf(type)}`);
 }
 
@@ -94,18 +91,19 @@ function check(type: string, problems: readonly string[]): void {
 }
 
 /** What each layer sees and how it rotates. */
-function layerChoices(
+async function layerChoices(
   fields: Fields,
   { architecture, style }: Pick<InFormat, "architecture" | "style">,
   { headDim, length, tensors }: { headDim: number; length: number | undefined; tensors: number },
-): Pick<LayerPlan, "window" | "rope">[] {
+): Promise<Pick<LayerPlan, "window" | "rope">[]> {
   const types = readLayerTypes(fields, architecture, tensors), { rotates, window } = architecture;
-  const ropes = new Map(
-    [...new Set(types)].map((type) => [
-      type,
-      readRotation(fields, architecture, type, { headDim, length, style }),
-    ]),
-  );
+  const ropes = new Map<string, LayerPlan["rope"]>();
+  if (architecture.usesRope) {
+    const { readRotation } = await import("./rotation.ts"), asked = { headDim, length, style };
+    for (const type of new Set(types)) {
+      ropes.set(type, readRotation(fields, architecture, type, asked));
+    }
+  }
   return types.map((type, at) => {
     const seen = type === "sliding_attention" ? window?.(fields) : undefined;
     const rope = rotates?.(at, fields) ?? true ? ropes.get(type) : undefined;
@@ -149,7 +147,7 @@ export async function readModel(
   file: OpenedWeights,
   { withoutHead = false, length }: ReadOptions = {},
 ): Promise<ModelPlan> {
-  const config = await configOf(given, file), [type, known] = architectureOf(config);
+  const config = await configOf(given, file), [type, known] = await architectureOf(config);
   const { architecture, names, style } = inFormat(known, file.format);
   if (names === undefined) {
     throw new RangeError(`${cannot} (${type}): GGUF files of this architecture cannot be read`);
@@ -161,7 +159,7 @@ export async function readModel(
   const tensors = new Tensors({ fields, architecture, names, sizes }, new Claims(file.entries));
   const embedding = readEmbedding(tensors, fields, { architecture, names, sizes });
   const asked = { headDim, length, tensors: file.entries.size };
-  const layers = layerChoices(fields, { architecture, style }, asked)
+  const layers = (await layerChoices(fields, { architecture, style }, asked))
     .map((choices, at) => ({ ...choices, ...tensors.layer(at) }));
   const buckets = fields.count(["relative_attention_num_buckets"], 32);
   const epsNames = ["rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps"];

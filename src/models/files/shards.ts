@@ -17,12 +17,6 @@ export interface Shards {
   readonly files: Readonly<Record<string, FileBytes>>;
 }
 
-/** Whether what is given as weights is several files. */
-export function isShards(given: unknown): given is Shards {
-  const { index, files } = Object(given) as Partial<Shards>;
-  return typeof index === "object" && index !== null && typeof files === "object" && files !== null;
-}
-
 /** Which tensor is in which file. */
 function weightMapOf(index: object): [string, string][] {
   const { weight_map: map } = index as { weight_map?: unknown };

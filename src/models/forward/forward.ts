@@ -7,17 +7,23 @@
 
 import type { Backend } from "../../contract/backend.ts";
 import type { Engine } from "../../engine/engine.ts";
-import { linearSync } from "../../nn/linear.ts";
-import { layerNormSync, rmsNormSync } from "../../nn/norms.ts";
-import { addSync, gatedSync } from "../../nn/pointwise.ts";
-import { embeddingSync } from "../../nn/embedding.ts";
 import type { Activation, LinearPrecision } from "../../operations/nn/options.ts";
-import type { AnyTensor, Tensor } from "../../tensor/tensor.ts";
+import type { AnyTensor } from "../../tensor/tensor.ts";
 import type { ModelPlan } from "../architectures/model.ts";
-import { Rotations } from "./rotations.ts";
-import type { Steps } from "./steps.ts";
-import type { LayerWeights, LinearWeights, ModelWeights, NormWeights } from "./weights.ts";
-import { type Part, rowsOf, type Workspace } from "./workspace.ts";
+import type { Calls } from "./calls.ts";
+import {
+  add,
+  gated,
+  linear,
+  type LinearWeights,
+  norm,
+  type NormWeights,
+  rowsOfTable,
+} from "./layers.ts";
+import type { Rotations } from "./rotations.ts";
+import type { Steps, Waiting } from "./steps.ts";
+import type { LayerWeights, ModelWeights } from "./weights.ts";
+import { type Columns, rowsOf, type Workspace } from "./workspace.ts";
 
 /** A model whose weights are in place. */
 export interface Running {
@@ -28,19 +34,24 @@ export interface Running {
   /** The engine's own backend. */
   readonly backend: Backend;
   readonly precision: LinearPrecision;
+  /** Rotations by positions, where some layer has any: loaded with the model. */
+  readonly rotations: typeof Rotations | undefined;
+  /** Begins calls of a pass. */
+  readonly begin: () => Calls;
 }
 
 /** Queries, keys and values of a layer as they lie, `[B, N, H, D]`. */
 export interface Heads {
-  readonly q: Tensor;
-  readonly k: Tensor;
-  readonly v: Tensor;
+  readonly q: AnyTensor;
+  readonly k: AnyTensor;
+  readonly v: AnyTensor;
   /** Where the result goes. */
-  readonly out: Tensor;
+  readonly out: AnyTensor;
 }
 
 /** Rows of a pass. */
-export interface Pass {
+export interface Rows {
+  readonly calls: Calls;
   /** B times N tokens, one sequence of N after the other. */
   readonly ids: Int32Array;
   /** Of each: where it stands in its text. */
@@ -48,78 +59,75 @@ export interface Pass {
   /** B; by default 1. */
   readonly batch?: number;
   /** Attention of a layer; `heads` says where they are by now. */
-  attend(heads: () => Heads, layer: LayerWeights, at: number): void;
+  attend(heads: () => Heads, layer: LayerWeights, at: number): Steps;
 }
 
 /** One layer's share of a pass. */
-interface Layer extends Running {
-  readonly pass: Pass;
+interface Layer extends Omit<Running, "rotations"> {
+  readonly calls: Calls;
+  readonly pass: Rows;
   readonly layer: LayerWeights;
   readonly at: number;
-  readonly rotations: Rotations;
+  readonly rotations: Rotations | undefined;
 }
 
 /** What a linear layer is asked beside its rows. */
 interface Asked {
-  readonly activation?: Activation;
-  readonly residual?: Tensor;
+  readonly activation?: Activation | undefined;
+  readonly residual?: AnyTensor;
 }
 
 /** Rows of the stream, of norms, of what is widened, and of what attention gave. */
-function tensorsOf({ plan, space }: Running, rows: number) {
+function tensorsOf({ plan, space }: Pick<Running, "plan" | "space">, rows: number) {
   const { width, heads, headDim } = plan;
   return {
     x: () => rowsOf(space.get("x"), rows, width),
     h: () => rowsOf(space.get("h"), rows, width),
     context: () => rowsOf(space.get("context"), rows, heads * headDim),
-    wide: (columns: number, part?: Part) => rowsOf(space.get("wide"), rows, columns, part),
+    wide: (columns: number, part?: Columns) => rowsOf(space.get("wide"), rows, columns, part),
   };
 }
 
 /** A linear layer of some rows. */
-export function project(
+function project(
+  { pass: { calls }, precision }: Layer,
   x: AnyTensor,
-  { packed, bias }: LinearWeights,
+  weights: LinearWeights,
   out: AnyTensor,
-  { precision }: Pick<Running, "precision">,
   asked: Asked = {},
-): void {
-  linearSync(x, packed, { ...asked, bias, precision, out });
+): Waiting {
+  return linear(calls, x, weights, out, { precision, ...asked });
 }
 
-/** A norm of some rows, or of each piece of them that is as long as its weight; without one nothing happens. */
+/** A norm of some rows; without one nothing happens. */
 function normalise(
-  x: Tensor,
-  norm: NormWeights | undefined,
-  out: Tensor,
-  { plan, engine }: Running,
-): void {
-  if (norm === undefined) return;
-  const { weight, bias } = norm, { eps, normOffset: offset } = plan;
-  if (plan.norm === "rms") rmsNormSync(x, weight, { engine, eps, offset, out });
-  else layerNormSync(x, weight, bias, { engine, eps, out });
+  { plan, calls }: Pick<Running, "plan"> & Pick<Rows, "calls">,
+  x: AnyTensor,
+  weights: NormWeights | undefined,
+  out: AnyTensor,
+): Waiting {
+  if (weights !== undefined) return norm(calls, x, weights, out, plan);
 }
 
 /** Some heads of rows side by side. */
 function headsOf(
   { plan: { headDim }, pass: { batch = 1 } }: Layer,
-  { data, shape: [rows], strides, offset }: Tensor,
+  { data, dtype, shape: [rows], strides, offset }: AnyTensor,
   count: number,
-): Tensor {
+): AnyTensor {
   const [step] = strides!, each = rows / batch;
   return {
-    ...{ data, offset },
+    ...{ data, dtype, offset },
     shape: [batch, each, count, headDim],
     strides: [each * step, step, headDim, 1],
   };
 }
 
 /** Queries, keys and values, normalised and turned, and attention to them: from `from` to the context. */
-function* attend(now: Layer, from: Tensor, rows: number): Steps {
-  const { plan, layer, pass, at, rotations } = now, { heads, kvHeads, headDim } = plan;
+function* attend(now: Layer, from: AnyTensor, rows: number): Steps {
+  const { plan, calls, layer, pass, at, rotations } = now, { heads, kvHeads, headDim } = plan;
   const t = tensorsOf(now, rows), columns = (heads + 2 * kvHeads) * headDim;
-  project(from, layer.qkv, t.wide(columns), now);
-  yield;
+  yield project(now, from, layer.qkv, t.wide(columns));
   const part = (from: number, count: number) =>
     headsOf(now, t.wide(count * headDim, { step: columns, from: from * headDim }), count);
   const all = () => ({
@@ -128,72 +136,79 @@ function* attend(now: Layer, from: Tensor, rows: number): Steps {
     v: part(heads + kvHeads, kvHeads),
     out: headsOf(now, t.context(), heads),
   });
-  normalise(all().q, layer.queryNorm, all().q, now);
-  normalise(all().k, layer.keyNorm, all().k, now);
-  if (layer.rope !== undefined) rotations.turn(part(0, heads + kvHeads), layer.rope);
-  pass.attend(all, layer, at);
-  yield;
+  yield normalise({ plan, calls }, all().q, layer.queryNorm, all().q);
+  yield normalise({ plan, calls }, all().k, layer.keyNorm, all().k);
+  if (layer.rope !== undefined) yield rotations!.turn(part(0, heads + kvHeads), layer.rope);
+  yield* pass.attend(all, layer, at);
 }
 
 /** What a feed-forward layer has within it: from `from`, in as many columns as are activated. */
-function* widen(now: Layer, from: Tensor, rows: number): Generator<void, () => Tensor> {
-  const { plan: { feedWidth, isGated, activation }, layer, engine } = now;
+function* widen(now: Layer, from: AnyTensor, rows: number): Steps<() => AnyTensor> {
+  const { plan: { feedWidth, isGated, activation }, layer, calls } = now;
   const t = tensorsOf(now, rows);
   if (!isGated) {
-    project(from, layer.feed, t.wide(feedWidth), now, { activation });
-    yield;
+    yield project(now, from, layer.feed, t.wide(feedWidth), { activation });
     return () => t.wide(feedWidth);
   }
   const step = 2 * feedWidth, gate = () => t.wide(feedWidth, { step });
-  project(from, layer.feed, t.wide(step), now);
-  yield;
-  gatedSync(gate(), t.wide(feedWidth, { step, from: feedWidth }), {
-    ...{ engine, activation, out: gate() },
-  });
+  yield project(now, from, layer.feed, t.wide(step));
+  yield gated(calls, gate(), t.wide(feedWidth, { step, from: feedWidth }), activation);
   return gate;
+}
+
+/** What a part of a layer reads. */
+function* enter(now: Layer, weights: NormWeights | undefined, rows: number): Steps<AnyTensor> {
+  const { x, h } = tensorsOf(now, rows);
+  if (now.plan.block === "after" || weights === undefined) return x();
+  yield normalise(now, x(), weights, h());
+  return h();
+}
+
+/** A part of a layer: what it ends with, and its norms. */
+interface Part {
+  readonly last: LinearWeights;
+  readonly norm: NormWeights | undefined;
+  /** Of what comes out, where norms stand around it. */
+  readonly after: NormWeights | undefined;
+}
+
+/** What comes out of a part is added to the stream: at once, or after a norm of it, or before one of the sum. */
+function* join(now: Layer, from: AnyTensor, { last, norm, after }: Part, rows: number): Steps {
+  const { plan: { block }, calls } = now, { x, h } = tensorsOf(now, rows);
+  if (block === "around") {
+    yield project(now, from, last, h());
+    yield normalise(now, h(), after, h());
+    yield add(calls, x(), h());
+    return;
+  }
+  const isAfter = block === "after", residual = x();
+  yield project(now, from, last, isAfter ? h() : residual, { residual });
+  if (isAfter) yield normalise(now, h(), norm, x());
 }
 
 /** A layer: the stream becomes that of the next. */
 function* runLayer(now: Layer, rows: number): Steps {
-  const { plan: { block }, layer, engine } = now, { x, h, context } = tensorsOf(now, rows);
-  const isAround = block === "around", isAfter = block === "after";
-  /** What comes out of a part is added to the stream: at once, or after a norm of it, or before one of the sum. */
-  const join = (from: Tensor, last: LinearWeights, norm: NormWeights | undefined) => {
-    if (isAround) {
-      project(from, last, h(), now);
-      normalise(h(), norm, h(), now);
-      addSync(x(), h(), { engine, out: x() });
-    } else {
-      const residual = x();
-      project(from, last, isAfter ? h() : residual, now, { residual });
-      if (isAfter) normalise(h(), norm, x(), now);
-    }
-  };
-  /** What a part reads. */
-  const enter = (norm: NormWeights | undefined) => {
-    if (isAfter || norm === undefined) return x();
-    normalise(x(), norm, h(), now);
-    return h();
-  };
-  yield* attend(now, enter(layer.attentionNorm), rows);
-  join(context(), layer.output, isAround ? layer.attentionAfter : layer.attentionNorm);
-  yield;
-  const inner = yield* widen(now, enter(layer.feedNorm), rows);
-  join(inner(), layer.down, isAround ? layer.feedAfter : layer.feedNorm);
-  yield;
+  const { layer } = now, { context } = tensorsOf(now, rows);
+  const attention = { last: layer.output, norm: layer.attentionNorm, after: layer.attentionAfter };
+  yield* attend(now, yield* enter(now, attention.norm, rows), rows);
+  yield* join(now, context(), attention, rows);
+  const feed = { last: layer.down, norm: layer.feedNorm, after: layer.feedAfter };
+  const inner = yield* widen(now, yield* enter(now, feed.norm, rows), rows);
+  yield* join(now, inner(), feed, rows);
 }
 
 /** Tokens, and what is added to them by their positions. */
-function embed(running: Running, { ids, positions }: Pass): void {
-  const { weights: { tokens, places, embeddingNorm }, engine } = running;
+function* embed(running: Running, { calls, ids, positions }: Rows): Steps {
+  const { plan, weights: { tokens, places, embeddingNorm } } = running;
   const { x, h } = tensorsOf(running, ids.length);
-  tokens.write(ids, x(), engine);
+  yield tokens.write(calls, ids, x());
   if (places !== undefined) {
     const rows = places.shape[0] === 1 ? new Int32Array(ids.length) : positions;
-    embeddingSync(rows, places, { engine, out: h() });
-    addSync(x(), h(), { engine, out: x() });
+    const { data, shape } = places;
+    yield rowsOfTable(calls, rows, { data, shape, dtype: "f32" }, h());
+    yield add(calls, x(), h());
   }
-  normalise(x(), embeddingNorm, x(), running);
+  yield normalise({ plan, calls }, x(), embeddingNorm, x());
 }
 
 /**
@@ -201,16 +216,15 @@ function embed(running: Running, { ids, positions }: Pass): void {
  *
  * @returns What gives them, wherever they are by now.
  */
-export function* forward(running: Running, pass: Pass): Generator<void, () => Tensor> {
-  const rows = pass.ids.length, { space, weights, backend } = running;
+export function* forward(running: Running, pass: Rows): Steps<() => AnyTensor> {
+  const rows = pass.ids.length, { plan, space, weights } = running, { calls } = pass;
   space.reserve(rows);
-  embed(running, pass);
-  yield;
-  const rotations = new Rotations(backend, pass.positions);
+  yield* embed(running, pass);
+  const rotations = running.rotations && new running.rotations(calls, pass.positions);
   for (const [at, layer] of weights.layers.entries()) {
-    yield* runLayer({ ...running, pass, layer, at, rotations }, rows);
+    yield* runLayer({ ...running, calls, pass, layer, at, rotations }, rows);
   }
   const { x } = tensorsOf(running, rows);
-  normalise(x(), weights.finalNorm, x(), running);
+  yield normalise({ plan, calls }, x(), weights.finalNorm, x());
   return x;
 }

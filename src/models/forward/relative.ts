@@ -7,7 +7,11 @@
 
 import type { EngineTensor } from "../../contract/backend.ts";
 import type { Engine } from "../../engine/engine.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
+import type { TensorData } from "../../tensor/dtype.ts";
+import type { AnyTensor, Tensor } from "../../tensor/tensor.ts";
+import type { Calls } from "./calls.ts";
+import { copyRows } from "./layers.ts";
+import type { Steps } from "./steps.ts";
 
 /** Distances from here on share a bucket. */
 const farthest = 128;
@@ -26,7 +30,7 @@ export class RelativeBias {
   readonly #table: Float32Array;
   readonly #heads: number;
   readonly #engine: Engine;
-  #made: EngineTensor | undefined;
+  #made: EngineTensor<TensorData> | undefined;
   #tokens = 0;
 
   /** @param table `[buckets, heads]`. */
@@ -36,12 +40,24 @@ export class RelativeBias {
     this.#engine = engine;
   }
 
+  /** Has biases of a text of so many tokens. */
+  *reserve(tokens: number, calls: Calls): Steps {
+    if (tokens <= this.#tokens) return;
+    calls.submit();
+    this.free();
+    const heads = this.#heads;
+    const made = this.#made = this.#engine.tensor([heads, tokens, tokens]);
+    yield copyRows(calls, this.#make(tokens), {
+      ...{ data: made.data, shape: [heads * tokens, tokens], dtype: "f32" },
+    });
+    this.#tokens = tokens;
+  }
+
   /** The bias of a text of so many tokens, `[1, heads, tokens, tokens]`. */
-  of(tokens: number): Tensor {
-    if (tokens > this.#tokens) this.#make(tokens);
-    const most = this.#tokens, { data } = this.#made!;
+  of(tokens: number): Tensor<Float32Array | GPUBuffer> {
+    const most = this.#tokens, data = this.#made!.data as Float32Array | GPUBuffer;
     return {
-      data,
+      ...{ data, dtype: "f32" },
       shape: [1, this.#heads, tokens, tokens],
       strides: [0, most * most, most, 1],
     };
@@ -54,12 +70,10 @@ export class RelativeBias {
     this.#tokens = 0;
   }
 
-  #make(tokens: number): void {
-    this.free();
+  /** Rows of all heads, one head after the other. */
+  #make(tokens: number): AnyTensor {
     const heads = this.#heads, buckets = this.#table.length / heads;
-    this.#made = this.#engine.tensor([heads, tokens, tokens]) as EngineTensor;
-    this.#tokens = tokens;
-    const { data } = this.#made;
+    const data = new Float32Array(heads * tokens * tokens);
     for (let head = 0; head < heads; head++) {
       const byDistance = Float32Array.from(
         { length: 2 * tokens - 1 },
@@ -70,5 +84,6 @@ export class RelativeBias {
         data.set(row, (head * tokens + query) * tokens);
       }
     }
+    return { data, shape: [heads * tokens, tokens] };
   }
 }

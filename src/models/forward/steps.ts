@@ -1,6 +1,6 @@
 /**
- * Passes of a model, one after the other: each is steps that run to their end, between which the event loop
- * gets its turn and signals are looked at.
+ * Passes of a model, one after the other: each is steps, between which the event loop gets its turn and signals are
+ * looked at.
  *
  * @module
  */
@@ -8,8 +8,11 @@
 import { type SignalLike, throwIfAborted } from "../../check/errors.ts";
 import { clock, yieldTurn } from "../../runtime.ts";
 
+/** What is waited for before the next step; nothing where all is done. */
+export type Waiting = Promise<unknown> | void;
+
 /** A pass: it gives way after each of its steps. */
-export type Steps<Result = void> = Generator<void, Result>;
+export type Steps<Result = void> = Generator<Waiting, Result>;
 
 /** Work done in one go before the event loop gets its turn, in milliseconds: one frame of a page. */
 const sliceMilliseconds = 16;
@@ -55,6 +58,7 @@ export class Turns {
       for (;;) {
         const { done, value } = steps.next();
         if (done) return value;
+        if (value !== undefined) await value;
         if (clock.now() - this.#since > sliceMilliseconds) {
           await yieldTurn();
           this.#since = clock.now();

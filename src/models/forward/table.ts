@@ -4,12 +4,13 @@
  * @module
  */
 
-import type { Engine } from "../../engine/engine.ts";
-import { embeddingSync } from "../../nn/embedding.ts";
 import type { HostData } from "../../tensor/dtype.ts";
 import type { AnyTensor, Tensor } from "../../tensor/tensor.ts";
 import type { StoredTensor } from "../files/weights.ts";
 import { widened } from "../files/widen.ts";
+import type { Calls } from "./calls.ts";
+import { copyRows, rowsOfTable } from "./layers.ts";
+import type { Waiting } from "./steps.ts";
 
 /** A table of tokens. */
 export class TokenTable {
@@ -23,14 +24,11 @@ export class TokenTable {
   }
 
   /** Writes the rows of tokens. */
-  write(ids: Int32Array, out: AnyTensor, engine: Engine): void {
-    const options = { engine, out, scale: this.#scale };
+  write(calls: Calls, ids: Int32Array, out: AnyTensor): Waiting {
     if (this.#stored.dtype !== "q8_0" && this.#stored.dtype !== "q4_0") {
-      embeddingSync(ids, this.#stored as Tensor<HostData>, options);
-      return;
+      return rowsOfTable(calls, ids, this.#stored as Tensor<HostData>, out, this.#scale);
     }
-    const each = Int32Array.from(ids, (_, at) => at);
-    embeddingSync(each, this.#rowsInBlocks(ids), options);
+    return copyRows(calls, this.#rowsInBlocks(ids), out, this.#scale);
   }
 
   /** Rows of a table that is in blocks, which are widened. */

@@ -8,12 +8,14 @@
 import { type SignalLike, throwIfAborted } from "../../check/errors.ts";
 import type { EngineTensor } from "../../contract/backend.ts";
 import type { Engine } from "../../engine/engine.ts";
+import { embedding } from "../../nn/embedding.ts";
 import { packLinear } from "../../nn/linear.ts";
 import type { LinearDType, LinearPrecision } from "../../operations/nn/options.ts";
-import type { PackedLinear } from "../../operations/nn/packed.ts";
+import type { TensorData } from "../../tensor/dtype.ts";
 import type { LayerPlan, LinearTensors, ModelPlan, NormTensors } from "../architectures/model.ts";
 import type { StoredTensor, TensorEntry, WeightFile } from "../files/weights.ts";
 import { widened } from "../files/widen.ts";
+import type { LinearWeights, NormWeights } from "./layers.ts";
 import { TokenTable } from "./table.ts";
 
 /** How weights are kept and multiplied. */
@@ -38,18 +40,6 @@ export interface Loading extends Keeping {
   readonly signal: SignalLike | null | undefined;
 }
 
-/** A linear layer. */
-export interface LinearWeights {
-  readonly packed: PackedLinear;
-  readonly bias: EngineTensor | undefined;
-}
-
-/** A norm. */
-export interface NormWeights {
-  readonly weight: EngineTensor;
-  readonly bias: EngineTensor | null;
-}
-
 /** A layer: what its plan says, and its weights under the same names. */
 export interface LayerWeights extends Pick<LayerPlan, "window" | "rope"> {
   readonly attentionNorm: NormWeights | undefined;
@@ -68,7 +58,7 @@ export interface LayerWeights extends Pick<LayerPlan, "window" | "rope"> {
 export interface ModelWeights {
   readonly tokens: TokenTable;
   /** Added to a token by its position, kinds of tokens included: a row for each, or one for all. */
-  readonly places: EngineTensor | undefined;
+  readonly places: EngineTensor<TensorData> | undefined;
   readonly embeddingNorm: NormWeights | undefined;
   /** Biases of scores by distance, `[buckets, heads]`. */
   readonly relative: Float32Array | undefined;
@@ -125,11 +115,15 @@ export class WeightReader {
     return stored;
   }
 
-  /** Numbers in an engine's memory, rows of `columns`. */
-  keep(data: Float32Array, shape: readonly number[]): EngineTensor {
-    const kept = this.#own(this.#loading.engine.tensor(shape));
-    kept.data.set(data);
-    return kept as EngineTensor;
+  /** Numbers in an engine's memory, whichever that is: a row, or rows. */
+  async keep(data: Float32Array, shape: readonly number[]): Promise<EngineTensor<TensorData>> {
+    const { engine } = this.#loading, kept = this.#own(engine.tensor(shape));
+    const rows = [shape.length === 1 ? 1 : shape[0], shape.at(-1)!];
+    const all = Int32Array.from({ length: rows[0] }, (_, at) => at);
+    await embedding(all, { data, shape: rows }, {
+      ...{ engine, out: { data: kept.data, shape: rows, dtype: "f32" } },
+    });
+    return kept;
   }
 
   /** Reads linear layers of the same inputs as one. Where there are several, rows are outputs. */
@@ -150,7 +144,7 @@ export class WeightReader {
     return { packed, bias: await this.#bias(all) };
   }
 
-  async #bias(all: readonly LinearTensors[]): Promise<EngineTensor | undefined> {
+  async #bias(all: readonly LinearTensors[]): Promise<EngineTensor<TensorData> | undefined> {
     if (all.every(({ bias }) => bias === undefined)) return undefined;
     const outputs = all.reduce((sum, one) => sum + one.outputs, 0),
       data = new Float32Array(outputs);
@@ -159,7 +153,7 @@ export class WeightReader {
       if (bias !== undefined) data.set(widened(await this.stored(bias)), at);
       at += outputs;
     }
-    return this.keep(data, [outputs]);
+    return await this.keep(data, [outputs]);
   }
 
   /** Reads a norm, if there is one. */
@@ -168,7 +162,7 @@ export class WeightReader {
   async norm(tensors: NormTensors | undefined): Promise<NormWeights | undefined> {
     if (tensors === undefined) return undefined;
     const read = async (entry: TensorEntry) =>
-      this.keep(widened(await this.stored(entry)), entry.shape);
+      await this.keep(widened(await this.stored(entry)), entry.shape);
     const { weight, bias } = tensors;
     return { weight: await read(weight), bias: bias === undefined ? null : await read(bias) };
   }
@@ -201,17 +195,17 @@ async function readPlaces(
   reader: WeightReader,
   { embedding, width }: ModelPlan,
   maxTokens: number,
-): Promise<EngineTensor | undefined> {
+): Promise<EngineTensor<TensorData> | undefined> {
   const { positions, types, firstPosition } = embedding;
   if (positions === undefined && types === undefined) return undefined;
   const kind = types && widened(await reader.stored(types)).subarray(0, width);
-  if (positions === undefined) return reader.keep(kind!, [1, width]);
+  if (positions === undefined) return await reader.keep(kind!, [1, width]);
   const table = widened(await reader.stored(positions))
     .slice(firstPosition * width, (firstPosition + maxTokens) * width);
   if (kind !== undefined) {
     for (let at = 0; at < table.length; at++) table[at] += kind[at % width];
   }
-  return reader.keep(table, [maxTokens, width]);
+  return await reader.keep(table, [maxTokens, width]);
 }
 
 async function readLayer(reader: WeightReader, layer: LayerPlan): Promise<LayerWeights> {

@@ -6,7 +6,8 @@
 
 import type { EngineTensor } from "../../contract/backend.ts";
 import type { Engine } from "../../engine/engine.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
+import type { TensorData } from "../../tensor/dtype.ts";
+import type { AnyTensor } from "../../tensor/tensor.ts";
 import type { ModelPlan } from "../architectures/model.ts";
 
 /** Rows by name. */
@@ -22,7 +23,7 @@ function columnsOf(plan: ModelPlan): Record<Name, number> {
 }
 
 /** Some columns of rows. */
-export interface Part {
+export interface Columns {
   /** Elements from a row to the next; by default as many as there are columns. */
   readonly step?: number;
   /** The first column. */
@@ -31,12 +32,12 @@ export interface Part {
 
 /** Rows of a tensor: its first ones, whose memory is wherever it is by now. */
 export function rowsOf(
-  { data }: EngineTensor,
+  { data }: EngineTensor<TensorData>,
   rows: number,
   columns: number,
-  { step = columns, from = 0 }: Part = {},
-): Tensor {
-  return { data, shape: [rows, columns], strides: [step, 1], offset: from };
+  { step = columns, from = 0 }: Columns = {},
+): AnyTensor {
+  return { data, dtype: "f32", shape: [rows, columns], strides: [step, 1], offset: from };
 }
 
 /** The memory of passes. */
@@ -44,7 +45,8 @@ export class Workspace {
   readonly #engine: Engine;
   readonly #columns: Record<Name, number>;
   #rows = 0;
-  #tensors: Partial<Record<Name, EngineTensor>> = {};
+  #tensors: Partial<Record<Name, EngineTensor<TensorData>>> = {};
+  #apart: EngineTensor<TensorData> | undefined;
 
   constructor(plan: ModelPlan, engine: Engine) {
     this.#columns = columnsOf(plan);
@@ -56,19 +58,30 @@ export class Workspace {
     if (rows <= this.#rows) return;
     this.free();
     for (const name of Object.keys(this.#columns) as Name[]) {
-      this.#tensors[name] = this.#engine.tensor([rows, this.#columns[name]]) as EngineTensor;
+      this.#tensors[name] = this.#engine.tensor([rows, this.#columns[name]]);
     }
     this.#rows = rows;
   }
 
   /** A tensor of it. */
-  get(name: Name): EngineTensor {
+  get(name: Name): EngineTensor<TensorData> {
     return this.#tensors[name]!;
+  }
+
+  /** So many numbers beside all of these, for a moment. */
+  apart(numbers: number): EngineTensor<TensorData> {
+    if ((this.#apart?.shape[0] ?? 0) < numbers) {
+      this.#apart?.free();
+      this.#apart = this.#engine.tensor([numbers]);
+    }
+    return this.#apart!;
   }
 
   /** Gives the memory back. */
   free(): void {
     for (const tensor of Object.values(this.#tensors)) tensor.free();
+    this.#apart?.free();
+    this.#apart = undefined;
     this.#tensors = {};
     this.#rows = 0;
   }

@@ -49,8 +49,12 @@ export interface AttentionOptions extends ScoreFunctions {
    * Query `i` sees the keys `i + offset - left <= j <= i + offset + right`, with the offset that
    * `causal` or `offset` gives; `null` and `Infinity` are open. `[left, right]`, whole numbers of at
    * least 0.
+   *
+   * Or a number `W`, of at least 1: so many keys, the row's own among them. With `causal` that is
+   * `[W - 1, 0]`, the `sliding_window` of Hugging Face's configs; without it `floor(W / 2)` to each
+   * side, so that an even number is as the next odd one.
    */
-  readonly window?: readonly (number | null)[] | undefined;
+  readonly window?: number | readonly (number | null)[] | undefined;
   /**
    * How many keys of each batch count, from the first on: `[B]`, whole, from 0 to Nk. Does not move
    * the alignment; give `offset: kvLengths[b] - Nq` where the queries are the last ones. One per
@@ -111,6 +115,12 @@ export interface AttentionOptions extends ScoreFunctions {
    * `[Nq, Nk]`.
    */
   readonly cuSeqlens?: NumberList | { readonly q: NumberList; readonly k: NumberList } | undefined;
+  /**
+   * The same by how long the sequences are: `[5, 120]` for 5 tokens and behind them 120, which is
+   * `cuSeqlens: [0, 5, 125]`. Whole numbers of at least 0, whose sum is Nq and Nk; `{ q, k }` where
+   * keys are others. Not together with `cuSeqlens`.
+   */
+  readonly packed?: NumberList | { readonly q: NumberList; readonly k: NumberList } | undefined;
   /** Which blocks of keys each block of queries visits: see `blockMask`. */
   readonly blockMask?: BlockMask | undefined;
   /**
@@ -161,6 +171,7 @@ export const optionNames = [
   "mask",
   "sinks",
   "cuSeqlens",
+  "packed",
   "blockMask",
   "precision",
   "scoreMod",
@@ -169,7 +180,7 @@ export const optionNames = [
 
 /** Options of attention to a cache: all but those that say where keys are. */
 export interface CacheAttentionOptions
-  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "blockMask" | "encoder"> {
+  extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "packed" | "blockMask" | "encoder"> {
   /**
    * How many queries of each sequence count, from the first on: `[B]`, whole, from 0 to Nq; all by
    * default. The last that counts stands on the sequence's last token. Rows behind it give 0, and

@@ -22,7 +22,7 @@ import {
   type ReadTensor,
 } from "../../tensor/tensor.ts";
 import type { Storage } from "../call.ts";
-import { checkUncached, readAttentionOptions } from "./check/options.ts";
+import { checkUncached, readAttentionOptions, uncachedNames } from "./check/options.ts";
 import { readSequenceRows, readSequences, type SequenceRows } from "./check/rows.ts";
 import { readBias, readBlockMask, readMask, readSinks, readSlopes } from "./check/scores.ts";
 import { type Each, readBoundaries, readLengths, readOffsets } from "./check/segments.ts";
@@ -145,8 +145,9 @@ export function countRows({ batch, queryHeads, queries }: AttentionPlan): number
   return batch * queryHeads * queries;
 }
 
+/** A window that was read has two sides. */
 function bandOf(causal: boolean, window: AttentionOptions["window"]): Band {
-  const [left, right] = window ?? [null, null];
+  const [left, right] = window as readonly (number | null)[] | undefined ?? [null, null];
   return { left: left ?? Infinity, right: Math.min(right ?? Infinity, causal ? 0 : Infinity) };
 }
 
@@ -165,14 +166,19 @@ function controlOf({ signal, encoder, onProgress }: AttentionOptions): Control {
   return { signal, encoder, onProgress };
 }
 
-/** Reads a call and decides what it means. */
+/**
+ * Reads a call and decides what it means.
+ *
+ * @param unlisted Options that are refused where it runs, by a message of its own.
+ */
 export function readAttention(
   q: AnyTensor | ReadTensor,
   k: AnyTensor | ReadTensor,
   v: AnyTensor | ReadTensor,
   options: AttentionOptions = {},
+  unlisted?: readonly string[],
 ): AttentionCall<TensorPlan> {
-  const given = readAttentionOptions(options, optionNames);
+  const given = readAttentionOptions(options, optionNames, cannot, unlisted);
   return callOf(planGiven(q, k, v, given), given);
 }
 
@@ -211,7 +217,7 @@ function planGiven(
   const inputs = readInputs(q, k, v, layout);
   const [batch, queryHeads, queries, dim] = inputs.q.shape;
   const [, keyHeads, keys] = inputs.k.shape;
-  const packed = readBoundaries(given.cuSeqlens, batch, queries, keys);
+  const packed = readBoundaries(given, batch, queries, keys);
   const each: Each = {
     count: countSegments({ batch, packed }),
     ...(packed === null ? ofBatches : { name: "sequence" }),
@@ -304,7 +310,12 @@ export function readCached(
   options: CacheAttentionOptions = {},
   ahead = false,
 ): AttentionCall {
-  const given: CachedOptions = readAttentionOptions(options as CachedOptions, cachedNames);
+  const given: CachedOptions = readAttentionOptions(
+    options as CachedOptions,
+    cachedNames,
+    cannot,
+    uncachedNames,
+  );
   checkUncached(given);
   if (!ahead) checkPages(paged, tokens);
   return callOf(planOfCache(q, paged, tokens, given), given);

@@ -6,12 +6,13 @@
 
 import { checkWritable } from "../../check/tensors.ts";
 import { BackendUnavailableError, type SignalLike } from "../../check/errors.ts";
-import type { Machinery } from "../../contract/backend.ts";
-import type { Operation, Used } from "../../contract/operation.ts";
+import type { Backend } from "../../contract/backend.ts";
+import type { Operation } from "../../contract/operation.ts";
 import { HeldArray } from "../../tensor/arrays.ts";
 import { isGpuBuffer } from "../../tensor/dtype.ts";
 import { type AnyTensor, copyView, mayOverlap, mayOverlapAny } from "../../tensor/tensor.ts";
 import type { Call, Made, NewTensor } from "../call.ts";
+import type { LinearDType, LinearPrecision } from "./options.ts";
 import { piecesOf, placedOf, type PlacedTensor, readShaped } from "./rows.ts";
 import type { RowsPiece, RowsPlan } from "./tokens.ts";
 
@@ -70,22 +71,23 @@ export function checkResultsApart(out: Written, sum: Written | null, doing: stri
   throw new RangeError(`${doing}: \`out\` and \`sum\` must not share elements`);
 }
 
-/** Checks that a call runs where it can: on Wasm, with all of it in arrays. */
-export function checkHost(
-  { own: { name } }: Machinery,
-  { name: called, cannot }: Pick<Operation<never, never>, "name" | "cannot">,
-  used: Readonly<Record<string, Used | null>>,
-): void {
-  if (name !== "wasm") {
-    throw new BackendUnavailableError(
-      name,
-      `it has no \`${called}()\`; make the engine with { backend: "wasm" }`,
-    );
-  }
-  for (const input of Object.keys(used)) {
-    if (!isGpuBuffer(used[input]?.data)) continue;
-    throw new TypeError(`${cannot}: \`${input}\` is a GPUBuffer, it is computed on the CPU`);
-  }
+/** Checks that a weight can be kept so where it is to be: integers of 16 bits are for the CPU. */
+export function checkStored({ name }: Backend, dtype: LinearDType): void {
+  if (name === "wasm" || dtype !== "int16") return;
+  throw new BackendUnavailableError(
+    name,
+    'it keeps no weights as "int16"; pack them as "f16", or make the engine with { backend: "wasm" }',
+  );
+}
+
+/** Checks that products can be formed so where a weight is: by integers on the CPU alone. */
+export function checkFormed({ name }: Backend, precision: LinearPrecision): void {
+  if (name === "wasm" || precision === "f32") return;
+  throw new BackendUnavailableError(
+    name,
+    `it forms no products by \`precision: "${precision}"\`; leave it out, or make the engine with ` +
+      '{ backend: "wasm" }',
+  );
 }
 
 /** Whether two tensors have their elements at the same places. */
@@ -95,9 +97,12 @@ function isSame(a: PlacedTensor, b: PlacedTensor): boolean {
     a.strides.every((step, axis) => step === b.strides[axis] || a.shape[axis] === 1);
 }
 
-/** Whether a result can go where it is wanted while inputs are read: else it is made apart, and copied. */
+/**
+ * Whether a result can go where it is wanted while inputs are read: else it is made apart, and copied. On a GPU it is not:
+ * who runs there refuses what cannot.
+ */
 function isDirect({ own, over }: Written, all: readonly (PlacedTensor | null)[]): boolean {
-  if (own === null) return true;
+  if (own === null || isGpuBuffer(own.data)) return true;
   const others = all.filter((read) => !read || !over.includes(read) || !isSame(own, read));
   return !mayOverlapAny(own, others);
 }

@@ -6,6 +6,7 @@
 
 import { openList } from "../../check/tensors.ts";
 import { isWhole, kindOf, readNumbers } from "../../check/words.ts";
+import { HeldArray } from "../../tensor/arrays.ts";
 import type { AnyTensor, NumberList } from "../../tensor/tensor.ts";
 import { readWritten, type RowsCall } from "./call.ts";
 import type { EmbeddingOptions, RowsOptions } from "./options.ts";
@@ -48,7 +49,7 @@ function readIds(given: unknown, rows: number, doing: string): Int32Array {
   );
 }
 
-/** A packed weight in the place of a table: what a result is stored like. */
+/** A packed weight in the place of a table. */
 function tableOf({ data, outputs, inputs }: PackedWeight): PlacedTensor {
   return { data, dtype: "f32", shape: [outputs, inputs], strides: [0, 0], offset: 0 };
 }
@@ -58,15 +59,18 @@ export function readEmbedding(
   givenIds: NumberList,
   givenTable: AnyTensor | PackedWeight,
   { scale = 1, out: given, signal }: EmbeddingOptions,
+  doing = embedding.cannot,
 ): RowsCall<EmbeddingPlan> {
-  const doing = embedding.cannot, packed = isWeight(givenTable) ? givenTable : null;
+  const packed = isWeight(givenTable) ? givenTable : null;
   const table = packed ? tableOf(packed) : readMatrix("table", givenTable, doing);
   const [rows, width] = table.shape, ids = readIds(givenIds, rows, doing);
   if (typeof scale !== "number" || !Number.isFinite(Math.fround(scale))) {
     throw new RangeError(`${doing}: \`scale\` must be finite in f32, got ${kindOf(scale)}`);
   }
   const shape = [ids.length, width];
-  const out = readWritten("out", given, { shape, like: table, over: [] }, doing);
+  // Of a packed weight numbers, wherever it is itself.
+  const like = packed ? { ...table, data: new HeldArray(new Float32Array(0)) } : table;
+  const out = readWritten("out", given, { shape, like, over: [] }, doing);
   const plan = { ids, scale, packed, used: { table, out: out.own }, rows: ids.length };
   const rest = { leading: [ids.length], y: null, reads: [], sum: null, signal };
   return { operation: embedding, plan, x: table, out, ...rest, pieces: wholePiece };
@@ -100,8 +104,9 @@ export function readMeanRows(
   givenX: AnyTensor,
   givenBounds: NumberList,
   { out: given, signal }: RowsOptions,
+  doing = meanRows.cannot,
 ): RowsCall<MeanPlan> {
-  const doing = meanRows.cannot, x = readMatrix("x", givenX, doing), [rows, width] = x.shape;
+  const x = readMatrix("x", givenX, doing), [rows, width] = x.shape;
   const bounds = readBounds(givenBounds, rows, doing), count = bounds.length - 1;
   const out = readWritten("out", given, { shape: [count, width], like: x, over: [] }, doing);
   const plan = { bounds, used: { x, out: out.own }, rows: count };

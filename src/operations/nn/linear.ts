@@ -105,8 +105,8 @@ function readFloats(given: unknown, isTurned: boolean, doing: string): View & { 
 export function readPack(
   weight: AnyTensor | BlockWeight,
   { dtype, layout = "out-in" }: PackLinearOptions,
+  doing = packLinear.cannot,
 ): PackCall {
-  const doing = packLinear.cannot;
   checkOneOf("dtype", dtype, linearDTypes, doing);
   checkOneOf("layout", layout, ["out-in", "in-out"], doing);
   const written = typeof weight === "object" && weight !== null && !ArrayBuffer.isView(weight)
@@ -187,8 +187,9 @@ export function readLinear(
   given: AnyTensor,
   packed: PackedWeight,
   options: LinearOptions,
+  doing = linear.cannot,
 ): RowsCall<LinearPlan> {
-  const doing = linear.cannot, { activation, precision = "f32", signal } = options;
+  const { activation, precision = "f32", signal } = options;
   const { inputs, outputs } = packed, x = readPlaced("x", given, doing);
   const leading = x.shape.slice(0, -1), shape = [...leading, outputs];
   if (x.shape[leading.length] !== inputs) {

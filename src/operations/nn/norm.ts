@@ -35,8 +35,9 @@ export function readNorm(
   name: keyof typeof norms,
   given: NormGiven,
   options: RmsNormOptions,
+  doing = norms[name].cannot,
 ): RowsCall<NormPlan> {
-  const operation = norms[name], doing = operation.cannot, { signal } = options;
+  const operation = norms[name], { signal } = options;
   const x = readPlaced("x", given.x, doing), { shape } = x, leading = shape.slice(0, -1);
   const optional = (name: string, tensor: unknown, of: readonly number[]): PlacedTensor | null =>
     tensor === undefined || tensor === null ? null : readShaped(name, tensor, of, doing);

@@ -81,7 +81,7 @@ export const packNames = [
 export interface RowsOptions<Out extends AnyTensor | undefined = AnyTensor | undefined> {
   /**
    * Where the result goes, of any storage; by default a tensor of its own. It may be one of the inputs, or share
-   * elements with them.
+   * elements with them; on a GPU functions of each number and norms may write over an input, `linear()` over its residual.
    */
   readonly out?: Out | undefined;
   /** Ends the call, which then rejects with `signal.reason`. */

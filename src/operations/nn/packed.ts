@@ -4,13 +4,15 @@
  * Panels of eight outputs follow one another, of which there is a multiple of four: outputs beyond the last are 0. Of a
  * panel, n neighbours of a row are a dword: f32 lies as `[inputs][8]`, 16 bits of floats the same, integers of 16 bits as
  * `[inputs / 2][8][2]`, and bytes likewise. Scales lie behind all panels: eight floats a panel, or for bytes sixteen each 32
- * inputs, scales and then scales times sums. The last word is 0 where floats of 16 bits are not all finite.
+ * inputs, scales and then scales times sums. The last word is 0 where floats of 16 bits are not all finite. On a GPU four
+ * bits stay so: four neighbours of a row are the half of a word.
  *
  * @module
  */
 
 import type { EngineTensor, Machinery } from "../../contract/backend.ts";
 import { HeldArray } from "../../tensor/arrays.ts";
+import { isGpuBuffer, type TensorData } from "../../tensor/dtype.ts";
 import type { LinearDType } from "./options.ts";
 
 /** Outputs of a panel, and panels that one row is multiplied with at once. */
@@ -38,6 +40,8 @@ export interface PackedLayout {
   readonly inputs: number;
   readonly outputs: number;
   readonly dtype: LinearDType;
+  /** Whether bytes have two numbers each: blocks of four bits, as a GPU keeps them. */
+  readonly isNibbled: boolean;
   readonly panels: number;
   /** Bytes of a panel, and of its scales. */
   readonly panelBytes: number;
@@ -48,7 +52,7 @@ export interface PackedLayout {
 
 /** A packed weight as calls see it. */
 export interface PackedWeight extends PackedLayout {
-  readonly data: HeldArray<Float32Array>;
+  readonly data: HeldArray<Float32Array> | GPUBuffer;
 }
 
 /** Bytes of the elements of eight outputs. */
@@ -64,11 +68,17 @@ function scaleBytesOf(dtype: LinearDType, inputs: number): number {
 }
 
 /** How a weight of such sizes lies. */
-export function layoutOf(dtype: LinearDType, inputs: number, outputs: number): PackedLayout {
+export function layoutOf(
+  dtype: LinearDType,
+  inputs: number,
+  outputs: number,
+  isNibbled = false,
+): PackedLayout {
   const panels = Math.ceil(outputs / (panelOutputs * panelsAtOnce)) * panelsAtOnce;
-  const panelBytes = panelBytesOf(dtype, inputs), scaleBytes = scaleBytesOf(dtype, inputs);
+  const panelBytes = panelBytesOf(dtype, inputs) / (isNibbled ? 2 : 1),
+    scaleBytes = scaleBytesOf(dtype, inputs);
   const bytes = panels * (panelBytes + scaleBytes) + 4;
-  return { inputs, outputs, dtype, panels, panelBytes, scaleBytes, bytes };
+  return { inputs, outputs, dtype, isNibbled, panels, panelBytes, scaleBytes, bytes };
 }
 
 /** A weight and the machinery in whose memory it is. */
@@ -82,7 +92,7 @@ const owned = /* @__PURE__ */ new WeakMap<object, Owned>();
 /** What `packLinear()` gives of memory that was filled. */
 export function packedLinear(
   layout: PackedLayout,
-  memory: EngineTensor,
+  memory: EngineTensor<TensorData>,
   machinery: Machinery,
 ): PackedLinear {
   const { inputs, outputs, dtype, bytes } = layout, free = () => memory.free();
@@ -94,8 +104,9 @@ export function packedLinear(
 }
 
 /** The same as calls see it. */
-export function weightIn(layout: PackedLayout, { data }: EngineTensor): PackedWeight {
-  return { ...layout, data: new HeldArray<Float32Array>(data) };
+export function weightIn(layout: PackedLayout, { data }: EngineTensor<TensorData>): PackedWeight {
+  const held = isGpuBuffer(data) ? data : new HeldArray<Float32Array>(data as Float32Array);
+  return { ...layout, data: held };
 }
 
 const weights = /* @__PURE__ */ new WeakSet<object>();

@@ -25,8 +25,9 @@ export interface PointwiseGiven {
 export function readPointwise(
   { name, activation, combine, x: [xName, givenX], y: givenY }: PointwiseGiven,
   { out: given, signal }: RowsOptions,
+  doing = pointwise[name].cannot,
 ): RowsCall<PointwisePlan> {
-  const operation = pointwise[name], doing = operation.cannot;
+  const operation = pointwise[name];
   const x = readPlaced(xName, givenX, doing), { shape } = x, leading = shape.slice(0, -1);
   const y: PlacedTensor | null = givenY ? readShaped(givenY[0], givenY[1], shape, doing) : null;
   checkOneOf("activation", activation ?? undefined, activations, doing);

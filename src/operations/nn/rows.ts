@@ -7,7 +7,7 @@
 
 import { checkShapeOf, readTensor } from "../../check/tensors.ts";
 import { HeldArray } from "../../tensor/arrays.ts";
-import type { DType, Elements } from "../../tensor/dtype.ts";
+import { type DType, type Elements, isGpuBuffer } from "../../tensor/dtype.ts";
 import {
   type AnyTensor,
   contiguousStrides,
@@ -52,7 +52,7 @@ export function readShaped(
 
 /** A tensor that was made, as it is read. */
 export function placedOf({ data, shape, dtype = "f32" }: AnyTensor): PlacedTensor {
-  const held = new HeldArray<Elements>(data as Elements);
+  const held = isGpuBuffer(data) ? data : new HeldArray<Elements>(data as Elements);
   return { data: held, dtype, shape, strides: contiguousStrides(shape), offset: 0 };
 }
 

@@ -81,7 +81,7 @@ function token<Plan extends RowsPlan, Target>(name: string): Operation<Plan, Tar
   return {
     ...{ name, cannot: cannotOf(name), late: "nn" },
     inputs: ({ used }) => used,
-    work: () => 0, // They are for the CPU.
+    work: () => 0, // By itself a layer of arrays is not worth the way to a GPU.
     rows: ({ rows }) => rows,
   };
 }

@@ -7,6 +7,7 @@
 import type { EngineTensor } from "../../contract/backend.ts";
 import type { HeldArray } from "../../tensor/arrays.ts";
 import { bytesPerElement, type DType, type Elements, type HostData } from "../../tensor/dtype.ts";
+import { sayOf, tensorInWords } from "../../tensor/inspect.ts";
 import { type BroadcastView, reach, sizeOf, type View } from "../../tensor/tensor.ts";
 import type { Arena } from "./arena.ts";
 
@@ -32,7 +33,7 @@ export function allocateTensor(
     view = undefined;
     lent.free();
   };
-  return {
+  return sayOf({
     shape,
     dtype,
     // A property of its own, so that `{ ...tensor, shape, strides }` is a view of it.
@@ -45,7 +46,7 @@ export function allocateTensor(
     },
     free,
     [Symbol.dispose]: free,
-  };
+  }, () => tensorInWords("Wasm memory", shape, dtype, view === undefined));
 }
 
 /** Where a tensor lives in linear memory, and its strides in bytes. */

@@ -20,7 +20,7 @@ import type { Rows } from "../memory/rows.ts";
 import { elementsOver, locate } from "../memory/tensor.ts";
 import type { JobRecord } from "../record/job_record.ts";
 import * as field from "../record/layers.gen.ts";
-import { combineKinds, layerKinds } from "../record/layers.ts";
+import { activationKinds, combineKinds, layerKinds } from "../record/layers.ts";
 import {
   addressOf,
   collectRows,
@@ -32,8 +32,9 @@ import {
 import { type Jobs, runsOf, runsOfAll, runStaged, wavesOf } from "../rows/staged.ts";
 import type { Machine } from "../team/machine.ts";
 import type { Step } from "../team/steps.ts";
+import { areHere, placeHere, runAtOnce } from "./at_once.ts";
 import { activationOf, storedAs } from "./linear.ts";
-import { jobRecord, layersProgram, scratchFor } from "./program.ts";
+import { jobRecord, layersProgram, scratchFor, weightAt } from "./program.ts";
 
 /** Elements of a job: some 15 us, enough for threads to share; one alone has fewer and larger ones. */
 const jobElements = 32 * 1024, jobElementsAlone = 8 * jobElements;
@@ -83,17 +84,34 @@ export function normRows(
   });
 }
 
+/** Numbers that stand for the derivatives of activations. */
+export const slopeOf = {
+  ...{ gelu: activationKinds.geluSlope, "gelu-tanh": activationKinds.geluTanhSlope },
+  ...{ silu: activationKinds.siluSlope, relu: activationKinds.reluSlope },
+  ...{ tanh: activationKinds.tanhSlope },
+} as const;
+
 /** Functions of each number. */
 export function pointwiseRows(
   machine: Machine,
   { activation, combine }: PointwisePlan,
   pieces: readonly RowsPiece[],
 ): Iterable<Step> {
+  return mapRows(machine, activation === null ? 0 : activationOf[activation], combine, pieces);
+}
+
+/** The same by a number that stands for the function, 0 for none. */
+export function mapRows(
+  machine: Machine,
+  activation: number,
+  combine: PointwisePlan["combine"],
+  pieces: readonly RowsPiece[],
+): Iterable<Step> {
   return runLayer(machine, pieces, {
     shared: [],
     tell(record) {
       record.set(field.layerKind, layerKinds.pointwiseRows);
-      record.set(field.layerActivation, activation === null ? 0 : activationOf[activation]);
+      record.set(field.layerActivation, activation);
       const { combineAdd, combineMultiply } = combineKinds;
       record.set(
         field.layerCombine,
@@ -127,19 +145,41 @@ function runLayer(
   pieces: readonly RowsPiece[],
   rest: Pick<Call, "shared" | "tell">,
 ): Iterable<Step> {
-  const { arena } = machine, columns = pieces[0]?.x.shape[3] ?? 0;
+  const columns = pieces[0]?.x.shape[3] ?? 0;
   const elements = pieces.reduce((sum, { x: { shape } }) => sum + shape[2] * columns, 0);
   const threads = threadsFor(machine, elements), call = { machine, threads, columns, ...rest };
-  const stays = pieces.every(({ x, y, out, sum }) =>
-    [x, y, out, sum].every((view) => view === null || locate(view, arena))
-  );
+  const stays = pieces.every(({ x, y, out, sum }) => areHere(machine, [x, y, out, sum]));
   const most = rowsPerJob(threads, columns);
+  if (stays && threads === 1 && elements <= residentElements) {
+    const shared = rest.shared.map(([, view]) => view);
+    if (areHere(machine, shared)) return runPieces(call, pieces, most);
+  }
   const runs = runsOfAll(pieces, ({ x: { shape } }) => runsOf(shape, most));
   return runStaged(wavesOf(runs, elementsOf, stays ? residentElements : stagedElements), {
     ...{ machine, threads, program: layersProgram(machine) },
     place: (wave) => placeWave(call, wave),
     rows: (wave) => countRows(wave),
   });
+}
+
+/** Does at once what is all in linear memory. */
+function runPieces(call: Call, pieces: readonly RowsPiece[], most: number): readonly Step[] {
+  const place = (record: JobRecord, word: number, view: View | null, from: number) => {
+    if (view === null) record.set(word, 0);
+    else writePlace(record, word, placeHere(view, from), 0);
+  };
+  for (const { x, y, out, sum } of pieces) {
+    runAtOnce(call.machine, x.shape[2], most, (record, from, to) => {
+      writeSizes(record, call);
+      record.set(field.layerRows, to - from);
+      for (const [word, view] of call.shared) place(record, word, view, 0);
+      place(record, field.layerX, x, from);
+      place(record, field.layerY, y, from);
+      place(record, field.layerOut, out, from);
+      place(record, field.layerSum, sum, from);
+    });
+  }
+  return [];
 }
 
 /** Places of rows of all kinds that a run has. */
@@ -254,11 +294,11 @@ export function embeddingRows(
 
 /** Says where a packed weight is. */
 function writePacked(record: JobRecord, packed: PackedWeight | null): void {
-  record.set(field.layerPacked, packed === null ? 0 : packed.data.byteOffset);
+  record.set(field.layerPacked, packed === null ? 0 : weightAt(packed));
   if (packed === null) return;
-  const { data, panels, panelBytes, scaleBytes, dtype } = packed;
+  const { panels, panelBytes, scaleBytes, dtype } = packed;
   record.set(field.layerPanelBytes, panelBytes);
-  record.set(field.layerScales, data.byteOffset + panels * panelBytes);
+  record.set(field.layerScales, weightAt(packed) + panels * panelBytes);
   record.set(field.layerScaleBytes, scaleBytes);
   record.set(field.layerStored, storedAs(dtype));
 }
@@ -274,7 +314,7 @@ function bringRows(table: View, ids: Int32Array, { arena }: Machine, to: number)
 }
 
 /** Rows of a sequence, some at a time, and whether they are its first and its last. */
-interface Part extends Rows {
+export interface Part extends Rows {
   readonly sequence: number;
   readonly isFirst: boolean;
   readonly isLast: boolean;
@@ -293,13 +333,28 @@ function* partsOf(bounds: readonly number[]): Generator<Part> {
   }
 }
 
-/** Means of packed sequences: parts of one follow one another, in waves of their own. */
-export function* meanRowsOf(
+/** Floats that sums of so many columns need. */
+export function sumsOf(columns: number): number {
+  return columns + 16;
+}
+
+/** Rows that are summed, and where they come to, times a number. */
+export interface Sums {
+  readonly x: View;
+  /** Of the sequence that a part is the last of. */
+  readonly out: View;
+  /** Address of the sums of the sequence under way. */
+  readonly sums: number;
+  scale(part: Part): number;
+}
+
+/** Sums parts of rows, in waves of their own. */
+export function sumParts(
   machine: Machine,
-  { bounds }: MeanPlan,
-  [{ x, out }]: readonly RowsPiece[],
+  { x, out, sums, scale }: Sums,
+  parts: Iterable<Part>,
 ): Generator<Step> {
-  const { arena } = machine, columns = x.shape[3], sums = arena.allocate((columns + 16) * 4);
+  const { arena } = machine, columns = x.shape[3];
   const tell = (record: JobRecord) => {
     record.set(field.layerKind, layerKinds.sumRows);
     record.set(field.layerSums, sums);
@@ -320,7 +375,7 @@ export function* meanRowsOf(
         writePlace(record, field.layerOut, to, block);
         record.set(field.layerIsFirst, Number(isFirst));
         record.set(field.layerIsLast, Number(isLast));
-        record.setFloat(field.layerScale, 1 / Math.max(1, bounds[sequence + 1] - bounds[sequence]));
+        record.setFloat(field.layerScale, scale(part));
       },
       collect({ at }) {
         if (isLast) collectRows(to, out, target, arena, at);
@@ -328,11 +383,22 @@ export function* meanRowsOf(
     };
     return { space, jobs };
   };
+  return runStaged(wavesOf(parts, () => 1, 1), {
+    ...{ machine, threads: 1, program: layersProgram(machine), place: placePart },
+    rows: ([{ isLast }]) => Number(isLast),
+  });
+}
+
+/** Means of packed sequences: parts of one follow one another. */
+export function* meanRowsOf(
+  machine: Machine,
+  { bounds }: MeanPlan,
+  [{ x, out }]: readonly RowsPiece[],
+): Generator<Step> {
+  const { arena } = machine, sums = arena.allocate(sumsOf(x.shape[3]) * 4);
+  const scale = ({ sequence }: Part) => 1 / Math.max(1, bounds[sequence + 1] - bounds[sequence]);
   try {
-    yield* runStaged(wavesOf(partsOf(bounds), () => 1, 1), {
-      ...{ machine, threads: 1, program: layersProgram(machine), place: placePart },
-      rows: ([{ isLast }]) => Number(isLast),
-    });
+    yield* sumParts(machine, { x, out, sums, scale }, partsOf(bounds));
   } finally {
     arena.free(sums);
   }

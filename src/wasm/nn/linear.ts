@@ -18,7 +18,8 @@ import { collectRows, type Place, placeRows, stageRows, writePlace } from "../ro
 import { type Jobs, runsOf, runsOfAll, runStaged, wavesOf } from "../rows/staged.ts";
 import type { Machine } from "../team/machine.ts";
 import type { Step } from "../team/steps.ts";
-import { jobRecord, layersProgram, scratchFor } from "./program.ts";
+import { areHere, placeHere, runAtOnce } from "./at_once.ts";
+import { jobRecord, layersProgram, scratchFor, weightAt } from "./program.ts";
 
 /** Rows of a job at most, and bytes that they may have as they are packed: what stays in L2 beside a panel. */
 const mostRows = 128, packedBytes = 384 * 1024;
@@ -117,6 +118,7 @@ export function linearRows(
   plan: LinearPlan,
   pieces: readonly RowsPiece[],
 ): Iterable<Step> {
+  if (linearAtOnce(machine, plan, pieces)) return [];
   const cut = cutCall(machine, plan, pieces), call = { machine, plan, cut };
   const { inputs, outputs } = plan.packed;
   const most = Math.max(1, Math.floor(cut.threads * waveWork / (inputs * outputs)));
@@ -129,6 +131,34 @@ export function linearRows(
     place: (wave) => placeWave(call, wave),
     rows: (wave) => wave.reduce((sum, { from, to }) => sum + to - from, 0),
   });
+}
+
+/** Does a call at once where that takes no turn of the event loop, and no other thread could help. */
+function linearAtOnce(
+  machine: Machine,
+  plan: LinearPlan,
+  [piece, ...others]: readonly RowsPiece[],
+): boolean {
+  const { rows, bias, packed: { inputs, outputs, panels } } = plan;
+  const work = rows * inputs * outputs, isShared = machine.threads > 1 && work >= threadedWork;
+  if (piece === undefined || others.length > 0 || work > waveWork || isShared) return false;
+  const { x, y, out } = piece;
+  if (!areHere(machine, [x, y, out, bias])) return false;
+  const most = rowsOfJob(plan, 1, 0), biasPlace = bias && placeHere(bias, 0);
+  const cut = { threads: 1, rows: most, panels, staged: 0 };
+  runAtOnce(machine, rows, most, (record, from, to) => {
+    const run = { x, y, out, sum: null, batch: 0, head: 0, from, to };
+    const xPlace = placeHere(x, from), yPlace = y && placeHere(y, from);
+    writeJob(
+      { plan, cut },
+      record,
+      { ...run, xPlace, yPlace, outPlace: placeHere(out, from) },
+      0,
+      0,
+    );
+    if (biasPlace) writePlace(record, field.linearBias, biasPlace, 0);
+  });
+  return true;
 }
 
 const onlyRow: Rows = { batch: 0, head: 0, from: 0, to: 1 };
@@ -186,14 +216,14 @@ function scratchOf({ machine, plan }: Call, rows: number): number {
 }
 
 function writeJob(
-  { plan, cut }: Call,
+  { plan, cut }: Pick<Call, "plan" | "cut">,
   record: JobRecord,
   run: PlacedRun,
   firstPanel: number,
   block: number,
 ): void {
   const { packed, activation } = plan, { panels, panelBytes, scaleBytes, bytes } = packed;
-  const weight = packed.data.byteOffset;
+  const weight = weightAt(packed);
   writeSizes(record, plan, rowsOf(run));
   writePlace(record, field.linearX, run.xPlace, block);
   if (run.yPlace) writePlace(record, field.linearY, run.yPlace, block);

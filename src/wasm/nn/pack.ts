@@ -19,7 +19,7 @@ import { type Jobs, runStaged, wavesOf } from "../rows/staged.ts";
 import type { Machine } from "../team/machine.ts";
 import type { Step } from "../team/steps.ts";
 import { outputsAtOnce, storedAs } from "./linear.ts";
-import { jobRecord, layersProgram, scratchFor } from "./program.ts";
+import { jobRecord, layersProgram, scratchFor, weightAt } from "./program.ts";
 
 /** Bytes of a wave's source, some ms, and elements from which on other threads take part. */
 const waveBytes = 4 * 1024 * 1024, threadedElements = 64 * 1024;
@@ -64,9 +64,9 @@ export function* packWeight(
   { source }: PackPlan,
   target: PackedWeight,
 ): Generator<Step> {
-  const call = { machine, source, target }, { inputs, outputs, bytes, data } = target;
+  const call = { machine, source, target }, { inputs, outputs, bytes } = target;
   const threads = inputs * outputs < threadedElements ? 1 : machine.threads;
-  new Int32Array(machine.arena.memory.buffer, data.byteOffset + bytes - 4, 1)[0] = 1;
+  new Int32Array(machine.arena.memory.buffer, weightAt(target) + bytes - 4, 1)[0] = 1;
   yield* runStaged(
     wavesOf(outputsOf(target), ({ from, to }) => (to - from) * rowBytes(call), waveBytes),
     {
@@ -139,8 +139,8 @@ function writeJob(
   place: Place,
   block: number,
 ): void {
-  const { target: { data, panels, panelBytes, scaleBytes, dtype, bytes } } = call;
-  const panel = from / 8, weight = data.byteOffset;
+  const { target } = call, { panels, panelBytes, scaleBytes, dtype, bytes } = target;
+  const panel = from / 8, weight = weightAt(target);
   writeSizes(record, call);
   writePlace(record, field.packX, place, block);
   record.set(field.packRows, to - from);

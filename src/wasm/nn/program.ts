@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { PackedWeight } from "../../operations/nn/packed.ts";
+import type { HeldArray } from "../../tensor/arrays.ts";
 import { packed, sizes } from "../binary/nn.gen.ts";
 import type { NnKernels } from "../binary/nn_kernels.gen.ts";
 import type { Words } from "../record/job_record.ts";
@@ -31,6 +33,11 @@ export function scratchFor(machine: Machine, tell: (record: JobRecord) => void):
   const { kernels, arena: { memory }, programs } = machine, at = kernels.callRecord();
   tell(new JobRecord(new Int32Array(memory.buffer) as Words, at / 4));
   return (programs[layersProgram(machine)].kernels as NnKernels).scratchBytes(at) >>> 0;
+}
+
+/** Where a packed weight begins, which is in linear memory here. */
+export function weightAt({ data }: PackedWeight): number {
+  return (data as HeldArray).byteOffset;
 }
 
 /** The record of a job at an address. */

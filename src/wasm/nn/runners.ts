@@ -6,6 +6,15 @@
 
 import { Runners } from "../../contract/runners.ts";
 import {
+  embeddingBackward,
+  gatedBackward,
+  linearBackward,
+  meanBackward,
+  normBackward,
+  plainLinear,
+  pointwiseBackward,
+} from "../../operations/nn/backward/tokens.ts";
+import {
   embedding,
   linear,
   meanRows,
@@ -20,6 +29,9 @@ import { linearRows } from "./linear.ts";
 import { packWeight } from "./pack.ts";
 import { hasLayers as isReady, prepareLayers as prepare } from "./program.ts";
 
+/** Loads who does gradients. */
+const load = () => import("./backward/runners.ts");
+
 /** The runners. */
 export const runners: Runners<Machine, Iterable<Step>> = new Runners<Machine, Iterable<Step>>(
   "wasm",
@@ -27,7 +39,15 @@ export const runners: Runners<Machine, Iterable<Step>> = new Runners<Machine, It
   .add(packLinear, { prepare, isReady, run: packWeight })
   .add(linear, { prepare, isReady, run: linearRows })
   .add(embedding, { prepare, isReady, run: embeddingRows })
-  .add(meanRows, { prepare, isReady, run: meanRowsOf });
+  .add(meanRows, { prepare, isReady, run: meanRowsOf })
+  // Most programs never train.
+  .add(plainLinear, async () => ({ prepare, run: (await load()).plainLinearRows }))
+  .add(linearBackward, async () => ({ prepare, run: (await load()).linearGradients }))
+  .add(normBackward, async () => ({ prepare, run: (await load()).normGradients }))
+  .add(pointwiseBackward, async () => ({ prepare, run: (await load()).pointwiseGradients }))
+  .add(gatedBackward, async () => ({ prepare, run: (await load()).gatedGradients }))
+  .add(embeddingBackward, async () => ({ prepare, run: (await load()).embeddingGradients }))
+  .add(meanBackward, async () => ({ prepare, run: (await load()).meanGradients }));
 
 for (const operation of Object.values(norms)) {
   runners.add(operation, { prepare, isReady, run: normRows });

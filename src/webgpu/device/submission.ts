@@ -153,14 +153,19 @@ export class Submission {
    * back is at the caller.
    */
   async submit(loan: Loan, cannot: string): Promise<void> {
-    loan.attempt(() => this.flush());
-    for (const buffer of this.#used.splice(0)) loan.give(buffer);
+    this.send(loan);
     const returned = this.#returned.splice(0).map(async ([readBack, size, take]) => {
       await undefined; // Some stacks compute while they are asked to map: who submits takes the time first.
       await readMapped(this.#session.gpu, readBack, size, take);
       loan.give(readBack);
     });
     await Promise.all([loan.accepted(cannot), ...returned]);
+  }
+
+  /** Submits it without waiting: `loan.accepted()` tells what the device says. */
+  send(loan: Loan): void {
+    loan.attempt(() => this.flush());
+    for (const buffer of this.#used.splice(0)) loan.give(buffer);
   }
 
   /** Records it into a caller's encoder, which the caller submits at some time. */

@@ -13,6 +13,7 @@ import {
   readOptions,
   readShort,
 } from "../../../check/words.ts";
+import { around, before } from "../../../check/window.ts";
 import { type AttentionOptions, precisions } from "../options.ts";
 
 /**
@@ -20,13 +21,15 @@ import { type AttentionOptions, precisions } from "../options.ts";
  *
  * @param names Those that there are.
  * @param doing What messages begin with.
+ * @param unlisted Names that the call at hand refuses by a message of its own.
  */
 export function readAttentionOptions<Options extends AttentionOptions>(
   options: Options,
   names: readonly (keyof Options & string)[],
   doing = cannot,
+  unlisted?: readonly string[],
 ): Options {
-  const given = readOptions(options, names, doing);
+  const given = readOptions(options, names, doing, unlisted);
   checkOneOf("causal", given.causal, [true, false, "bottom-right", "top-left"], doing);
   checkLayoutName(given.layout, doing);
   checkOneOf("lse", given.lse, [true, false], doing);
@@ -55,7 +58,11 @@ export function readAttentionOptions<Options extends AttentionOptions>(
       `${cannot}: \`encoder\` must be a GPUCommandEncoder, got ${kindOf(encoder)}`,
     );
   }
-  return window === undefined ? given : Object.assign(given, { window: readWindow(window) });
+  if (window === undefined) return given;
+  const sides = typeof window === "number"
+    ? (given.causal ? before : around)(window, cannot)
+    : readWindow(window);
+  return Object.assign(given, { window: sides });
 }
 
 function checkSoftcap(softcap: unknown): void {
@@ -75,7 +82,7 @@ function readWindow(given: unknown): AttentionOptions["window"] {
   const isSide = (side: unknown) => side === null || side === Infinity || isWhole(side);
   if (window?.length !== 2 || !window.every(isSide)) {
     throw new TypeError(
-      `${cannot}: \`window\` must be [left, right] of whole numbers or null, got ${
+      `${cannot}: \`window\` must be [left, right] of whole numbers or null, or how many keys, got ${
         window === undefined ? kindOf(given) : `[${window.map(kindOf)}]`
       }`,
     );
@@ -87,7 +94,12 @@ function readWindow(given: unknown): AttentionOptions["window"] {
 }
 
 /** Options that say where keys are, which a cache knows by itself. */
-const uncachedNames = ["kvLengths", "blockMask", "encoder"] as const;
+export const uncachedNames = [
+  "kvLengths",
+  "packed",
+  "blockMask",
+  "encoder",
+] as const;
 
 /** Checks that nothing is asked that cannot be with a cache. */
 export function checkUncached(options: AttentionOptions): void {

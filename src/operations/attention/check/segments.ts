@@ -94,40 +94,52 @@ export function readCounts(
   );
 }
 
+/** How packed sequences may be said: by where they begin, or by how long they are. */
+type Packing = "cuSeqlens" | "packed";
+
 /** The boundaries of packed sequences, where they are given. */
 export function readBoundaries(
-  cuSeqlens: unknown,
+  { cuSeqlens, packed }: Readonly<Partial<Record<Packing, unknown>>>,
   batch: number,
   queries: number,
   keys: number,
 ): Boundaries | null {
-  if (cuSeqlens === undefined) return null;
-  const { q, k } = Object(cuSeqlens) as Record<"q" | "k", unknown>;
+  const name = cuSeqlens === undefined ? "packed" : "cuSeqlens",
+    given = { cuSeqlens, packed }[name];
+  if (given === undefined) return null;
+  if (cuSeqlens !== undefined && packed !== undefined) {
+    throw new TypeError(`${cannot}: \`cuSeqlens\` and \`packed\` say the same, give one of them`);
+  }
+  const { q, k } = Object(given) as Record<"q" | "k", unknown>;
   const isOne = q === undefined && k === undefined;
-  const ofQ = openList("cuSeqlens.q", isOne ? cuSeqlens : q);
-  const ofK = isOne ? ofQ : openList("cuSeqlens.k", k);
+  const ofQ = openList(`${name}.q`, isOne ? given : q);
+  const ofK = isOne ? ofQ : openList(`${name}.k`, k);
   if (ofQ === undefined || ofK === undefined) {
     throw new TypeError(
-      `${cannot}: \`cuSeqlens\` must be { q, k } of arrays, or one for both, got ${
-        isOne ? kindOf(cuSeqlens) : `q: ${kindOf(q)}, k: ${kindOf(k)}`
+      `${cannot}: \`${name}\` must be { q, k } of arrays, or one for both, got ${
+        isOne ? kindOf(given) : `q: ${kindOf(q)}, k: ${kindOf(k)}`
       }`,
     );
   }
   if (batch !== 1) {
     throw new RangeError(
-      `${cannot}: \`cuSeqlens\` needs B = 1, its sequences lie one after the other in one batch, ` +
+      `${cannot}: \`${name}\` needs B = 1, its sequences lie one after the other in one batch, ` +
         `got B = ${batch}`,
     );
   }
   if (ofQ.length !== ofK.length) {
     throw new RangeError(
-      `${cannot}: \`cuSeqlens.q\` and \`cuSeqlens.k\` must have one length, ` +
+      `${cannot}: \`${name}.q\` and \`${name}.k\` must have one length, ` +
         `got ${ofQ.length} and ${ofK.length}`,
     );
   }
-  const ofQueries = readAscent("cuSeqlens.q", ofQ);
-  const ofKeys = isOne ? ofQueries : readAscent("cuSeqlens.k", ofK);
-  return { q: checkEnd("q", ofQueries, "Nq", queries), k: checkEnd("k", ofKeys, "Nk", keys) };
+  const read = name === "packed" ? readSum : readAscent;
+  const ofQueries = read(`${name}.q`, ofQ);
+  const ofKeys = isOne ? ofQueries : read(`${name}.k`, ofK);
+  return {
+    q: checkEnd(name, "q", ofQueries, "Nq", queries),
+    k: checkEnd(name, "k", ofKeys, "Nk", keys),
+  };
 }
 
 /** Numbers that begin with 0 and do not decrease. */
@@ -144,16 +156,30 @@ export function readAscent(name: string, list: List, doing = cannot): readonly n
   );
 }
 
+/** Boundaries of sequences that are so long. */
+function readSum(name: string, list: List): readonly number[] {
+  const { numbers, wrong } = readNumbers(list, isExtent), ends = [0];
+  if (wrong !== undefined) {
+    throw new RangeError(
+      `${cannot}: \`${name}\` must be whole numbers >= 0, got ${
+        kindOf(wrong.value)
+      } at index ${numbers.length}`,
+    );
+  }
+  for (const [index, length] of numbers.entries()) ends.push(ends[index] + length);
+  return ends;
+}
+
 function checkEnd(
-  name: string,
+  name: Packing,
+  side: string,
   numbers: readonly number[],
   axis: string,
   rows: number,
 ): readonly number[] {
   if (numbers.at(-1) === rows) return numbers;
+  const must = name === "packed" ? "have the sum" : "end with";
   throw new RangeError(
-    `${cannot}: \`cuSeqlens.${name}\` must end with ${axis} = ${rows}, got ${
-      kindOf(numbers.at(-1))
-    }`,
+    `${cannot}: \`${name}.${side}\` must ${must} ${axis} = ${rows}, got ${kindOf(numbers.at(-1))}`,
   );
 }
