@@ -87,6 +87,19 @@ export function bundleForNode(folder: string): string {
   ]);
 }
 
+/** Bundles scripts of tools, each by itself, for Node and Bun; returns where. */
+export function bundleScripts(folder: string, scripts: readonly string[]): string {
+  return bundle(folder, scripts, [
+    ...["--platform=node", "--target=node20", "--out-extension:.js=.mjs", "--outbase=tools"],
+    `--banner:js=${requireForNode}`,
+  ]);
+}
+
+/** Bundles a page's script with the library; returns where. */
+export function bundlePage(folder: string, script: string): string {
+  return bundle(folder, [script], ["--platform=browser", "--target=es2023"]);
+}
+
 /** What the package is imported as, and by which names a page finds that. */
 export type PackageNames = Readonly<Record<string, string>>;
 

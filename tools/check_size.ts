@@ -74,11 +74,14 @@ const bounds = {
   layerGradients: 5_350,
   /**
    * Beside that, which shares scripts with it: all formats and architectures. 950 for passes whose calls may be waited for, on
-   * a GPU; 5,100 for cutting it into what is loaded by itself, of which a program that embeds leaves out most.
+   * a GPU; 5,100 for cutting it into what is loaded by itself, of which a program that embeds leaves out most; 1,000 for
+   * sessions whose keys are on other machines.
    */
-  models: 29_700,
-  /** Of everything what is loaded to embed texts by a BERT: a page's visitors wait for it. */
-  embedding: 92_700,
+  models: 30_700,
+  /** What who imports the subpath `sharded` loads more than attention: coordinator, shard, messages. */
+  sharded: 18_100,
+  /** Of everything what is loaded to embed texts by a BERT, at most 100,000 in the end: a page's visitors wait for it. */
+  embedding: 99_300,
   single: 204_300,
 };
 
@@ -177,6 +180,15 @@ function checkSubpaths(folder: string): void {
   if (hasShaders(onCpu)) fail("layers on the CPU load shaders");
 }
 
+/** Prints and checks what the subpath `sharded` is beside all of the main entry, as esbuild alone minifies it. */
+function checkSharded(folder: string): void {
+  const sharded = entries.filter(({ name }) => name === "sharded");
+  bundle(folder, [minified[0], ...sharded], ["--minify"]);
+  const all = (name: string) => loaded(join(folder, `${name}.js`), true);
+  const bytes = sizeOf(all(sharded[0].name), all(minified[0].name));
+  print("more for sharded there", bytes, bounds.sharded);
+}
+
 /** Prints and checks all that a program loads which embeds texts by a BERT, on the calling thread. */
 function checkEmbedding(folder: string): void {
   bundleProgram(folder, { name: "embed", source: "tools/embed_program.ts" });
@@ -191,6 +203,7 @@ try {
   check(folder);
   checkWide(join(folder, "wide"));
   checkSubpaths(join(folder, "subpaths"));
+  checkSharded(join(folder, "sharded"));
   checkEmbedding(join(folder, "embedding"));
 } finally {
   rmSync(folder, { recursive: true });

@@ -33,6 +33,7 @@ import { pageRun } from "./browser_page/run.ts";
 import { edgeRun } from "./edge_tests/run.ts";
 import { gpuRuns } from "./gpu_runs.ts";
 import { hostRun } from "./host_tests/run.ts";
+import { natsRun } from "./nats_tests/run.ts";
 import { packageRun } from "./package_tests/run.ts";
 import { type Claim, findingsUnder, type Tabled, withTables } from "./runtime_table.ts";
 import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
@@ -244,6 +245,7 @@ function allRuns(folder: string): TestRun[] {
     ...wideRuns(folder),
     ...gpuRuns(folder),
     pageRun(),
+    natsRun(),
     packageRun(folder),
     hostRun(folder),
     browserPackageRun(folder),

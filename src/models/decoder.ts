@@ -29,6 +29,11 @@ import {
   type SessionOptions,
   writeLogits,
 } from "./session.ts";
+import {
+  RemoteSession,
+  type ShardedSession,
+  type ShardedSessionOptions,
+} from "./sharded_session.ts";
 import { checkLength, encode, readIds, type Text } from "./texts.ts";
 import { ggufTokenizer } from "./tokens/sentence_piece.ts";
 import {
@@ -88,6 +93,8 @@ export interface Decoder extends LoadedModel {
   generate(prompt: Text, options?: GenerateOptions): AsyncGenerator<GeneratedToken, void, void>;
   /** Sequences that go on as the caller wants. */
   session(options?: SessionOptions): DecoderSession;
+  /** The same with keys and values on other machines: see `shardedCache()` of `./sharded`. */
+  session(options: ShardedSessionOptions): ShardedSession;
 }
 
 const cannotLoad = "Cannot load the decoder", cannotGenerate = "Cannot generate";
@@ -199,8 +206,15 @@ class LoadedDecoder implements Decoder {
     return this.#continue({ ids, most, choose, stream: this.#streamAfter(ids), onToken, signal });
   }
 
-  session(options?: SessionOptions): DecoderSession {
-    return new Session(this.#resident, this.maxTokens, options);
+  session(options?: SessionOptions): DecoderSession;
+  session(options: ShardedSessionOptions): ShardedSession;
+  session(options: SessionOptions | ShardedSessionOptions = {}): DecoderSession | ShardedSession {
+    if (Object.hasOwn(Object(options), "cache")) {
+      const names = ["cache"] as const, doing = "Cannot begin a session";
+      const read = readOptions(options as ShardedSessionOptions, names, doing);
+      return new RemoteSession(this.#resident, this.maxTokens, read);
+    }
+    return new Session(this.#resident, this.maxTokens, options as SessionOptions);
   }
 
   free(): void {

@@ -27,6 +27,7 @@ import { provideRunners } from "../nn/runners.ts";
 
 export { type Decoder, type GeneratedToken, type GenerateOptions, loadDecoder } from "./decoder.ts";
 export type { DecoderSession, PassOptions, SessionOptions } from "./session.ts";
+export type { LayeredCache, ShardedSession, ShardedSessionOptions } from "./sharded_session.ts";
 export {
   type EmbedOptions,
   type Encoder,

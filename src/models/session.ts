@@ -79,10 +79,11 @@ export interface DecoderSession extends Disposable {
   free(): void;
 }
 
-const cannot = "Cannot continue";
+/** What messages of errors begin with. */
+export const cannot = "Cannot continue";
 
 /** Tokens of a pass: more than that, and nothing becomes faster. */
-const chunkTokens = 256;
+export const chunkTokens = 256;
 
 /** What rows of a pass belong to: B sequences of N rows, of which some may not count. */
 interface Chunk {

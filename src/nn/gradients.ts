@@ -50,6 +50,9 @@ import type { GivenTo } from "./norms.ts";
 /** What is loaded at the first call. */
 type Late = typeof import("../operations/nn/backward/run.ts");
 
+/** The same, once it is there: asking for it again takes some microseconds. */
+let loaded: Late | undefined;
+
 /** A layer as it is asked for. */
 interface Asked<Options extends object, Plan extends RowsPlan> {
   /** The function without gradients. */
@@ -71,8 +74,8 @@ async function withGradient<Options extends object, Plan extends RowsPlan>(
   const doing = cannotOf(twinOf(name)), { machinery, options } = readGiven(asked, names, doing);
   const call = read(options, doing), leave = useAll(Object.values(call.plan.used));
   try {
-    const late = await import("../operations/nn/backward/run.ts");
-    return await run(late, machinery ?? sharedMachinery(), call);
+    loaded ??= await import("../operations/nn/backward/run.ts");
+    return await run(loaded, machinery ?? sharedMachinery(), call);
   } finally {
     leave();
   }

@@ -303,7 +303,7 @@ test("encoders refuse texts and options that are wrong", async () => {
       [[1]],
       { batch: 1 },
       TypeError,
-      "unknown option `batch`, known are pooling, normalize, batchTokens, onTruncate, signal",
+      "unknown option `batch`, known are pooling, normalize, batchTokens, onTruncate, signal; did you mean `batchTokens`?",
     );
     await assertRefused(
       () => encoder.states([[1]], { pooling: "cls" } as never),

@@ -4,6 +4,7 @@ export interface Decoder extends LoadedModel {
   logits(ids: NumberList, options?: PassOptions): Promise<Tensor>;
   generate(prompt: Text, options?: GenerateOptions): AsyncGenerator<GeneratedToken, void, void>;
   session(options?: SessionOptions): DecoderSession;
+  session(options: ShardedSessionOptions): ShardedSession;
 }
 
 export interface DecoderSession extends Disposable {
@@ -45,6 +46,32 @@ export interface GenerateOptions {
 export interface GeneratedToken {
   readonly token: number;
   readonly text: string;
+}
+
+export interface LayeredCache {
+  readonly options: {
+    readonly layers: number;
+    readonly batch: number;
+    readonly kvHeads: number;
+    readonly headDim: number;
+    readonly valueDim: number;
+  };
+  readonly lengths: readonly number[];
+  lengthsOf(layer: number): readonly number[];
+  step(layer: number, q: Tensor, k: Tensor, v: Tensor, options: {
+    readonly layout: "bnhd";
+    readonly lengths: readonly number[];
+    readonly window: readonly (number | null)[] | undefined;
+    readonly scale: number;
+    readonly softcap: number | undefined;
+    readonly signal: SignalLike | null | undefined;
+  }): Promise<{
+    readonly out: {
+      readonly data: Float32Array;
+    };
+  }>;
+  truncate(sequence: number, length: number): Promise<void>;
+  fork(from: number, to: number): Promise<void>;
 }
 
 export interface LoadEncoderOptions extends LoadOptions {
@@ -96,6 +123,18 @@ export type RangeReader = (offset: number, length: number) => Promise<Uint8Array
 export interface SessionOptions {
   readonly batch?: number | undefined;
   readonly dtype?: CacheDType | undefined;
+}
+
+export interface ShardedSession {
+  readonly lengths: readonly number[];
+  prefill(ids: NumberList, sequence?: number, options?: PassOptions): Promise<Float32Array>;
+  step(ids: readonly (number | null)[], options?: PassOptions): Promise<Tensor>;
+  fork(from: number, to: number): Promise<void>;
+  truncate(sequence: number, length: number): Promise<void>;
+}
+
+export interface ShardedSessionOptions {
+  readonly cache: LayeredCache;
 }
 
 export interface Shards {

@@ -112,6 +112,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["cache", "check", "contract", "engine", "functions", "nn"],
     ...["operations", "runtime", "tensor"],
   ],
+  "sharded": [
+    ...["cache", "check", "contract", "engine"],
+    ...["functions", "operations", "runtime", "tensor"],
+  ],
   "functions": ["cache", "check", "contract", "engine", "operations", "tensor"],
 };
 

@@ -20,6 +20,7 @@ export const documents = [
   "docs/FUNCTIONS.md",
   "docs/MODELS.md",
   "docs/ERRORS.md",
+  "docs/SHARDED.md",
 ];
 
 /** Writes all of them into a folder. */

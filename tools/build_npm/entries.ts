@@ -27,6 +27,7 @@ export const entries: readonly Entry[] = [
   { name: "nn", source: "src/nn/mod.ts" },
   { name: "nn-workerd", source: "src/nn/workerd.ts" },
   { name: "nn-edge-light", source: "src/nn/edge_light.ts" },
+  { name: "sharded", source: "src/sharded/mod.ts" },
   { name: "wide", source: "src/wide/mod.ts" },
 ];
 

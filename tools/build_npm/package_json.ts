@@ -17,6 +17,7 @@ export const subpaths = [
   "models",
   "nn",
   "reference",
+  "sharded",
   "wide",
 ] as const;
 
@@ -70,6 +71,10 @@ export function packageJson(): Record<string, unknown> {
         workerd: "./dist/nn-workerd.js",
         "edge-light": "./dist/nn-edge-light.js",
         default: "./dist/nn.js",
+      },
+      "./sharded": {
+        types: "./dist/types/src/sharded/mod.d.ts",
+        default: "./dist/sharded.js",
       },
       "./wide": { types: "./dist/types/src/wide/mod.d.ts", default: "./dist/wide.js" },
       "./simd.wasm": { types: "./dist/types/binary.d.ts", default: "./dist/simd.wasm" },

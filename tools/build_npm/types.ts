@@ -22,6 +22,7 @@ const sources = [
   "src/linear/mod.ts",
   "src/models/mod.ts",
   "src/nn/mod.ts",
+  "src/sharded/mod.ts",
   "src/wide/mod.ts",
 ];
 

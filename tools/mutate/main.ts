@@ -48,6 +48,7 @@ const folders = [
     "models/files",
     "models/tokens",
     "nn",
+    ...["sharded", "sharded/coordinator", "sharded/messages", "sharded/shard"],
     "tensor",
   ],
   ...[
@@ -66,6 +67,7 @@ const usualTests = [
   "nn",
   "properties",
   "readonce",
+  "sharded",
 ].map((name) => `tests/${name}`);
 
 /** Files of tests, each by itself: those that share a process, too. */

@@ -148,7 +148,7 @@ function sharesOf(vectors: number) {
 /** Norms of rows. */
 export function normRows(name: string) {
   const check = ({ used }: NormPlan) =>
-    checkBuffers(used, { over: ["x", "residual"], cannot: cannotOf(name) });
+    checkBuffers(used, { over: ["x", "residual", "y"], cannot: cannotOf(name) });
   const run = async (
     machine: Machine,
     plan: NormPlan,

@@ -85,7 +85,7 @@ export function checkLinear({ used }: LinearPlan): void {
         'pack it with an engine of { backend: "webgpu" }',
     );
   }
-  checkBuffers(used, { over: ["residual"], cannot });
+  checkBuffers(used, { over: ["residual", "y"], cannot });
 }
 
 /** What the parts of a piece have in common. */

@@ -19,10 +19,10 @@ import { checkLinear, linearRows } from "./linear.ts";
 import { packWeight } from "./pack.ts";
 import { checkEmbedding, checkMeans, embeddingRows, meansOfRows } from "./tables.ts";
 
-/** Inputs of functions that have two. */
+/** Inputs of functions that have two; passes call them as pieces do. */
 const pairs: Readonly<Record<string, readonly string[]>> = {
-  gated: ["gate", "up"],
-  add: ["a", "b"],
+  gated: ["gate", "up", "x", "y"],
+  add: ["a", "b", "x", "y"],
 };
 
 /** The runners. */
