@@ -51,7 +51,7 @@ const restoreBeats = 4;
 
 /** Takes a cache. */
 export async function join(joining: Joining): Promise<Joined> {
-  const { exchange, options } = joining;
+  const { exchange } = joining;
   const found = await find(joining);
   exchange.members = new Members(found.map(({ member }) => member));
   const all = await grant(joining, found.map(({ granted }) => granted));
