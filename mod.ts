@@ -15,7 +15,14 @@
 
 export type { CascadeOptions, CascadePart } from "./src/cache/cascade.ts";
 export type { AttentionRest, KvCache } from "./src/cache/kv_cache.ts";
-export type { AppendOptions, Kept, KvCacheOptions } from "./src/cache/options.ts";
+export type { LayeredKvCache } from "./src/cache/layers.ts";
+export type {
+  AppendOptions,
+  Kept,
+  KvCacheOptions,
+  LayeredKvCacheOptions,
+} from "./src/cache/options.ts";
+export type { StepOptions } from "./src/cache/step.ts";
 export { BackendUnavailableError, DeviceLostError, type SignalLike } from "./src/check/errors.ts";
 export type { BackendName, EngineTensor, Progress } from "./src/contract/backend.ts";
 export type {

@@ -9,7 +9,7 @@ import { readTensor } from "../check/tensors.ts";
 import { checkLayoutName, checkOneOf, readOptions } from "../check/words.ts";
 import type { Backend, Machinery } from "../contract/backend.ts";
 import { attention, runUsedAttention } from "../operations/attention/operation.ts";
-import type { AttentionOptions } from "../operations/attention/options.ts";
+import type { AttentionOptions, CacheAttentionOptions } from "../operations/attention/options.ts";
 import { type AttentionCall, readAttention } from "../operations/attention/plan.ts";
 import type {
   AttentionResult,
@@ -155,7 +155,7 @@ function readCascade(
   const readCall = (rows: ReadTensor, part: ReadPart, asked: AttentionOptions) => {
     const withLse = { ...asked, lse: true };
     const call = isCache(part)
-      ? readCacheCall(part, rows, withLse)
+      ? readCacheCall(part, rows, withLse as CacheAttentionOptions)
       : readAttention(rows, arrange(part.k), arrange(part.v), withLse);
     // Rounded once, at the end.
     return { ...call, storage: { ...call.storage, dtype: "f32" as const } };

@@ -4,24 +4,30 @@
  * @module
  */
 
-import { readTensor } from "../check/tensors.ts";
+import { openList, readTensor } from "../check/tensors.ts";
 import {
   checkLayoutName,
   checkOneOf,
   isExtent,
   kindOf,
   mostDims,
+  readNumbers,
   readOptions,
 } from "../check/words.ts";
 import { cacheDTypes, isQuantized, type PageLayout } from "../contract/pages.ts";
-import { readCounts } from "../operations/attention/check/segments.ts";
-import { type AnyTensor, type AnyView, viewOf } from "../tensor/tensor.ts";
+import {
+  readSequenceRows,
+  readSequences,
+  type SequenceRows,
+} from "../operations/attention/check/rows.ts";
+import { type AnyTensor, type AnyView, type ReadTensor, viewOf } from "../tensor/tensor.ts";
 import type { AppendOptions, KvCacheOptions } from "./options.ts";
 
-const cannotMake = "Cannot make a KV cache";
-const cannotAppend = "Cannot append";
+/** What messages begin with where there is no cache yet. */
+export const cannotMake = "Cannot make a KV cache";
 
-const optionNames = [
+/** Every option of a cache, by name. */
+export const optionNames = [
   "batch",
   "kvHeads",
   "headDim",
@@ -43,7 +49,8 @@ export interface CacheSizes extends PageLayout {
   readonly pages: number;
 }
 
-function checkSize(name: string, value: unknown): void {
+/** Checks a number of things that there must be. */
+export function checkSize(name: string, value: unknown): void {
   if (isExtent(value) && value >= 1) return;
   throw new RangeError(
     `${cannotMake}: \`${name}\` must be a whole number >= 1, got ${kindOf(value)}`,
@@ -95,41 +102,44 @@ export function readCacheOptions(options: KvCacheOptions): CacheSizes {
   };
 }
 
-/** Tokens to be appended: views, and how many count for each sequence. */
+/** Tokens to be appended: views, and whose they are. */
 export interface CheckedTokens {
   readonly k: AnyView;
   readonly v: AnyView;
-  readonly counts: readonly number[];
+  readonly rows: SequenceRows;
 }
+
+/** Every option of `append()`, by name. */
+export const appendNames = ["lengths", "layout", "sequences", "cuSeqlens"] as const;
 
 /** Reads tokens for a cache of these sizes. */
 export function readTokens(
-  k: AnyTensor,
-  v: AnyTensor,
+  k: AnyTensor | ReadTensor,
+  v: AnyTensor | ReadTensor,
   { batch, kvHeads, headDim, valueDim }: PageLayout & { readonly batch: number },
   options: AppendOptions,
+  doing = "Cannot append",
 ): CheckedTokens {
-  const { lengths, layout = "bhnd" } = readOptions(options, ["lengths", "layout"], cannotAppend);
-  checkLayoutName(layout, cannotAppend);
-  const kView = viewOf(readTensor("k", k, cannotAppend), layout);
-  const vView = viewOf(readTensor("v", v, cannotAppend), layout);
-  const tokens = kView.shape[2];
-  checkShape("k", kView, [batch, kvHeads, tokens, headDim]);
-  checkShape("v", vView, [batch, kvHeads, tokens, valueDim]);
-  const counts = lengths === undefined ? new Array<number>(batch).fill(tokens) : readCounts(
-    "lengths",
-    lengths,
-    { count: batch, name: "sequence", letter: "B" },
-    () => [tokens],
-    cannotAppend,
-  );
-  return { k: kView, v: vView, counts };
+  const given = readOptions(options, appendNames, doing), { layout = "bhnd" } = given;
+  checkLayoutName(layout, doing);
+  const sequences = readSequences(given.sequences, batch, doing);
+  const kView = viewOf(readTensor("k", k, doing), layout);
+  const vView = viewOf(readTensor("v", v, doing), layout);
+  const tokens = kView.shape[2], batches = given.cuSeqlens === undefined ? sequences.length : 1;
+  checkShape("k", kView, [batches, kvHeads, tokens, headDim], doing);
+  checkShape("v", vView, [batches, kvHeads, tokens, valueDim], doing);
+  return { k: kView, v: vView, rows: readSequenceRows(given, sequences, [tokens], doing) };
 }
 
-function checkShape(name: string, { shape }: AnyView, expected: readonly number[]): void {
+function checkShape(
+  name: string,
+  { shape }: AnyView,
+  expected: readonly number[],
+  doing: string,
+): void {
   if (shape.every((extent, axis) => extent === expected[axis])) return;
   throw new RangeError(
-    `${cannotAppend}: \`${name}\` must have shape [B, Hkv, n, ${name === "k" ? "D" : "Dv"}] = ` +
+    `${doing}: \`${name}\` must have shape [B, Hkv, n, ${name === "k" ? "D" : "Dv"}] = ` +
       `[${expected}], got [${shape}]`,
   );
 }
@@ -140,6 +150,51 @@ export function checkSequence(sequence: unknown, batch: number): void {
   throw new RangeError(
     `Cannot find a sequence: it must be a whole number from 0 to ${batch - 1}, ` +
       `got ${kindOf(sequence)}`,
+  );
+}
+
+/** Reads the sequence that each of so many is to go on from. */
+export function readOrder(given: unknown, batch: number): readonly number[] {
+  const cannot = "Cannot reorder", list = openList("indices", given, cannot);
+  if (list?.length !== batch) {
+    const Kind = list === undefined ? TypeError : RangeError;
+    throw new Kind(
+      `${cannot}: \`indices\` must be one sequence for each, B = ${batch}, got ${
+        list === undefined ? kindOf(given) : list.length
+      }`,
+    );
+  }
+  const { numbers, wrong } = readNumbers(list, (one) => isExtent(one) && one < batch);
+  if (wrong === undefined) return numbers;
+  throw new RangeError(
+    `${cannot}: \`indices\` must be whole numbers from 0 to ${batch - 1}, got ${
+      kindOf(wrong.value)
+    }`,
+  );
+}
+
+/** Reads which of so many tokens are kept. */
+export function readKept(given: unknown, length: number): readonly number[] {
+  const cannot = "Cannot keep tokens", list = openList("indices", given, cannot);
+  if (list === undefined) {
+    throw new TypeError(
+      `${cannot}: \`indices\` must be an array of whole numbers, got ${kindOf(given)}`,
+    );
+  }
+  if (list.length === 0) {
+    throw new RangeError(
+      `${cannot}: \`indices\` must name one at least, \`truncate()\` forgets all from one on`,
+    );
+  }
+  const { numbers, wrong } = readNumbers(
+    list,
+    (one, at, before) => isExtent(one) && one < length && (at === 0 || one > before[at - 1]),
+  );
+  if (wrong === undefined) return numbers;
+  throw new RangeError(
+    `${cannot}: \`indices\` must be whole numbers from 0 to ${length - 1} that ascend, got ${
+      kindOf(wrong.value)
+    }${numbers.length === 0 ? "" : ` behind ${numbers.at(-1)}`}`,
   );
 }
 

@@ -3,24 +3,24 @@
  *
  * ```text
  * 0   "FTKV"
- * 4   version, 2; of version 1 the bytes of int8 lie in another order on the CPU
+ * 4   version, 3; before, pages are whole, and of version 1 the bytes of int8 lie in another order on the CPU
  * 8   Hkv, D, Dv, tokens per page, dtype, smoothKeys, bytes per page, 2
  * 40  sequences, then the length of each
- *     the pages of each sequence in order, whole
+ *     the pages of each sequence in order, as runs: how many words are 0, how many follow, these; until a page is whole
  *     checksum: FNV-1a over all words before it
  * ```
  *
- * Numbers are 32 bits, little-endian. Pages are as the backend stores them.
+ * Numbers are 32 bits, little-endian. Pages are as the backend stores them, with zeros behind a sequence's last token.
  *
  * @module
  */
 
 import { holdArray } from "../check/tensors.ts";
 import { cacheDTypes, type Page, type PageStore } from "../contract/pages.ts";
-import { arrayKind, type HeldArray } from "../tensor/arrays.ts";
+import { arrayKind } from "../tensor/arrays.ts";
 
 const magic = 0x564b5446; // "FTKV"
-const version = 2;
+const version = 3;
 const cannot = "Cannot load a cache";
 
 /** Pages that are read at the same time. */
@@ -40,6 +40,46 @@ function sizesOf({ layout, bytesPerPage }: PageStore): readonly [string, number]
   ];
 }
 
+/** Zeros in a row that are worth a run of their own. */
+const leastZeros = 4;
+
+/** A page's words as runs. */
+function shorten(page: Uint32Array): Uint32Array<ArrayBuffer> {
+  const runs = new Uint32Array(page.length + 2 * Math.ceil(page.length / leastZeros) + 2);
+  let end = 0;
+  for (let at = 0; at < page.length;) {
+    const first = at;
+    while (at < page.length && page[at] === 0) at++;
+    const from = at;
+    for (let zeros = 0; at < page.length && zeros < leastZeros; at++) {
+      zeros = page[at] === 0 ? zeros + 1 : 0;
+    }
+    while (at > from && page[at - 1] === 0) at--;
+    runs.set([from - first, at - from], end);
+    runs.set(page.subarray(from, at), end + 2);
+    end += 2 + at - from;
+  }
+  return runs.subarray(0, end);
+}
+
+/** Where the runs of a page end that begin at a word; `undefined` where they are none. Writes the page where there is one. */
+function endOfPage(
+  words: Uint32Array,
+  at: number,
+  length: number,
+  page?: Uint32Array,
+): number | undefined {
+  for (let done = 0; done < length;) {
+    if (at + 2 > words.length) return undefined;
+    const [zeros, count] = [words[at], words[at + 1]], from = done + zeros, next = at + 2 + count;
+    if (zeros + count === 0 || from + count > length || next > words.length) return undefined;
+    page?.set(words.subarray(at + 2, next), from);
+    done = from + count;
+    at = next;
+  }
+  return at;
+}
+
 function checksum(words: Uint32Array): number {
   let hash = 0x811c9dc5;
   for (const word of words) hash = Math.imul(hash ^ word, 0x01000193);
@@ -52,34 +92,34 @@ function wordsOf(bytes: Uint8Array, length: number): Uint32Array {
   return new Uint32Array(whole.buffer, whole.byteOffset, length / 4);
 }
 
-/** All sequences of a cache as bytes. */
+/** Sequences of a cache as bytes. */
 export async function encodeCache(
   store: PageStore,
   lengths: readonly number[],
   pages: readonly (readonly Page[])[],
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const header = [
-    magic,
-    version,
-    ...sizesOf(store).map(([, size]) => size),
-    lengths.length,
-    ...lengths,
-  ];
-  const all = pages.flat(), { bytesPerPage } = store;
-  const bytes = new Uint8Array(header.length * 4 + all.length * bytesPerPage + 4);
-  new Uint32Array(bytes.buffer, 0, header.length).set(header);
-  let at = header.length * 4;
+  const sizes = sizesOf(store).map(([, size]) => size), { pageSize } = store.layout;
+  const parts = [Uint32Array.of(magic, version, ...sizes, lengths.length, ...lengths)];
+  const all = pages.flatMap((list, sequence) =>
+    list.map((page, index) =>
+      [page, Math.min(pageSize, lengths[sequence] - index * pageSize)] as const
+    )
+  );
   // Some at once: each may be a way to a GPU and back.
   for (let first = 0; first < all.length; first += pagesAtOnce) {
-    const read = all.slice(first, first + pagesAtOnce).map((page) => store.read(page));
-    for (const page of await Promise.all(read)) {
-      bytes.set(page, at);
-      at += bytesPerPage;
+    const some = all.slice(first, first + pagesAtOnce);
+    for (const page of await Promise.all(some.map(([page, tokens]) => store.read(page, tokens)))) {
+      parts.push(shorten(wordsOf(page, page.length)));
     }
   }
-  const words = new Uint32Array(bytes.buffer);
-  words[words.length - 1] = checksum(words.subarray(0, -1));
-  return bytes;
+  const words = new Uint32Array(parts.reduce((sum, { length }) => sum + length, 1));
+  let at = 0;
+  for (const part of parts) {
+    words.set(part, at);
+    at += part.length;
+  }
+  words[at] = checksum(words.subarray(0, -1));
+  return new Uint8Array(words.buffer);
 }
 
 /** What bytes hold. */
@@ -101,21 +141,31 @@ export function decodeCache(given: Uint8Array, store: PageStore, batch: number):
   if (bytes.length % 4 !== 0 || bytes.length < (fixed + 1) * 4) {
     throw new RangeError(`${cannot}: ${bytes.length} bytes are no saved cache`);
   }
-  const words = wordsOf(bytes.now(), bytes.length);
+  // What lies in an engine's memory goes when that grows for the pages.
+  const words = wordsOf(bytes.lender ? bytes.now().slice() : bytes.now(), bytes.length);
   if (words[0] !== magic) throw new RangeError(`${cannot}: the bytes are no saved cache`);
-  if (words[1] !== 1 && words[1] !== version) {
-    throw new RangeError(`${cannot}: its version is ${words[1]}, known are 1 and 2`);
+  if (words[1] < 1 || words[1] > version) {
+    throw new RangeError(`${cannot}: its version is ${words[1]}, known are 1 to ${version}`);
   }
   if (words.at(-1) !== checksum(words.subarray(0, -1))) {
     throw new RangeError(`${cannot}: the bytes are damaged, their checksum is another`);
   }
   for (const [index, [name, size]] of [...sizes, ["batch", batch] as const].entries()) {
     if (words[2 + index] === size) continue;
+    const [saved, own] = [words[2 + index], size].map((number) => nameOf(name, number));
     throw new RangeError(
-      `${cannot}: it was saved with ${name} = ${words[2 + index]}, this one has ${size}`,
+      `${cannot}: it was saved with ${name} = ${saved}, ${
+        name === "batch" ? `${own} ${own === 1 ? "is" : "are"} replaced` : `this one has ${own}`
+      }`,
     );
   }
-  return readPages(words, fixed, store, batch, bytes);
+  return readPages(words, fixed, store, batch);
+}
+
+/** A number of the header as options have it. */
+function nameOf(name: string, number: number): unknown {
+  if (name === "dtype") return cacheDTypes[number] ?? number;
+  return name === "smoothKeys" ? number === 1 : number;
 }
 
 function readPages(
@@ -123,26 +173,31 @@ function readPages(
   fixed: number,
   { bytesPerPage, layout: { pageSize } }: PageStore,
   batch: number,
-  bytes: HeldArray<Uint8Array>,
 ): SavedCache {
-  const lengths = Array.from(words.subarray(fixed, fixed + batch));
+  const lengths = Array.from(words.subarray(fixed, fixed + batch)), whole = bytesPerPage / 4;
   const counts = lengths.map((length) => Math.ceil(length / pageSize));
-  const begin = (fixed + batch) * 4, pages = counts.reduce((a, b) => a + b, 0);
-  if (bytes.length !== begin + pages * bytesPerPage + 4) {
-    throw new RangeError(
-      `${cannot}: ${pages} pages take ${begin + pages * bytesPerPage + 4} bytes, ` +
-        `got ${bytes.length}`,
-    );
+  const pages = counts.reduce((a, b) => a + b, 0), own = words.subarray(0, -1);
+  // Where each page begins, and at last where all end.
+  const begins = [fixed + batch], isWhole = words[1] < 3;
+  while (begins.length <= pages) {
+    const at = begins.at(-1)!;
+    const end = isWhole ? at + whole : endOfPage(own, at, whole);
+    if (end === undefined || end > own.length) break;
+    begins.push(end);
   }
-  // Bytes where the pages of each sequence begin.
-  let at = begin;
-  const begins = counts.map((count) => (at += count * bytesPerPage) - count * bytesPerPage);
+  if (begins.length <= pages || begins[pages] !== own.length) {
+    throw new RangeError(`${cannot}: ${pages} pages do not fill the ${words.length * 4} bytes`);
+  }
+  let first = 0;
+  const firsts = counts.map((count) => (first += count) - count);
   return {
     version: words[1],
     lengths,
-    pageOf: (sequence, index) => {
-      const from = begins[sequence] + index * bytesPerPage;
-      return bytes.now().subarray(from, from + bytesPerPage);
+    pageOf(sequence, index) {
+      const at = begins[firsts[sequence] + index];
+      const page = isWhole ? own.slice(at, at + whole) : new Uint32Array(whole);
+      if (!isWhole) endOfPage(own, at, whole, page);
+      return new Uint8Array(page.buffer);
     },
   };
 }

@@ -6,7 +6,7 @@
  */
 
 import type { Backend } from "../contract/backend.ts";
-import type { PageStore } from "../contract/pages.ts";
+import type { PagedKeys, PageStore } from "../contract/pages.ts";
 import { runAttention, runAttentionSync } from "../operations/attention/operation.ts";
 import type { AttentionOptions, CacheAttentionOptions } from "../operations/attention/options.ts";
 import { type AttentionCall, readCached } from "../operations/attention/plan.ts";
@@ -14,11 +14,20 @@ import type { Asking, AttentionResult, ResultOf } from "../operations/attention/
 import type { TensorData } from "../tensor/dtype.ts";
 import { bytesInWords, sayOf } from "../tensor/inspect.ts";
 import { useAll } from "../tensor/lending.ts";
-import type { AnyTensor, ReadTensor, Tensor } from "../tensor/tensor.ts";
-import { checkCount, checkSequence, readCacheOptions, readTokens } from "./check.ts";
+import type { AnyTensor, AnyView, NumberList, ReadTensor, Tensor } from "../tensor/tensor.ts";
+import {
+  checkCount,
+  type CheckedTokens,
+  checkSequence,
+  readCacheOptions,
+  readKept,
+  readOrder,
+  readTokens,
+} from "./check.ts";
 import { decodeCache, encodeCache } from "./format.ts";
 import type { AppendOptions, Kept, KvCacheOptions } from "./options.ts";
-import { Sequences } from "./sequences.ts";
+import { type Change, Sequences } from "./sequences.ts";
+import { readStep, type StepOptions, usedBy } from "./step.ts";
 
 /** What `attention()` takes behind queries and keys: values and options, or those for a cache. */
 export type AttentionRest<
@@ -33,6 +42,10 @@ export type AttentionRest<
 interface Inside {
   is(value: object): boolean;
   backendOf(cache: KvCache): Backend;
+  /** Throws where it cannot be changed now. */
+  beginChange(cache: KvCache, doing: string): void;
+  sequencesOf(cache: KvCache): Sequences;
+  loading(cache: KvCache, bytes: Uint8Array, sequence?: number): Change;
   lock(cache: KvCache, doing: string): () => void;
   read(
     cache: KvCache,
@@ -42,6 +55,9 @@ interface Inside {
 }
 
 let inside: Inside;
+
+/** What is loaded at the first step: asking for it again takes some microseconds. */
+let stepping: typeof import("./stepping.ts") | undefined;
 
 /** By this, other copies of the library know a cache: they let it attend by itself. */
 const attends = Symbol.for("flashtile.KvCache/1");
@@ -66,6 +82,8 @@ export class KvCache implements Disposable {
   /** The same as `options`, which nobody keeps callers from replacing. */
   readonly #options: KvCache["options"];
   #running = 0;
+  /** Whether one of the calls that run appends, and nothing may be read beside it. */
+  #isStepping = false;
   #freed = false;
 
   static {
@@ -74,6 +92,9 @@ export class KvCache implements Disposable {
       is: (value) => #backend in value,
       lock: (cache, doing) => cache.#lock(doing),
       backendOf: (cache) => cache.#backend,
+      beginChange: (cache, doing) => cache.#beginChange(doing),
+      sequencesOf: (cache) => cache.#sequences,
+      loading: (cache, ...given) => cache.#loading(...given),
       read: (cache, ...given) => cache.#read(...given),
     };
     sayOf(this.prototype, function () {
@@ -108,32 +129,55 @@ export class KvCache implements Disposable {
   }
 
   /**
-   * Appends tokens to every sequence.
+   * Appends tokens to every sequence, or to some.
    *
-   * @param keys `[B, Hkv, n, D]`, f32, f16 or bf16.
+   * @param keys `[B, Hkv, n, D]`, f32, f16 or bf16; B is 1 with `cuSeqlens`.
    * @param values `[B, Hkv, n, Dv]`, likewise.
    * @throws {RangeError} When shapes do not fit, or a sequence, the pool or the memory is full; the
    * cache is as it was then.
    */
   append(keys: AnyTensor, values: AnyTensor, options: AppendOptions = {}): void {
     this.#beginChange("append");
-    const { k, v, counts } = readTokens(keys, values, this.#options, options);
+    const tokens = readTokens(keys, values, this.#options, options);
     // What was read may have been a function of the caller's, that frees what was read before it.
     this.#beginChange("append");
-    useAll([k, v])();
-    this.#store.checkReadable?.([k, v]);
-    const before = this.#sequences.lengths;
-    this.#checkCapacity("append", counts.map((count, at) => before[at] + count));
-    this.#sequences.reserve(counts);
+    useAll([tokens.k, tokens.v])();
+    this.#store.checkReadable?.([tokens.k, tokens.v]);
+    this.#checkCapacity("append", this.#lengthsWith(tokens));
+    this.#put(tokens, true);
+  }
+
+  /** Tokens of each sequence when some more are there. */
+  #lengthsWith({ rows: { sequences, counts } }: CheckedTokens): readonly number[] {
+    const { lengths } = this.#sequences;
+    for (const [part, at] of sequences.entries()) lengths[at] += counts[part];
+    return lengths;
+  }
+
+  /**
+   * Writes tokens behind those of their sequences, or changes nothing.
+   *
+   * @param flushes Whether that is all; else what comes from them is read by the same call.
+   */
+  #put(tokens: CheckedTokens, flushes: boolean): void {
+    const { k, v, rows: { sequences, packed, firsts, counts } } = tokens;
+    const before = this.#sequences.lengths, after = this.#lengthsWith(tokens);
+    this.#sequences.reserve(after.map((length, at) => length - before[at]));
     try {
-      for (const [batch, to] of counts.entries()) {
-        if (to > 0) this.#sequences.write(batch, { k, v, batch, from: 0, to });
+      for (const [part, at] of sequences.entries()) {
+        const batch = packed ? 0 : part, from = firsts[part], to = from + counts[part];
+        if (to > from) this.#sequences.write(at, { k, v, batch, from, to });
       }
-      this.#store.flush?.();
+      if (flushes) this.#store.flush?.();
     } catch (error) {
-      for (const [at, length] of before.entries()) this.#sequences.truncate(at, length);
+      this.#restore(before);
       throw error;
     }
+  }
+
+  /** Forgets what was appended since. */
+  #restore(lengths: readonly number[]): void {
+    for (const [at, length] of lengths.entries()) this.#sequences.truncate(at, length);
   }
 
   /** Keeps the first `length` tokens of a sequence. */
@@ -142,6 +186,23 @@ export class KvCache implements Disposable {
     this.#check(sequence);
     checkCount("length", length, this.#sequences.lengths[sequence]);
     this.#sequences.truncate(sequence, length);
+  }
+
+  /**
+   * Keeps some of a sequence's newest tokens: those of a draft that were accepted (see `parents` of
+   * `attend()`). The others from the first of these on are forgotten, and those behind them move up.
+   *
+   * @param indices Which tokens of the sequence, counted from its first, in ascending order; all before
+   * the first of them stay.
+   * @throws {RangeError} When there are none of them, or they are out of range or order, or a shared page has to
+   * be copied and there is no room; nothing has changed then.
+   */
+  keep(sequence: number, indices: NumberList): void {
+    this.#beginChange("keep tokens");
+    this.#check(sequence);
+    const kept = readKept(indices, this.#sequences.lengths[sequence]);
+    this.#beginChange("keep tokens");
+    this.#sequences.keep(sequence, kept).make();
   }
 
   /** Forgets all tokens of a sequence. */
@@ -188,6 +249,20 @@ export class KvCache implements Disposable {
   }
 
   /**
+   * Lets every sequence continue from the tokens that another one had: beams that were chosen. Pages are
+   * shared until somebody writes to them, so that nothing is copied here.
+   *
+   * @param indices Of each sequence, which one it continues from: `[B]`; each may be there more than once.
+   * @throws {RangeError} When they are not as many as sequences, or one is no sequence.
+   */
+  reorder(indices: NumberList): void {
+    this.#beginChange("reorder");
+    const from = readOrder(indices, this.#options.batch);
+    this.#beginChange("reorder");
+    this.#sequences.reorder(from);
+  }
+
+  /**
    * Forgets the tokens between the first and the last ones (StreamingLLM, arXiv 2309.17453); those
    * behind move up, so that positions count what is left.
    *
@@ -201,34 +276,66 @@ export class KvCache implements Disposable {
     checkCount("keepLast", keepLast);
     if (sequence !== undefined) this.#check(sequence);
     const all = sequence === undefined ? [...this.#sequences.lengths.keys()] : [sequence];
-    this.#sequences.evict(all, keepFirst, keepLast);
+    this.#sequences.evict(all, keepFirst, keepLast).make();
   }
 
-  /** All sequences as bytes, with a header that says what they are, and a checksum. */
-  async save(): Promise<Uint8Array<ArrayBuffer>> {
-    const unlock = this.#lock("save");
+  /**
+   * All sequences as bytes, with a header that says what they are, and a checksum; what no token uses
+   * of a page takes nothing.
+   *
+   * @param sequence Which one alone; all by default.
+   */
+  async save(sequence?: number): Promise<Uint8Array<ArrayBuffer>> {
+    this.#checkOpen("save");
+    if (sequence !== undefined) this.#check(sequence);
+    const unlock = this.#lock("save"), { lengths, pages } = this.#sequences;
+    const which = sequence === undefined ? [...lengths.keys()] : [sequence];
     try {
-      return await encodeCache(this.#store, this.#sequences.lengths, this.#sequences.pages);
+      return await encodeCache(
+        this.#store,
+        which.map((at) => lengths[at]),
+        which.map((at) => pages[at]),
+      );
     } finally {
       unlock();
     }
   }
 
   /**
-   * Replaces all sequences by those that `save()` gave, of this version or the one before.
+   * Replaces all sequences by those that `save()` gave, of this version or one before.
    *
+   * @param sequence Which is replaced alone, by the only one that was saved; all by default.
    * @throws {RangeError} When the bytes are damaged, or of a cache of other sizes; nothing has changed.
    */
-  load(bytes: Uint8Array): void {
+  load(bytes: Uint8Array, sequence?: number): void {
     this.#beginChange("load");
-    const saved = decodeCache(bytes, this.#store, this.#options.batch);
-    this.#checkCapacity("load", saved.lengths);
-    this.#sequences.replace(saved.lengths);
-    for (const [at, pages] of this.#sequences.pages.entries()) {
-      for (const [index, page] of pages.entries()) {
-        this.#store.restore(page, saved.pageOf(at, index), saved.version);
+    this.#loading(bytes, sequence).make();
+  }
+
+  #loading(bytes: Uint8Array, sequence?: number): Change {
+    const { batch } = this.#options;
+    if (sequence !== undefined) this.#check(sequence);
+    const which = sequence === undefined ? [...this.#sequences.lengths.keys()] : [sequence];
+    const saved = decodeCache(bytes, this.#store, sequence === undefined ? batch : 1);
+    const after = this.#sequences.lengths;
+    which.forEach((at, nth) => after[at] = saved.lengths[nth]);
+    this.#checkCapacity("load", after);
+    const { make, drop } = this.#sequences.replace(which, saved.lengths);
+    const restore = () => {
+      const { pages } = this.#sequences;
+      for (const [nth, at] of which.entries()) {
+        for (const [index, page] of pages[at].entries()) {
+          this.#store.restore(page, saved.pageOf(nth, index), saved.version);
+        }
       }
-    }
+    };
+    return {
+      make() {
+        make();
+        restore();
+      },
+      drop,
+    };
   }
 
   /**
@@ -273,17 +380,83 @@ export class KvCache implements Disposable {
     }
   }
 
+  /**
+   * Turns queries and keys by their positions, appends keys and values, and attends: what `rope()`,
+   * `append()` and `attend()` do one after the other, with the same bits, in one call, which is one
+   * submission on a GPU. `q` and `k` stay as they are. Where it fails or is aborted, the cache is as it
+   * was. Nothing else can use the cache meanwhile.
+   *
+   * ```ts
+   * import { createEngine, tensor } from "@flashtile/attention";
+   *
+   * const engine = await createEngine({ backend: "wasm" });
+   * const cache = engine.kvCache({ kvHeads: 2, headDim: 64 });
+   * const q = tensor(new Float32Array(8 * 64).fill(0.1), [1, 8, 1, 64]); // one token
+   * const k = tensor(new Float32Array(2 * 64).fill(0.2), [1, 2, 1, 64]);
+   * const { out } = await cache.step(q, k, k, { causal: true, rope: { theta: 500_000 } });
+   * console.log(cache.lengths, out.shape); // [1] [1, 8, 1, 64]
+   * await engine.close();
+   * ```
+   *
+   * @param q Queries of the tokens that are appended, `[B, Hq, n, D]`.
+   * @param k Their keys, `[B, Hkv, n, D]`.
+   * @param v Their values, `[B, Hkv, n, Dv]`.
+   * @param options Those of `attend()`, of which `append()` has some too, and `rope`.
+   * @throws {TypeError} As these three; the cache is as it was then.
+   * @throws {RangeError} Likewise.
+   * @throws `signal.reason` when the signal aborts.
+   */
+  async step<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
+    options: Asking<StepOptions, Lse, Out> = {},
+  ): Promise<ResultOf<Data, Lse, Out>> {
+    this.#beginChange("step");
+    const before = this.#sequences.lengths;
+    const call = readStep([q, k, v], this.#options, this.#paged, before, options);
+    this.#beginChange("step");
+    const { tokens } = call;
+    this.#store.checkReadable?.([tokens.k, tokens.v]);
+    this.#checkCapacity("step", this.#lengthsWith(tokens));
+    const leave = useAll(usedBy(call)), unlock = this.#lock("step");
+    this.#isStepping = true;
+    try {
+      stepping ??= await import("./stepping.ts");
+      const append = (keys: AnyView) => this.#put({ ...tokens, k: keys }, false);
+      const result = await stepping.runStep<Data>(this.#backend, this.#store, call, append);
+      return result as ResultOf<Data, Lse, Out>;
+    } catch (error) {
+      if (!this.#freed) this.#restore(before);
+      throw error;
+    } finally {
+      this.#isStepping = false;
+      unlock();
+      leave();
+    }
+  }
+
+  get #paged(): PagedKeys {
+    return { store: this.#store, pages: this.#sequences.pages };
+  }
+
   #read(
     q: AnyTensor | ReadTensor,
     options: CacheAttentionOptions,
   ): AttentionCall {
-    const paged = { store: this.#store, pages: this.#sequences.pages };
-    return readCached(q, paged, this.#sequences.lengths, options);
+    return readCached(q, this.#paged, this.#sequences.lengths, options);
   }
 
   /** Nothing may change the cache until what this gives is called. */
   #lock(doing: string): () => void {
     this.#checkOpen(doing);
+    if (this.#isStepping) {
+      throw new Error(`Cannot ${doing}: a step of the cache runs, wait for it first`);
+    }
     this.#running++;
     return () => void this.#running--;
   }
@@ -362,6 +535,21 @@ export function isAnyCache(value: unknown): value is KvCache {
 /** Keeps a cache as it is until what this gives is called. */
 export function lockCache(cache: KvCache, doing: string): () => void {
   return inside.lock(cache, doing);
+}
+
+/** Throws where a cache cannot be changed now. */
+export function beginChangeOf(cache: KvCache, doing: string): void {
+  inside.beginChange(cache, doing);
+}
+
+/** The sequences of a cache, for who changes those of several together. */
+export function sequencesOf(cache: KvCache): Sequences {
+  return inside.sequencesOf(cache);
+}
+
+/** What would load a cache, which nothing keeps from doing so any more. */
+export function loadingOf(cache: KvCache, bytes: Uint8Array, sequence?: number): Change {
+  return inside.loading(cache, bytes, sequence);
 }
 
 /** The backend whose memory a cache is in. */

@@ -37,10 +37,23 @@ export interface KvCacheOptions {
   readonly pages?: number | undefined;
 }
 
+/** Options of `engine.kvCache()` for all layers of a model. */
+export interface LayeredKvCacheOptions extends KvCacheOptions {
+  /** Layers: `append()`, `attend()` and `step()` are told which, all else is done to every one. At most 1,024. */
+  readonly layers: number;
+}
+
 /** Options of `cache.append()`. */
 export interface AppendOptions {
   /** How many of the tokens count, from the first on, for each sequence; all by default. */
   readonly lengths?: NumberList | undefined;
+  /** Which sequences the tokens are of, each once, in their order; all by default. B is then their number. */
+  readonly sequences?: NumberList | undefined;
+  /**
+   * Tokens of all sequences packed one after the other in one batch: where those of each begin, and
+   * where the last end, B + 1 numbers from 0 to n. Not with `lengths`.
+   */
+  readonly cuSeqlens?: NumberList | undefined;
   /** Order of the axes of `k` and `v`; `"bhnd"` by default. */
   readonly layout?: Layout | undefined;
 }

@@ -13,6 +13,13 @@ interface Sequence {
   length: number;
 }
 
+/** A change that nothing keeps from being made any more: it has the pages that it needs. */
+export interface Change {
+  make(): void;
+  /** Gives them back; it is not made. */
+  drop(): void;
+}
+
 /** The sequences of a cache. */
 export class Sequences {
   readonly #store: PageStore;
@@ -112,22 +119,69 @@ export class Sequences {
     target.length = length;
   }
 
-  /**
-   * Keeps the first and the last tokens of some sequences; those in between are forgotten. Takes what that
-   * needs before anything changes.
-   */
-  evict(which: readonly number[], keepFirst: number, keepLast: number): void {
-    const cuts = which.map((at) => this.#cutOf(this.#sequences[at], keepFirst, keepLast));
-    const taken = this.#take("evict", cuts.reduce((sum, { needed }) => sum + needed, 0));
-    for (const [index, at] of which.entries()) {
-      const sequence = this.#sequences[at], { firstFree, gone, rest } = cuts[index];
-      if (gone + rest === 0) continue;
-      for (const page of sequence.pages.splice(firstFree, gone)) this.#release(page);
-      sequence.length -= gone * this.#store.layout.pageSize;
-      if (rest > 0) this.#moveDown(sequence, keepFirst, rest, taken);
-      this.truncate(at, keepFirst + keepLast);
+  /** Every sequence becomes the twin of what another one was. */
+  reorder(from: readonly number[]): void {
+    const before = this.#sequences.map(({ pages, length }) => ({ pages: [...pages], length }));
+    for (const page of from.flatMap((at) => before[at].pages)) {
+      this.#owners.set(page, this.#owners.get(page)! + 1);
     }
-    for (const page of taken) this.#store.give(page);
+    for (const [at, sequence] of this.#sequences.entries()) {
+      for (const page of sequence.pages.splice(0, Infinity, ...before[from[at]].pages)) {
+        this.#release(page);
+      }
+      sequence.length = before[from[at]].length;
+    }
+  }
+
+  /** Keeps some tokens of a sequence, in ascending order, and all before the first of these. */
+  keep(at: number, indices: readonly number[]): Change {
+    const sequence = this.#sequences[at], { pageSize } = this.#store.layout, [first] = indices;
+    const moved = indices.findIndex((index, nth) => index !== first + nth);
+    const end = first + indices.length;
+    if (moved < 0) return { make: () => this.truncate(at, end), drop() {} };
+    const written = [Math.floor((first + moved) / pageSize), Math.ceil(end / pageSize)] as const;
+    const shared = sequence.pages.slice(...written).filter((page) => this.#owners.get(page)! > 1);
+    return this.#change("keep", shared.length, (taken) => {
+      for (let index = written[0]; index < written[1]; index++) this.#own(sequence, index, taken);
+      for (let nth = moved; nth < indices.length;) {
+        let end = nth + 1;
+        while (indices[end] === indices[end - 1] + 1) end++;
+        this.#copyDown(sequence, first + nth, indices[nth], end - nth);
+        nth = end;
+      }
+      this.truncate(at, end);
+    });
+  }
+
+  /** A change that has the pages that it needs. */
+  #change(doing: string, needed: number, make: (taken: Page[]) => void): Change {
+    const taken = this.#take(doing, needed);
+    const drop = () => {
+      for (const page of taken.splice(0)) this.#store.give(page);
+    };
+    return {
+      make() {
+        make(taken);
+        drop();
+      },
+      drop,
+    };
+  }
+
+  /** Keeps the first and the last tokens of some sequences; those in between are forgotten. */
+  evict(which: readonly number[], keepFirst: number, keepLast: number): Change {
+    const cuts = which.map((at) => this.#cutOf(this.#sequences[at], keepFirst, keepLast));
+    const needed = cuts.reduce((sum, { needed }) => sum + needed, 0);
+    return this.#change("evict", needed, (taken) => {
+      for (const [index, at] of which.entries()) {
+        const sequence = this.#sequences[at], { firstFree, gone, rest } = cuts[index];
+        if (gone + rest === 0) continue;
+        for (const page of sequence.pages.splice(firstFree, gone)) this.#release(page);
+        sequence.length -= gone * this.#store.layout.pageSize;
+        if (rest > 0) this.#moveDown(sequence, keepFirst, rest, taken);
+        this.truncate(at, keepFirst + keepLast);
+      }
+    });
   }
 
   /** Which pages leave whole, by how many tokens the rest moves, and how many pages that takes. */
@@ -151,15 +205,22 @@ export class Sequences {
     for (const at of this.#sequences.keys()) this.truncate(at, 0);
   }
 
-  /** Replaces all sequences by empty pages for so many tokens each, or changes nothing. */
-  replace(lengths: readonly number[]): void {
+  /** Replaces some sequences by empty pages for so many tokens each. */
+  replace(which: readonly number[], lengths: readonly number[]): Change {
     const needed = lengths.reduce((sum, length) => sum + this.#pagesFor(length), 0);
-    const more = this.#take("load", Math.max(0, needed - this.pageCount));
-    this.clear();
-    for (const page of more) this.#store.give(page);
-    // As many as were given back, so that there is nothing that could fail.
-    this.reserve(lengths);
-    for (const [at, length] of lengths.entries()) this.#sequences[at].length = length;
+    const free = which.length === this.#sequences.length
+      ? this.pageCount
+      : which.flatMap((at) => this.#sequences[at].pages)
+        .filter((page) => this.#owners.get(page) === 1).length;
+    return this.#change("load", Math.max(0, needed - free), (more) => {
+      for (const at of which) this.truncate(at, 0);
+      for (const page of more.splice(0)) this.#store.give(page);
+      // As many as were given back, so that there is nothing that could fail.
+      const counts = this.#sequences.map(() => 0);
+      which.forEach((at, nth) => counts[at] = lengths[nth]);
+      this.reserve(counts);
+      which.forEach((at, nth) => this.#sequences[at].length = lengths[nth]);
+    });
   }
 
   #pagesFor(tokens: number): number {
@@ -219,12 +280,19 @@ export class Sequences {
     const { pageSize } = this.#store.layout;
     const [first, last] = movedPages(to, by, sequence.length, pageSize);
     for (let index = first; index < last; index++) this.#own(sequence, index, taken);
-    for (let at = to; at + by < sequence.length;) {
-      const source = at + by, slot = at % pageSize, from = source % pageSize;
-      const count = Math.min(pageSize - slot, pageSize - from, sequence.length - source);
-      const [page, other] = [at, source].map((n) => sequence.pages[Math.floor(n / pageSize)]);
-      this.#store.copyTokens(other, from, page, slot, count);
-      at += count;
+    this.#copyDown(sequence, to, to + by, sequence.length - to - by);
+  }
+
+  /** Copies so many tokens to where earlier ones are, page by page; the pages there must be its own. */
+  #copyDown({ pages }: Sequence, to: number, from: number, count: number): void {
+    const { pageSize } = this.#store.layout;
+    for (const end = to + count; to < end;) {
+      const [slot, source] = [to % pageSize, from % pageSize];
+      const some = Math.min(pageSize - slot, pageSize - source, end - to);
+      const [page, other] = [to, from].map((n) => pages[Math.floor(n / pageSize)]);
+      this.#store.copyTokens(other, source, page, slot, some);
+      to += some;
+      from += some;
     }
   }
 

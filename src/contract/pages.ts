@@ -68,8 +68,8 @@ export interface PageStore {
   copyPage(from: Page, to: Page): void;
   /** Copies tokens, in ascending order, within a page or from one to another. */
   copyTokens(from: Page, source: number, to: Page, target: number, count: number): void;
-  /** The bytes of a page, to be kept elsewhere. */
-  read(page: Page): Promise<Uint8Array>;
+  /** The bytes of a page, to be kept elsewhere, with zeros behind its first so many tokens; by default all of them. */
+  read(page: Page, tokens?: number): Promise<Uint8Array>;
   /** Puts bytes that `read` gave into a page, or those of a file of a version before. */
   restore(page: Page, bytes: Uint8Array, version: number): void;
   /** Frees everything. */

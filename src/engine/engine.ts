@@ -5,8 +5,9 @@
  */
 
 import { type CascadeOptions, type CascadePart, runCascade } from "../cache/cascade.ts";
-import { type AttentionRest, isAnyCache, KvCache } from "../cache/kv_cache.ts";
-import type { KvCacheOptions } from "../cache/options.ts";
+import { type AttentionRest, isAnyCache, type KvCache } from "../cache/kv_cache.ts";
+import { type LayeredKvCache, makeCache } from "../cache/layers.ts";
+import type { KvCacheOptions, LayeredKvCacheOptions } from "../cache/options.ts";
 import { BackendUnavailableError } from "../check/errors.ts";
 import { bare, kindOf, readOptions } from "../check/words.ts";
 import type { BackendName, EngineTensor, Machinery } from "../contract/backend.ts";
@@ -211,7 +212,13 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
    *
    * @throws {RangeError} When sizes are none, `batch` is above 65,536, or options do not go together.
    */
-  kvCache(options: KvCacheOptions): KvCache;
+  kvCache(options: KvCacheOptions & { readonly layers?: undefined }): KvCache;
+  /**
+   * A KV cache of all layers of a model in the backend's own memory.
+   *
+   * @throws {RangeError} As for one layer, or when `layers` is no whole number from 1 to 1,024.
+   */
+  kvCache(options: LayeredKvCacheOptions): LayeredKvCache;
   /** Gets ready for calls of such tensors, so that the first is as fast as the next. */
   warmup(options?: WarmupOptions): Promise<void>;
   /** Frees everything and ends the threads. Running calls reject, later ones throw. */
@@ -509,8 +516,10 @@ class MachineEngine implements Engine {
     await runRope(this.#machinery, readRope(q, k, options));
   }
 
-  kvCache(options: KvCacheOptions): KvCache {
-    return new KvCache(this.#machinery.own, options);
+  kvCache(options: KvCacheOptions & { readonly layers?: undefined }): KvCache;
+  kvCache(options: LayeredKvCacheOptions): LayeredKvCache;
+  kvCache(options: KvCacheOptions | LayeredKvCacheOptions): KvCache | LayeredKvCache {
+    return makeCache(this.#machinery.own, options);
   }
 
   async warmup(options: WarmupOptions = {}): Promise<void> {

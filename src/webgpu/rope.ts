@@ -47,7 +47,8 @@ export function rotateRows(machine: Machine, rotation: Rotation): Promise<void> 
   });
 }
 
-async function rotateView(
+/** Rotates the rows of a view. */
+export async function rotateView(
   course: Course,
   view: AnyView,
   { table, batchStride, pairs, interleaved }: Rotation,

@@ -19,6 +19,7 @@ import {
 } from "../operations/backward/operation.ts";
 import { mergeAttention } from "../operations/merge/operation.ts";
 import { rope } from "../operations/rope/operation.ts";
+import { cacheStep } from "../operations/step/operation.ts";
 import { isGpuBuffer } from "../tensor/dtype.ts";
 import { forward } from "./attention/forward.ts";
 import { uncountedOf } from "./attention/uncounted.ts";
@@ -55,6 +56,7 @@ function checkFunctions({ functions }: AttentionPlan): void {
   }
 }
 
+/** Attends; what waits to be written to pages comes with the first submission. */
 async function attend(
   { session, open }: Machine,
   plan: AttentionPlan,
@@ -63,7 +65,6 @@ async function attend(
 ): Promise<void> {
   const pages = plan.kv.kind === "pages" ? plan.kv.store as WebGpuPages : undefined;
   pages?.open();
-  pages?.flush();
   try {
     const run = await runnerOf(plan);
     await run(session, plan, target, control, open);
@@ -76,6 +77,7 @@ async function attend(
     await pages?.finish(); // Says what else was lost.
     throw error;
   }
+  pages?.flush(); // Without a query nobody has done so.
   await pages?.finish();
 }
 
@@ -119,4 +121,5 @@ export const runners: Runners<Machine, Promise<void>> = new Runners<Machine, Pro
   .add(mergeAttention, {
     run: ({ session }, { parts, sums }, target) => mergeParts(session, parts, target, sums),
   })
-  .add(rope, { run: rotateRows });
+  .add(rope, { run: rotateRows })
+  .add(cacheStep, async () => (await import("./step.ts")).runnerOf(attending.run));

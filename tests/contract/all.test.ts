@@ -1,6 +1,9 @@
 import "./blocks.spec.ts";
 import "./budget.spec.ts";
+import "./cache_calls.spec.ts";
+import "./cache_layers.spec.ts";
 import "./cascade.spec.ts";
+import "./draft.spec.ts";
 import "./engine_option.spec.ts";
 import "./functions.spec.ts";
 import "./guards.spec.ts";

@@ -1,4 +1,5 @@
 import {
+  type CacheAttentionOptions,
   captured,
   type HostTensor,
   type MaskMod,
@@ -108,7 +109,7 @@ contract("a cache takes functions for options by its own rows", async (engine) =
   const { q, k, v } = inputsOf(problem), [functions] = pairs.slopes;
   using cache = engine.kvCache({ kvHeads: 2, headDim: 8 });
   await cache.append(k, v);
-  const actual = await cache.attend(q, functions);
+  const actual = await cache.attend(q, functions as CacheAttentionOptions);
   const expected = await cache.attend(q, { causal: true, alibi: { data: slopes, shape: [4] } });
   assertSameBits((actual.out as HostTensor).data, (expected.out as HostTensor).data);
 }, { needs: "kvCache" });

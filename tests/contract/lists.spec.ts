@@ -5,6 +5,7 @@ import { assertSameBits } from "../support/bits.ts";
 import { errorOf } from "../support/errors.ts";
 import { floatForms, type Forms, wholeForms } from "../support/lists.ts";
 import { inputsOf, randomProblem, sizesOf } from "../support/problem.ts";
+import { sharedOut } from "../support/share.ts";
 import { normals, seeded } from "../support/random.ts";
 import { contract } from "./backends.ts";
 
@@ -167,6 +168,35 @@ contract("a cache takes lengths, offset and sinks in every form", async (engine)
   }
   for (const [form, sinks] of floatForms(scores)) {
     assertSameBits(await run((cache) => cache.attend(q, { sinks }), appended), sunk, form);
+  }
+}, { needs: "kvCache" });
+
+contract("a cache takes sequences, bounds, trees and orders in every form", async (engine) => {
+  const keys = numbers([1, 2, 9, 8], 4),
+    q = numbers([1, 4, 9, 8], 5),
+    few = numbers([3, 4, 1, 8], 6);
+  const given = { sequences: [2, 0], cuSeqlens: [0, 4, 9], parents: [-1, 0, 1, 0, -1, 0, 0, 1, 2] };
+  const ends = { order: [1, 2, 2], indices: [0, 2, 3] };
+  const run = async (lists: Readonly<Record<string, NumberList>>) => {
+    using cache = engine.kvCache({ batch: 3, kvHeads: 2, headDim: 8 });
+    const { parents = given.parents, order = ends.order, indices = ends.indices, ...rows } = lists;
+    cache.append(keys, keys, {
+      sequences: given.sequences,
+      cuSeqlens: given.cuSeqlens,
+      ...rows,
+    });
+    const { out } = await cache.attend(q, { ...given, ...rows, parents });
+    cache.keep(0, indices);
+    cache.reorder(order);
+    return [...out.data, ...(await cache.attend(few)).out.data, ...cache.lengths];
+  };
+  const right = await run({});
+  for (const [name, list] of Object.entries({ ...given, ...ends })) {
+    for (const [form, one] of sharedOut(wholeForms(list), 3, name)) {
+      // What is -1 has no place in some.
+      if (name === "parents" && /Uint|Clamped/.test(form)) continue;
+      assertSameBits(await run({ [name]: one }), right, `${name} as ${form}`);
+    }
   }
 }, { needs: "kvCache" });
 

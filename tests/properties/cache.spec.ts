@@ -1,4 +1,11 @@
-import type { CacheDType, Engine, KvCache } from "@flashtile/attention";
+import type {
+  BooleanTensor,
+  CacheAttentionOptions,
+  CacheDType,
+  Engine,
+  KvCache,
+  Tensor,
+} from "@flashtile/attention";
 import { referenceAttention } from "@flashtile/attention/reference";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
@@ -39,6 +46,41 @@ function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return largest;
 }
 
+/** A call whose sequences are packed: rows of the same numbers, one sequence after the other. */
+function packed(q: Tensor, options: CacheAttentionOptions & { readonly lse: true }) {
+  const [B, H, N, D] = q.shape, { mask } = options;
+  const data = new Float32Array(q.data.length);
+  for (let row = 0; row < B * H * N; row++) {
+    const [b, h, n] = [Math.floor(row / (H * N)), Math.floor(row / N) % H, row % N];
+    data.set(q.data.subarray(row * D, (row + 1) * D), ((h * B + b) * N + n) * D);
+  }
+  const rows = (given: BooleanTensor): BooleanTensor => {
+    const { data, shape } = given as { data: Uint8Array; shape: readonly number[] };
+    const all = new Uint8Array(B * data.length);
+    for (let b = 0; b < B; b++) all.set(data, b * data.length);
+    return { data: all, shape: [B * shape[0], shape[1]] };
+  };
+  const cuSeqlens = Array.from({ length: B + 1 }, (_, b) => b * N);
+  return [
+    { data, shape: [1, H, B * N, D] },
+    { ...options, cuSeqlens, ...(mask && { mask: rows(mask) }) },
+  ] as const;
+}
+
+/** What it gives, as one that is not packed does. */
+function unpacked({ out, lse }: { out: Tensor; lse: Tensor }, [B, H, N]: readonly number[]) {
+  const apart = ({ data }: Tensor) => {
+    const width = data.length / (B * H * N), rows = new Float32Array(data.length);
+    for (let row = 0; row < B * H * N; row++) {
+      const [b, h, n] = [Math.floor(row / (H * N)), Math.floor(row / N) % H, row % N];
+      const at = ((h * B + b) * N + n) * width;
+      rows.set(data.subarray(at, at + width), row * width);
+    }
+    return { data: rows };
+  };
+  return { out: apart(out), lse: apart(lse) };
+}
+
 async function assertAttends(
   model: CacheModel,
   cache: KvCache,
@@ -51,7 +93,10 @@ async function assertAttends(
   if (options.causal && isShort) {
     await assertRejects(() => cache.attend(q, options), RangeError, "`lengths` or `offset`");
   }
-  const ours = await cache.attend(q, { ...options, ...(isShort && { offset }), lse: true });
+  const asked = { ...options, ...(isShort && { offset }), lse: true } as const;
+  const ours = step.packed
+    ? unpacked(await cache.attend(...packed(q, asked)), q.shape)
+    : await cache.attend(q, asked);
   const { k, v } = inputsOf(problem);
   const exact = referenceAttention(q, k, v, {
     ...options,
@@ -82,7 +127,10 @@ async function runProgram(
     const most = model.lengths.reduce((sum, length) => sum + Math.ceil(length / pageSize), 0);
     assert(cache.pages <= most, `${cache.pages} pages`);
   }
-  const last = { do: "attend", queries: 1, group: 1, terms: ["causal"], left: null } as const;
+  const last = {
+    ...{ do: "attend", queries: 1, group: 1 } as const,
+    ...{ terms: ["causal"] as const, left: null, packed: false },
+  };
   await assertAttends(model, cache, last);
   cache.free();
 }

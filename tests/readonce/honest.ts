@@ -30,6 +30,7 @@ import {
 } from "@flashtile/attention/linear";
 import { count } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
+import { isWhole } from "../support/share.ts";
 import type { Outcomes, Place, Written } from "./operations.ts";
 
 /** Arguments and options of a call, by name. */
@@ -63,6 +64,26 @@ async function appended(engine: Engine, keys: unknown, values: unknown, options:
     cache.free();
   }
 }
+
+/** For whole runs: it reads what other calls read. */
+const stepOfCache: Call = {
+  name: "cache.step()",
+  tensors: { q: [2, 4, 3, 4], k: [2, 2, 3, 4], v: [2, 2, 3, 4] },
+  options: () => ({
+    ...{ causal: true, lengths: [3, 1], sequences: [2, 0], parents: [-1, 0, 0], scale: 0.5 },
+    ...{ lse: true, layout: "bhnd", rope: { theta: 500, dims: 2 } },
+  }),
+  run: async (engine, { q, k, v }, options) => {
+    const cache = engine.kvCache({ batch: 3, kvHeads: 2, headDim: 4, pageSize: 16 });
+    try {
+      const tokens = { data: normals(3 * 2 * 18 * 4, seeded(3)), shape: [3, 2, 18, 4] };
+      cache.append(tokens, tokens, { lengths: [18, 3, 7] });
+      return await cache.step(q as Any, k as AnyTensor, v as AnyTensor, options);
+    } finally {
+      cache.free();
+    }
+  },
+};
 
 /** The calls. */
 export const calls: readonly Call[] = [
@@ -171,6 +192,7 @@ export const calls: readonly Call[] = [
       }
     },
   },
+  ...(isWhole ? [stepOfCache] : []),
   {
     name: "cascadeAttention()",
     tensors: { q, k: [1, 2, 6, 4], v: [2, 2, 3, 4], sinks: [4] },

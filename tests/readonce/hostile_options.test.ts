@@ -8,6 +8,7 @@ import {
   blockMask,
   createEngine,
   type Engine,
+  type KvCache,
   logSumExp,
   softmax,
   softmaxWithGradient,
@@ -54,6 +55,9 @@ const others: Readonly<Record<string, readonly unknown[]>> = {
   style: ["half", "nonsense"],
   scaling: [{ type: "yarn", factor: 3, originalLength: 8 }, { type: "nonsense" }],
   lengths: [[2000, 2000], [1], [-5, 0], null],
+  sequences: [[0, 1], [7, 8], [1], null],
+  parents: [[-1, -1, -1], [9, 9, 9], [1], null],
+  rope: [{ theta: 7 }, { theta: -1 }, { positions: [1e300] }],
 };
 
 /** Nested lists of options, and what their elements become. */
@@ -64,6 +68,8 @@ const lists: Readonly<Record<string, readonly number[]>> = {
   packed: [7e5, 7e5, 7e5],
   positions: [1e6, 1e6, 1e6, 1e6, 1e6],
   lengths: [2000, 2000],
+  sequences: [1, 0],
+  parents: [9, 9, 9],
 };
 
 function changingOptions(call: Call): Hostile[] {
@@ -421,7 +427,7 @@ test("engine.kvCache() reads each option once", async () => {
 /** A cache of 40 tokens, changed, and its bytes. */
 async function changedCache(
   engine: Engine,
-  change: (cache: ReturnType<Engine["kvCache"]>) => void,
+  change: (cache: KvCache) => void,
 ): Promise<object> {
   const cache = engine.kvCache({ kvHeads: 2, headDim: 4, pageSize: 16 });
   try {

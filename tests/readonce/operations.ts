@@ -52,6 +52,7 @@ import type { Feature } from "../contract/backends.ts";
 import { once } from "../support/once.ts";
 import { count } from "../support/problem.ts";
 import { normals, type Random, seeded } from "../support/random.ts";
+import { isWhole } from "../support/share.ts";
 
 /** Where inputs are: in arrays of the caller's, or in the engine's memory. */
 export type Place = "arrays" | "engine memory";
@@ -861,6 +862,21 @@ const streams: readonly Operation[] = [
   }, { large: true }),
 ];
 
+/** Other ways of caches: for whole runs on a CPU. */
+const others: readonly Operation[] = [
+  operation("cache.attend() to drafts of some sequences", (inputs) => {
+    const cache = inputs.cache([19, 3, 9]), q = inputs.tensor([1, 2, 5, D]);
+    const lists = { sequences: [2, 0], cuSeqlens: [0, 3, 5], parents: [-1, 0, 0, -1, -1] };
+    return inputs.started(cache.attend(q, inputs.asked({ ...lists, lse: true }) as Asked));
+  }, { readsCaches: true, needs: "attentionSync" }),
+  operation("cache.step()", (inputs) => {
+    const cache = inputs.cache(lengths), q = inputs.tensor([2, 2, 3, D]);
+    const k = inputs.tensor([2, 1, 3, D]), v = inputs.tensor([2, 1, 3, D]);
+    const options = { causal: true, lengths: [3, 1], lse: true, rope: { theta: 100, dims: 2 } };
+    return inputs.started(cache.step(q, k, v, inputs.asked(options) as Asked));
+  }, { readsCaches: true, needs: "attentionSync" }),
+];
+
 /** All of them. */
 export const operations: readonly Operation[] = [
   ...attentions,
@@ -872,6 +888,7 @@ export const operations: readonly Operation[] = [
   ...convolutions,
   ...performers,
   ...cached,
+  ...(isWhole ? others : []),
   ...cascades.map(([name, ...ofCache]) => cascade(name, ofCache)),
   ...streams,
 ];

@@ -13,6 +13,7 @@ import {
   type KvCacheOptions,
   type Tensor,
 } from "@flashtile/attention";
+import { gpuRequired } from "./gpu.ts";
 import type { Meaning, Problem } from "./problem.ts";
 import { normals, type Random, seeded } from "./random.ts";
 
@@ -40,10 +41,17 @@ type Term = typeof terms[number];
 
 /** One step of a program. */
 export type Step =
-  | { readonly do: "append"; readonly tokens: number; readonly lengths: readonly number[] }
+  | {
+    readonly do: "append";
+    readonly tokens: number;
+    readonly lengths: readonly number[];
+    readonly how: "all" | "some" | "packed";
+  }
   | { readonly do: "truncate"; readonly sequence: number; readonly share: number }
   | { readonly do: "fork"; readonly from: number; readonly to: number }
   | { readonly do: "free"; readonly sequence: number }
+  | { readonly do: "reorder"; readonly from: readonly number[] }
+  | { readonly do: "keep"; readonly sequence: number; readonly last: readonly boolean[] }
   | {
     readonly do: "evict";
     readonly sequence: number;
@@ -56,6 +64,8 @@ export type Step =
     readonly group: number;
     readonly terms: readonly Term[];
     readonly left: number | null;
+    /** Whether queries are packed. */
+    readonly packed: boolean;
   }
   | { readonly do: "reload" };
 
@@ -92,6 +102,7 @@ export function steps(batch: number): fc.Arbitrary<Step[]> {
             minLength: batch,
             maxLength: batch,
           }),
+          how: fc.constantFrom("all" as const, "all" as const, "some" as const, "packed" as const),
         })
       ),
     },
@@ -109,6 +120,21 @@ export function steps(batch: number): fc.Arbitrary<Step[]> {
     },
     { weight: 1, arbitrary: fc.record({ do: fc.constant("free" as const), sequence }) },
     {
+      weight: 1,
+      arbitrary: fc.record({
+        do: fc.constant("reorder" as const),
+        from: fc.array(sequence, { minLength: batch, maxLength: batch }),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        do: fc.constant("keep" as const),
+        sequence,
+        last: fc.array(fc.boolean(), { minLength: 1, maxLength: 40 }),
+      }),
+    },
+    {
       weight: 2,
       arbitrary: fc.record({
         do: fc.constant("evict" as const),
@@ -125,6 +151,8 @@ export function steps(batch: number): fc.Arbitrary<Step[]> {
         group: fc.constantFrom(1, 1, 2, 3, 8),
         terms: fc.oneof(fc.constant(["causal" as const]), fc.subarray([...terms])),
         left: fc.option(fc.integer({ min: 0, max: 60 })),
+        // On a GPU with shaders of its own, which tests/contract/cache_calls has compiled.
+        packed: gpuRequired ? fc.constant(false) : fc.boolean(),
       }),
     },
     { weight: 1, arbitrary: fc.constant({ do: "reload" as const }) },
@@ -161,6 +189,19 @@ export class CacheModel {
     } else if (step.do === "free") {
       this.#sequences[step.sequence] = [];
       cache.free(step.sequence);
+    } else if (step.do === "reorder") {
+      const before = this.#sequences.map((tokens) => [...tokens]);
+      step.from.forEach((from, at) => this.#sequences[at] = [...before[from]]);
+      cache.reorder(step.from);
+    } else if (step.do === "keep") {
+      const tokens = this.#sequences[step.sequence];
+      const first = Math.max(0, tokens.length - step.last.length);
+      const kept = step.last.flatMap((isKept, at) =>
+        isKept && first + at < tokens.length ? [first + at] : []
+      );
+      if (kept.length === 0) return;
+      cache.keep(step.sequence, kept);
+      tokens.splice(kept[0], Infinity, ...kept.map((at) => tokens[at]));
     } else {
       const { sequence, first: keepFirst, last: keepLast } = step;
       const tokens = this.#sequences[sequence], gone = tokens.length - keepFirst - keepLast;
@@ -169,31 +210,49 @@ export class CacheModel {
     }
   }
 
-  #append({ tokens, lengths }: Step & { do: "append" }, cache: KvCache): void {
+  #append({ tokens, lengths, how }: Step & { do: "append" }, cache: KvCache): void {
     const { batch, kvHeads, headDim, valueDim } = this.sizes;
     const k = normals(batch * kvHeads * tokens * headDim, this.#random);
     const v = normals(batch * kvHeads * tokens * valueDim, this.#random);
-    cache.append(
-      { data: k, shape: [batch, kvHeads, tokens, headDim] },
-      { data: v, shape: [batch, kvHeads, tokens, valueDim] },
-      { lengths },
+    /** Rows of a token, head after head. */
+    const rows = (data: Float32Array, b: number, token: number, width: number) => {
+      const heads = Array.from({ length: kvHeads }, (_, head) => {
+        const at = ((b * kvHeads + head) * tokens + token) * width;
+        return [...data.subarray(at, at + width)];
+      });
+      return Float32Array.from(heads.flat());
+    };
+    const added = lengths.map((length, b) =>
+      Array.from({ length }, (_, token) => ({
+        k: rows(k, b, token, headDim),
+        v: rows(v, b, token, valueDim),
+      }))
     );
-    for (const [b, length] of lengths.entries()) {
-      for (let token = 0; token < length; token++) {
-        const rows = (data: Float32Array, width: number) => {
-          const heads = Array.from({ length: kvHeads }, (_, head) => {
-            const at = ((b * kvHeads + head) * tokens + token) * width;
-            return [...data.subarray(at, at + width)];
-          });
-          return Float32Array.from(heads.flat());
-        };
-        this.#sequences[b].push({ k: rows(k, headDim), v: rows(v, valueDim) });
+    // The last first, to tell their order.
+    const order = how === "all" ? [...lengths.keys()] : [...lengths.keys()].reverse();
+    const total = lengths.reduce((sum, length) => sum + length, 0);
+    const place = (name: keyof Token, width: number): Tensor => {
+      if (how === "packed") {
+        const data = order.flatMap((b) => added[b].map((token) => [...token[name]])).flat();
+        const shape = [1, total, kvHeads, width];
+        return { data: Float32Array.from(data), shape };
       }
-    }
+      const one = name === "k" ? k : v, each = kvHeads * tokens * width;
+      const data = order.flatMap((b) => [...one.subarray(b * each, (b + 1) * each)]);
+      return { data: Float32Array.from(data), shape: [batch, kvHeads, tokens, width] };
+    };
+    let end = 0;
+    cache.append(place("k", headDim), place("v", valueDim), {
+      ...(how !== "all" && { sequences: order }),
+      ...(how === "packed"
+        ? { cuSeqlens: [0, ...order.map((b) => end += lengths[b])], layout: "bnhd" as const }
+        : { lengths: order.map((b) => lengths[b]) }),
+    });
+    for (const [b, some] of added.entries()) this.#sequences[b].push(...some);
   }
 
   /** The options of a step, for so many query heads and the tokens that are there. */
-  options({ queries, group, terms, left }: Step & { do: "attend" }): Meaning {
+  options({ queries, group, terms, left }: Step & { do: "attend" }): Omit<Meaning, "cuSeqlens"> {
     const { kvHeads } = this.sizes, heads = kvHeads * group, keys = Math.max(0, ...this.lengths);
     const has = (term: Term) => terms.includes(term);
     const numbers = (shape: readonly number[]): Tensor => ({

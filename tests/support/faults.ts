@@ -71,7 +71,7 @@ export async function assertRightOrRefused(operate: Operation): Promise<void> {
       isArmed = false;
       if (result instanceof Error) {
         assert(
-          /^Cannot (attend|merge|rotate|diff|compile|compute|pack|run)/.test(result.message),
+          /^Cannot (attend|step|merge|rotate|diff|compile|compute|pack|run)/.test(result.message),
           result.message,
         );
         // The engine goes on.

@@ -252,8 +252,10 @@ test("a KV cache refuses what it cannot take, and is as it was", async () => {
       [RangeError, "the bytes are no saved cache", "load", changed(0, 7)],
       [RangeError, "its version is 9", "load", changed(1, 9)],
       [RangeError, "their checksum is another", "load", changed(12, 77)],
-      [RangeError, "pages take", "load", forged(12, 4096)],
-      [RangeError, "pages take", "load", forged(12, 2 ** 32 - 1)],
+      [RangeError, "pages do not fill", "load", forged(12, 4096)],
+      [RangeError, "pages do not fill", "load", forged(12, 2 ** 32 - 1)],
+      [RangeError, "2 pages do not fill", "load", forged(13, 2 ** 31)],
+      [RangeError, "2 pages do not fill", "load", forged(14, 2 ** 31)],
     ]);
     assertThrows(
       () => engine.kvCache({ ...sizes, batch: 2, valueDim: 8 }).load(bytes),
@@ -263,7 +265,7 @@ test("a KV cache refuses what it cannot take, and is as it was", async () => {
     assertThrows(
       () => engine.kvCache({ ...sizes, batch: 1, valueDim: 4 }).load(bytes),
       RangeError,
-      "it was saved with batch = 2, this one has 1",
+      "it was saved with batch = 2, 1 is replaced",
     );
     assertThrows(
       () => engine.kvCache({ ...sizes, batch: 2, valueDim: 4, capacity: 2 }).load(bytes),

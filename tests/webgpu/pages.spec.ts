@@ -22,6 +22,7 @@ import { assertSameBits } from "../support/bits.ts";
 import { gpuTest, sharedDevice, sharedGpu } from "../support/device.ts";
 import { errorOf } from "../support/errors.ts";
 import { findGpu } from "../support/gpu.ts";
+import { read } from "../support/gpu_buffers.ts";
 import { normals, seeded } from "../support/random.ts";
 
 gpuTest("the shader that writes pages compiles for every way to store", async () => {
@@ -459,3 +460,56 @@ gpuTest(
     device.destroy();
   },
 );
+
+gpuTest("a step is one submission, of arrays and of buffers for shaders alone", async () => {
+  const device = await sharedDevice(), { queue } = device, random = seeded(17);
+  const engine = await createEngine({ backend: "webgpu", device });
+  const sizes = { batch: 2, kvHeads: 2, headDim: 6, valueDim: 4 } as const;
+  const [ours, theirs] = [engine.kvCache(sizes), engine.kvCache(sizes)];
+  const make = (heads: number, count: number, width: number): Tensor => ({
+    data: normals(2 * heads * count * width, random),
+    shape: [2, count, heads, width],
+  });
+  /** Rows in a buffer that can be bound, and nothing else, behind others. */
+  const upload = ({ data, shape }: Tensor): Tensor<GPUBuffer> => {
+    const size = data.byteLength + 64, descriptor = { size, usage: usages.storage };
+    const buffer = device.createBuffer({ ...descriptor, mappedAtCreation: true });
+    new Float32Array(buffer.getMappedRange()).set(data, 5);
+    buffer.unmap();
+    return { data: buffer, dtype: "f32", shape, offset: 5 };
+  };
+  const options = { causal: true, layout: "bnhd" } as const, rope = { theta: 100, dims: 4 };
+  const submit = queue.submit;
+  let submits = 0;
+  try {
+    for (const count of [3, 1, 1, 1]) {
+      const [q, k, v] = [make(4, count, 6), make(2, count, 6), make(2, count, 4)];
+      const positions = theirs.lengths.flatMap((n) =>
+        Array.from({ length: count }, (_, at) => n + at)
+      );
+      const turned = [q, k].map((one) => ({ ...one, data: one.data.slice() }));
+      await engine.rope(turned[0], turned[1], { ...rope, positions, layout: "bnhd" });
+      theirs.append(turned[1], v, { layout: "bnhd" });
+      const three = await theirs.attend(turned[0], options);
+      const isBuffers = ours.lengths[0] === 4,
+        given = isBuffers ? [q, k, v].map(upload) : [q, k, v];
+      queue.submit = function (...all) {
+        submits++;
+        return submit.apply(queue, all);
+      };
+      const [a, b, c] = given as Tensor[], one = await ours.step(a, b, c, { ...options, rope });
+      queue.submit = submit;
+      if (isBuffers) {
+        const out = one.out as unknown as Tensor<GPUBuffer>;
+        assertSameBits(await read(device, out), three.out.data);
+        out.data.destroy();
+        for (const { data } of given as unknown as Tensor<GPUBuffer>[]) data.destroy();
+      } else assertSameBits(one.out.data, three.out.data);
+    }
+  } finally {
+    Reflect.deleteProperty(queue, "submit");
+    await engine.close();
+  }
+  // And one that makes the pools.
+  assertEquals(submits, 5);
+});

@@ -51,9 +51,19 @@ export function capturedOf({ functions }: AttentionPlan): Record<string, Capture
   return Object.fromEntries(arrays.map((one, at) => [`captured[${at}]`, one]));
 }
 
-function operationOf({ functions, precision }: AttentionPlan): Operation<AttentionPlan, Target> {
+/** The operation that a plan is of. */
+export function operationOf(
+  { functions, precision }: AttentionPlan,
+): Operation<AttentionPlan, Target> {
   if (functions !== null) return attentionByFunctions;
   return precision === "f32" ? attention : attentionByIntegers;
+}
+
+/** All that such a plan reads, and what is the caller's of what it writes. */
+export function inputsOfCall(
+  plan: AttentionPlan,
+): ReturnType<Operation<AttentionPlan, Target>["inputs"]> {
+  return operationOf(plan).inputs(plan);
 }
 
 /** What a call makes for its results; `apart` where `out` cannot be written while inputs are read. */

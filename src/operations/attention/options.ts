@@ -187,4 +187,30 @@ export interface CacheAttentionOptions
    * -Infinity in `lse`. As `lengths` of `append()` for the chunk that the queries are of.
    */
   readonly lengths?: NumberList | undefined;
+  /**
+   * Which sequences the queries are of, each once, in their order; all by default. B is then their number, and what is
+   * per batch (`lengths`, `offset`, `alibi`, the first axis of `bias` and `mask`) is for these.
+   */
+  readonly sequences?: NumberList | undefined;
+  /**
+   * Queries of all sequences packed one after the other in one batch: where those of each begin, and
+   * where the last end, B + 1 numbers from 0 to Nq. So one call has a prompt of one sequence and
+   * single tokens of others. `bias` and `mask` are over `[Nq, Nk]`, Nk being that of the longest
+   * sequence, and count each sequence's keys from its first. Not with `lengths`.
+   */
+  readonly cuSeqlens?: NumberList | undefined;
+  /**
+   * Which of a sequence's newest Nq tokens each query sees, 1 = seen: `[Nq, Nq]`, or `[B, Nq, Nq]`
+   * for those of each sequence; on the CPU. Tokens before these are seen. For drafted tokens that
+   * are no tree; where they are one, `parents` says the same. Not with `mask` or `cuSeqlens`.
+   */
+  readonly tailMask?: BooleanTensor | undefined;
+  /**
+   * The queries are a tree of drafted tokens (speculative decoding; Miao et al., arXiv 2305.09781),
+   * a sequence's newest: the query that each follows on, counted from the sequence's first and before
+   * it, or -1 where it follows on the tokens before the draft. `[Nq]`, or `[B, Nq]` for those of each
+   * sequence. A query sees itself, what it follows on, and so on up, and all tokens before the draft.
+   * `causal` and `window` count tokens as they lie in the cache. Not with `mask`.
+   */
+  readonly parents?: NumberList | undefined;
 }

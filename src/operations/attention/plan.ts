@@ -5,7 +5,7 @@
  */
 
 import { readInputs, readOut, readQueries } from "../../check/tensors.ts";
-import { cannot } from "../../check/words.ts";
+import { bare, cannot } from "../../check/words.ts";
 import type { Control } from "../../contract/backend.ts";
 import { checkPages, type PagedKeys, type PageStore } from "../../contract/pages.ts";
 import type { BlockMask } from "../../masks/block_mask.ts";
@@ -23,14 +23,10 @@ import {
 } from "../../tensor/tensor.ts";
 import type { Storage } from "../call.ts";
 import { checkUncached, readAttentionOptions, uncachedNames } from "./check/options.ts";
+import { readSequenceRows, readSequences, type SequenceRows } from "./check/rows.ts";
 import { readBias, readBlockMask, readMask, readSinks, readSlopes } from "./check/scores.ts";
-import {
-  type Each,
-  readBoundaries,
-  readCounts,
-  readLengths,
-  readOffsets,
-} from "./check/segments.ts";
+import { type Each, readBoundaries, readLengths, readOffsets } from "./check/segments.ts";
+import { maskOfTail } from "./check/tail.ts";
 import {
   type AttentionOptions,
   type CacheAttentionOptions,
@@ -293,17 +289,26 @@ function planOf<Keys extends TensorKeys | CachedKeys>(
 }
 
 /** Every option of attention to a cache, by name. */
-export const cachedNames = [...optionNames, "lengths"] as const;
+export const cachedNames = [
+  ...optionNames,
+  "lengths",
+  "sequences",
+  "tailMask",
+  "parents",
+] as const;
 
 /**
  * Reads a call against a cache whose sequences have so many tokens, and decides what it means. The
  * cache must not change meanwhile: what is read may be a function of the caller's.
+ *
+ * @param ahead Whether tokens are counted that are still to be appended, pages of which come before the call runs.
  */
 export function readCached(
   q: AnyTensor | ReadTensor,
   paged: PagedKeys,
   tokens: readonly number[],
   options: CacheAttentionOptions = {},
+  ahead = false,
 ): AttentionCall {
   const given: CachedOptions = readAttentionOptions(
     options as CachedOptions,
@@ -312,60 +317,75 @@ export function readCached(
     uncachedNames,
   );
   checkUncached(given);
+  if (!ahead) checkPages(paged, tokens);
   return callOf(planOfCache(q, paged, tokens, given), given);
 }
 
 /** What may be among the options of such a call: some are refused by messages of their own. */
-export type CachedOptions = AttentionOptions & CacheAttentionOptions;
+export type CachedOptions = Omit<AttentionOptions, "cuSeqlens"> & CacheAttentionOptions;
 
 function planOfCache(
   given: AnyTensor | ReadTensor,
-  paged: PagedKeys,
+  { store, pages }: PagedKeys,
   tokens: readonly number[],
   options: CachedOptions,
 ): AttentionPlan {
-  const { layout = "bhnd" } = options, { kvHeads, headDim, valueDim } = paged.store.layout;
-  checkPages(paged, tokens);
-  const { q, shape } = readQueries(given, layout, [tokens.length, kvHeads, headDim]);
-  const [batch, queryHeads, queries] = q.shape, keys = Math.max(0, ...tokens);
-  const each: Each = { count: batch, ...ofBatches };
-  return planOf(options, { q: shape, k: [], v: [] }, each, {
-    ...{ batch, queryHeads, keyHeads: kvHeads, group: queryHeads / kvHeads, queries, keys },
-    ...{ dim: headDim, valueDim, q, kv: { kind: "pages", ...paged } as const },
-    segments: segmentsOfCache(options, each, queries, tokens),
-    ...{ packed: false, blockMask: null },
-  });
+  const { layout = "bhnd" } = options, { kvHeads, headDim, valueDim } = store.layout;
+  const sequences = readSequences(options.sequences, tokens.length, cannot);
+  const packed = options.cuSeqlens !== undefined, count = sequences.length;
+  const { q, shape } = readQueries(given, layout, [packed ? 1 : count, kvHeads, headDim]);
+  const [batch, queryHeads, queries] = q.shape;
+  const rows = readSequenceRows(options, sequences, [queries, "Nq"], cannot);
+  const own = sequences.map((one) => tokens[one]), keys = Math.max(0, ...own);
+  const each: Each = packed ? { count, name: "sequence" } : { count, ...ofBatches };
+  const mask = maskOfTail(options, rows, queries, own, keys) ?? options.mask;
+  return planOf(
+    bare<AttentionOptions>(options as AttentionOptions, { mask }),
+    { q: shape, k: [], v: [] },
+    each,
+    {
+      ...{ batch, queryHeads, keyHeads: kvHeads, group: queryHeads / kvHeads, queries, keys },
+      ...{ dim: headDim, valueDim, q, packed, blockMask: null },
+      kv: { kind: "pages", store, pages: sequences.map((one) => pages[one]) } as const,
+      segments: segmentsOfCache(options, each, rows, own),
+    },
+  );
 }
 
 /** Each sequence by its own length: the last of its queries that count stands on its last token. */
 function segmentsOfCache(
   { causal = false, offset, lengths }: CachedOptions,
   each: Each,
-  queries: number,
+  { sequences, packed, firsts, counts }: SequenceRows,
   tokens: readonly number[],
 ): readonly Segment[] {
   const offsets = readOffsets(offset, each);
-  const counts = lengths === undefined
-    ? null
-    : readCounts("lengths", lengths, each, () => [queries, "Nq"]);
   const isAligned = causal === true || causal === "bottom-right";
-  if (isAligned && offsets === null && counts === null) checkAlignment(queries, tokens);
-  return tokens.map((keys, index) => {
-    const rows = counts?.[index] ?? queries;
-    return {
-      ...{ batch: index, firstQuery: 0, queries: rows, firstKey: 0, keys },
-      offset: offsets?.[index] ?? (causal === "top-left" ? 0 : keys - rows),
-    };
-  });
+  if (isAligned && offsets === null && lengths === undefined) {
+    checkAlignment(sequences, counts, tokens);
+  }
+  return tokens.map((keys, index) => ({
+    ...{ batch: packed ? 0 : index, firstQuery: firsts[index], queries: counts[index] },
+    ...{ firstKey: 0, keys },
+    offset: offsets?.[index] ?? (causal === "top-left" ? 0 : keys - counts[index]),
+  }));
 }
 
 /** More queries than tokens are padded ones: aligned by the last of them, the first would see nothing. */
-function checkAlignment(queries: number, tokens: readonly number[]): void {
-  const short = tokens.findIndex((length) => length > 0 && length < queries);
+function checkAlignment(
+  sequences: readonly number[],
+  counts: readonly number[],
+  tokens: readonly number[],
+): void {
+  const short = tokens.findIndex((length, at) => length > 0 && length < counts[at]);
   if (short < 0) return;
   throw new RangeError(
-    `${cannot}: \`causal\` with Nq = ${queries} queries needs \`lengths\` or \`offset\`, since ` +
-      `sequence ${short} has only ${tokens[short]} tokens; \`lengths\` says how many queries of ` +
+    `${cannot}: \`causal\` with Nq = ${
+      counts[short]
+    } queries needs \`lengths\` or \`offset\`, since ` +
+      `sequence ${sequences[short]} has only ${
+        tokens[short]
+      } tokens; \`lengths\` says how many queries of ` +
       "each sequence count",
   );
 }

@@ -5,7 +5,7 @@
  */
 
 import { openList, readTensor } from "../../check/tensors.ts";
-import { kindOf, readNumbers, readOptions } from "../../check/words.ts";
+import { bare, kindOf, readNumbers, readOptions } from "../../check/words.ts";
 import {
   type AnyTensor,
   type Layout,
@@ -145,16 +145,16 @@ function readScaling(given: RopeScaling | undefined, rows: ReadTensor): ReadScal
 
 /** Reads a call. */
 export function readRope(
-  q: AnyTensor,
-  k: AnyTensor | null | undefined,
+  q: AnyTensor | ReadTensor,
+  k: AnyTensor | ReadTensor | null | undefined,
   options: RopeOptions = {},
 ): RopeCall {
-  const { positions = 0, ...others } = readOptions(options, ropeNames, cannot);
+  const all = readOptions(options, ropeNames, cannot), { positions = 0 } = all;
   const rows = readTensor("q", q, cannot);
   return {
     q: rows,
     k: (k ?? null) === null ? null : readTensor("k", k, cannot),
     positions: typeof positions === "number" ? positions : readList("positions", positions, rows),
-    options: { ...others, scaling: readScaling(others.scaling, rows) },
+    options: bare<RopeCall["options"]>(all as never, { scaling: readScaling(all.scaling, rows) }),
   };
 }

@@ -136,8 +136,15 @@ function notFinite(position: unknown): RangeError {
   );
 }
 
-/** Checks a call, and works out its angles in double precision. */
-export function planRotation({ q, k, positions: given, options }: RopeCall): Rotation {
+/**
+ * Checks a call, and works out its angles in double precision.
+ *
+ * @param inPlace Whether rows are turned where they are, and not copies of them.
+ */
+export function planRotation(
+  { q, k, positions: given, options }: RopeCall,
+  inPlace = true,
+): Rotation {
   const { theta = 10_000, style = "half", layout = "bhnd", scaling } = options;
   checkLayoutName(layout, cannot);
   checkOneOf("style", style, ["half", "interleaved"], cannot);
@@ -146,7 +153,7 @@ export function planRotation({ q, k, positions: given, options }: RopeCall): Rot
     if (tensor === null) return [];
     const view = viewOf(tensor, layout);
     checkHeads(name, view, cannot);
-    if (!sharesElements(view)) return [view];
+    if (!inPlace || !sharesElements(view)) return [view];
     throw new RangeError(`${cannot}: \`${name}\` has strides that name an element twice`);
   });
   const [batch, , rows, dim] = views[0].shape;
@@ -160,7 +167,7 @@ export function planRotation({ q, k, positions: given, options }: RopeCall): Rot
       }]`,
     );
   }
-  if (views.length > 1 && mayOverlap(views[0], views[1])) {
+  if (inPlace && views.length > 1 && mayOverlap(views[0], views[1])) {
     throw new RangeError(`${cannot}: \`q\` and \`k\` share elements, which would be turned twice`);
   }
   const { dims = dim } = options;

@@ -192,8 +192,21 @@ export class WasmPages implements PageStore {
     }
   }
 
-  read(page: Page): Promise<Uint8Array> {
-    return Promise.resolve(this.#bytesOf(page).slice());
+  read(page: Page, tokens: number = this.layout.pageSize): Promise<Uint8Array> {
+    const isWhole = tokens === this.layout.pageSize;
+    return Promise.resolve(isWhole ? this.#bytesOf(page).slice() : this.#readSome(page, tokens));
+  }
+
+  /** Tokens lie in each other's midst: those that count are copied to where nothing else is. */
+  #readSome(page: Page, tokens: number): Uint8Array {
+    const copy = this.#arena.allocateZeroed(this.bytesPerPage);
+    try {
+      this.inherit(page, copy);
+      this.copyTokens(page, 0, copy, 0, tokens);
+      return this.#bytesOf(copy).slice();
+    } finally {
+      this.#arena.free(copy);
+    }
   }
 
   restore(page: Page, from: Uint8Array, version: number): void {

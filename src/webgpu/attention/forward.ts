@@ -12,6 +12,7 @@ import type { Target } from "../../operations/attention/target.ts";
 import { clock } from "../../runtime.ts";
 import type { Session } from "../device/session.ts";
 import { Loan, Submission } from "../device/submission.ts";
+import type { WebGpuPages } from "../pages/pages.ts";
 import type { Region } from "../transfer/regions.ts";
 import { boxesOf, type Call, prepareCall, regionsOf, rowsOfRegion, workOf } from "./call.ts";
 import { placeRegion } from "./place.ts";
@@ -67,7 +68,9 @@ async function runRegion(call: Call, region: Region, more: boolean): Promise<voi
   const { session, loan, out, lse } = call, { device, guard } = session.gpu;
   const placed = await placeRegion(call, region), { partial, tables } = placed;
   const { rows } = boxesOf(call, region, [0, 0]);
-  const submission = new Submission(session, "attention");
+  const submission = new Submission(session, "attention"), { kv } = call.plan;
+  const pages = kv.kind === "pages" ? kv.store as WebGpuPages : undefined, late = pages?.waits;
+  if (late) pages!.flushInto(submission);
   dispatchRegion(call, region, placed, submission);
   placed.lse?.copyOut?.(submission);
   submission.copyBack(placed.out, (bytes) => out.collect(rows, bytes));
@@ -75,6 +78,7 @@ async function runRegion(call: Call, region: Region, more: boolean): Promise<voi
   for (const used of [partial?.acc, partial?.ml, tables?.binding]) submission.free(used?.buffer);
   const { readsBack } = submission;
   const waits = [submission.submit(loan, "Cannot attend")], start = clock.now();
+  if (late) session.staging.reset();
   for (const source of [call.q, call.k, call.v, call.bias, call.mask]) source?.release();
   if (more && !readsBack) waits.push(device.queue.onSubmittedWorkDone().then(() => {}));
   await guard(Promise.all(waits));

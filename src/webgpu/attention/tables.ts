@@ -137,8 +137,8 @@ function writePages(
   if (plan.kv.kind === "tensors") return {};
   const { store: { layout: { pageSize } }, pages } = plan.kv;
   const list = mostPages(plan, region), at = words.length - extent(region.batch) * list;
-  for (const [index, { batch }] of segmentsIn(plan, region).entries()) {
-    words.set(pages[batch], at + index * list);
+  for (const [index, ofSegment] of pages.slice(...region.batch).entries()) {
+    words.set(ofSegment, at + index * list);
   }
   return {
     ...{ pages_at: at, page_list: list, page_shift: Math.log2(pageSize) },

@@ -122,6 +122,11 @@ export class Submission {
     this.#steps.push({ pipeline, uniforms, bindings, grid });
   }
 
+  /** Does next what another one was to do. */
+  take(other: Submission): void {
+    this.#steps.push(...other.#steps.splice(0));
+  }
+
   clear(buffer: GPUBuffer, at?: number, bytes?: number): void {
     this.#steps.push((encoder) => encoder.clearBuffer(buffer, at, bytes));
   }

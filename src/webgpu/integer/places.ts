@@ -43,9 +43,10 @@ function tileWords({ dim, valueDim, precision }: AttentionPlan): number {
 }
 
 /** Tiles that the keys of a range take, over all segments of a region. */
-function tilesOf({ packed, segments }: AttentionPlan, { batch }: Region, { keys }: KeyRange) {
+function tilesOf({ packed, kv, segments }: AttentionPlan, { batch }: Region, { keys }: KeyRange) {
   const count = extent(batch), each = Math.ceil(extent(keys) / tileKeys);
-  if (!packed || count === 1) return { head: count * each, segment: each };
+  // In pages each segment has keys of its own from 0 on.
+  if (!packed || kv.kind === "pages" || count === 1) return { head: count * each, segment: each };
   // One more for each: it begins where the keys before it end, rounded down.
   const first = segments[batch[0]], last = segments[batch[1] - 1];
   const before = Math.floor((last.firstKey - first.firstKey) / tileKeys) + count - 1;

@@ -110,13 +110,15 @@ function isExact({ packed, queries, group }: AttentionPlan, segment: Segment): b
 
 /** A plan in parts, runs of segments that go by f32, or by integers. */
 function* partsOf(plan: AttentionPlan): Generator<{ exact: boolean; part: AttentionPlan }> {
-  const { segments, slopes, queryHeads } = plan;
+  const { segments, slopes, queryHeads, kv } = plan;
   for (let from = 0, to = 0; from < segments.length; from = to) {
     const exact = isExact(plan, segments[from]);
     const goesOn = (one: Segment) => one.queries === 0 || isExact(plan, one) === exact;
     while (to < segments.length && goesOn(segments[to])) to++;
     const ofPart = slopes && slopes.subarray(from * queryHeads, to * queryHeads);
-    yield { exact, part: { ...plan, segments: segments.slice(from, to), slopes: ofPart } };
+    const own = kv.kind === "pages" ? { ...kv, pages: kv.pages.slice(from, to) } : kv;
+    const part = { ...plan, segments: segments.slice(from, to), slopes: ofPart, kv: own };
+    yield { exact, part };
   }
 }
 

@@ -149,7 +149,7 @@ export class WebGpuPages implements PageStore {
     });
   }
 
-  async read(page: Page): Promise<Uint8Array> {
+  async read(page: Page, tokens: number = this.layout.pageSize): Promise<Uint8Array> {
     this.open();
     this.check([page]);
     const { gpu } = this.#session, loan = new Loan(this.#session);
@@ -168,12 +168,26 @@ export class WebGpuPages implements PageStore {
       await this.finish();
       const bytes = new Uint8Array(this.bytesPerPage);
       await readMapped(gpu, target, bytes.length, (read) => bytes.set(new Uint8Array(read)));
+      this.#clearBehind(bytes, tokens);
       return bytes;
     } catch (error) {
       this.open(); // Says what else was lost.
       throw error;
     } finally {
       loan.end();
+    }
+  }
+
+  /** Makes zeros of what is behind the first tokens of a page that was read. */
+  #clearBehind(bytes: Uint8Array, tokens: number): void {
+    const { kvHeads, pageSize } = this.layout;
+    let at = 0;
+    for (const pool of [this.keys, this.values]) {
+      for (let head = 0; head < kvHeads; head++) {
+        const from = at + pool.byteAt(0, head, tokens);
+        bytes.fill(0, from, from + pool.bytesOf(pageSize - tokens));
+      }
+      at += pool.pageBytes;
     }
   }
 
@@ -191,13 +205,29 @@ export class WebGpuPages implements PageStore {
     });
   }
 
+  /** Whether something is not submitted yet. */
+  get waits(): boolean {
+    return this.keys.waits || !this.#submission.isEmpty;
+  }
+
   flush(): void {
-    if (!this.keys.waits && this.#submission.isEmpty) return;
+    if (this.waits) this.#attempt(() => this.#dispatch(() => this.#submit()));
+  }
+
+  /** Has another submission begin with what is not submitted yet: it must be submitted before anybody else has his turn. */
+  flushInto(submission: Submission): void {
+    this.#attempt(() => this.#dispatch(() => submission.take(this.#submission)));
+  }
+
+  /** Has work done before what is to be written, by the same submission. */
+  record(work: (submission: Submission) => void): void {
+    work(this.#submission);
+  }
+
+  #dispatch(end: () => void): void {
     this.#waiting = 0;
-    this.#attempt(() => {
-      for (const pool of [this.keys, this.values]) pool.dispatch(this.#submission);
-      this.#submit();
-    });
+    for (const pool of [this.keys, this.values]) pool.dispatch(this.#submission);
+    end();
   }
 
   /** Puts rows; forgets them where that fails. */

@@ -96,7 +96,6 @@ function readWindow(given: unknown): AttentionOptions["window"] {
 /** Options that say where keys are, which a cache knows by itself. */
 export const uncachedNames = [
   "kvLengths",
-  "cuSeqlens",
   "packed",
   "blockMask",
   "encoder",
