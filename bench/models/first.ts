@@ -7,7 +7,6 @@
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -36,9 +35,10 @@ process.exit(0);
 }
 
 /** Theirs, up to the last states. */
-function theirProgram(library: string, graph: string): string {
+function theirProgram(folder: string, graph: string): string {
   return `import { readFileSync } from "node:fs";
-const ort = await import(${quoted(library)});
+import { createRequire } from "node:module";
+const ort = createRequire(${quoted(join(folder, "x.cjs"))})("onnxruntime-web");
 ort.env.wasm.numThreads = 1;
 const data = readFileSync(${quoted(`${graph}_data`)});
 const session = await ort.InferenceSession.create(readFileSync(${quoted(graph)}), {
@@ -71,9 +71,7 @@ export function first(folder: string, graph: string | undefined): Promise<Row[]>
       int16: ourProgram(library, folder, { precision: "int16" }),
     };
     if (graph !== undefined) {
-      const resolve = createRequire(join(installPeers(), "x.cjs")).resolve;
-      const file = resolve("onnxruntime-web").replace(/ort\.node\.min\.js$/, "ort.node.min.mjs");
-      programs["onnxruntime-web f32"] = theirProgram(pathToFileURL(file).href, graph);
+      programs["onnxruntime-web f32"] = theirProgram(installPeers(), graph);
     }
     const all: (Timed & { command: readonly string[] })[] = [];
     for (const { name: group, command } of runtimeCommands()) {
