@@ -517,7 +517,7 @@ const refused: [what: string, options: object, kind: new () => Error, message: s
       TypeError,
       `Cannot attend: unknown option \`${name}\`, known are causal, ` +
       "offset, window, scale, layout, out, signal, softcap, alibi, sinks, precision, scoreMod, " +
-      "maskMod, engine",
+      `maskMod, engine${name === "mask" ? "; did you mean `maskMod`?" : ""}`,
     ] as [string, object, new () => Error, string]
   ),
   ...[{ causal: true }, { causal: "bottom-right" }, { window: [3, 3] }, {

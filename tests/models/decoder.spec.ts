@@ -253,8 +253,14 @@ test("a session keeps still while a pass of it runs, and loads what was saved or
     }
     const shorter = decoder.session();
     await shorter.prefill([1, 2]);
-    const other = await shorter.save(), [, first] = new Uint32Array(saved.buffer, 0, 2);
-    const mixed = new Uint8Array([...saved.subarray(0, 12 + first), ...other.subarray(12 + first)]);
+    const other = await shorter.save(),
+      layers = (bytes: Uint8Array<ArrayBuffer>) => {
+        const [, first] = new Uint32Array(bytes.buffer, 0, 2);
+        return { first: bytes.subarray(12, 12 + first), second: bytes.subarray(12 + first) };
+      };
+    // What is said of each layer's bytes is right.
+    const sizes = [...saved.subarray(0, 8), ...other.subarray(8, 12)];
+    const mixed = new Uint8Array([...sizes, ...layers(saved).first, ...layers(other).second]);
     await assertRefused(
       () => shorter.load(mixed),
       RangeError,

@@ -1,5 +1,5 @@
 import "./cache.spec.ts";
 import "./faults.spec.ts";
 import "./messages.spec.ts";
-import "./shard.spec.ts";
 import "./session.spec.ts";
+import "./shard.spec.ts";

@@ -118,7 +118,8 @@ export type NormGradients<Options = undefined, Weight = undefined, Bias = undefi
     : unknown)
   & (Bias extends FloatTensor ? {
       readonly dBias: OwnFloatTensor;
-    } : unknown)
+    }
+    : unknown)
   & (GivenTo<Options, "residual"> extends undefined ? unknown : {
     readonly dResidual: OwnFloatTensor;
   });

@@ -192,6 +192,8 @@ type AnyTensor = Tensor<TensorData>;
 
 interface AppendOptions {
   readonly lengths?: NumberList | undefined;
+  readonly sequences?: NumberList | undefined;
+  readonly cuSeqlens?: NumberList | undefined;
   readonly layout?: Layout | undefined;
 }
 
@@ -347,6 +349,10 @@ interface BooleanTensor {
 interface CacheAttentionOptions
   extends Omit<AttentionOptions, "kvLengths" | "cuSeqlens" | "packed" | "blockMask" | "encoder"> {
   readonly lengths?: NumberList | undefined;
+  readonly sequences?: NumberList | undefined;
+  readonly cuSeqlens?: NumberList | undefined;
+  readonly tailMask?: BooleanTensor | undefined;
+  readonly parents?: NumberList | undefined;
 }
 
 type CacheDType = "f32" | "f16" | "bf16" | "int8" | "int4";
@@ -458,7 +464,12 @@ interface Engine<Memory extends TensorData = HostData> extends AsyncDisposable {
     },
   ): Promise<ResultOf<Data, Lse>>;
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
-  kvCache(options: KvCacheOptions): KvCache;
+  kvCache(
+    options: KvCacheOptions & {
+      readonly layers?: undefined;
+    },
+  ): KvCache;
+  kvCache(options: LayeredKvCacheOptions): LayeredKvCache;
   warmup(options?: WarmupOptions): Promise<void>;
   close(): Promise<void>;
 }
@@ -489,13 +500,15 @@ declare class KvCache implements Disposable {
   get pages(): number;
   append(keys: AnyTensor, values: AnyTensor, options?: AppendOptions): void;
   truncate(sequence: number, length: number): void;
+  keep(sequence: number, indices: NumberList): void;
   free(sequence: number): void;
   free(): void;
   [Symbol.dispose](): void;
   fork(from: number, to?: number): number;
+  reorder(indices: NumberList): void;
   evict(kept: Kept, sequence?: number): void;
-  save(): Promise<Uint8Array<ArrayBuffer>>;
-  load(bytes: Uint8Array): void;
+  save(sequence?: number): Promise<Uint8Array<ArrayBuffer>>;
+  load(bytes: Uint8Array, sequence?: number): void;
   attend<
     Data extends TensorData,
     Lse extends boolean | undefined = boolean | undefined,
@@ -509,6 +522,16 @@ declare class KvCache implements Disposable {
     Lse extends boolean | undefined = boolean | undefined,
     Out extends AnyTensor | undefined = undefined,
   >(q: Tensor<Data>, options?: Asking<CacheAttentionOptions, Lse, Out>): ResultOf<Data, Lse, Out>;
+  step<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
+    options?: Asking<StepOptions, Lse, Out>,
+  ): Promise<ResultOf<Data, Lse, Out>>;
 }
 
 interface KvCacheOptions {
@@ -521,6 +544,61 @@ interface KvCacheOptions {
   readonly capacity?: number | undefined;
   readonly pageSize?: number | undefined;
   readonly pages?: number | undefined;
+}
+
+declare class LayeredKvCache implements Disposable {
+  #private;
+  readonly options: KvCache["options"] & {
+    readonly layers: number;
+  };
+  get lengths(): readonly number[];
+  get bytes(): number;
+  get pages(): number;
+  layer(layer: number): KvCache;
+  append(layer: number, keys: AnyTensor, values: AnyTensor, options?: AppendOptions): void;
+  attend<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    layer: number,
+    q: Tensor<Data>,
+    options?: Asking<CacheAttentionOptions, Lse, Out>,
+  ): Promise<ResultOf<Data, Lse, Out>>;
+  attendSync<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    layer: number,
+    q: Tensor<Data>,
+    options?: Asking<CacheAttentionOptions, Lse, Out>,
+  ): ResultOf<Data, Lse, Out>;
+  step<
+    Data extends TensorData,
+    Lse extends boolean | undefined = boolean | undefined,
+    Out extends AnyTensor | undefined = undefined,
+  >(
+    layer: number,
+    q: Tensor<Data>,
+    k: AnyTensor,
+    v: AnyTensor,
+    options?: Asking<StepOptions, Lse, Out>,
+  ): Promise<ResultOf<Data, Lse, Out>>;
+  truncate(sequence: number, length: number): void;
+  keep(sequence: number, indices: NumberList): void;
+  free(sequence: number): void;
+  free(): void;
+  [Symbol.dispose](): void;
+  fork(from: number, to?: number): number;
+  reorder(indices: NumberList): void;
+  evict(kept: Kept, sequence?: number): void;
+  save(sequence?: number): Promise<Uint8Array<ArrayBuffer>>;
+  load(bytes: Uint8Array, sequence?: number): void;
+}
+
+interface LayeredKvCacheOptions extends KvCacheOptions {
+  readonly layers: number;
 }
 
 type Layout = "bhnd" | "bnhd";
@@ -683,6 +761,10 @@ type ScoreMod = (score: Score, place: Place) => Score | number;
 interface SignalLike {
   readonly aborted: boolean;
   readonly reason?: unknown;
+}
+
+interface StepOptions extends CacheAttentionOptions {
+  readonly rope?: Omit<RopeOptions, "layout"> | undefined;
 }
 
 interface Tensor<Data extends TensorData = Float32Array> {

@@ -28,8 +28,14 @@ const { exports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8")) as
   exports: Record<string, string>;
 };
 
-/** As the project's sources are formatted, so that a line has no more in it than it must. */
+/** Formats until nothing changes, as `deno fmt --check` wants it: once may not be enough. */
 function format(text: string): string {
+  const formatted = formatOnce(text);
+  return formatted === text ? text : format(formatted);
+}
+
+/** As the project's sources are formatted, so that a line has no more in it than it must. */
+function formatOnce(text: string): string {
   const { status, stdout, stderr } = spawnSync(process.execPath, ["fmt", "--ext", "ts", "-"], {
     cwd: root,
     encoding: "utf8",

@@ -21,20 +21,15 @@ import { integerKernels, integerProgram, prepareIntegers } from "./program.ts";
 /** What is bytes, as a job's record says it: 1 keys, 2 values. `asm/integer/head.ts` has the same. */
 const bytesOf: Record<Precision, number> = { f32: 0, int16: 0, "int8-qk": 1, int8: 3 };
 
-/**
- * Keys of a tile, and of those whose values share a scale, at most. With 192 calls take 0.95 of the time that they take with
- * 128, and int16 has 3.1e-4 of error instead of 2.7e-4; int8 would have 2.3e-2 instead of 2.2e-2. With 256 they take no less.
- */
-const mostTileKeys: Record<Precision, number> = { f32: 0, int16: 192, "int8-qk": 192, int8: 128 };
+/** Keys of a tile, and of those whose values share a scale, at most. */
+const mostTileKeys = 128;
 
 /** What a call's jobs are run by. */
 function integersFor(machine: Machine, { precision, kv }: HostPlan, common: Words): Integers {
   const { kernels, arena: { memory } } = machine, own = integerKernels(machine);
   const record = kernels.callRecord();
-  // No tile crosses a block of a cache, nor do blocks have 192 tokens.
-  const tileKeys = kv.kind === "pages"
-    ? Math.min(128, kv.store.blockTokens)
-    : mostTileKeys[precision];
+  // No tile crosses a block of a cache.
+  const tileKeys = Math.min(mostTileKeys, kv.kind === "pages" ? kv.store.blockTokens : Infinity);
   const write = (record: JobRecord, at: number) => {
     record.set(job.integers, at);
     record.set(job.precision, bytesOf[precision]);
