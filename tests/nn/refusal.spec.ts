@@ -143,6 +143,24 @@ const packing: readonly Refusal[] = [
     '`weight` in blocks is kept as "int8" in the layout "out-in", got undefined and "in-out"',
   ],
   [
+    () =>
+      nn.packLinear({ data: new Uint8Array(34), shape: [1, 32], dtype: "q8_0" }, { dtype: "f32" }),
+    RangeError,
+    '`weight` in blocks is kept as "int8" in the layout "out-in", got "f32" and "out-in"',
+  ],
+  [
+    () => nn.packLinear({ data: new Uint8Array(0), shape: [0, 32], dtype: "q8_0" }),
+    RangeError,
+    "`weight` must have two axes of at least 1, got shape [0,32]",
+  ],
+  [
+    () => nn.packLinear({ ...zeros(1, 1), shape: [2 ** 12, 2 ** 20], strides: [0, 0] }),
+    RangeError,
+    `\`weight\` must have at most ${2 ** 20} inputs and 4 GiB, got [${2 ** 12}, ${
+      2 ** 20
+    }], which has ${2 ** 34 + 4} bytes as f32`,
+  ],
+  [
     () => nn.packLinear({ ...zeros(1, 1), shape: [1, 2 ** 21], strides: [0, 0] }),
     RangeError,
     `\`weight\` must have at most ${2 ** 20} inputs and 4 GiB, got [1, ${2 ** 21}], which has ${
@@ -182,14 +200,26 @@ const norms: readonly Refusal[] = [
     RangeError,
     '`eps` must be finite in f32 and at least 0, got "1"',
   ],
+  [
+    () => nn.layerNorm(x, null, null, { eps: 1e300 }),
+    RangeError,
+    "`eps` must be finite in f32 and at least 0, got 1e+300",
+  ],
 ];
 
 const rows: Readonly<Record<string, readonly Refusal[]>> = {
-  rmsNorm: [[
-    () => nn.rmsNorm(x, null, { offset: Infinity }),
-    RangeError,
-    "`offset` must be finite in f32, got Infinity",
-  ]],
+  rmsNorm: [
+    [
+      () => nn.rmsNorm(x, null, { offset: Infinity }),
+      RangeError,
+      "`offset` must be finite in f32, got Infinity",
+    ],
+    [
+      () => nn.rmsNorm(x, null, { offset: "1" as never }),
+      RangeError,
+      '`offset` must be finite in f32, got "1"',
+    ],
+  ],
   gelu: [[
     () => nn.gelu(x, { approximate: "erf" as never }),
     TypeError,
@@ -230,6 +260,11 @@ const rows: Readonly<Record<string, readonly Refusal[]>> = {
       () => nn.embedding([0], x, { scale: NaN }),
       RangeError,
       "`scale` must be finite in f32, got NaN",
+    ],
+    [
+      () => nn.embedding([0], x, { scale: "2" as never }),
+      RangeError,
+      '`scale` must be finite in f32, got "2"',
     ],
     [
       () => nn.embedding([0], x, { out: zeros(2, 8) }),
