@@ -11,7 +11,7 @@ import type { Backend, Machinery } from "../../../contract/backend.ts";
 import { isGpuBuffer } from "../../../tensor/dtype.ts";
 import { copyRowsIn } from "../../../tensor/rows.ts";
 import { type AnyTensor, contiguousStrides, type View } from "../../../tensor/tensor.ts";
-import { type NewTensor, run } from "../../call.ts";
+import { type NewTensor, runUsed } from "../../call.ts";
 import { checkHost } from "../../host.ts";
 import { callOf, type Results, type RowsCall } from "../call.ts";
 import { cannotOf } from "../options.ts";
@@ -37,7 +37,7 @@ function checkFloat(name: string, { dtype, data }: PlacedTensor, doing: string):
   );
 }
 
-/** Runs a layer where gradients can be computed. */
+/** Runs a layer where gradients can be computed; all that it uses is in use already. */
 export async function runForward<Plan extends RowsPlan>(
   asked: Machinery | Promise<Machinery>,
   name: string,
@@ -47,7 +47,7 @@ export async function runForward<Plan extends RowsPlan>(
   for (const [input, used] of Object.entries(call.plan.used)) {
     if (used !== null) checkFloat(input, used as PlacedTensor, doing);
   }
-  return { backend, ...await run(backend, callOf(call)) };
+  return { backend, ...await runUsed(backend, callOf(call)) };
 }
 
 /** Reads a gradient that a backward pass is given. */
