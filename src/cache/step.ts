@@ -24,6 +24,7 @@ import {
   ropeNames,
   type RopeOptions,
 } from "../operations/rope/options.ts";
+import type { useAll } from "../tensor/lending.ts";
 import type { AnyTensor } from "../tensor/tensor.ts";
 import { type CheckedTokens, readTokens } from "./check.ts";
 
@@ -97,7 +98,9 @@ export function readStep(
 }
 
 /** All that a step reads and writes of the caller's. */
-export function usedBy({ attention: { plan }, tokens: { k, v } }: StepCall) {
+export function usedBy(
+  { attention: { plan }, tokens: { k, v } }: StepCall,
+): Parameters<typeof useAll>[0] {
   return [...Object.values(inputsOfCall(plan)), k, v];
 }
 

@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { filesOf } from "../bundle_tests.ts";
 import { install, versions } from "../install.ts";
 import { type Entry, lazy } from "./entries.ts";
+import { renamed } from "./rename.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -33,6 +34,15 @@ export function bundle(
   ], { cwd: root, stdio: "inherit" });
   if (status !== 0) throw new Error("Cannot bundle the package's scripts");
   guardNamespaces(folder);
+  renameComments(folder);
+}
+
+/** Has what esbuild leaves of comments, those of classes, name the package as npm does. */
+function renameComments(folder: string): void {
+  for (const file of filesOf(folder, ".js")) {
+    const text = readFileSync(file, "utf8"), own = renamed(text);
+    if (own !== text) writeFileSync(file, own);
+  }
 }
 
 /** How esbuild makes the object that stands for a module's exports. */

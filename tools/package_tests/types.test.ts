@@ -91,7 +91,7 @@ for (const setting of settings) testTypes(versions.typescript, setting);
 /** Wrong options, in the call and in a variable, and what the compiler must say of each. */
 const wrong = [
   ["await attention(q, q, q, { causal: true, sofcap: 30 });", "'sofcap' does not exist"],
-  ["await attention(q, q, q, { window: 3 });", "Type 'number' is not assignable"],
+  ["await attention(q, q, q, { window: '3' });", "Type 'string' is not assignable"],
   ["const a = { scale: '1' }; await attention(q, q, q, a);", "property 'scale' are incompatible"],
   ["await attention(q, cache, { kvLengths: [1] });", "'kvLengths' does not exist"],
   ["await attention(q, q);", "Expected 3-4 arguments"],
