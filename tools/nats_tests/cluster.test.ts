@@ -27,8 +27,8 @@ import { goOn, loadModel, modelSizes, promptIds } from "./model.ts";
 import { runSchedule } from "./schedule.ts";
 import { NatsServer } from "./server.ts";
 
-/** Waits for what is slow: on a busy machine a process may not have its turn for a second. */
-const patience = { heartbeat: 500, deadline: 30_000 };
+/** Waits for what is slow: on a busy machine a process may not have its turn for some seconds. */
+const patience = { heartbeat: 1_500, deadline: 30_000 };
 
 /** Of schedules, which go on after any error that says what is missing. */
 const briefHeartbeat = 100;

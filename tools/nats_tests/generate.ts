@@ -13,7 +13,7 @@ import { goOn, loadModel, modelSizes, promptIds } from "./model.ts";
 const { servers, prefix, groups, until } = JSON.parse(process.argv[2]);
 const connection = await connect({ servers });
 const decoder = await loadModel(), sizes = await modelSizes();
-const cache = await shardedCache({ connection, prefix, groups, heartbeat: 500, ...sizes });
+const cache = await shardedCache({ connection, prefix, groups, heartbeat: 1_500, ...sizes });
 const session = decoder.session({ cache }), ids = [...promptIds];
 const kept = cache.lengths[0];
 if (kept > 0) await session.truncate(0, Math.min(kept, ids.length - 1));

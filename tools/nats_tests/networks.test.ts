@@ -96,7 +96,13 @@ test(
         const within = ["ip", "netns", "exec", name];
         hosts.push(await HostProcess.start("Deno", options, within));
       }
-      const common = { connection, prefix: "t.cache", groups: 3, heartbeat: 500, deadline: 30_000 };
+      const common = {
+        connection,
+        prefix: "t.cache",
+        groups: 3,
+        heartbeat: 1_500,
+        deadline: 30_000,
+      };
       cache = await shardedCache({ ...common, ...sizes });
       const cuts = [["input", "output"], ["input"], ["output"]] as const;
       for (const [at, ways] of cuts.entries()) {
