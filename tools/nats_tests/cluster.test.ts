@@ -243,7 +243,7 @@ test("a prompt of 32,768 tokens is prefilled by all", () =>
     await Promise.all([0, 1, 2].map((group) => setting.host(`h${group}`, group)));
     const tokens = 32_768, dim = 16, random = seeded(varyingSeed());
     const one = { layers: 1, batch: 1, kvHeads: 1, headDim: dim, valueDim: dim, pageSize: 256 };
-    const slow = { heartbeat: 1_000, deadline: 60_000 };
+    const slow = { heartbeat: 3_000, deadline: 120_000 };
     const cache = await setting.cache({ groups: 3, ...one, ...slow });
     const make = () => ({ data: normals(tokens * dim, random), shape: [1, 1, tokens, dim] });
     const [q, k, v] = [make(), make(), make()], engine = await createEngine({ backend: "wasm" });
@@ -274,7 +274,7 @@ test("another tenant can neither hear nor answer, and credentials that are wrong
       return connection;
     };
     const [own, other] = [await connectAs("a", "pa"), await connectAs("b", "pb")];
-    const common = { prefix: "a.cache", groups: 1, ...patience, ...sizes, deadline: 1_000 };
+    const common = { prefix: "a.cache", groups: 1, ...patience, ...sizes, deadline: 3_000 };
     const cache = await shardedCache({ connection: own, ...common });
     setting.caches.push(cache);
     const error = await errorOf(() => shardedCache({ connection: other, ...common }));
