@@ -5,13 +5,12 @@
  */
 
 import type { KvCache } from "../cache/kv_cache.ts";
-import type { CacheAttentionOptions } from "../operations/attention/options.ts";
 import type { SignalLike } from "../check/errors.ts";
-import { isWhole, kindOf, readOptions } from "../check/words.ts";
+import { isExtent, kindOf, readOptions } from "../check/words.ts";
 import type { CacheDType } from "../contract/pages.ts";
 import type { Calls } from "./forward/calls.ts";
 import { forward, type Heads } from "./forward/forward.ts";
-import { attendCached, linear, rowsOfTable } from "./forward/layers.ts";
+import { attendCached, linear } from "./forward/layers.ts";
 import type { Steps } from "./forward/steps.ts";
 import type { LayerWeights } from "./forward/weights.ts";
 import type { Resident } from "./load.ts";
@@ -34,7 +33,8 @@ export interface PassOptions {
   readonly signal?: SignalLike | null | undefined;
 }
 
-const passNames = ["signal"] as const satisfies readonly (keyof PassOptions)[];
+/** All of them, by name. */
+export const passNames = ["signal"] as const satisfies readonly (keyof PassOptions)[];
 
 /** Sequences of a decoder, each of its own length. */
 export interface DecoderSession extends Disposable {
@@ -155,28 +155,15 @@ export class Session implements DecoderSession {
   async step(given: readonly (number | null)[], options: PassOptions = {}): Promise<Tensor> {
     const { signal } = readOptions(options, passNames, cannot);
     const { vocabulary } = this.#resident.running.plan, batch = this.#batch;
-    if (!Array.isArray(given) || given.length !== batch) {
-      throw new RangeError(
-        `${cannot}: \`ids\` must be ${batch}, one for each sequence, or null, got ${
-          Array.isArray(given) ? given.length : kindOf(given)
-        }`,
-      );
-    }
-    const counts = given.map((id) => Number(id !== null));
-    const ids = Int32Array.from(
-      given,
-      (id, at) => id === null ? 0 : readIds([id], vocabulary, `ids[${at}]`, cannot)[0],
-    );
+    const { ids, counts } = readStepIds(given, batch, vocabulary);
     const logits = new Float32Array(batch * vocabulary);
     await this.#run(function* (session: Session, calls: Calls) {
       counts.forEach((count, at) => session.#checkRoom(at, count));
       const positions = Int32Array.from(session.lengths);
       const x = yield* session.#pass(calls, { ids, positions, batch, counts });
       yield* session.#writeLogits(calls, x, 0, batch, logits);
-      counts.forEach((count, at) => {
-        if (count === 0) logits.fill(0, at * vocabulary, (at + 1) * vocabulary);
-      });
     }, signal);
+    clearStayed(logits, counts);
     return { data: logits, shape: [batch, vocabulary] };
   }
 
@@ -313,51 +300,15 @@ export class Session implements DecoderSession {
   ): Steps {
     const { plan: { scale, softcap, isCausal: causal } } = this.#resident.running,
       { k, v } = heads();
-    const options = { causal, window, scale, softcap, layout: "bnhd" } as const;
     calls.submit();
-    if (this.#batch === 1) {
-      cache.append(k, v, { layout: "bnhd" });
-      const { q, out } = heads();
-      yield attendCached(calls, cache, q, { ...options, out });
-      return;
-    }
-    cache.append(this.#forAll(k), this.#forAll(v), { layout: "bnhd", lengths: counts });
+    // A step has a row of each sequence, of which some may not count; what is appended else is of one.
+    const whose = k.shape[0] === this.#batch
+      ? { lengths: counts }
+      : { sequences: [counts.findIndex((count) => count > 0)] };
+    cache.append(k, v, { layout: "bnhd", ...whose });
     const { q, out } = heads();
-    if (q.shape[0] === this.#batch) {
-      yield attendCached(calls, cache, q, { ...options, lengths: counts, out });
-      return;
-    }
-    yield* this.#attendAlone(calls, heads, cache, { ...options, lengths: counts });
-  }
-
-  /** Rows of one sequence are those of all, of which none of the others counts. */
-  *#attendAlone(
-    calls: Calls,
-    heads: () => Heads,
-    cache: KvCache,
-    options: CacheAttentionOptions & { readonly lengths: readonly number[] },
-  ): Steps {
-    const { shape: [, rows, count, columns] } = heads().out, batch = this.#batch;
-    const { space } = this.#resident.running, numbers = rows * count * columns;
-    const { data } = space.apart(batch * numbers), dtype = "f32" as const;
-    const all = { data, dtype, shape: [batch, rows, count, columns] };
-    yield attendCached(calls, cache, this.#forAll(heads().q), { ...options, out: all });
-    const sequence = options.lengths.findIndex((length) => length > 0);
-    const own = Int32Array.from({ length: rows }, (_, row) => sequence * rows + row);
-    const shape = [rows, count * columns], to = heads().out;
-    yield rowsOfTable(
-      calls,
-      own,
-      { data: space.apart(0).data, dtype, shape: [batch * rows, count * columns] },
-      { data: to.data, dtype, shape, offset: to.offset },
-    );
-  }
-
-  /** Rows of one sequence as those of each. */
-  #forAll(rows: AnyTensor): AnyTensor {
-    const { shape: [batch, ...shape], strides } = rows;
-    if (batch === this.#batch) return rows;
-    return { ...rows, shape: [this.#batch, ...shape], strides: [0, ...strides!.slice(1)] };
+    const options = { causal, window, scale, softcap, layout: "bnhd", ...whose, out } as const;
+    yield attendCached(calls, cache, q, options);
   }
 
   /** Logits of some rows of states. */
@@ -379,16 +330,47 @@ export class Session implements DecoderSession {
   }
 
   #checkSequence(sequence: number): void {
-    if (isWhole(sequence) && sequence >= 0 && sequence < this.#batch) return;
-    throw new RangeError(
-      `${cannot}: the sequence must be a whole number from 0 to ${this.#batch - 1}, got ${
-        kindOf(sequence)
-      }`,
-    );
+    checkSequence(sequence, this.#batch);
   }
 
   #checkRoom(sequence: number, more: number): void {
     checkLength(this.lengths[sequence] + more, this.#maxTokens, "ids", cannot);
+  }
+}
+
+/** Checks the number of a sequence. */
+export function checkSequence(sequence: number, batch: number): void {
+  if (isExtent(sequence) && sequence < batch) return;
+  throw new RangeError(
+    `${cannot}: the sequence must be a whole number from 0 to ${batch - 1}, got ${
+      kindOf(sequence)
+    }`,
+  );
+}
+
+/** Reads the ids of a step, and which of the sequences have one. */
+export function readStepIds(
+  given: readonly (number | null)[],
+  batch: number,
+  vocabulary: number,
+): { readonly ids: Int32Array; readonly counts: readonly number[] } {
+  if (!Array.isArray(given) || given.length !== batch) {
+    throw new RangeError(
+      `${cannot}: \`ids\` must be ${batch}, one for each sequence, or null, got ${
+        Array.isArray(given) ? given.length : kindOf(given)
+      }`,
+    );
+  }
+  const idOf = (id: number | null, at: number) =>
+    id === null ? 0 : readIds([id], vocabulary, `ids[${at}]`, cannot)[0];
+  return { counts: given.map((id) => Number(id !== null)), ids: Int32Array.from(given, idOf) };
+}
+
+/** Logits of sequences that stayed as they were are 0. */
+export function clearStayed(logits: Float32Array, counts: readonly number[]): void {
+  const vocabulary = logits.length / counts.length;
+  for (const [at, count] of counts.entries()) {
+    if (count === 0) logits.fill(0, at * vocabulary, (at + 1) * vocabulary);
   }
 }
 

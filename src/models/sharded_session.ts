@@ -5,14 +5,23 @@
  */
 
 import { BackendUnavailableError, type SignalLike } from "../check/errors.ts";
-import { isWhole, kindOf, readOptions } from "../check/words.ts";
+import { kindOf, readOptions } from "../check/words.ts";
 import type { AnyTensor, NumberList, Tensor } from "../tensor/tensor.ts";
 import type { Calls } from "./forward/calls.ts";
 import { forward, type Heads } from "./forward/forward.ts";
 import type { Steps } from "./forward/steps.ts";
 import type { LayerWeights } from "./forward/weights.ts";
 import type { Resident } from "./load.ts";
-import { cannot, chunkTokens, type PassOptions, writeLogits } from "./session.ts";
+import {
+  cannot,
+  checkSequence,
+  chunkTokens,
+  clearStayed,
+  passNames,
+  type PassOptions,
+  readStepIds,
+  writeLogits,
+} from "./session.ts";
 import { checkLength, readIds } from "./texts.ts";
 
 /** A cache of all layers whose calls are promises, by what is used of it: `shardedCache()` of `./sharded` makes one. */
@@ -136,10 +145,10 @@ export class RemoteSession implements ShardedSession {
     sequence = 0,
     options: PassOptions = {},
   ): Promise<Float32Array> {
-    const { signal } = readOptions(options, ["signal"], cannot);
+    const { signal } = readOptions(options, passNames, cannot);
     const { vocabulary } = this.#resident.running.plan;
     const ids = readIds(given, vocabulary, "ids", cannot), logits = new Float32Array(vocabulary);
-    this.#checkSequence(sequence);
+    checkSequence(sequence, this.#batch);
     await this.#run(function* (session: RemoteSession, calls: Calls) {
       const before = session.lengths[sequence];
       checkLength(before + ids.length, session.#maxTokens, "ids", cannot);
@@ -158,19 +167,10 @@ export class RemoteSession implements ShardedSession {
   }
 
   async step(given: readonly (number | null)[], options: PassOptions = {}): Promise<Tensor> {
-    const { signal } = readOptions(options, ["signal"], cannot), batch = this.#batch;
+    const { signal } = readOptions(options, passNames, cannot), batch = this.#batch;
     const { vocabulary } = this.#resident.running.plan;
-    if (!Array.isArray(given) || given.length !== batch) {
-      throw new RangeError(
-        `${cannot}: \`ids\` must be ${batch}, one for each sequence, or null, got ${
-          Array.isArray(given) ? given.length : kindOf(given)
-        }`,
-      );
-    }
-    const counts = given.map((id) => Number(id !== null));
-    const idOf = (id: number | null, at: number) =>
-      id === null ? 0 : readIds([id], vocabulary, `ids[${at}]`, cannot)[0];
-    const ids = Int32Array.from(given, idOf), logits = new Float32Array(batch * vocabulary);
+    const { ids, counts } = readStepIds(given, batch, vocabulary);
+    const logits = new Float32Array(batch * vocabulary);
     await this.#run(function* (session: RemoteSession, calls: Calls) {
       const { lengths } = session;
       counts.forEach((count, at) =>
@@ -180,9 +180,7 @@ export class RemoteSession implements ShardedSession {
       const x = yield* session.#pass(calls, { ids, positions, batch, counts, signal });
       yield* writeLogits(session.#resident, calls, x(), { first: 0, rows: batch }, logits);
     }, signal);
-    counts.forEach((count, at) => {
-      if (count === 0) logits.fill(0, at * vocabulary, (at + 1) * vocabulary);
-    });
+    clearStayed(logits, counts);
     return { data: logits, shape: [batch, vocabulary] };
   }
 
@@ -268,14 +266,5 @@ export class RemoteSession implements ShardedSession {
     const { shape: [batch, ...shape], strides } = rows;
     if (batch === this.#batch) return rows;
     return { ...rows, shape: [this.#batch, ...shape], strides: [0, ...strides!.slice(1)] };
-  }
-
-  #checkSequence(sequence: number): void {
-    if (isWhole(sequence) && sequence >= 0 && sequence < this.#batch) return;
-    throw new RangeError(
-      `${cannot}: the sequence must be a whole number from 0 to ${this.#batch - 1}, got ${
-        kindOf(sequence)
-      }`,
-    );
   }
 }

@@ -46,7 +46,6 @@ export class Workspace {
   readonly #columns: Record<Name, number>;
   #rows = 0;
   #tensors: Partial<Record<Name, EngineTensor<TensorData>>> = {};
-  #apart: EngineTensor<TensorData> | undefined;
 
   constructor(plan: ModelPlan, engine: Engine) {
     this.#columns = columnsOf(plan);
@@ -68,20 +67,9 @@ export class Workspace {
     return this.#tensors[name]!;
   }
 
-  /** So many numbers beside all of these, for a moment. */
-  apart(numbers: number): EngineTensor<TensorData> {
-    if ((this.#apart?.shape[0] ?? 0) < numbers) {
-      this.#apart?.free();
-      this.#apart = this.#engine.tensor([numbers]);
-    }
-    return this.#apart!;
-  }
-
   /** Gives the memory back. */
   free(): void {
     for (const tensor of Object.values(this.#tensors)) tensor.free();
-    this.#apart?.free();
-    this.#apart = undefined;
     this.#tensors = {};
     this.#rows = 0;
   }

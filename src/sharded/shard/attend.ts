@@ -49,38 +49,29 @@ function callsOf(runs: readonly Run[]): Run[][] {
   return calls.map(({ runs }) => runs);
 }
 
-/** The rows of a call's runs, `[batch, rows, Hq, D]`, each at its sequence. */
+/** The rows of a call's runs, `[runs, rows, Hq, D]`. */
 function gather(
   { cache, attending: { queryHeads }, q }: Rows,
   runs: readonly Run[],
 ): HostTensor {
-  const { batch, headDim } = cache.options, [{ rows, first }] = runs;
-  const width = queryHeads * headDim, shape = [batch, rows, queryHeads, headDim];
-  const { dtype } = q;
-  if (runs.length === 1) {
-    // Of the other sequences none counts.
-    const strides = [0, width, headDim, 1];
-    return { data: q.data, dtype, shape, strides, offset: first * width };
-  }
+  const { headDim } = cache.options, [{ rows, first }] = runs, { dtype } = q;
+  const width = queryHeads * headDim, shape = [runs.length, rows, queryHeads, headDim];
+  if (runs.length === 1) return { data: q.data, dtype, shape, offset: first * width };
   const Kind = q.data.constructor as new (length: number) => Elements;
-  const data = new Kind(batch * rows * width);
-  for (const { sequence, first } of runs) {
+  const data = new Kind(runs.length * rows * width);
+  for (const [part, { first }] of runs.entries()) {
     const some = q.data.subarray(first * width, (first + rows) * width);
-    data.set(some as Float32Array, sequence * rows * width);
+    data.set(some as Float32Array, part * rows * width);
   }
   return { data, dtype, shape };
 }
 
 /** What a call is asked. */
-function optionsOf({ cache, attending: { scale, softcap }, signal }: Rows, runs: readonly Run[]) {
-  const { batch } = cache.options, [{ rows, isStill, from, to }] = runs;
-  const lengths = new Array<number>(batch).fill(0), offset = new Array<number>(batch).fill(0);
-  for (const run of runs) {
-    lengths[run.sequence] = rows;
-    offset[run.sequence] = run.to - 1;
-  }
+function optionsOf({ attending: { scale, softcap }, signal }: Rows, runs: readonly Run[]) {
+  const [{ isStill, from, to }] = runs, sequences = runs.map(({ sequence }) => sequence);
+  const offset = runs.map(({ to }) => to - 1);
   const aligned = { causal: true, offset, window: from > 0 ? [to - 1 - from, 0] : undefined };
-  const common = { scale, softcap, lengths, layout: "bnhd", lse: true, signal } as const;
+  const common = { scale, softcap, sequences, layout: "bnhd", lse: true, signal } as const;
   return isStill ? common : { ...common, ...aligned };
 }
 
@@ -92,8 +83,8 @@ function scatter(
   to: PartBody,
 ): void {
   const width = queryHeads * cache.options.valueDim;
-  for (const { sequence, first, rows } of runs) {
-    const from = sequence * rows;
+  for (const [part, { first, rows }] of runs.entries()) {
+    const from = part * rows;
     (to.out.data as Float32Array).set(
       given.out.subarray(from * width, (from + rows) * width),
       first * width,
@@ -101,7 +92,7 @@ function scatter(
     for (let row = 0; row < rows; row++) {
       for (let head = 0; head < queryHeads; head++) {
         to.lse.data[(first + row) * queryHeads + head] =
-          given.lse[(sequence * queryHeads + head) * rows + row];
+          given.lse[(part * queryHeads + head) * rows + row];
       }
     }
   }
@@ -125,7 +116,7 @@ const sliceMilliseconds = 16;
 
 /** Attends with runs, and writes what they see to where their rows are. */
 export async function attendRuns(rows: Rows, runs: readonly Run[], to: PartBody): Promise<void> {
-  const { cache, attending: { queryHeads } } = rows, { batch, headDim, valueDim } = cache.options;
+  const { cache, attending: { queryHeads } } = rows, { headDim, valueDim } = cache.options;
   const products = Math.max(1, ...cache.lengths) * queryHeads * (headDim + valueDim);
   const most = Math.max(1, Math.floor(mostProducts / products));
   const pieces = runs.filter(seesAny).flatMap((run) => [...piecesOf(run, most)]);
@@ -136,8 +127,8 @@ export async function attendRuns(rows: Rows, runs: readonly Run[], to: PartBody)
       since = clock.now();
     }
     const q = gather(rows, some), [{ rows: count }] = some;
-    const data = new Float32Array(batch * count * queryHeads * valueDim);
-    const into = { data, shape: [batch, count, queryHeads, valueDim] };
+    const data = new Float32Array(some.length * count * queryHeads * valueDim);
+    const into = { data, shape: [some.length, count, queryHeads, valueDim] };
     const given = await cache.attend(q, { ...optionsOf(rows, some), out: into });
     scatter(rows, some, { out: data, lse: (given.lse as { data: Float32Array }).data }, to);
   }

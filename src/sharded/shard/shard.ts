@@ -320,17 +320,14 @@ export class Shard {
     [kDType, vDType]: readonly Block["dtype"][],
     rows: number,
   ): void {
-    const { caches, sizes: { batch, kvHeads, headDim, valueDim } } = this.#now;
+    const { caches, sizes: { kvHeads, headDim, valueDim } } = this.#now;
     const cache = caches[layer], before = cache.lengths[sequence], { maxBytes } = this.#settings;
-    const lengths = new Array<number>(batch).fill(0);
-    lengths[sequence] = rows;
-    // Of the other sequences none counts.
-    const ofAll = (data: Elements, dtype: Block["dtype"], dim: number): HostTensor => ({
-      ...{ data, dtype, shape: [batch, rows, kvHeads, dim], strides: [0, kvHeads * dim, dim, 1] },
+    const rowsIn = (data: Elements, dtype: Block["dtype"], dim: number): HostTensor => ({
+      ...{ data, dtype, shape: [1, rows, kvHeads, dim] },
     });
-    const k = ofAll(keys, kDType, headDim), v = ofAll(values, vDType, valueDim);
+    const k = rowsIn(keys, kDType, headDim), v = rowsIn(values, vDType, valueDim);
     try {
-      cache.append(k, v, { layout: "bnhd", lengths });
+      cache.append(k, v, { layout: "bnhd", sequences: [sequence] });
     } catch (error) {
       throw new Refusal("full", `${this.#settings.name} is full: ${reasonOf(error)}`);
     }
