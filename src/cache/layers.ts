@@ -10,7 +10,7 @@ import { isExtent, kindOf, readOptions } from "../check/words.ts";
 import type { Backend } from "../contract/backend.ts";
 import type { CacheAttentionOptions } from "../operations/attention/options.ts";
 import type { Asking, ResultOf } from "../operations/attention/result.ts";
-import { arrayKind } from "../tensor/arrays.ts";
+import { arrayKind, joinBytes } from "../tensor/arrays.ts";
 import type { TensorData } from "../tensor/dtype.ts";
 import type { AnyTensor, NumberList, Tensor } from "../tensor/tensor.ts";
 import {
@@ -215,14 +215,7 @@ export class LayeredKvCache implements Disposable {
     this.#checkTogether("save");
     const saved = await Promise.all(this.#layers.map((one) => one.save(sequence)));
     const head = Uint32Array.of(magic, saved.length, ...saved.map(({ length }) => length));
-    const bytes = new Uint8Array(saved.reduce((sum, one) => sum + one.length, head.byteLength));
-    bytes.set(new Uint8Array(head.buffer));
-    let at = head.byteLength;
-    for (const one of saved) {
-      bytes.set(one, at);
-      at += one.length;
-    }
-    return bytes;
+    return joinBytes([new Uint8Array(head.buffer), ...saved]);
   }
 
   /**

@@ -15,6 +15,7 @@ import type { Steps } from "./forward/steps.ts";
 import type { LayerWeights } from "./forward/weights.ts";
 import type { Resident } from "./load.ts";
 import { checkLength, readIds } from "./texts.ts";
+import { joinBytes } from "../tensor/arrays.ts";
 import type { AnyTensor, NumberList, Tensor } from "../tensor/tensor.ts";
 
 /** Options of `decoder.session()`. */
@@ -210,16 +211,7 @@ export class Session implements DecoderSession {
     // Each keeps its cache as it is until it has its bytes.
     const parts = await Promise.all(this.#caches.map((cache) => cache.save()));
     const head = Uint32Array.from([parts.length, ...parts.map(({ length }) => length)]);
-    const bytes = new Uint8Array(
-      parts.reduce((sum, { length }) => sum + length, head.byteLength),
-    );
-    bytes.set(new Uint8Array(head.buffer));
-    let at = head.byteLength;
-    for (const part of parts) {
-      bytes.set(part, at);
-      at += part.length;
-    }
-    return bytes;
+    return joinBytes([new Uint8Array(head.buffer), ...parts]);
   }
 
   load(bytes: Uint8Array): void {

@@ -101,6 +101,17 @@ export function readOf<T extends object, Name extends keyof T & string>(
   return value === undefined ? value : ownOf(object, name, value, everyones[name]);
 }
 
+/** Bytes one after the other. */
+export function joinBytes(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
 /** A new array of zeros. */
 export function zeros(kind: ArrayKind, length: number): PlainArray {
   return new makers[kind]!(length);

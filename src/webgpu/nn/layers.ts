@@ -108,34 +108,56 @@ function planeOf(threads: number): Grid {
   return [Math.ceil(groups / rows), rows, 1];
 }
 
-/** Functions of each number. */
-export function pointwiseRows(name: string, over: readonly string[]) {
-  const check = ({ used }: PointwisePlan) => checkBuffers(used, { over, cannot: cannotOf(name) });
-  const run = async (
+/** Who does a layer of rows, and what is checked before. */
+interface RowsRunner<Plan> {
+  check(plan: Plan): void;
+  run(
     machine: Machine,
-    plan: PointwisePlan,
+    plan: Plan,
     pieces: readonly RowsPiece[],
-    { signal }: Control,
-  ): Promise<void> => {
-    check(plan);
-    await goThrough(machine, name, pieces, signal, async ({ loan }, piece, { flags }) => {
-      const columns = piece.out.shape[3], vectors = Math.ceil(columns / 4);
-      const code = codeOf("nn/pointwise.wgsl", pointwiseFields, {
-        ...{ THREADS: rowThreads, Y: Number(piece.y !== null), ...flags },
-      }, nnShaders);
-      const activation = plan.activation === null ? 0 : activationNumbers[plan.activation];
-      const asked = { columns, vectors, activation, is_sum: Number(plan.combine === "add") };
-      return {
-        pipeline: await pipelineOf(loan.session.gpu, code, name),
-        threads: vectors,
-        dispatched: (box, { x, y, out }) => ({
-          uniforms: encode(pointwiseFields, { ...asked, rows: extent(box.rows), x, y, out }),
-          grid: planeOf(extent(box.rows) * vectors),
-        }),
-      };
-    });
+    control: Control,
+  ): Promise<void>;
+}
+
+/** A layer whose result may lie over some inputs, by how it goes through the rows of a piece. */
+function rowsRunner<Plan extends Pick<PointwisePlan, "used">>(
+  name: string,
+  over: readonly string[],
+  prepare: (
+    plan: Plan,
+    course: Course,
+    piece: RowsPiece,
+    tensors: PieceTensors,
+  ) => Promise<Shader>,
+): RowsRunner<Plan> {
+  const check = ({ used }: Plan) => checkBuffers(used, { over, cannot: cannotOf(name) });
+  return {
+    check,
+    async run(machine, plan, pieces, { signal }) {
+      check(plan);
+      await goThrough(machine, name, pieces, signal, (...piece) => prepare(plan, ...piece));
+    },
   };
-  return { check, run };
+}
+
+/** Functions of each number. */
+export function pointwiseRows(name: string, over: readonly string[]): RowsRunner<PointwisePlan> {
+  return rowsRunner(name, over, async (plan, { loan }, piece, { flags }) => {
+    const columns = piece.out.shape[3], vectors = Math.ceil(columns / 4);
+    const code = codeOf("nn/pointwise.wgsl", pointwiseFields, {
+      ...{ THREADS: rowThreads, Y: Number(piece.y !== null), ...flags },
+    }, nnShaders);
+    const activation = plan.activation === null ? 0 : activationNumbers[plan.activation];
+    const asked = { columns, vectors, activation, is_sum: Number(plan.combine === "add") };
+    return {
+      pipeline: await pipelineOf(loan.session.gpu, code, name),
+      threads: vectors,
+      dispatched: (box, { x, y, out }) => ({
+        uniforms: encode(pointwiseFields, { ...asked, rows: extent(box.rows), x, y, out }),
+        grid: planeOf(extent(box.rows) * vectors),
+      }),
+    };
+  });
 }
 
 /** How the threads of a workgroup share rows of so many vectors. */
@@ -146,55 +168,44 @@ function sharesOf(vectors: number) {
 }
 
 /** Norms of rows. */
-export function normRows(name: string) {
-  const check = ({ used }: NormPlan) =>
-    checkBuffers(used, { over: ["x", "residual", "y"], cannot: cannotOf(name) });
-  const run = async (
-    machine: Machine,
-    plan: NormPlan,
-    pieces: readonly RowsPiece[],
-    { signal }: Control,
-  ): Promise<void> => {
-    check(plan);
-    await goThrough(machine, name, pieces, signal, async ({ loan }, piece, { flags }) => {
-      const columns = piece.out.shape[3], vectors = Math.ceil(columns / 4);
-      const shared = { gain: plan.weight as AnyView | null, base: plan.bias as AnyView | null };
-      const [gain, base] = Object.entries(shared).map(([name, view]) =>
-        view && sourceOf(view, loan, name)
-      );
-      const shares = sharesOf(vectors);
-      const code = codeOf("nn/norm.wgsl", normFields, {
-        ...{ THREADS: rowThreads, ...shares, CENTRED: Number(plan.isCentred), ...flags },
-        ...{
-          Y: Number(piece.y !== null),
-          GAIN: Number(gain !== null),
-          BASE: Number(base !== null),
-        },
-        ...accessFlags({
-          gain: shared.gain && accessOf(shared.gain),
-          base: shared.base && accessOf(shared.base),
-        }),
-      }, nnShaders);
-      return {
-        pipeline: await pipelineOf(loan.session.gpu, code, name),
-        threads: shares.LANES,
-        async dispatched(box, { x, y, out, added }) {
-          const row = boxOf([0, 1]);
-          const placed = {
-            gain: await gain?.place(row) ?? null,
-            base: await base?.place(row) ?? null,
-          };
-          const uniforms = encode(normFields, {
-            ...{ rows: extent(box.rows), columns, vectors, eps: plan.eps, offset: plan.offset },
-            ...{ ...placed, x, y, out, added },
-          });
-          return {
-            ...{ uniforms, more: [placed.gain, placed.base] },
-            grid: [Math.ceil(extent(box.rows) / shares.ROWS), 1, 1],
-          };
-        },
-      };
-    });
-  };
-  return { check, run };
+export function normRows(name: string): RowsRunner<NormPlan> {
+  return rowsRunner(name, ["x", "residual", "y"], async (plan, { loan }, piece, { flags }) => {
+    const columns = piece.out.shape[3], vectors = Math.ceil(columns / 4);
+    const shared = { gain: plan.weight as AnyView | null, base: plan.bias as AnyView | null };
+    const [gain, base] = Object.entries(shared).map(([name, view]) =>
+      view && sourceOf(view, loan, name)
+    );
+    const shares = sharesOf(vectors);
+    const code = codeOf("nn/norm.wgsl", normFields, {
+      ...{ THREADS: rowThreads, ...shares, CENTRED: Number(plan.isCentred), ...flags },
+      ...{
+        Y: Number(piece.y !== null),
+        GAIN: Number(gain !== null),
+        BASE: Number(base !== null),
+      },
+      ...accessFlags({
+        gain: shared.gain && accessOf(shared.gain),
+        base: shared.base && accessOf(shared.base),
+      }),
+    }, nnShaders);
+    return {
+      pipeline: await pipelineOf(loan.session.gpu, code, name),
+      threads: shares.LANES,
+      async dispatched(box, { x, y, out, added }) {
+        const row = boxOf([0, 1]);
+        const placed = {
+          gain: await gain?.place(row) ?? null,
+          base: await base?.place(row) ?? null,
+        };
+        const uniforms = encode(normFields, {
+          ...{ rows: extent(box.rows), columns, vectors, eps: plan.eps, offset: plan.offset },
+          ...{ ...placed, x, y, out, added },
+        });
+        return {
+          ...{ uniforms, more: [placed.gain, placed.base] },
+          grid: [Math.ceil(extent(box.rows) / shares.ROWS), 1, 1],
+        };
+      },
+    };
+  });
 }
