@@ -270,6 +270,17 @@ test("a session keeps still while a pass of it runs, and loads what was saved or
   });
 });
 
+test("a session's only sequence stays as it is in a step without an id for it", async () => {
+  await withMade(async (decoder) => {
+    const session = decoder.session(), other = decoder.session();
+    for (const one of [session, other]) await one.prefill([1, 2, 3]);
+    const { data } = await session.step([null]);
+    assert(data.every((logit) => logit === 0));
+    assertEquals(session.lengths, [3]);
+    assertEquals(await session.step([4]), await other.step([4]));
+  });
+});
+
 test("generate() samples the same of a seed, and the likeliest of topK 1", async () => {
   await withMade(async (decoder) => {
     const tell = async (sampling: object | "greedy") =>
