@@ -32,8 +32,10 @@ const rounded = roundedBy(exports);
 
 /** Literals among scores are numbers of f32 there. */
 function withRounded(graph: Graph): Graph {
+  // A parameter of other operations is the number of an array.
   const scores = new Set(
-    graph.nodes.map(({ kind, parameter }) => kind === "score" ? parameter : undefined),
+    graph.nodes.filter(({ kind, operation }) => kind === "score" && operation === "literal")
+      .map(({ parameter }) => parameter),
   );
   return { ...graph, literals: graph.literals.map((x, at) => scores.has(at) ? round(x) : x) };
 }
