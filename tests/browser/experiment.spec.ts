@@ -12,6 +12,7 @@ import {
   runExperiment,
   type Runner,
 } from "../../examples/browser/experiment.ts";
+import { longTest } from "../support/share.ts";
 
 const settings = { heads: 1, dim: 8, causal: true, largest: 256 };
 const { signal } = new AbortController();
@@ -54,29 +55,38 @@ function lengthsOn(backend: string, { measurements }: Notes): number[] {
   return measurements.filter((one) => one.backend === backend).map(({ length }) => length);
 }
 
-test("runExperiment() measures every length and compares it with the oracle", async () => {
-  const notes = new Notes();
-  await using wasm = await createEngine({ backend: "wasm", threads: 1 });
-  await runExperiment(settings, [wasm], notes, signal);
-  assertEquals(lengthsOn("wasm", notes), [64, 128, 256]);
-  for (const { difference } of notes.measurements) assertLess(difference, 5e-6);
-  assertEquals(notes.troubles, []);
-  assertLess(notes.done, 1);
-});
+longTest(
+  "runExperiment() measures every length and compares it with the oracle",
+  async () => {
+    const notes = new Notes();
+    await using wasm = await createEngine({ backend: "wasm", threads: 1 });
+    await runExperiment(settings, [wasm], notes, signal);
+    assertEquals(lengthsOn("wasm", notes), [64, 128, 256]);
+    for (const { difference } of notes.measurements) assertLess(difference, 5e-6);
+    assertEquals(notes.troubles, []);
+    assertLess(notes.done, 1);
+  },
+);
 
-test("runExperiment() goes on with a backend that lost its device", async () => {
-  const notes = await runWith(new DeviceLostError("unplugged"));
-  assertEquals(notes.troubles, ["webgpu: N = 64: Lost the GPU device: unplugged"]);
-  assertEquals(lengthsOn("webgpu", notes), [128, 256]);
-  assertEquals(lengthsOn("wasm", notes), [64, 128, 256]);
-});
+longTest(
+  "runExperiment() goes on with a backend that lost its device",
+  async () => {
+    const notes = await runWith(new DeviceLostError("unplugged"));
+    assertEquals(notes.troubles, ["webgpu: N = 64: Lost the GPU device: unplugged"]);
+    assertEquals(lengthsOn("webgpu", notes), [128, 256]);
+    assertEquals(lengthsOn("wasm", notes), [64, 128, 256]);
+  },
+);
 
-test("runExperiment() goes on without a backend that fails", async () => {
-  const notes = await runWith(new Error("broken"));
-  assertEquals(notes.troubles, ["webgpu: N = 64: broken"]);
-  assertEquals(lengthsOn("webgpu", notes), []);
-  assertEquals(lengthsOn("wasm", notes), [64, 128, 256]);
-});
+longTest(
+  "runExperiment() goes on without a backend that fails",
+  async () => {
+    const notes = await runWith(new Error("broken"));
+    assertEquals(notes.troubles, ["webgpu: N = 64: broken"]);
+    assertEquals(lengthsOn("webgpu", notes), []);
+    assertEquals(lengthsOn("wasm", notes), [64, 128, 256]);
+  },
+);
 
 test("runExperiment() rejects with the signal's reason", async () => {
   const signal = AbortSignal.abort(new Error("enough"));

@@ -3,6 +3,7 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { referenceAttention } from "@flashtile/attention/reference";
 import { chooseRows, expectRows, greatestDifference } from "../../examples/browser/oracle.ts";
 import { operationsOf, randomProblem } from "../../examples/browser/problem.ts";
+import { longTest } from "../support/share.ts";
 
 const { signal } = new AbortController();
 
@@ -10,11 +11,14 @@ function problemOf(heads: number, dim: number, length: number, causal = false) {
   return randomProblem({ heads, dim, causal, largest: length }, length);
 }
 
-test("chooseRows() takes all rows of a short sequence and both ends of a long one", () => {
-  assertEquals(chooseRows(problemOf(1, 8, 64)), Array.from({ length: 64 }, (_, row) => row));
-  const rows = chooseRows(problemOf(4, 64, 4096));
-  assertEquals(rows, [0, 1365, 2730, 4095]);
-});
+longTest(
+  "chooseRows() takes all rows of a short sequence and both ends of a long one",
+  () => {
+    assertEquals(chooseRows(problemOf(1, 8, 64)), Array.from({ length: 64 }, (_, row) => row));
+    const rows = chooseRows(problemOf(4, 64, 4096));
+    assertEquals(rows, [0, 1365, 2730, 4095]);
+  },
+);
 
 for (const causal of [false, true]) {
   test(`expectRows() are rows of the whole oracle${causal ? ", causal" : ""}`, async () => {

@@ -83,7 +83,7 @@ for (const [name, make] of Object.entries(named)) {
       const byOption = await resultsOf(engine, problem, option);
       assertEquals(emptyRows(byBlocks.lse), emptyRows(byOption.lse), what);
     }
-  });
+  }, { daily: 1 / 3 });
 }
 
 for (const block of blocks) {
@@ -275,6 +275,7 @@ contract(
       check(await resultsOf(engine, problem, all), what);
     }
   },
+  { daily: 1 / 3 },
 );
 
 /** Few queries against many keys. */
@@ -296,7 +297,7 @@ for (const [name, mask] of Object.entries(sparse)) {
   contract(
     `attention() takes blocks of 8,192 keys for few queries: ${name}`,
     async (engine) => check(await resultsOf(engine, decoding, { blockMask: mask })),
-    { daily: 1 },
+    { daily: 1 / 3 },
   );
 }
 
@@ -315,5 +316,6 @@ for (const { group, given, mask, check } of groups) {
   contract(
     `attention() keeps apart the odd blocks of ${group} heads that share one`,
     async (engine) => check(await resultsOf(engine, given, { blockMask: mask })),
+    { daily: 1 / 3 },
   );
 }

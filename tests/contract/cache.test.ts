@@ -295,7 +295,7 @@ contract("a freed KV cache leaves no memory behind", async (engine) => {
   const { memoryBytes } = engine;
   for (let round = 0; round < 20; round++) await use();
   assertEquals(engine.memoryBytes, memoryBytes);
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("attendSync() gives what attend() gives", async (engine) => {
   const cache = filled(engine, 20), q = queries(3, 4);

@@ -37,14 +37,14 @@ for (const { name, read } of sharedOut(scoreCases, 8, "scores on engines")) {
   contract(`attention() agrees with flex_attention on ${name}`, async (engine) => {
     const { problem, functions, check } = given();
     check(await resultsOf(engine, problem, functions));
-  }, { needs });
+  }, { daily: 1 / 3, needs });
 }
 
 for (const [name, asked] of sharedOutByShader(Object.entries(functions), 5, "functions")) {
   const check = expectation(large, asked);
   contract(`attention() takes functions: ${name}`, async (engine) => {
     check(await resultsOf(engine, large, asked));
-  }, { needs });
+  }, { daily: 1 / 3, needs });
 
   test(`attention() with functions has the same bits on any number of threads: ${name}`, async () => {
     await withEngines(async (alone, teams) => {
@@ -85,7 +85,7 @@ contract("attention() masks by any function of whole numbers", async (engine) =>
     }),
     runs(40),
   );
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("attention() counts rows and keys within their sequence for functions", async (engine) => {
   const cuSeqlens = boundariesOf([[3, 7], [0, 0], [40, 5], [1, 300], [70, 70], [2, 0]]);
@@ -97,7 +97,7 @@ contract("attention() counts rows and keys within their sequence for functions",
     maskMod: ({ b, k }) => k.mod(b.add(2)).ne(0),
   };
   expectation(problem, asked)(await resultsOf(engine, problem, asked));
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("attention() takes functions with tensors of 16 bits, of both layouts", async (engine) => {
   const asked = functions["documents, causal"];
@@ -113,7 +113,7 @@ contract("attention() takes functions with tensors of 16 bits, of both layouts",
     assertSameBits(lse.data, expected.lse.data);
     assertSameBits(out.data, stored(expected.out, dtype).data);
   }
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 /** Runs a small call whose keys are scored by the elements of an array. */
 async function byTable(engine: Engine, array: ReturnType<typeof captured>): Promise<Float32Array> {
@@ -157,7 +157,7 @@ contract("what masks skip is decided by an array's elements as they are", async 
     const plain = { mask: { data: Uint8Array.from(data), shape: [1, 301] } };
     expectation(large, plain)(await resultsOf(engine, large, asked), `${from} to ${to}`);
   }
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("values that functions mask leave no trace", async (engine) => {
   const { q, k, v } = inputsOf(large),
@@ -178,7 +178,7 @@ contract("values that functions mask leave no trace", async (engine) => {
     const { out } = await engine.attention(q, k, { ...v, data: poisoned }, asked);
     assertSameBits(out.data, expected.out.data);
   }
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("one function serves two engines at a time", async (engine, backend) => {
   const other = await backend.make();
@@ -208,7 +208,7 @@ contract("a stream's keys are counted over all that is pushed", async (engine) =
   }
   const { out, lse } = await stream.finish();
   expectation(problem, asked)({ out: out.data, lse: lse.data });
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("a cache's queries and keys are by their place in the sequence", async (engine) => {
   const { q, k, v } = inputsOf(
@@ -270,7 +270,7 @@ contract(
     await run();
     assertGivenBack(engine, bytes, backend);
   },
-  { needs },
+  { daily: 1 / 3, needs },
 );
 
 contract("an array that became too short is refused, and the engine goes on", async (engine) => {

@@ -17,5 +17,5 @@ for (const { name, read } of vectorCases) {
     // `out` and `lse` are the file's: of what they lack, few gradients as those of sinks are no measure.
     const { call, forward, check } = prepare();
     check(await gradientsOf(engine, call, forward));
-  }, { needs: "backward" });
+  }, { daily: 1 / 3, needs: "backward" });
 }

@@ -130,7 +130,7 @@ contract("attention() rejects with what onProgress throws, and works again", asy
   }
   assertSameBits((await run(engine, long)).out.data, expected.out.data);
   assertGivenBack(engine, bytes, at);
-});
+}, { daily: 1 / 3 });
 
 contract("attention() lets timers have their turn", async (engine) => {
   let turns = 0;
@@ -138,7 +138,7 @@ contract("attention() lets timers have their turn", async (engine) => {
   await run(engine, longest);
   clearInterval(timer);
   assert(turns > 0);
-});
+}, { daily: 1 / 3 });
 
 contract("attention() gives right answers to calls that run at the same time", async (engine) => {
   const calls = [
@@ -156,7 +156,7 @@ contract("attention() gives right answers to calls that run at the same time", a
     assertSameBits(together[at].out.data, alone.out.data, `call ${at}`);
     assertSameBits(together[at].lse!.data, alone.lse!.data, `call ${at}`);
   }
-});
+}, { daily: 1 / 3 });
 
 contract("attention() goes on where a call beside it is aborted", async (engine) => {
   const controller = new AbortController();

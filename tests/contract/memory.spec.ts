@@ -42,7 +42,7 @@ contract(
       });
     }
   },
-  { needs: "linearMemory" },
+  { daily: 1 / 3, needs: "linearMemory" },
 );
 
 contract("memoryBytes does not depend on the number of queries", async (engine, { threads }) => {
@@ -93,7 +93,7 @@ contract("memoryBytes stays the same over hundreds of mixed calls", async (engin
     await step(mixed[time % mixed.length], time);
     assertGivenBack(engine, bytes, backend);
   }
-});
+}, { daily: 1 / 3 });
 
 contract("memoryBytes stays the same over calls that fail", async (engine, backend) => {
   const call = zeros(sizesOf({ Hq: 4, Nq: 300, Nk: 300, D: 32 }));
@@ -147,7 +147,7 @@ contract("attention() names the bytes that a result cannot have", async (engine)
   );
   assertEquals(engine.memoryBytes, bytes);
   assertSameBits((await engine.attention(k, k, k)).out.data, [0]);
-});
+}, { daily: 1 / 3 });
 
 contract("engine.tensor() names the bytes that it cannot have", async (engine) => {
   const error = await errorOf(() => engine.tensor([2 ** 20])) as Error;
@@ -188,7 +188,7 @@ contract("engine.tensor() is zero, also where memory was used before", async (en
     tensor.free();
     await run(engine, mixed[time]);
   }
-}, { needs: "hostTensors" });
+}, { daily: 1 / 3, needs: "hostTensors" });
 
 contract("engine.tensor() has the shape and dtype that were asked for", (engine) => {
   for (const shape of [[2, 3, 4, 5], [7], [0, 4], []]) {
@@ -266,7 +266,7 @@ contract("attention() is right where its own need makes memory grow", async (eng
   const bytes = engine.memoryBytes;
   assertSameBits((await run(engine, { ...inputs, v })).out.data, expected);
   assert(engine.memoryBytes > bytes);
-}, { needs: "hostTensors" });
+}, { daily: 1 / 3, needs: "hostTensors" });
 
 contract("attention() is right where another call makes memory grow", async (engine) => {
   const inputs = inputsOf(randomProblem(sizesOf({ Hq: 3, Nq: 1500, Nk: 24, D: 512 }), 4));
@@ -281,7 +281,7 @@ contract("attention() is right where another call makes memory grow", async (eng
   const { out } = await run(engine, { ...inputs, v }, { onProgress });
   assert(times > 1);
   assertSameBits(out.data, expected.out.data);
-}, { needs: "hostTensors" });
+}, { daily: 1 / 3, needs: "hostTensors" });
 
 contract("attention() writes in place where its own need makes memory grow", async (engine) => {
   const inputs = inputsOf(randomProblem(sizesOf({ Hq: 2, Nq: 40, Nk: 4000, D: 64 }), 5));
@@ -292,7 +292,7 @@ contract("attention() writes in place where its own need makes memory grow", asy
   await run(engine, { ...inputs, q: view }, { out: view });
   assert(engine.memoryBytes > bytes);
   assertSameBits(memory.data, (await run(engine, inputs)).out.data);
-}, { needs: "hostTensors" });
+}, { daily: 1 / 3, needs: "hostTensors" });
 
 contract(
   "attentionBackward() takes at most 8 MiB a thread, and no more for more queries and keys",
@@ -307,5 +307,5 @@ contract(
     assert(bytes <= 8 * MiB * threads, `${bytes} bytes`);
     assertEquals(await memoryOf(8200), bytes);
   },
-  { needs: ["backward", "linearMemory"] },
+  { daily: 1 / 3, needs: ["backward", "linearMemory"] },
 );

@@ -14,6 +14,7 @@ import { type Inputs, inputsOf, type Meaning, randomProblem, sizesOf } from "../
 import { normals, seeded } from "../support/random.ts";
 import { residentOf } from "../support/resident.ts";
 import { stored } from "../support/storage.ts";
+import { longTest } from "../support/share.ts";
 
 /** Few queries against so much that their own kernels are loaded. */
 const sizes = {
@@ -75,40 +76,46 @@ async function withEngine(threads: number, use: (engine: Engine) => Promise<void
 }
 
 for (const [name, given] of Object.entries(sizes)) {
-  test(`few queries have the same bits with kernels of their own: ${name}`, async () => {
-    const inputs = inputsOf(randomProblem(sizesOf(given), 1));
-    for (const threads of [1, 2]) {
-      await withEngine(threads, async (engine) => {
-        for (const [what, meaning] of Object.entries(meaningsOf(given))) {
-          await assertSame(engine, inputs, meaning, `with ${what}, ${threads} threads`);
-        }
-      });
-    }
-  });
+  longTest(
+    `few queries have the same bits with kernels of their own: ${name}`,
+    async () => {
+      const inputs = inputsOf(randomProblem(sizesOf(given), 1));
+      for (const threads of [1, 2]) {
+        await withEngine(threads, async (engine) => {
+          for (const [what, meaning] of Object.entries(meaningsOf(given))) {
+            await assertSame(engine, inputs, meaning, `with ${what}, ${threads} threads`);
+          }
+        });
+      }
+    },
+  );
 }
 
-test("few queries have the same bits with kernels of their own, however tensors are stored", async () => {
-  await withEngine(1, async (engine) => {
-    for (const given of [sizes["one query"], sizes["six rows"]]) {
-      const { q, k, v } = inputsOf(randomProblem(sizesOf(given), 2));
-      for (const dtype of ["f32", "f16", "bf16"] as const) {
-        const [ofK, ofV] = [stored(k, dtype), stored(v, dtype)];
-        await assertSame(engine, { q, k: ofK, v: ofV }, { causal: true }, dtype);
-        const own = [residentOf(engine, ofK), residentOf(engine, ofV)];
-        const [expected, actual] = [
-          await engine.attention(q, ofK, ofV),
-          await engine.attention(q, own[0], own[1]),
-        ];
-        assertSameBits(actual.out.data, expected.out.data, `${dtype} in the engine's memory`);
-        for (const tensor of own) tensor.free();
+longTest(
+  "few queries have the same bits with kernels of their own, however tensors are stored",
+  async () => {
+    await withEngine(1, async (engine) => {
+      for (const given of [sizes["one query"], sizes["six rows"]]) {
+        const { q, k, v } = inputsOf(randomProblem(sizesOf(given), 2));
+        for (const dtype of ["f32", "f16", "bf16"] as const) {
+          const [ofK, ofV] = [stored(k, dtype), stored(v, dtype)];
+          await assertSame(engine, { q, k: ofK, v: ofV }, { causal: true }, dtype);
+          const own = [residentOf(engine, ofK), residentOf(engine, ofV)];
+          const [expected, actual] = [
+            await engine.attention(q, ofK, ofV),
+            await engine.attention(q, own[0], own[1]),
+          ];
+          assertSameBits(actual.out.data, expected.out.data, `${dtype} in the engine's memory`);
+          for (const tensor of own) tensor.free();
+        }
+        const turned = ({ data, shape: [B, H, N, D] }: HostTensor) => ({
+          ...{ data, shape: [B, H, N, D], strides: [H * N * D, 1, H, H * N] },
+        });
+        await assertSame(engine, { q, k: turned(k), v: turned(v) }, {}, "of odd strides");
       }
-      const turned = ({ data, shape: [B, H, N, D] }: HostTensor) => ({
-        ...{ data, shape: [B, H, N, D], strides: [H * N * D, 1, H, H * N] },
-      });
-      await assertSame(engine, { q, k: turned(k), v: turned(v) }, {}, "of odd strides");
-    }
-  });
-});
+    });
+  },
+);
 
 test("packed sequences of few queries each have the same bits with kernels of their own", async () => {
   const { q, k, v } = inputsOf(
@@ -135,29 +142,32 @@ test("few queries have the bits of the binary that was passed in", async () => {
   }
 });
 
-test("few queries leave no trace of what they do not see, and take no memory for what they do", async () => {
-  const seen = 25_000, all = 30_000, width = 64;
-  const { q, k, v } = inputsOf(randomProblem(sizesOf({ Nq: 2, Nk: all, D: width }), 4));
-  const [spoiltK, spoiltV] = [k, v].map(({ data, shape }) => {
-    const copy = Float32Array.from(data);
-    copy.fill(NaN, seen * width);
-    return { data: copy, shape };
-  });
-  const mask = { data: new Uint8Array(all).fill(1, 0, seen), shape: [1, all] };
-  await withEngine(1, async (engine) => {
-    const expected = await engine.attention(q, k, v, { mask }), bytes = engine.memoryBytes;
-    // 15 MB of keys and values pass through.
-    assert(bytes < 4 * 2 ** 20, `${bytes} bytes`);
-    const { out } = await engine.attention(q, spoiltK, spoiltV, { mask });
-    assertSameBits(out.data, expected.out.data);
-    for (const length of [seen, seen - 1]) {
-      await assertSame(engine, { q, k: spoiltK, v: spoiltV }, { kvLengths: [length] });
-    }
-    const controller = new AbortController();
-    const aborted = errorOf(() => engine.attention(q, k, v, { signal: controller.signal }));
-    controller.abort("no more");
-    await aborted;
-    assertSameBits((await engine.attention(q, k, v, { mask })).out.data, expected.out.data);
-    assertEquals(engine.memoryBytes, bytes);
-  });
-});
+longTest(
+  "few queries leave no trace of what they do not see, and take no memory for what they do",
+  async () => {
+    const seen = 25_000, all = 30_000, width = 64;
+    const { q, k, v } = inputsOf(randomProblem(sizesOf({ Nq: 2, Nk: all, D: width }), 4));
+    const [spoiltK, spoiltV] = [k, v].map(({ data, shape }) => {
+      const copy = Float32Array.from(data);
+      copy.fill(NaN, seen * width);
+      return { data: copy, shape };
+    });
+    const mask = { data: new Uint8Array(all).fill(1, 0, seen), shape: [1, all] };
+    await withEngine(1, async (engine) => {
+      const expected = await engine.attention(q, k, v, { mask }), bytes = engine.memoryBytes;
+      // 15 MB of keys and values pass through.
+      assert(bytes < 4 * 2 ** 20, `${bytes} bytes`);
+      const { out } = await engine.attention(q, spoiltK, spoiltV, { mask });
+      assertSameBits(out.data, expected.out.data);
+      for (const length of [seen, seen - 1]) {
+        await assertSame(engine, { q, k: spoiltK, v: spoiltV }, { kvLengths: [length] });
+      }
+      const controller = new AbortController();
+      const aborted = errorOf(() => engine.attention(q, k, v, { signal: controller.signal }));
+      controller.abort("no more");
+      await aborted;
+      assertSameBits((await engine.attention(q, k, v, { mask })).out.data, expected.out.data);
+      assertEquals(engine.memoryBytes, bytes);
+    });
+  },
+);

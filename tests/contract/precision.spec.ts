@@ -43,6 +43,7 @@ import { varyingSeed } from "../support/seed.ts";
 import { numbersIn, rounded, storages, stored } from "../support/storage.ts";
 import { anyMeaning } from "../support/terms.ts";
 import { type BackendUnderTest, contract } from "./backends.ts";
+import { longTest } from "../support/share.ts";
 
 let turn = varyingSeed();
 
@@ -105,7 +106,7 @@ for (
       const factor = "causal" in meaning ? 1.5 : 1;
       assertNear(await by(engine, problem, meaning, level), exact(), level, factor);
     }
-  });
+  }, { daily: 1 / 3 });
 }
 
 const problem = randomProblem(
@@ -211,7 +212,7 @@ contract("attention() has any options together in every precision", async (engin
     }),
     runs(300),
   );
-});
+}, { daily: 1 / 3 });
 
 contract("attention() with int16 is nearer than f16 would be", async (engine) => {
   const given = randomProblem(sizesOf({ Nq: 64, Nk: 1024, D: 64 }), 9), exact = exactOf(given, {});
@@ -219,7 +220,7 @@ contract("attention() with int16 is nearer than f16 would be", async (engine) =>
   const ofF16 = exactOf({ ...given, q, k, v }, {});
   const ours = await by(engine, given, {}, "int16");
   assert(difference(ours.out, exact.out, "") < difference(ofF16.out, exact.out, ""));
-}, { needs: "int16" });
+}, { daily: 1 / 3, needs: "int16" });
 
 /** Inputs with some elements replaced. */
 function spoiled(given: Problem, spoil: (inputs: Record<"q" | "k" | "v", Float32Array>) => void) {
@@ -322,6 +323,7 @@ contract(
       }
     }
   },
+  { daily: 1 / 3 },
 );
 
 contract(
@@ -374,6 +376,7 @@ contract(
       assertSameBits(got.out.data, plain.out.data);
     }
   },
+  { daily: 1 / 3 },
 );
 
 /** The same numbers, the last axis but one fastest. */
@@ -425,27 +428,32 @@ const threaded: readonly [Parameters<typeof sizesOf>[0], Meaning][] = [
 ];
 
 for (const [sizes, meaning] of threaded) {
-  test(`attention() by integers gives the same bits for any number of threads: ${JSON.stringify(sizes)}`, async () => {
-    const given = spoiled(randomProblem(sizesOf(sizes), 14), ({ q, k }) => {
-      q.fill(NaN, 7 * sizes.D, 8 * sizes.D);
-      k[3] = Infinity;
-    });
-    const { q, k, v } = inputsOf(given);
-    await withEngines(async (alone, teams) => {
-      for (const [precision] of eachLevel) {
-        const options = { ...meaning, lse: true, precision } as const;
-        const expected = await alone.attention(q, k, v, options);
-        assertSameBits(alone.attentionSync(q, k, v, options).out.data, expected.out.data, "sync");
-        for (const engine of teams) {
-          for (let time = 0; time < 2; time++) {
-            const { out, lse } = await engine.attention(q, k, v, options);
-            assertSameBits(out.data, expected.out.data, precision);
-            assertSameBits(lse.data, expected.lse.data, precision);
+  longTest(
+    `attention() by integers gives the same bits for any number of threads: ${
+      JSON.stringify(sizes)
+    }`,
+    async () => {
+      const given = spoiled(randomProblem(sizesOf(sizes), 14), ({ q, k }) => {
+        q.fill(NaN, 7 * sizes.D, 8 * sizes.D);
+        k[3] = Infinity;
+      });
+      const { q, k, v } = inputsOf(given);
+      await withEngines(async (alone, teams) => {
+        for (const [precision] of eachLevel) {
+          const options = { ...meaning, lse: true, precision } as const;
+          const expected = await alone.attention(q, k, v, options);
+          assertSameBits(alone.attentionSync(q, k, v, options).out.data, expected.out.data, "sync");
+          for (const engine of teams) {
+            for (let time = 0; time < 2; time++) {
+              const { out, lse } = await engine.attention(q, k, v, options);
+              assertSameBits(out.data, expected.out.data, precision);
+              assertSameBits(lse.data, expected.lse.data, precision);
+            }
           }
         }
-      }
-    });
-  });
+      });
+    },
+  );
 }
 
 /** Rows of all heads and batches from one position to another. */
@@ -619,7 +627,7 @@ contract(
       assert(difference(lse.data, exact.lse.data, precision) < 1e-2);
     }
   },
-  { needs: "kvCache" },
+  { daily: 1 / 3, needs: "kvCache" },
 );
 
 contract("attentionStream() has every precision", async (engine, backend) => {

@@ -34,7 +34,7 @@ contract("attention() gives NaN for a NaN with payload bits in every kernel", as
       }
     }
   }
-});
+}, { daily: 1 / 3 });
 
 contract("attention() keeps resident values of stride 0 with NaN to seen rows", async (engine) => {
   const { q, k } = inputsOf(randomProblem(sizesOf({ Nq: 9, Nk: 5, D: 3 }), 2));
@@ -74,7 +74,7 @@ contract("attention() writes in place into a strided view while memory grows", a
   };
   await engine.attention(view, inputs.k, inputs.v, { out: view, onProgress });
   rows((row, at) => assertSameBits(row, expected.subarray(at, at + 512)));
-}, { needs: "hostTensors" });
+}, { daily: 1 / 3, needs: "hostTensors" });
 
 contract("attention() says that an input was detached while the call ran", async (engine) => {
   const inputs = inputsOf(randomProblem(sizesOf({ Hq: 3, Nq: 1500, Nk: 24, D: 512 }), 4));
@@ -99,7 +99,7 @@ contract("attention() says that an input was detached while the call ran", async
   }
   const { out } = await engine.attention(inputs.q, inputs.k, inputs.v);
   assertEquals(out.shape, inputs.q.shape);
-}, { needs: "readsWhileRunning" });
+}, { daily: 1 / 3, needs: "readsWhileRunning" });
 
 contract("attention() says that out was detached while the call ran", async (engine) => {
   const { q, k, v } = inputsOf(randomProblem(sizesOf({ Hq: 3, Nq: 1500, Nk: 24, D: 512 }), 5));
@@ -131,7 +131,7 @@ contract(
       assertSameBits((await call).out.data, expected);
     });
   },
-  { needs: "hostTensors" },
+  { daily: 1 / 3, needs: "hostTensors" },
 );
 
 contract(

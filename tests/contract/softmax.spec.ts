@@ -199,7 +199,7 @@ contract("many rows, which are read ahead, have the bits that each has alone", a
     const last = data.subarray((rows - 1) * row, (rows - 1) * row + columns);
     assertSameBits(last, out.data.subarray(-columns));
   }
-}, { needs: "sameBitsForFewRows" });
+}, { daily: 1 / 3, needs: "sameBitsForFewRows" });
 
 contract("tensors of the engine's, and arrays, give the same bits", async (engine) => {
   const shape = [3, 50, 700],
@@ -212,7 +212,7 @@ contract("tensors of the engine's, and arrays, give the same bits", async (engin
     for (const [index, one] of ours.entries()) assertSameBits(one, theirs[index], names[index]);
   }
   x.free();
-}, { needs: "hostTensors" });
+}, { daily: 1 / 3, needs: "hostTensors" });
 
 contract(
   "the number of threads does not change a bit of a softmax",

@@ -82,6 +82,7 @@ for (const storage of storages) {
         assertWithinBudget("out", errors, halfUlpOf(storage, errors.largest));
         assertWithinBudget("lse", measure(ours.lse.data, naive.lse, exact.lse.data));
       },
+      { daily: 1 / 3 },
     );
   }
 }
@@ -266,7 +267,7 @@ contract("attention() gives the same bits for 16-bit tensors anywhere", async (e
     }),
     runs(80),
   );
-}, { needs: "hostTensors" });
+}, { daily: 1 / 3, needs: "hostTensors" });
 
 contract("attentionSync() gives the bits of attention() in 16 bits", async (engine) => {
   const problem = problemOf(sizesOf({ Hq: 4, Hkv: 2, Nq: 65, Nk: 130, D: 31 }), 9);

@@ -99,6 +99,7 @@ for (const [size, given] of Object.entries({ "many rows": problem, "few rows": l
     contract(
       `attention() stays within the error budget: ${name}, ${size}`,
       async (engine) => check(await resultsOf(engine, given, meaning)),
+      { daily: 1 / 3 },
     );
   }
 }
@@ -245,7 +246,7 @@ contract("attention() reads a mask in its own memory while that grows", async (e
   there.set(mask.data);
   assertSame(await resultsOf(engine, one, { mask: { ...mask, data: there } }), expected);
   assert(engine.memoryBytes > bytes);
-}, { needs: "hostTensors" });
+}, { daily: 1 / 3, needs: "hostTensors" });
 
 contract("attention() masks where a bias is -Infinity, as a mask does", async (engine) => {
   const mask = masked(scoresOf(problem.sizes), 9, 0.1);
@@ -593,7 +594,7 @@ for (const [what, make] of Object.entries(readMeanwhile)) {
       TypeError,
       "Cannot attend: an input's buffer was detached while the call ran",
     );
-  }, { needs: "readsWhileRunning" });
+  }, { daily: 1 / 3, needs: "readsWhileRunning" });
 }
 
 contract(

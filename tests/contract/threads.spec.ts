@@ -10,6 +10,7 @@ import { planOf } from "../support/plan.ts";
 import { type Inputs, inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { residentOf } from "../support/resident.ts";
 import { stored } from "../support/storage.ts";
+import { longTest } from "../support/share.ts";
 
 test("threads can be had on every runtime that the tests run on", () => {
   assertEquals(threadsUnavailable(), undefined);
@@ -121,31 +122,37 @@ async function withTeam(
   await use(engine, (inputs) => run(alone, inputs));
 }
 
-test("attention() on threads gives right answers to calls at the same time", async () => {
-  await withTeam(async (engine, expected) => {
-    for (let time = 0; time < 5; time++) {
-      const calls = [large, parts, small, large, small, parts, large];
-      const results = await Promise.all(calls.map((inputs) => run(engine, inputs)));
-      for (const [at, inputs] of calls.entries()) {
-        assertSame(results[at], await expected(inputs), `of call ${at}`);
+longTest(
+  "attention() on threads gives right answers to calls at the same time",
+  async () => {
+    await withTeam(async (engine, expected) => {
+      for (let time = 0; time < 5; time++) {
+        const calls = [large, parts, small, large, small, parts, large];
+        const results = await Promise.all(calls.map((inputs) => run(engine, inputs)));
+        for (const [at, inputs] of calls.entries()) {
+          assertSame(results[at], await expected(inputs), `of call ${at}`);
+        }
       }
-    }
-  });
-});
+    });
+  },
+);
 
-test("attentionSync() on threads runs while asynchronous calls do", async () => {
-  await withTeam(async (engine, expected) => {
-    for (let time = 0; time < 5; time++) {
-      const going = [run(engine, large), run(engine, parts)];
-      for (const { q, k, v } of [large, parts, small]) {
-        const sync = engine.attentionSync(q, k, v, { lse: true });
-        assertSame(sync, await expected({ q, k, v }), "of the synchronous call");
+longTest(
+  "attentionSync() on threads runs while asynchronous calls do",
+  async () => {
+    await withTeam(async (engine, expected) => {
+      for (let time = 0; time < 5; time++) {
+        const going = [run(engine, large), run(engine, parts)];
+        for (const { q, k, v } of [large, parts, small]) {
+          const sync = engine.attentionSync(q, k, v, { lse: true });
+          assertSame(sync, await expected({ q, k, v }), "of the synchronous call");
+        }
+        assertSame(await going[0], await expected(large), "of the first");
+        assertSame(await going[1], await expected(parts), "of the second");
       }
-      assertSame(await going[0], await expected(large), "of the first");
-      assertSame(await going[1], await expected(parts), "of the second");
-    }
-  });
-});
+    });
+  },
+);
 
 test("attention() on threads works again after calls were aborted in the middle", async () => {
   await withTeam(async (engine, expected) => {
@@ -182,21 +189,24 @@ test("close() on threads may be called twice, and before any call", async () => 
 });
 
 for (const threads of [1, 2]) {
-  test(`memoryBytes stays the same over 10,000 mixed calls, ${threads} threads`, async () => {
-    await using engine = await createEngine({ threads });
-    const shapes = Array.from({ length: 20 }, (_, at) =>
-      inputsOf(
-        randomProblem(sizesOf({ Hq: 1 + at % 3, Nq: 1 + at % 7, Nk: 1 + at * 3, D: 4 + at }), at),
-      ));
-    const step = (at: number) => {
-      const inputs = at % 1000 === 50 ? large : at % 1000 === 70 ? parts : shapes[at % 20];
-      engine.attentionSync(inputs.q, inputs.k, inputs.v, { lse: at % 2 === 0 });
-    };
-    for (let at = 0; at < 100; at++) step(at);
-    const bytes = engine.memoryBytes;
-    for (let at = 100; at < 10_000; at++) step(at);
-    assertEquals(engine.memoryBytes, bytes);
-  });
+  longTest(
+    `memoryBytes stays the same over 10,000 mixed calls, ${threads} threads`,
+    async () => {
+      await using engine = await createEngine({ threads });
+      const shapes = Array.from({ length: 20 }, (_, at) =>
+        inputsOf(
+          randomProblem(sizesOf({ Hq: 1 + at % 3, Nq: 1 + at % 7, Nk: 1 + at * 3, D: 4 + at }), at),
+        ));
+      const step = (at: number) => {
+        const inputs = at % 1000 === 50 ? large : at % 1000 === 70 ? parts : shapes[at % 20];
+        engine.attentionSync(inputs.q, inputs.k, inputs.v, { lse: at % 2 === 0 });
+      };
+      for (let at = 0; at < 100; at++) step(at);
+      const bytes = engine.memoryBytes;
+      for (let at = 100; at < 10_000; at++) step(at);
+      assertEquals(engine.memoryBytes, bytes);
+    },
+  );
 }
 
 test("an engine's tensors of before its shared memory grew still name its memory", async () => {

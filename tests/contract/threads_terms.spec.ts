@@ -18,6 +18,7 @@ import {
 } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
 import { resident } from "../support/resident.ts";
+import { longTest } from "../support/share.ts";
 
 /** A call with enough work that threads take part. */
 interface Case {
@@ -135,21 +136,24 @@ function problemOf({ sizes, meaning }: Case): Problem {
 }
 
 for (const [name, given] of Object.entries(cases)) {
-  test(`attention() gives the same bits for any number of threads: ${name}`, async () => {
-    const problem = problemOf(given);
-    await withEngines(async (alone, teams) => {
-      const expected = await resultsOf(alone, problem, given.meaning);
-      assert(expected.lse.some(Number.isFinite));
-      for (const [at, engine] of teams.entries()) {
-        // The first call may be over before a worker is there.
-        for (let time = 0; time < 3; time++) {
-          const { out, lse } = await resultsOf(engine, problem, given.meaning);
-          assertSameBits(out, expected.out, `out of ${at + 2} threads, time ${time}`);
-          assertSameBits(lse, expected.lse, `lse of ${at + 2} threads, time ${time}`);
+  longTest(
+    `attention() gives the same bits for any number of threads: ${name}`,
+    async () => {
+      const problem = problemOf(given);
+      await withEngines(async (alone, teams) => {
+        const expected = await resultsOf(alone, problem, given.meaning);
+        assert(expected.lse.some(Number.isFinite));
+        for (const [at, engine] of teams.entries()) {
+          // The first call may be over before a worker is there.
+          for (let time = 0; time < 3; time++) {
+            const { out, lse } = await resultsOf(engine, problem, given.meaning);
+            assertSameBits(out, expected.out, `out of ${at + 2} threads, time ${time}`);
+            assertSameBits(lse, expected.lse, `lse of ${at + 2} threads, time ${time}`);
+          }
         }
-      }
-    });
-  });
+      });
+    },
+  );
 }
 
 test("attention() gives the same bits for any number of threads: a bias in its memory", async () => {

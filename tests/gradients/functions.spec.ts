@@ -35,7 +35,7 @@ for (const { name, read } of sharedOutByShader(scoreCases, 6, "gradients of func
   contract(`attentionBackward() agrees with flex_attention on ${name}`, async (engine) => {
     const { call, check } = given();
     check(await gradientsOf(engine, call));
-  }, { needs });
+  }, { daily: 1 / 3, needs });
 }
 
 // Small ones: what f32 takes from a large `lse` is not known to a pass that is given it alone.
@@ -76,7 +76,7 @@ for (const [name, meaning] of sharedOutByShader(Object.entries(meanings), 3, "gr
   contract(`attentionBackward() takes functions: ${name}`, async (engine) => {
     check(await gradientsOf(engine, call));
     check(await keptGradientsOf(engine, call), "kept");
-  }, { needs });
+  }, { daily: 1 / 3, needs });
 
   test(`gradients with functions have the same bits on any number of threads: ${name}`, async () => {
     await withEngines(async (alone, teams) => {
@@ -90,7 +90,7 @@ for (const [name, meaning] of sharedOut(Object.entries(deep), 2, "deep gradients
   const call = gradientCall(few, meaning), check = gradientExpectation(call);
   contract(`attentionBackward() takes functions as deep as they come: ${name}`, async (engine) => {
     check(await gradientsOf(engine, call));
-  }, { needs: ["backward", "deepFunctions"] });
+  }, { daily: 1 / 3, needs: ["backward", "deepFunctions"] });
 }
 
 contract("gradients of steep slopes are right where what rounding took is kept", async (engine) => {
@@ -99,7 +99,7 @@ contract("gradients of steep slopes are right where what rounding took is kept",
     causal: true,
   });
   gradientExpectation(call)(await keptGradientsOf(engine, call));
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("gradients with functions count rows within their sequence", async (engine) => {
   const cuSeqlens = boundariesOf([[3, 7], [0, 0], [40, 5], [1, 300], [70, 70], [2, 0]]);
@@ -111,7 +111,7 @@ contract("gradients with functions count rows within their sequence", async (eng
     maskMod: ({ b, k }) => k.mod(b.add(2)).ne(0),
   });
   gradientExpectation(call)(await gradientsOf(engine, call));
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("gradients carry no NaN from what is masked, or not taken", async (engine, backend) => {
   const base = { maskMod: ({ k }) => k.ge(9) } satisfies ScoreFunctions;
@@ -157,7 +157,7 @@ contract("the gradient of bounds that cross is that of the upper one", async (en
   assert(dq.every((x) => x === 0));
   assertEquals(dArrays![0], 0);
   gradientExpectation(call)(await gradientsOf(engine, call));
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 test("dCaptured has a tensor for each array that asks for one, and nothing otherwise", async () => {
   const engine = await createEngine({ backend: "wasm", threads: 1 });

@@ -107,7 +107,7 @@ contract(
     assertSameGradients(await run(), expected);
     assertGivenBack(engine, bytes, at);
   },
-  { needs },
+  { daily: 1 / 3, needs },
 );
 
 contract(
@@ -124,7 +124,7 @@ contract(
       assertGivenBack(engine, bytes, at);
     }
   },
-  { needs },
+  { daily: 1 / 3, needs },
 );
 
 contract("attentionBackward() tells its progress in order, up to the whole", async (engine) => {
@@ -140,7 +140,7 @@ contract("attentionBackward() tells its progress in order, up to the whole", asy
     });
     if (call === long) assert(seen.length > 1, `${seen.length} steps`);
   }
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("attentionBackward() lets timers have their turn", async (engine) => {
   const run = await begin(engine, longest);
@@ -149,7 +149,7 @@ contract("attentionBackward() lets timers have their turn", async (engine) => {
   await run();
   clearInterval(timer);
   assert(turns > 0);
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("attentionBackward() gives right answers beside calls of any kind", async (engine) => {
   const [first, second] = [await begin(engine, long), await begin(engine, short)];
@@ -161,7 +161,7 @@ contract("attentionBackward() gives right answers beside calls of any kind", asy
   assertSameGradients(b, expected[1], "of the second");
   assertSameBits(c.out.data, out.data, "of the forward call");
   assertSameGradients(d, expected[0], "of the last");
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("attentionBackward() gives its memory back", async (engine, backend) => {
   for (const call of [long, short]) await gradientsOf(engine, call);
@@ -170,7 +170,7 @@ contract("attentionBackward() gives its memory back", async (engine, backend) =>
     await gradientsOf(engine, call);
     assertGivenBack(engine, bytes, backend);
   }
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract(
   "attentionWithGradient() asks its own signal and onProgress for each pass",
@@ -199,7 +199,7 @@ contract(
     const signal = AbortSignal.abort("not now");
     assertEquals(await errorOf(() => backward(dOut, { signal })), "not now");
   },
-  { needs },
+  { daily: 1 / 3, needs },
 );
 
 const closed = "Cannot use an engine after `close()`";

@@ -60,7 +60,7 @@ for (const [name, sizes, meaning] of levelled) {
         check(await keptGradientsOf(engine, call), what);
       }
     },
-    { needs: "backward" },
+    { daily: 1 / 3, needs: "backward" },
   );
 }
 
@@ -119,7 +119,7 @@ contract("attentionBackward() is as good over a million rows or keys", async (en
       assert(error <= 2e-6, `${name} of ${sizes} is off by ${error}`);
     });
   }
-}, { needs: "backward" });
+}, { daily: 1 / 3, needs: "backward" });
 
 const sinkCall = once(() => {
   const problem = randomProblem(sizesOf({ B: 3, Hq: 8, Hkv: 2, Nq: 33, Nk: 20, D: 8 }), 2);

@@ -129,7 +129,7 @@ for (const { name, sizes, meaning, spread } of cases) {
   contract(
     `attentionBackward() stays within the error budget for ${name}`,
     async (engine) => check()(await gradientsOf(engine, call())),
-    { needs },
+    { daily: 1 / 3, needs },
   );
 }
 
@@ -152,7 +152,7 @@ for (const [what, sized] of [["queries", false], ["keys", true]] as const) {
     async (engine) => {
       for (const { call, check, what } of prepare()) check(await gradientsOf(engine, call), what);
     },
-    { needs },
+    { daily: 1 / 3, needs },
   );
 }
 
@@ -462,7 +462,7 @@ contract(
       }
     }
   },
-  { needs },
+  { daily: 1 / 3, needs },
 );
 
 contract("attentionBackward() reads a bias by its strides", async (engine) => {

@@ -101,7 +101,7 @@ for (const storage of storages) {
         const kinds = { dq: storage, dk: storage, dv: storage };
         assertGradientsWithinBudget(numbersOf(gradients), expected, "", kinds);
       },
-      { needs },
+      { daily: 1 / 3, needs },
     );
   }
 }

@@ -133,7 +133,7 @@ contract("attentionBackwardSync() runs between the pieces of another call", asyn
   const gradients = await engine.attentionBackward(...argumentsOf(engine, long)({ onProgress }));
   assertSameGradients(eachGradient(gradients, ({ data }) => data), expected);
   assert(times > 1);
-}, { needs });
+}, { daily: 1 / 3, needs });
 
 contract("close() makes attentionBackwardSync() fail", async (engine) => {
   await engine.warmup({ gradients: true });

@@ -10,6 +10,7 @@ import {
 } from "../support/gradients.ts";
 import { inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { normals, seeded } from "../support/random.ts";
+import { longTest } from "../support/share.ts";
 
 interface Case {
   readonly name: string;
@@ -81,20 +82,23 @@ const cases: readonly Case[] = [
 ];
 
 for (const { name, sizes, meaning } of cases) {
-  test(`attentionBackward() gives the same bits for any number of threads: ${name}`, async () => {
-    const call = gradientCall(randomProblem(sizesOf(sizes), 1), meaning);
-    await withEngines(async (alone, teams) => {
-      const expected = await gradientsOf(alone, call);
-      assertSameGradients(await gradientsOf(alone, call), expected, "of one thread, again");
-      for (const [at, engine] of teams.entries()) {
-        // The first call may be over before a worker is there.
-        for (let time = 0; time < 3; time++) {
-          const what = `of ${at + 2} threads, time ${time}`;
-          assertSameGradients(await gradientsOf(engine, call), expected, what);
+  longTest(
+    `attentionBackward() gives the same bits for any number of threads: ${name}`,
+    async () => {
+      const call = gradientCall(randomProblem(sizesOf(sizes), 1), meaning);
+      await withEngines(async (alone, teams) => {
+        const expected = await gradientsOf(alone, call);
+        assertSameGradients(await gradientsOf(alone, call), expected, "of one thread, again");
+        for (const [at, engine] of teams.entries()) {
+          // The first call may be over before a worker is there.
+          for (let time = 0; time < 3; time++) {
+            const what = `of ${at + 2} threads, time ${time}`;
+            assertSameGradients(await gradientsOf(engine, call), expected, what);
+          }
         }
-      }
-    });
-  });
+      });
+    },
+  );
 }
 
 test("attentionBackward() on threads works again after calls were aborted in the middle", async () => {

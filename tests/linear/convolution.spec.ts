@@ -81,7 +81,7 @@ contract(
       runs(600),
     );
   },
-  { daily: 1 },
+  { daily: 1 / 3 },
 );
 
 contract(
@@ -108,7 +108,7 @@ contract(
       runs(500),
     );
   },
-  { needs: "rowGradients" },
+  { daily: 1 / 3, needs: "rowGradients" },
 );
 
 contract("what all taps' products have in common leaves no gradient behind", async (engine) => {
@@ -129,7 +129,7 @@ contract("what all taps' products have in common leaves no gradient behind", asy
     const errors = measure(dWeights.data, dWeights.data, wanted);
     assert(errors.ours <= 1e-6 * errors.largest, `${W} taps: ${errors.ours} of ${errors.largest}`);
   }
-}, { needs: "rowGradients" });
+}, { daily: 1 / 3, needs: "rowGradients" });
 
 contract("tensors of the engine's, and arrays, give the same bits", async (engine) => {
   await fc.assert(
@@ -280,7 +280,7 @@ contract(
       await alone.close();
     }
   },
-  { needs: "linearMemory" },
+  { daily: 1 / 3, needs: "linearMemory" },
 );
 
 const v = tensor(new Float32Array(2 * 3 * 5 * 4), [2, 3, 5, 4]);
@@ -474,7 +474,7 @@ contract("a convolution ends when its signal aborts, and gives its memory back",
     for (let time = 0; time < 2; time++) await backward(big);
     assertEquals(engine.memoryBytes, bytes);
   }
-}, { needs: "linearMemory" });
+}, { daily: 1 / 3, needs: "linearMemory" });
 
 contract(
   "a convolution uses its tensors from the call on, whatever happens to them",

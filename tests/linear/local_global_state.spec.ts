@@ -76,7 +76,7 @@ contract(
       runs(100),
     );
   },
-  { daily: 1 },
+  { daily: 1 / 3 },
 );
 
 /** Rows `[2, n, 4]` of numbers. */

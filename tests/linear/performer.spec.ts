@@ -97,6 +97,7 @@ contract(
       runs(600),
     );
   },
+  { daily: 1 / 3 },
 );
 
 /** Results of the oracle in the order of `[B, H, N, D]`. */
@@ -125,7 +126,7 @@ contract("gradients of performer attention are performer-pytorch's", async (engi
       assertWithinBudget(`${name} ${by}`, errors, roundingOf(want.data, "f32") + rounding);
     }
   }
-}, { needs: "rowGradients" });
+}, { daily: 1 / 3, needs: "rowGradients" });
 
 contract(
   "gradients of performer attention are as exact as the plain formula",
@@ -153,7 +154,7 @@ contract(
       runs(500),
     );
   },
-  { needs: "rowGradients" },
+  { daily: 1 / 3, needs: "rowGradients" },
 );
 
 /** A call of more rows than a part has, and what it must give: seconds of the oracle. */
@@ -239,7 +240,7 @@ contract("no row loses its keys to those whose exponents are hundreds above", as
     const error = largestError(out.data, exact);
     assert(error <= 3e-4, `${what}: ${error}`);
   }
-});
+}, { daily: 1 / 3 });
 
 contract("what is not finite reaches no earlier row", async (engine) => {
   const shape = [1, 150, 6], plain = [1, 2, 3].map((seed) => rows(shape, seed));
@@ -287,7 +288,7 @@ contract("four times the features halve the error of small inputs", async (engin
   for (const ratio of [means[0] / means[1], means[1] / means[2]]) {
     assert(ratio >= 1.7 && ratio <= 2.3, `${means}`);
   }
-});
+}, { daily: 1 / 3 });
 
 /** Everything that a call gives. */
 async function everything(
@@ -423,7 +424,7 @@ contract("a performer's state stays exact, and of one size", async (engine) => {
     assertEquals(engine.memoryBytes, bytes);
   }
   state.close();
-}, { needs: "linearMemory" });
+}, { daily: 1 / 3, needs: "linearMemory" });
 
 contract("steps of a performer's state follow one another, and end with it", async (engine) => {
   const state = createPerformerState({ features: 8, engine }), all = rows([1, 2, 9, 4], 1);
@@ -524,7 +525,7 @@ contract("no size or storage makes a performer write outside of its blocks", asy
       }
     }
   });
-}, { needs: "linearMemory", daily: 1 });
+}, { needs: "linearMemory", daily: 1 / 3 });
 
 contract("a performer gives its memory back, also where it is ended", async (engine) => {
   const x = rows([2, 3000, 8], 1), options = { features: 16, engine };

@@ -13,7 +13,7 @@ import { run } from "../../examples/llama/cli.ts";
 import type { ReadFile } from "../../examples/llama/files.ts";
 import { randomLlama } from "../support/made_model.ts";
 import { seeded } from "../support/random.ts";
-import { inWholeRuns } from "../support/share.ts";
+import { inWholeRuns, longTest } from "../support/share.ts";
 import { modelFolder } from "./fixtures.ts";
 
 interface Outcome {
@@ -86,12 +86,15 @@ test("run() repeats a drawn text for the same seed", inWholeRuns, async () => {
   assertNotEquals(await draw("5"), await draw("6"));
 });
 
-test("run() stops at the end of the context and says so", async () => {
-  const { code, out } = await demo(["x".repeat(255), "--tokens", "5"]);
-  assertEquals(code, 0);
-  assertStringIncludes(out, "stopped   after 1 bytes: the context of 256 is full");
-  assertStringIncludes(out, "decode    nothing to read");
-});
+longTest(
+  "run() stops at the end of the context and says so",
+  async () => {
+    const { code, out } = await demo(["x".repeat(255), "--tokens", "5"]);
+    assertEquals(code, 0);
+    assertStringIncludes(out, "stopped   after 1 bytes: the context of 256 is full");
+    assertStringIncludes(out, "decode    nothing to read");
+  },
+);
 
 test("run() writes every continuation under its prompt, as it is alone", inWholeRuns, async () => {
   const [long, short] = ["And it came to pass", "A"];

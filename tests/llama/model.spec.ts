@@ -7,7 +7,7 @@ import { readAtOnce, readByTokens } from "../../examples/llama/logits.ts";
 import { lossOf, mean, windowsOf } from "../../examples/llama/loss.ts";
 import { checkLogits, compareAll, TOLERANCE } from "../../examples/llama/reference.ts";
 import { createSampler, type SampleOptions } from "../../examples/llama/sample.ts";
-import { inWholeRuns } from "../support/share.ts";
+import { inWholeRuns, longTest } from "../support/share.ts";
 import { modelFolder, withModel } from "./fixtures.ts";
 
 const encoded = (text: string) => new TextEncoder().encode(text);
@@ -43,12 +43,15 @@ function meanDifference(a: Float32Array, b: Float32Array): number {
   return a.reduce((sum, x, at) => sum + Math.abs(x - b[at]), 0) / a.length;
 }
 
-test("the demo's model gives PyTorch's logits for prompts read at once and byte by byte", () =>
-  withModel(async ({ decoder, reference }) => {
-    const { compared, difference } = await checkLogits(decoder, reference);
-    assertEquals(compared, 2 * 38 * 256);
-    assertLess(difference, TOLERANCE);
-  }));
+longTest(
+  "the demo's model gives PyTorch's logits for prompts read at once and byte by byte",
+  () =>
+    withModel(async ({ decoder, reference }) => {
+      const { compared, difference } = await checkLogits(decoder, reference);
+      assertEquals(compared, 2 * 38 * 256);
+      assertLess(difference, TOLERANCE);
+    }),
+);
 
 test("compareAll() finds one wrong logit, and one that is none", () =>
   withModel(async ({ decoder, reference: { prompts } }) => {
@@ -68,17 +71,20 @@ test("readByTokens() gives the same bits in a batch and alone", () =>
     }
   }));
 
-test("the demo continues greedily with PyTorch's bytes, each prompt alone and all together", () =>
-  withModel(async ({ decoder, reference: { prompts } }) => {
-    for (const batch of [prompts, ...prompts.map((prompt) => [prompt])]) {
-      const count = Math.max(...batch.map(({ greedy }) => greedy.length));
-      const { bytes } = await write(decoder, batch.map(({ tokens }) => tokens), count);
-      for (const [at, { greedy, smallestMargin }] of batch.entries()) {
-        assertLess(2 * TOLERANCE, smallestMargin, "the choice is not safe from rounding");
-        assertEquals(decoded(bytes[at].slice(0, greedy.length)), decoded([...greedy]));
+longTest(
+  "the demo continues greedily with PyTorch's bytes, each prompt alone and all together",
+  () =>
+    withModel(async ({ decoder, reference: { prompts } }) => {
+      for (const batch of [prompts, ...prompts.map((prompt) => [prompt])]) {
+        const count = Math.max(...batch.map(({ greedy }) => greedy.length));
+        const { bytes } = await write(decoder, batch.map(({ tokens }) => tokens), count);
+        for (const [at, { greedy, smallestMargin }] of batch.entries()) {
+          assertLess(2 * TOLERANCE, smallestMargin, "the choice is not safe from rounding");
+          assertEquals(decoded(bytes[at].slice(0, greedy.length)), decoded([...greedy]));
+        }
       }
-    }
-  }));
+    }),
+);
 
 test(
   "the demo's model has PyTorch's mean loss on text that it was not trained on",

@@ -116,7 +116,7 @@ contract(
       runs(120),
     );
   },
-  { needs },
+  { daily: 1 / 3, needs },
 );
 
 contract(

@@ -290,4 +290,4 @@ contract("a weight that is freed while a call runs is there until it ends", asyn
     "Cannot use a tensor after `free()`",
   ]);
   other.free();
-}, { needs: "layers" });
+}, { daily: 1 / 3, needs: "layers" });

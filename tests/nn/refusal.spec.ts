@@ -350,7 +350,7 @@ contract(
     }
     assertEquals(engine.memoryBytes, before);
   },
-  { needs: ["layers", "linearMemory"] },
+  { daily: 1 / 3, needs: ["layers", "linearMemory"] },
 );
 
 contract("functions that return at once say what they lack", async (engine) => {

@@ -4,6 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
 import { assertRefused } from "../support/errors.ts";
 import { stored } from "../support/softmax.ts";
+import { longTest } from "../support/share.ts";
 
 const logits = tensor(Float32Array.of(1, 5, 2, 9, 8, 9, -1, -Infinity, -2), [3, 3]);
 
@@ -46,29 +47,32 @@ function softmaxOf(row: Float32Array, ids: readonly number[], temperature = 1): 
   return powers.map((power) => power / sum);
 }
 
-test("sample() draws by the softmax of what its options leave", () => {
-  const row = Float32Array.of(0.5, 2, 1, -Infinity, 1.5, -3), all = [0, 1, 2, 4, 5];
-  // From the likeliest on: 1 with 0.45, 4 with 0.27, 2 with 0.17, 0 with 0.1.
-  for (const seed of [1, 2 ** 40 + 7]) {
-    const cases = [
-      [{ seed }, all, 1],
-      [{ seed, temperature: 0.5 }, all, 0.5],
-      [{ seed, topK: 3 }, [1, 2, 4], 1],
-      [{ seed, topK: 100 }, all, 1],
-      [{ seed, topP: 0.7 }, [1, 4], 1],
-      [{ seed, topP: 0.73 }, [1, 4, 2], 1],
-      [{ seed, minP: 0.3 }, [1, 2, 4], 1],
-      [{ seed, minP: 0.3, temperature: 3 }, [0, 1, 2, 4], 3],
-      [{ seed, topK: 4, topP: 0.8, minP: 0.2 }, [1, 2, 4], 1],
-      [{ seed, temperature: 0 }, [1], 1],
-      [{ seed, topK: 1 }, [1], 1],
-      [{ seed, topP: 1e-9 }, [1], 1],
-    ] as const;
-    for (const [options, ids, temperature] of cases) {
-      assertNear(shares(row, options), softmaxOf(row, ids, temperature), JSON.stringify(options));
+longTest(
+  "sample() draws by the softmax of what its options leave",
+  () => {
+    const row = Float32Array.of(0.5, 2, 1, -Infinity, 1.5, -3), all = [0, 1, 2, 4, 5];
+    // From the likeliest on: 1 with 0.45, 4 with 0.27, 2 with 0.17, 0 with 0.1.
+    for (const seed of [1, 2 ** 40 + 7]) {
+      const cases = [
+        [{ seed }, all, 1],
+        [{ seed, temperature: 0.5 }, all, 0.5],
+        [{ seed, topK: 3 }, [1, 2, 4], 1],
+        [{ seed, topK: 100 }, all, 1],
+        [{ seed, topP: 0.7 }, [1, 4], 1],
+        [{ seed, topP: 0.73 }, [1, 4, 2], 1],
+        [{ seed, minP: 0.3 }, [1, 2, 4], 1],
+        [{ seed, minP: 0.3, temperature: 3 }, [0, 1, 2, 4], 3],
+        [{ seed, topK: 4, topP: 0.8, minP: 0.2 }, [1, 2, 4], 1],
+        [{ seed, temperature: 0 }, [1], 1],
+        [{ seed, topK: 1 }, [1], 1],
+        [{ seed, topP: 1e-9 }, [1], 1],
+      ] as const;
+      for (const [options, ids, temperature] of cases) {
+        assertNear(shares(row, options), softmaxOf(row, ids, temperature), JSON.stringify(options));
+      }
     }
-  }
-});
+  },
+);
 
 test("sample() draws the same of the same seed, and others without", async () => {
   const row = { data: Float32Array.of(1, 1.1, 0.9, 1), shape: [200, 4], strides: [0, 1] };

@@ -117,7 +117,7 @@ contract("gradients stay within the error budget for any options", async (engine
     }),
     { seed: varyingSeed(), numRuns },
   );
-}, { needs: "backward" });
+}, { daily: 1 / 3, needs: "backward" });
 
 /** Some keys of some heads, their values, and some rows become NaN; says what that can reach. */
 function poison({ problem, meaning, cotangents }: GradientCall, seed: number) {
@@ -176,4 +176,4 @@ contract("attentionBackward() lets nothing out of what any option masks", async 
     }),
     runs(90),
   );
-}, { needs: "backward" });
+}, { daily: 1 / 3, needs: "backward" });

@@ -137,7 +137,7 @@ contract("gradients of any functions are as exact as f32 allows", async (engine,
     ownRuns(120, backend),
   );
   tally.check();
-}, { needs: [...needs, "backward"] });
+}, { daily: 1 / 3, needs: [...needs, "backward"] });
 
 contract(
   "attention() does what any functions do, as exactly as f32 allows",
@@ -149,5 +149,5 @@ contract(
     );
     tally.check();
   },
-  { needs },
+  { daily: 1 / 3, needs },
 );

@@ -78,7 +78,7 @@ contract("attention() stays within the error budget for keys in parts", async (e
     }),
     runs(25),
   );
-});
+}, { daily: 1 / 3 });
 
 /** A problem with every key and value from `first` on overwritten. */
 function poisoned(problem: Problem, first: number, poison: number): Problem {

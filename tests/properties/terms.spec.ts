@@ -97,7 +97,7 @@ contract("attention() stays within the error budget for any options together", a
     ),
     { seed: varyingSeed(), numRuns },
   );
-});
+}, { daily: 1 / 3 });
 
 /** Some keys of some heads, and their values, become NaN; says for which rows that can be seen. */
 function poison(problem: Problem, meaning: Meaning, seed: number) {
@@ -139,4 +139,4 @@ contract("attention() lets nothing out of keys that any option masks", async (en
     }),
     runs(90),
   );
-});
+}, { daily: 1 / 3 });

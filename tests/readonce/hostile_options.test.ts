@@ -22,6 +22,7 @@ import {
 import { type Call, calls } from "./honest.ts";
 import { type Hostile, hostileCall, runAll } from "./hostile.ts";
 import { changing, shifting, type Victims, withProperties } from "./tricks.ts";
+import { longTest } from "../support/share.ts";
 
 const anything = new Float32Array(100_000).fill(7);
 
@@ -176,7 +177,7 @@ const changed = calls.flatMap((call) => [
 ]);
 
 for (const { name } of calls) {
-  test(`${name} reads each option once`, async () => {
+  longTest(`${name} reads each option once`, async () => {
     assertEquals(
       await runAll(changed.filter((hostile) => hostile.name.startsWith(`${name},`))),
       [],
@@ -225,9 +226,12 @@ function optionsOfAll(call: Call): Hostile[] {
 }
 
 for (const call of calls) {
-  test(`${call.name} has no options of all objects`, async () => {
-    assertEquals(await runAll(optionsOfAll(call)), []);
-  });
+  longTest(
+    `${call.name} has no options of all objects`,
+    async () => {
+      assertEquals(await runAll(optionsOfAll(call)), []);
+    },
+  );
 }
 
 const rows = () => ({ data: Float32Array.from({ length: 32 }, (_, at) => at / 9), shape: [8, 4] });

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
-import { sharedOut } from "../support/share.ts";
+import { longTest, sharedOut } from "../support/share.ts";
 import { calls } from "./honest.ts";
 import { type Hostile, hostileCall, runAll } from "./hostile.ts";
 import type { Place } from "./operations.ts";
@@ -29,11 +29,14 @@ function hostileTensors(place: Place): Hostile[] {
 for (const place of ["arrays", "engine memory"] as const) {
   const all = hostileTensors(place);
   for (const { name } of calls) {
-    test(`${name} reads a tensor of ${place} once, and nothing that is not its own`, async () => {
-      const ours = all.filter((hostile) => hostile.name.startsWith(`${name},`));
-      const some = sharedOut(ours, Math.ceil(ours.length / 4), `${name}, ${place}`);
-      assertEquals(await runAll([...some]), []);
-    });
+    longTest(
+      `${name} reads a tensor of ${place} once, and nothing that is not its own`,
+      async () => {
+        const ours = all.filter((hostile) => hostile.name.startsWith(`${name},`));
+        const some = sharedOut(ours, Math.ceil(ours.length / 4), `${name}, ${place}`);
+        assertEquals(await runAll([...some]), []);
+      },
+    );
   }
 }
 

@@ -48,8 +48,8 @@ async function wrongWith(
   return wrong;
 }
 
-/** Acts that a daily run tries on an operation. */
-const actsOfDay = Math.ceil(acts.length / 2);
+/** Acts that a daily run tries on an operation: a quarter, others in each run. */
+const actsOfDay = Math.ceil(acts.length / 4);
 
 function trial(operation: Operation, backend: BackendUnderTest, inProgress: boolean): void {
   const when = inProgress ? "whenever it tells its progress" : "at any moment of it";

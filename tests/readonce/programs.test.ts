@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { watchBlocks } from "../support/guards.ts";
 import { normals, seeded } from "../support/random.ts";
 import { varyingSeed } from "../support/seed.ts";
-import { share } from "../support/share.ts";
+import { longTest, share } from "../support/share.ts";
 import { type Act, acts, type Aftermath } from "./acts.ts";
 import { assertSameOutcomes, clear, type Ended, endOf } from "./harness.ts";
 import { waitFor } from "./moments.ts";
@@ -372,9 +372,12 @@ async function runPrograms(numRuns: number, make: () => Promise<Engine>): Promis
   }
 }
 
-test("random programs give what each call gives alone, on one thread", async () => {
-  await runPrograms(programs.oneThread, () => createEngine({ threads: 1 }));
-});
+longTest(
+  "random programs give what each call gives alone, on one thread",
+  async () => {
+    await runPrograms(programs.oneThread, () => createEngine({ threads: 1 }));
+  },
+);
 
 test("random programs give what each call gives alone, on two threads", async () => {
   await runPrograms(programs.twoThreads, () => createEngine({ backend: "wasm", threads: 2 }));

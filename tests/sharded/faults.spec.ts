@@ -1,10 +1,9 @@
 import type { ShardedCache } from "@flashtile/attention/sharded";
-import { test } from "node:test";
 import { Cluster } from "../support/cluster.ts";
 import { calm } from "../support/fake_network.ts";
 import { type Random, seeded, whole } from "../support/random.ts";
 import { varyingSeed } from "../support/seed.ts";
-import { share } from "../support/share.ts";
+import { longTest, share } from "../support/share.ts";
 import {
   assertTold,
   expectedUntil,
@@ -81,13 +80,16 @@ async function runSchedule(seed: number): Promise<void> {
   await cluster.end();
 }
 
-test("whatever goes wrong, each token gets what it gets without, or an error says so: 10 schedules in a whole run", async () => {
-  const seed = varyingSeed();
-  for (let at = 0; at < share(10); at++) {
-    try {
-      await runSchedule(seed + at);
-    } catch (error) {
-      throw new Error(`schedule of seed ${seed + at}`, { cause: error });
+longTest(
+  "whatever goes wrong, each token gets what it gets without, or an error says so: 10 schedules in a whole run",
+  async () => {
+    const seed = varyingSeed();
+    for (let at = 0; at < share(10); at++) {
+      try {
+        await runSchedule(seed + at);
+      } catch (error) {
+        throw new Error(`schedule of seed ${seed + at}`, { cause: error });
+      }
     }
-  }
-});
+  },
+);

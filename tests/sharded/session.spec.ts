@@ -8,6 +8,7 @@ import { errorOf } from "../support/errors.ts";
 import { once } from "../support/once.ts";
 import { seeded } from "../support/random.ts";
 import { varyingSeed } from "../support/seed.ts";
+import { longTest } from "../support/share.ts";
 
 const folder = "examples/llama/model/";
 
@@ -25,31 +26,34 @@ function assertNear(given: Float32Array, expected: Float32Array, what: string): 
   assert(off <= 3e-5, `${what} is off by ${off}`);
 }
 
-test("a session on a sharded cache gives what one on this machine gives", async () => {
-  const decoder = await model(), cluster = new Cluster(seeded(varyingSeed()));
-  await cluster.startAll(3);
-  const cache = await cluster.coordinate({ groups: 3, ...ofModel });
-  const remote = decoder.session({ cache }), local = decoder.session({ batch: 2 });
-  const ids = [...new TextEncoder().encode("In the beginning God created the heaven and")];
-  assertNear(await remote.prefill(ids), await local.prefill(ids), "a prompt");
-  assertNear(
-    await remote.prefill(ids.slice(3, 9), 1),
-    await local.prefill(ids.slice(3, 9), 1),
-    "1",
-  );
-  const step = async (ids: (number | null)[], what: string) =>
-    assertNear((await remote.step(ids)).data, (await local.step(ids)).data, what);
-  await step([32, 101], "a step");
-  await step([null, 102], "a step of one");
-  await remote.truncate(0, 20);
-  local.truncate(0, 20);
-  await remote.fork(0, 1);
-  local.fork(0, 1);
-  await step([103, 104], "a step after a fork");
-  assertEquals(remote.lengths, local.lengths);
-  await cluster.end();
-  local.free();
-});
+longTest(
+  "a session on a sharded cache gives what one on this machine gives",
+  async () => {
+    const decoder = await model(), cluster = new Cluster(seeded(varyingSeed()));
+    await cluster.startAll(3);
+    const cache = await cluster.coordinate({ groups: 3, ...ofModel });
+    const remote = decoder.session({ cache }), local = decoder.session({ batch: 2 });
+    const ids = [...new TextEncoder().encode("In the beginning God created the heaven and")];
+    assertNear(await remote.prefill(ids), await local.prefill(ids), "a prompt");
+    assertNear(
+      await remote.prefill(ids.slice(3, 9), 1),
+      await local.prefill(ids.slice(3, 9), 1),
+      "1",
+    );
+    const step = async (ids: (number | null)[], what: string) =>
+      assertNear((await remote.step(ids)).data, (await local.step(ids)).data, what);
+    await step([32, 101], "a step");
+    await step([null, 102], "a step of one");
+    await remote.truncate(0, 20);
+    local.truncate(0, 20);
+    await remote.fork(0, 1);
+    local.fork(0, 1);
+    await step([103, 104], "a step after a fork");
+    assertEquals(remote.lengths, local.lengths);
+    await cluster.end();
+    local.free();
+  },
+);
 
 test("a session is as it was where a pass fails or is aborted", async () => {
   const decoder = await model(), cluster = new Cluster(seeded(varyingSeed()));

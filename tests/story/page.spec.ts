@@ -5,6 +5,7 @@ import { algorithmOf, algorithms } from "../../examples/story/chapters.ts";
 import { record, wordsOf } from "../../examples/story/page/film.ts";
 import { type Place, placeAll } from "../../examples/story/page/places.ts";
 import { always } from "../support/arbitrary.ts";
+import { longTest } from "../support/share.ts";
 
 const sizes = { n: 40, d: 4, m: 100 };
 
@@ -27,10 +28,13 @@ test("record() keeps every move, and what has been counted after it", () => {
   }
 });
 
-test("record() refuses more moves than can be shown", () => {
-  const many = { n: 256, d: 16, m: 112 };
-  assertThrows(() => record(algorithmOf("naive"), many), RangeError, "take a larger M");
-});
+longTest(
+  "record() refuses more moves than can be shown",
+  () => {
+    const many = { n: 256, d: 16, m: 112 };
+    assertThrows(() => record(algorithmOf("naive"), many), RangeError, "take a larger M");
+  },
+);
 
 test("wordsOf() names the part that moves", () => {
   const { steps } = record(algorithmOf("naive"), sizes);

@@ -235,7 +235,7 @@ function checkNumbers(functions: Functions): void {
       fc.asyncProperty(seeds, (seed) => checkResults(functions, engine, randomCall(kind, seed))),
       runs(120),
     );
-  }, { daily: 1 });
+  }, { daily: 1 / 3 });
 
   contract(
     `gradients of ${name}() are as exact as the plain formulas`,
@@ -248,7 +248,7 @@ function checkNumbers(functions: Functions): void {
         runs(100),
       );
     },
-    { needs: "rowGradients" },
+    { daily: 1 / 3, needs: "rowGradients" },
   );
 
   contract(
@@ -276,7 +276,7 @@ function checkNumbers(functions: Functions): void {
         for (const tensor of owned) tensor.free();
       }
     },
-    { needs: "hostTensors", daily: 1 },
+    { needs: "hostTensors", daily: 1 / 3 },
   );
 
   contract(`the number of threads does not change a bit of ${name}()`, async (engine, backend) => {
@@ -289,7 +289,7 @@ function checkNumbers(functions: Functions): void {
     } finally {
       await alone.close();
     }
-  }, { needs: "linearMemory", daily: 5 });
+  }, { needs: "linearMemory", daily: 1 / 3 });
 }
 
 /** Where results go, and what calls leave behind. */
@@ -321,7 +321,7 @@ function checkLife(functions: Functions): void {
       const { out: written } = await plain(q, k, same, { ...options, engine, out: over } as never);
       assertSameBits(written.data.slice(0, alone.data.length), alone.data, "over v");
     },
-    { needs: "hostTensors", daily: 1 },
+    { needs: "hostTensors", daily: 1 / 3 },
   );
 
   contract(`${name}() ends when its signal aborts, and gives its memory back`, async (engine) => {

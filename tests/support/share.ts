@@ -4,6 +4,7 @@
  * @module
  */
 
+import { test } from "node:test";
 import { gpuRequired, setting } from "./gpu.ts";
 import { seeded } from "./random.ts";
 import { varyingSeed } from "./seed.ts";
@@ -35,7 +36,16 @@ export function share(count: number): number {
   return isWhole ? count : Math.ceil(count / 10);
 }
 
-/** Some of a list, as many as `count`, others in every run and for every name; all in a whole run. */
+/** A test that takes a second or so: whole runs have all of these, daily ones a third, others with each seed. */
+export function longTest(name: string, use: () => void | Promise<void>): void {
+  const isNow = sharedOut([name], 1 / 3, name).length > 0;
+  test(name, isNow ? {} : { skip: untilWhole }, use);
+}
+
+/**
+ * Some of a list, as many as `count`, others in every run and for every name; all in a whole run.
+ * Of a count below 1, one in as many runs: of 1 / 3 one in every third.
+ */
 export function sharedOut<T>(all: readonly T[], count: number, name: string): readonly T[] {
   return isWhole ? all : someOf(all, count, name);
 }
@@ -67,8 +77,8 @@ export function otherStack(name: string): string | undefined {
 }
 
 function someOf<T>(all: readonly T[], count: number, name: string): readonly T[] {
-  const random = seeded(hashOf(name)), left = [...all];
-  while (left.length > count) left.splice(Math.floor(random() * left.length), 1);
+  const random = seeded(hashOf(name)), left = [...all], most = Math.floor(count + random());
+  while (left.length > most) left.splice(Math.floor(random() * left.length), 1);
   return left;
 }
 

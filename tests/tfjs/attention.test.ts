@@ -7,6 +7,7 @@ import { checkedCalls, compare, isRounding } from "../../examples/tfjs/check.ts"
 import { composedAttention } from "../../examples/tfjs/composed.ts";
 import { type Attention, CopyModel, training } from "../../examples/tfjs/model.ts";
 import { assertRefused } from "../support/errors.ts";
+import { longTest } from "../support/share.ts";
 
 tf.enableProdMode(); // Without its advice to install another backend.
 await tf.setBackend("cpu");
@@ -26,13 +27,16 @@ function random(shape: number[], seed: number): tf.Tensor {
 for (const call of checkedCalls) {
   const { heads, queries, keys, causal } = call;
   const what = `${heads} heads, ${queries} queries, ${keys} keys${causal ? ", causal" : ""}`;
-  test(`flashAttention() has the gradients of TensorFlow.js's own operations: ${what}`, () =>
-    withEngine((engine) => {
-      for (const difference of compare(tf, engine, call)) {
-        assert(difference.largest > 0.1);
-        assert(isRounding(difference), JSON.stringify(difference));
-      }
-    }));
+  longTest(
+    `flashAttention() has the gradients of TensorFlow.js's own operations: ${what}`,
+    () =>
+      withEngine((engine) => {
+        for (const difference of compare(tf, engine, call)) {
+          assert(difference.largest > 0.1);
+          assert(isRounding(difference), JSON.stringify(difference));
+        }
+      }),
+  );
 }
 
 test("flashAttention() sums the gradients of a tensor that is given several times", () =>
@@ -85,13 +89,16 @@ test("flashAttention() refuses whole numbers", () =>
     );
   }));
 
-test("flashAttention() trains a model as TensorFlow.js's own operations do", () =>
-  withEngine((engine) => {
-    const ours: Attention = (q, k, v) => flashAttention(tf, engine, q, k, v, { causal: true });
-    const theirs: Attention = (q, k, v) => composedAttention(tf, q, k, v, { causal: true });
-    const [losses, others] = [ours, theirs].map((
-      attention,
-    ) => [...training(tf, new CopyModel(tf, attention, 1), { steps: 12, seed: 1 })]);
-    losses.forEach((loss, at) => assert(Math.abs(loss - others[at]) < 1e-4));
-    assert(losses.at(-1)! < losses[0] - 0.5, `${losses}`);
-  }));
+longTest(
+  "flashAttention() trains a model as TensorFlow.js's own operations do",
+  () =>
+    withEngine((engine) => {
+      const ours: Attention = (q, k, v) => flashAttention(tf, engine, q, k, v, { causal: true });
+      const theirs: Attention = (q, k, v) => composedAttention(tf, q, k, v, { causal: true });
+      const [losses, others] = [ours, theirs].map((
+        attention,
+      ) => [...training(tf, new CopyModel(tf, attention, 1), { steps: 12, seed: 1 })]);
+      losses.forEach((loss, at) => assert(Math.abs(loss - others[at]) < 1e-4));
+      assert(losses.at(-1)! < losses[0] - 0.5, `${losses}`);
+    }),
+);

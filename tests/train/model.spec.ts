@@ -11,6 +11,7 @@ import type { Windows } from "../../examples/train/windows.ts";
 import { numbers, randomParameters, tiny } from "./fixtures.ts";
 import * as oracle from "./oracle.ts";
 import { assertGradient, gradientOf } from "./oracle.ts";
+import { longTest } from "../support/share.ts";
 
 const configs = {
   "tied embeddings": tiny,
@@ -33,19 +34,22 @@ async function withEngine(use: (engine: Engine) => Promise<void>): Promise<void>
 }
 
 for (const [name, config] of Object.entries(configs)) {
-  test(`TrainableLlama has the loss and all gradients of its formulas: ${name}`, () =>
-    withEngine(async (engine) => {
-      const learned = randomParameters(config), { tensors } = learned.weight;
-      const model = new TrainableLlama(config, learned, new Attention(config, engine), engine);
-      const { loss, backward } = await model.forward(windows);
-      await backward();
-      const weights = oracle.doubled(tensors);
-      const expected = () => oracle.lossOf(weights, config, windows);
-      assertAlmostEquals(loss, expected(), 1e-5);
-      for (const { name, data } of learned.gradient.tensors) {
-        assertGradient(data, gradientOf(expected, weights.get(name)!), name);
-      }
-    }));
+  longTest(
+    `TrainableLlama has the loss and all gradients of its formulas: ${name}`,
+    () =>
+      withEngine(async (engine) => {
+        const learned = randomParameters(config), { tensors } = learned.weight;
+        const model = new TrainableLlama(config, learned, new Attention(config, engine), engine);
+        const { loss, backward } = await model.forward(windows);
+        await backward();
+        const weights = oracle.doubled(tensors);
+        const expected = () => oracle.lossOf(weights, config, windows);
+        assertAlmostEquals(loss, expected(), 1e-5);
+        for (const { name, data } of learned.gradient.tensors) {
+          assertGradient(data, gradientOf(expected, weights.get(name)!), name);
+        }
+      }),
+  );
 }
 
 test("Attention has the gradients of causal attention with shared keys", () =>

@@ -11,6 +11,7 @@ import { clock } from "../../src/runtime.ts";
 import { errorOf } from "../support/errors.ts";
 import { fakeDevice, fakeGpu } from "../support/fake_gpu.ts";
 import { withStub } from "../support/stub.ts";
+import { longTest } from "../support/share.ts";
 
 const never = () => new Promise<never>(() => {});
 
@@ -142,33 +143,42 @@ async function attendLarge(options: EngineOptions): Promise<string> {
   return reason;
 }
 
-test("auto runs on the CPU where a GPU never answers, and says why", () =>
-  withoutWaiting(async () => {
-    assertMatch(
-      await attendLarge({ gpu: gpuWith(never) }),
-      / no GPU: asking for an adapter .* five/,
-    );
-    assertMatch(await attendLarge({ gpu: fakeGpu(never) }), / no GPU: .* gave no device: .* five/);
-    const reason = await attendLarge({ gpu: gpuWith(() => Promise.reject()) });
-    assertMatch(reason, / no GPU: asking for an adapter failed: no reason was given$/);
-  }));
+longTest(
+  "auto runs on the CPU where a GPU never answers, and says why",
+  () =>
+    withoutWaiting(async () => {
+      assertMatch(
+        await attendLarge({ gpu: gpuWith(never) }),
+        / no GPU: asking for an adapter .* five/,
+      );
+      assertMatch(
+        await attendLarge({ gpu: fakeGpu(never) }),
+        / no GPU: .* gave no device: .* five/,
+      );
+      const reason = await attendLarge({ gpu: gpuWith(() => Promise.reject()) });
+      assertMatch(reason, / no GPU: asking for an adapter failed: no reason was given$/);
+    }),
+);
 
-test("a device that comes too late is destroyed", () =>
-  withoutWaiting(async () => {
-    const late = fakeDevice();
-    let give = (_: GPUDevice) => {};
-    const gpu = fakeGpu(() => new Promise<GPUDevice>((resolve) => give = resolve));
-    for (const backend of ["auto", "webgpu"] as const) {
-      late.isDestroyed = false;
-      const use = backend === "auto"
-        ? attendLarge({ gpu })
-        : errorOf(() => createEngine({ backend, gpu }));
-      await use;
-      give(late.device);
-      await new Promise((resolve) => setTimeout(resolve, 1));
-      assertEquals(late.isDestroyed, true, backend);
-    }
-  }));
+longTest(
+  "a device that comes too late is destroyed",
+  () =>
+    withoutWaiting(async () => {
+      const late = fakeDevice();
+      let give = (_: GPUDevice) => {};
+      const gpu = fakeGpu(() => new Promise<GPUDevice>((resolve) => give = resolve));
+      for (const backend of ["auto", "webgpu"] as const) {
+        late.isDestroyed = false;
+        const use = backend === "auto"
+          ? attendLarge({ gpu })
+          : errorOf(() => createEngine({ backend, gpu }));
+        await use;
+        give(late.device);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        assertEquals(late.isDestroyed, true, backend);
+      }
+    }),
+);
 
 test("close() does not wait for a GPU that never answers, nor do its calls", async () => {
   for (const late of [null, fakeDevice()]) {

@@ -26,6 +26,7 @@ import {
   packedPlanOf,
   planOf,
 } from "../support/plan.ts";
+import { longTest } from "../support/share.ts";
 
 /** Sizes far beyond what tests can compute. */
 const plans = fc.record({
@@ -74,43 +75,49 @@ test("chooseTiles() cuts the keys of a head alike whatever queries there are", (
   }
 });
 
-test("wavesOf() covers every query position of every head once, in order", () => {
-  fc.assert(
-    fc.property(anyPlan, anyThreads, (plan, threads) => {
-      const cut = cutPlan(plan, threads);
-      const next = new Map<string, number>();
-      for (const { runs } of wavesOf(plan, cut)) {
-        for (const { segment, keyHead, from, to } of runs) {
-          const head = `${segment}, ${keyHead}`;
-          assertEquals(from, next.get(head) ?? 0);
-          assert(to > from && to - from <= cut.positions);
-          next.set(head, to);
+longTest(
+  "wavesOf() covers every query position of every head once, in order",
+  () => {
+    fc.assert(
+      fc.property(anyPlan, anyThreads, (plan, threads) => {
+        const cut = cutPlan(plan, threads);
+        const next = new Map<string, number>();
+        for (const { runs } of wavesOf(plan, cut)) {
+          for (const { segment, keyHead, from, to } of runs) {
+            const head = `${segment}, ${keyHead}`;
+            assertEquals(from, next.get(head) ?? 0);
+            assert(to > from && to - from <= cut.positions);
+            next.set(head, to);
+          }
         }
-      }
-      for (const [segment, { queries }] of plan.segments.entries()) {
-        for (let keyHead = 0; keyHead < plan.keyHeads; keyHead++) {
-          assertEquals(next.get(`${segment}, ${keyHead}`) ?? 0, queries);
+        for (const [segment, { queries }] of plan.segments.entries()) {
+          for (let keyHead = 0; keyHead < plan.keyHeads; keyHead++) {
+            assertEquals(next.get(`${segment}, ${keyHead}`) ?? 0, queries);
+          }
         }
-      }
-    }),
-    always(200),
-  );
-});
+      }),
+      always(200),
+    );
+  },
+);
 
-test("wavesOf() packs a head with its first wave, and keeps it for those that follow", () => {
-  fc.assert(
-    fc.property(anyPlan, anyThreads, (plan, threads) => {
-      let packed = "";
-      for (const { runs, packs } of wavesOf(plan, cutPlan(plan, threads))) {
-        const heads = JSON.stringify(runs.map(({ segment, keyHead }) => [segment, keyHead]));
-        if (packs) packed = heads;
-        assertEquals(packs, runs[0].from === 0);
-        assertEquals(heads, packed);
-      }
-    }),
-    always(200),
-  );
-});
+longTest(
+  "wavesOf() packs a head with its first wave, and keeps it for those that follow",
+  () => {
+    fc.assert(
+      fc.property(anyPlan, anyThreads, (plan, threads) => {
+        let packed = "";
+        for (const { runs, packs } of wavesOf(plan, cutPlan(plan, threads))) {
+          const heads = JSON.stringify(runs.map(({ segment, keyHead }) => [segment, keyHead]));
+          if (packs) packed = heads;
+          assertEquals(packs, runs[0].from === 0);
+          assertEquals(heads, packed);
+        }
+      }),
+      always(200),
+    );
+  },
+);
 
 /** What runs carry together. */
 function loadOf(plan: HostPlan, { members }: Cut, runs: readonly Run[]): Load {
@@ -127,34 +134,37 @@ function fits({ rows, packedBytes, jobs }: Load, most: Load): boolean {
   return rows <= most.rows && packedBytes <= most.packedBytes && jobs <= most.jobs;
 }
 
-test("wavesOf() gathers whole heads as long as a wave may have them, and no longer", () => {
-  let gathered = 0;
-  fc.assert(
-    fc.property(anyPlan, anyThreads, (plan, threads) => {
-      const cut = cutPlan(plan, threads), waves = [...wavesOf(plan, cut)];
-      const isWhole = ({ segment, from, to }: Run) =>
-        from === 0 && to === plan.segments[segment].queries;
-      const splits = ({ runs }: Wave) => partsOf(plan, runs[0]) > 1;
-      // Parts of keys are small jobs: there may be more of them.
-      const mostOf = (wave: Wave): Load =>
-        splits(wave) ? { ...cut.wave, jobs: jobsPerWave } : cut.wave;
-      for (const [at, wave] of waves.entries()) {
-        const { runs } = wave;
-        if (runs.length > 1) {
-          gathered++;
-          assert(runs.every(isWhole) && fits(loadOf(plan, cut, runs), mostOf(wave)));
-          assertEquals(new Set(runs.map((run) => partsOf(plan, run) > 1)).size, 1);
+longTest(
+  "wavesOf() gathers whole heads as long as a wave may have them, and no longer",
+  () => {
+    let gathered = 0;
+    fc.assert(
+      fc.property(anyPlan, anyThreads, (plan, threads) => {
+        const cut = cutPlan(plan, threads), waves = [...wavesOf(plan, cut)];
+        const isWhole = ({ segment, from, to }: Run) =>
+          from === 0 && to === plan.segments[segment].queries;
+        const splits = ({ runs }: Wave) => partsOf(plan, runs[0]) > 1;
+        // Parts of keys are small jobs: there may be more of them.
+        const mostOf = (wave: Wave): Load =>
+          splits(wave) ? { ...cut.wave, jobs: jobsPerWave } : cut.wave;
+        for (const [at, wave] of waves.entries()) {
+          const { runs } = wave;
+          if (runs.length > 1) {
+            gathered++;
+            assert(runs.every(isWhole) && fits(loadOf(plan, cut, runs), mostOf(wave)));
+            assertEquals(new Set(runs.map((run) => partsOf(plan, run) > 1)).size, 1);
+          }
+          const next = waves[at + 1];
+          if (next === undefined || splits(wave) !== splits(next)) continue;
+          if (![...runs, ...next.runs].every(isWhole)) continue;
+          assert(!fits(loadOf(plan, cut, [...runs, next.runs[0]]), mostOf(wave)));
         }
-        const next = waves[at + 1];
-        if (next === undefined || splits(wave) !== splits(next)) continue;
-        if (![...runs, ...next.runs].every(isWhole)) continue;
-        assert(!fits(loadOf(plan, cut, [...runs, next.runs[0]]), mostOf(wave)));
-      }
-    }),
-    always(200),
-  );
-  assert(gathered > 40, `${gathered}`);
-});
+      }),
+      always(200),
+    );
+    assert(gathered > 40, `${gathered}`);
+  },
+);
 
 test("wavesOf() takes many short sequences together, for one thread as many as stay in L2", () => {
   const plan = packedPlanOf(new Array(300).fill([40, 40]), { D: 16 });
@@ -181,32 +191,35 @@ test("wavesOf() leaves out sequences without a query, not those without a key", 
   assertEquals(segments, [1, 3]);
 });
 
-test("cutPlan() bounds the bytes and the work of a wave", () => {
-  fc.assert(
-    fc.property(fc.oneof(plans, anyPlanWithTerms), anyThreads, (plan, threads) => {
-      const { dim, valueDim, group } = plan;
-      const { positions, wave, ...cut } = cutPlan(plan, threads);
-      const longest = Math.max(0, ...plan.segments.map(({ queries }) => queries));
-      const keys = Math.max(0, ...plan.segments.map(({ keys }) => keys));
-      assert(Number.isSafeInteger(positions));
-      assert(positions >= Math.min(1, longest) && positions <= longest);
-      if (cut.threads === 1) assert(wave.rows <= 256 && wave.packedBytes <= 2 ** 16);
-      const assertBounded = (rows: number) => {
-        const bytes = rows * Math.max(dim, valueDim) * 4;
-        assert(bytes <= cut.threads * 512 * 1024, `${bytes} bytes`);
-        const work = rows * keys * (dim + valueDim);
-        assert(work <= cut.threads * 500e6, `${work} multiply-adds`);
-        const terms = rows / group * termBytesPerPosition(plan);
-        assert(terms <= cut.threads * 2 ** 21, `${terms} bytes of terms`);
-      };
-      const panel = Math.max(1, Math.floor(8 / group));
-      if (positions > panel) assertBounded(positions * group);
-      assertBounded(Math.floor(wave.rows));
-      if (cut.threads > 1) assertEquals(wave.packedBytes, cut.threads * 1024 * 1024);
-    }),
-    always(500),
-  );
-});
+longTest(
+  "cutPlan() bounds the bytes and the work of a wave",
+  () => {
+    fc.assert(
+      fc.property(fc.oneof(plans, anyPlanWithTerms), anyThreads, (plan, threads) => {
+        const { dim, valueDim, group } = plan;
+        const { positions, wave, ...cut } = cutPlan(plan, threads);
+        const longest = Math.max(0, ...plan.segments.map(({ queries }) => queries));
+        const keys = Math.max(0, ...plan.segments.map(({ keys }) => keys));
+        assert(Number.isSafeInteger(positions));
+        assert(positions >= Math.min(1, longest) && positions <= longest);
+        if (cut.threads === 1) assert(wave.rows <= 256 && wave.packedBytes <= 2 ** 16);
+        const assertBounded = (rows: number) => {
+          const bytes = rows * Math.max(dim, valueDim) * 4;
+          assert(bytes <= cut.threads * 512 * 1024, `${bytes} bytes`);
+          const work = rows * keys * (dim + valueDim);
+          assert(work <= cut.threads * 500e6, `${work} multiply-adds`);
+          const terms = rows / group * termBytesPerPosition(plan);
+          assert(terms <= cut.threads * 2 ** 21, `${terms} bytes of terms`);
+        };
+        const panel = Math.max(1, Math.floor(8 / group));
+        if (positions > panel) assertBounded(positions * group);
+        assertBounded(Math.floor(wave.rows));
+        if (cut.threads > 1) assertEquals(wave.packedBytes, cut.threads * 1024 * 1024);
+      }),
+      always(500),
+    );
+  },
+);
 
 test("cutPlan() fills whole tiles where a wave has room for one", () => {
   for (const [Nq, Nk, D, Hq] of [[5000, 5000, 64, 1], [5000, 5000, 64, 8], [9000, 100, 128, 3]]) {
@@ -288,21 +301,24 @@ function expectedRows({ runs }: Wave, plan: HostPlan, { members }: Cut): string[
   );
 }
 
-test("cutWave() gives every position, member and part of a wave to one job", () => {
-  fc.assert(
-    fc.property(anyPlan, anyThreads, (plan, threads) => {
-      const cut = cutPlan(plan, threads), waves = [...wavesOf(plan, cut)];
-      // The first, the last, and some between: the others are like them.
-      const step = Math.max(1, Math.floor(waves.length / 4));
-      for (const wave of waves.filter((_, at) => at % step === 0 || at === waves.length - 1)) {
-        const pieces = cutWave(wave, plan, cut);
-        assert(pieces.every(({ from, to }) => to > from));
-        assertEquals(rowsOf(pieces).sort(), expectedRows(wave, plan, cut).sort());
-      }
-    }),
-    always(150),
-  );
-});
+longTest(
+  "cutWave() gives every position, member and part of a wave to one job",
+  () => {
+    fc.assert(
+      fc.property(anyPlan, anyThreads, (plan, threads) => {
+        const cut = cutPlan(plan, threads), waves = [...wavesOf(plan, cut)];
+        // The first, the last, and some between: the others are like them.
+        const step = Math.max(1, Math.floor(waves.length / 4));
+        for (const wave of waves.filter((_, at) => at % step === 0 || at === waves.length - 1)) {
+          const pieces = cutWave(wave, plan, cut);
+          assert(pieces.every(({ from, to }) => to > from));
+          assertEquals(rowsOf(pieces).sort(), expectedRows(wave, plan, cut).sort());
+        }
+      }),
+      always(150),
+    );
+  },
+);
 
 test("cutWave() puts the parts of a slot behind one another, as they are merged", () => {
   const plan = planOf({ B: 2, Hq: 8, Nq: 3, Nk: 10_000, D: 32 });

@@ -10,6 +10,7 @@ import { intervalFields, intervalWords } from "../../src/wasm/record/job_record.
 import { always } from "../support/arbitrary.ts";
 import { type Lengths, packedPlanOf, planOf } from "../support/plan.ts";
 import { seeded } from "../support/random.ts";
+import { longTest } from "../support/share.ts";
 
 const memory = new WebAssembly.Memory({ initial: 32, maximum: 32 });
 const arena = new Arena(memory, 1024, 32 * pageBytes);
@@ -139,26 +140,29 @@ test("stageIntervals() gives intervals of the segment's keys, ascending and none
   );
 });
 
-test("stageIntervals() takes no more than intervalBytes(), with what the kernel reads behind bits", () => {
-  fc.assert(
-    fc.property(cases, (given) => {
-      const { plan, mask, run } = given, end = at + intervalBytes(plan, run);
-      for (const list of stage(plan, run)) {
-        assertEquals(list % 4, 0);
-        eachPosition(given, (_query, _row, block) => {
-          for (const { bits, rowBytes } of intervalsOf(list, block)) {
-            // A word from the last byte of bits on.
-            const read = bits === 0 ? 0 : bits + mask.block[0] * rowBytes + 3;
-            assert(read <= end, `${read - end} bytes behind its place`);
-          }
-        });
-      }
-      const behind = new Uint8Array(memory.buffer, end, 4096);
-      assert(behind.every((byte) => byte === untouched), "written behind its place");
-    }),
-    always(300),
-  );
-});
+longTest(
+  "stageIntervals() takes no more than intervalBytes(), with what the kernel reads behind bits",
+  () => {
+    fc.assert(
+      fc.property(cases, (given) => {
+        const { plan, mask, run } = given, end = at + intervalBytes(plan, run);
+        for (const list of stage(plan, run)) {
+          assertEquals(list % 4, 0);
+          eachPosition(given, (_query, _row, block) => {
+            for (const { bits, rowBytes } of intervalsOf(list, block)) {
+              // A word from the last byte of bits on.
+              const read = bits === 0 ? 0 : bits + mask.block[0] * rowBytes + 3;
+              assert(read <= end, `${read - end} bytes behind its place`);
+            }
+          });
+        }
+        const behind = new Uint8Array(memory.buffer, end, 4096);
+        assert(behind.every((byte) => byte === untouched), "written behind its place");
+      }),
+      always(300),
+    );
+  },
+);
 
 /** Extents of the intervals of all blocks of queries, for one head. */
 function extentsOf(mask: BlockMask): [from: number, to: number, mixed: boolean][][] {

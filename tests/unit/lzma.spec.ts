@@ -5,7 +5,7 @@ import { decompressor, packed, sizes } from "../../src/wasm/binary/binaries.gen.
 import { decompress } from "../../src/wasm/binary/module.ts";
 import { relaxed } from "../../src/wasm/binary/relaxed.gen.ts";
 import { seeded } from "../support/random.ts";
-import { sharedOut } from "../support/share.ts";
+import { longTest, sharedOut } from "../support/share.ts";
 
 const decode = (base64: string) =>
   Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -33,25 +33,31 @@ function repetitive(count: number, seed: number): Uint8Array {
   return bytes;
 }
 
-test("decompress() gives back what was compressed", () => {
-  for (const seed of sharedOut([...Array(18).keys()], 2, "lzma")) {
-    const bytes = repetitive(20_000 + 2_000 * seed, seed);
-    // Modes differ in the matches that they take.
-    assertEquals(decompress(binary, pack(bytes, 1 + seed % 9 as Mode), bytes.length), bytes);
-  }
-});
+longTest(
+  "decompress() gives back what was compressed",
+  () => {
+    for (const seed of sharedOut([...Array(18).keys()], 2, "lzma")) {
+      const bytes = repetitive(20_000 + 2_000 * seed, seed);
+      // Modes differ in the matches that they take.
+      assertEquals(decompress(binary, pack(bytes, 1 + seed % 9 as Mode), bytes.length), bytes);
+    }
+  },
+);
 
 test("decompress() gives back what nothing repeats in", () => {
   const random = seeded(1), bytes = Uint8Array.from({ length: 5000 }, () => random() * 256);
   assertEquals(decompress(binary, pack(bytes, 9), bytes.length), bytes);
 });
 
-test("decompress() knows the longest match and far distances", () => {
-  const random = seeded(2), bytes = new Uint8Array(600_000);
-  for (let at = 0; at < 300_000; at++) bytes[at] = random() * 256;
-  bytes.copyWithin(300_000, 0, 300_000);
-  assertEquals(decompress(binary, pack(bytes, 9), bytes.length), bytes);
-});
+longTest(
+  "decompress() knows the longest match and far distances",
+  () => {
+    const random = seeded(2), bytes = new Uint8Array(600_000);
+    for (let at = 0; at < 300_000; at++) bytes[at] = random() * 256;
+    bytes.copyWithin(300_000, 0, 300_000);
+    assertEquals(decompress(binary, pack(bytes, 9), bytes.length), bytes);
+  },
+);
 
 test("decompress() stops where it is told to", () => {
   const bytes = repetitive(50_000, 3), source = pack(bytes, 9);

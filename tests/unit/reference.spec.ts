@@ -9,6 +9,7 @@ import { halfUlp } from "../support/budget.ts";
 import { inputsOf, randomProblem, sizesOf, slice } from "../support/problem.ts";
 import { seeded, whole } from "../support/random.ts";
 import { vectorCases } from "../support/vectors.ts";
+import { longTest } from "../support/share.ts";
 
 /**
  * Asserts what two float64 computations agree on once one was rounded to f32: half a unit in the
@@ -58,20 +59,23 @@ test("the vectors hold cases for every option but those about blocks and packing
   assertEquals(vectorCases.length, 39);
 });
 
-test("referenceAttention() reads any rank, layout and strides", () => {
-  fc.assert(
-    fc.property(calls, (call) => {
-      const { q, k, v } = presentInputs(call);
-      const written = referenceAttention(q, k, v, { ...call.meaning, layout: call.layout });
-      const plain = inputsOf(call.problem);
-      const expected = referenceAttention(plain.q, plain.k, plain.v, call.meaning);
-      const out = { data: Float32Array.from(written.out.data), shape: written.out.shape };
-      assertSameBits(outOf(call, out), Float32Array.from(expected.out.data));
-      assertSameBits(written.lse.data, expected.lse.data);
-    }),
-    always(40),
-  );
-});
+longTest(
+  "referenceAttention() reads any rank, layout and strides",
+  () => {
+    fc.assert(
+      fc.property(calls, (call) => {
+        const { q, k, v } = presentInputs(call);
+        const written = referenceAttention(q, k, v, { ...call.meaning, layout: call.layout });
+        const plain = inputsOf(call.problem);
+        const expected = referenceAttention(plain.q, plain.k, plain.v, call.meaning);
+        const out = { data: Float32Array.from(written.out.data), shape: written.out.shape };
+        assertSameBits(outOf(call, out), Float32Array.from(expected.out.data));
+        assertSameBits(written.lse.data, expected.lse.data);
+      }),
+      always(40),
+    );
+  },
+);
 
 test("referenceAttention() keeps what is drawn for causal and offset", () => {
   const drawn = (Nq: number, Nk: number, options: AttentionOptions) => {

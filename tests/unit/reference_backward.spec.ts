@@ -20,7 +20,7 @@ import {
 } from "../support/gradients.ts";
 import { gather, inputsOf, type Meaning, randomProblem, sizesOf } from "../support/problem.ts";
 import { seeded } from "../support/random.ts";
-import { isWhole } from "../support/share.ts";
+import { isWhole, longTest } from "../support/share.ts";
 import { anyMeaning } from "../support/terms.ts";
 import { vectorCases } from "../support/vectors.ts";
 
@@ -58,10 +58,13 @@ for (const { name, read } of vectorCases) {
   });
 }
 
-test("the vectors hold gradients by all that has one", () => {
-  const seen = new Set(vectorCases.flatMap(({ read }) => Object.keys(read().gradients)));
-  assertEquals([...seen].sort(), [...gradientNames].sort());
-});
+longTest(
+  "the vectors hold gradients by all that has one",
+  () => {
+    const seen = new Set(vectorCases.flatMap(({ read }) => Object.keys(read().gradients)));
+    assertEquals([...seen].sort(), [...gradientNames].sort());
+  },
+);
 
 /** What a loss depends on. */
 type Variable = "q" | "k" | "v" | "bias" | "sinks";

@@ -49,6 +49,7 @@ import {
   withHeads,
 } from "../support/family_calls.ts";
 import { seeded } from "../support/random.ts";
+import { longTest } from "../support/share.ts";
 
 /** What `tests/support/budget.ts` calls a rounding, and 2^-40 of the largest for float64 errors of both. */
 function assertRounded(actual: ReferenceArray, expected: VectorTensor, what: string): void {
@@ -69,16 +70,19 @@ const kindOf = (kind: Kind, result: string): Kind =>
   result === "logSumExp" || result === "logSoftmax" ? result : kind;
 
 for (const { kind, name, options, inputs, results, dOut, gradients } of familyCases) {
-  test(`the oracle agrees with others on ${kind} ${name}`, () => {
-    for (const [result, expected] of Object.entries(results)) {
-      const found = relatives[kindOf(kind, result)].forward(inputs, options);
-      assertRounded(found[result === "lse" ? "lse" : "out"], expected, result);
-    }
-    const found = relatives[kind].backward(inputs, dOut, options);
-    for (const [input, expected] of Object.entries(gradients)) {
-      assertRounded(found[gradientName(input)], expected, gradientName(input));
-    }
-  });
+  longTest(
+    `the oracle agrees with others on ${kind} ${name}`,
+    () => {
+      for (const [result, expected] of Object.entries(results)) {
+        const found = relatives[kindOf(kind, result)].forward(inputs, options);
+        assertRounded(found[result === "lse" ? "lse" : "out"], expected, result);
+      }
+      const found = relatives[kind].backward(inputs, dOut, options);
+      for (const [input, expected] of Object.entries(gradients)) {
+        assertRounded(found[gradientName(input)], expected, gradientName(input));
+      }
+    },
+  );
 }
 
 test("the vectors hold cases of every kind", () => {
@@ -98,7 +102,7 @@ function forCalls(
   check: (call: FamilyCall) => void,
 ): void {
   for (const kind of some) {
-    test(`${kind}: ${title}`, () => {
+    longTest(`${kind}: ${title}`, () => {
       fc.assert(fc.property(fc.nat(), (seed) => check(randomCall(kind, seed))), always(times));
     });
   }

@@ -10,6 +10,7 @@ import {
   yieldTurnBy,
 } from "../../src/runtime.ts";
 import { withStub } from "../support/stub.ts";
+import { longTest } from "../support/share.ts";
 
 /** Fails unless a timer has its turn among many. */
 async function expectTimer(turn: () => Promise<void>): Promise<void> {
@@ -72,20 +73,23 @@ async function withFakeTimers(use: () => Promise<void>): Promise<void> {
   await withStub(performance, "now", () => 0, () => withStub(Date, "now", () => 0, stubbed));
 }
 
-test("calls of many turns settle although the timers of the program are fake", () =>
-  withFakeTimers(async () => {
-    for (const threads of [1, 2]) {
-      const engine = await createEngine({ backend: "wasm", threads });
-      const x = tensor(new Float32Array(4 * 2048 * 64).fill(0.1), [4, 2048, 64]);
-      let steps = 0;
-      const { out, backward } = await engine.attentionWithGradient(x, x, x, {
-        onProgress: () => steps++,
-      });
-      await backward(out);
-      assert(steps > 1);
-      await engine.close();
-    }
-  }));
+longTest(
+  "calls of many turns settle although the timers of the program are fake",
+  () =>
+    withFakeTimers(async () => {
+      for (const threads of [1, 2]) {
+        const engine = await createEngine({ backend: "wasm", threads });
+        const x = tensor(new Float32Array(4 * 2048 * 64).fill(0.1), [4, 2048, 64]);
+        let steps = 0;
+        const { out, backward } = await engine.attentionWithGradient(x, x, x, {
+          onProgress: () => steps++,
+        });
+        await backward(out);
+        assert(steps > 1);
+        await engine.close();
+      }
+    }),
+);
 
 test("timers that load when asked for, as Deno's, are left alone until a call needs them", async () => {
   const asked: string[] = [];

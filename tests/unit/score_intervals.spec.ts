@@ -12,6 +12,7 @@ import { classify, type Interval } from "../support/interval_machine.ts";
 import { loadMeasuring } from "../support/measuring.ts";
 import { classifyInWasm, type RangeExports } from "../support/range_binary.ts";
 import { maskMods } from "../support/written.ts";
+import { longTest } from "../support/share.ts";
 
 /** A tile of queries and keys. */
 interface Tile {
@@ -61,19 +62,22 @@ const tiles = fc.record({
   ...{ queries: fc.integer({ min: 1, max: 16 }), keys: fc.integer({ min: 1, max: 16 }) },
 });
 
-test("intervals never say of a mask what its elements do not", () => {
-  let known = 0;
-  fc.assert(
-    fc.property(maskMods(), tiles, (mask, tile) => {
-      const said = saidOf(mask, tile);
-      if (said === "mixed") return;
-      known++;
-      assertEquals(isOf(mask, tile), said);
-    }),
-    always(3000),
-  );
-  assert(known > 300, `${known} tiles are known`);
-});
+longTest(
+  "intervals never say of a mask what its elements do not",
+  () => {
+    let known = 0;
+    fc.assert(
+      fc.property(maskMods(), tiles, (mask, tile) => {
+        const said = saidOf(mask, tile);
+        if (said === "mixed") return;
+        known++;
+        assertEquals(isOf(mask, tile), said);
+      }),
+      always(3000),
+    );
+    assert(known > 300, `${known} tiles are known`);
+  },
+);
 
 const lengths = [5, 20, 13, 26],
   documents = captured(

@@ -12,6 +12,7 @@ import { ScoreBinary, type ScoreExports } from "../support/score_binary.ts";
 import { scoreCases } from "../support/score_functions.ts";
 import { type Kernels, ScoreMachine, type TilePlace } from "../support/score_machine.ts";
 import { someFunctions } from "../support/written.ts";
+import { longTest } from "../support/share.ts";
 
 const round = Math.fround;
 
@@ -65,23 +66,29 @@ const places = fc.record({
   ...{ queries: fc.constantFrom(8, 16), keys: fc.constantFrom(8, 24) },
 });
 
-test("kernels of score programs have the bits of operations that are rounded one by one", () => {
-  fc.assert(
-    fc.property(someFunctions, places, ({ scoreMod, maskMod }, place) => {
-      assertSame(scoreMod, maskMod, place);
-    }),
-    always(300),
-  );
-});
+longTest(
+  "kernels of score programs have the bits of operations that are rounded one by one",
+  () => {
+    fc.assert(
+      fc.property(someFunctions, places, ({ scoreMod, maskMod }, place) => {
+        assertSame(scoreMod, maskMod, place);
+      }),
+      always(300),
+    );
+  },
+);
 
-test("kernels do what functions do that people write", () => {
-  for (const { read } of scoreCases) {
-    const { functions: { scoreMod, maskMod } } = read();
-    for (const [query, key] of [[0, 0], [24, 16]]) {
-      assertSame(scoreMod, maskMod, { b: 1, h: 2, query, key, queries: 16, keys: 24 });
+longTest(
+  "kernels do what functions do that people write",
+  () => {
+    for (const { read } of scoreCases) {
+      const { functions: { scoreMod, maskMod } } = read();
+      for (const [query, key] of [[0, 0], [24, 16]]) {
+        assertSame(scoreMod, maskMod, { b: 1, h: 2, query, key, queries: 16, keys: 24 });
+      }
     }
-  }
-});
+  },
+);
 
 /** The largest error of a curve in units of the last place, over numbers of a range. */
 function worstOf(

@@ -11,6 +11,7 @@ import { normals, seeded } from "../support/random.ts";
 import { scoreCases } from "../support/score_functions.ts";
 import { ScoreMachine, type TilePlace } from "../support/score_machine.ts";
 import { someFunctions } from "../support/written.ts";
+import { longTest } from "../support/share.ts";
 
 /** Asserts that a program does to a tile what its functions do to each score. */
 function assertSame(
@@ -37,23 +38,29 @@ const places = fc.record({
   ...{ queries: fc.integer({ min: 1, max: 8 }), keys: fc.integer({ min: 1, max: 12 }) },
 });
 
-test("a program does to tiles what its functions do to each score", () => {
-  fc.assert(
-    fc.property(someFunctions, places, ({ scoreMod, maskMod }, place) => {
-      assertSame(scoreMod, maskMod, place);
-    }),
-    always(1000),
-  );
-});
+longTest(
+  "a program does to tiles what its functions do to each score",
+  () => {
+    fc.assert(
+      fc.property(someFunctions, places, ({ scoreMod, maskMod }, place) => {
+        assertSame(scoreMod, maskMod, place);
+      }),
+      always(1000),
+    );
+  },
+);
 
-test("programs of functions that people write do the same", () => {
-  for (const { read } of scoreCases) {
-    const { functions: { scoreMod, maskMod } } = read();
-    for (const [query, key] of [[0, 0], [0, 32], [40, 0], [24, 20]]) {
-      assertSame(scoreMod, maskMod, { b: 1, h: 2, query, key, queries: 8, keys: 16 });
+longTest(
+  "programs of functions that people write do the same",
+  () => {
+    for (const { read } of scoreCases) {
+      const { functions: { scoreMod, maskMod } } = read();
+      for (const [query, key] of [[0, 0], [0, 32], [40, 0], [24, 20]]) {
+        assertSame(scoreMod, maskMod, { b: 1, h: 2, query, key, queries: 8, keys: 16 });
+      }
     }
-  }
-});
+  },
+);
 
 const table = captured(new Float32Array(95), [95]), bias = captured(new Float32Array(12), [4, 3]);
 const documents = captured(new Int32Array(48), [48]);

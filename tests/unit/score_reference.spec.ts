@@ -18,7 +18,7 @@ import { always } from "../support/arbitrary.ts";
 import { halfUlp } from "../support/budget.ts";
 import { evaluateBounded } from "../support/score_bounds.ts";
 import { scoreCases } from "../support/score_functions.ts";
-import { sharedOut } from "../support/share.ts";
+import { longTest, sharedOut } from "../support/share.ts";
 import { maskMods, scoreMods } from "../support/written.ts";
 
 type Options = AttentionOptions & ScoreFunctions;
@@ -114,26 +114,30 @@ test("a function is the same graph at each call", () => {
   );
 });
 
-test("the oracle's gradient by a score is what differences say, where it has one", () => {
-  let smooth = 0;
-  fc.assert(
-    fc.property(scoreMods(), places, (scoreMod, place) => {
-      const graph = traceScore(scoreMod), step = 1e-6;
-      const at = (by: number) => evaluate(graph, { ...place, score: place.score + by }).at(-1)!;
-      // A step is so near, or so many are, that differences say nothing.
-      if (Number.isNaN(evaluateBounded(graph, place, 2 * step).bound)) return;
-      const [here, left, right] = [at(0), (at(0) - at(-step)) / step, (at(step) - at(0)) / step];
-      const values = evaluate(graph, place), slope = differentiateScore(graph, values, 1, () => {});
-      const most = 1e-4 * Math.max(1, Math.abs(here), Math.abs(left));
-      // A corner, a step or NaN; or a root of 0, also where nothing comes of it.
-      if (!(Math.abs(left - right) < most) || !Number.isFinite(slope)) return;
-      if (slope !== 0) smooth++;
-      assert(
-        Math.abs(slope - (left + right) / 2) < 2 * most,
-        `${slope}, differences ${left}, ${right}`,
-      );
-    }),
-    always(2000),
-  );
-  assert(smooth > 200, `${smooth} functions have a slope`);
-});
+longTest(
+  "the oracle's gradient by a score is what differences say, where it has one",
+  () => {
+    let smooth = 0;
+    fc.assert(
+      fc.property(scoreMods(), places, (scoreMod, place) => {
+        const graph = traceScore(scoreMod), step = 1e-6;
+        const at = (by: number) => evaluate(graph, { ...place, score: place.score + by }).at(-1)!;
+        // A step is so near, or so many are, that differences say nothing.
+        if (Number.isNaN(evaluateBounded(graph, place, 2 * step).bound)) return;
+        const [here, left, right] = [at(0), (at(0) - at(-step)) / step, (at(step) - at(0)) / step];
+        const values = evaluate(graph, place),
+          slope = differentiateScore(graph, values, 1, () => {});
+        const most = 1e-4 * Math.max(1, Math.abs(here), Math.abs(left));
+        // A corner, a step or NaN; or a root of 0, also where nothing comes of it.
+        if (!(Math.abs(left - right) < most) || !Number.isFinite(slope)) return;
+        if (slope !== 0) smooth++;
+        assert(
+          Math.abs(slope - (left + right) / 2) < 2 * most,
+          `${slope}, differences ${left}, ${right}`,
+        );
+      }),
+      always(2000),
+    );
+    assert(smooth > 200, `${smooth} functions have a slope`);
+  },
+);

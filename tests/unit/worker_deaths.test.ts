@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { cells, firstState, left } from "../../src/wasm/team/threads/control.ts";
 import { spawn, type WorkerData } from "../../src/wasm/team/threads/spawn.ts";
 import { assertSameBits } from "../support/bits.ts";
-import { sharedOut, untilWhole } from "../support/share.ts";
+import { longTest, sharedOut, untilWhole } from "../support/share.ts";
 import {
   expectedOfRun,
   type Fixture,
@@ -189,7 +189,7 @@ async function isLost(run: () => unknown): Promise<boolean> {
   return false;
 }
 
-const triedNow = sharedOut(Object.keys(deaths), 8, "deaths");
+const triedNow = sharedOut(Object.keys(deaths), 4, "deaths");
 
 for (const [name, make] of Object.entries(deaths)) {
   const options = triedNow.includes(name) ? {} : { skip: untilWhole };
@@ -223,25 +223,28 @@ for (const [name, make] of Object.entries(deaths)) {
   );
 }
 
-test("WorkerTeam leaves work to the calling thread when workers have ended three times", async () => {
-  let started = 0;
-  const start = startChanged(atWork("throw null;"), () => started++);
-  const { team, run, runSync } = await teamOf({ start });
-  await until(async () => {
-    await isLost(run);
-    await sleep(5);
-    return team.alone !== undefined;
-  }, "workers that ended three times");
-  assertEquals(team.alone, "workers ended 3 times at work");
-  const before = started;
-  assert(started <= 6, `${started} workers were started`);
-  for (let call = 0; call < 5; call++) {
-    assertSameBits(await run(), expected);
-    assertSameBits(runSync(), expected);
-  }
-  assertEquals(started, before);
-  await team.close();
-});
+longTest(
+  "WorkerTeam leaves work to the calling thread when workers have ended three times",
+  async () => {
+    let started = 0;
+    const start = startChanged(atWork("throw null;"), () => started++);
+    const { team, run, runSync } = await teamOf({ start });
+    await until(async () => {
+      await isLost(run);
+      await sleep(5);
+      return team.alone !== undefined;
+    }, "workers that ended three times");
+    assertEquals(team.alone, "workers ended 3 times at work");
+    const before = started;
+    assert(started <= 6, `${started} workers were started`);
+    for (let call = 0; call < 5; call++) {
+      assertSameBits(await run(), expected);
+      assertSameBits(runSync(), expected);
+    }
+    assertEquals(started, before);
+    await team.close();
+  },
+);
 
 test("engine.reason says that workers ended at work, and calls are right", async () => {
   const engine = await createEngine({ backend: "wasm", threads: 2 });
@@ -284,44 +287,47 @@ test("WorkerTeam keeps workers that end now and then, with much done in between"
   await team.close();
 });
 
-test("WorkerTeam waits for a worker that works on after its end is told", async () => {
-  const gate = new Int32Array(new SharedArrayBuffer(12)); // Slow, at work, finished.
-  const ends: (() => void)[] = [];
-  const slow = atWork(`
+longTest(
+  "WorkerTeam waits for a worker that works on after its end is told",
+  async () => {
+    const gate = new Int32Array(new SharedArrayBuffer(12)); // Slow, at work, finished.
+    const ends: (() => void)[] = [];
+    const slow = atWork(`
     const { gate } = threads.workerData, isSlow = Atomics.exchange(gate, 0, 0) === 1;
     if (isSlow) {
       Atomics.store(gate, 1, 1);
       Atomics.wait(gate, 2, 0, 300);
     }
   `);
-  const finish = put("store(state = state", "if (isSlow) Atomics.store(gate, 2, 1);");
-  const begin = startChanged((source) => slow(finish(source)).replace("let jobsBegun = 0;", ""));
-  const { team, arena, run } = await makeTeam({
-    threads: 2,
-    spawn: (data, onEnd) => {
-      ends.push(() => onEnd("an error"));
-      const { terminate } = begin({ ...data, gate } as WorkerData, onEnd);
-      // As Deno does: it goes on.
-      return { terminate: () => "Deno" in globalThis ? terminate() : Promise.resolve() };
-    },
-  }, (forward) => (record, scratch) => {
-    const start = performance.now();
-    while (Atomics.load(gate, 0) === 1 && performance.now() - start < 20);
-    forward(record, scratch);
-  });
-  await until(async () => {
-    Atomics.store(gate, 0, 1);
-    const running = run();
-    if (Atomics.load(gate, 1) === 1) ends.at(-1)!();
-    // Whether it is right or lost, nobody has its memory any more when it settles.
-    await isLost(() => running);
-    assertEquals(arena.usedBytes, 0);
-    assertEquals(Atomics.load(gate, 2), Atomics.load(gate, 1));
-    return Atomics.load(gate, 1) === 1;
-  }, "a worker at work");
-  assertSameBits(await run(), expected);
-  await team.close();
-});
+    const finish = put("store(state = state", "if (isSlow) Atomics.store(gate, 2, 1);");
+    const begin = startChanged((source) => slow(finish(source)).replace("let jobsBegun = 0;", ""));
+    const { team, arena, run } = await makeTeam({
+      threads: 2,
+      spawn: (data, onEnd) => {
+        ends.push(() => onEnd("an error"));
+        const { terminate } = begin({ ...data, gate } as WorkerData, onEnd);
+        // As Deno does: it goes on.
+        return { terminate: () => "Deno" in globalThis ? terminate() : Promise.resolve() };
+      },
+    }, (forward) => (record, scratch) => {
+      const start = performance.now();
+      while (Atomics.load(gate, 0) === 1 && performance.now() - start < 20);
+      forward(record, scratch);
+    });
+    await until(async () => {
+      Atomics.store(gate, 0, 1);
+      const running = run();
+      if (Atomics.load(gate, 1) === 1) ends.at(-1)!();
+      // Whether it is right or lost, nobody has its memory any more when it settles.
+      await isLost(() => running);
+      assertEquals(arena.usedBytes, 0);
+      assertEquals(Atomics.load(gate, 2), Atomics.load(gate, 1));
+      return Atomics.load(gate, 1) === 1;
+    }, "a worker at work");
+    assertSameBits(await run(), expected);
+    await team.close();
+  },
+);
 
 /** Starts workers, and keeps their control blocks. */
 function kept(begin: Start = spawn) {
@@ -334,25 +340,28 @@ function kept(begin: Start = spawn) {
   return { start, states, datas };
 }
 
-test("WorkerTeam.close() is not overslept by a worker that is about to sleep", async () => {
-  const late = put(
-    "return Atomics.wait(control",
-    "Atomics.wait(new Int32Array(control.buffer), 15, 0, 60);",
-  );
-  const { start, states } = kept(startChanged(late));
-  for (let time = 0; time < 5; time++) {
-    const { team, run } = await makeTeam({
-      spawn: (data, onEnd) => ({ ...start(data, onEnd), terminate: () => Promise.resolve() }),
-    });
-    await until(async () => {
-      assertSameBits(await run(), expected);
-      return states().at(-1)! > 0;
-    }, "a worker that has begun");
-    await sleep(10);
-    await team.close();
-  }
-  await until(() => states().every((state) => state === left), "workers that leave");
-});
+longTest(
+  "WorkerTeam.close() is not overslept by a worker that is about to sleep",
+  async () => {
+    const late = put(
+      "return Atomics.wait(control",
+      "Atomics.wait(new Int32Array(control.buffer), 15, 0, 60);",
+    );
+    const { start, states } = kept(startChanged(late));
+    for (let time = 0; time < 5; time++) {
+      const { team, run } = await makeTeam({
+        spawn: (data, onEnd) => ({ ...start(data, onEnd), terminate: () => Promise.resolve() }),
+      });
+      await until(async () => {
+        assertSameBits(await run(), expected);
+        return states().at(-1)! > 0;
+      }, "a worker that has begun");
+      await sleep(10);
+      await team.close();
+    }
+    await until(() => states().every((state) => state === left), "workers that leave");
+  },
+);
 
 /** Elsewhere no worker leaves by itself; Bun's take long to begin and to say that they ended. */
 const skip = "Deno" in globalThis ? undefined : "workers leave by themselves on Deno alone";

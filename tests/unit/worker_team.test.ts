@@ -14,6 +14,7 @@ import {
   type Modules,
   until,
 } from "../support/worker_team.ts";
+import { longTest } from "../support/share.ts";
 
 const expected = await expectedOfRun();
 
@@ -66,18 +67,21 @@ test("WorkerTeam shares jobs with its workers, and gives the bits of one thread"
   await team.close();
 });
 
-test("WorkerTeam starts its workers once, and none for a batch of one thread", async () => {
-  const { seen, start } = watchedSpawn();
-  const { team, run, runSync } = await makeTeam({ threads: 3, spawn: start });
-  await team.run({ threads: 1, records: 0, count: 0, scratch: 0, scratchStride: 0 });
-  assertEquals(seen.handles.length, 0);
-  for (let time = 0; time < 5; time++) {
-    assertSameBits(await run(), expected);
-    assertSameBits(runSync(), expected);
-  }
-  assertEquals(seen.handles.length, 2);
-  await team.close();
-});
+longTest(
+  "WorkerTeam starts its workers once, and none for a batch of one thread",
+  async () => {
+    const { seen, start } = watchedSpawn();
+    const { team, run, runSync } = await makeTeam({ threads: 3, spawn: start });
+    await team.run({ threads: 1, records: 0, count: 0, scratch: 0, scratchStride: 0 });
+    assertEquals(seen.handles.length, 0);
+    for (let time = 0; time < 5; time++) {
+      assertSameBits(await run(), expected);
+      assertSameBits(runSync(), expected);
+    }
+    assertEquals(seen.handles.length, 2);
+    await team.close();
+  },
+);
 
 test("WorkerTeam.close() ends the workers", async () => {
   const { seen, start } = watchedSpawn();
@@ -212,33 +216,39 @@ test("WorkerTeam.run() rejects when a worker ends with a job, and works again", 
   await team.close();
 });
 
-test("WorkerTeam gives right answers after it has given up live workers too", async () => {
-  const { team, run, runSync, order, taken, started } = await teamWithDeserter(10_000, 4);
-  await order("desert");
-  let error: unknown;
-  for (let time = 0; time < 30 && !taken(); time++) {
-    // The others may have taken all jobs before it comes to one.
-    await run().catch((reason: unknown) => error = reason);
-  }
-  assertEquals((error as Error).message, lost);
-  for (let time = 0; time < 10; time++) {
-    assertSameBits(await run(), expected);
-    assertSameBits(runSync(), expected);
-  }
-  assertEquals(started(), 6);
-  await team.close();
-});
-
-test("WorkerTeam replaces a worker that ended while idle, unseen", async () => {
-  for (const name of ["run", "runSync"] as const) {
-    const { order, started, ended, team, ...ways } = await teamWithDeserter(10_000);
-    await order("leave");
-    await until(() => ended() === 1, "the worker's end");
-    for (let time = 0; time < 3; time++) assertSameBits(await ways[name](), expected);
-    assertEquals(started(), 2);
+longTest(
+  "WorkerTeam gives right answers after it has given up live workers too",
+  async () => {
+    const { team, run, runSync, order, taken, started } = await teamWithDeserter(10_000, 4);
+    await order("desert");
+    let error: unknown;
+    for (let time = 0; time < 30 && !taken(); time++) {
+      // The others may have taken all jobs before it comes to one.
+      await run().catch((reason: unknown) => error = reason);
+    }
+    assertEquals((error as Error).message, lost);
+    for (let time = 0; time < 10; time++) {
+      assertSameBits(await run(), expected);
+      assertSameBits(runSync(), expected);
+    }
+    assertEquals(started(), 6);
     await team.close();
-  }
-});
+  },
+);
+
+longTest(
+  "WorkerTeam replaces a worker that ended while idle, unseen",
+  async () => {
+    for (const name of ["run", "runSync"] as const) {
+      const { order, started, ended, team, ...ways } = await teamWithDeserter(10_000);
+      await order("leave");
+      await until(() => ended() === 1, "the worker's end");
+      for (let time = 0; time < 3; time++) assertSameBits(await ways[name](), expected);
+      assertEquals(started(), 2);
+      await team.close();
+    }
+  },
+);
 
 test("WorkerTeam.runSync() throws when a worker ends with a job, and works again", async () => {
   const { team, arena, run, runSync, order, taken, started } = await teamWithDeserter(50);

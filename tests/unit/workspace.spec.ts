@@ -26,6 +26,7 @@ import { cacheStorageOf, JobRecord } from "../../src/wasm/record/job_record.ts";
 import { always } from "../support/arbitrary.ts";
 import { binaries } from "../support/binaries.ts";
 import { anyPlanWithTerms, anyThreads, packedPlanOf, planOf, withTerm } from "../support/plan.ts";
+import { longTest } from "../support/share.ts";
 
 const memory = new WebAssembly.Memory({ initial: 16, maximum: 65535 });
 const kernels = instantiate<Kernels>(new WebAssembly.Module(binaries.simd), memory);
@@ -184,34 +185,37 @@ function assertApart(places: readonly Place[], from: number, to: number): void {
   assert(end <= to, `${end - to} bytes too few`);
 }
 
-test("takeWorkspace() has room for all that jobs read and write", () => {
-  fc.assert(
-    fc.property(cases, elsewhere, ({ plan, cut }, where) => {
-      const needs = needsOf(plan, cut, where), space = takeWorkspace(arena, plan, cut, needs);
-      // What is taken first is the begin; the arena adds up to a cache line.
-      const from = space.staging, to = from + arena.usedBytes - 16;
-      const common = commonPlaces(space, plan, cut), { packed, staged } = space;
-      // All of a wave that does not pack is behind where heads are packed.
-      const packedEnd = Math.min(...staged);
-      assert(packed.every((at) => at <= packedEnd));
-      let before: Place[] = [];
-      for (const wave of placeWaves(plan, cut, needs, space)) {
-        const records: Place = [wave.records, cutWave(wave, plan, cut).length * job.bytes];
-        const places = [records, ...placesOfRuns(wave, plan, needs)];
-        // While a wave runs the next one is staged, if there is a place for it.
-        const others = staged.length === 1
-          ? []
-          : before.filter(([at]) => wave.packs || at >= packedEnd);
-        assertApart([...common, ...places, ...others], from, to);
-        before = places;
-      }
-      // Keys are packed four at a time.
-      assert(space.stagingRows >= plan.keys || space.stagingRows % 4 === 0);
-      space.free();
-    }),
-    always(300),
-  );
-});
+longTest(
+  "takeWorkspace() has room for all that jobs read and write",
+  () => {
+    fc.assert(
+      fc.property(cases, elsewhere, ({ plan, cut }, where) => {
+        const needs = needsOf(plan, cut, where), space = takeWorkspace(arena, plan, cut, needs);
+        // What is taken first is the begin; the arena adds up to a cache line.
+        const from = space.staging, to = from + arena.usedBytes - 16;
+        const common = commonPlaces(space, plan, cut), { packed, staged } = space;
+        // All of a wave that does not pack is behind where heads are packed.
+        const packedEnd = Math.min(...staged);
+        assert(packed.every((at) => at <= packedEnd));
+        let before: Place[] = [];
+        for (const wave of placeWaves(plan, cut, needs, space)) {
+          const records: Place = [wave.records, cutWave(wave, plan, cut).length * job.bytes];
+          const places = [records, ...placesOfRuns(wave, plan, needs)];
+          // While a wave runs the next one is staged, if there is a place for it.
+          const others = staged.length === 1
+            ? []
+            : before.filter(([at]) => wave.packs || at >= packedEnd);
+          assertApart([...common, ...places, ...others], from, to);
+          before = places;
+        }
+        // Keys are packed four at a time.
+        assert(space.stagingRows >= plan.keys || space.stagingRows % 4 === 0);
+        space.free();
+      }),
+      always(300),
+    );
+  },
+);
 
 test("takeWorkspace() keeps slopes and sinks of all segments", () => {
   const alibi = alibiSlopes(6), sinks = { data: new Float32Array(6), shape: [6] };
