@@ -11,7 +11,7 @@ import { countThreads } from "../../src/wasm/backend.ts";
 import { binaries, wideBinary } from "../support/binaries.ts";
 import { noGpu, sharedDevice } from "../support/device.ts";
 import { setting } from "../support/gpu.ts";
-import { isWhole, otherStack, sharedOut, untilWhole } from "../support/share.ts";
+import { isWhole, otherStack, sharedOut, someOf, untilWhole } from "../support/share.ts";
 
 /**
  * What a backend may have or lack: calls that block, a bound of its memory, tensors of its own that
@@ -167,19 +167,37 @@ export interface ContractOptions extends EngineOptions {
   readonly daily?: number;
 }
 
+/**
+ * Backends on the CPU that this run tries a test on. Of those with threads whole runs have one, another one with each
+ * seed: they run the same program, and tests of threads have more of them by themselves.
+ */
+function backendsOfNow(name: string, daily: number): readonly BackendUnderTest[] {
+  const onCpu = backends.filter((backend) => backend !== webgpu);
+  if (isWide) return onCpu;
+  if (!isWhole) return sharedOut(onCpu, daily, name);
+  const [alone, threaded] = [onCpu.filter(isAlone), onCpu.filter((backend) => !isAlone(backend))];
+  return [...alone, ...someOf(threaded, 1, name)];
+}
+
+/** Whether it is a binary on the calling thread. */
+function isAlone({ name }: BackendUnderTest): boolean {
+  return Object.hasOwn(bytesOf, name.replace("wasm ", ""));
+}
+
 /** A test that every backend must pass, each with an engine of its own. */
 export function contract(
   name: string,
   use: (engine: Engine, backend: BackendUnderTest) => void | Promise<void>,
   { needs, skip, daily = 1, ...options }: ContractOptions = {},
 ): void {
-  const onCpu = backends.filter((backend) => backend !== webgpu);
-  const now = isWide ? onCpu : sharedOut(onCpu, daily, name);
+  const now = backendsOfNow(name, daily);
   for (const backend of backends) {
     const left = backend === webgpu
       ? otherStack(name)
       : now.includes(backend)
       ? undefined
+      : isWhole
+      ? "threads are tried on another backend with this seed"
       : untilWhole;
     const lacking = [needs ?? []].flat().find((feature) => backend.lacks?.[feature]);
     const reason = backend.unavailable ?? (lacking && backend.lacks?.[lacking]) ?? skip ?? left;

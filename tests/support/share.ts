@@ -76,7 +76,8 @@ export function otherStack(name: string): string | undefined {
   return own === part ? undefined : `left to stack ${own} of ${parts}`;
 }
 
-function someOf<T>(all: readonly T[], count: number, name: string): readonly T[] {
+/** As many of a list as `count`, whatever the run. */
+export function someOf<T>(all: readonly T[], count: number, name: string): readonly T[] {
   const random = seeded(hashOf(name)), left = [...all], most = Math.floor(count + random());
   while (left.length > most) left.splice(Math.floor(random() * left.length), 1);
   return left;
