@@ -6,6 +6,7 @@ import "./asm_shape.spec.ts";
 import "./auto.spec.ts";
 import "./backward.spec.ts";
 import "./block_mask.spec.ts";
+import "./dot_rows.spec.ts";
 import "./dots.spec.ts";
 import "./engine.spec.ts";
 import "./exp4.spec.ts";
