@@ -1,9 +1,12 @@
 /**
- * Runs the tests everywhere: on Deno as they are, on Bun, Node 20 and Node 26 bundled, those of WebGPU
- * on four stacks, and those of the packages as users install them, on runtimes, in browsers and at the
- * edge. Words given as arguments choose the runs that have all of them in their names:
+ * `deno task test:all [WORD...] [--table]`: runs the tests everywhere, on Deno as they are, on Bun,
+ * Node 20 and Node 26 bundled, those of WebGPU on four stacks, and those of the packages as users
+ * install them, on runtimes, in browsers and at the edge. Words choose the runs that have all of them
+ * in their names:
  *
  *     deno task test:all node 20
+ *
+ * `deno task test:gpu` is `test:all webgpu`.
  *
  * A whole run checks the tables of runtimes, in docs/RUNTIMES.md and the README, against what it found;
  * with `--table` it writes them.
@@ -17,6 +20,7 @@
  * @module
  */
 
+import "./help.ts";
 import { spawn } from "node:child_process";
 import {
   closeSync,

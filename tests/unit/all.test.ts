@@ -49,6 +49,7 @@ import "./spans.spec.ts";
 import "./steps.spec.ts";
 import "./storage.spec.ts";
 import "./tanh.spec.ts";
+import "./tasks.spec.ts";
 import "./tensor.spec.ts";
 import "./terms.spec.ts";
 import "./together.spec.ts";
