@@ -11,15 +11,24 @@ import { renamed } from "./rename.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Documents of the package beside its README: what the types' own documentation refers to. */
+/** Documents of the package beside its README: what is read to use it. */
 export const documents = [
   "CHANGELOG.md",
   "LICENSE",
-  "docs/NUMERICS.md",
-  "docs/SEMANTICS.md",
-  "docs/FUNCTIONS.md",
-  "docs/MODELS.md",
+  "docs/ATTENTION.md",
+  "docs/CACHES.md",
   "docs/ERRORS.md",
+  "docs/FUNCTIONS.md",
+  "docs/GPU.md",
+  "docs/GRADIENTS.md",
+  "docs/LAYERS.md",
+  "docs/LINEAR.md",
+  "docs/MODELS.md",
+  "docs/NUMBERS.md",
+  "docs/NUMERICS.md",
+  "docs/PAGES.md",
+  "docs/RUNTIMES.md",
+  "docs/SEMANTICS.md",
   "docs/SHARDED.md",
 ];
 
