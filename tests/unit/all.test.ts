@@ -21,6 +21,7 @@ import "./key_pieces.spec.ts";
 import "./lists.spec.ts";
 import "./lzma.spec.ts";
 import "./memory_reserve.spec.ts";
+import "./npm_home.spec.ts";
 import "./operations.spec.ts";
 import "./pages.spec.ts";
 import "./patterns.spec.ts";
