@@ -6,6 +6,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import process from "node:process";
 import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
 import { machine } from "./machine.ts";

@@ -5,6 +5,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import { createEngine, type Engine, type Precision } from "../mod.ts";
 import { referenceAttention } from "../src/reference/mod.ts";
 import { normals, seeded } from "../tests/support/random.ts";

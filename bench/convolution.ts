@@ -6,6 +6,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import { createEngine, type Engine, type EngineTensor } from "@flashtile/attention";
 import {
   createLightweightConvolutionState,

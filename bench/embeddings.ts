@@ -7,6 +7,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import process from "node:process";
 import { createEngine } from "../mod.ts";
 import { MiniLm, readTexts } from "./minilm.ts";

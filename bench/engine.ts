@@ -5,6 +5,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import process from "node:process";
 import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
 import { planAttention, type TensorPlan } from "../src/operations/attention/plan.ts";

@@ -5,6 +5,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import { createEngine, tensor } from "../mod.ts";
 import type { BinaryName } from "../src/contract/capabilities.ts";
 import { referenceAttention } from "../src/reference/mod.ts";

@@ -5,6 +5,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import process from "node:process";

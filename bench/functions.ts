@@ -7,6 +7,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import { writeFile } from "node:fs/promises";
 import process from "node:process";
 import { parseArgs } from "node:util";

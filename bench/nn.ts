@@ -6,6 +6,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import {
   addSync,
   linear,

@@ -5,6 +5,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import { writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import {

@@ -7,6 +7,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import { attention, createEngine, type Engine, type Tensor } from "@flashtile/attention";
 import {
   createPerformerState,

@@ -8,6 +8,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import { lossOf, mean, windowsOf } from "../examples/llama/loss.ts";
 import { createEngine, type Precision } from "../mod.ts";
 import { heldOutText, Llama, type ReadOptions } from "./llama.ts";

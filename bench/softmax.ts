@@ -6,6 +6,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import { createEngine, type Engine, type EngineTensor, softmax } from "@flashtile/attention";
 import { referenceSoftmax } from "@flashtile/attention/reference";
 import { writeFile } from "node:fs/promises";

@@ -6,6 +6,7 @@
  * @module
  */
 
+import "../tools/help.ts";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";

@@ -1,10 +1,11 @@
 /**
- * Builds everything generated: the Wasm binaries and their parts, the embedded shaders, and the
- * pictures of `docs/SEMANTICS.md` and `docs/FUNCTIONS.md`, and `docs/ERRORS.md`.
+ * `deno task build`: builds everything generated, the Wasm binaries and their parts, the embedded
+ * shaders, and the pictures of `docs/SEMANTICS.md` and `docs/FUNCTIONS.md`, and `docs/ERRORS.md`.
  *
  * @module
  */
 
+import "./help.ts";
 import { writeFile } from "node:fs/promises";
 import { generateShaders } from "./build_shaders.ts";
 import { type Files, generateWasm } from "./build_wasm.ts";

@@ -1,9 +1,10 @@
 /**
- * Builds every generated file anew and fails when one differs from what is committed.
+ * `deno task generated`: builds every generated file anew and fails when one differs from what is committed.
  *
  * @module
  */
 
+import "./help.ts";
 import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { generate } from "./build.ts";

@@ -1,10 +1,12 @@
 /**
- * Measures what a user downloads, the package's minified scripts, gzipped each by itself as they are
- * served; and fails when it is past its bound, or when shaders are loaded by who needs none.
+ * `deno task size`: measures what a user downloads, the package's minified scripts, gzipped each by
+ * itself as they are served; and fails when it is past its bound, or when shaders are loaded by who
+ * needs none.
  *
  * @module
  */
 
+import "./help.ts";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,20 +1,26 @@
 /**
- * Runs the tests everywhere: on Deno as they are, on Bun, Node 20 and Node 26 bundled, those of WebGPU
- * on four stacks, and those of the packages as users install them, on runtimes, in browsers and at the
- * edge. Words given as arguments choose the runs that have all of them in their names:
+ * `deno task test:all [WORD...] [--table]`: runs the tests everywhere, on Deno as they are, on Bun,
+ * Node 20 and Node 26 bundled, those of WebGPU on four stacks, and those of the packages as users
+ * install them, on runtimes, in browsers and at the edge. Words choose the runs that have all of them
+ * in their names:
  *
  *     deno task test:all node 20
+ *
+ * `deno task test:gpu` is `test:all webgpu`.
  *
  * A whole run checks the tables of runtimes, in docs/RUNTIMES.md and the README, against what it found;
  * with `--table` it writes them.
  *
- * The last line is `N passed, N failed, N skipped`, counted from the runners' own JUnit reports. A
- * run that does not report or cannot be had counts as a failure, and so does a script of
- * `tests/runtime/` that does not end well.
+ * Of what the runners say, lines of a dot for each test are left out, or joined where one run is
+ * alone. The end has a line for each run, with its seconds. The last line is
+ * `N passed, N failed, N skipped`, counted from the runners' own JUnit reports. A run that does not
+ * report or cannot be had counts as a failure, and so does a script of `tests/runtime/` that does not
+ * end well.
  *
  * @module
  */
 
+import "./help.ts";
 import { spawn } from "node:child_process";
 import {
   closeSync,
@@ -28,8 +34,10 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { setTimeout } from "node:timers/promises";
 import { browserPackageRun } from "./browser_package/run.ts";
 import { pageRun } from "./browser_page/run.ts";
+import { copyInRows, withoutDots } from "./dots.ts";
 import { edgeRun } from "./edge_tests/run.ts";
 import { gpuRuns } from "./gpu_runs.ts";
 import { hostRun } from "./host_tests/run.ts";
@@ -55,7 +63,7 @@ interface Ending {
 }
 
 /** Where what a run says goes: to where this goes, or into a file, which is shown when the run is over. */
-type Output = "inherit" | number;
+type Output = "shown" | number;
 
 /** How a process ended. */
 interface Ended {
@@ -73,11 +81,16 @@ async function run(
   const { status, signal, error } = await new Promise<Ended>((resolve) => {
     const child = spawn(...limited(command, patience), {
       cwd: root,
-      stdio: ["ignore", output, output],
+      stdio: output === "shown" ? ["ignore", "pipe", "inherit"] : ["ignore", output, output],
       env: { ...process.env, ...command.environment },
     });
+    const copied = child.stdout ? copyInRows(child.stdout) : undefined;
     child.on("error", (error) => resolve({ error }));
-    child.on("exit", (status, signal) => resolve({ status, signal }));
+    child.on("exit", async (status, signal) => {
+      // What it started may hold the pipe open for longer.
+      await Promise.race([copied, setTimeout(1000)]);
+      resolve({ status, signal });
+    });
   });
   if (status === 0) return undefined;
   const inTime = patience === undefined || (status !== 124 && status !== 137);
@@ -205,6 +218,14 @@ async function count(run: TestRun, folder: string, output: Output): Promise<Coun
 interface Result {
   readonly run: TestRun;
   readonly counts: Counts;
+  readonly seconds: number;
+}
+
+/** A line of what is told at the end. */
+interface Row {
+  readonly name: string;
+  readonly counts: Counts;
+  readonly seconds?: number;
 }
 
 /** One run after another. Where others run beside them, what each says is shown when it is over. */
@@ -212,16 +233,17 @@ async function runLane(runs: readonly TestRun[], folder: string, isAlone: boolea
   const results: Result[] = [];
   for (const run of runs) {
     const path = join(folder, "output-" + run.name.replace(/\W+/g, "-")), start = performance.now();
-    const output = isAlone ? "inherit" : openSync(path, "w");
+    const output = isAlone ? "shown" : openSync(path, "w");
     if (isAlone) console.log(`\n${run.name}`);
     const counts = await count(run, folder, output);
-    if (output !== "inherit") {
+    if (output !== "shown") {
       closeSync(output);
       console.log(`\n${run.name}`);
-      process.stdout.write(readFileSync(path));
+      process.stdout.write(withoutDots(readFileSync(path, "utf8")));
     }
-    console.log(`${run.name}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
-    results.push({ run, counts });
+    const seconds = (performance.now() - start) / 1000;
+    console.log(`${run.name}: ${inSeconds(seconds)}`);
+    results.push({ run, counts, seconds });
   }
   return results;
 }
@@ -236,6 +258,24 @@ function add(a: Counts, b: Counts): Counts {
 
 function line({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`;
+}
+
+function inSeconds(seconds: number): string {
+  return `${seconds.toFixed(1)} s`;
+}
+
+/** What each run found, and how long it took, in columns. */
+function summary(results: readonly Row[]): string[] {
+  const rows = results.map(({ name, counts, seconds }) => [
+    name,
+    line(counts),
+    seconds === undefined ? "" : inSeconds(seconds),
+  ]);
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column].length)));
+  return rows.map(([name, counts, seconds]) =>
+    `${name.padEnd(widths[0])}  ${counts.padEnd(widths[1])}  ${seconds.padStart(widths[2])}`
+      .trimEnd()
+  );
 }
 
 /** Every run; `folder` is for what they need. */
@@ -310,22 +350,21 @@ try {
   process.env.FLASHTILE_SEED ??= String(Math.floor(Math.random() * 2 ** 31));
   console.log(`FLASHTILE_SEED=${process.env.FLASHTILE_SEED}`);
   const ended = await runAll(choose(allRuns(folder), words), folder);
-  const results: [string, Counts][] = [], claims: Claim[] = [];
-  for (const { run, counts } of ended) {
-    results.push([run.name, counts]);
+  const results: Row[] = [], claims: Claim[] = [];
+  for (const { run, counts, seconds } of ended) {
+    results.push({ name: run.name, counts, seconds });
     if (counts.failed === 0) claims.push(...run.claims ?? []);
   }
   if (words.length === 0) {
     // What failed is missing from the table, which must not be written so.
-    const write = writesTable && results.every(([, { failed }]) => failed === 0);
+    const write = writesTable && results.every(({ counts }) => counts.failed === 0);
     const counts = withTables(root, folder, claims).map((tabled) => checkTables(tabled, write));
-    results.push(["The tables of runtimes", counts.reduce(add)]);
+    results.push({ name: "The tables of runtimes", counts: counts.reduce(add) });
   }
   showFailures(ended, folder);
-  const width = Math.max(...results.map(([name]) => name.length));
   console.log("");
-  for (const [name, counts] of results) console.log(`${name.padEnd(width)}  ${line(counts)}`);
-  const total = results.map(([, counts]) => counts).reduce(add);
+  for (const row of summary(results)) console.log(row);
+  const total = results.map(({ counts }) => counts).reduce(add);
   console.log(line(total));
   if (total.failed > 0) process.exitCode = 1;
 } finally {

@@ -8,6 +8,7 @@
  * @module
  */
 
+import "../../tools/help.ts";
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";

@@ -6,6 +6,7 @@
  * @module
  */
 
+import "../../tools/help.ts";
 import { mkdtempSync, rmSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

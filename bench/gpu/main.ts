@@ -11,6 +11,7 @@
  * @module
  */
 
+import "../../tools/help.ts";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import process from "node:process";

@@ -9,6 +9,7 @@
  * @module
  */
 
+import "../../tools/help.ts";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -5,6 +5,7 @@
  * @module
  */
 
+import "../../tools/help.ts";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

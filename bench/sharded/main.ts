@@ -6,6 +6,7 @@
  * @module
  */
 
+import "../../tools/help.ts";
 import { execFileSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";

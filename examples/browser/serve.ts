@@ -1,9 +1,11 @@
 /**
- * `deno task browser`: serves the page on this machine.
+ * `deno task browser [-- --port N]`: serves a page on this machine that runs both backends side by
+ * side, and a mask of your own. Ends with Ctrl+C.
  *
  * @module
  */
 
+import "../../tools/help.ts";
 import process from "node:process";
 import { portOf } from "../port.ts";
 import { adviceFor, type Served, servePage } from "../serve_page.ts";

@@ -4,6 +4,7 @@
  * @module
  */
 
+import "../../tools/help.ts";
 import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { loadDecoder } from "@flashtile/attention/models";

@@ -1,9 +1,11 @@
 /**
- * `deno task cluster`: starts a server and shards on this machine, until it is ended.
+ * `deno task cluster`: starts a server and shards on this machine, until it is ended with Ctrl+C.
+ * `deno task cluster:generate` then continues a text on them.
  *
  * @module
  */
 
+import "../../tools/help.ts";
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -5,6 +5,7 @@
  * @module
  */
 
+import "../../tools/help.ts";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";

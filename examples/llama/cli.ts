@@ -52,8 +52,18 @@ async function continuePrompts(options: Options, engine: Engine, io: Io): Promis
   const { maxTokens: context } = decoder, { backend, reason } = engine;
   const prompts = options.prompts.map((prompt) => encodePrompt(prompt, context));
   const check = reference && await requireLogits(decoder, reference);
+  await io.write(introduction(options));
   const generation = await stream(decoder, prompts, options, io);
   return formatReport({ backend, reason, check, generation, options, context });
+}
+
+/** What follows, and how long it takes. */
+function introduction({ model, prompts }: Options): string {
+  const who = model === undefined
+    ? "A Llama of 1.6 million weights, trained on the King James Bible,"
+    : `The model in ${model}`;
+  const what = prompts.length === 1 ? "a prompt" : `${prompts.length} prompts`;
+  return `${who} continues ${what}, byte by byte.\nIt takes a second or two.\n\n`;
 }
 
 /** One byte at least must fit behind the prompt. */
@@ -81,6 +91,15 @@ async function requireLogits(decoder: Decoder, reference: Reference): Promise<Lo
   return check;
 }
 
+/** Bytes that end a sentence. */
+const stops = new Set(new TextEncoder().encode(".!?"));
+
+/** Where nobody says how long a continuation is: to the end of a sentence, of some length. */
+const untilSentence = {
+  count: 235,
+  ends: (byte: number, count: number) => count >= 80 && stops.has(byte),
+};
+
 async function stream(
   decoder: Decoder,
   prompts: readonly Uint8Array[],
@@ -89,12 +108,13 @@ async function stream(
 ): Promise<Generation> {
   const printer = new Printer(options.prompts, io.write);
   await printer.begin();
-  const { tokens: count, kv } = options;
+  const { tokens, kv } = options;
   const sampler = () => createSampler(options);
+  const length = tokens === undefined ? untilSentence : { count: tokens };
   const generation = await generate(
     decoder,
     prompts,
-    { count, kv, sampler },
+    { ...length, kv, sampler },
     (token, prompt) => printer.push(token, prompt),
   );
   await printer.end();

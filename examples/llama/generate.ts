@@ -12,6 +12,8 @@ import type { Sampler } from "./sample.ts";
 export interface GenerateOptions {
   /** Tokens to choose for each prompt; fewer are chosen when the context is full before. */
   readonly count: number;
+  /** Whether a prompt's continuation ends behind a token that was chosen, as its `count`th. */
+  readonly ends?: (token: number, count: number) => boolean;
   /** How keys and values are stored; f32 by default. */
   readonly kv?: SessionOptions["dtype"];
   /** Makes what chooses a prompt's tokens. */
@@ -32,8 +34,10 @@ export interface Generation {
   readonly prefill: Phase;
   /** Reading the tokens that were chosen; the last ones are not read. */
   readonly decode: Phase;
-  /** Tokens that were chosen for each prompt; fewer than asked for where the context was full. */
+  /** Tokens that were chosen for each prompt. */
   readonly generated: readonly number[];
+  /** Prompts for which the context was full before their continuation ended, by their numbers. */
+  readonly full: readonly number[];
   /** Bytes that the keys and values took in the end. */
   readonly cacheBytes: number;
 }
@@ -55,23 +59,64 @@ type Chosen = readonly (number | null)[];
 export async function generate(
   decoder: Decoder,
   prompts: readonly Uint8Array[],
-  { count, kv, sampler }: GenerateOptions,
+  { count, ends, kv, sampler }: GenerateOptions,
   onToken: OnToken,
 ): Promise<Generation> {
   using session = decoder.session({ batch: prompts.length, dtype: kv });
   const samplers = prompts.map(sampler);
-  const generated = prompts.map(({ length }) => Math.min(count, decoder.maxTokens - length));
+  const lengths = new Lengths(prompts.map(({ length }) => decoder.maxTokens - length), count, ends);
   let [chosen, prefill] = await byTheClock(() => readPrompts(session, prompts, samplers));
   await hand(chosen, onToken);
   let decode: Phase = { tokens: 0, ms: 0 };
-  for (let steps = 1; steps < Math.max(...generated); steps++) {
-    const unfinished = chosen.map((token, prompt) => steps < generated[prompt] ? token : null);
+  for (
+    let unfinished = lengths.take(chosen);
+    unfinished.some((token) => token !== null);
+    unfinished = lengths.take(chosen)
+  ) {
     const [next, phase] = await byTheClock(() => readTokens(session, unfinished, samplers));
     await hand(next, onToken);
     chosen = next;
     decode = { tokens: decode.tokens + phase.tokens, ms: decode.ms + phase.ms };
   }
-  return { prefill, decode, generated, cacheBytes: session.bytes };
+  const { generated, full } = lengths;
+  return { prefill, decode, generated, full, cacheBytes: session.bytes };
+}
+
+/** How long each continuation is by now, and which of them have ended. */
+class Lengths {
+  /** Tokens that were chosen for each prompt. */
+  readonly generated: number[];
+  /** Prompts whose context was full before anything else ended them. */
+  readonly full: number[] = [];
+  readonly #rooms: readonly number[];
+  readonly #count: number;
+  readonly #ends: (token: number, count: number) => boolean;
+
+  constructor(
+    rooms: readonly number[],
+    count: number,
+    ends: GenerateOptions["ends"] = () => false,
+  ) {
+    this.generated = rooms.map(() => 0);
+    this.#rooms = rooms;
+    this.#count = count;
+    this.#ends = ends;
+  }
+
+  /** Counts what was chosen; gives it without what ends a continuation. */
+  take(chosen: Chosen): Chosen {
+    return chosen.map((token, prompt) =>
+      token === null || this.#isLast(token, prompt) ? null : token
+    );
+  }
+
+  #isLast(token: number, prompt: number): boolean {
+    const count = ++this.generated[prompt];
+    if (count >= this.#count || this.#ends(token, count)) return true;
+    if (count < this.#rooms[prompt]) return false;
+    this.full.push(prompt);
+    return true;
+  }
 }
 
 /** What was chosen, and how many tokens were read for that. */

@@ -13,8 +13,8 @@ import type { SampleOptions } from "./sample.ts";
 export interface Options extends SampleOptions {
   /** Texts to continue, at least one. */
   readonly prompts: readonly string[];
-  /** Bytes to generate for each. */
-  readonly tokens: number;
+  /** Bytes to generate for each; to the end of a sentence by default. */
+  readonly tokens?: number;
   /** How the KV caches store keys and values. */
   readonly kv: CacheDType;
   /** Folder with the model's files; the demo's own by default. */
@@ -33,7 +33,8 @@ export const usage = `Continues prompts with a small Llama, all of it through Fl
 
 Usage: deno task demo -- [options] [prompt...]
 
-  --tokens N        bytes to generate for each prompt, 1 or more (default 160)
+  --tokens N        bytes to generate for each prompt, 1 or more (by default to the end of a
+                    sentence, or 235)
   --kv DTYPE        how keys and values are stored: ${storages.join(", ")} (default f32)
   --temperature T   0 takes the likeliest byte always, 1 draws as trained (default 0)
   --top-k K         draw from the K likeliest bytes only, 1 to 256 (default 40)
@@ -44,8 +45,7 @@ Usage: deno task demo -- [options] [prompt...]
 `;
 
 const defaults = {
-  prompt: "And it came to pass",
-  tokens: "160",
+  prompt: "In the beginning",
   kv: "f32",
   temperature: "0",
   "top-k": "40",
@@ -63,7 +63,9 @@ export function parseOptions(args: readonly string[]): Options {
   const { values, positionals } = parseArguments(args);
   return {
     prompts: promptsOf(positionals),
-    tokens: wholeNumber("--tokens", values.tokens, 1, Infinity),
+    tokens: values.tokens === undefined
+      ? undefined
+      : wholeNumber("--tokens", values.tokens, 1, Infinity),
     kv: storage(values.kv),
     temperature: temperature(values.temperature),
     topK: wholeNumber("--top-k", values["top-k"], 1, 256),
@@ -75,7 +77,7 @@ export function parseOptions(args: readonly string[]): Options {
 
 interface Arguments {
   readonly values: {
-    readonly tokens: string;
+    readonly tokens?: string;
     readonly kv: string;
     readonly temperature: string;
     readonly "top-k": string;
@@ -93,7 +95,7 @@ function parseArguments(args: readonly string[]): Arguments {
       args: args[0] === "--" ? args.slice(1) : [...args],
       allowPositionals: true,
       options: {
-        tokens: { type: "string", default: defaults.tokens },
+        tokens: { type: "string" },
         kv: { type: "string", default: defaults.kv },
         temperature: { type: "string", default: defaults.temperature },
         "top-k": { type: "string", default: defaults["top-k"] },

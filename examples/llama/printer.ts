@@ -10,8 +10,8 @@ import { TextStream } from "./text.ts";
 export type Write = (text: string) => void | Promise<void>;
 
 /**
- * One prompt runs on into its continuation. Of several, each stands in a line of its own above its
- * continuation; the first is written while it is made, the others when it is finished.
+ * Each prompt stands in a line of its own above its continuation; the first of these is written while
+ * it is made, the others when it is finished.
  */
 export class Printer {
   readonly #prompts: readonly string[];
@@ -57,7 +57,6 @@ export class Printer {
 
   #heading(prompt: number): string {
     const bytes = new TextEncoder().encode(this.#prompts[prompt]);
-    const text = new TextStream().push(bytes);
-    return this.#prompts.length === 1 ? text : `> ${text}\n`;
+    return `> ${new TextStream().push(bytes)}\n`;
   }
 }

@@ -19,7 +19,7 @@ export interface Run {
   /** What continuing the prompts took. */
   readonly generation: Generation;
   /** What was asked for. */
-  readonly options: Pick<Options, "kv" | "tokens">;
+  readonly options: Pick<Options, "kv">;
   /** Longest sequence of the model, in bytes. */
   readonly context: number;
 }
@@ -46,13 +46,12 @@ function formatCheck(check: LogitCheck | undefined): string {
     `(${check.compared} compared, ${TOLERANCE.toExponential(0)} allowed)`;
 }
 
-/** Which prompts got fewer bytes than were asked for. */
-function stopped({ generation: { generated }, options, context }: Run): readonly string[] {
-  return [...generated.entries()].filter(([, count]) => count < options.tokens)
-    .map(([prompt, count]) => {
-      const which = generated.length === 1 ? "" : `prompt ${prompt + 1} `;
-      return `stopped   ${which}after ${count} bytes: the context of ${context} is full`;
-    });
+/** Which prompts got fewer bytes than they should have. */
+function stopped({ generation: { generated, full }, context }: Run): readonly string[] {
+  return full.toSorted((a, b) => a - b).map((prompt) => {
+    const which = generated.length === 1 ? "" : `prompt ${prompt + 1} `;
+    return `stopped   ${which}after ${generated[prompt]} bytes: the context of ${context} is full`;
+  });
 }
 
 function formatPhase({ tokens, ms }: Phase): string {

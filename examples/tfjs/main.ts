@@ -5,6 +5,7 @@
  * @module
  */
 
+import "../../tools/help.ts";
 import process from "node:process";
 import { createEngine, type Engine } from "@flashtile/attention";
 import * as tf from "@tensorflow/tfjs";

@@ -62,11 +62,15 @@ function withoutFile(name: string): ReadFile {
   return async (path) => await readFile(path.endsWith(name) ? `${path}.gone` : path);
 }
 
-test("run() streams the text, then the figures, and gives 0", async () => {
+/** The texts among what was written: behind what is said first, before the figures. */
+const textsOf = (out: string) => out.split("\n\n").slice(1, -1);
+
+test("run() says what it does, streams the text, then the figures, and gives 0", async () => {
   const { code, out, err } = await demo(["--tokens", "29", "And it came to pass"]);
   assertEquals([code, err], [0, ""]);
-  const [text, figures] = out.split("\n\n");
-  assertEquals(text, "And it came to pass, that the children of Israel");
+  const [introduction, text, figures] = out.split("\n\n");
+  assertMatch(introduction, /^A Llama .* continues a prompt, byte by byte\.\nIt takes /);
+  assertEquals(text, "> And it came to pass\n, that the children of Israel");
   const shapes = [
     /^backend {3}(wasm|webgpu): .+$/,
     /^logits {4}within [\d.]+e-\d+ of PyTorch's float64 \(19456 compared, 1e-4 allowed\)$/,
@@ -81,9 +85,10 @@ test("run() streams the text, then the figures, and gives 0", async () => {
 
 test("run() repeats a drawn text for the same seed", inWholeRuns, async () => {
   const draw = async (seed: string) =>
-    (await demo(["--tokens", "20", "--temperature", "1", "--seed", seed])).out.split("\n\n")[0];
-  assertEquals(await draw("5"), await draw("5"));
-  assertNotEquals(await draw("5"), await draw("6"));
+    (await demo(["--tokens", "20", "--temperature", "1", "--seed", seed])).out;
+  const drawn = async (seed: string) => textsOf(await draw(seed))[0];
+  assertEquals(await drawn("5"), await drawn("5"));
+  assertNotEquals(await drawn("5"), await drawn("6"));
 });
 
 longTest(
@@ -100,18 +105,25 @@ test("run() writes every continuation under its prompt, as it is alone", inWhole
   const [long, short] = ["And it came to pass", "A"];
   const { code, out } = await demo([long, short, "x".repeat(254), "--tokens", "12"]);
   assertEquals(code, 0);
-  const texts = out.split("\n\n");
+  const texts = textsOf(out);
   for (const [at, prompt] of [long, short].entries()) {
-    const alone = (await demo([prompt, "--tokens", "12"])).out.split("\n\n")[0];
-    assertEquals(texts[at], `> ${prompt}\n${alone.slice(prompt.length)}`);
+    const [alone] = textsOf((await demo([prompt, "--tokens", "12"])).out);
+    assertEquals([texts[at], alone.startsWith(`> ${prompt}\n`)], [alone, true]);
   }
   assertStringIncludes(out, "stopped   prompt 3 after 2 bytes: the context of 256 is full");
+});
+
+test("run() ends at a sentence where no one says how long a text is", inWholeRuns, async () => {
+  const { out } = await demo([]);
+  const text = textsOf(out).join("\n\n");
+  assertMatch(text, /^> In the beginning\n[^]{80,}\.$/);
+  assert(!out.includes("stopped"), out);
 });
 
 test("run() stores keys and values as it is told", inWholeRuns, async () => {
   const bytes = async (kv: string) => {
     const { out } = await demo(["--kv", kv, "--tokens", "5"]);
-    return Number(out.match(new RegExp(`^cache {5}${kv}: (\\d+) KiB for 23 tokens$`, "m"))?.[1]);
+    return Number(out.match(new RegExp(`^cache {5}${kv}: (\\d+) KiB for 20 tokens$`, "m"))?.[1]);
   };
   const whole = await bytes("f32");
   assertEquals(await bytes("bf16"), whole / 2);

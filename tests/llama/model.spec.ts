@@ -131,10 +131,22 @@ test("generate() stops where the context ends, each prompt for itself", () =>
   withModel(async ({ decoder }) => {
     const { generation, bytes } = await write(decoder, texts, 9);
     assertEquals(bytes.map(({ length }) => length), [9, 9, 6]);
-    assertEquals(generation.generated, [9, 9, 6]);
+    assertEquals([generation.generated, generation.full], [[9, 9, 6], [2]]);
     const { prefill, decode } = generation;
     assertEquals([prefill.tokens, decode.tokens], [267, 8 + 8 + 5]);
     assert(prefill.ms > 0 && decode.ms > 0);
+  }));
+
+test("generate() ends a continuation behind the token that ends it, and the others go on", () =>
+  withModel(async ({ decoder }) => {
+    const read: [number, number][] = [];
+    const { generated, full } = await generate(decoder, texts.slice(0, 2), {
+      count: 4,
+      sampler: () => createSampler(likeliest),
+      ends: (token, count) => read.push([token, count]) === 3,
+    }, () => {});
+    assertEquals([generated, full], [[2, 4], []]);
+    assertEquals(read.map(([, count]) => count), [1, 1, 2, 2, 3]);
   }));
 
 test(

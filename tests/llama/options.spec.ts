@@ -9,8 +9,8 @@ function refuses(args: string[], message: string): void {
 
 test("parseOptions() has a default for everything", () => {
   assertEquals(parseOptions([]), {
-    prompts: ["And it came to pass"],
-    tokens: 160,
+    prompts: ["In the beginning"],
+    tokens: undefined,
     kv: "f32",
     temperature: 0,
     topK: 40,

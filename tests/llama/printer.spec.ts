@@ -18,8 +18,8 @@ async function print(prompts: string[], continuations: string[]): Promise<[strin
   return [before, written];
 }
 
-test("Printer lets one prompt run on into its continuation", async () => {
-  assertEquals(await print(["And it"], [" came"]), ["And it came", "And it came\n\n"]);
+test("Printer sets one prompt apart from its continuation", async () => {
+  assertEquals(await print(["And it"], [" came"]), ["> And it\n came", "> And it\n came\n\n"]);
 });
 
 test("Printer writes each of several continuations under its prompt, the first at once", async () => {

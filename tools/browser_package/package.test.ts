@@ -14,14 +14,14 @@ import type { BrowserName } from "../browsers.ts";
 import { isolation } from "../isolation.ts";
 import { keepFinding } from "../runtime_table.ts";
 import { type Headers, serveFolder } from "./server.ts";
-import { serveProject, shaderMark, sitesIn } from "./sites.ts";
+import { readmeHeaders, serveProject, shaderMark, sitesIn } from "./sites.ts";
 import { visit, type Visited } from "./visit.ts";
 
 const { FLASHTILE_SITES } = process.env;
 if (FLASHTILE_SITES === undefined) {
   throw new Error("Run these tests by `deno task test:all flashtile`");
 }
-const { plain, vite, project } = sitesIn(FLASHTILE_SITES);
+const { plain, vite, project, readme } = sitesIn(FLASHTILE_SITES);
 const browsers = ["Chromium", "Firefox"] as const;
 const sites = { "a script tag": plain, "a page built by Vite": vite };
 
@@ -131,6 +131,20 @@ for (const [name, folder] of Object.entries(sites)) {
     });
   });
 }
+
+test("the README's page attends in Chromium, isolated by the README's headers", async () => {
+  await using server = serveFolder(readme, readmeHeaders());
+  await visit("Chromium", server.url, async ({ evaluate }) => {
+    const said = `new Promise((resolve) => {
+      const look = () => document.body.textContent.includes("attended")
+        ? resolve(document.body.textContent.trim()) : setTimeout(look, 10);
+      look();
+    })`;
+    assertEquals(await evaluate(said), "attended: 8,1024,64");
+    assert(await evaluate("crossOriginIsolated"));
+    assertMatch(await evaluate("FlashTile.createEngine().then(({ reason }) => reason)"), /threads/);
+  });
+});
 
 test("Vite's development server in Chromium: attention, gradients, a cache and threads", async () => {
   await using server = await serveProject(project);

@@ -39,6 +39,8 @@ export interface Sites {
   /** A page without any tool, with models' files; and the same built by Vite. */
   readonly models: string;
   readonly modelsByVite: string;
+  /** The page that the README shows. */
+  readonly readme: string;
   /** Whether the package has a script with all in it, without `import()`, which workers then take. */
   readonly hasSingle: boolean;
 }
@@ -49,7 +51,7 @@ export function sitesIn(folder: string): Sites {
   return {
     ...{ plain: join(folder, "plain"), vite: join(project, "dist"), project, serviceWorker },
     ...{ extension: join(folder, "extension"), models: join(folder, "models") },
-    modelsByVite: join(project, "models_dist"),
+    ...{ modelsByVite: join(project, "models_dist"), readme: join(folder, "readme") },
     hasSingle: existsSync(join(serviceWorker, single)),
   };
 }
@@ -108,6 +110,24 @@ export function makeSites(folder: string, tarball: string): void {
   writeOlder(join(plain, "flashtile"));
   makeWorkers(folder);
   makeModels(folder);
+  makeReadmePage(folder);
+}
+
+/** The README, with the page and the headers that it shows. */
+const readme = () => readFileSync(join(root, "README.md"), "utf8");
+
+/** The headers that the README says a page is to be served with. */
+export function readmeHeaders(): Record<string, string> {
+  const [, lines] = readme().match(/```text\n(Cross-Origin-[^]*?)```/)!;
+  return Object.fromEntries(lines.trim().split("\n").map((line) => line.split(": ")));
+}
+
+function makeReadmePage(folder: string): void {
+  const { plain, readme: site } = sitesIn(folder), name = "flashtile.single.js";
+  const [, page] = readme().match(/```html\n([^]*?)```/)!;
+  mkdirSync(site);
+  writeFileSync(join(site, "index.html"), page);
+  symlinkSync(join(plain, "flashtile", name), join(site, name));
 }
 
 /** What models are read from, by the paths of pages: none of it is copied. */

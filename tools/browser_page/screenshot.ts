@@ -5,6 +5,7 @@
  * @module
  */
 
+import "../help.ts";
 import { mkdirSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";

@@ -7,19 +7,30 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { repository, withLinks } from "./home.ts";
+import { version } from "./package_json.ts";
 import { renamed } from "./rename.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Documents of the package beside its README: what the types' own documentation refers to. */
+/** Documents of the package beside its README: what is read to use it. */
 export const documents = [
   "CHANGELOG.md",
   "LICENSE",
-  "docs/NUMERICS.md",
-  "docs/SEMANTICS.md",
-  "docs/FUNCTIONS.md",
-  "docs/MODELS.md",
+  "docs/ATTENTION.md",
+  "docs/CACHES.md",
   "docs/ERRORS.md",
+  "docs/FUNCTIONS.md",
+  "docs/GPU.md",
+  "docs/GRADIENTS.md",
+  "docs/LAYERS.md",
+  "docs/LINEAR.md",
+  "docs/MODELS.md",
+  "docs/NUMBERS.md",
+  "docs/NUMERICS.md",
+  "docs/PAGES.md",
+  "docs/RUNTIMES.md",
+  "docs/SEMANTICS.md",
   "docs/SHARDED.md",
 ];
 
@@ -34,8 +45,11 @@ export function writeDocuments(folder: string): void {
 }
 
 function writeDocument(folder: string, path: string): void {
-  const text = withoutCheckout(readFileSync(join(root, path), "utf8"));
-  writeFileSync(join(folder, path), withoutOthers(renamed(text), dirname(path)));
+  const text = renamed(withoutCheckout(readFileSync(join(root, path), "utf8")));
+  const home = repository === undefined ? undefined : { repository, version };
+  // npm shows the README by itself.
+  const packed = home !== undefined && path === "README.md" ? [] : documents;
+  writeFileSync(join(folder, path), withLinks(text, { folder: dirname(path), packed, home }));
 }
 
 /** Sections that are about a checkout of the repository. */
@@ -44,16 +58,4 @@ const aboutCheckout = /^## (?:Try it|Contributing)\n[^]*?(?=^## |(?![^]))/gm;
 /** A document without them. */
 function withoutCheckout(text: string): string {
   return text.replaceAll(aboutCheckout, "");
-}
-
-/** A picture or a link, in a line of its own or not. */
-const reference = /(!?)\[([^\]]*)\]\(([^)#]+)[^)]*\)(\n\n)?/g;
-
-/** A document whose links to files that are not in the package are words, and without pictures. */
-function withoutOthers(text: string, folder: string): string {
-  return text.replaceAll(reference, (all, picture, words, target, end = "") => {
-    if (/^https?:/.test(target)) return all;
-    if (picture) return "";
-    return documents.includes(join(folder, target)) ? all : words + end;
-  });
 }

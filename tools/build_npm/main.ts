@@ -7,6 +7,7 @@
  * @module
  */
 
+import "../help.ts";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import process from "node:process";

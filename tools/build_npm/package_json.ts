@@ -5,6 +5,7 @@
  */
 
 import { readFileSync } from "node:fs";
+import { homeFields, repository } from "./home.ts";
 
 /**
  * What can be imported beside the package itself, and for tools that do not read `exports` is a script
@@ -21,15 +22,20 @@ export const subpaths = [
   "wide",
 ] as const;
 
+/** What `deno.json` says of every package. */
+const { version, license } = JSON.parse(
+  readFileSync(new URL("../../deno.json", import.meta.url), "utf8"),
+) as { version: string; license: string };
+
+export { version };
+
 /** The contents of `package.json`; version and licence are those of `deno.json`. */
 export function packageJson(): Record<string, unknown> {
-  const { version, license } = JSON.parse(
-    readFileSync(new URL("../../deno.json", import.meta.url), "utf8"),
-  ) as { version: string; license: string };
   return {
     name: "flashtile",
     version,
     license,
+    ...homeFields(repository),
     description: "Exact FlashAttention for JavaScript: Wasm SIMD, threads and WebGPU",
     keywords: [
       ...["attention", "flash-attention", "transformer", "llm", "kv-cache"],

@@ -10,6 +10,7 @@
  * @module
  */
 
+import "../help.ts";
 import { spawnSync } from "node:child_process";
 import {
   copyFileSync,

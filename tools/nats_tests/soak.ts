@@ -6,6 +6,7 @@
  * @module
  */
 
+import "../help.ts";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { median } from "../../bench/spread.ts";

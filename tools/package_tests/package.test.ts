@@ -58,7 +58,7 @@ test("the npm package's README says how it is installed, and nothing of a checko
   assert(readme.includes(commands), readme);
   assert(readme.includes('from "flashtile"'), readme);
   assert(!/^## (Try it|Contributing)/m.test(readme), readme);
-  assert(readme.includes("## Options of `attention()`"), readme);
+  assert(readme.includes("[ATTENTION](docs/ATTENTION.md)"), readme);
 });
 
 test("documents of the npm package link to what is in it", () => {

@@ -72,5 +72,5 @@ test("snippetsOf() finds the programs of a document and of comments", () => {
 
 test("documents have no other blocks than these, commands and drawings", () => {
   const { readme, docs, source } = documented;
-  assertEquals(readme.length + docs.length + source.length, blocks(["sh", "text"]));
+  assertEquals(readme.length + docs.length + source.length, blocks(["html", "sh", "text"]));
 });
