@@ -15,6 +15,7 @@ import { type Claim, nameOf } from "./runtime_table.ts";
 import {
   bunTests,
   denoTests,
+  longestLane,
   nodeTests,
   ofBunAndNode,
   root,
@@ -107,7 +108,7 @@ export function gpuRuns(folder: string): TestRun[] {
   ): Claim[] => [{ runtimes: [nameOf(runtime, version)], tried: `WebGPU on ${on}`, webgpu }];
   const fromPackage = "the package `webgpu`";
   // A stack keeps half a processor busy: it waits for what it has submitted.
-  const lanes = ["WebGPU of runtimes", ofBunAndNode] as const;
+  const lanes = [longestLane, ofBunAndNode] as const;
   const runs: Pick<TestRun, "name" | "lane" | "claims" | "tests" | "reportsLast">[] = [
     {
       name: "Deno, WebGPU",

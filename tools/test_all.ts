@@ -44,7 +44,7 @@ import { hostRun } from "./host_tests/run.ts";
 import { natsRun } from "./nats_tests/run.ts";
 import { packageRun } from "./package_tests/run.ts";
 import { type Claim, findingsUnder, type Tabled, withTables } from "./runtime_table.ts";
-import { type Command, root, runtimeRuns, type TestRun } from "./test_runs.ts";
+import { type Command, longestLane, root, runtimeRuns, type TestRun } from "./test_runs.ts";
 import { wideRuns } from "./wide_tests/run.ts";
 
 /** Seconds after which a script that does not end by itself has failed. */
@@ -108,6 +108,11 @@ function limited({ program, arguments: given }: Command, patience?: number): [st
   return ["timeout", ["--kill-after=10", String(patience), program, ...given]];
 }
 
+/** The same command, which leaves the processor to others first. */
+function politely({ program, arguments: given, environment }: Command): Command {
+  return { program: "nice", arguments: ["-n", "5", program, ...given], environment };
+}
+
 /** The test cases of a JUnit report, each with its name and what stands inside it. */
 function casesOf(report: string): { name: string; inside: string }[] {
   const cases = readFileSync(report, "utf8").matchAll(
@@ -158,13 +163,14 @@ interface Attempt {
 const reportOf = (name: string, folder: string) => join(folder, `${name.replace(/\W+/g, "-")}.xml`);
 
 async function attempt(
-  { name, names, patience, reportsLast, tests }: TestRun,
+  { name, names, lane, patience, reportsLast, tests }: TestRun,
   folder: string,
   output: Output,
 ): Promise<Attempt> {
   const report = reportOf(name, folder);
   rmSync(report, { force: true });
-  const wrong = await run(tests(report), output, patience);
+  const command = tests(report), isFirst = output === "shown" || lane === longestLane;
+  const wrong = await run(isFirst ? command : politely(command), output, patience);
   const counts = existsSync(report)
     ? countCases(report, names)
     : { passed: 0, failed: 0, skipped: 0 };

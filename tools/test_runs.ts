@@ -25,7 +25,10 @@ export interface Command {
 /** A run of tests. */
 export interface TestRun {
   readonly name: string;
-  /** Seconds after which it has failed; no end by default. */
+  /**
+   * Seconds after which it has failed; no end by default. It is there for what hangs: several times what
+   * the run takes on a slow machine with two others beside it.
+   */
   readonly patience?: number;
   /**
    * Whether a process may abort as it exits. Debian's Vulkan frees what belongs to a thread a second
@@ -110,6 +113,12 @@ export function nodeTests(
     ],
   };
 }
+
+/**
+ * The lane that takes longest, since each shader waits for the one before: it has the processor first,
+ * and the others what it leaves.
+ */
+export const longestLane = "WebGPU of runtimes";
 
 /** What is run one after the other beside Deno's tests and beside its WebGPU: by Bun and Node. */
 export const ofBunAndNode = "Bun and Node";

@@ -21,7 +21,7 @@ export function browserPackageRun(folder: string): TestRun {
       { runtimes: ["Firefox"], tried: "WebGPU on lavapipe", webgpu: "where it is turned on" },
     ],
     // Twice as long as beside other runs, and time for browsers that do not answer.
-    patience: 1200,
+    patience: 2400,
     tests(report) {
       const sites = join(folder, "sites");
       makeSites(sites, packPackage(folder));

@@ -12,7 +12,7 @@ export function pageRun(): TestRun {
   const folder = fileURLToPath(new URL(".", import.meta.url));
   return {
     name: "Chromium and Firefox, the pages of examples/browser and examples/story",
-    patience: 300,
+    patience: 900,
     tests: (report) => toolTests(report, folder),
   };
 }

@@ -22,7 +22,7 @@ export function edgeRun(folder: string): TestRun {
       { runtimes, tried: "models" },
       { runtimes: [workerd], tried: "an embedding service under load" },
     ],
-    patience: 600,
+    patience: 1800,
     tests: (report) => {
       packPackage(folder);
       const tests = fileURLToPath(new URL(".", import.meta.url));

@@ -13,7 +13,7 @@ import { type TestRun, toolTests } from "../test_runs.ts";
 export function hostRun(folder: string): TestRun {
   return {
     name: "Bundlers and hosts, the package: Vite, webpack, Rollup, esbuild, Parcel, Metro, Next",
-    patience: 600,
+    patience: 1800,
     tests: (report) => {
       packPackage(folder);
       const tests = fileURLToPath(new URL(".", import.meta.url));

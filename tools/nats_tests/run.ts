@@ -12,7 +12,7 @@ export function natsRun(): TestRun {
   const folder = fileURLToPath(new URL(".", import.meta.url));
   return {
     name: "NATS, shards on Deno, Node and Bun",
-    patience: 900,
+    patience: 1800,
     tests: (report) => toolTests(report, folder, { DENO_WEBGPU_BACKEND: "none" }),
   };
 }

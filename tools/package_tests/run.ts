@@ -21,7 +21,7 @@ export function packageRun(folder: string): TestRun {
   return {
     name: "Packages for npm and JSR",
     claims: [{ runtimes, tried: "the package" }, { runtimes, tried: "models" }],
-    patience: 900,
+    patience: 2400,
     tests: (report) => {
       packPackage(folder);
       const tests = fileURLToPath(new URL(".", import.meta.url));

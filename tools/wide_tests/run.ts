@@ -35,7 +35,7 @@ export function wideRuns(folder: string): TestRun[] {
     },
     {
       name: `Node ${versions.node26}, wide: what V8 makes of it`,
-      patience: 300,
+      patience: 900,
       tests: (report) => toolTests(report, fileURLToPath(new URL(".", import.meta.url))),
     },
   ];
