@@ -4,7 +4,7 @@
  * @module
  */
 
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** A page: its folder has `main.ts`, `index.html` and `style.css`. */
@@ -42,19 +42,28 @@ function filesOf({ texts = [] }: Page): Readonly<Record<string, File>> {
   };
 }
 
-/** The page's script with all that it imports. */
-function bundle({ folder }: Page): string {
+/** The page's script with all that it imports; where it is looked into, with a map of its source. */
+function bundle({ folder }: Page, flags: readonly string[] = ["--sourcemap=inline"]): string {
   const pathOf = (name: string, base: URL | string) => fileURLToPath(new URL(name, base));
   const { success, stdout, stderr } = new Deno.Command(Deno.execPath(), {
     args: [
       ...["bundle", "--quiet", `--lock=${pathOf("../tools/deno.lock", import.meta.url)}`],
-      ...["--platform", "browser", "--sourcemap=inline", pathOf("main.ts", folder)],
+      ...["--platform", "browser", ...flags, pathOf("main.ts", folder)],
     ],
     cwd: folder,
   }).outputSync();
   const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   if (!success) throw new Error(`Cannot bundle the page:\n${textOf(stderr)}`);
   return textOf(stdout);
+}
+
+/** Writes the page into a folder that is there, for whoever serves files. */
+export function writePage(page: Page, folder: string): void {
+  Deno.writeTextFileSync(join(folder, "main.js"), bundle(page, ["--minify"]));
+  for (const [path, { name }] of Object.entries(filesOf(page))) {
+    const text = Deno.readTextFileSync(new URL(name, page.folder));
+    Deno.writeTextFileSync(join(folder, path === "/" ? "index.html" : path), text);
+  }
 }
 
 /** Bundles the page as it is now and serves it; port 0 is any free one. */

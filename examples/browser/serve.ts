@@ -8,11 +8,14 @@
 import "../../tools/help.ts";
 import process from "node:process";
 import { portOf } from "../port.ts";
-import { adviceFor, type Served, servePage } from "../serve_page.ts";
+import { adviceFor, type Page, type Served, servePage } from "../serve_page.ts";
+
+/** The page. */
+export const page: Page = { folder: new URL(".", import.meta.url) };
 
 /** Bundles the page as it is now and serves it; port 0 is any free one. */
 export function serve(port: number): Served {
-  return servePage({ folder: new URL(".", import.meta.url) }, port);
+  return servePage(page, port);
 }
 
 if (import.meta.main) {

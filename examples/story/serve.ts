@@ -5,8 +5,13 @@
  */
 
 import { InputError } from "../llama/error.ts";
-import { adviceFor, type Served, servePage } from "../serve_page.ts";
+import { adviceFor, type Page, type Served, servePage } from "../serve_page.ts";
 import { algorithms, filesOf } from "./chapters.ts";
+
+const code = new Set(algorithms.flatMap(filesOf).map((file) => `../${file}`));
+
+/** The page, which shows the code that it runs. */
+export const page: Page = { folder: new URL("page/", import.meta.url), texts: [...code] };
 
 /**
  * Bundles the page as it is now and serves it; port 0 is any free one.
@@ -14,9 +19,8 @@ import { algorithms, filesOf } from "./chapters.ts";
  * @throws {InputError} When the port cannot be had.
  */
 export function serve(port: number): Served {
-  const code = new Set(algorithms.flatMap(filesOf).map((file) => `../${file}`));
   try {
-    return servePage({ folder: new URL("page/", import.meta.url), texts: [...code] }, port);
+    return servePage(page, port);
   } catch (error) {
     throw new InputError(adviceFor(error));
   }

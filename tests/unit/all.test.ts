@@ -46,6 +46,7 @@ import "./score_reference.spec.ts";
 import "./scores.spec.ts";
 import "./segments.spec.ts";
 import "./shorten_shaders.spec.ts";
+import "./site.spec.ts";
 import "./spans.spec.ts";
 import "./steps.spec.ts";
 import "./storage.spec.ts";

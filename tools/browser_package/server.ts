@@ -33,7 +33,7 @@ export function serveFolder(folder: string, headers: Headers): ServedFolder {
     const file = await readFile(join(folder, path)).catch(() => undefined);
     (file === undefined ? missed : served).push(path);
     if (file === undefined) return new Response("Not found", { status: 404, headers });
-    return new Response(file, {
+    return new Response(new Uint8Array(file), {
       headers: { ...headers, "Content-Type": types[extname(path)] ?? "application/octet-stream" },
     });
   };
