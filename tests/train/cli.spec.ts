@@ -2,7 +2,7 @@ import { test } from "node:test";
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { run as demonstrate } from "../../examples/llama/cli.ts";
 import { type Io, run } from "../../examples/train/cli.ts";
-import { isWhole, untilWhole } from "../support/share.ts";
+import { inWholeRuns } from "../support/share.ts";
 
 const sizes = {
   model_type: "llama",
@@ -161,11 +161,9 @@ function withFiles(files: ReadonlyMap<string, Uint8Array>): Partial<Io> {
   return { readFile: (path) => fileOf(new Map([...inputs, ...files]), path) };
 }
 
-const patient = isWhole ? {} : { skip: untilWhole };
-
 test(
   "run() goes on where it was stopped, with the same weights and curve to the bit",
-  patient,
+  inWholeRuns,
   async () => {
     const args = ["--steps", "52", "--batch", "1", "--out", "made"];
     const whole = await train(args);
