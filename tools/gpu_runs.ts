@@ -36,6 +36,7 @@ const suites = [
   "linear",
   "nn",
   "models",
+  "documents",
 ];
 
 /** What every stack runs: of the rest one is enough, since it takes minutes in software. */

@@ -19,20 +19,38 @@ const EPSILON = 1e-8;
 /** Share of a matrix that is taken away by a step of size 1. */
 const DECAY = 0.1;
 
+/** What it remembers. */
+export interface Moments {
+  /** Steps that were taken. */
+  readonly steps: number;
+  /** A running mean of each weight's gradients, and of their squares. */
+  readonly means: Float32Array;
+  readonly squares: Float32Array;
+}
+
 /** AdamW (Loshchilov and Hutter, arXiv 1711.05101) with its memory of the gradients. */
 export class AdamW {
   readonly #weight: Parameters;
   readonly #gradient: Parameters;
   readonly #means: Float32Array;
   readonly #squares: Float32Array;
-  #steps = 0;
+  #steps: number;
 
-  /** @param parameters The weights, and the gradients with respect to them. */
-  constructor({ weight, gradient }: Learned<Parameters>) {
+  /**
+   * @param parameters The weights, and the gradients with respect to them.
+   * @param from What another one remembered, which this one goes on from.
+   */
+  constructor({ weight, gradient }: Learned<Parameters>, from?: Moments) {
     this.#weight = weight;
     this.#gradient = gradient;
-    this.#means = new Float32Array(weight.all.length);
-    this.#squares = new Float32Array(weight.all.length);
+    this.#means = from?.means.slice() ?? new Float32Array(weight.all.length);
+    this.#squares = from?.squares.slice() ?? new Float32Array(weight.all.length);
+    this.#steps = from?.steps ?? 0;
+  }
+
+  /** What it remembers: arrays that the next step changes. */
+  get moments(): Moments {
+    return { steps: this.#steps, means: this.#means, squares: this.#squares };
   }
 
   /**

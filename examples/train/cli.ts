@@ -6,13 +6,14 @@
 
 import { join } from "node:path";
 import { createEngine, type Engine } from "@flashtile/attention";
+import { type Checkpoint, formatCheckpoint, type Identity, parseCheckpoint } from "./checkpoint.ts";
 import { type LlamaConfig, parseConfig } from "./config.ts";
 import { InputError } from "../llama/error.ts";
 import { formatSafetensors } from "./safetensors_writer.ts";
 import { type Output, runProgram } from "../llama/program.ts";
 import { type Options, parseOptions, usage } from "./options.ts";
 import type { Progress } from "./progress.ts";
-import { formatPlan, formatReport } from "./report.ts";
+import { formatPlan, formatReport, type Plan } from "./report.ts";
 import { type Step, Training } from "./train.ts";
 
 /** What training needs of the world outside. */
@@ -21,7 +22,10 @@ export interface Io extends Output {
   readonly folder: string;
   /** Reads a whole file. */
   readonly readFile: (path: string) => Promise<Uint8Array>;
-  /** Writes a whole file, in a folder that is made if it is not there. */
+  /**
+   * Writes a whole file, in a folder that is made if it is not there: what it replaces stays until
+   * all of it is written.
+   */
   readonly writeFile: (path: string, content: Uint8Array | string) => Promise<void>;
   /** Draws the loss over the steps, as SVG. */
   readonly drawCurve: (steps: readonly Step[]) => Promise<string>;
@@ -37,11 +41,11 @@ export interface Io extends Output {
  * @returns The exit code: 0, or 1 after an error that `io.writeError` was told in one line.
  */
 export async function run(args: readonly string[], io: Io): Promise<number> {
-  const act = (options: Options) => trainAndSave(options, io);
+  const act = (options: Options) => trainAndSave(options, args, io);
   return await runProgram(args, { parse: parseOptions, usage, act }, io);
 }
 
-async function trainAndSave(options: Options, io: Io): Promise<void> {
+async function trainAndSave(options: Options, args: readonly string[], io: Io): Promise<void> {
   const out = options.out ?? join(io.folder, "model");
   const { config, json } = await readConfig(options.config ?? join(io.folder, "config.json"), io);
   const text = await read(options.text ?? join(io.folder, "text.txt"), io);
@@ -49,32 +53,61 @@ async function trainAndSave(options: Options, io: Io): Promise<void> {
   const engine = await createEngine({ backend: "wasm" });
   try {
     const training = new Training(config, text, engine, options);
+    const identity = { config, text, options }, resume = resumeCommand(args);
+    const from = options.resume ? await readCheckpoint(out, identity, io) : undefined;
     // Before the work, so that a folder that cannot be written to does not cost it.
     await save(out, { "config.json": json }, io);
-    await io.write(plan(training, options, { engine, text: text.length, out }));
-    const { steps, ms } = await follow(training, options, io);
+    const done = from?.steps.length ?? 0;
+    await io.write(plan(training, options, { engine, text: text.length, done, out, resume }));
+    const { steps, ms } = await follow(training, { identity, from, out }, io);
     await save(out, {
       "model.safetensors": formatSafetensors(training.parameters.tensors),
       "loss.svg": await io.drawCurve(steps),
     }, io);
-    await io.write(report(training, { steps, ms, options, out }));
+    await io.write(report(training, { steps, taken: steps.length - done, ms, options, out }));
   } finally {
     await engine.close();
   }
 }
 
-/** Lets the training happen, and shows how far it is. */
+/** The name of the last checkpoint in a folder. */
+const CHECKPOINT = "checkpoint.safetensors";
+
+/** The command that goes on from it. */
+function resumeCommand(args: readonly string[]): string {
+  const given = args.filter((arg) => arg !== "--" && arg !== "--resume")
+    .map((arg) => /^[\w./=-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`);
+  return ["deno task train --", ...given, "--resume"].join(" ");
+}
+
+async function readCheckpoint(folder: string, identity: Identity, io: Io): Promise<Checkpoint> {
+  const path = join(folder, CHECKPOINT);
+  const checkpoint = parseCheckpoint(await read(path, io), path, identity);
+  if (checkpoint.steps.length < identity.options.steps) return checkpoint;
+  throw new InputError(`Cannot go on from ${path}: all ${identity.options.steps} steps are done`);
+}
+
+interface Course {
+  readonly identity: Identity;
+  readonly from: Checkpoint | undefined;
+  readonly out: string;
+}
+
+/** Lets the training happen, shows how far it is, and keeps where it stands at each look. */
 async function follow(
   training: Training,
-  { steps: count }: Options,
-  { progress }: Io,
+  { identity, from, out }: Course,
+  io: Io,
 ): Promise<{ steps: Step[]; ms: number }> {
-  const steps: Step[] = [], begin = performance.now();
-  progress.begin(count);
+  const steps = [...from?.steps ?? []], begin = performance.now(), { progress } = io;
+  progress.begin(identity.options.steps);
   try {
-    for await (const step of training.steps()) {
+    for await (const step of training.steps(from)) {
       steps.push(step);
       progress.update(step);
+      if (step.heldOut === undefined) continue;
+      const checkpoint = formatCheckpoint({ ...training.standing, steps }, identity);
+      await save(out, { [CHECKPOINT]: checkpoint }, io);
     }
   } finally {
     progress.end();
@@ -84,6 +117,7 @@ async function follow(
 
 interface Outcome {
   readonly steps: readonly Step[];
+  readonly taken: number;
   readonly ms: number;
   readonly options: Options;
   readonly out: string;
@@ -92,7 +126,7 @@ interface Outcome {
 function plan(
   { config: { context }, parameters }: Training,
   { steps, batch }: Options,
-  { engine, ...rest }: { readonly engine: Engine; readonly text: number; readonly out: string },
+  { engine, ...rest }: Pick<Plan, "text" | "done" | "out" | "resume"> & { readonly engine: Engine },
 ): string {
   const words = `${engine.backend}: ${engine.reason}`;
   return formatPlan({
@@ -101,10 +135,10 @@ function plan(
   });
 }
 
-function report(training: Training, { steps, ms, options, out }: Outcome): string {
+function report(training: Training, { steps, taken, ms, options, out }: Outcome): string {
   const { config, attentionMs } = training;
   return formatReport({
-    ...{ steps, ms, attentionMs, out },
+    ...{ steps, taken, ms, attentionMs, out },
     bytesPerStep: options.batch * config.context,
   });
 }

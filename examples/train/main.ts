@@ -4,7 +4,7 @@
  * @module
  */
 
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, relative } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -17,7 +17,8 @@ process.exitCode = await run(process.argv.slice(2), {
   readFile,
   writeFile: async (path, content) => {
     await mkdir(dirname(path), { recursive: true });
-    await writeFile(path, content);
+    await writeFile(`${path}.part`, content);
+    await rename(`${path}.part`, path);
   },
   drawCurve,
   progress: createProgress(process.stderr),

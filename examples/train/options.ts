@@ -16,6 +16,8 @@ export interface Options extends TrainOptions {
   readonly config?: string;
   /** Folder for what is made; the example's own by default. */
   readonly out?: string;
+  /** Go on from the checkpoint in that folder. */
+  readonly resume: boolean;
   /** Show `usage` and do nothing else. */
   readonly help: boolean;
 }
@@ -37,6 +39,8 @@ Usage: deno task train -- [options]
   --batch N       windows of a step, 1 or more (default ${defaults.batch})
   --rate X        size of the largest change, more than 0 (default ${defaults.rate})
   --seed S        start of the random numbers, 0 to 4294967295 (default ${defaults.seed})
+  --resume        go on from the last checkpoint in the folder of a training that was stopped,
+                  with the same options as before
   --help          show this text
 `;
 
@@ -47,9 +51,9 @@ Usage: deno task train -- [options]
  * @throws {InputError} When an option is unknown or has an impossible value.
  */
 export function parseOptions(args: readonly string[]): Options {
-  const { text, config, out, help, ...numbers } = parseArguments(args);
+  const { text, config, out, resume, help, ...numbers } = parseArguments(args);
   return {
-    ...{ text, config, out, help },
+    ...{ text, config, out, resume, help },
     steps: wholeNumber("--steps", numbers.steps, 1, Infinity),
     batch: wholeNumber("--batch", numbers.batch, 1, Infinity),
     rate: positive("--rate", numbers.rate),
@@ -58,7 +62,7 @@ export function parseOptions(args: readonly string[]): Options {
 }
 
 type Arguments =
-  & Pick<Options, "text" | "config" | "out" | "help">
+  & Pick<Options, "text" | "config" | "out" | "resume" | "help">
   & { readonly [Name in keyof typeof defaults]: string };
 
 function parseArguments(args: readonly string[]): Arguments {
@@ -74,6 +78,7 @@ function parseArguments(args: readonly string[]): Arguments {
         batch: { type: "string", default: defaults.batch },
         rate: { type: "string", default: defaults.rate },
         seed: { type: "string", default: defaults.seed },
+        resume: { type: "boolean", default: false },
         help: { type: "boolean", default: false },
       },
     }).values;

@@ -4,13 +4,15 @@
  * @module
  */
 
-import type { Step } from "./train.ts";
+import { LOOK, type Step } from "./train.ts";
 
 /** What a training came to. */
 export interface Outcome {
   /** Its steps. */
   readonly steps: readonly Step[];
-  /** Time of all steps, in milliseconds. */
+  /** How many of them were taken now, and not before it was stopped. */
+  readonly taken: number;
+  /** Time of these, in milliseconds. */
   readonly ms: number;
   /** The part of `ms` that was spent in the library for the steps, in milliseconds. */
   readonly attentionMs: number;
@@ -33,29 +35,36 @@ export interface Plan {
   readonly context: number;
   /** Bytes of the text. */
   readonly text: number;
+  /** Steps that were taken before, where it goes on. */
+  readonly done: number;
   /** Folder of what will be made. */
   readonly out: string;
+  /** The command that goes on, should it be stopped. */
+  readonly resume: string;
 }
 
 /** Writes what a training is about to do, a line each. */
-export function formatPlan({ engine, weights, steps, batch, context, text, out }: Plan): string {
+export function formatPlan(plan: Plan): string {
+  const { engine, weights, steps, batch, context, text, done, out, resume } = plan;
+  const from = done === 0 ? "drawn by the seed" : `of the checkpoint after ${done} steps`;
   return [
     `backend   ${engine}`,
-    `weights   ${weights}, drawn by the seed`,
+    `weights   ${weights}, ${from}`,
     `plan      ${steps} steps of ${batch} windows of ${context} bytes, drawn of ${text}`,
-    `then      weights and curve go to ${out}; of a run that is stopped nothing is kept`,
+    `then      weights and curve go to ${out}, and a checkpoint every ${LOOK} steps`,
+    `stopped?  ${resume}`,
   ].join("\n") + "\n";
 }
 
 /** Writes the figures of a training, a line each. */
 export function formatReport(outcome: Outcome): string {
-  const { steps, ms, attentionMs, bytesPerStep, out } = outcome;
+  const { steps, taken, ms, attentionMs, bytesPerStep, out } = outcome;
   const first = steps[0], last = steps[steps.length - 1];
-  const perSecond = Math.round(steps.length * bytesPerStep / ms * 1000);
+  const perSecond = Math.round(taken * bytesPerStep / ms * 1000);
   const lines = [
     `loss      from ${first.loss.toFixed(3)} to ${last.loss.toFixed(3)} nats per byte`,
     `held out  ${last.heldOut!.toFixed(3)} nats per byte`,
-    `time      ${(ms / 1000).toFixed(1)} s: ${steps.length} steps of ${bytesPerStep} bytes, ` +
+    `time      ${(ms / 1000).toFixed(1)} s: ${taken} steps of ${bytesPerStep} bytes, ` +
     `${perSecond} bytes/s, ${(100 * attentionMs / ms).toFixed(1)} % of it in attention`,
     `saved     ${out}: model.safetensors, config.json, loss.svg`,
     `try it    deno task demo -- --model ${out}`,

@@ -20,10 +20,14 @@ const LENGTH_BYTES = 8;
  * Writes tensors as F32.
  *
  * @param tensors The tensors, in the order in which they are to lie in the file.
+ * @param words What else the file is to say, by names.
  * @returns The whole file.
  */
-export function formatSafetensors(tensors: readonly NamedTensor[]): Uint8Array<ArrayBuffer> {
-  const { header, size } = formatHeader(tensors);
+export function formatSafetensors(
+  tensors: readonly NamedTensor[],
+  words?: Readonly<Record<string, string>>,
+): Uint8Array<ArrayBuffer> {
+  const { header, size } = formatHeader(tensors, words);
   const file = new Uint8Array(LENGTH_BYTES + header.length + size);
   const view = new DataView(file.buffer);
   view.setBigUint64(0, BigInt(header.length), true);
@@ -39,14 +43,20 @@ export function formatSafetensors(tensors: readonly NamedTensor[]): Uint8Array<A
 }
 
 /** The header, and how many bytes of data it speaks of. */
-function formatHeader(tensors: readonly NamedTensor[]): { header: Uint8Array; size: number } {
+function formatHeader(
+  tensors: readonly NamedTensor[],
+  words?: Readonly<Record<string, string>>,
+): { header: Uint8Array; size: number } {
   let size = 0;
   const entries = tensors.map(({ name, shape, data }) => {
     const begin = size;
     size += data.byteLength;
     return [name, { dtype: "F32", shape, data_offsets: [begin, size] }];
   });
-  const json = JSON.stringify(Object.fromEntries(entries));
+  const json = JSON.stringify({
+    ...(words && { __metadata__: words }),
+    ...Object.fromEntries(entries),
+  });
   // Spaces at the end are allowed, so that readers which map the file find aligned data.
   const padded = json.padEnd(Math.ceil(json.length / LENGTH_BYTES) * LENGTH_BYTES);
   return { header: new TextEncoder().encode(padded), size };

@@ -10,7 +10,7 @@ import { formatConfig, type LlamaConfig } from "./config.ts";
 import { InputError } from "../llama/error.ts";
 import { losses, mean } from "../llama/loss.ts";
 import { createRandom } from "../llama/random.ts";
-import { AdamW, clip } from "./adamw.ts";
+import { AdamW, clip, type Moments } from "./adamw.ts";
 import { Attention } from "./attention.ts";
 import { initialize } from "./initial.ts";
 import { TrainableLlama } from "./model.ts";
@@ -37,8 +37,16 @@ export interface Step {
   readonly heldOut?: number;
 }
 
+/** Where a training stands: with the same text and options, all that it goes on from. */
+export interface Standing {
+  /** The weights, in their order. */
+  readonly weights: Float32Array;
+  /** What the optimizer remembers. */
+  readonly moments: Moments;
+}
+
 /** Steps between two looks at the text that was held out. */
-const LOOK = 50;
+export const LOOK = 50;
 
 /** Windows of the text's end that are held out. */
 const HELD_OUT = 32;
@@ -57,6 +65,7 @@ export class Training {
   readonly #attention: Attention;
   readonly #options: TrainOptions;
   readonly #engine: Engine;
+  #optimizer?: AdamW;
 
   /**
    * @param config The model's sizes.
@@ -88,20 +97,33 @@ export class Training {
     return this.#attention.ms;
   }
 
+  /** Where it stands after a step: arrays that the next one changes. */
+  get standing(): Standing {
+    if (this.#optimizer === undefined) throw new Error("No step has been taken");
+    return { weights: this.parameters.all, moments: this.#optimizer.moments };
+  }
+
   /**
    * Trains. The weights are drawn first, so that it can be done again.
    *
+   * @param from Where it stood, of the same text and options: what follows has the same bits as if it
+   * had never been stopped.
    * @throws {InputError} When the weights have grown out of all bounds.
    */
-  async *steps(): AsyncGenerator<Step> {
+  async *steps(from?: Standing): AsyncGenerator<Step> {
     const { config, parameters } = this, { steps, batch, seed } = this.#options;
     const random = createRandom(seed);
+    const draw = () => drawWindows(this.#text, batch, config.context, random);
     initialize(parameters, config, random);
     const learned = { weight: parameters, gradient: createParameters(config) };
     const model = new TrainableLlama(config, learned, this.#attention, this.#engine);
-    const optimizer = new AdamW(learned);
-    for (let step = 1; step <= steps; step++) {
-      const windows = drawWindows(this.#text, batch, config.context, random);
+    const optimizer = this.#optimizer = new AdamW(learned, from?.moments);
+    if (from) parameters.all.set(from.weights);
+    const done = from?.moments.steps ?? 0;
+    // Random numbers are drawn as before, so that the next ones are the next ones.
+    for (let step = 1; step <= done; step++) draw();
+    for (let step = done + 1; step <= steps; step++) {
+      const windows = draw();
       const { loss, backward } = await model.forward(windows);
       requireFinite(loss, step);
       await backward();

@@ -2,6 +2,7 @@ import { test } from "node:test";
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { run as demonstrate } from "../../examples/llama/cli.ts";
 import { type Io, run } from "../../examples/train/cli.ts";
+import { inWholeRuns } from "../support/share.ts";
 
 const sizes = {
   model_type: "llama",
@@ -62,7 +63,7 @@ function fileOf(files: ReadonlyMap<string, Uint8Array>, path: string): Promise<U
 async function refuses(args: string[], message: string, changes?: Partial<Io>): Promise<Outcome> {
   const outcome = await train(args, changes);
   assertEquals(outcome.code, 1);
-  assertEquals(outcome.out.replace(/^backend [^]*\nthen .*\n$/, ""), ""); // What was planned.
+  assertEquals(outcome.out.replace(/^backend [^]*\nstopped\? .*\n$/, ""), ""); // What was planned.
   assertMatch(outcome.err, /^error: [^\n]+\n$/);
   assertStringIncludes(outcome.err, message);
   return outcome;
@@ -74,14 +75,14 @@ test("run() says what it is about to do before the first step", async () => {
     write: (text) => void (out += text),
     progress: { begin: () => void (before = out), update() {}, end() {} },
   });
-  assertMatch(before, /^backend .*\nweights .*\nplan .*\nthen .*\n$/);
+  assertMatch(before, /^backend .*\nweights .*\nplan .*\nthen .*\nstopped\? .*\n$/);
 });
 
 test("run() trains, shows how far it is, saves, and ends with the figures", async () => {
   const { code, out, err, events, files } = await train(["--steps", "2", "--out", "made"]);
   assertEquals([code, err], [0, ""]);
   assertEquals(events, [
-    ...["made/config.json", "begin 2", "step 1", "step 2", "end"],
+    ...["made/config.json", "begin 2", "step 1", "step 2", "made/checkpoint.safetensors", "end"],
     ...["made/model.safetensors", "made/loss.svg"],
   ]);
   assertEquals(new TextDecoder().decode(files.get("made/loss.svg")), "<svg>2</svg>");
@@ -89,7 +90,8 @@ test("run() trains, shows how far it is, saves, and ends with the figures", asyn
     /^backend {3}wasm: .+$/,
     /^weights {3}2456, drawn by the seed$/,
     /^plan {6}2 steps of 4 windows of 8 bytes, drawn of 320$/,
-    /^then {6}weights and curve go to made; of a run that is stopped nothing is kept$/,
+    /^then {6}weights and curve go to made, and a checkpoint every 50 steps$/,
+    /^stopped\? {2}deno task train -- --steps 2 --out made --resume$/,
     /^loss {6}from 5\.\d{3} to 5\.\d{3} nats per byte$/,
     /^held out {2}5\.\d{3} nats per byte$/,
     /^time {6}[\d.]+ s: 2 steps of 32 bytes, \d+ bytes\/s, [\d.]+ % of it in attention$/,
@@ -152,4 +154,64 @@ test("run() ends its progress and saves no weights when the loss has no value", 
   );
   assertEquals(events.at(-1), "end");
   assertEquals([...files.keys()], ["in/model/config.json"]);
+});
+
+/** The world with files in it that a training has left. */
+function withFiles(files: ReadonlyMap<string, Uint8Array>): Partial<Io> {
+  return { readFile: (path) => fileOf(new Map([...inputs, ...files]), path) };
+}
+
+test(
+  "run() goes on where it was stopped, with the same weights and curve to the bit",
+  inWholeRuns,
+  async () => {
+    const args = ["--steps", "52", "--batch", "1", "--out", "made"];
+    const whole = await train(args);
+    let stopped = new Map<string, Uint8Array>();
+    const { code } = await train(args, {
+      writeFile: (path, content) => {
+        if (path.endsWith(".svg")) return Promise.reject(new Error("stopped"));
+        if (!stopped.has(path)) stopped.set(path, content as Uint8Array);
+        return Promise.resolve();
+      },
+    });
+    assertEquals(code, 1);
+    stopped = new Map([[
+      "made/checkpoint.safetensors",
+      stopped.get("made/checkpoint.safetensors")!,
+    ]]);
+    const resumed = await train([...args, "--resume"], withFiles(stopped));
+    assertMatch(resumed.out, /^weights .*, of the checkpoint after 50 steps$/m);
+    assertMatch(resumed.out, /^time .*: 2 steps of 8 bytes/m);
+    assertEquals(resumed.events.slice(0, 3), ["made/config.json", "begin 52", "step 51"]);
+    for (const [path, content] of whole.files) assertEquals(resumed.files.get(path), content, path);
+  },
+);
+
+test("run() goes on from nothing that is damaged, done, or of another training", async () => {
+  const args = ["--steps", "1", "--batch", "1"], path = "in/model/checkpoint.safetensors";
+  const { files } = await train(args), bytes = files.get(path)!;
+  const refused: [string[], string, Uint8Array?][] = [
+    [[], `Cannot go on from ${path}: all 1 steps are done`],
+    [["--steps", "3"], `Cannot go on from ${path}: its --steps is 1, here it is 3`],
+    [["--seed", "2"], `Cannot go on from ${path}: its --seed is 1, here it is 2`],
+    [["--rate", "0.1"], "its --rate is 0.003, here it is 0.1"],
+    [["--text", path], "its text is 320 bytes of checksum"],
+    [[], `Cannot use ${path}: it is no checkpoint, or not the whole of one`, bytes.slice(0, -4)],
+    [[], `Cannot use ${path}: it is no checkpoint`, new Uint8Array(3)],
+    [[], `Cannot use ${path}: it is no checkpoint`, files.get("in/model/model.safetensors")],
+  ];
+  for (const [changed, message, content] of refused) {
+    await refuses(
+      [...args, ...changed, "--resume"],
+      message,
+      withFiles(new Map([[path, content ?? bytes]])),
+    );
+  }
+  await refuses(["--resume"], `Cannot read ${path}: no ${path}`);
+});
+
+test("run() tells how to go on as a shell reads it", async () => {
+  const { out } = await train(["--", "--steps=1", "--out", "it's here"]);
+  assertMatch(out, /^stopped\? {2}deno task train -- --steps=1 --out 'it'\\''s here' --resume$/m);
 });

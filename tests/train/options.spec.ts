@@ -9,7 +9,7 @@ function refuses(args: string[], message: string): void {
 
 test("parseOptions() has a default for everything", () => {
   assertEquals(parseOptions([]), {
-    ...{ text: undefined, config: undefined, out: undefined, help: false },
+    ...{ text: undefined, config: undefined, out: undefined, resume: false, help: false },
     ...{ steps: 400, batch: 4, rate: 0.003, seed: 1 },
   });
 });

@@ -65,6 +65,27 @@ test("Training gives the same bits for the same seed and any number of threads",
   assertNotEquals((await trained({ seed: 2 })).weights, weights);
 });
 
+test("Training goes on from where it stood with the bits of one that was not stopped", async () => {
+  const { steps, weights } = await trained({});
+  const engine = await createEngine({ backend: "wasm", threads: 1 });
+  try {
+    const options = { steps: 3, batch: 4, rate: 0.02, seed: 1 };
+    const stopped = new Training(config, text, engine, options);
+    assertThrows(() => stopped.standing, Error, "No step has been taken");
+    const first = stopped.steps();
+    await first.next();
+    await first.next();
+    const { moments } = stopped.standing;
+    assertEquals(moments.steps, 2);
+    const resumed = new Training(config, text, engine, options), rest: Step[] = [];
+    for await (const step of resumed.steps(structuredClone(stopped.standing))) rest.push(step);
+    assertEquals(rest, steps.slice(2));
+    assertEquals(resumed.parameters.all, weights);
+  } finally {
+    await engine.close();
+  }
+});
+
 test("Training refuses a text without room for windows and for what is held out", () => {
   const engine = {} as Engine, options = { steps: 1, batch: 1, rate: 1, seed: 1 };
   const least = 32 * 16 + 1 + 16 + 1;

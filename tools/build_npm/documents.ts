@@ -4,7 +4,7 @@
  * @module
  */
 
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { repository, withLinks } from "./home.ts";
@@ -14,11 +14,12 @@ import { renamed } from "./rename.ts";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Documents of the package beside its README: what is read to use it. */
-export const documents = [
+export const documents: readonly string[] = [
   "CHANGELOG.md",
   "LICENSE",
   "docs/ATTENTION.md",
   "docs/CACHES.md",
+  "docs/COMING_FROM.md",
   "docs/ERRORS.md",
   "docs/FUNCTIONS.md",
   "docs/GPU.md",
@@ -32,11 +33,12 @@ export const documents = [
   "docs/RUNTIMES.md",
   "docs/SEMANTICS.md",
   "docs/SHARDED.md",
+  ...readdirSync(join(root, "docs/recipes")).sort().map((page) => `docs/recipes/${page}`),
 ];
 
 /** Writes all of them into a folder. */
 export function writeDocuments(folder: string): void {
-  mkdirSync(join(folder, "docs"));
+  mkdirSync(join(folder, "docs", "recipes"), { recursive: true });
   for (const path of documents) {
     if (path.endsWith(".md")) writeDocument(folder, path);
     else copyFileSync(join(root, path), join(folder, path));

@@ -14,7 +14,14 @@ import { fileURLToPath } from "node:url";
 import { runtimeProgram, versions } from "../install.ts";
 import { runIn } from "./child.ts";
 import { makeProject } from "./project.ts";
-import { blocks, documented, type Snippet, snippetsOf } from "./snippets.ts";
+import {
+  blocks,
+  documented,
+  printedBy,
+  type Snippet,
+  snippetsOf,
+  withoutBlanks,
+} from "./snippets.ts";
 
 /** The oldest that the README's table names. */
 const runtimes = {
@@ -38,9 +45,13 @@ function writeSnippet({ place, code }: Snippet): string {
   return name;
 }
 
+/** Documents whose programs print exactly what stands behind their lines. */
+const exact = /^docs\/(?:recipes\/|COMING_FROM)/;
+
 function testSnippet(snippet: Snippet, runtime: string): void {
   test(`${snippet.place} runs on ${runtime}`, () => {
-    runIn(project, [...runtimes[runtime], writeSnippet(snippet)]);
+    const { stdout } = runIn(project, [...runtimes[runtime], writeSnippet(snippet)]);
+    if (exact.test(snippet.place)) assertEquals(withoutBlanks(stdout), printedBy(snippet.code));
   });
 }
 
@@ -68,6 +79,11 @@ test("snippetsOf() finds the programs of a document and of comments", () => {
     { place: "a.md:13", code: "g();\n", ignored: true },
     { place: "a.md:18", code: "h();\n\n  i();\n", ignored: false },
   ]);
+});
+
+test("printedBy() finds what stands behind lines that print", () => {
+  const code = 'console.log(a.map((x) => x), "b"); // [1, 2] b\nf(); // c\nconsole.log(d);\n';
+  assertEquals(printedBy(code), "[1,2]b");
 });
 
 test("documents have no other blocks than these, commands and drawings", () => {

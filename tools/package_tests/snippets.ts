@@ -51,6 +51,17 @@ export const documented = {
   source: snippetsIn(documents.source),
 };
 
+/** What a program says that it prints: the comments behind its lines, without blanks. */
+export function printedBy(code: string): string {
+  const comments = code.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm);
+  return withoutBlanks(Array.from(comments, ([, text]) => text).join(""));
+}
+
+/** A text without blanks, of which each runtime puts others into lists. */
+export function withoutBlanks(text: string): string {
+  return text.replaceAll(/\s/g, "");
+}
+
 /** How many fenced blocks documents have, but for those in some languages. */
 export function blocks(but: readonly string[]): number {
   const texts = Object.values(documents).flat().map((file) => readFileSync(file, "utf8"));

@@ -1,0 +1,3 @@
+import "./coming_from.spec.ts";
+import "./programs.spec.ts";
+import "./recipes.spec.ts";
