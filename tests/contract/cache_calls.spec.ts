@@ -85,7 +85,7 @@ function assertClose(a: ArrayLike<number>, b: ArrayLike<number>, most: number, w
 
 /** Some of a list; one on a GPU, which has shaders to compile for each. */
 function some<T>(all: readonly T[], count: number, what: string): readonly T[] {
-  return gpuRequired ? sharedOutByShader(all, 0.5, what) : sharedOut(all, count, what);
+  return gpuRequired ? sharedOutByShader(all, 1, what) : sharedOut(all, count, what);
 }
 
 /** Storages of caches that a backend has: some of them. */

@@ -28,12 +28,11 @@ export const leftToOneStack = isBrief ? "left to a stack of WebGPU that is not b
 export const inWholeRuns = isWhole ? {} : { skip: untilWhole };
 
 /**
- * How often something random is tried: a tenth of it in a daily run. On stacks of WebGPU, where a
- * program stands in for the GPU, a sixth, and a twentieth on those that are brief.
+ * How often something random is tried: a tenth of it in a daily run and on WebGPU, where a program
+ * stands in for the GPU; a twentieth on stacks of WebGPU that are brief.
  */
 export function share(count: number): number {
-  if (gpuRequired) return Math.ceil(count / (isBrief ? 20 : 6));
-  return isWhole ? count : Math.ceil(count / 10);
+  return isWhole ? count : Math.ceil(count / (isBrief ? 20 : 10));
 }
 
 /** A test that takes a second or so: whole runs have all of these, daily ones a third, others with each seed. */
@@ -55,9 +54,9 @@ export function sharedOnGpu<T>(all: readonly T[], count: number, name: string): 
   return isBrief ? someOf(all, count, name) : all;
 }
 
-/** What `sharedOut()` gives; twice as many on a stack of WebGPU, never all: each has shaders of its own to compile, for seconds. */
+/** What `sharedOut()` gives; on a stack of WebGPU never all: each has shaders of its own to compile, for seconds. */
 export function sharedOutByShader<T>(all: readonly T[], count: number, name: string): readonly T[] {
-  return gpuRequired ? someOf(all, 2 * count, name) : sharedOut(all, count, name);
+  return gpuRequired ? someOf(all, count, name) : sharedOut(all, count, name);
 }
 
 /** A number from a name, another one with each seed. */
