@@ -82,7 +82,7 @@ function runProgram(cwd: string, script: string, given: readonly string[]): void
   if (status !== 0) throw new Error(`Cannot make the site:\n${stdout}${stderr}`);
 }
 
-/** What is public, by the doc comments of the source: a folder of pages for each export. */
+/** What is public, by the doc comments of the source: a page for each export. */
 function writeApi(work: string): void {
   const { name, exports } = JSON.parse(read("deno.json")) as {
     name: string;
@@ -126,6 +126,7 @@ function writeApi(work: string): void {
       hideBreadcrumbs: true,
       hidePageHeader: true,
       entryFileName: "index",
+      outputFileStrategy: "modules",
       parametersFormat: "table",
       sanitizeComments: true,
       logLevel: "Error",
@@ -152,8 +153,8 @@ function writeConfig(work: string, base: string, documents: readonly string[]): 
   const inFolder = (folder: string) => documents.filter((path) => path.startsWith(folder));
   const isForUsers = (path: string) => !forThoseWho.includes(path);
   const docs = inFolder("docs/").filter((path) => !path.startsWith("docs/recipes/"));
-  const api = filesOf(join(work, "api"), "index.md").map((file) => file.slice(work.length + 1))
-    .filter((path) => path.split("/").length > 2);
+  const api = filesOf(join(work, "api"), ".md").map((file) => file.slice(work.length + 1))
+    .filter((path) => path !== "api/index.md");
   const config = {
     title: "FlashTile",
     description: "Exact FlashAttention for JavaScript: Wasm SIMD, threads and WebGPU",
@@ -180,8 +181,8 @@ function writeConfig(work: string, base: string, documents: readonly string[]): 
           text: "What is public",
           collapsed: true,
           items: api.map((path) => ({
-            text: path.split("/").slice(1, -1).join("/"),
-            link: "/" + path.replace(/index\.md$/, ""),
+            text: path.slice("api/".length, -".md".length),
+            link: linkOf(path),
           })),
         },
         {
