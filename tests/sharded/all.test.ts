@@ -1,5 +1,7 @@
 import "./cache.spec.ts";
 import "./faults.spec.ts";
 import "./messages.spec.ts";
+import "./rebalance.spec.ts";
+import "./refusals.spec.ts";
 import "./session.spec.ts";
 import "./shard.spec.ts";

@@ -1,6 +1,11 @@
-import { assertEquals, assertInstanceOf } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { test } from "node:test";
-import { rebuild } from "../../src/sharded/coordinator/page_map.ts";
+import {
+  PageMap,
+  type PageMove,
+  rebuild,
+  type Rebuilt,
+} from "../../src/sharded/coordinator/page_map.ts";
 import type { Action, Bodies, Cell, Kind, ReportBody } from "../../src/sharded/messages/bodies.ts";
 import { decode, encode, type Header, type Message } from "../../src/sharded/messages/message.ts";
 import { Refusal } from "../../src/sharded/refusal.ts";
@@ -164,17 +169,52 @@ function report(pages: number[], length: number, more: Partial<ReportBody> = {})
 
 test("rebuild() gives the tokens before the first gap, of one past", () => {
   const of = (...reports: (ReportBody | undefined)[]) => rebuild(reports, 0, 16);
-  assertEquals(of(report([0, 2], 20), report([1], 16)), { owners: [0, 1, 0], length: 36 });
-  assertEquals(of(report([0, 2], 20), report([1], 9)), { owners: [0, 1], length: 25 });
-  assertEquals(of(report([0, 2], 20), undefined), { owners: [0], length: 16 });
-  assertEquals(of(report([0], 16), report([0, 1], 32)), { owners: [], length: 0 });
+  const is = ({ owners, length }: Rebuilt, expected: number[], tokens: number) =>
+    assertEquals({ owners, length }, { owners: expected, length: tokens });
+  is(of(report([0, 2], 20), report([1], 16)), [0, 1, 0], 36);
+  is(of(report([0, 2], 20), report([1], 9)), [0, 1], 25);
+  is(of(report([0, 2], 20), undefined), [0], 16);
   const short = report([1], 16, { sequences: [{ pages: [1], lengths: [16, 3] }] });
-  assertEquals(of(report([0, 2], 20), short), { owners: [0, 1], length: 19 });
+  is(of(report([0, 2], 20), short), [0, 1], 19);
   // One has heard of a change that the other has not.
   const changed = { generation: 5, changed: [{ sequence: 0, length: 18 }] };
-  assertEquals(of(report([0, 2], 20, changed), report([1], 16)), { owners: [0, 1], length: 18 });
+  is(of(report([0, 2], 20, changed), report([1], 16)), [0, 1], 18);
   const other = { generation: 5, changed: [{ sequence: 1, length: 0 }] };
   assertEquals(of(report([0, 2], 20, other), report([1], 16)).length, 36);
+});
+
+test("rebuild() takes a page that was on its way where it is first, and the other is dropped", () => {
+  const of = (...reports: (ReportBody | undefined)[]) => rebuild(reports, 0, 16);
+  const both = of(report([0, 1], 32), report([1, 2], 20));
+  assertEquals(both, {
+    ...{ owners: [0, 0, 1], length: 36 },
+    strays: [{ sequence: 0, group: 1, pages: [1] }],
+  });
+  // Such pages are full: of two that have part of one neither is right.
+  assertEquals(of(report([0, 1], 20), report([1], 4)), { owners: [0], length: 16, strays: [] });
+  assertEquals(of(report([0, 1], 20), report([1], 16)).length, 16);
+});
+
+test("PageMap.nextMove() evens groups out, and spreads what moves", () => {
+  const map = new PageMap(2, 4, 16), full = [9, 6];
+  map.replace(0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+  map.replace(1, [0, 1, 0, 1, 0, 1, 1]);
+  const moves: PageMove[] = [];
+  for (let move = map.nextMove(full, 3); move; move = map.nextMove(full, 3)) {
+    assert(move.pages.length <= 3 && move.pages.every((page) => page < full[move.sequence]));
+    map.move(move);
+    moves.push(move);
+  }
+  assertEquals(moves[0], { sequence: 0, from: 0, to: 2, pages: [1, 4, 7] });
+  const totals = [0, 1].map((sequence) => map.held(sequence, [160, 112][sequence]))
+    .reduce((a, b) => a.map((count, group) => (count + b[group]) / 16));
+  assertEquals(totals.toSorted(), [4, 4, 4, 5]);
+  assertEquals(moves.reduce((sum, { pages }) => sum + pages.length, 0), 8);
+  // What is not full stays, and so does everything where there is nothing to even out.
+  const small = new PageMap(1, 2, 16);
+  small.replace(0, [0, 0, 0]);
+  assertEquals(small.nextMove([0], 3), undefined);
+  assertEquals(new PageMap(1, 2, 16).nextMove([0], 3), undefined);
 });
 
 test("a coordinator takes no answer but a member's, to its question, of its size", async () => {
