@@ -117,7 +117,7 @@ test("the model's tokens are those of one machine, on shards in Deno, Node and B
     assert(off <= 3e-5, `logits are off by ${off}`);
     assertEquals(cache.lengths, [until - 1]);
     for (const host of setting.hosts) {
-      const { lengths } = await host.stats() as { lengths: number[] };
+      const { lengths } = await host.stats();
       assert(lengths[0] >= 48, `${host.options.name} has ${lengths} tokens`);
     }
     decoder.free();
