@@ -36,6 +36,11 @@ function specOf(points: readonly Point[], model: Model): TopLevelSpec {
   } as const;
   return {
     ...{ background: "white", width: 560, height: 360 },
+    title: {
+      text: "A step of one layer over the tokens that it reads",
+      subtitle:
+        "points: measured, shards of one machine; lines: a machine for each shard, by the model",
+    },
     layer: [
       { data: { values: said }, mark: { type: "line", clip: true }, encoding },
       { data: { values: measured }, mark: { type: "point", filled: true, size: 60 }, encoding },

@@ -5,3 +5,4 @@ import "./rebalance.spec.ts";
 import "./refusals.spec.ts";
 import "./session.spec.ts";
 import "./shard.spec.ts";
+import "./webgpu.spec.ts";
