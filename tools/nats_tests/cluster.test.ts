@@ -15,8 +15,10 @@ import {
   generateUntil,
   type Told,
 } from "../../tests/support/sharded_tokens.ts";
+import { freePort } from "../ports.ts";
 import { type Runtime, startScript } from "./hosts.ts";
 import { alone, goOn, loadModel, modelOptions, promptIds, until } from "./model.ts";
+import { NatsServer } from "./server.ts";
 import { patience, within } from "./setting.ts";
 
 test("the model's tokens are those of one machine, on shards in Deno, Node and Bun", () =>
@@ -80,6 +82,28 @@ test("a prompt of 32,768 tokens is prefilled by all", () =>
     assertEquals(cache.lengths, [tokens]);
     await engine.close();
   }));
+
+test("shards on one server give the same to a coordinator on another of its cluster", async () => {
+  const port = await freePort(), routes = `routes: ["nats://127.0.0.1:${port}"]`;
+  const clusterOf = (listen: number, more = "") => ({
+    config: `cluster { name: t, listen: "127.0.0.1:${listen}", ${more} }`,
+  });
+  await within(clusterOf(port), async (setting) => {
+    const other = await NatsServer.start(clusterOf(await freePort(), routes));
+    try {
+      const seed = varyingSeed(), told: Told = new Map();
+      // One of them is where the coordinator is, and is heard at once.
+      await setting.host("h0", 0);
+      await setting.host("h1", 1, { servers: other.url });
+      await setting.host("h2", 2, { servers: other.url });
+      const cache = await setting.cache({ groups: 3 });
+      await generateUntil(cache, seed, 40, told);
+      assertTold(told, await expectedUntil(seed, 40));
+    } finally {
+      await other.end();
+    }
+  });
+});
 
 /** Two tenants, each with subjects of its own. */
 const tenants = `authorization { users = [
