@@ -9,7 +9,7 @@ import {
 import type { Action, Bodies, Cell, Kind, ReportBody } from "../../src/sharded/messages/bodies.ts";
 import { decode, encode, type Header, type Message } from "../../src/sharded/messages/message.ts";
 import { Refusal } from "../../src/sharded/refusal.ts";
-import { Shard } from "../../src/sharded/shard/shard.ts";
+import { type Pull, Shard } from "../../src/sharded/shard/shard.ts";
 import {
   assertNear,
   Cluster,
@@ -33,6 +33,8 @@ const attending = {
 
 /** A shard of group 0 that has begun. */
 class Asked {
+  /** What other shards give. */
+  pull: Pull = () => Promise.reject(new Error("nobody is asked"));
   readonly #shard: Shard;
 
   constructor(shard: Shard) {
@@ -50,7 +52,29 @@ class Asked {
 
   ask<K extends Kind>(kind: K, body: Bodies[K], header: Partial<Header> = {}) {
     const message = { kind, header: { ...begun, ...header }, body } as unknown as Message;
-    return this.#shard.answer(message, () => Promise.reject(new Error("nobody is asked")));
+    return this.#shard.answer(message, this.pull);
+  }
+
+  /** Appends tokens to a layer, by their positions alone. */
+  append(layer: number, position: number, rows: number, header: Partial<Header> = {}) {
+    const { kvHeads, headDim, valueDim } = sizes;
+    const block = (width: number) => ({
+      dtype: "f32" as const,
+      data: Float32Array.from(
+        { length: rows * width },
+        (_, at) => Math.sin(position * width + at + layer),
+      ),
+    });
+    const tokens = { k: block(kvHeads * headDim), v: block(kvHeads * valueDim) };
+    const body = { cells: [cellOf(position, rows)], tokens, queries: null };
+    return this.ask("step", body, { ...header, layer });
+  }
+
+  /** Bytes of pages in a layer. */
+  async pages(layer: number, pages: readonly number[]): Promise<Uint8Array> {
+    const body = { part: layer, offset: 0, most: 2 ** 20, only: { sequence: 0, pages } };
+    const { body: { bytes } } = await this.ask("pull", body) as { body: { bytes: Uint8Array } };
+    return bytes.slice();
   }
 
   change(actions: readonly Action[], header: Partial<Header> = {}, begins = false) {
@@ -141,6 +165,66 @@ test("a shard changes once for a generation, and none is left out", async () => 
   await shard.change([kept], { generation: 6 }); // Again: the token stays.
   await shard.step(cellOf(2), 3, { generation: 6 });
   assertEquals(await shard.reason(() => shard.change([kept], { generation: 5 })), "stale");
+});
+
+test("a shard drops full pages that it has, and no others", async () => {
+  const shard = await Asked.begin();
+  const drop = (pages: number[], generation: number, sequence = 0) =>
+    shard.change([{ do: "drop", group: 0, sequence, pages }], { generation });
+  await shard.append(0, 0, 16);
+  await shard.append(0, 16, 4);
+  const refused = (...given: Parameters<typeof drop>) => shard.reason(() => drop(...given));
+  assertEquals(await refused([0], 6), "shape"); // The other layer has nothing of it.
+  await shard.append(1, 0, 16);
+  await shard.append(1, 16, 4);
+  for (const pages of [[1], [2], [0, 0], [0, 1]]) assertEquals(await refused(pages, 6), "shape");
+  assertEquals(await refused([0], 6, 2), "shape");
+  await shard.change([{ do: "drop", group: 1, sequence: 0, pages: [0] }], { generation: 6 });
+  await drop([0], 7);
+  await drop([0], 7); // The same once more is nothing.
+  // What is behind goes on where it was.
+  const queries = { ...attending, q: { dtype: "f32", data: new Float32Array(queryHeads * 8) } };
+  const cells = [{ ...cellOf(19), held: [4] }];
+  const body = { cells, tokens: null, queries: queries as Bodies["step"]["queries"] };
+  assertEquals((await shard.ask("step", body, { generation: 7 })).kind, "part");
+});
+
+test("a shard takes the pages that it has fetched, and no others", async () => {
+  const giver = await Asked.begin(), shard = await Asked.begin(), who = { name: "b", identity: 5 };
+  for (const layer of [0, 1]) {
+    for (const position of [0, 16]) await giver.append(layer, position, 16);
+  }
+  shard.pull = (_, part, only) => giver.pages(part, only!.pages);
+  const body = { giver: who, sequence: 0, group: 0, pages: [0, 1] };
+  const take = (pages: number[], generation: number) =>
+    shard.change([{ do: "take", group: 0, sequence: 0, pages }], { generation });
+  assertEquals(await shard.reason(() => take([0, 1], 6)), "failed");
+  const refused = (more: object) => shard.reason(() => shard.ask("fetch", { ...body, ...more }));
+  assertEquals(await refused({ sequence: 2 }), "shape");
+  assertEquals(await refused({ pages: [1, 0] }), "shape");
+  assertEquals(await refused({ pages: [2] }), "shape"); // The giver has none of that.
+  shard.pull = () => giver.pages(0, [0]);
+  assertEquals(await refused({}), "failed"); // Fewer than were asked for.
+  shard.pull = () => Promise.resolve(new Uint8Array(64));
+  assertEquals(await refused({}), "failed");
+  shard.pull = (_, part, only) => giver.pages(part, only!.pages);
+  await shard.ask("fetch", { ...body, group: 1 }); // For others.
+  assertEquals(await shard.reason(() => take([0, 1], 6)), "failed");
+  await shard.ask("fetch", body);
+  shard.pull = () => Promise.reject(new Error("nobody is asked"));
+  await shard.ask("fetch", body); // They are there.
+  await take([0, 1], 6);
+  assertEquals(await shard.reason(() => shard.ask("fetch", body)), "stale");
+  assertEquals(
+    await shard.reason(() => shard.ask("fetch", body, { generation: 6 })),
+    "shape", // They are here already.
+  );
+  assertEquals(await shard.pages(1, [0, 1]), await giver.pages(1, [0, 1]));
+  // What was fetched and is not taken by the next change is forgotten.
+  shard.pull = (_, part) => giver.pages(part, [0, 1]);
+  await shard.ask("fetch", { ...body, pages: [2, 3] }, { generation: 6 });
+  await shard.change([], { generation: 7 });
+  assertEquals(await shard.reason(() => take([2, 3], 8)), "failed");
 });
 
 test("a shard refuses what does not fit, before it changes", async () => {
