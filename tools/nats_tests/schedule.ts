@@ -13,6 +13,7 @@ import {
   assertTold,
   expectedUntil,
   generateUntil,
+  isTyped,
   recover,
   type Told,
 } from "../../tests/support/sharded_tokens.ts";
@@ -76,7 +77,7 @@ export class Broken {
       const all = Array.from({ length: groups * replicas }, (_, at) => at % groups);
       // One after the other, so that the first ones are of different groups.
       for (const group of all) await broken.#start(group);
-      await broken.#coordinate();
+      await broken.#begin();
       return broken;
     } catch (error) {
       await broken.end();
@@ -137,6 +138,17 @@ export class Broken {
   async #start(group: number): Promise<void> {
     const { url: servers } = this.#proxy, { prefix } = this.#options, name = `h${++this.#started}`;
     this.hosts.push(await HostProcess.start("Deno", { servers, prefix, group, name }));
+  }
+
+  /** The first coordinator: there is nothing yet that could be restored. */
+  async #begin(): Promise<void> {
+    for (let attempt = 0;; attempt++) {
+      try {
+        return await this.#coordinate();
+      } catch (error) {
+        if (!isTyped(error) || attempt === 10) throw error;
+      }
+    }
   }
 
   async #coordinate(): Promise<void> {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { clock } from "../../runtime.ts";
+import { clock, yieldTurn } from "../../runtime.ts";
 import { ShardRefusedError } from "../errors.ts";
 import type { Action, Introduction, ReportBody } from "../messages/bodies.ts";
 import type { Exchange } from "./exchange.ts";
@@ -80,7 +80,9 @@ async function find({ exchange, options, needsAll, doing }: Joining) {
       found.set(identity, { member: { identity, name, group, strikes: 0 }, granted });
       if (isThere(replicas)) end();
     };
-    const timer = clock.after(needsAll ? deadline : restoreBeats * heartbeat, end);
+    // Where this machine is busy, answers have come and wait to be heard.
+    const late = () => void yieldTurn().then(end);
+    const timer = clock.after(needsAll ? deadline : restoreBeats * heartbeat, late);
     const stop = exchange.find(({ header, body }) => take(header.sender, body), end);
   });
   exchange.checkOpen();
