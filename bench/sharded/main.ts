@@ -25,8 +25,8 @@ import { drawSteps } from "./picture.ts";
 /** Tokens of an append. */
 const chunk = 1024;
 
-/** Steps that are timed at each length, behind some that are not. */
-const steps = 15, warming = 3;
+/** Steps that are not timed, and then at least so many, and for so many milliseconds. */
+const warming = 3, steps = 15, milliseconds = 2_000;
 
 const random = seeded(1);
 const rowsOf = (count: number, heads: number) => ({
@@ -59,13 +59,13 @@ function checkBytes(before: Traffic, after: Traffic, count: number, groups: numb
 async function measure(cache: ShardedCache, shards: number, tokens: number): Promise<Point> {
   while (cache.lengths[0] < tokens) await cache.append(0, some.k, some.v);
   await cache.truncate(0, tokens);
-  const times: number[] = [], before = cache.traffic;
-  for (let step = -warming; step < steps; step++) {
+  const times: number[] = [], before = cache.traffic, started = performance.now();
+  for (let step = -warming; step < steps || performance.now() - started < milliseconds; step++) {
     const begun = performance.now();
     await cache.step(0, one.q, one.k, one.v);
     if (step >= 0) times.push(performance.now() - begun);
   }
-  checkBytes(before, cache.traffic, warming + steps, shards);
+  checkBytes(before, cache.traffic, warming + times.length, shards);
   return { shards, tokens, median: median(times), least: Math.min(...times), ...bytesOf(shards) };
 }
 

@@ -34,11 +34,14 @@ export function stepBy({ roundTrip, rate }: Model, shards: number, tokens: numbe
   return roundTrip + tokens * tokenBytes / (shards * rate);
 }
 
-/** The model by what one shard took, for the fewest tokens and for the most; `undefined` where that is not known. */
+/**
+ * The model by the least that one shard took, for the fewest tokens and for the most, which says most of the machine and
+ * least of what else runs on it; `undefined` where that is not known.
+ */
 export function modelOf(points: readonly Point[]): Model | undefined {
   const alone = points.filter(({ shards }) => shards === 1);
   if (alone.length < 2) return undefined;
   const first = alone[0], last = alone[alone.length - 1];
-  const rate = (last.tokens - first.tokens) * tokenBytes / (last.median - first.median);
-  return { roundTrip: first.median - first.tokens * tokenBytes / rate, rate };
+  const rate = (last.tokens - first.tokens) * tokenBytes / (last.least - first.least);
+  return { roundTrip: first.least - first.tokens * tokenBytes / rate, rate };
 }
