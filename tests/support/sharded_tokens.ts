@@ -93,12 +93,22 @@ export const isTyped = (error: unknown): boolean =>
 /** Longest wait for what is missing, in milliseconds: on a busy machine nobody may have a turn for many seconds. */
 const patience = 120_000;
 
-/** Goes on after an error, which must be one that says what is missing. */
-export async function recover(cache: ShardedCache, error: unknown): Promise<void> {
+/**
+ * Goes on after an error, which must be one that says what is missing.
+ *
+ * @param again Takes the cache anew where another coordinator, which came no further, has an epoch of it.
+ */
+export async function recover(
+  cache: ShardedCache,
+  error: unknown,
+  again?: () => Promise<void>,
+): Promise<void> {
   for (const end = performance.now() + patience;;) {
-    if (!isTyped(error) || performance.now() > end) throw error;
+    const isOver = error instanceof ShardRefusedError && error.reason === "epoch";
+    const isHopeless = isOver && again === undefined;
+    if (!isTyped(error) || isHopeless || performance.now() > end) throw error;
     try {
-      return await cache.restore();
+      return await (isOver ? again!() : cache.restore());
     } catch (next) {
       error = next;
     }

@@ -95,7 +95,7 @@ export class Broken {
       try {
         return await act();
       } catch (error) {
-        await recover(this.cache, error);
+        await this.#recover(error);
       }
     }
   }
@@ -110,7 +110,7 @@ export class Broken {
     this.#proxy.faults = { drop: 0.01, double: 0.03, late: 0.05, milliseconds: 60 };
     for (let length = 8; length < until; length += whole(random, 8, 20)) {
       await generate(length);
-      await this.#break().catch((error) => recover(this.cache, error));
+      await this.#break().catch((error) => this.#recover(error));
     }
     this.#proxy.faults = calm;
     await generate(until);
@@ -133,6 +133,10 @@ export class Broken {
     await Promise.all(this.hosts.map((host) => host.kill()));
     await this.#connection?.close();
     this.#proxy.end();
+  }
+
+  #recover(error: unknown): Promise<void> {
+    return recover(this.cache, error, () => this.#coordinate());
   }
 
   async #start(group: number): Promise<void> {
