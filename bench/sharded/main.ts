@@ -2,7 +2,7 @@
  * `deno task bench:sharded [--shards 1,2,3] [--tokens 1024,4096] [--json FILE] [--svg FILE]`: what a step costs over the
  * number of tokens, on as many shards of this machine, each pinned to a core in turn, and what a model of it says: the
  * bytes that a shard reads by its rate, and one round trip. With `--json` points are added to those of the file, so that
- * it can be run in pieces; `--svg` draws all that the file has. Without `--tokens` it only draws.
+ * it can be run in pieces; `--svg` draws all that the file has, and where there is no `--tokens` does nothing else.
  *
  * @module
  */
@@ -128,13 +128,14 @@ function merge(points: readonly Point[], point: Point): Point[] {
 const { values } = parseArgs({
   options: {
     shards: { type: "string", default: "1,2,3" },
-    tokens: { type: "string", default: "" },
+    tokens: { type: "string" },
     json: { type: "string" },
     svg: { type: "string" },
   },
 });
 const numbersOf = (list: string) => list.split(",").filter(Boolean).map(Number);
-const { json, svg } = values, lengths = numbersOf(values.tokens).toSorted((a, b) => a - b);
+const { json, svg, tokens = svg === undefined ? "1024,4096,16384,65536" : "" } = values;
+const lengths = numbersOf(tokens).toSorted((a, b) => a - b);
 let points: readonly Point[] = json !== undefined && existsSync(json)
   ? (JSON.parse(readFileSync(json, "utf8")) as Found).points
   : [];
