@@ -37,6 +37,7 @@ const suites = [
   "nn",
   "models",
   "documents",
+  "sharded",
 ];
 
 /** What every stack runs: of the rest one is enough, since it takes minutes in software. */

@@ -73,11 +73,13 @@ export function toolTests(
   report: string,
   path: string,
   environment: Readonly<Record<string, string>> = {},
+  flags: readonly string[] = [],
 ): Command {
   return {
     program: process.execPath,
     arguments: [
-      ...["test", locked, "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`, path],
+      ...["test", locked, "-A", "--no-check", "--reporter=dot", `--junit-path=${report}`],
+      ...[...flags, path],
     ],
     environment,
   };

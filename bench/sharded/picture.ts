@@ -17,7 +17,7 @@ export async function drawSteps(points: readonly Point[], model: Model): Promise
 }
 
 function specOf(points: readonly Point[], model: Model): TopLevelSpec {
-  const measured = points.map(({ shards, tokens, median }) => ({ shards, tokens, step: median }));
+  const measured = points.map(({ shards, tokens, least }) => ({ shards, tokens, step: least }));
   const said = [1, 2, 3].flatMap((shards) =>
     Array.from({ length: 41 }, (_, at) => {
       const tokens = 1024 * 2 ** (at / 4);
@@ -36,6 +36,11 @@ function specOf(points: readonly Point[], model: Model): TopLevelSpec {
   } as const;
   return {
     ...{ background: "white", width: 560, height: 360 },
+    title: {
+      text: "A step of one layer over the tokens that it reads",
+      subtitle:
+        "points: the least measured, shards of one machine; lines: the model, a machine for each shard",
+    },
     layer: [
       { data: { values: said }, mark: { type: "line", clip: true }, encoding },
       { data: { values: measured }, mark: { type: "point", filled: true, size: 60 }, encoding },

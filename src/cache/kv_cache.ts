@@ -45,6 +45,7 @@ interface Inside {
   /** Throws where it cannot be changed now. */
   beginChange(cache: KvCache, doing: string): void;
   sequencesOf(cache: KvCache): Sequences;
+  storeOf(cache: KvCache): PageStore;
   loading(cache: KvCache, bytes: Uint8Array, sequence?: number): Change;
   lock(cache: KvCache, doing: string): () => void;
   read(
@@ -94,6 +95,7 @@ export class KvCache implements Disposable {
       backendOf: (cache) => cache.#backend,
       beginChange: (cache, doing) => cache.#beginChange(doing),
       sequencesOf: (cache) => cache.#sequences,
+      storeOf: (cache) => cache.#store,
       loading: (cache, ...given) => cache.#loading(...given),
       read: (cache, ...given) => cache.#read(...given),
     };
@@ -545,6 +547,11 @@ export function beginChangeOf(cache: KvCache, doing: string): void {
 /** The sequences of a cache, for who changes those of several together. */
 export function sequencesOf(cache: KvCache): Sequences {
   return inside.sequencesOf(cache);
+}
+
+/** The pages of a cache. */
+export function storeOf(cache: KvCache): PageStore {
+  return inside.storeOf(cache);
 }
 
 /** What would load a cache, which nothing keeps from doing so any more. */

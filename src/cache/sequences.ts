@@ -223,6 +223,29 @@ export class Sequences {
     });
   }
 
+  /** Full pages come into a sequence, each before one that it has; they are filled when the change is made. */
+  insert(at: number, before: readonly number[], fill: (page: Page, nth: number) => void): Change {
+    const sequence = this.#sequences[at];
+    return this.#change("load", before.length, (taken) => {
+      for (const [nth, index] of before.entries()) {
+        const page = taken.pop()!;
+        fill(page, nth);
+        this.#owners.set(page, 1);
+        sequence.pages.splice(index + nth, 0, page);
+        sequence.length += this.#store.layout.pageSize;
+      }
+    });
+  }
+
+  /** Full pages leave a sequence; they are named in ascending order. */
+  remove(at: number, indices: readonly number[]): void {
+    const sequence = this.#sequences[at];
+    for (const [nth, index] of indices.entries()) {
+      for (const page of sequence.pages.splice(index - nth, 1)) this.#release(page);
+      sequence.length -= this.#store.layout.pageSize;
+    }
+  }
+
   #pagesFor(tokens: number): number {
     return Math.ceil(tokens / this.#store.layout.pageSize);
   }

@@ -33,7 +33,11 @@ export {
 export type { Traffic } from "./coordinator/exchange.ts";
 export type { ShardedCacheOptions } from "./coordinator/options.ts";
 export type { ShardedResult } from "./coordinator/parts.ts";
-export type { ShardedAppendOptions, ShardedAttendOptions } from "./coordinator/read.ts";
+export type {
+  ShardedAppendOptions,
+  ShardedAttendOptions,
+  ShardedStepOptions,
+} from "./coordinator/read.ts";
 export { type RefusalReason, ShardLostError, ShardRefusedError } from "./errors.ts";
 export {
   type ServedShard,

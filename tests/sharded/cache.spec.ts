@@ -56,6 +56,54 @@ test("step() gives what one machine gives, whatever the groups, windows and soft
   }
 });
 
+/** How queries and keys are turned. */
+const rotations = [
+  { theta: 500 },
+  { style: "interleaved", dims: 4 },
+  { scaling: { type: "llama3", factor: 8, originalLength: 16 } },
+  { positions: 100 },
+] as const;
+
+test("step() turns queries and keys as a cache on one machine does, and leaves them as they are", async () => {
+  const random = seeded(varyingSeed()), one = await engine();
+  for (const rope of sharedOut(rotations, 1, "step() turns")) {
+    const cluster = new Cluster(random), local = oneMachine(one);
+    await cluster.startAll(2);
+    const cache = await cluster.coordinate({ groups: 2 });
+    for (const [count, layout] of [[20, "bhnd"], [1, "bnhd"], [3, "bnhd"]] as const) {
+      const rows = randomRows(count, random), lengths = [count, Math.ceil(count / 2)];
+      const [q, k, v] = [rows.q, rows.k, rows.v].map(({ data, shape: [batch, heads, n, dim] }) => ({
+        data,
+        shape: layout === "bhnd" ? [batch, heads, n, dim] : [batch, n, heads, dim],
+      }));
+      const before = [q, k].map(({ data }) => data.slice()), options = { lengths, layout, rope };
+      const given = await cache.step(0, q, k, v, options);
+      assertEquals([q.data, k.data], before);
+      const expected = await local[0].step(q, k, v, { ...options, causal: true });
+      assertNear(given.out.data, expected.out.data, JSON.stringify(rope));
+    }
+    await cluster.end();
+    for (const each of local) each.free();
+  }
+});
+
+test("a rotation that cannot be is refused, and nothing is appended", async () => {
+  const random = seeded(varyingSeed()), cluster = new Cluster(random);
+  await cluster.startAll(1);
+  const cache = await cluster.coordinate({ groups: 1 }), { q, k, v } = randomRows(3, random);
+  const refused = async (rope: object, text: string) => {
+    const error = await errorOf(() => cache.step(0, q, k, v, { rope }));
+    assert((error as Error).message.includes(text), String(error));
+  };
+  await refused({ dims: 3 }, "`dims` must be even and from 2 to D = 8, got 3");
+  await refused({ positions: [1, 2] }, "`positions` must be a number, or 3 of them");
+  await refused({ layout: "bnhd" }, "Cannot step: ");
+  assertEquals(cache.lengthsOf(0), [0, 0]);
+  await cache.step(0, q, k, v, { rope: {} });
+  assertEquals(cache.lengthsOf(0), [3, 3]);
+  await cluster.end();
+});
+
 test("append() and attend() give what one machine gives, in both layouts", async () => {
   const random = seeded(varyingSeed()), one = await engine();
   const cluster = new Cluster(random), local = oneMachine(one);

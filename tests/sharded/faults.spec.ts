@@ -23,7 +23,7 @@ interface Broken {
 
 /** Something goes wrong. */
 async function breakSomething(broken: Broken): Promise<void> {
-  const { cluster, random, groups, replicas } = broken;
+  const { cluster, random } = broken;
   const names = [...cluster.hosts.keys()], name = names[whole(random, 0, names.length - 1)];
   const host = cluster.hosts.get(name)!, { connection } = host;
   switch (whole(random, 0, 3)) {
@@ -44,12 +44,16 @@ async function breakSomething(broken: Broken): Promise<void> {
       setTimeout(() => connection[way] = true, whole(random, 20, 200));
       return;
     }
-    default: { // Another coordinator takes over.
-      const old = broken.cache;
-      broken.cache = await cluster.coordinate({ groups, replicas, heartbeat: 10 });
-      await old.close();
-    }
+    default:
+      await takeOver(broken);
   }
+}
+
+/** Another coordinator takes over. */
+async function takeOver(broken: Broken): Promise<void> {
+  const { cluster, groups, replicas, cache } = broken;
+  broken.cache = await cluster.coordinate({ groups, replicas, heartbeat: 10 });
+  await cache.close();
 }
 
 /** One schedule of faults: the same tokens as without any, and nothing but typed errors. */
@@ -66,7 +70,7 @@ async function runSchedule(seed: number): Promise<void> {
       try {
         return await act();
       } catch (error) {
-        await recover(broken.cache, error);
+        await recover(broken.cache, error, () => takeOver(broken));
       }
     }
   };

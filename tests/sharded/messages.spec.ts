@@ -36,6 +36,8 @@ function bodiesBy(random: Random): Bodies {
         { do: "keep", sequence: 1, length: 2, layer: 0 },
         { do: "fork", from: 0, to: 1 },
         { do: "free" },
+        { do: "take", sequence: 1, group: 2, pages: [0, 4] },
+        { do: "drop", sequence: 0, group: 1, pages: [] },
       ],
     },
     step: {
@@ -45,11 +47,12 @@ function bodiesBy(random: Random): Bodies {
     },
     part: { out: block(48), lse: block(4) },
     refused: { reason: "full", text: "no room" },
-    copy: { name: "a" },
-    pull: { part: 2, offset: 2 ** 40, most: 100 },
+    copy: { name: "a", identity: 5 },
+    pull: { part: 2, offset: 2 ** 40, most: 100, only: { sequence: 1, pages: [3, 5] } },
     data: { total: 2 ** 41, bytes: Uint8Array.of(1, 2, 3, 4, 5) },
     save: { name: "noon" },
     load: { name: "noon" },
+    fetch: { giver: { name: "a", identity: 5 }, sequence: 1, group: 0, pages: [1, 2] },
   };
 }
 
@@ -146,13 +149,16 @@ test("a shard answers or refuses whatever a sealed message says, within its byte
     },
   };
   const { change, pull: pulling } = bodiesBy(random), grant = { sizes: { ...sizes, dtype: "f32" } };
+  const giver = { name: "b", identity: 5 };
   const messages = [
     encode("grant", granted, { ...grant, first: 0 } as Bodies["grant"]),
     encode("change", begun, { begins: true, actions: [] }),
     ...[0, 1, 2].map(() => encode("step", begun, step)),
     encode("change", { ...granted, generation: 2 }, { ...change, begins: false }),
     encode("pull", begun, { ...pulling, offset: 0 }),
-    encode("copy", begun, { name: "b" }),
+    encode("pull", begun, { ...pulling, offset: 0, only: null }),
+    encode("copy", begun, giver),
+    encode("fetch", begun, { giver, sequence: 0, group: 0, pages: [0, 2] }),
   ];
   const counts = { answered: 0, refused: 0, unread: 0 };
   const ask = async (bytes: Uint8Array) => {

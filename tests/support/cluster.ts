@@ -46,10 +46,16 @@ export class Cluster {
   }
 
   /** Starts a shard. */
-  async start(name: string, group: number, maxBytes?: number): Promise<Host> {
+  async start(
+    name: string,
+    group: number,
+    maxBytes?: number,
+    on?: Engine<GPUBuffer>,
+  ): Promise<Host> {
     const connection = this.network.connect(), prefix = "t.cache", store = this.#store;
-    const options = { connection, prefix, group, name, engine: await engine(), maxBytes, store };
-    const host = { connection, shard: await serveShard(options) };
+    const options = { connection, prefix, group, name, maxBytes, store };
+    const shard = await serveShard({ ...options, engine: on ?? await engine() });
+    const host = { connection, shard };
     this.hosts.set(name, host);
     return host;
   }

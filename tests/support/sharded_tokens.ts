@@ -85,16 +85,30 @@ export function assertTold(told: Told, expected: Told): void {
 /** Errors that say that shards, servers or coordinators are missing or others, and nothing else. */
 const reasons: readonly string[] = ["epoch", "name", "failed"];
 
-const isTyped = (error: unknown) =>
+/** Whether an error says that. */
+export const isTyped = (error: unknown): boolean =>
   error instanceof ShardLostError ||
   (error instanceof ShardRefusedError && reasons.includes(error.reason));
 
-/** Goes on after an error, which must be one that says what is missing. */
-export async function recover(cache: ShardedCache, error: unknown, tries = 40): Promise<void> {
-  for (let attempt = 0;; attempt++) {
-    if (!isTyped(error) || attempt > tries) throw error;
+/** Longest wait for what is missing, in milliseconds: on a busy machine nobody may have a turn for many seconds. */
+const patience = 120_000;
+
+/**
+ * Goes on after an error, which must be one that says what is missing.
+ *
+ * @param again Takes the cache anew where another coordinator, which came no further, has an epoch of it.
+ */
+export async function recover(
+  cache: ShardedCache,
+  error: unknown,
+  again?: () => Promise<void>,
+): Promise<void> {
+  for (const end = performance.now() + patience;;) {
+    const isOver = error instanceof ShardRefusedError && error.reason === "epoch";
+    const isHopeless = isOver && again === undefined;
+    if (!isTyped(error) || isHopeless || performance.now() > end) throw error;
     try {
-      return await cache.restore();
+      return await (isOver ? again!() : cache.restore());
     } catch (next) {
       error = next;
     }

@@ -133,13 +133,14 @@ export interface ShardedCache extends AsyncDisposable {
     q: AnyTensor,
     k: AnyTensor,
     v: AnyTensor,
-    options?: ShardedAttendOptions,
+    options?: ShardedStepOptions,
   ): Promise<ShardedResult>;
   truncate(sequence: number, length: number): Promise<void>;
   fork(from: number, to: number): Promise<void>;
   free(sequence?: number): Promise<void>;
   save(name: string): Promise<void>;
   restore(options?: RestoreOptions): Promise<void>;
+  rebalance(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -172,6 +173,10 @@ export interface ShardedSizes {
   readonly valueDim: number;
   readonly pageSize: number;
   readonly dtype: CacheDType;
+}
+
+export interface ShardedStepOptions extends ShardedAttendOptions {
+  readonly rope?: Omit<RopeOptions, "layout"> | undefined;
 }
 
 export interface Traffic {

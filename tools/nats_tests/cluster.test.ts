@@ -1,12 +1,6 @@
 import { createEngine } from "@flashtile/attention";
-import {
-  type ShardedCache,
-  shardedCache,
-  type ShardedCacheOptions,
-  ShardLostError,
-  ShardRefusedError,
-} from "@flashtile/attention/sharded";
-import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { shardedCache, ShardRefusedError } from "@flashtile/attention/sharded";
+import { connect } from "@nats-io/transport-node";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { once } from "node:events";
 import { test } from "node:test";
@@ -19,94 +13,21 @@ import {
   assertTold,
   expectedUntil,
   generateUntil,
-  recover,
   type Told,
 } from "../../tests/support/sharded_tokens.ts";
-import { HostProcess, type Runtime, startScript } from "./hosts.ts";
-import { goOn, loadModel, modelSizes, promptIds } from "./model.ts";
-import { runSchedule } from "./schedule.ts";
+import { freePort } from "../ports.ts";
+import { type Runtime, startScript } from "./hosts.ts";
+import { alone, goOn, loadModel, modelOptions, promptIds, until } from "./model.ts";
 import { NatsServer } from "./server.ts";
-
-/** Waits for what is slow: on a busy machine a process may not have its turn for some seconds. */
-const patience = { heartbeat: 1_500, deadline: 30_000 };
-
-/** Of schedules, which go on after any error that says what is missing. */
-const briefHeartbeat = 100;
-
-const forever = { maxReconnectAttempts: -1, reconnectTimeWait: 50, reconnectJitter: 0 };
-
-/** A server, and what was started on it, all of which ends with it. */
-class Setting {
-  readonly server: NatsServer;
-  readonly hosts: HostProcess[] = [];
-  readonly connections: NatsConnection[] = [];
-  readonly caches: ShardedCache[] = [];
-
-  private constructor(server: NatsServer) {
-    this.server = server;
-  }
-
-  static async start(options: Parameters<typeof NatsServer.start>[0] = {}): Promise<Setting> {
-    return new Setting(await NatsServer.start(options));
-  }
-
-  async host(name: string, group: number, more: object = {}, runtime: Runtime = "Deno") {
-    const servers = this.server.url, options = { servers, prefix: "t.cache", group, name, ...more };
-    const host = await HostProcess.start(runtime, options);
-    this.hosts.push(host);
-    return host;
-  }
-
-  async cache(options: Partial<ShardedCacheOptions>): Promise<ShardedCache> {
-    const connection = await connect({ servers: this.server.url, ...forever });
-    this.connections.push(connection);
-    const common = { connection, prefix: "t.cache", ...patience };
-    const cache = await shardedCache({ ...common, ...sizes, ...options });
-    this.caches.push(cache);
-    return cache;
-  }
-
-  async end(): Promise<void> {
-    for (const cache of this.caches) await cache.close();
-    for (const host of this.hosts) host.signal("SIGCONT");
-    await Promise.all(this.hosts.map((host) => host.kill()));
-    await Promise.all(this.connections.map((connection) => connection.close()));
-    await this.server.end();
-  }
-}
-
-/** Does something on a server, and ends everything. */
-async function within(
-  options: Parameters<typeof NatsServer.start>[0],
-  act: (setting: Setting) => Promise<void>,
-): Promise<void> {
-  const setting = await Setting.start(options);
-  try {
-    await act(setting);
-  } finally {
-    await setting.end();
-  }
-}
-
-const ofModel = { ...await modelSizes(), batch: 1, valueDim: undefined, pageSize: 16 };
-
-const until = 200;
-
-/** What one machine says: tokens, and the logits before each. */
-const { ids: expected, logits: expectedLogits } = await (async () => {
-  const decoder = await loadModel(), session = decoder.session(), ids = [...promptIds];
-  const logits: Float32Array[] = [];
-  await goOn(session, ids, until, (given) => logits.push(given));
-  decoder.free();
-  return { ids, logits };
-})();
+import { patience, within } from "./setting.ts";
 
 test("the model's tokens are those of one machine, on shards in Deno, Node and Bun", () =>
   within({}, async (setting) => {
     const runtimes: Runtime[] = ["Deno", "Node", "Bun"];
     await Promise.all(runtimes.map((runtime, at) => setting.host(runtime, at, {}, runtime)));
-    const cache = await setting.cache({ groups: 3, ...ofModel }), ids = [...promptIds];
+    const cache = await setting.cache({ groups: 3, ...await modelOptions() }), ids = [...promptIds];
     const decoder = await loadModel(), session = decoder.session({ cache });
+    const { ids: expected, logits: expectedLogits } = await alone();
     let off = 0;
     await goOn(session, ids, until, (logits, at) => {
       const right = expectedLogits[at - promptIds.length];
@@ -117,7 +38,7 @@ test("the model's tokens are those of one machine, on shards in Deno, Node and B
     assert(off <= 3e-5, `logits are off by ${off}`);
     assertEquals(cache.lengths, [until - 1]);
     for (const host of setting.hosts) {
-      const { lengths } = await host.stats() as { lengths: number[] };
+      const { lengths } = await host.stats();
       assert(lengths[0] >= 48, `${host.options.name} has ${lengths} tokens`);
     }
     decoder.free();
@@ -126,6 +47,7 @@ test("the model's tokens are those of one machine, on shards in Deno, Node and B
 test("coordinators on Node and Bun give the same, one killed and the next one going on", () =>
   within({}, async (setting) => {
     await Promise.all([0, 1].map((group) => setting.host(`h${group}`, group)));
+    const { ids: expected } = await alone();
     const options = { servers: setting.server.url, prefix: "t.cache", groups: 2, until };
     const first = startScript("Node", "generate", options), lines: number[] = [];
     for await (const line of createInterface({ input: first.stdout! })) {
@@ -140,103 +62,6 @@ test("coordinators on Node and Bun give the same, one killed and the next one go
       assertEquals(all, expected.slice(promptIds.length));
     }
   }));
-
-test("with two replicas a killed shard changes nothing", () =>
-  within({}, async (setting) => {
-    await Promise.all([0, 0, 1, 1].map((group, at) => setting.host(`h${at}`, group)));
-    const cache = await setting.cache({ groups: 2, replicas: 2, ...ofModel });
-    const decoder = await loadModel(), session = decoder.session({ cache }), ids = [...promptIds];
-    await goOn(session, ids, 120);
-    const killed = setting.hosts[2].kill();
-    await goOn(session, ids, 160);
-    await killed;
-    await setting.host("h4", 1);
-    await cache.restore();
-    assertEquals(cache.shards.map(({ lives }) => lives), [true, true, true, true]);
-    await setting.hosts[3].kill();
-    await goOn(session, ids, until);
-    assertEquals(ids, expected);
-    decoder.free();
-  }));
-
-test("without replicas a killed shard is told, and the store has what it had", () =>
-  within({ jetStream: true }, async (setting) => {
-    const bucket = "pages";
-    await setting.host("h0", 0, { bucket });
-    await setting.host("h1", 1, { bucket });
-    const cache = await setting.cache({ groups: 2, ...ofModel });
-    const decoder = await loadModel(), session = decoder.session({ cache }), ids = [...promptIds];
-    await goOn(session, ids, 120);
-    await cache.save("noon");
-    await goOn(session, ids, 130);
-    await setting.hosts[1].kill();
-    const error = await errorOf(() => goOn(session, ids, until));
-    assertInstanceOf(error, ShardLostError);
-    assertEquals((error as ShardLostError).shards, ["h1"]);
-    await setting.host("h2", 1, { bucket });
-    await cache.restore({ saved: "noon" });
-    assertEquals(cache.lengths, [119]);
-    await goOn(session, ids, 160);
-    // And without a store: what is behind the first gap is computed anew.
-    await setting.hosts[0].kill();
-    assertInstanceOf(await errorOf(() => goOn(session, ids, until)), ShardLostError);
-    await setting.host("h3", 0);
-    await cache.restore();
-    assertEquals(cache.lengths, [0]);
-    await goOn(session, ids, until);
-    assertEquals(ids, expected);
-    decoder.free();
-  }));
-
-test("a server that is killed and comes again changes nothing", () =>
-  within({}, async (setting) => {
-    await Promise.all([0, 1].map((group) => setting.host(`h${group}`, group)));
-    // Nothing is heard meanwhile, by whomever: shards count as lost later than that lasts.
-    const cache = await setting.cache({ groups: 2, ...ofModel, heartbeat: 2_000 });
-    const decoder = await loadModel(), session = decoder.session({ cache }), ids = [...promptIds];
-    await goOn(session, ids, 120);
-    await setting.server.kill();
-    const going = goOn(session, ids, until);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    await setting.server.begin();
-    await going;
-    assertEquals(ids, expected);
-    decoder.free();
-  }));
-
-test("a shard that is paused for ten seconds is told, and has everything afterwards", () =>
-  within({}, async (setting) => {
-    await Promise.all([0, 1].map((group) => setting.host(`h${group}`, group)));
-    const cache = await setting.cache({ groups: 2, ...ofModel });
-    const decoder = await loadModel(), session = decoder.session({ cache }), ids = [...promptIds];
-    await goOn(session, ids, 120);
-    setting.hosts[1].signal("SIGSTOP");
-    const error = await errorOf(() => goOn(session, ids, until));
-    assertInstanceOf(error, ShardLostError);
-    assertInstanceOf(await errorOf(() => cache.restore()), ShardLostError);
-    await new Promise((resolve) => setTimeout(resolve, 10_000));
-    setting.hosts[1].signal("SIGCONT");
-    await recover(cache, error);
-    assertEquals(cache.lengths, [ids.length - 1]);
-    await goOn(session, ids, until);
-    assertEquals(ids, expected);
-    decoder.free();
-  }));
-
-test("20 random schedules of faults: the same as without any, or an error that says what is missing", async () => {
-  const seed = varyingSeed(), seeds = Array.from({ length: 20 }, (_, at) => seed + at);
-  // Some beside one another, each on a server of its own, since most of the time is waited.
-  await Promise.all(Array.from({ length: 4 }, async () => {
-    const server = await NatsServer.start();
-    try {
-      for (let next = seeds.pop(); next !== undefined; next = seeds.pop()) {
-        await runSchedule(server, next, briefHeartbeat);
-      }
-    } finally {
-      await server.end();
-    }
-  }));
-});
 
 test("a prompt of 32,768 tokens is prefilled by all", () =>
   within({}, async (setting) => {
@@ -257,6 +82,28 @@ test("a prompt of 32,768 tokens is prefilled by all", () =>
     assertEquals(cache.lengths, [tokens]);
     await engine.close();
   }));
+
+test("shards on one server give the same to a coordinator on another of its cluster", async () => {
+  const port = await freePort(), routes = `routes: ["nats://127.0.0.1:${port}"]`;
+  const clusterOf = (listen: number, more = "") => ({
+    config: `cluster { name: t, listen: "127.0.0.1:${listen}", ${more} }`,
+  });
+  await within(clusterOf(port), async (setting) => {
+    const other = await NatsServer.start(clusterOf(await freePort(), routes));
+    try {
+      const seed = varyingSeed(), told: Told = new Map();
+      // One of them is where the coordinator is, and is heard at once.
+      await setting.host("h0", 0);
+      await setting.host("h1", 1, { servers: other.url });
+      await setting.host("h2", 2, { servers: other.url });
+      const cache = await setting.cache({ groups: 3 });
+      await generateUntil(cache, seed, 40, told);
+      assertTold(told, await expectedUntil(seed, 40));
+    } finally {
+      await other.end();
+    }
+  });
+});
 
 /** Two tenants, each with subjects of its own. */
 const tenants = `authorization { users = [

@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { createInterface, type Interface } from "node:readline";
+import type { ShardStats } from "@flashtile/attention/sharded";
 import { bundleScripts } from "../bundle_tests.ts";
 import { runtimeProgram, versions } from "../install.ts";
 import { root } from "../test_runs.ts";
@@ -72,8 +73,8 @@ export class HostProcess {
     return host;
   }
 
-  /** What it has. */
-  async stats(): Promise<Record<string, unknown>> {
+  /** What it has, and the bytes of memory that its process has. */
+  async stats(): Promise<ShardStats & { readonly resident: number }> {
     const line = this.#line();
     this.child.stdin!.write("\n");
     return JSON.parse(await line);
@@ -95,9 +96,19 @@ export class HostProcess {
     await ended;
   }
 
-  async #line(): Promise<string> {
-    const ended = once(this.child, "exit").then(([code]) => [`ended with ${code}`]);
-    const [line] = await Promise.race([once(this.#lines, "line"), ended]);
-    return line;
+  /** The next line that it says; how it ended, where it says none any more. */
+  #line(): Promise<string> {
+    return new Promise((resolve) => {
+      const take = (line: string) => {
+        this.child.off("exit", end);
+        resolve(line);
+      };
+      const end = (code: number | null) => {
+        this.#lines.off("line", take);
+        resolve(`ended with ${code}`);
+      };
+      this.#lines.once("line", take);
+      this.child.once("exit", end);
+    });
   }
 }

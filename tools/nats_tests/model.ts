@@ -6,6 +6,7 @@
 
 import { readFile } from "node:fs/promises";
 import { type Decoder, loadDecoder } from "@flashtile/attention/models";
+import { once } from "../../tests/support/once.ts";
 
 /** Numbers of a cache that the demo's model needs. */
 export async function modelSizes() {
@@ -15,6 +16,11 @@ export async function modelSizes() {
     kvHeads: config.num_key_value_heads as number,
     headDim: config.head_dim ?? config.hidden_size / config.num_attention_heads,
   };
+}
+
+/** Options of a cache of it, with pages so small that all groups have some. */
+export async function modelOptions() {
+  return { ...await modelSizes(), batch: 1, valueDim: undefined, pageSize: 16 };
 }
 
 /** The demo's model. */
@@ -62,3 +68,15 @@ export async function goOn(
     ids.push(likeliest(logits));
   }
 }
+
+/** How many tokens tests go on to. */
+export const until = 200;
+
+/** What one machine says: tokens, and the logits before each. */
+export const alone = once(async () => {
+  const decoder = await loadModel(), session = decoder.session(), ids = [...promptIds];
+  const logits: Float32Array[] = [];
+  await goOn(session, ids, until, (given) => logits.push(given));
+  decoder.free();
+  return { ids, logits };
+});

@@ -111,7 +111,7 @@ test(
         const error = await errorOf(() => generateUntil(cache!, seed, until, told));
         assertInstanceOf(error, ShardLostError);
         join(networks[1]);
-        await recover(cache, error, 100);
+        await recover(cache, error);
       }
       await generateUntil(cache, seed, until, told);
       assertTold(told, expected);

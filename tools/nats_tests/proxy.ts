@@ -79,7 +79,10 @@ export class FaultyProxy {
       from.on("data", (bytes: Uint8Array) => {
         for (const { frame, isMessage } of frames.take(bytes)) this.#carry(frame, isMessage, to);
       });
-      from.on("close", () => to.destroy());
+      from.on("close", () => {
+        this.#sockets.delete(from);
+        to.destroy();
+      });
       from.on("error", () => to.destroy());
     }
   }

@@ -13,6 +13,8 @@ export function natsRun(): TestRun {
   return {
     name: "NATS, shards on Deno, Node and Bun",
     patience: 1800,
-    tests: (report) => toolTests(report, folder, { DENO_WEBGPU_BACKEND: "none" }),
+    // Most of their time they wait: for heartbeats, for processes, for pauses to end.
+    tests: (report) =>
+      toolTests(report, folder, { DENO_WEBGPU_BACKEND: "none", DENO_JOBS: "4" }, ["--parallel"]),
   };
 }

@@ -70,6 +70,7 @@ export class NatsServer {
     this.#process = spawn(program, given, { stdio: "ignore" });
     const end = performance.now() + patience;
     while (!await isOpen(this.port)) {
+      if (this.#process.exitCode !== null) throw new Error("nats-server ended at once");
       if (performance.now() > end) throw new Error(`Cannot reach nats-server on ${this.port}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }

@@ -11,7 +11,8 @@ import { type Block, blockBytes } from "../messages/bytes.ts";
 import { headerBytes } from "../messages/message.ts";
 import type { ShardedSizes } from "../sizes.ts";
 import type { PageMap } from "./page_map.ts";
-import type { ReadCall, ReadRows } from "./read.ts";
+import type { ReadCall } from "./read.ts";
+import type { ReadRows } from "./rows.ts";
 
 /** A cell, and which of its sequence's rows of the call it has. */
 export interface PlacedCell extends Cell {

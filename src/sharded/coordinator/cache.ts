@@ -21,15 +21,18 @@ import {
   readCacheOptions,
   type ShardedCacheOptions,
 } from "./options.ts";
-import { PageMap } from "./page_map.ts";
+import { PageMap, type PageMove } from "./page_map.ts";
 import { isPartOf, Parts, type ShardedResult } from "./parts.ts";
 import {
   readAppend,
   readAttend,
   type ReadCall,
+  readStep,
   type ShardedAppendOptions,
   type ShardedAttendOptions,
+  type ShardedStepOptions,
 } from "./read.ts";
+import { turn } from "./turning.ts";
 
 /** Options of `restore()`. */
 export interface RestoreOptions {
@@ -78,13 +81,16 @@ export interface ShardedCache extends AsyncDisposable {
    * @throws {ShardLostError} When shards do not answer: never is a part taken for the whole.
    */
   attend(layer: number, q: AnyTensor, options?: ShardedAttendOptions): Promise<ShardedResult>;
-  /** Appends, and attends with the queries of the same tokens, by one message for as much as the server lets through. */
+  /**
+   * Turns queries and keys by their positions where `rope` says how, appends, and attends with the queries of the same
+   * tokens, by one message for as much as the server lets through. `q` and `k` stay as they are.
+   */
   step(
     layer: number,
     q: AnyTensor,
     k: AnyTensor,
     v: AnyTensor,
-    options?: ShardedAttendOptions,
+    options?: ShardedStepOptions,
   ): Promise<ShardedResult>;
   /** Keeps the first tokens of a sequence, in all layers. */
   truncate(sequence: number, length: number): Promise<void>;
@@ -106,12 +112,24 @@ export interface ShardedCache extends AsyncDisposable {
    * @throws {ShardLostError} When there is no shard of a group.
    */
   restore(options?: RestoreOptions): Promise<void>;
+  /**
+   * Moves full pages, some at a time, until no group has two more than another: after a group was added. Other calls go
+   * on between; pages that forks share are each sequence's own where they move.
+   *
+   * @returns How many pages have moved.
+   * @throws {ShardLostError} When shards do not answer. `restore()` goes on, and nothing is lost that somebody has.
+   * @throws {ShardRefusedError} When a shard is full, or does not get them; those stay where they were.
+   */
+  rebalance(): Promise<number>;
   /** Ends the coordinator. Shards keep what they have, for the next. */
   close(): Promise<void>;
 }
 
 /** Messages of a call that are under way at most. */
 const mostUnderWay = 4;
+
+/** Pages that move in one go at most: who gets them has them twice meanwhile. */
+const mostMoving = 16;
 
 /** What messages of errors begin with. */
 const cannot = "Cannot use the sharded cache";
@@ -190,7 +208,7 @@ class Coordinator implements ShardedCache {
     q: AnyTensor,
     options: ShardedAttendOptions = {},
   ): Promise<ShardedResult> {
-    const call = readAttend(q, null, options, this.#given.sizes, "Cannot attend");
+    const call = readAttend(q, options, this.#given.sizes);
     this.#checkCall(layer, call);
     return await this.#enqueue(() => this.#attend(layer, call), call.signal);
   }
@@ -200,11 +218,14 @@ class Coordinator implements ShardedCache {
     q: AnyTensor,
     k: AnyTensor,
     v: AnyTensor,
-    options: ShardedAttendOptions = {},
+    options: ShardedStepOptions = {},
   ): Promise<ShardedResult> {
-    const call = readAttend(q, [k, v], options, this.#given.sizes, "Cannot step");
+    const { call, turning } = readStep([q, k, v], options, this.#given.sizes);
     this.#checkCall(layer, call);
-    return await this.#enqueue(() => this.#step(layer, call), call.signal);
+    return await this.#enqueue(async () => {
+      if (turning !== null) await turn(turning, this.#lengths[layer]);
+      return await this.#step(layer, call);
+    }, call.signal);
   }
 
   async truncate(sequence: number, length: number): Promise<void> {
@@ -254,6 +275,14 @@ class Coordinator implements ShardedCache {
       null,
       true,
     );
+  }
+
+  async rebalance(): Promise<number> {
+    for (let moved = 0;;) {
+      const count = await this.#enqueue(() => this.#moveSome());
+      if (count === 0) return moved;
+      moved += count;
+    }
   }
 
   // deno-lint-ignore require-await -- as an interface of others
@@ -454,6 +483,41 @@ class Coordinator implements ShardedCache {
     }
   }
 
+  /** Moves some pages. @returns How many. */
+  async #moveSome(): Promise<number> {
+    const { lengths } = this, { pageSize } = this.#given.sizes;
+    const full = lengths.map((length) => Math.floor(length / pageSize));
+    const move = this.#map.nextMove(full, mostMoving);
+    if (move === undefined) return 0;
+    const { sequence, pages, from, to } = move;
+    await this.#fetch(move);
+    // Whatever goes wrong here, one of both has them, or each.
+    await this.#change([{ do: "take", sequence, pages, group: to }]);
+    await this.#change([{ do: "drop", sequence, pages, group: from }]);
+    this.#map.move(move);
+    return pages.length;
+  }
+
+  /** Has a group get pages, which it forgets where not all of its shards have them. */
+  async #fetch(move: PageMove): Promise<void> {
+    const { sequence, pages, from, to } = move, givers = this.#exchange.members.of(from);
+    const needed = givers.find((member) => !isOut(member)) ?? givers[0];
+    const { name, identity } = needed;
+    try {
+      await this.#exchange.ask({
+        ...{ kind: "fetch", needed },
+        body: { giver: { name, identity }, sequence, pages, group: to },
+        ...{ wanted: [{ group: to, all: true }], isLong: true },
+      });
+    } catch (error) {
+      const others = givers.some((member) => !isOut(member));
+      if (error instanceof ShardLostError && !(isOut(needed) && others)) this.#lost = error;
+      else if (!this.#isOver(error)) await this.#change([]).catch(() => {});
+      if (isOut(needed) && others && this.#lost === undefined) return await this.#fetch(move);
+      throw error;
+    }
+  }
+
   /** Changes all shards, as a new generation. */
   async #change(actions: readonly Action[]): Promise<void> {
     const { standing } = this.#exchange, generation = standing.generation + 1;
@@ -475,7 +539,7 @@ class Coordinator implements ShardedCache {
       const { from, to } = action;
       this.#map.fork(from, to);
       for (const lengths of this.#lengths) lengths[to] = lengths[from];
-    } else {
+    } else if (action.do === "keep") {
       const { sequence, length, layer } = action;
       for (const [at, lengths] of this.#lengths.entries()) {
         if (layer === null || layer === at) lengths[sequence] = Math.min(lengths[sequence], length);

@@ -42,6 +42,8 @@ export interface Question<K extends Kind = Kind> {
   readonly wanted: readonly Wanted[];
   /** The only shard that it is for, where it is for one. */
   readonly member?: Member;
+  /** A shard that those who are asked have to ask themselves. */
+  readonly needed?: Member;
   /** Whether it may take longer than the deadline, as long as who is asked lives. */
   readonly isLong?: boolean;
   /** Whether an answer has the sizes that it must have. */
@@ -286,12 +288,16 @@ export class Exchange {
 
   /** Ends a question that has its answers since somebody is out, or can have them no more. @returns Whether it did. */
   #checkLiving(pending: Pending): boolean {
-    const { question: { wanted } } = pending;
+    const { question: { wanted, needed } } = pending;
     const dead = wanted.filter(({ group }) =>
       this.#asked(pending, group).every((member) => isOut(member) && !pending.answers.has(member))
     ).map(({ group }) => group);
+    const members = dead.flatMap((group) => this.#asked(pending, group));
+    if (needed !== undefined && isOut(needed)) {
+      dead.push(needed.group);
+      members.push(needed);
+    }
     if (dead.length > 0) {
-      const members = dead.flatMap((group) => this.#asked(pending, group));
       const silence = 4 * this.#patience.heartbeat;
       this.#reject(pending, this.lost(members, dead, `not heard of for ${silence} ms`));
       return true;

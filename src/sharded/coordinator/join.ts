@@ -5,7 +5,7 @@
  * @module
  */
 
-import { clock } from "../../runtime.ts";
+import { clock, yieldTurn } from "../../runtime.ts";
 import { ShardRefusedError } from "../errors.ts";
 import type { Action, Introduction, ReportBody } from "../messages/bodies.ts";
 import type { Exchange } from "./exchange.ts";
@@ -80,7 +80,9 @@ async function find({ exchange, options, needsAll, doing }: Joining) {
       found.set(identity, { member: { identity, name, group, strikes: 0 }, granted });
       if (isThere(replicas)) end();
     };
-    const timer = clock.after(needsAll ? deadline : restoreBeats * heartbeat, end);
+    // Where this machine is busy, answers have come and wait to be heard.
+    const late = () => void yieldTurn().then(end);
+    const timer = clock.after(needsAll ? deadline : restoreBeats * heartbeat, late);
     const stop = exchange.find(({ header, body }) => take(header.sender, body), end);
   });
   exchange.checkOpen();
@@ -180,7 +182,7 @@ async function unite(
     const own = all.filter(({ member }) => member.group === group);
     const [best, ...others] = own.sort((a, b) => isBetter(a.report, b.report) ? -1 : 1);
     const behind = others.filter(({ report }) => stateOf(report) !== stateOf(best.report));
-    await Promise.all(behind.map(({ member }) => tell(exchange, member, "copy", best.member.name)));
+    await Promise.all(behind.map(({ member }) => copy(exchange, member, best.member)));
     return best.report.joined < latest ? undefined : best.report;
   }));
 }
@@ -191,7 +193,7 @@ async function loadAll(
   all: readonly Reported[],
   saved: string,
 ): Promise<ReportBody[]> {
-  await Promise.all(all.map(({ member }) => tell(exchange, member, "load", saved)));
+  await Promise.all(all.map(({ member }) => load(exchange, member, saved)));
   const now = await reportsOf(exchange, options);
   return Array.from({ length: options.groups }, (_, group) => {
     const { report } = now.find(({ member }) => member.group === group)!;
@@ -199,9 +201,14 @@ async function loadAll(
   });
 }
 
-async function tell(exchange: Exchange, member: Member, kind: "copy" | "load", name: string) {
+async function copy(exchange: Exchange, member: Member, { name, identity }: Member) {
   const wanted = [{ group: member.group, all: true }];
-  await exchange.ask({ kind, body: { name }, wanted, member, isLong: true });
+  await exchange.ask({ kind: "copy", body: { name, identity }, wanted, member, isLong: true });
+}
+
+async function load(exchange: Exchange, member: Member, name: string) {
+  const wanted = [{ group: member.group, all: true }];
+  await exchange.ask({ kind: "load", body: { name }, wanted, member, isLong: true });
 }
 
 /** Begins: everything that is behind a gap is forgotten, and all that is of another past. */
@@ -209,9 +216,10 @@ async function begin(
   { exchange, options: { sizes: { batch, pageSize }, groups }, most }: Joining,
   reports: readonly (ReportBody | undefined)[],
 ): Promise<Joined> {
-  const map = new PageMap(batch, groups, pageSize), kept: Action[] = [];
+  const map = new PageMap(batch, groups, pageSize), dropped: Action[] = [], kept: Action[] = [];
   const lengths = Array.from({ length: batch }, (_, sequence) => {
-    const { owners, length: there } = rebuild(reports, sequence, pageSize);
+    const { owners, length: there, strays } = rebuild(reports, sequence, pageSize);
+    dropped.push(...strays.map((stray): Action => ({ do: "drop", ...stray })));
     const length = Math.min(there, most?.[sequence] ?? Infinity);
     map.replace(sequence, owners.slice(0, Math.ceil(length / pageSize)));
     kept.push({ do: "keep", sequence, length, layer: null });
@@ -220,7 +228,9 @@ async function begin(
   const generation = 1 + Math.max(0, ...reports.map((report) => report?.generation ?? 0));
   exchange.standing = { ...exchange.standing, generation };
   await Promise.all(exchange.members.all.map((member) => {
-    const actions: Action[] = reports[member.group] === undefined ? [{ do: "free" }] : kept;
+    const actions: Action[] = reports[member.group] === undefined
+      ? [{ do: "free" }]
+      : [...dropped, ...kept];
     const wanted = [{ group: member.group, all: true }];
     return exchange.ask({ kind: "change", body: { begins: true, actions }, wanted, member });
   }));

@@ -4,7 +4,13 @@
  * @module
  */
 
-import type { ReportBody } from "../messages/bodies.ts";
+import type { GroupPages, ReportBody, SequencePages } from "../messages/bodies.ts";
+
+/** Pages that go from one group to another. */
+export interface PageMove extends SequencePages {
+  readonly from: number;
+  readonly to: number;
+}
 
 /** Owners of the pages of each sequence. */
 export class PageMap {
@@ -54,6 +60,40 @@ export class PageMap {
     for (const owner of owners) this.#add(sequence, owner);
   }
 
+  /**
+   * What makes groups more alike: pages of the one that has most, for the one that has fewest, spread over their
+   * sequence; `undefined` where that is done.
+   *
+   * @param full How many pages of each sequence are full in all layers.
+   * @param most How many go at most.
+   */
+  nextMove(full: readonly number[], most: number): PageMove | undefined {
+    const totals = this.#totals, to = this.#least(), groups = [...totals.keys()];
+    const mean = totals.reduce((sum, total) => sum + total, 0) / totals.length;
+    const givers = groups.filter((group) => totals[group] > totals[to] + 1)
+      .sort((a, b) => totals[b] - totals[a]);
+    for (const from of givers) {
+      const owned = this.#owners.map((owners, sequence) =>
+        [...owners.keys()].filter((page) => owners[page] === from && page < full[sequence])
+      );
+      const largest = Math.max(...owned.map(({ length }) => length));
+      const sequence = owned.findIndex(({ length }) => length === largest);
+      const wanted = Math.min(totals[from] - Math.ceil(mean), Math.floor(mean) - totals[to]);
+      const count = Math.min(Math.max(1, wanted), most, largest);
+      if (count === 0) continue;
+      const at = (nth: number) => owned[sequence][Math.floor((nth + 0.5) * largest / count)];
+      return { sequence, from, to, pages: Array.from({ length: count }, (_, nth) => at(nth)) };
+    }
+    return undefined;
+  }
+
+  /** Another group has some pages now. */
+  move({ sequence, pages, to }: PageMove): void {
+    const owners = [...this.#owners[sequence]];
+    for (const page of pages) owners[page] = to;
+    this.replace(sequence, owners);
+  }
+
   #add(sequence: number, owner: number): void {
     this.#owners[sequence].push(owner);
     this.#totals[owner]++;
@@ -70,6 +110,8 @@ export interface Rebuilt {
   readonly owners: readonly number[];
   /** Tokens that all layers have, without a gap. */
   readonly length: number;
+  /** Pages that were on their way to another group, and are there. */
+  readonly strays: readonly GroupPages[];
 }
 
 /** What a group has of a page, in the layer that has least. */
@@ -90,18 +132,26 @@ export function rebuild(
   pageSize: number,
 ): Rebuilt {
   const owners: number[] = [], limit = limitOf(reports, sequence);
+  const strays = reports.map((): number[] => []);
   let length = 0;
   for (let page = 0; length < limit; page++) {
     const counts = reports.map((report) => report ? tokensIn(report, sequence, page, pageSize) : 0);
     const owner = counts.findIndex((count) => count > 0);
-    // Two that say they have it cannot both be right.
-    if (owner < 0 || counts.filter((count) => count > 0).length > 1) break;
+    const others = [...counts.keys()].filter((group) => group > owner && counts[group] > 0);
+    if (owner < 0) break;
+    // A page that goes from one to another is full; two that have part of one cannot both be right.
+    if (others.length > 0 && counts.some((count) => count > 0 && count < pageSize)) break;
+    for (const group of others) strays[group].push(page);
     owners.push(owner);
     length += counts[owner];
     if (counts[owner] < pageSize) break;
   }
   const kept = Math.min(length, limit);
-  return { owners: owners.slice(0, Math.ceil(kept / pageSize)), length: kept };
+  return {
+    owners: owners.slice(0, Math.ceil(kept / pageSize)),
+    length: kept,
+    strays: strays.flatMap((pages, group) => pages.length > 0 ? [{ sequence, group, pages }] : []),
+  };
 }
 
 /**

@@ -19,9 +19,11 @@ import {
   sizeOf,
   viewOf,
 } from "../../tensor/tensor.ts";
+import type { RopeOptions } from "../../operations/rope/options.ts";
 import type { Attending } from "../messages/bodies.ts";
-import type { Block } from "../messages/bytes.ts";
 import type { ShardedSizes } from "../sizes.ts";
+import type { ReadRows } from "./rows.ts";
+import { readTurning, type Turning } from "./turning.ts";
 
 /** Options of `append()` of a sharded cache. */
 export interface ShardedAppendOptions {
@@ -48,6 +50,15 @@ export interface ShardedAttendOptions extends ShardedAppendOptions {
   readonly softcap?: number | undefined;
 }
 
+/** Options of `step()` of a sharded cache. */
+export interface ShardedStepOptions extends ShardedAttendOptions {
+  /**
+   * How queries and keys are turned before they are sent, as `rope()` has it; not at all by default. `positions` are
+   * by default those of the tokens in their sequences, as of a cache on one machine.
+   */
+  readonly rope?: Omit<RopeOptions, "layout"> | undefined;
+}
+
 const appendNames = ["lengths", "layout", "signal"] as const;
 
 const attendNames = [
@@ -57,13 +68,6 @@ const attendNames = [
   "scale",
   "softcap",
 ] as const satisfies readonly (keyof ShardedAttendOptions)[];
-
-/** A tensor of rows, `[B, n, H, D]` without gaps: nobody else has it. */
-export interface ReadRows extends Block {
-  readonly heads: number;
-  readonly rows: number;
-  readonly columns: number;
-}
 
 /** Rows of a call. */
 export interface ReadCall {
@@ -169,15 +173,43 @@ function checkFinite(name: string, value: number, doing: string): void {
   );
 }
 
-/** Reads queries, and tokens where there are such. */
+/** Reads queries. */
 export function readAttend(
+  q: AnyTensor,
+  options: ShardedAttendOptions,
+  sizes: ShardedSizes,
+): ReadCall {
+  const doing = "Cannot attend";
+  return readRowsBy(q, null, readOptions(options, attendNames, doing), sizes, doing);
+}
+
+/** A step as it was read. */
+export interface ReadStep {
+  readonly call: ReadCall;
+  readonly turning: Turning | null;
+}
+
+/** Reads tokens, and the queries of the same. */
+export function readStep(
+  [q, k, v]: readonly [q: AnyTensor, k: AnyTensor, v: AnyTensor],
+  options: ShardedStepOptions,
+  sizes: ShardedSizes,
+): ReadStep {
+  const doing = "Cannot step", read = readOptions(options, [...attendNames, "rope"], doing);
+  const call = readRowsBy(q, [k, v], read, sizes, doing), { rope } = read;
+  if (rope === undefined) return { call, turning: null };
+  return { call, turning: readTurning(rope, call.queries!.q, call.tokens!.k, sizes.batch, doing) };
+}
+
+/** Reads rows by options of which each was read. */
+function readRowsBy(
   given: AnyTensor,
   tokensGiven: readonly [k: AnyTensor, v: AnyTensor] | null,
-  options: ShardedAttendOptions,
+  read: ShardedAttendOptions,
   sizes: ShardedSizes,
   doing: string,
 ): ReadCall {
-  const read = readOptions(options, attendNames, doing), { batch, headDim, kvHeads } = sizes;
+  const { batch, headDim, kvHeads } = sizes;
   const { layout = "bhnd", causal = tokensGiven !== null, softcap = 0, signal } = read;
   const { scale = 1 / Math.sqrt(headDim) } = read;
   checkLayoutName(layout, doing);

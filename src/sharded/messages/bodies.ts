@@ -52,6 +52,17 @@ export interface ReportBody extends Introduction {
   readonly sequences: readonly SequenceReport[];
 }
 
+/** Pages of a sequence, by their numbers in the whole, ascending: all of them full in every layer. */
+export interface SequencePages {
+  readonly sequence: number;
+  readonly pages: readonly number[];
+}
+
+/** They, and the group that is told of them. */
+export interface GroupPages extends SequencePages {
+  readonly group: number;
+}
+
 /** Changes of a generation. */
 export type Action =
   /** The first tokens of a sequence stay, in a layer or (`null`) in all. */
@@ -62,7 +73,11 @@ export type Action =
     readonly layer: number | null;
   }
   | { readonly do: "fork"; readonly from: number; readonly to: number }
-  | { readonly do: "free" };
+  | { readonly do: "free" }
+  /** A group takes pages that it has fetched. */
+  | GroupPages & { readonly do: "take" }
+  /** A group drops pages that another one has. */
+  | GroupPages & { readonly do: "drop" };
 
 /** A new generation. */
 export interface ChangeBody {
@@ -114,6 +129,8 @@ export interface PartBody {
 /** Bytes of a layer's cache, or of what pages there are (layer `layers`), from an offset on. */
 export interface PullBody {
   readonly part: number;
+  /** Of the layer these pages alone; `null` for all. */
+  readonly only: SequencePages | null;
   readonly offset: number;
   readonly most: number;
 }
@@ -130,9 +147,22 @@ export interface RefusedBody {
   readonly text: string;
 }
 
-/** A name: of the shard that is copied, or in a store. */
+/** A shard: another one may have its name, and would have other bytes. */
+export interface ShardBody {
+  readonly name: string;
+  /** What it has as the sender of messages. */
+  readonly identity: number;
+}
+
+/** A name in stores. */
 export interface NamedBody {
   readonly name: string;
+}
+
+/** Pages that a group gets from a shard of another one, and may take then. */
+export interface FetchBody extends GroupPages {
+  /** Who has them. */
+  readonly giver: ShardBody;
 }
 
 /** What each kind says. */
@@ -146,11 +176,12 @@ export interface Bodies {
   part: PartBody;
   done: Nothing;
   refused: RefusedBody;
-  copy: NamedBody;
+  copy: ShardBody;
   pull: PullBody;
   data: DataBody;
   save: NamedBody;
   load: NamedBody;
+  fetch: FetchBody;
 }
 
 /** A kind of message. */
@@ -169,6 +200,14 @@ const orNull = (word: number) => word === none ? null : word;
 const named: Coding<NamedBody> = {
   write: (to, { name }) => to.text(name),
   read: (from) => ({ name: from.text() }),
+};
+
+const shard: Coding<ShardBody> = {
+  write(to, { name, identity }) {
+    to.text(name);
+    to.word(identity);
+  },
+  read: (from) => ({ name: from.text(), identity: from.word() }),
 };
 
 const introduction: Coding<Introduction> = {
@@ -226,7 +265,16 @@ const report: Coding<ReportBody> = {
   },
 };
 
-const doings = ["keep", "fork", "free"] as const;
+const doings = ["keep", "fork", "free", "take", "drop"] as const;
+
+const groupPages: Coding<GroupPages> = {
+  write(to, { sequence, group, pages }) {
+    to.word(sequence);
+    to.word(group);
+    to.words(pages);
+  },
+  read: (from) => ({ sequence: from.word(), group: from.word(), pages: from.words() }),
+};
 
 const action: Coding<Action> = {
   write(to, body) {
@@ -236,12 +284,13 @@ const action: Coding<Action> = {
     } else if (body.do === "fork") {
       to.word(body.from);
       to.word(body.to);
-    }
+    } else if (body.do !== "free") groupPages.write(to, body);
   },
   read(from) {
     const doing = doings[from.below(doings.length)];
     if (doing === "free") return { do: doing };
     if (doing === "fork") return { do: doing, from: from.word(), to: from.word() };
+    if (doing !== "keep") return { do: doing, ...groupPages.read(from) };
     const sequence = from.word(), length = from.word();
     return { do: doing, sequence, length, layer: orNull(from.word()) };
   },
@@ -328,12 +377,26 @@ const refused: Coding<RefusedBody> = {
 };
 
 const pull: Coding<PullBody> = {
-  write(to, { part, offset, most }) {
+  write(to, { part, offset, most, only }) {
     to.word(part);
     to.float(offset);
     to.word(most);
+    to.word(orNone(only?.sequence ?? null));
+    to.words(only?.pages ?? []);
   },
-  read: (from) => ({ part: from.word(), offset: from.float(), most: from.word() }),
+  read(from) {
+    const part = from.word(), offset = from.float(), most = from.word();
+    const sequence = orNull(from.word()), pages = from.words();
+    return { part, offset, most, only: sequence === null ? null : { sequence, pages } };
+  },
+};
+
+const fetched: Coding<FetchBody> = {
+  write(to, body) {
+    shard.write(to, body.giver);
+    groupPages.write(to, body);
+  },
+  read: (from) => ({ giver: shard.read(from), ...groupPages.read(from) }),
 };
 
 const data: Coding<DataBody> = {
@@ -355,11 +418,12 @@ export const codings: { readonly [K in Kind]: Coding<Bodies[K]> } = {
   part,
   done: nothing,
   refused,
-  copy: named,
+  copy: shard,
   pull,
   data,
   save: named,
   load: named,
+  fetch: fetched,
 };
 
 /** All kinds, by their numbers. */

@@ -21,14 +21,14 @@ export class OwnPages {
 
   /** Tokens before a position that are here, where all of them are filled. */
   before(position: number): number {
-    const page = Math.floor(position / this.#pageSize), at = this.#find(page);
+    const page = Math.floor(position / this.#pageSize), at = this.placeOf(page);
     const within = this.#pages[at] === page ? position % this.#pageSize : 0;
     return at * this.#pageSize + within;
   }
 
   /** Whether a page is here. */
   has(page: number): boolean {
-    return this.#pages[this.#find(page)] === page;
+    return this.#pages[this.placeOf(page)] === page;
   }
 
   /** Whether a page can be added: it is behind all others. */
@@ -49,8 +49,17 @@ export class OwnPages {
     this.#pages = [...pages];
   }
 
+  /** Adds pages among the others. */
+  insert(pages: readonly number[]): void {
+    this.#pages = [...this.#pages, ...pages].sort((a, b) => a - b);
+  }
+
+  remove(pages: readonly number[]): void {
+    this.#pages = this.#pages.filter((page) => !pages.includes(page));
+  }
+
   /** How many pages are before one. */
-  #find(page: number): number {
+  placeOf(page: number): number {
     let from = 0, to = this.#pages.length;
     while (from < to) {
       const middle = (from + to) >> 1;

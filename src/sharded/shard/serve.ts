@@ -22,11 +22,11 @@ import {
   toShard,
 } from "../connection.ts";
 import { ShardRefusedError } from "../errors.ts";
-import type { Bodies, Kind } from "../messages/bodies.ts";
+import type { Bodies, Kind, ShardBody } from "../messages/bodies.ts";
 import { decode, encode, type Header, type Message, version } from "../messages/message.ts";
 import { Refusal } from "../refusal.ts";
 import type { ShardStore } from "../store.ts";
-import { Shard } from "./shard.ts";
+import { type Pull, Shard } from "./shard.ts";
 
 /** Options of `serveShard()`. */
 export interface ServeShardOptions {
@@ -146,8 +146,15 @@ function readServing(given: ServeShardOptions): Read {
   return { ...options, engine: engine as Engine, maxBytes };
 }
 
+/** In whose epoch another shard is asked, and which: whoever has the name by default. */
+interface AskedOf extends Pick<Header, "epoch" | "coordinator"> {
+  readonly identity?: number;
+}
+
 /** An answer to a question of ours. */
 interface Asked {
+  /** Who must give it; anybody by default. */
+  readonly identity: number | undefined;
   /** Takes the answer; that there is none, where nothing is given. */
   end(message?: Message): void;
 }
@@ -271,7 +278,7 @@ class Serving implements ServedShard {
     const { header } = message;
     const { epoch, coordinator } = header;
     try {
-      const pull = (name: string, part: number) => this.#pull({ epoch, coordinator }, name, part);
+      const pull: Pull = (...given) => this.#pull({ epoch, coordinator }, ...given);
       const { kind, body } = await this.#shard.answer(message, pull);
       this.#counts.answered++;
       this.#send(reply, header, kind, body);
@@ -301,16 +308,21 @@ class Serving implements ServedShard {
   /** Reads a part of what another shard has, in pieces that the server lets through. */
   async #pull(
     { epoch, coordinator }: Pick<Header, "epoch" | "coordinator">,
-    name: string,
+    from: ShardBody,
     part: number,
+    only: Bodies["pull"]["only"] = null,
   ): Promise<Uint8Array> {
     const most = this.#line.maxPayload - answerOverhead, parts: Uint8Array[] = [];
     let offset = 0;
     for (let total = 1; offset < total;) {
-      const data = await this.#pullPiece(name, { part, offset, most }, { epoch, coordinator });
+      const data = await this.#pullPiece(from, { part, offset, most, only }, {
+        ...{ epoch, coordinator },
+      });
       const { bytes } = data;
       total = data.total;
-      if (bytes.length === 0 && offset < total) throw new Refusal("failed", `${name} gave nothing`);
+      if (bytes.length === 0 && offset < total) {
+        throw new Refusal("failed", `${from.name} gave nothing`);
+      }
       parts.push(bytes);
       offset += bytes.length;
     }
@@ -324,14 +336,16 @@ class Serving implements ServedShard {
   }
 
   async #pullPiece(
-    name: string,
+    { name, identity }: ShardBody,
     body: Bodies["pull"],
     of: Pick<Header, "epoch" | "coordinator">,
   ): Promise<Bodies["data"]> {
     for (let attempt = 0; attempt < pullTries; attempt++) {
-      const answer = await this.#ask(name, "pull", body, pullPatience, of);
+      const answer = await this.#ask(name, "pull", body, pullPatience, { ...of, identity });
       if (answer?.kind === "data") return answer.body;
       if (answer?.kind === "refused") throw new Refusal(answer.body.reason, answer.body.text);
+      // Who asked for it asks for something else by now.
+      if (this.#waiting.length > 1) break;
     }
     throw new Refusal("failed", `${name} does not answer`);
   }
@@ -342,7 +356,7 @@ class Serving implements ServedShard {
     kind: K,
     body: Bodies[K],
     patience: number,
-    of: Pick<Header, "epoch" | "coordinator"> = { epoch: 0, coordinator: 0 },
+    { identity, ...of }: AskedOf = { epoch: 0, coordinator: 0 },
   ): Promise<Message | undefined> {
     const request = ++this.#asked, { prefix } = this.#given;
     const header = { ...of, request, generation: 0, layer: 0 };
@@ -353,7 +367,7 @@ class Serving implements ServedShard {
         resolve(message);
       };
       const timer = clock.after(patience, () => end());
-      this.#awaited.set(request, { end });
+      this.#awaited.set(request, { identity, end });
       const bytes = encode(kind, { ...header, sender: this.#identity }, body);
       try {
         this.#line.send(toShard(prefix, name), bytes, backTo(prefix, this.#identity));
@@ -369,7 +383,8 @@ class Serving implements ServedShard {
   }
 
   #takeAnswer(message: Message): void {
-    this.#awaited.get(message.header.request)?.end(message);
+    const { request, sender } = message.header, asked = this.#awaited.get(request);
+    if (asked?.identity === undefined || asked.identity === sender) asked?.end(message);
   }
 
   #end(error: ShardRefusedError | undefined): void {

@@ -19,6 +19,8 @@ import type {
   Kept,
   Kind,
   ReportBody,
+  SequencePages,
+  ShardBody,
   StepBody,
 } from "../messages/bodies.ts";
 import type { Block } from "../messages/bytes.ts";
@@ -27,6 +29,14 @@ import { Refusal } from "../refusal.ts";
 import { differenceOf, mostLayers, mostPlaces, type ShardedSizes } from "../sizes.ts";
 import type { ShardStore } from "../store.ts";
 import { attendRuns, emptyPart } from "./attend.ts";
+import {
+  checkFull,
+  dropPages,
+  FetchedPages,
+  fullPages,
+  type HeldPages,
+  isAscending,
+} from "./moving.ts";
 import { OwnPages } from "./pages.ts";
 import { AppendRecords, hashOf } from "./records.ts";
 import { runsOf } from "./runs.ts";
@@ -46,13 +56,15 @@ export interface ShardSettings {
 export type Answer = { [K in Kind]: { readonly kind: K; readonly body: Bodies[K] } }[Kind];
 
 /** Asks another shard for bytes of what it has. */
-export type Pull = (name: string, part: number) => Promise<Uint8Array>;
+export type Pull = (
+  from: ShardBody,
+  part: number,
+  only?: SequencePages | null,
+) => Promise<Uint8Array>;
 
 /** Everything that a cache needs: made at once, replaced at once. */
-interface Held {
+interface Held extends HeldPages {
   readonly sizes: ShardedSizes;
-  readonly caches: readonly KvCache[];
-  readonly pages: readonly OwnPages[];
   /** By layer and sequence. */
   readonly records: readonly (readonly AppendRecords[])[];
 }
@@ -78,7 +90,9 @@ export class Shard {
   #generation = 0;
   #changed: readonly Kept[] = [];
   /** Bytes that others pull, of the part that was asked for last. */
-  #pulled: { readonly part: number; readonly bytes: Uint8Array } | undefined;
+  #pulled: { readonly what: string; readonly bytes: Uint8Array } | undefined;
+  /** Pages that wait for the change by which they are taken. */
+  #fetched: FetchedPages | undefined;
 
   constructor(settings: ShardSettings) {
     this.#settings = settings;
@@ -123,6 +137,8 @@ export class Shard {
         return await this.#give(message);
       case "copy":
         return await this.#copy(message, pull);
+      case "fetch":
+        return await this.#fetch(message, pull);
       case "save":
         return await this.#save(message.body.name);
       case "load":
@@ -133,6 +149,7 @@ export class Shard {
 
   /** Gives the memory back. */
   free(): void {
+    this.#forgetFetched();
     for (const cache of this.#held?.caches ?? []) cache[Symbol.dispose]();
     this.#held = undefined;
     this.#pulled = undefined;
@@ -374,6 +391,7 @@ export class Shard {
     }
     for (const action of actions) this.#checkAction(action);
     for (const action of actions) this.#act(action);
+    this.#forgetFetched();
     this.#changed = actions.flatMap(keptBy);
     this.#generation = generation;
     if (begins) this.#joined = epoch;
@@ -382,19 +400,32 @@ export class Shard {
 
   #checkAction(action: Action): void {
     const { sizes: { batch, layers } } = this.#now;
-    const sequences = action.do === "keep"
-      ? [action.sequence]
+    const sequences = action.do === "free"
+      ? []
       : action.do === "fork"
       ? [action.from, action.to]
-      : [];
+      : [action.sequence];
     const layer = action.do === "keep" && action.layer !== null ? action.layer : 0;
-    if (sequences.every((sequence) => sequence < batch) && layer < layers) return;
-    throw new Refusal("shape", `sequences are ${batch}, layers ${layers}`);
+    if (!sequences.every((sequence) => sequence < batch) || layer >= layers) {
+      throw new Refusal("shape", `sequences are ${batch}, layers ${layers}`);
+    }
+    const isOurs = "group" in action && action.group === this.#settings.group;
+    if (isOurs && action.do === "drop") checkFull(this.#now, action);
+    if (isOurs && action.do === "take" && !this.#fetched?.are(action)) {
+      throw new Refusal("failed", "pages were not fetched");
+    }
   }
 
   #act(action: Action): void {
     const { caches, pages, records, sizes } = this.#now;
     if (action.do === "keep") return this.#keep(action);
+    if (action.do === "take" || action.do === "drop") {
+      if (action.group !== this.#settings.group) return;
+      if (action.do === "drop") dropPages(this.#now, action);
+      else this.#fetched!.take(pages[action.sequence]);
+      for (const ofLayer of records) ofLayer[action.sequence].clear();
+      return;
+    }
     if (action.do === "fork") {
       const { from, to } = action;
       if (from === to) return;
@@ -421,19 +452,22 @@ export class Shard {
     return Math.max(...this.#held!.caches.map(({ lengths }) => lengths[sequence]));
   }
 
-  /** Bytes of a part: of a layer, or of what pages there are. */
-  async #part(part: number): Promise<Uint8Array> {
+  /** Bytes of a part: of a layer, of some of its pages, or of what pages there are. */
+  async #part(part: number, only: SequencePages | null = null): Promise<Uint8Array> {
     const { caches, pages } = this.#now;
-    if (part < caches.length) return await caches[part].save();
+    if (part < caches.length) {
+      return await (only ? fullPages(this.#now, part, only) : caches[part].save());
+    }
     if (part > caches.length) {
       throw new Refusal("shape", `part is ${part}, there are ${caches.length}`);
     }
     return new TextEncoder().encode(JSON.stringify(pages.map(({ numbers }) => numbers)));
   }
 
-  async #give({ body: { part, offset, most } }: MessageOf<"pull">): Promise<Answer> {
-    if (offset === 0 || this.#pulled?.part !== part) {
-      this.#pulled = { part, bytes: await this.#part(part) };
+  async #give({ body: { part, offset, most, only } }: MessageOf<"pull">): Promise<Answer> {
+    const what = JSON.stringify([part, only]);
+    if (offset === 0 || this.#pulled?.what !== what) {
+      this.#pulled = { what, bytes: await this.#part(part, only) };
     }
     const { bytes } = this.#pulled, total = bytes.length;
     if (!(Number.isInteger(offset) && offset >= 0)) {
@@ -442,10 +476,31 @@ export class Shard {
     return { kind: "data", body: { total, bytes: bytes.subarray(offset, offset + most) } };
   }
 
+  /** Gets pages from a shard of another group; who is not of the group that they are for has nothing to do. */
+  async #fetch({ header, body }: MessageOf<"fetch">, pull: Pull): Promise<Answer> {
+    this.#checkGeneration(header);
+    const { group, maxBytes, name } = this.#settings;
+    if (body.group !== group || this.#fetched?.are(body)) return done;
+    this.#forgetFetched();
+    const fetched = new FetchedPages(this.#now, body), { bytes } = fetched;
+    if (this.bytes + bytes > maxBytes) {
+      const text = `it would have ${this.bytes + bytes} bytes, \`maxBytes\` is ${maxBytes}`;
+      throw new Refusal("full", `${name} is full: ${text}`);
+    }
+    await fetched.get((part) => pull(body.giver, part, body), name);
+    this.#fetched = fetched;
+    return done;
+  }
+
+  #forgetFetched(): void {
+    this.#fetched?.drop();
+    this.#fetched = undefined;
+  }
+
   /** Becomes what another shard of its group is. */
-  async #copy({ body: { name } }: MessageOf<"copy">, pull: Pull): Promise<Answer> {
+  async #copy({ body }: MessageOf<"copy">, pull: Pull): Promise<Answer> {
     const granted = this.#granted;
-    await this.#restore((part) => pull(name, part));
+    await this.#restore((part) => pull(body, part));
     if (granted !== this.#granted) {
       throw new Refusal("stale", "another epoch was granted meanwhile");
     }
@@ -522,7 +577,7 @@ function* wavesOf(cells: readonly Cell[]): Generator<Cell[]> {
   if (wave.length > 0) yield wave;
 }
 
-/** What a change leaves of sequences. */
+/** What a change leaves of sequences; nothing becomes other tokens where pages move. */
 function keptBy(action: Action): Kept[] {
   if (action.do === "keep") return [{ sequence: action.sequence, length: action.length }];
   return action.do === "fork" ? [{ sequence: action.to, length: 0 }] : [];
@@ -539,11 +594,6 @@ function pagesIn(bytes: Uint8Array, batch: number): number[][] {
   } catch {
     refuse();
   }
-  const isAscending = (pages: unknown) =>
-    Array.isArray(pages) &&
-    pages.every((page, at) =>
-      Number.isSafeInteger(page) && page >= (at === 0 ? 0 : pages[at - 1] + 1)
-    );
   if (!Array.isArray(read) || read.length !== batch || !read.every(isAscending)) refuse();
   return read as number[][];
 }
