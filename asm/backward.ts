@@ -10,7 +10,7 @@
 // of rows end where units do, which are counted from the segment's first row, and chunks of keys have a fixed size:
 // how a call is cut changes no bit.
 
-import { SCORED, WIDE } from "./build";
+import { SCORED, WEIGHTS, WIDE } from "./build";
 import { powers_f32_4x4 } from "./exp.gen";
 import { fma } from "./fma";
 import { packKeys, packValues, storeTransposed, unpackFourRows } from "./layout";
@@ -128,6 +128,7 @@ function packTile(job: Job, gradient: Gradient): void {
   const dim = job.dim, columns = job.tileKeys << 4, keys = keysOf(gradient), values = valuesOf(gradient);
   const k = keys.at + tile.first * keys.row, v = values.at + tile.first * values.row;
   packKeys(keys, k, keyPanels, dim, keyCount);
+  if (WEIGHTS) return;
   packValues(keys, k, keyColumns, columns, dim, keyCount);
   packKeys(values, v, valuePanels, job.valueDim, keyCount);
   keysAreFinite = 0;
@@ -183,7 +184,7 @@ function prepareRows(job: Job, gradient: Gradient): void {
       if (row + lane >= end) store<i32>(at.bounds, load<i32>(at.bounds), 32);
     }
     scalePanel(o, valueDim, state.shift);
-    transposePanel(panel, dim, queryColumns + byte, columns);
+    if (!WEIGHTS) transposePanel(panel, dim, queryColumns + byte, columns);
     transposePanel(o, valueDim, outColumns + byte, columns);
   }
   rowsAreFinite = 0;
@@ -202,7 +203,7 @@ function tileKeysAreFinite(job: Job): bool {
 function tileRowsAreFinite(job: Job, rows: usize): bool {
   if (rowsAreFinite == 0) {
     const columns = job.tileRows << 4;
-    const are = finiteValues<f32>(queryColumns, 16, columns, job.dim, 0, rows) &&
+    const are = (WEIGHTS || finiteValues<f32>(queryColumns, 16, columns, job.dim, 0, rows)) &&
       finiteValues<f32>(outColumns, 16, columns, job.valueDim, 0, rows);
     rowsAreFinite = are ? FINITE : NOT_FINITE;
   }
@@ -379,6 +380,17 @@ function addPair(columns: Columns, p: usize, others: usize, o: usize, bytes: usi
   accumulatePairs(columns, p, o, o + bytes, pair);
 }
 
+// The weights of a panel, in place of its scores, and transposed.
+function weighPanel(state: State, keys: usize, shift: usize, masked: bool, target: usize, stride: usize): void {
+  const pass = tile.powers;
+  pass.width = 32;
+  pass.alpha = ONES;
+  powers_f32_4x4(scores, keys, shift, state.alpha, pass);
+  // Also those of a row whose lse is NaN.
+  if (masked) mask.setUnseen(scores, tile.lanes, keys, 0);
+  transpose(scores, keys >> 3, target, stride);
+}
+
 // One panel, of the rows from `row` on, against the keys that the tile of rows visits.
 function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize): void {
   const dim = job.dim, valueDim = job.valueDim, splats = job.splats, inTile = row - tile.firstRow;
@@ -405,7 +417,7 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
     changeScores(job, tile, row, true);
   }
   capScores(job, scores, keys);
-  if (job.softcap != 0) keepCaps(job, keys);
+  if (!WEIGHTS && job.softcap != 0) keepCaps(job, keys);
   // Rows of a bias may be read up to a multiple of 4.
   if (biasScores(job, state, scores, begin, (end + 3) & ~3)) {
     if (!hasLanes) mask.seeAll(lanes, keys);
@@ -421,6 +433,12 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   }
   const shift = SCORED ? state.m : toBaseFour(scores, keys, state.m, job.unit);
   isMixed = isMixed || masked;
+  if (WEIGHTS) {
+    const to = transposedWeights + (skipped >> 3) * stride + (inTile << 5);
+    weighPanel(state, keys, shift, masked, to, stride);
+    extendSpans(skipped >> 3, eights, stride, inTile);
+    return;
+  }
 
   // The weights that forward had, and the gradients of the scores.
   dotPanels(splats, valuePanels + skipped * (valueDim << 2), o, dScores, valueDim, eights << 1);
@@ -514,7 +532,9 @@ function differentiateKeys(job: Job, gradient: Gradient, from: usize, to: usize,
       dq += bytes;
     } else differentiatePanel(job, gradient, row, dq);
   }
-  accumulateKeys(job, queryColumns, transposedDScores, ofTile(gradient, gradient.dk, job.dim), job.dim);
+  if (!WEIGHTS) {
+    accumulateKeys(job, queryColumns, transposedDScores, ofTile(gradient, gradient.dk, job.dim), job.dim);
+  }
   accumulateKeys(job, outColumns, transposedWeights, ofTile(gradient, gradient.dv, job.valueDim), job.valueDim);
 }
 
@@ -601,7 +621,7 @@ function differentiateJob(job: Job, scratch: usize): void {
       tile.firstRow = first;
       tile.endRow = end;
       const count = panelsIn(first, end) * bytes;
-      if (key == from) memory.fill(dq, 0, count);
+      if (!WEIGHTS && key == from) memory.fill(dq, 0, count);
       differentiateTile(job, gradient, dq);
       if (gradient.sums != 0 && endsPart(gradient, end)) addParts(job, gradient);
       dq += count;

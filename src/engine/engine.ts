@@ -44,6 +44,9 @@ import {
 } from "../operations/merge/operation.ts";
 import { runRope } from "../operations/rope/operation.ts";
 import { readRope, type RopeOptions } from "../operations/rope/options.ts";
+import type { KeySums, WeightsOptions, WeightsResult } from "../operations/weights/options.ts";
+import { readWeights } from "../operations/weights/read.ts";
+import { runWeights } from "../operations/weights/run.ts";
 import type { DType, HostData, TensorData } from "../tensor/dtype.ts";
 import { sayOf } from "../tensor/inspect.ts";
 import {
@@ -185,6 +188,12 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     v: Tensor<V>,
     options?: GradientOptions,
   ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>>;
+  /** As the function `attentionWeights()`. */
+  attentionWeights<Data extends TensorData, Sums extends KeySums | undefined = undefined>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    options?: WeightsOptions & { readonly keySums?: Sums | undefined },
+  ): Promise<WeightsResult<Data, Sums>>;
   /** A tensor of zeros in the backend's own memory: calls read and write it without a copy. */
   tensor<Stored extends DType = "f32">(
     shape: readonly number[] | TypedNumbers,
@@ -483,6 +492,14 @@ class MachineEngine implements Engine {
     options?: GradientOptions,
   ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>> {
     return await runWithGradient(this.#machinery, readWithGradient(q, k, v, options));
+  }
+
+  async attentionWeights<Data extends TensorData, Sums extends KeySums | undefined>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    options?: WeightsOptions,
+  ): Promise<WeightsResult<Data, Sums>> {
+    return await runWeights(this.#machinery, readWeights(q, k, options));
   }
 
   tensor<Stored extends DType = "f32">(

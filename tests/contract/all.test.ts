@@ -31,3 +31,4 @@ import "./stream.spec.ts";
 import "./terms.spec.ts";
 import "./threads.spec.ts";
 import "./threads_terms.spec.ts";
+import "./weights.spec.ts";
