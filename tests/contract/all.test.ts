@@ -3,6 +3,7 @@ import "./budget.spec.ts";
 import "./cache_calls.spec.ts";
 import "./cache_layers.spec.ts";
 import "./cascade.spec.ts";
+import "./chunk.spec.ts";
 import "./draft.spec.ts";
 import "./engine_option.spec.ts";
 import "./functions.spec.ts";
