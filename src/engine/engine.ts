@@ -42,7 +42,7 @@ import {
   readMerge,
   runMerge,
 } from "../operations/merge/operation.ts";
-import { runRope } from "../operations/rope/operation.ts";
+import { runRope, runRopeSync } from "../operations/rope/operation.ts";
 import { readRope, type RopeOptions } from "../operations/rope/options.ts";
 import type { KeySums, WeightsOptions, WeightsResult } from "../operations/weights/options.ts";
 import { readWeights } from "../operations/weights/read.ts";
@@ -217,6 +217,23 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
   /** As the function `rope()`. */
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
   /**
+   * The same without a promise: blocks until it is done. Wasm only. What works out angles is loaded when it is
+   * first asked for, which takes a promise: call `warmup({ rope: true })` before.
+   *
+   * ```ts
+   * import { createEngine } from "@flashtile/attention";
+   *
+   * const engine = await createEngine({ backend: "wasm" });
+   * await engine.warmup({ rope: true });
+   * const q = engine.tensor([8, 1, 64]);
+   * engine.ropeSync(q, null, { positions: 100 });
+   * await engine.close();
+   * ```
+   *
+   * @throws {Error} Where that is not loaded yet, or the backend is WebGPU.
+   */
+  ropeSync(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): void;
+  /**
    * A KV cache in the backend's own memory.
    *
    * @throws {RangeError} When sizes are none, `batch` is above 65,536, or options do not go together.
@@ -258,9 +275,14 @@ export interface WarmupOptions {
   readonly gradients?: boolean | undefined;
   /** Also for `scoreMod` and `maskMod`, whose kernels are not loaded otherwise before they are asked for. */
   readonly functions?: boolean | undefined;
+  /** Also for `rope()`, whose angles are not loaded otherwise before they are asked for. */
+  readonly rope?: boolean | undefined;
 }
 
-const warmupNames = ["dim", "valueDim", "dtype", "gradients", "precision", "functions"] as const;
+const warmupNames = [
+  ...["dim", "valueDim", "dtype", "gradients", "precision", "functions"] as const,
+  ...["rope"] as const,
+];
 
 /** Queries and keys of the calls that an engine gets ready with. */
 const warmupCalls = [[80, 16], [1, 1040]] as const;
@@ -533,6 +555,10 @@ class MachineEngine implements Engine {
     await runRope(this.#machinery, readRope(q, k, options));
   }
 
+  ropeSync(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): void {
+    runRopeSync(this.#machinery.own, readRope(q, k, options));
+  }
+
   kvCache(options: KvCacheOptions & { readonly layers?: undefined }): KvCache;
   kvCache(options: LayeredKvCacheOptions): LayeredKvCache;
   kvCache(options: KvCacheOptions | LayeredKvCacheOptions): KvCache | LayeredKvCache {
@@ -548,6 +574,7 @@ class MachineEngine implements Engine {
       const data = dtype === "f32" ? new Float32Array(length) : new Uint16Array(length);
       return { data, shape: [rows, columns], dtype };
     };
+    if (given.rope) await this.rope(make(1, 2));
     // Many rows, and few against many keys: a GPU has shaders of their own for these.
     for (const [queries, keys] of warmupCalls) {
       const q = make(queries, dim), k = make(keys, dim), v = make(keys, valueDim);

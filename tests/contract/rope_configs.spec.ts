@@ -9,6 +9,7 @@ import { referenceRope, referenceRotation } from "@flashtile/attention/reference
 import { assert, assertEquals } from "@std/assert";
 import { test } from "node:test";
 import { assertSameBits } from "../support/bits.ts";
+import { assertRefused } from "../support/errors.ts";
 import { type Encoded, floatsOf } from "../support/encoded.ts";
 import { normals, seeded, whole } from "../support/random.ts";
 import { varyingSeed } from "../support/seed.ts";
@@ -112,3 +113,18 @@ contract("rope() turns rows by several axes of positions, of each batch", async 
     }
   }
 }, { needs: "rope" });
+
+contract("ropeSync() gives the bits of rope()", async (engine) => {
+  await engine.warmup({ rope: true });
+  const random = seeded(varyingSeed()), x = normals(2 * 9 * 16, random), shape = [2, 9, 16];
+  const [q, k, same, other] = Array.from({ length: 4 }, () => tensor(x.slice(), shape));
+  await engine.rope(q, k, { positions: 3 });
+  engine.ropeSync(same, other, { positions: 3 });
+  assertSameBits(same.data, q.data);
+  assertSameBits(other.data, k.data);
+  await assertRefused(
+    () => engine.ropeSync(q, null, { dims: 3 }),
+    RangeError,
+    "Cannot rotate: `dims` must be even and from 2 to D = 16, got 3",
+  );
+}, { needs: ["rope", "attentionSync"] });
