@@ -380,15 +380,58 @@ function addPair(columns: Columns, p: usize, others: usize, o: usize, bytes: usi
   accumulatePairs(columns, p, o, o + bytes, pair);
 }
 
-// The weights of a panel, in place of its scores, and transposed.
-function weighPanel(state: State, keys: usize, shift: usize, masked: bool, target: usize, stride: usize): void {
+// The weights of a panel, in place of its scores.
+function weighPanel(state: State, keys: usize, shift: usize, masked: bool): void {
   const pass = tile.powers;
   pass.width = 32;
   pass.alpha = ONES;
   powers_f32_4x4(scores, keys, shift, state.alpha, pass);
   // Also those of a row whose lse is NaN.
   if (masked) mask.setUnseen(scores, tile.lanes, keys, 0);
-  transpose(scores, keys >> 3, target, stride);
+}
+
+// A gradient of one column is summed in four for each key, one behind the other, and without a transpose: rows r and
+// r + 4 of a panel in the same.
+
+// Adds weights times the one column of dO, of a panel's `keys`.
+function sumPanel(o: usize, keys: usize, target: usize): void {
+  const low = v128.load(o), high = v128.load(o, 16);
+  for (let s = scores, end = scores + (keys << 5); s < end; s += 32, target += 16) {
+    v128.store(target, fma(v128.load(s), low, fma(v128.load(s, 16), high, v128.load(target))));
+  }
+}
+
+// The sums of a job's keys as they are summed: the first of each four is what there is.
+function spreadSums(at: usize, eights: usize): void {
+  for (const end = at + eights * gradientBytes(1); at < end; at += gradientBytes(1)) {
+    for (let key: usize = 8; key-- > 0;) {
+      v128.store(at + (key << 4), f32x4.replace_lane(f32x4.splat(0), 0, f32.load(at + (key << 2))));
+    }
+  }
+}
+
+// As they are elsewhere: eight sums side by side.
+function gatherSums(at: usize, eights: usize): void {
+  for (const end = at + eights * gradientBytes(1); at < end; at += gradientBytes(1)) {
+    for (let key: usize = 0; key < 8; key++) {
+      const four = at + (key << 4);
+      const sum = (f32.load(four) + f32.load(four, 4)) + (f32.load(four, 8) + f32.load(four, 12));
+      f32.store(at + (key << 2), sum);
+    }
+  }
+}
+
+// Those of a part, and of the parts before it.
+function spreadAll(gradient: Gradient): void {
+  const eights = (gradient.to - gradient.from + 7) >> 3, sums = gradient.sums;
+  spreadSums(gradient.dv, eights);
+  if (sums != 0) spreadSums(gradient.dv + sums, eights);
+}
+
+function gatherAll(gradient: Gradient): void {
+  const eights = (gradient.to - gradient.from + 7) >> 3, sums = gradient.sums;
+  gatherSums(gradient.dv, eights);
+  if (sums != 0) gatherSums(gradient.dv + sums, eights);
 }
 
 // One panel, of the rows from `row` on, against the keys that the tile of rows visits.
@@ -434,8 +477,12 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   const shift = SCORED ? state.m : toBaseFour(scores, keys, state.m, job.unit);
   isMixed = isMixed || masked;
   if (WEIGHTS) {
-    const to = transposedWeights + (skipped >> 3) * stride + (inTile << 5);
-    weighPanel(state, keys, shift, masked, to, stride);
+    weighPanel(state, keys, shift, masked);
+    if (valueDim == 1) {
+      sumPanel(o, keys, ofTile(gradient, gradient.dv, 1) + (skipped << 4));
+      return;
+    }
+    transpose(scores, eights, transposedWeights + (skipped >> 3) * stride + (inTile << 5), stride);
     extendSpans(skipped >> 3, eights, stride, inTile);
     return;
   }
@@ -535,6 +582,7 @@ function differentiateKeys(job: Job, gradient: Gradient, from: usize, to: usize,
   if (!WEIGHTS) {
     accumulateKeys(job, queryColumns, transposedDScores, ofTile(gradient, gradient.dk, job.dim), job.dim);
   }
+  if (WEIGHTS && job.valueDim == 1) return;
   accumulateKeys(job, outColumns, transposedWeights, ofTile(gradient, gradient.dv, job.valueDim), job.valueDim);
 }
 
@@ -611,6 +659,7 @@ function differentiateJob(job: Job, scratch: usize): void {
     tile.work = end;
     beginScores(job, tile);
   }
+  if (WEIGHTS && job.valueDim == 1) spreadAll(gradient);
   for (let key = from; key < to; key += tileKeys) {
     tile.first = key;
     keyCount = min(tileKeys, to - key);
@@ -627,6 +676,7 @@ function differentiateJob(job: Job, scratch: usize): void {
       dq += count;
     }
   }
+  if (WEIGHTS && job.valueDim == 1) gatherAll(gradient);
 }
 
 // The jobs of a chain, one after the other: those of a group's query heads, where each has a mask of its own.

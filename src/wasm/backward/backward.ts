@@ -131,7 +131,7 @@ export function* backward(
     out: locate(out, arena),
     bias: plan.bias === null ? undefined : locateBias(plan.bias, arena),
   };
-  const { lse, dLse } = given, cut = cutGradients(plan, machine.threads);
+  const { lse, dLse } = given, cut = cutGradients(plan, machine.threads, target.dq === null);
   const sized = { plan, cut, residents, target, dOut };
   const waves = () => gradientRunsOf(plan, cut, (run) => bytesOf(sized, run));
   const record = commonJob(machine, plan, cut);
