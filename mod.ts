@@ -61,6 +61,7 @@ export {
   softmax,
   softmaxWithGradient,
 } from "./src/functions/softmax.ts";
+export { attentionWeights } from "./src/functions/weights.ts";
 export type { BlockMask } from "./src/masks/block_mask.ts";
 export type { PlainBlockMask } from "./src/masks/blocks.ts";
 export * as blockMask from "./src/masks/patterns/mod.ts";
@@ -97,6 +98,13 @@ export type {
 export { type RopeConfigOptions, ropeOptions } from "./src/operations/rope/config.ts";
 export type { RopeOptions, RopeScaling } from "./src/operations/rope/options.ts";
 export type { AttentionStream, StreamOptions } from "./src/operations/stream/options.ts";
+export type {
+  AttentionKeySums,
+  AttentionWeights,
+  KeySums,
+  WeightsOptions,
+  WeightsResult,
+} from "./src/operations/weights/options.ts";
 export { type Captured, captured, type CapturedOptions } from "./src/scores/captured.ts";
 export type {
   CapturedArray,

@@ -10,7 +10,7 @@
 // of rows end where units do, which are counted from the segment's first row, and chunks of keys have a fixed size:
 // how a call is cut changes no bit.
 
-import { SCORED, WIDE } from "./build";
+import { SCORED, WEIGHTS, WIDE } from "./build";
 import { powers_f32_4x4 } from "./exp.gen";
 import { fma } from "./fma";
 import { packKeys, packValues, storeTransposed, unpackFourRows } from "./layout";
@@ -128,6 +128,7 @@ function packTile(job: Job, gradient: Gradient): void {
   const dim = job.dim, columns = job.tileKeys << 4, keys = keysOf(gradient), values = valuesOf(gradient);
   const k = keys.at + tile.first * keys.row, v = values.at + tile.first * values.row;
   packKeys(keys, k, keyPanels, dim, keyCount);
+  if (WEIGHTS) return;
   packValues(keys, k, keyColumns, columns, dim, keyCount);
   packKeys(values, v, valuePanels, job.valueDim, keyCount);
   keysAreFinite = 0;
@@ -183,7 +184,7 @@ function prepareRows(job: Job, gradient: Gradient): void {
       if (row + lane >= end) store<i32>(at.bounds, load<i32>(at.bounds), 32);
     }
     scalePanel(o, valueDim, state.shift);
-    transposePanel(panel, dim, queryColumns + byte, columns);
+    if (!WEIGHTS) transposePanel(panel, dim, queryColumns + byte, columns);
     transposePanel(o, valueDim, outColumns + byte, columns);
   }
   rowsAreFinite = 0;
@@ -202,7 +203,7 @@ function tileKeysAreFinite(job: Job): bool {
 function tileRowsAreFinite(job: Job, rows: usize): bool {
   if (rowsAreFinite == 0) {
     const columns = job.tileRows << 4;
-    const are = finiteValues<f32>(queryColumns, 16, columns, job.dim, 0, rows) &&
+    const are = (WEIGHTS || finiteValues<f32>(queryColumns, 16, columns, job.dim, 0, rows)) &&
       finiteValues<f32>(outColumns, 16, columns, job.valueDim, 0, rows);
     rowsAreFinite = are ? FINITE : NOT_FINITE;
   }
@@ -379,6 +380,60 @@ function addPair(columns: Columns, p: usize, others: usize, o: usize, bytes: usi
   accumulatePairs(columns, p, o, o + bytes, pair);
 }
 
+// The weights of a panel, in place of its scores.
+function weighPanel(state: State, keys: usize, shift: usize, masked: bool): void {
+  const pass = tile.powers;
+  pass.width = 32;
+  pass.alpha = ONES;
+  powers_f32_4x4(scores, keys, shift, state.alpha, pass);
+  // Also those of a row whose lse is NaN.
+  if (masked) mask.setUnseen(scores, tile.lanes, keys, 0);
+}
+
+// A gradient of one column is summed in four for each key, one behind the other, and without a transpose: rows r and
+// r + 4 of a panel in the same.
+
+// Adds weights times the one column of dO, of a panel's `keys`.
+function sumPanel(o: usize, keys: usize, target: usize): void {
+  const low = v128.load(o), high = v128.load(o, 16);
+  for (let s = scores, end = scores + (keys << 5); s < end; s += 32, target += 16) {
+    v128.store(target, fma(v128.load(s), low, fma(v128.load(s, 16), high, v128.load(target))));
+  }
+}
+
+// The sums of a job's keys as they are summed: the first of each four is what there is.
+function spreadSums(at: usize, eights: usize): void {
+  for (const end = at + eights * gradientBytes(1); at < end; at += gradientBytes(1)) {
+    for (let key: usize = 8; key-- > 0;) {
+      v128.store(at + (key << 4), f32x4.replace_lane(f32x4.splat(0), 0, f32.load(at + (key << 2))));
+    }
+  }
+}
+
+// As they are elsewhere: eight sums side by side.
+function gatherSums(at: usize, eights: usize): void {
+  for (const end = at + eights * gradientBytes(1); at < end; at += gradientBytes(1)) {
+    for (let key: usize = 0; key < 8; key++) {
+      const four = at + (key << 4);
+      const sum = (f32.load(four) + f32.load(four, 4)) + (f32.load(four, 8) + f32.load(four, 12));
+      f32.store(at + (key << 2), sum);
+    }
+  }
+}
+
+// Those of a part, and of the parts before it.
+function spreadAll(gradient: Gradient): void {
+  const eights = (gradient.to - gradient.from + 7) >> 3, sums = gradient.sums;
+  spreadSums(gradient.dv, eights);
+  if (sums != 0) spreadSums(gradient.dv + sums, eights);
+}
+
+function gatherAll(gradient: Gradient): void {
+  const eights = (gradient.to - gradient.from + 7) >> 3, sums = gradient.sums;
+  gatherSums(gradient.dv, eights);
+  if (sums != 0) gatherSums(gradient.dv + sums, eights);
+}
+
 // One panel, of the rows from `row` on, against the keys that the tile of rows visits.
 function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize): void {
   const dim = job.dim, valueDim = job.valueDim, splats = job.splats, inTile = row - tile.firstRow;
@@ -405,7 +460,7 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
     changeScores(job, tile, row, true);
   }
   capScores(job, scores, keys);
-  if (job.softcap != 0) keepCaps(job, keys);
+  if (!WEIGHTS && job.softcap != 0) keepCaps(job, keys);
   // Rows of a bias may be read up to a multiple of 4.
   if (biasScores(job, state, scores, begin, (end + 3) & ~3)) {
     if (!hasLanes) mask.seeAll(lanes, keys);
@@ -421,6 +476,16 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   }
   const shift = SCORED ? state.m : toBaseFour(scores, keys, state.m, job.unit);
   isMixed = isMixed || masked;
+  if (WEIGHTS) {
+    weighPanel(state, keys, shift, masked);
+    if (valueDim == 1) {
+      sumPanel(o, keys, ofTile(gradient, gradient.dv, 1) + (skipped << 4));
+      return;
+    }
+    transpose(scores, eights, transposedWeights + (skipped >> 3) * stride + (inTile << 5), stride);
+    extendSpans(skipped >> 3, eights, stride, inTile);
+    return;
+  }
 
   // The weights that forward had, and the gradients of the scores.
   dotPanels(splats, valuePanels + skipped * (valueDim << 2), o, dScores, valueDim, eights << 1);
@@ -514,7 +579,10 @@ function differentiateKeys(job: Job, gradient: Gradient, from: usize, to: usize,
       dq += bytes;
     } else differentiatePanel(job, gradient, row, dq);
   }
-  accumulateKeys(job, queryColumns, transposedDScores, ofTile(gradient, gradient.dk, job.dim), job.dim);
+  if (!WEIGHTS) {
+    accumulateKeys(job, queryColumns, transposedDScores, ofTile(gradient, gradient.dk, job.dim), job.dim);
+  }
+  if (WEIGHTS && job.valueDim == 1) return;
   accumulateKeys(job, outColumns, transposedWeights, ofTile(gradient, gradient.dv, job.valueDim), job.valueDim);
 }
 
@@ -591,6 +659,7 @@ function differentiateJob(job: Job, scratch: usize): void {
     tile.work = end;
     beginScores(job, tile);
   }
+  if (WEIGHTS && job.valueDim == 1) spreadAll(gradient);
   for (let key = from; key < to; key += tileKeys) {
     tile.first = key;
     keyCount = min(tileKeys, to - key);
@@ -601,12 +670,13 @@ function differentiateJob(job: Job, scratch: usize): void {
       tile.firstRow = first;
       tile.endRow = end;
       const count = panelsIn(first, end) * bytes;
-      if (key == from) memory.fill(dq, 0, count);
+      if (!WEIGHTS && key == from) memory.fill(dq, 0, count);
       differentiateTile(job, gradient, dq);
       if (gradient.sums != 0 && endsPart(gradient, end)) addParts(job, gradient);
       dq += count;
     }
   }
+  if (WEIGHTS && job.valueDim == 1) gatherAll(gradient);
 }
 
 // The jobs of a chain, one after the other: those of a group's query heads, where each has a mask of its own.

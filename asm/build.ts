@@ -5,3 +5,6 @@ export const WIDE: bool = false;
 
 // The one whose scores go through programs of score and mask functions: see scored/.
 export const SCORED: bool = false;
+
+// The one whose gradients are only those of values: sums of weights, see weights/.
+export const WEIGHTS: bool = false;

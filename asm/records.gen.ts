@@ -575,7 +575,7 @@ export const COMBINE_MULTIPLY: u32 = 2;
 
 export const PRODUCT_PART: usize = 1536;
 
-export const LATE_STATIC_BYTES: usize = 5120;
+export const LATE_STATIC_BYTES: usize = 6144;
 
 export const CALL_BYTES: usize = 272;
 

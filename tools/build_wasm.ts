@@ -348,7 +348,8 @@ async function buildLate(sources: Files, first: Program): Promise<Record<LateNam
   let base = heapBaseOf(first.simd) - names.reduce((sum, name) => sum + staticBytes[name], 0);
   for (const name of names) {
     const end = base + staticBytes[name];
-    const own = name === "scored" ? { ...sources, ...buildFlags("SCORED") } : sources;
+    const flag = name === "scored" ? "SCORED" : name === "weights" ? "WEIGHTS" : undefined;
+    const own = flag ? { ...sources, ...buildFlags(flag) } : sources;
     const program = await buildProgram(`asm/${name}/index.ts`, own, [
       "--memoryBase",
       `${base}`,
@@ -372,9 +373,14 @@ function programFile({ simd, relaxed }: Program): string {
     `export const sizes = { simd: ${simd.length}, relaxed: ${relaxed.length} } as const;\n`;
 }
 
+/** Programs that share sources. */
+const flags = ["WIDE", "SCORED", "WEIGHTS"] as const;
+
+type Flag = typeof flags[number];
+
 /** What sources ask that are in several programs: which one is built. */
-function buildFlags(set: "WIDE" | "SCORED"): Files {
-  const lines = ["WIDE", "SCORED"].map((name) => `export const ${name}: bool = ${name === set};\n`);
+function buildFlags(set: Flag): Files {
+  const lines = flags.map((name) => `export const ${name}: bool = ${name === set};\n`);
   return { "asm/build.ts": lines.join("") };
 }
 
@@ -408,7 +414,7 @@ async function wideFile(sources: Files, program: Program): Promise<string> {
 async function libraryFiles(sources: Files): Promise<Files> {
   const build = (entry: string, flags: string[] = []) => compile(entry, sources, flags);
   const program = await buildProgram("asm/index.ts", sources);
-  const { rows, linear, integer, narrow, scored, nn } = await buildLate(sources, program);
+  const { rows, linear, integer, narrow, scored, nn, weights } = await buildLate(sources, program);
   const all = [
     notice,
     programFile(program),
@@ -436,6 +442,7 @@ async function libraryFiles(sources: Files): Promise<Files> {
     "src/wasm/binary/narrow.gen.ts": `${notice}\n${programFile(narrow)}`,
     "src/wasm/binary/scored.gen.ts": `${notice}\n${programFile(scored)}`,
     "src/wasm/binary/nn.gen.ts": `${notice}\n${programFile(nn)}`,
+    "src/wasm/binary/weights.gen.ts": `${notice}\n${programFile(weights)}`,
     "src/wasm/binary/scored_kernels.gen.ts": await kernelsFile(
       { ...sources, ...buildFlags("SCORED") },
       "asm/scored/index.ts",

@@ -11,6 +11,7 @@
  */
 const lines = `causal iscausal (PyTorch's \`is_causal\` is \`"top-left"\`)
 mask attnmask attentionmask keypaddingmask (floats that are added to scores are \`bias\`)
+chunk attentionchunk attentionchunksize chunksize
 window slidingwindow (W is W keys, the row's own among them)
 window windowsize (in [left, right] \`null\` is open, not -1)
 sinks saux

@@ -363,13 +363,15 @@ function openTensor(name: string, written: Written, doing: string, anyRank: bool
   }
   const { strides, offset } = readLayout(name, written, shape, room, storage, doing);
   const { isFloat, at } = numbersIn(data, HeldArray.is(room) ? room : null, dtype);
-  const columns = shape.at(-1)!;
   return {
     ...{ shape, length: sizeOf(shape), isFloat },
-    // Of more than two axes none is read: no option takes so many.
     at(index) {
-      const row = Math.floor(index / columns);
-      return at(offset + row * strides[0] + (index - row * columns) * strides.at(-1)!);
+      let place = offset;
+      for (let axis = shape.length - 1; axis >= 0; axis--) {
+        place += index % shape[axis] * strides[axis];
+        index = Math.floor(index / shape[axis]);
+      }
+      return at(place);
     },
   };
 }

@@ -42,8 +42,11 @@ import {
   readMerge,
   runMerge,
 } from "../operations/merge/operation.ts";
-import { runRope } from "../operations/rope/operation.ts";
+import { runRope, runRopeSync } from "../operations/rope/operation.ts";
 import { readRope, type RopeOptions } from "../operations/rope/options.ts";
+import type { KeySums, WeightsOptions, WeightsResult } from "../operations/weights/options.ts";
+import { readWeights } from "../operations/weights/read.ts";
+import { runWeights } from "../operations/weights/run.ts";
 import type { DType, HostData, TensorData } from "../tensor/dtype.ts";
 import { sayOf } from "../tensor/inspect.ts";
 import {
@@ -185,6 +188,12 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     v: Tensor<V>,
     options?: GradientOptions,
   ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>>;
+  /** As the function `attentionWeights()`. */
+  attentionWeights<Data extends TensorData, Sums extends KeySums | undefined = undefined>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    options?: WeightsOptions & { readonly keySums?: Sums | undefined },
+  ): Promise<WeightsResult<Data, Sums>>;
   /** A tensor of zeros in the backend's own memory: calls read and write it without a copy. */
   tensor<Stored extends DType = "f32">(
     shape: readonly number[] | TypedNumbers,
@@ -207,6 +216,23 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
   ): Promise<ResultOf<Data, Lse>>;
   /** As the function `rope()`. */
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
+  /**
+   * The same without a promise: blocks until it is done. Wasm only. What works out angles is loaded when it is
+   * first asked for, which takes a promise: call `warmup({ rope: true })` before.
+   *
+   * ```ts
+   * import { createEngine } from "@flashtile/attention";
+   *
+   * const engine = await createEngine({ backend: "wasm" });
+   * await engine.warmup({ rope: true });
+   * const q = engine.tensor([8, 1, 64]);
+   * engine.ropeSync(q, null, { positions: 100 });
+   * await engine.close();
+   * ```
+   *
+   * @throws {Error} Where that is not loaded yet, or the backend is WebGPU.
+   */
+  ropeSync(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): void;
   /**
    * A KV cache in the backend's own memory.
    *
@@ -249,9 +275,14 @@ export interface WarmupOptions {
   readonly gradients?: boolean | undefined;
   /** Also for `scoreMod` and `maskMod`, whose kernels are not loaded otherwise before they are asked for. */
   readonly functions?: boolean | undefined;
+  /** Also for `rope()`, whose angles are not loaded otherwise before they are asked for. */
+  readonly rope?: boolean | undefined;
 }
 
-const warmupNames = ["dim", "valueDim", "dtype", "gradients", "precision", "functions"] as const;
+const warmupNames = [
+  ...["dim", "valueDim", "dtype", "gradients", "precision", "functions"] as const,
+  ...["rope"] as const,
+];
 
 /** Queries and keys of the calls that an engine gets ready with. */
 const warmupCalls = [[80, 16], [1, 1040]] as const;
@@ -485,6 +516,14 @@ class MachineEngine implements Engine {
     return await runWithGradient(this.#machinery, readWithGradient(q, k, v, options));
   }
 
+  async attentionWeights<Data extends TensorData, Sums extends KeySums | undefined>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    options?: WeightsOptions,
+  ): Promise<WeightsResult<Data, Sums>> {
+    return await runWeights(this.#machinery, readWeights(q, k, options));
+  }
+
   tensor<Stored extends DType = "f32">(
     shape: readonly number[] | TypedNumbers,
     dtype: DType = "f32",
@@ -516,6 +555,10 @@ class MachineEngine implements Engine {
     await runRope(this.#machinery, readRope(q, k, options));
   }
 
+  ropeSync(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): void {
+    runRopeSync(this.#machinery.own, readRope(q, k, options));
+  }
+
   kvCache(options: KvCacheOptions & { readonly layers?: undefined }): KvCache;
   kvCache(options: LayeredKvCacheOptions): LayeredKvCache;
   kvCache(options: KvCacheOptions | LayeredKvCacheOptions): KvCache | LayeredKvCache {
@@ -531,6 +574,7 @@ class MachineEngine implements Engine {
       const data = dtype === "f32" ? new Float32Array(length) : new Uint16Array(length);
       return { data, shape: [rows, columns], dtype };
     };
+    if (given.rope) await this.rope(make(1, 2));
     // Many rows, and few against many keys: a GPU has shaders of their own for these.
     for (const [queries, keys] of warmupCalls) {
       const q = make(queries, dim), k = make(keys, dim), v = make(keys, valueDim);

@@ -48,7 +48,18 @@ export type ScorePlace = readonly [b: number, h: number, i: number, j: number];
 
 /** Options that the oracle knows: those that say what a call means, and those that say nothing to it. */
 const known = [
-  ...["causal", "offset", "window", "kvLengths", "scale", "layout", "softcap", "alibi", "bias"],
+  ...[
+    "causal",
+    "offset",
+    "window",
+    "chunk",
+    "kvLengths",
+    "scale",
+    "layout",
+    "softcap",
+    "alibi",
+    "bias",
+  ],
   ...["mask", "sinks", "cuSeqlens", "packed", "blockMask", "scoreMod", "maskMod"],
   ...["lse", "out", "signal", "onProgress", "precision"],
   "dLse", // Of gradients alone.
@@ -144,7 +155,8 @@ function sidesOf({ window, causal }: AttentionOptions): readonly (number | null)
 /** Which keys row `i` of batch `b` may see, before masks: `aligned` is the key it stands on. */
 function inBand(options: AttentionOptions, aligned: number, j: number): boolean {
   const [left, right] = sidesOf(options);
-  return (!options.causal || j <= aligned) &&
+  const { chunk } = options, chunkOf = (key: number) => chunk ? Math.floor(key / chunk) : 0;
+  return (!options.causal || j <= aligned) && chunkOf(j) === chunkOf(aligned) &&
     (left === null || j >= aligned - left) &&
     (right === null || j <= aligned + right);
 }

@@ -63,4 +63,5 @@ export {
   type ReferenceNormOptions,
   referenceRmsNorm,
 } from "./layers.ts";
+export { referenceAttentionWeights } from "./weights.ts";
 export type { ReferenceArray, ReferenceTensor } from "./tensor.ts";

@@ -77,6 +77,19 @@ export function referenceRotation(options: RopeOptions, dims: number): Reference
   };
 }
 
+/** Which axis of positions a pair is turned by; `undefined` where there is one. */
+function axesOfPairs({ sections, sectionStyle }: RopeOptions, pairs: number) {
+  if (sections === undefined) return undefined;
+  const { data } = listOf(sections), sizes = Array.from(data);
+  const inBlocks = sizes.flatMap((size, axis) => Array<number>(size).fill(axis));
+  if (sectionStyle !== "interleaved") return (pair: number) => inBlocks[pair];
+  const taken = new Map<number, number>();
+  for (let axis = 1; axis < sizes.length; axis++) {
+    for (let n = 0; n < sizes[axis]; n++) taken.set(axis + n * sizes.length, axis);
+  }
+  return (pair: number) => pair < pairs ? taken.get(pair) ?? 0 : 0;
+}
+
 /**
  * What `rope()` makes of a tensor: each pair `(x, y)` of a row at position `p` becomes
  * `(x cos - y sin, y cos + x sin)` of the angle `p` times the pair's frequency, times the factor.
@@ -97,16 +110,20 @@ export function referenceRope(x: ReferenceTensor, options: RopeOptions = {}): Re
   const { frequencies, factor } = referenceRotation(options, D), pairs = frequencies.length;
   const result = zeros(x.shape, bnhd);
   const list = typeof positions === "number" ? undefined : listOf(positions);
-  const places = list && axesOf(list).read;
+  const places = list && axesOf(list).read, axisOf = axesOfPairs(options, pairs);
   const isOfBatch = list !== undefined && list.shape.reduce((a, b) => a * b, 1) > N;
-  const positionOf = (b: number, n: number) => {
+  const positionOf = (b: number, n: number, pair: number) => {
     if (places === undefined) return positions as number + n;
-    if (list!.shape.length > 1) return places(0, 0, b, n);
+    const { length: rank } = list!.shape;
+    if (axisOf && rank > 1) {
+      return places(0, rank === 3 ? axisOf(pair) : 0, rank === 3 ? b : axisOf(pair), n);
+    }
+    if (rank > 1) return places(0, 0, b, n);
     return places(0, 0, 0, isOfBatch ? b * N + n : n);
   };
   forEachRow(extents, ([b, h, n]) => {
     frequencies.forEach((frequency, pair) => {
-      const angle = positionOf(b, n) * frequency;
+      const angle = positionOf(b, n, pair) * frequency;
       const [i, j] = style === "half" ? [pair, pair + pairs] : [2 * pair, 2 * pair + 1];
       const [cos, sin] = [factor * Math.cos(angle), factor * Math.sin(angle)];
       result.add(b, h, n, i, read(b, h, n, i) * cos - read(b, h, n, j) * sin);

@@ -23,6 +23,8 @@ export interface Functions {
   readonly arrays: ReadonlyMap<CapturedArray, CapturedElements>;
   /** Keys before the first one, of a stream. */
   readonly keysBefore: number;
+  /** Query heads before the first one, of a part of a call. */
+  readonly headsBefore: number;
   /** Whether nothing but they says where rows are among the keys. */
   readonly isAligned: boolean;
 }
@@ -43,7 +45,7 @@ export function readFunctions(
   const mask = maskMod === undefined ? undefined : traceMask(maskMod);
   const arrays = [...score?.arrays ?? [], ...mask?.arrays ?? []];
   return {
-    ...{ score, mask, keysBefore: 0, isAligned },
+    ...{ score, mask, keysBefore: 0, headsBefore: 0, isAligned },
     arrays: new Map(arrays.map((array) => [array, { data: elementsOf(array) }])),
   };
 }

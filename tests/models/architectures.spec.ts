@@ -133,7 +133,7 @@ test("rotations are tried when a model is read: what rope() would refuse is", as
   await refused({ partial_rotary_factor: 0.75 }, "`dims` must be even and from 2 to D = 4, got 3");
   await refused(
     { rope_parameters: { rope_type: "default", mrope_section: [1, 1] } },
-    'got "mrope"',
+    "`mrope_section` is not supported",
   );
 });
 

@@ -7,3 +7,4 @@ import "./parts.spec.ts";
 import "./presentation.spec.ts";
 import "./splits.spec.ts";
 import "./terms.spec.ts";
+import "./weights.spec.ts";

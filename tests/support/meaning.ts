@@ -79,7 +79,8 @@ export function meaningOf(
   problem: Problem,
   meaning: Meaning,
 ): (b: number, h: number, i: number) => RowMeaning {
-  const { causal, window, kvLengths, offset, blockMask, scoreMod, maskMod } = meaning;
+  const { causal, window, chunk = Infinity, kvLengths, offset, blockMask, scoreMod, maskMod } =
+    meaning;
   const scoreGraph = scoreMod && traceScore(scoreMod), maskGraph = maskMod && traceMask(maskMod);
   const biasAt = meaning.bias && broadcastReader(meaning.bias as Tensor);
   const maskAt = meaning.mask && broadcastReader(meaning.mask);
@@ -98,6 +99,8 @@ export function meaningOf(
     const seesByOptions = (j: number) => {
       const local = j - first;
       return local >= 0 && local < count && local >= aligned - left && local <= last &&
+        (chunk === Infinity ||
+          (local - local % chunk <= aligned && aligned < local - local % chunk + chunk)) &&
         (!maskAt || maskAt(b, h, i, j) !== 0) && (!blockMask || blockMask.keeps(b, h, i, j)) &&
         (!biasAt || biasAt(b, h, i, j) !== -Infinity);
     };

@@ -31,7 +31,7 @@ export interface Problem {
 export interface Meaning extends
   Pick<
     AttentionOptions,
-    | ("causal" | "scale" | "window" | "softcap" | "bias" | "mask" | "blockMask")
+    | ("causal" | "scale" | "window" | "chunk" | "softcap" | "bias" | "mask" | "blockMask")
     | ("scoreMod" | "maskMod")
   > {
   /** Short lists in the forms that the tests' own words read. */

@@ -396,7 +396,7 @@ const options: Refusal[] = [
     what: "an unknown option",
     options: { casual: true },
     error: TypeError,
-    message: "Cannot attend: unknown option `casual`, known are causal, offset, window, " +
+    message: "Cannot attend: unknown option `casual`, known are causal, offset, window, chunk, " +
       "kvLengths, scale, layout, lse, out, signal, encoder, onProgress, softcap, alibi, bias, mask, " +
       "sinks, cuSeqlens, packed, blockMask, precision, scoreMod, maskMod; did you mean `causal`?",
   },

@@ -138,6 +138,10 @@ export function anyMeaning(sizes: Sizes): fc.Arbitrary<Asked> {
   return fc.record({
     plain: meaning(sizes),
     softcap: maybe(fc.constantFrom(0.5, 2, 30)),
+    chunk: fc.oneof(
+      { weight: 3, arbitrary: fc.constant(undefined) },
+      { weight: 1, arbitrary: fc.constantFrom(1, 3, 8, 50, 64, 200) },
+    ),
     slopes: maybe(fc.record({ seed: fc.nat(), perBatch: fc.boolean() })),
     bias: maybe(scores),
     mask: maybe(scores),
@@ -155,6 +159,7 @@ export function anyMeaning(sizes: Sizes): fc.Arbitrary<Asked> {
 interface Recipe {
   readonly plain: Meaning;
   readonly softcap?: number;
+  readonly chunk?: number;
   readonly slopes?: { readonly seed: number; readonly perBatch: boolean };
   readonly bias?: ScoresRecipe;
   readonly mask?: ScoresRecipe;
@@ -164,7 +169,8 @@ interface Recipe {
 }
 
 function cook(recipe: Recipe, sizes: Sizes): Meaning {
-  const { plain, softcap, slopes, bias, mask, sinks, blocks, packed } = recipe, { Hq } = sizes;
+  const { plain, softcap, chunk, slopes, bias, mask, sinks, blocks, packed } = recipe,
+    { Hq } = sizes;
   const sequences = packed === undefined ? {} : packedFrom(packed, sizes);
   const segments = sequences.cuSeqlens ? sequences.cuSeqlens.q.length - 1 : sizes.B;
   // Distances beyond 2^24 are no whole numbers of f32, and of a far offset nothing is left to compare.
@@ -175,6 +181,7 @@ function cook(recipe: Recipe, sizes: Sizes): Meaning {
     ...perSequence(slopes ? near : plain, sequences, packed ?? 0),
     ...sequences,
     softcap,
+    chunk,
     alibi: slopes && {
       data: normals(segments * Hq, seeded(slopes.seed)).map((x) => Math.abs(x) / 8),
       shape: slopes.perBatch ? [segments, Hq] : [Hq],

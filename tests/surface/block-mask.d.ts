@@ -60,6 +60,11 @@ export declare function fromFunction(
   size: Omit<BlockMaskSize, "offset"> | number,
 ): BlockMask;
 
+export declare function fromIndices(
+  indices: NumberList,
+  size: Pick<BlockMaskSize, "queries" | "keys" | "block"> | number,
+): BlockMask;
+
 export declare function fromPlain(plain: PlainBlockMask): BlockMask;
 
 export declare function longformer(

@@ -340,10 +340,15 @@ interface AttentionGradients<
   readonly dCaptured?: ReadonlyMap<CapturedArray, Tensor<LseData<Q>>>;
 }
 
+interface AttentionKeySums<Data extends TensorData> {
+  readonly keySums: Tensor<LseData<Data>>;
+}
+
 interface AttentionOptions extends ScoreFunctions {
   readonly causal?: Causal | undefined;
   readonly offset?: number | NumberList | undefined;
   readonly window?: number | readonly (number | null)[] | undefined;
+  readonly chunk?: number | undefined;
   readonly kvLengths?: NumberList | undefined;
   readonly scale?: number | undefined;
   readonly layout?: Layout | undefined;
@@ -400,6 +405,10 @@ interface AttentionResultInto<Out extends AnyTensor> {
 type AttentionResultWithLse<Data extends TensorData = Float32Array> = Required<
   AttentionResult<Data>
 >;
+
+interface AttentionWeights<Data extends TensorData> {
+  readonly weights: Tensor<LseData<Data>>;
+}
 
 interface AttentionWithGradient<
   Q extends TensorData = Float32Array,
@@ -568,6 +577,13 @@ interface Engine<Memory extends TensorData = HostData> extends AsyncDisposable {
     v: Tensor<V>,
     options?: GradientOptions,
   ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>>;
+  attentionWeights<Data extends TensorData, Sums extends KeySums | undefined = undefined>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    options?: WeightsOptions & {
+      readonly keySums?: Sums | undefined;
+    },
+  ): Promise<WeightsResult<Data, Sums>>;
   tensor<Stored extends DType = "f32">(
     shape: readonly number[] | TypedNumbers,
     dtype?: Stored,
@@ -585,6 +601,7 @@ interface Engine<Memory extends TensorData = HostData> extends AsyncDisposable {
     },
   ): Promise<ResultOf<Data, Lse>>;
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
+  ropeSync(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): void;
   kvCache(
     options: KvCacheOptions & {
       readonly layers?: undefined;
@@ -608,6 +625,8 @@ interface Kept {
   readonly keepFirst: number;
   readonly keepLast: number;
 }
+
+type KeySums = boolean | "kv";
 
 declare class KvCache implements Disposable {
   #private;
@@ -837,6 +856,8 @@ interface RopeOptions {
   readonly style?: "half" | "interleaved" | undefined;
   readonly dims?: number | undefined;
   readonly scaling?: RopeScaling | undefined;
+  readonly sections?: NumberList | undefined;
+  readonly sectionStyle?: "blocks" | "interleaved" | undefined;
   readonly layout?: Layout | undefined;
 }
 
@@ -925,7 +946,27 @@ interface WarmupOptions {
   readonly precision?: Precision | undefined;
   readonly gradients?: boolean | undefined;
   readonly functions?: boolean | undefined;
+  readonly rope?: boolean | undefined;
 }
+
+interface WeightsOptions extends Omit<AttentionOptions, "lse" | "out" | "encoder" | "precision"> {
+  readonly rows?: NumberList | undefined;
+  readonly heads?: NumberList | undefined;
+  readonly lse?: Tensor<Float32Array | GPUBuffer> | undefined;
+  readonly keySums?: KeySums | undefined;
+}
+
+type WeightsResult<Data extends TensorData, Sums extends KeySums | undefined> = [
+  Sums,
+] extends [
+  true | "kv",
+] ? AttentionKeySums<Data>
+  : [
+    Sums,
+  ] extends [
+    false | undefined,
+  ] ? AttentionWeights<Data>
+  : AttentionWeights<Data> | AttentionKeySums<Data>;
 
 interface Whole extends Numeric<Whole> {
   toF32(): Score;

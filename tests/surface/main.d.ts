@@ -31,10 +31,15 @@ export interface AttentionGradients<
   readonly dCaptured?: ReadonlyMap<CapturedArray, Tensor<LseData<Q>>>;
 }
 
+export interface AttentionKeySums<Data extends TensorData> {
+  readonly keySums: Tensor<LseData<Data>>;
+}
+
 export interface AttentionOptions extends ScoreFunctions {
   readonly causal?: Causal | undefined;
   readonly offset?: number | NumberList | undefined;
   readonly window?: number | readonly (number | null)[] | undefined;
+  readonly chunk?: number | undefined;
   readonly kvLengths?: NumberList | undefined;
   readonly scale?: number | undefined;
   readonly layout?: Layout | undefined;
@@ -96,6 +101,10 @@ export interface AttentionStream<Result> extends Disposable {
   push(k: AnyTensor, v: AnyTensor): Promise<void>;
   finish(): Promise<Result>;
   close(): void;
+}
+
+export interface AttentionWeights<Data extends TensorData> {
+  readonly weights: Tensor<LseData<Data>>;
 }
 
 export interface AttentionWithGradient<
@@ -307,6 +316,13 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     v: Tensor<V>,
     options?: GradientOptions,
   ): Promise<AttentionWithGradient<OwnData<Q>, OwnData<K>, OwnData<V>>>;
+  attentionWeights<Data extends TensorData, Sums extends KeySums | undefined = undefined>(
+    q: Tensor<Data>,
+    k: AnyTensor,
+    options?: WeightsOptions & {
+      readonly keySums?: Sums | undefined;
+    },
+  ): Promise<WeightsResult<Data, Sums>>;
   tensor<Stored extends DType = "f32">(
     shape: readonly number[] | TypedNumbers,
     dtype?: Stored,
@@ -324,6 +340,7 @@ export interface Engine<Memory extends TensorData = HostData> extends AsyncDispo
     },
   ): Promise<ResultOf<Data, Lse>>;
   rope(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): Promise<void>;
+  ropeSync(q: AnyTensor, k?: AnyTensor | null, options?: RopeOptions): void;
   kvCache(
     options: KvCacheOptions & {
       readonly layers?: undefined;
@@ -363,6 +380,8 @@ export interface Kept {
   readonly keepFirst: number;
   readonly keepLast: number;
 }
+
+export type KeySums = boolean | "kv";
 
 declare class KvCache implements Disposable {
   #private;
@@ -612,6 +631,8 @@ export interface RopeOptions {
   readonly style?: "half" | "interleaved" | undefined;
   readonly dims?: number | undefined;
   readonly scaling?: RopeScaling | undefined;
+  readonly sections?: NumberList | undefined;
+  readonly sectionStyle?: "blocks" | "interleaved" | undefined;
   readonly layout?: Layout | undefined;
 }
 
@@ -726,7 +747,28 @@ export interface WarmupOptions {
   readonly precision?: Precision | undefined;
   readonly gradients?: boolean | undefined;
   readonly functions?: boolean | undefined;
+  readonly rope?: boolean | undefined;
 }
+
+export interface WeightsOptions
+  extends Omit<AttentionOptions, "lse" | "out" | "encoder" | "precision"> {
+  readonly rows?: NumberList | undefined;
+  readonly heads?: NumberList | undefined;
+  readonly lse?: Tensor<Float32Array | GPUBuffer> | undefined;
+  readonly keySums?: KeySums | undefined;
+}
+
+export type WeightsResult<Data extends TensorData, Sums extends KeySums | undefined> = [
+  Sums,
+] extends [
+  true | "kv",
+] ? AttentionKeySums<Data>
+  : [
+    Sums,
+  ] extends [
+    false | undefined,
+  ] ? AttentionWeights<Data>
+  : AttentionWeights<Data> | AttentionKeySums<Data>;
 
 export interface Whole extends Numeric<Whole> {
   toF32(): Score;
@@ -766,6 +808,17 @@ export declare function attentionStream<
     readonly out?: Out | undefined;
   },
 ): AttentionStream<ResultOf<Data, true, Out>>;
+
+export declare function attentionWeights<
+  Data extends TensorData,
+  Sums extends KeySums | undefined = undefined,
+>(
+  q: Tensor<Data>,
+  k: AnyTensor,
+  options?: WeightsOptions & OnEngine & {
+    readonly keySums?: Sums | undefined;
+  },
+): Promise<WeightsResult<Data, Sums>>;
 
 export declare function attentionWithGradient<
   Q extends TensorData,
@@ -834,6 +887,11 @@ export declare namespace blockMask {
   export function fromFunction(
     keeps: Keeps,
     size: Omit<BlockMaskSize, "offset"> | number,
+  ): BlockMask;
+
+  export function fromIndices(
+    indices: NumberList,
+    size: Pick<BlockMaskSize, "queries" | "keys" | "block"> | number,
   ): BlockMask;
 
   export function fromPlain(plain: PlainBlockMask): BlockMask;

@@ -152,6 +152,12 @@ export declare function referenceAttentionBackward(
   options?: ReferenceBackwardOptions,
 ): ReferenceGradients & CapturedGradients;
 
+export declare function referenceAttentionWeights(
+  q: ReferenceTensor,
+  k: ReferenceTensor,
+  options?: WeightsOptions,
+): ReferenceArray;
+
 export declare function referenceDynamicConvolution(
   v: ReferenceTensor,
   weights: ReferenceTensor,
@@ -291,6 +297,7 @@ interface AttentionOptions extends ScoreFunctions {
   readonly causal?: Causal | undefined;
   readonly offset?: number | NumberList | undefined;
   readonly window?: number | readonly (number | null)[] | undefined;
+  readonly chunk?: number | undefined;
   readonly kvLengths?: NumberList | undefined;
   readonly scale?: number | undefined;
   readonly layout?: Layout | undefined;
@@ -379,6 +386,8 @@ type DType = "f32" | "f16" | "bf16";
 
 type HostData = Float32Array | Float16Array | Uint16Array;
 
+type KeySums = boolean | "kv";
+
 type Layout = "bhnd" | "bnhd";
 
 type MaskMod = (place: Place) => Condition | boolean;
@@ -447,6 +456,8 @@ interface RopeOptions {
   readonly style?: "half" | "interleaved" | undefined;
   readonly dims?: number | undefined;
   readonly scaling?: RopeScaling | undefined;
+  readonly sections?: NumberList | undefined;
+  readonly sectionStyle?: "blocks" | "interleaved" | undefined;
   readonly layout?: Layout | undefined;
 }
 
@@ -509,6 +520,13 @@ interface Tensor<Data extends TensorData = Float32Array> {
 type TensorData = HostData | GPUBuffer;
 
 type TypedNumbers = ArrayBufferView & ArrayLike<number | bigint>;
+
+interface WeightsOptions extends Omit<AttentionOptions, "lse" | "out" | "encoder" | "precision"> {
+  readonly rows?: NumberList | undefined;
+  readonly heads?: NumberList | undefined;
+  readonly lse?: Tensor<Float32Array | GPUBuffer> | undefined;
+  readonly keySums?: KeySums | undefined;
+}
 
 interface Whole extends Numeric<Whole> {
   toF32(): Score;

@@ -227,7 +227,8 @@ const refusals: readonly Refusal[] = [
     what: "an unknown option",
     options: { casual: true } as never,
     error: TypeError,
-    message: "Cannot differentiate: unknown option `casual`, known are causal, offset, window, " +
+    message:
+      "Cannot differentiate: unknown option `casual`, known are causal, offset, window, chunk, " +
       "kvLengths, scale, layout, signal, onProgress, softcap, alibi, bias, mask, sinks, cuSeqlens, " +
       "packed, blockMask, precision, scoreMod, maskMod, out, lse, dLse; did you mean `causal`?",
   },

@@ -155,6 +155,75 @@ function blocksOf(size: BlockMaskSize) {
   };
 }
 
+test("blockMask.fromIndices() keeps the blocks that are listed", () => {
+  const listed = fc.record({
+    ...{ rank: fc.integer({ min: 2, max: 4 }), count: fc.integer({ min: 0, max: 5 }) },
+    ...{ seed: fc.nat(), strided: fc.boolean() },
+  });
+  check(listed, (size, { rank, count, seed, strided }) => {
+    const { queries, keys, height, width, ...whole4 } = complete(size), random = seeded(seed);
+    const [queryBlocks, keyBlocks] = [Math.ceil(queries / height), Math.ceil(keys / width)];
+    const batch = rank < 4 ? 1 : whole4.batch, heads = rank < 3 ? 1 : whole4.heads;
+    const shape = [batch, heads, queryBlocks, count].slice(4 - rank);
+    const step = strided ? 3 : 1, length = batch * heads * queryBlocks * count;
+    const data = new Int32Array(length * step);
+    for (let at = 0; at < length; at++) data[at * step] = whole(random, -1, keyBlocks - 1);
+    const dense = shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
+    const mask = blockMask.fromIndices(
+      { data, shape, strides: dense.map((stride) => stride * step) },
+      { queries, keys, block: [height, width] },
+    );
+    const seen = (b: number, h: number, q: number) => {
+      const row = (b * heads + h) * queryBlocks + Math.floor(q / height);
+      return Array.from({ length: count }, (_, at) => data[(row * count + at) * step]);
+    };
+    const expected = blockMask.fromFunction(
+      (b, h, q, k) => seen(b, h, q).includes(Math.floor(k / width)),
+      { queries, keys, batch, heads, block: [height, width] },
+    );
+    assertSame(mask, expected);
+  });
+});
+
+test("blockMask.fromIndices() refuses what is no list of blocks", async () => {
+  const size = { queries: 8, keys: 12, block: 4 },
+    i32 = (...shape: number[]) => ({
+      ...{ data: new Int32Array(shape.reduce((a, b) => a * b, 1)), shape },
+    });
+  const must = "Cannot make a block mask: `indices` must";
+  const refused: readonly (readonly [unknown, ErrorClass, string])[] = [
+    [
+      [0, 1],
+      RangeError,
+      `${must} have shape [2, n], with heads or batches and heads before, got [2]`,
+    ],
+    [
+      i32(3, 1),
+      RangeError,
+      `${must} have shape [2, n], with heads or batches and heads before, got [3,1]`,
+    ],
+    [
+      null,
+      TypeError,
+      `${must} have shape [2, n], with heads or batches and heads before, got null`,
+    ],
+    [i32(0, 2, 1), RangeError, `${must} have 1 to 4194304 batches times heads, got [0,2,1]`],
+    [
+      { data: Int32Array.of(0, 3), shape: [2, 1] },
+      RangeError,
+      `${must} be key blocks from 0 to before 3, or -1 for none, got 3 at index 1`,
+    ],
+    [
+      { data: Float32Array.of(0, -2), shape: [2, 1] },
+      RangeError,
+      `${must} be key blocks from 0 to before 3, or -1 for none, got -2 at index 1`,
+    ],
+  ];
+  for (const [indices, kind, message] of refused) {
+    await assertRefused(() => blockMask.fromIndices(indices as never, size), kind, message);
+  }
+});
+
 test("blockMask.butterfly() keeps blocks that differ in one bit", () => {
   check(nothing, (size) => {
     const { count, own, of } = blocksOf(size);

@@ -32,6 +32,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["wasm/attention", "wasm/memory", "wasm/record", "wasm/team"],
   ],
   "wasm/rows": [
+    "wasm/weights",
     ...["contract", "operations", "tensor", "wasm/attention", "wasm/backward"],
     ...["wasm/binary", "wasm/memory", "wasm/record", "wasm/team"],
   ],
@@ -53,6 +54,11 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
       "wasm/record",
       "wasm/team",
     ],
+  ],
+  // Gradients by values alone, of calls with functions, too.
+  "wasm/weights": [
+    ...["contract", "operations", "tensor"],
+    ...["wasm/attention", "wasm/backward", "wasm/binary", "wasm/scored", "wasm/team"],
   ],
   "wasm/linear": [
     "wasm/rows",
@@ -82,6 +88,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...["webgpu/attention", "webgpu/device", "webgpu/shader", "webgpu/transfer"],
   ],
   "webgpu/rows": [
+    "webgpu/weights",
     ...["check", "contract", "operations", "tensor"],
     ...["webgpu/attention", "webgpu/device", "webgpu/shader", "webgpu/transfer"],
   ],
@@ -92,6 +99,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "webgpu/scored": [
     ...["contract", "operations", "scores", "tensor", "webgpu/attention", "webgpu/backward"],
     ...["webgpu/device", "webgpu/shader", "webgpu/transfer"],
+  ],
+  "webgpu/weights": [
+    ...["contract", "operations", "tensor", "webgpu/backward", "webgpu/device", "webgpu/scored"],
   ],
   "webgpu/linear": [
     "webgpu/rows",

@@ -77,7 +77,6 @@ test("what cannot be read is refused by its name", () => {
   }
   const of = (rope_scaling: object) => ({ ...sizes, rope_scaling });
   refused(of({ type: "x" }), RangeError, "`rope_type` must be one of default, linear, dynamic");
-  refused(of({ rope_type: "default", mrope_section: [4, 2, 2] }), RangeError, 'got "mrope"');
   refused(of({ type: "linear" }), TypeError, "`factor` must be a number, got undefined");
   refused(of({ type: "linear", factor: "8" }), TypeError, '`factor` must be a number, got "8"');
   refused(of({ type: "llama3", factor: NaN }), TypeError, "`factor` must be a number, got NaN");

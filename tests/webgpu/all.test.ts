@@ -20,3 +20,4 @@ import "./tables.spec.ts";
 import "./template.spec.ts";
 import "./terms.spec.ts";
 import "./variants.spec.ts";
+import "./weights.spec.ts";

@@ -81,6 +81,8 @@ export const lazy: readonly Entry[] = [
   { name: "models-shards", source: "src/models/files/shards.ts" },
   { name: "rope", source: "src/operations/rope/plan.ts" },
   { name: "step", source: "src/cache/stepping.ts" },
+  { name: "weights", source: "src/operations/weights/operation.ts" },
+  { name: "weights-runner", source: "src/wasm/weights/runner.ts" },
   { name: "stream", source: "src/operations/stream/stream.ts" },
   { name: "gpu", source: "src/webgpu/open.ts" },
   { name: "webgpu", source: "src/webgpu/backend.ts" },
@@ -90,6 +92,7 @@ export const lazy: readonly Entry[] = [
   { name: "gpu-rows", source: "src/webgpu/rows/runners.ts" },
   { name: "gpu-nn", source: "src/webgpu/nn/runners.ts" },
   { name: "gpu-pass", source: "src/webgpu/pass.ts" },
+  { name: "gpu-weights", source: "src/webgpu/weights/runner.ts" },
   { name: "gpu-linear", source: "src/webgpu/linear/runners.ts" },
   { name: "gpu-attending", source: "src/webgpu/linear/attending.ts" },
 ];

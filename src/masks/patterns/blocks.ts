@@ -1,11 +1,15 @@
 /**
- * Patterns of whole blocks, seen from a query block's own key block: the butterfly, and BigBird's.
+ * Patterns of whole blocks: the butterfly and BigBird's, seen from a query block's own key block, and those that
+ * are listed.
  *
  * @module
  */
 
+import { openList } from "../../check/tensors.ts";
+import { isWhole, kindOf, mostHeads, readNumbers } from "../../check/words.ts";
+import type { NumberList } from "../../tensor/tensor.ts";
 import { type BlockMask, make } from "../block_mask.ts";
-import { blocksOf, checkWhole } from "../blocks.ts";
+import { blocksOf, cannot, checkWhole } from "../blocks.ts";
 import { BlockWriter } from "../writer.ts";
 import { type BlockMaskSize, checkSize, namedSize, readObject, type Size } from "./size.ts";
 
@@ -22,9 +26,73 @@ function fromKeyBlocks(size: Size, keyBlocksOf: KeyBlocks): BlockMask {
   for (let row = 0; row < size.batch * size.heads * queryBlocks; row++) {
     const queryBlock = row % queryBlocks, h = Math.floor(row / queryBlocks) % size.heads;
     const own = Math.floor((queryBlock * size.block[0] + size.offset) / size.block[1]);
-    const columns = Uint32Array.from(new Set(keyBlocksOf(own, h, queryBlock))).sort();
-    for (const column of columns) writer.add(column, true);
-    writer.endRow();
+    addRow(writer, keyBlocksOf(own, h, queryBlock));
+  }
+  return make(writer.finish());
+}
+
+/** Adds a row of these blocks. */
+function addRow(writer: BlockWriter, keyBlocks: Iterable<number>): void {
+  for (const column of Uint32Array.from(new Set(keyBlocks)).sort()) writer.add(column, true);
+  writer.endRow();
+}
+
+/**
+ * Which key blocks each query block sees, as they were chosen: by the scores of compressed keys (NSA, arXiv
+ * 2502.11089, section 3.3.2), by an indexer's (DSA of DeepSeek-V3.2), or by any other top-k. For a decoder,
+ * `.and(blockMask.causal(size))`.
+ *
+ * ```ts
+ * import { attention, blockMask, tensor } from "@flashtile/attention";
+ *
+ * const size = { queries: 128, block: 32 };
+ * const chosen = tensor([[0, -1], [0, 1], [2, 0], [3, 1]]); // key blocks of each query block
+ * const mask = blockMask.fromIndices(chosen, size).and(blockMask.causal(size));
+ * const x = tensor(new Float32Array(2 * 128 * 16), [2, 128, 16]);
+ * const { out } = await attention(x, x, x, { blockMask: mask });
+ * console.log(out.shape, mask.visited); // [2, 128, 16] 0.4375
+ * ```
+ *
+ * @param indices Key blocks, in any order, also twice; -1 is none. `[queryBlocks, n]`, shared by all;
+ * `[heads, queryBlocks, n]`, or `[batch, heads, queryBlocks, n]`.
+ * @param size Extents and blocks; a number is so many queries and keys. Batches and heads are those of `indices`.
+ * @throws {TypeError} When an argument is of a wrong kind.
+ * @throws {RangeError} When a number is out of range, or the blocks are too many.
+ */
+export function fromIndices(
+  indices: NumberList,
+  size: Pick<BlockMaskSize, "queries" | "keys" | "block"> | number,
+): BlockMask {
+  const checked = checkSize(size, ["batch", "heads", "offset"]);
+  const [queryBlocks, keyBlocks] = blocksOf(checked),
+    list = openList("indices", indices, cannot, true);
+  const shape = list?.shape ?? [], [batch, heads, rows, count] = [1, 1, 1, ...shape].slice(-4);
+  if (list === undefined || shape.length < 2 || shape.length > 4 || rows !== queryBlocks) {
+    const Kind = list === undefined ? TypeError : RangeError;
+    throw new Kind(
+      `${cannot}: \`indices\` must have shape [${queryBlocks}, n], with heads or batches and heads before, ` +
+        `got ${list === undefined ? kindOf(indices) : `[${shape}]`}`,
+    );
+  }
+  if (batch * heads < 1 || batch * heads > mostHeads) {
+    throw new RangeError(
+      `${cannot}: \`indices\` must have 1 to ${mostHeads} batches times heads, got [${shape}]`,
+    );
+  }
+  const { numbers, wrong } = readNumbers(
+    list,
+    (one) => isWhole(one) && one >= -1 && one < keyBlocks,
+  );
+  if (wrong !== undefined) {
+    throw new RangeError(
+      `${cannot}: \`indices\` must be key blocks from 0 to before ${keyBlocks}, or -1 for none, got ${
+        kindOf(wrong.value)
+      } at index ${numbers.length}`,
+    );
+  }
+  const writer = new BlockWriter({ ...checked, batch, heads });
+  for (let from = 0, row = 0; row < batch * heads * queryBlocks; row++, from += count) {
+    addRow(writer, numbers.slice(from, from + count).filter((one) => one >= 0));
   }
   return make(writer.finish());
 }

@@ -35,7 +35,7 @@ export {
   type Window,
   window,
 } from "./bands.ts";
-export { bigbird, type BigBirdPattern, butterfly } from "./blocks.ts";
+export { bigbird, type BigBirdPattern, butterfly, fromIndices } from "./blocks.ts";
 export { fromDense, fromFunction, type Keeps } from "./dense.ts";
 export { document, type DocumentIds } from "./document.ts";
 export type { BlockMaskSize } from "./size.ts";

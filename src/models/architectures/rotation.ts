@@ -48,6 +48,7 @@ export function readRotation(
   try {
     const config = ropeConfig(fields, architecture);
     const rope = { ...ropeOptions(config, { length, layerType }), ...(style && { style }) };
+    if (rope.sections !== undefined) throw new RangeError("`mrope_section` is not supported");
     planRotation(readRope(row, null, rope));
     return rope;
   } catch (error) {

@@ -18,11 +18,11 @@ type KnownTerms = Partial<Pick<AttentionPlan, "softcap" | "slopes" | "bias">>;
 
 function slopesOf(functions: Functions, array: CapturedArray, plan: AttentionPlan) {
   const { data } = functions.arrays.get(array)!, { queryHeads, segments } = plan;
-  if (isGpuBuffer(data) || array.shape[0] < queryHeads) return undefined;
+  if (isGpuBuffer(data) || array.shape[0] < functions.headsBefore + queryHeads) return undefined;
   const own = (data as HeldArray<Float32Array>).now("a captured array's");
   return Float32Array.from(
     { length: segments.length * queryHeads },
-    (_, at) => own[at % queryHeads],
+    (_, at) => own[functions.headsBefore + at % queryHeads],
   );
 }
 
@@ -55,7 +55,8 @@ function termsOf(plan: AttentionPlan, functions: Functions): KnownTerms | undefi
   }
   // Of packed sequences, and of a cache, rows are counted otherwise than a bias's.
   const isFree = plan.bias === null && !plan.packed && plan.kv.kind === "tensors" &&
-    functions.keysBefore === 0;
+    functions.keysBefore === 0 && functions.headsBefore === 0 &&
+    plan.segments.every(({ rowsBefore }) => !rowsBefore);
   const bias = isFree ? biasOf(functions, known.array, known.axes, plan) : undefined;
   return bias && { bias };
 }
@@ -83,7 +84,10 @@ export function withOptions<Plan extends AttentionPlan>(plan: Plan): Plan {
     functions: rest(functions, terms === undefined, band === undefined),
     // Rows of functions are those of tensors, whatever these are aligned by; with a cache they are aligned so.
     ...(isMoved && plan.kv.kind === "tensors" && {
-      segments: plan.segments.map((segment) => ({ ...segment, offset: 0 - functions.keysBefore })),
+      segments: plan.segments.map((segment) => ({
+        ...segment,
+        offset: (segment.rowsBefore ?? 0) - functions.keysBefore,
+      })),
     }),
   };
 }

@@ -56,6 +56,12 @@ export interface AttentionOptions extends ScoreFunctions {
    */
   readonly window?: number | readonly (number | null)[] | undefined;
   /**
+   * Query `i` sees the keys of its own chunk of so many: those `j` with
+   * `floor(j / chunk) = floor((i + offset) / chunk)`, with the offset that `causal` or `offset` gives. A whole
+   * number of at least 1. `attention_chunk_size` of Llama 4's configs, with `causal`.
+   */
+  readonly chunk?: number | undefined;
+  /**
    * How many keys of each batch count, from the first on: `[B]`, whole, from 0 to Nk. Does not move
    * the alignment; give `offset: kvLengths[b] - Nq` where the queries are the last ones. One per
    * sequence with `cuSeqlens`.
@@ -157,6 +163,7 @@ export const optionNames = [
   "causal",
   "offset",
   "window",
+  "chunk",
   "kvLengths",
   "scale",
   "layout",

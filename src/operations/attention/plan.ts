@@ -22,6 +22,7 @@ import {
   type ReadTensor,
 } from "../../tensor/tensor.ts";
 import type { Storage } from "../call.ts";
+import { bandWithin, bitsOfChunks, blocksOfChunks } from "./chunk.ts";
 import { checkUncached, readAttentionOptions, uncachedNames } from "./check/options.ts";
 import { readSequenceRows, readSequences, type SequenceRows } from "./check/rows.ts";
 import { readBias, readBlockMask, readMask, readSinks, readSlopes } from "./check/scores.ts";
@@ -234,7 +235,8 @@ function planGiven(
           : [packed.k[index + 1] - packed.k[index], `the keys of sequence ${index}`],
     ),
   });
-  const extents: Extents = [batch, queryHeads, queries, keys];
+  const extents: Extents = [batch, queryHeads, queries, keys], { chunk } = given;
+  const blockMask = readBlockMask(given.blockMask, extents);
   return planOf(given, inputs.shapes, each, {
     batch,
     queryHeads,
@@ -248,7 +250,9 @@ function planGiven(
     kv: { kind: "tensors", k: inputs.k, v: inputs.v } as const,
     segments,
     packed: packed !== null,
-    blockMask: readBlockMask(given.blockMask, extents),
+    blockMask: chunk === undefined
+      ? blockMask
+      : blocksOfChunks(segments, packed !== null, extents, chunk, blockMask),
   });
 }
 
@@ -267,8 +271,9 @@ function planOf<Keys extends TensorKeys | CachedKeys>(
   const { causal = false, layout = "bhnd" } = given, rank = shapes.q.length;
   const outShape = [...shapes.q.slice(0, -1), valueDim];
   const extents: Extents = [batch, queryHeads, queries, keys];
-  const { window, offset, alibi } = given;
-  const isAligned = !causal && [window, offset, alibi].every((option) => option === undefined);
+  const { window, offset, alibi, chunk } = given, band = bandOf(causal !== false, window);
+  const isAligned = !causal &&
+    [window, offset, alibi, chunk].every((option) => option === undefined);
   const bias = readBias(given.bias, extents), functions = readFunctions(given, isAligned);
   return Object.freeze({
     ...sizes,
@@ -276,7 +281,7 @@ function planOf<Keys extends TensorKeys | CachedKeys>(
     outShape,
     lseShape: given.lse ? [batch, queryHeads, queries].slice(4 - rank) : null,
     scale: given.scale ?? 1 / Math.sqrt(dim),
-    band: bandOf(causal !== false, window),
+    band: chunk === undefined ? band : bandWithin(band, chunk),
     softcap: given.softcap || null,
     slopes: readSlopes(alibi, each, queryHeads),
     bias: bias && bias.view,
@@ -338,7 +343,10 @@ function planOfCache(
   const rows = readSequenceRows(options, sequences, [queries, "Nq"], cannot);
   const own = sequences.map((one) => tokens[one]), keys = Math.max(0, ...own);
   const each: Each = packed ? { count, name: "sequence" } : { count, ...ofBatches };
-  const mask = maskOfTail(options, rows, queries, own, keys) ?? options.mask;
+  const segments = segmentsOfCache(options, each, rows, own), { chunk } = options;
+  const seen = maskOfTail(options, rows, queries, own, keys) ?? options.mask;
+  const extents: Extents = [batch, queryHeads, queries, keys];
+  const mask = chunk === undefined ? seen : bitsOfChunks(segments, packed, extents, chunk, seen);
   return planOf(
     bare<AttentionOptions>(options as AttentionOptions, { mask }),
     { q: shape, k: [], v: [] },
@@ -347,7 +355,7 @@ function planOfCache(
       ...{ batch, queryHeads, keyHeads: kvHeads, group: queryHeads / kvHeads, queries, keys },
       ...{ dim: headDim, valueDim, q, packed, blockMask: null },
       kv: { kind: "pages", store, pages: sequences.map((one) => pages[one]) } as const,
-      segments: segmentsOfCache(options, each, rows, own),
+      segments,
     },
   );
 }

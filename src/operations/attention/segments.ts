@@ -17,6 +17,8 @@ export interface Segment {
   readonly keys: number;
   /** Query `i` is aligned with key `i + offset`, both counted from the segment's first. */
   readonly offset: number;
+  /** Rows before its first as functions count them, where it is a part of one; 0 where nothing is said. */
+  readonly rowsBefore?: number;
 }
 
 /** Boundaries of packed sequences, from 0 on. */

@@ -97,14 +97,15 @@ export interface BackwardCall {
 }
 
 /** Checks that all tensors of a call are where `q` is. */
-function checkPlaces(
+export function checkPlaces(
   q: ReadData,
   tensors: Readonly<Record<string, { readonly data: ReadData } | null>>,
+  doing = cannot,
 ): void {
   const onGpu = isGpuBuffer(q), where = onGpu ? "a GPUBuffer" : "an array";
   for (const [name, tensor] of Object.entries(tensors)) {
     if (tensor === null || isGpuBuffer(tensor.data) === onGpu) continue;
-    throw new TypeError(`${cannot}: \`${name}\` must be in ${where} as \`q\` is`);
+    throw new TypeError(`${doing}: \`${name}\` must be in ${where} as \`q\` is`);
   }
 }
 

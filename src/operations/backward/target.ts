@@ -10,9 +10,9 @@ import type { AnyView, BroadcastView, View } from "../../tensor/tensor.ts";
 
 /** Where gradients go: zeros at first, where the inputs are; none shares an element with another. */
 export interface GradientTarget<V extends AnyView = AnyView> {
-  /** As the plan's `q`, `k` and `v` are in shape and storage. */
-  readonly dq: V;
-  readonly dk: V;
+  /** As the plan's `q`, `k` and `v` are in shape and storage; `null` where that by values is asked for alone. */
+  readonly dq: V | null;
+  readonly dk: V | null;
   readonly dv: V;
   /** With stride 0 along the axes that are summed over; `null` where there is no bias. */
   readonly dBias: BroadcastView | null;

@@ -115,7 +115,7 @@ function scalingOf(
  * one for each kind of layers, or `rope_theta` with `rope_scaling`. It knows the types `default`,
  * `linear`, `dynamic` (Peng et al., arXiv 2309.00071, appendix), `llama3`, `yarn` (the same paper) and
  * `longrope` (Ding et al., arXiv 2402.13753), and rows that are turned in part
- * (`partial_rotary_factor`), as the transformers package does.
+ * (`partial_rotary_factor`) or by several axes (`mrope_section`), as the transformers package does.
  *
  * ```ts
  * import { rope, ropeOptions, tensor } from "@flashtile/attention";
@@ -128,7 +128,7 @@ function scalingOf(
  *
  * @param config The parsed file.
  * @param options Tokens of the sequence, for `dynamic` and `longrope`, and the kind of the layer.
- * @returns `theta`, `dims` and `scaling`, as far as the config says them.
+ * @returns `theta`, `dims`, `scaling` and `sections`, as far as the config says them.
  * @throws {TypeError} When the config or a field is of a wrong kind.
  * @throws {RangeError} When its type is unknown, or it has other rotations for each kind of layers and
  * none for this.
@@ -148,8 +148,10 @@ export function ropeOptions(config: object, options: RopeConfigOptions = {}): Ro
     if (Number.isFinite(value)) return value;
     throw new TypeError(`${cannot}: \`${name}\` must be a number, got ${kindOf(value)}`);
   };
-  // Several axes of positions are another rotation.
-  const type = rope.mrope_section ? "mrope" : rope.rope_type ?? rope.type ?? "default";
+  const { mrope_section, mrope_interleaved } = rope;
+  const written = rope.rope_type ?? rope.type ?? "default";
+  // As Qwen2-VL's first configs call what has sections, and no scaling.
+  const type = mrope_section && written === "mrope" ? "default" : written;
   const scaling = scalingOf(type, rope, read, length);
   const part = read("partial_rotary_factor", 1);
   const perHead = () => read("hidden_size") / read("num_attention_heads");
@@ -157,5 +159,9 @@ export function ropeOptions(config: object, options: RopeConfigOptions = {}): Ro
     theta: read("rope_theta", 10_000),
     ...(part !== 1 && { dims: Math.floor(read("head_dim", perHead) * part) }),
     ...(scaling && { scaling }),
+    ...(mrope_section !== undefined && mrope_section !== null && {
+      sections: mrope_section as number[],
+      ...(mrope_interleaved === true && { sectionStyle: "interleaved" as const }),
+    }),
   };
 }

@@ -5,10 +5,10 @@
  * @module
  */
 
-import type { Machinery } from "../../contract/backend.ts";
+import type { Backend, Machinery } from "../../contract/backend.ts";
 import type { Operation } from "../../contract/operation.ts";
 import { useAll } from "../../tensor/lending.ts";
-import { run } from "../call.ts";
+import { type Call, checkSync, run, runSync } from "../call.ts";
 import { cannot, type RopeCall } from "./options.ts";
 import type { Rotation } from "./rotation.ts";
 
@@ -25,6 +25,18 @@ export const rope: Operation<Rotation, null> = {
 /** What is loaded at the first call: asking for it again takes some microseconds. */
 let loaded: typeof import("./plan.ts") | undefined;
 
+/** What becomes of a call. */
+function placed(
+  call: RopeCall,
+  { planRotation }: NonNullable<typeof loaded>,
+): Call<Rotation, null, void> {
+  return {
+    ...{ operation: rope, plan: planRotation(call), control: {}, results: {} },
+    target: () => null,
+    finish: () => {},
+  };
+}
+
 /** Rotates in place. */
 export async function runRope(
   asked: Machinery | Promise<Machinery>,
@@ -33,15 +45,19 @@ export async function runRope(
   const leave = useAll([call.q, call.k]);
   try {
     loaded ??= await import("./plan.ts");
-    await run(asked, {
-      operation: rope,
-      plan: loaded.planRotation(call),
-      control: {},
-      results: {},
-      target: () => null,
-      finish: () => {},
-    });
+    await run(asked, placed(call, loaded));
   } finally {
     leave();
   }
+}
+
+/** The same to its end. */
+export function runRopeSync(backend: Backend, call: RopeCall): void {
+  checkSync(backend, rope);
+  if (loaded === undefined) {
+    throw new Error(
+      `${cannot}: what works out angles is not loaded yet, call \`await engine.warmup({ rope: true })\` first`,
+    );
+  }
+  runSync(backend, placed(call, loaded));
 }

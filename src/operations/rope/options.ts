@@ -58,7 +58,8 @@ export type RopeScaling =
 export interface RopeOptions {
   /**
    * Positions of the rows: that of the first, the others follow; or one for each, `[N]` for all
-   * batches, or `[B, N]`, also flat. Default 0.
+   * batches, or `[B, N]`, also flat. With `sections` `[axes, N]`, or `[axes, B, N]`; a number or a list of one
+   * axis is then for all. Default 0.
    */
   readonly positions?: number | NumberList | undefined;
   /** Base of the angles; default 10000. */
@@ -72,6 +73,17 @@ export interface RopeOptions {
   readonly dims?: number | undefined;
   /** How angles are changed for contexts longer than those trained on; default none. */
   readonly scaling?: RopeScaling | undefined;
+  /**
+   * Positions along several axes, as time, height and width of what a picture has (M-RoPE, Qwen2-VL, arXiv
+   * 2409.12191): how many pairs each turns, whole numbers whose sum is `dims / 2`.
+   */
+  readonly sections?: NumberList | undefined;
+  /**
+   * Which pairs these are: one axis behind the other (`"blocks"`, Qwen2-VL), or in turn (`"interleaved"`,
+   * Qwen3-VL), where pair `a + n axes` is the `n`-th of axis `a`, and those that are left are the first's.
+   * Default `"blocks"`.
+   */
+  readonly sectionStyle?: "blocks" | "interleaved" | undefined;
   /** Order of the axes; default `"bhnd"`. */
   readonly layout?: Layout | undefined;
 }
@@ -80,7 +92,10 @@ export interface RopeOptions {
 export const cannot = "Cannot rotate";
 
 /** Every option, by name. */
-export const ropeNames = ["positions", "theta", "style", "dims", "scaling", "layout"] as const;
+export const ropeNames = [
+  ...["positions", "theta", "style", "dims", "scaling", "sections"] as const,
+  ...["sectionStyle", "layout"] as const,
+];
 
 /** Whatever a scaling may have; what each must have depends on its type. */
 const scalingNames = [
@@ -119,8 +134,9 @@ export interface RopeCall {
   readonly q: ReadTensor;
   readonly k: ReadTensor | null;
   readonly positions: number | ReadList;
-  readonly options: Omit<RopeOptions, "positions" | "scaling"> & {
+  readonly options: Omit<RopeOptions, "positions" | "scaling" | "sections"> & {
     readonly scaling?: ReadScaling | undefined;
+    readonly sections?: ReadList | undefined;
   };
 }
 
@@ -149,12 +165,15 @@ export function readRope(
   k: AnyTensor | ReadTensor | null | undefined,
   options: RopeOptions = {},
 ): RopeCall {
-  const all = readOptions(options, ropeNames, cannot), { positions = 0 } = all;
+  const all = readOptions(options, ropeNames, cannot), { positions = 0, sections } = all;
   const rows = readTensor("q", q, cannot);
   return {
     q: rows,
     k: (k ?? null) === null ? null : readTensor("k", k, cannot),
     positions: typeof positions === "number" ? positions : readList("positions", positions, rows),
-    options: bare<RopeCall["options"]>(all as never, { scaling: readScaling(all.scaling, rows) }),
+    options: bare<RopeCall["options"]>(all as never, {
+      scaling: readScaling(all.scaling, rows),
+      sections: sections === undefined ? sections : readList("sections", sections, rows),
+    }),
   };
 }

@@ -107,6 +107,63 @@ function checkFactors(factors: ReadList | undefined, pairs: number): void {
   if (bad !== undefined || wrong !== undefined) checkNumber("scaling.factors", bad, 0);
 }
 
+/** Of each pair, the axis whose positions turn it; `null` where there is one axis. */
+function axesOfPairs(
+  sections: ReadList | undefined,
+  style: RopeCall["options"]["sectionStyle"] = "blocks",
+  pairs: number,
+): { readonly axes: number; readonly of: readonly number[] } | null {
+  checkOneOf("sectionStyle", style, ["blocks", "interleaved"], cannot);
+  if (sections === undefined) return null;
+  const { kind, shape, numbers, wrong } = sections, axes = numbers.length;
+  const isWhole = wrong === undefined && shape?.length === 1 &&
+    numbers.every((one) => Number.isSafeInteger(one) && one >= 0);
+  if (!isWhole || numbers.reduce((sum, one) => sum + one, 0) !== pairs) {
+    const Kind = shape === undefined ? TypeError : RangeError;
+    throw new Kind(
+      `${cannot}: \`sections\` must be whole numbers >= 0 whose sum is \`dims / 2\` = ${pairs}, got ${
+        shape === undefined ? kind : `[${wrong === undefined ? numbers : kindOf(wrong.value)}]`
+      }`,
+    );
+  }
+  if (style === "blocks") return { axes, of: numbers.flatMap((n, axis) => Array(n).fill(axis)) };
+  const of = new Array<number>(pairs).fill(0);
+  for (let axis = 1; axis < axes; axis++) {
+    const last = axis + (numbers[axis] - 1) * axes;
+    if (last >= pairs) {
+      throw new RangeError(
+        `${cannot}: \`sections\` must leave room for the ${
+          numbers[axis]
+        } pairs of axis ${axis} in turn with ` +
+          `those of others, got [${numbers}]`,
+      );
+    }
+    for (let pair = axis; pair <= last; pair += axes) of[pair] = axis;
+  }
+  return { axes, of };
+}
+
+/** Positions of each axis, one for each row of the table. */
+function positionsByAxis(
+  given: number | ReadList,
+  shape: readonly number[],
+  axes: number | undefined,
+): readonly (readonly number[])[] {
+  const rank = typeof given === "number" ? 0 : given.shape?.length ?? 0;
+  if (axes === undefined || rank < 2) return Array(axes ?? 1).fill(positionsOf(given, shape));
+  const { shape: of, numbers, wrong } = given as ReadList, [batch, , rows] = shape;
+  const expected = rank === 2 ? [axes, rows] : [axes, batch, rows];
+  if (`${of}` !== `${expected}`) {
+    throw new RangeError(
+      `${cannot}: \`positions\` must be a number, or with \`sections\` [axes, N] = [${axes}, ${rows}] or ` +
+        `[axes, B, N] = [${axes}, ${batch}, ${rows}], got [${of}]`,
+    );
+  }
+  if (wrong !== undefined) throw notFinite(wrong.value);
+  const each = numbers.length / axes;
+  return Array.from({ length: axes }, (_, axis) => numbers.slice(axis * each, (axis + 1) * each));
+}
+
 /** One position for each row of the table. */
 function positionsOf(
   given: number | ReadList,
@@ -180,19 +237,24 @@ export function planRotation(
   // A tensor without elements may have any number of columns.
   const isEmpty = sizeOf(views[0].shape) === 0;
   const { frequencies, length } = scaleFrequencies(theta, isEmpty ? 2 : dims, scaling);
-  const positions = positionsOf(given, views[0].shape);
-  const table = new Float32Array(positions.length * dims);
+  const ofPairs = axesOfPairs(options.sections, options.sectionStyle, dims / 2);
+  const positions = positionsByAxis(given, views[0].shape, ofPairs?.axes), [first] = positions;
+  const table = new Float32Array(first.length * dims);
   let at = 0;
   const fastest = Math.max(...frequencies);
-  for (const position of positions) {
-    if (!Number.isFinite(position * fastest)) throw notFinite(position);
-    for (const frequency of frequencies) {
-      table[at++] = length * Math.cos(position * frequency);
-      table[at++] = length * Math.sin(position * frequency);
+  for (const axis of positions) {
+    const far = axis.find((position) => !Number.isFinite(position * fastest));
+    if (far !== undefined) throw notFinite(far);
+  }
+  for (let row = 0; row < first.length; row++) {
+    for (const [pair, frequency] of frequencies.entries()) {
+      const angle = positions[ofPairs?.of[pair] ?? 0][row] * frequency;
+      table[at++] = length * Math.cos(angle);
+      table[at++] = length * Math.sin(angle);
     }
   }
   return {
     ...{ views, table, pairs: dims / 2, interleaved: style === "interleaved" },
-    batchStride: positions.length > rows ? rows * dims : 0,
+    batchStride: first.length > rows ? rows * dims : 0,
   };
 }

@@ -73,8 +73,8 @@ interface Call extends Sized {
   /** What dK lacks. */
   readonly factor: number;
   readonly sinks: Float32Array | null;
-  /** dQ in f32: the target, or what becomes it at the end. */
-  readonly dq: View;
+  /** dQ in f32: the target, or what becomes it at the end; `null` where it is not asked for. */
+  readonly dq: View | null;
   /** What roundings took from dQ so far, where it is summed over ranges of keys. */
   readonly dqRest: Float32Array;
   /** Gradients with respect to sinks so far, and by a bias that rows or keys share: sums of many. */
@@ -131,7 +131,7 @@ export function* backward(
     out: locate(out, arena),
     bias: plan.bias === null ? undefined : locateBias(plan.bias, arena),
   };
-  const { lse, dLse } = given, cut = cutGradients(plan, machine.threads);
+  const { lse, dLse } = given, cut = cutGradients(plan, machine.threads, target.dq === null);
   const sized = { plan, cut, residents, target, dOut };
   const waves = () => gradientRunsOf(plan, cut, (run) => bytesOf(sized, run));
   const record = commonJob(machine, plan, cut);
@@ -159,8 +159,8 @@ export function* backward(
         common,
         functions,
       },
-      dq: sumsOf(target.dq, plan, cut),
-      dqRest: new Float32Array(isInRanges(plan, cut) ? target.dq.data.length : 0),
+      dq: target.dq && sumsOf(target.dq, plan, cut),
+      dqRest: new Float32Array(target.dq && isInRanges(plan, cut) ? target.dq.data.length : 0),
       dSinks: new Float64Array(plan.queryHeads),
       dBias: target.dBias && sumsOfBias(target.dBias),
       record,
@@ -218,13 +218,13 @@ function finishSums(call: Call): void {
   const { target, dSinks, sinks, dq, cut, plan } = call;
   if (sinks !== null) (target.dSinks as Float32Array).set(dSinks);
   if (call.dBias !== null) (target.dBias!.data as HeldArray).now().set(call.dBias);
-  if (dq === target.dq) return;
+  if (dq === target.dq || dq === null) return;
   for (const { batch, firstQuery, queries, keys } of plan.segments) {
     if (keys <= cut.keys) continue;
     for (let head = 0; head < plan.queryHeads; head++) {
       for (let from = 0; from < queries; from += passingRows / 2) {
         const to = Math.min(queries, from + passingRows / 2);
-        storeRows(call, dq, target.dq, batch, head, firstQuery + from, firstQuery + to);
+        storeRows(call, dq, target.dq!, batch, head, firstQuery + from, firstQuery + to);
       }
     }
   }
@@ -277,7 +277,9 @@ function stageRun(call: Call, run: GradientRun, places: Places, records: number)
     q: placeGroup(arena, plan, run, plan.q, residents.q, places.q),
     dOut: placeGroup(arena, plan, run, dOut, residents.dOut, places.dOut),
     k: placeKeys(call, run, plan.kv.k, residents.k, places.k),
-    v: placeKeys(call, run, plan.kv.v, residents.v, places.v),
+    v: call.target.dq === null
+      ? { at: 0, row: 0, element: 0 } // Nobody reads them.
+      : placeKeys(call, run, plan.kv.v, residents.v, places.v),
     terms: {
       bias: plan.bias && biasOf(arena, plan, residents.bias, run, places.bias),
       mask: plan.mask && stageMask(arena, plan, run, places.mask),
@@ -536,18 +538,24 @@ function writeDBias(
 function collectRun(call: Call, run: GradientRun, places: Places, records: number): void {
   const { target } = call, { closes } = run;
   if (countChunks(run) === 0) return;
-  collectQueries(call, run, places, records);
+  if (target.dq !== null) collectQueries(call, run, places, records, target.dq);
   if (target.dBias !== null && (closes || !isShared(target.dBias))) {
     collectBias(call, run, places.dBias);
   }
   if (!closes) return;
-  collectKeys(call, run, places.dk, places.sums, target.dk, call.factor);
+  if (target.dk !== null) collectKeys(call, run, places.dk, places.sums, target.dk, call.factor);
   collectKeys(call, run, places.dv, places.sums, target.dv, 1);
 }
 
 /** Sums dQ over chunks, and over ranges of keys. */
-function collectQueries(call: Call, run: GradientRun, places: Places, records: number): void {
-  const { machine, arena, plan, cut, target, common } = call;
+function collectQueries(
+  call: Call,
+  run: GradientRun,
+  places: Places,
+  records: number,
+  target: View,
+): void {
+  const { machine, arena, plan, cut, common } = call, sums = call.dq!;
   const { segment, keyHead, from, to } = run, chunks = countChunks(run);
   const { batch, firstQuery, keys } = plan.segments[segment], width = plan.dim;
   const stride = cut.members * places.panelBytes;
@@ -559,20 +567,21 @@ function collectQueries(call: Call, run: GradientRun, places: Places, records: n
   for (let g = 0; g < plan.group; g++) {
     const head = keyHead * plan.group + g, at = places.dq + g * count * 4;
     const rows = elementsOver(arena, at, count, "f32") as Float32Array;
-    if (run.firstKey > 0) addRows(call, batch, head, first, rows);
-    if (keys > cut.keys || target.dq.dtype === "f32") {
-      copyRowsOut(rows, call.dq, batch, head, first, first + to - from);
+    if (run.firstKey > 0) addRows(call, sums, batch, head, first, rows);
+    if (keys > cut.keys || target.dtype === "f32") {
+      copyRowsOut(rows, sums, batch, head, first, first + to - from);
       continue;
     }
-    const stored = elementsOver(arena, at, count, target.dq.dtype);
-    machine.kernels.storeRow(storageOf[target.dq.dtype], at, at, count);
-    copyRowsOut(stored, target.dq, batch, head, first, first + to - from);
+    const stored = elementsOver(arena, at, count, target.dtype);
+    machine.kernels.storeRow(storageOf[target.dtype], at, at, count);
+    copyRowsOut(stored, target, batch, head, first, first + to - from);
   }
 }
 
 /** Adds rows of dQ so far, contiguous in its last axis, to some in linear memory (Kahan's sum). */
 function addRows(
-  { dq: { data: held, offset, strides, shape }, dqRest }: Call,
+  { dqRest }: Call,
+  { data: held, offset, strides, shape }: View,
   batch: number,
   head: number,
   first: number,

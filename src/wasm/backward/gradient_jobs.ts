@@ -54,7 +54,7 @@ const keyRangeBytes = 1024 * 1024;
 /** Keys of a range at most: what dQ costs for each chunk is held for all chunks of a range. */
 const mostRangeKeys = 4096;
 
-/** Bytes of one matrix of a tile of keys, of which there are five. */
+/** Bytes of one matrix of a tile of keys, of which there are five; of values alone one, twice as large. */
 const tileBytes = 32 * 1024;
 
 /** Query rows of a tile. */
@@ -76,16 +76,21 @@ function chooseTiles(
   { dim, valueDim, group }: AttentionPlan,
   queries: number,
   keys: number,
+  times: number,
 ): Tiles {
-  const fitting = Math.floor(tileBytes / (Math.max(dim, valueDim) * 4) / 8) * 8;
+  const fitting = Math.floor(times * tileBytes / (Math.max(dim, valueDim) * 4) / 8) * 8;
   return {
     rows: Math.min(tileRows, roundUp(Math.max(1, queries * group), 8)),
-    keys: Math.min(128, Math.max(16, fitting), roundUp(Math.max(1, keys), 8)),
+    keys: Math.min(times * 128, Math.max(16, fitting), roundUp(Math.max(1, keys), 8)),
   };
 }
 
-/** Decides how the gradients of a plan are cut for so many threads. */
-export function cutGradients(plan: AttentionPlan, available: number): GradientCut {
+/** Decides how the gradients of a plan are cut for so many threads; or those by values, where they are asked for alone. */
+export function cutGradients(
+  plan: AttentionPlan,
+  available: number,
+  byValues = false,
+): GradientCut {
   const { dim, valueDim, group, blockMask, bias, functions } = plan, largest = largestOf(plan);
   const isEach = functions !== null || (blockMask?.heads ?? 1) > 1, members = isEach ? group : 1;
   const width = Math.max(dim, valueDim), perKey = (dim + valueDim) * 4;
@@ -106,7 +111,7 @@ export function cutGradients(plan: AttentionPlan, available: number): GradientCu
   const perRow = group / members, whole = tileRows / Math.min(tileRows, perRow & -perRow);
   const alone = positions(1), unit = alone < whole ? alone : whole;
   return {
-    tiles: chooseTiles(plan, largest.queries, inRange),
+    tiles: chooseTiles(plan, largest.queries, inRange, byValues ? 2 : 1),
     threads,
     positions: Math.floor(positions(members > 1 ? 1 : threads) / unit) * unit,
     ...{ keys, unit },

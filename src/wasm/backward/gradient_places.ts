@@ -119,15 +119,15 @@ export function dBiasBytes(call: Pick<Sized, "target" | "plan">, run: GradientRu
 
 /** Gives a range of keys its places. */
 function placeKeyRange(call: Sized, run: GradientRun, space: Placer): KeyRangePlaces {
-  const { residents, plan: { kv: { k, v }, dim, valueDim, group, segments }, target: { dBias } } =
-    call;
+  const { residents, plan: { kv: { k, v }, dim, valueDim, group, segments } } = call;
+  const { dBias, dq } = call.target, isAll = dq !== null;
   const keys = run.endKey - run.firstKey, eights = Math.ceil(keys / 8);
   const dkBytes = eights * gradientBytes(dim), dvBytes = eights * gradientBytes(valueDim);
   const sums = segments[run.segment].queries * group > rowsPerPart ? dkBytes + dvBytes : 0;
   const dk = space.place(dkBytes + dvBytes + sums);
   return {
     k: space.place(residents.k ? 0 : keys * dim * bytesPerElement(k.dtype)),
-    v: space.place(residents.v ? 0 : keys * valueDim * bytesPerElement(v.dtype)),
+    v: space.place(residents.v || !isAll ? 0 : keys * valueDim * bytesPerElement(v.dtype)),
     ...{ dk, dv: dk + dkBytes, sums },
     sharedBias: space.place(dBias !== null && isShared(dBias) ? dBiasBytes(call, run) : 0),
   };
@@ -139,9 +139,9 @@ function placeRun(
   run: GradientRun,
   space: Placer,
 ): Omit<Places, keyof KeyRangePlaces> {
-  const { plan, cut, residents, dOut, target: { dBias } } = call, { q, dim, group } = plan;
+  const { plan, cut, residents, dOut, target: { dBias, dq } } = call, { q, dim, group } = plan;
   const rows = (run.to - run.from) * group, chunks = countChunks(run);
-  const panelBytes = countPanels(plan, cut, run) * gradientBytes(dim);
+  const panelBytes = dq === null ? 0 : countPanels(plan, cut, run) * gradientBytes(dim);
   return {
     q: space.place(residents.q ? 0 : groupBytes(q, plan, run)),
     dOut: space.place(residents.dOut ? 0 : groupBytes(dOut, plan, run)),
@@ -150,7 +150,7 @@ function placeRun(
     factor: space.place(rows * 4),
     panels: space.place(chunks * cut.members * panelBytes),
     panelBytes,
-    dq: space.place(rows * dim * 4),
+    dq: space.place(dq === null ? 0 : rows * dim * 4),
     bias: space.place(residents.bias ? 0 : biasBytes(plan, run)),
     dBias: space.place(dBias === null || isShared(dBias) ? 0 : dBiasBytes(call, run)),
     mask: space.place(maskBytes(plan, run)),

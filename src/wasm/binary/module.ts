@@ -117,10 +117,11 @@ export interface ProvidedBinary {
 
 /**
  * The programs: attention's, that of rows by themselves, that of attention in linear time, that by integers, that of few
- * queries, that with score and mask functions, that of layers; and attention's as engines have it that join vectors.
+ * queries, that with score and mask functions, that of layers, that of weights; and attention's as engines have it that join
+ * vectors.
  */
 export type ProgramName =
-  | ("attention" | "rows" | "linear" | "integer" | "narrow" | "scored" | "nn")
+  | ("attention" | "rows" | "linear" | "integer" | "narrow" | "scored" | "nn" | "weights")
   | "wide";
 
 /** What was provided, by program. */

@@ -30,4 +30,5 @@ export const staticBytes = {
   narrow: 512,
   scored: 1024,
   nn: 1024,
+  weights: 1024,
 } as const;

@@ -30,13 +30,14 @@ export function jobsOf(machine: Machine, plan: HostPlan, address: number): Funct
       return scoredKernels(machine).scratchBytes(record) >>> 0;
     },
     write(record, { segment, keyHead }, { member, from, part }) {
-      const { batch, queries, keys } = plan.segments[segment];
+      const { batch, queries, keys, rowsBefore = 0 } = plan.segments[segment];
+      const { keysBefore, headsBefore } = plan.functions!;
       record.set(job.program, address);
       record.set(job.batch, plan.packed ? segment : batch);
-      record.set(job.head, keyHead * plan.group + member);
+      record.set(job.head, headsBefore + keyHead * plan.group + member);
       // With a cache, by its place in the sequence, whose last tokens the queries are.
-      record.set(job.firstRow, from + (plan.kv.kind === "pages" ? keys - queries : 0));
-      record.set(job.firstKey, plan.functions!.keysBefore + part * keysPerPart);
+      record.set(job.firstRow, rowsBefore + from + (plan.kv.kind === "pages" ? keys - queries : 0));
+      record.set(job.firstKey, keysBefore + part * keysPerPart);
     },
   };
 }

@@ -18,7 +18,7 @@ import { Loan, Submission } from "../device/submission.ts";
 import type { Bound } from "../transfer/box.ts";
 import { extent } from "../transfer/regions.ts";
 import type { GradientFunctions } from "./functions.ts";
-import type { Boxes, Gradient } from "./gradient.ts";
+import type { Boxes, Goal, Gradient } from "./gradient.ts";
 import { type BackwardCall, prepareBackward } from "./gradients.ts";
 import {
   boxesOfPiece,
@@ -159,17 +159,20 @@ async function placePiece(
   return {
     ...{ boxes, ofRows: ofRows as RowInputs<Bound> },
     result: await result.place(boxes),
-    scores: goal === "dSinks" ? null : await placeScores(call, boxes),
+    scores: goal === "dSinks" ? null : await placeScores(call, goal, boxes),
     ...await placeTables(call, piece, boxes),
   };
 }
 
 async function placeScores(
   { q, k, v, bias, mask }: BackwardCall,
+  goal: Goal,
   { rows, columns, scores }: Boxes,
 ): Promise<PlacedScores> {
+  const keys = await k.place(columns);
   return {
-    ...{ q: await q.place(rows), k: await k.place(columns), v: await v.place(columns) },
+    // Gradients by values read none.
+    ...{ q: await q.place(rows), k: keys, v: goal === "dv" ? keys : await v.place(columns) },
     bias: bias && await bias.place(scores),
     mask: mask && await mask.place(scores),
   };

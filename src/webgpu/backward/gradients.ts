@@ -7,7 +7,7 @@
 import type { AttentionPlan } from "../../operations/attention/plan.ts";
 import type { BackwardPlan } from "../../operations/backward/plan.ts";
 import type { GradientTarget } from "../../operations/backward/target.ts";
-import type { BroadcastView } from "../../tensor/tensor.ts";
+import type { AnyView, BroadcastView } from "../../tensor/tensor.ts";
 import { pipelineOf } from "../device/pipelines.ts";
 import type { Session } from "../device/session.ts";
 import type { Loan } from "../device/submission.ts";
@@ -65,7 +65,7 @@ export async function prepareBackward(
   const makes = functions && ((...of) => functions.code(...of)) satisfies CodeOf;
   const [delta, ofArrays, ...others] = await Promise.all([
     pipelineOf(session.gpu, code, "delta"),
-    functions?.gradients(target, access, loan) ?? [],
+    target.captured.size > 0 && functions ? functions.gradients(target, access, loan) : [],
     ...prepareGradients({ session, plan, target, loan }, access, makes ?? undefined),
   ]);
   return {
@@ -104,10 +104,15 @@ function prepareGradients(
   inputs: GradientInputs,
   makes: CodeOf | undefined,
 ): Promise<Gradient>[] {
-  const { dim, valueDim } = plan, { gpu } = session, { dBias, dSinks } = target;
-  const byTensor = async (goal: TensorGoal, width: number, columns: number): Promise<Gradient> => {
-    const sink = sinkOf(target[goal], loan, goal), atOnce = vectorsAtOnce(width);
-    const code = backwardCode(goal, inputs, accessOf(target[goal]), width, makes);
+  const { dim, valueDim } = plan, { gpu } = session, { dq, dk, dv, dBias, dSinks } = target;
+  const byTensor = async (
+    goal: TensorGoal,
+    view: AnyView,
+    width: number,
+    columns: number,
+  ): Promise<Gradient> => {
+    const sink = sinkOf(view, loan, goal), atOnce = vectorsAtOnce(width);
+    const code = backwardCode(goal, inputs, accessOf(view), width, makes);
     const pipeline = await pipelineOf(gpu, code, `backward, ${goal}`);
     const firstVectors = Array.from(
       { length: Math.ceil(Math.ceil(width / 4) / atOnce) },
@@ -125,9 +130,9 @@ function prepareGradients(
     return { goal, pipeline, result, firstVectors: [0], columns: isBias ? dim + valueDim : 0 };
   };
   return [
-    byTensor("dq", dim, 2 * dim + valueDim),
-    byTensor("dk", dim, 2 * dim + valueDim),
-    byTensor("dv", valueDim, dim + valueDim),
+    ...(dq ? [byTensor("dq", dq, dim, 2 * dim + valueDim)] : []),
+    ...(dk ? [byTensor("dk", dk, dim, 2 * dim + valueDim)] : []),
+    byTensor("dv", dv, valueDim, dim + valueDim),
     ...(dBias ? [summed("dBias", dBias)] : []),
     ...(dSinks ? [summed("dSinks", sinkView(dSinks, plan.queryHeads))] : []),
   ];

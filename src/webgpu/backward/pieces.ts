@@ -140,7 +140,7 @@ function bindingsOf(call: BackwardCall, { goal, result }: Gradient, piece: Piece
   if (goal === "dSinks") return always;
   return [
     ...always,
-    ...[call.q.bytes(rows), call.k.bytes(columns), call.v.bytes(columns)],
+    ...[call.q.bytes(rows), call.k.bytes(columns), goal === "dv" ? 0 : call.v.bytes(columns)],
     ...[call.bias?.bytes(scores) ?? 0, call.mask?.bytes(scores) ?? 0],
   ];
 }

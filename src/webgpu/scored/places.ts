@@ -63,10 +63,10 @@ export function countFunctionWords(compiled: Compiled, region: Region): number {
 /** Of a segment: which it is for functions, and the place of its first row that the region has. */
 function segmentWords({ plan }: Compiled, region: Region): number[] {
   const isCache = plan.kv.kind === "pages";
-  return segmentsIn(plan, region).flatMap(({ batch, queries, keys }, at) => [
+  return segmentsIn(plan, region).flatMap(({ batch, queries, keys, rowsBefore = 0 }, at) => [
     plan.packed ? region.batch[0] + at : batch,
     // With a cache, by its place in the sequence, whose last tokens the queries are.
-    region.positions[0] + (isCache ? keys - queries : 0),
+    rowsBefore + region.positions[0] + (isCache ? keys - queries : 0),
   ]);
 }
 
@@ -135,7 +135,7 @@ export function functionValues(
   return {
     ...{ segments_at: at, constants_at: constantsAt },
     places_at: constantsAt + code.words.length,
-    first_head: queryHeadsOf(plan, region)[0],
+    first_head: functions.headsBefore + queryHeadsOf(plan, region)[0],
     keys_before: functions.keysBefore,
   };
 }

@@ -35,6 +35,7 @@ export function readAttentionOptions<Options extends AttentionOptions>(
   checkOneOf("lse", given.lse, [true, false], doing);
   checkOneOf("precision", given.precision, precisions, doing);
   checkSoftcap(given.softcap);
+  checkChunk(given.chunk);
   if (given.scale !== undefined) {
     if (typeof given.scale !== "number") {
       throw new TypeError(`${doing}: \`scale\` must be a number, got ${kindOf(given.scale)}`);
@@ -75,6 +76,12 @@ function checkSoftcap(softcap: unknown): void {
   throw new RangeError(
     `${cannot}: \`softcap\` must be from 1e-30 to 1e30, or 0 for none, got ${softcap}`,
   );
+}
+
+function checkChunk(chunk: unknown): void {
+  if (chunk === undefined || (isWhole(chunk) && chunk >= 1)) return;
+  const Kind = typeof chunk === "number" ? RangeError : TypeError;
+  throw new Kind(`${cannot}: \`chunk\` must be a whole number >= 1, got ${kindOf(chunk)}`);
 }
 
 function readWindow(given: unknown): AttentionOptions["window"] {
