@@ -116,67 +116,82 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     results[(tx + $j * TX) * (TY + 1) + ty] = tile[$j];
 #end
 
-    // What a row does not see must leave no trace, and 0 * NaN would be one.
 #for s in SLICES
     workgroupBarrier();
+#for n in 2
 #if DQ
-    stage_k(part, first, p.value_from + $s * SLICE, lid);
+    stage_k(part, first, p.value_from + $s * VALUES + $n * SLICE, $n * SLICE, lid);
+#end
+#if DK
+    stage_q(part, first_row, p.value_from + $s * VALUES + $n * SLICE, $n * SLICE, lid);
+#end
+#if DV
+    stage_d_out(part, first_row, p.value_from + $s * VALUES + $n * SLICE, $n * SLICE, lid);
+#end
+#end
     workgroupBarrier();
-    for (var key = 0u; key < BC; key++) {
-      let result = results[key * (TY + 1) + ty];
-      let seen = is_result(result);
-      if (all(seen)) {
-#for c in CPS
+    if (look.is_whole) {
+#if DQ
+      for (var run = 0u; run < BC / UNROLLED; run++) {
+#for u in UNROLLED
         {
-          let four = key_slice[(tx + $c * TX) * (BC + 1) + key];
-#for i in 4
-          acc_$(s*CPS+c)_$i += result[$i] * four;
-#end
-        }
-#end
-      } else {
-        let factor = select(vec4f(0), result, seen);
+          let key = run * UNROLLED + $u;
+          let result = results[key * (TY + 1) + ty];
 #for c in CPS
-        {
-          let four = key_slice[(tx + $c * TX) * (BC + 1) + key];
+          {
+            let four = slices[(tx + $c * TX) * (BC + 1) + key];
 #for i in 4
-          acc_$(s*CPS+c)_$i += factor[$i] * select(vec4f(0), four, seen[$i]);
+            acc_$(s*CPS+c)_$i += result[$i] * four;
+#end
+          }
 #end
         }
 #end
       }
-    }
 #else
-#if DV
-    stage_d_out(part, first_row, p.value_from + $s * SLICE, lid);
-#else
-    stage_q(part, first_row, p.value_from + $s * SLICE, lid);
-#end
-    workgroupBarrier();
-    for (var y = 0u; y < TY; y++) {
+      for (var y = 0u; y < TY; y++) {
 #for i in 4
-      let result_$i = results[(ty + $i * TY) * (TY + 1) + y];
-      let seen_$i = is_result(result_$i);
+        let result_$i = results[(ty + $i * TY) * (TY + 1) + y];
 #end
-      if (all(seen_0 & seen_1 & seen_2 & seen_3)) {
 #for c in CPS
 #for r in 4
         {
-          let four = row_slice[(tx + $c * TX) * (BR + 1) + 4 * y + $r];
+          let four = slices[(tx + $c * TX) * (BR + 1) + 4 * y + $r];
 #for i in 4
           acc_$(s*CPS+c)_$i += result_$i[$r] * four;
 #end
         }
 #end
 #end
-      } else {
+      }
+#end
+    } else {
+      // What a row does not see must leave no trace, and 0 * NaN would be one.
+#if DQ
+      for (var key = 0u; key < BC; key++) {
+        let result = results[key * (TY + 1) + ty];
+        let seen = is_result(result);
+        let factor = select(vec4f(0), result, seen);
+#for c in CPS
+        {
+          let four = slices[(tx + $c * TX) * (BC + 1) + key];
 #for i in 4
+          acc_$(s*CPS+c)_$i += factor[$i] * select(vec4f(0), four, seen[$i]);
+#end
+        }
+#end
+      }
+#else
+      for (var y = 0u; y < TY; y++) {
+#for i in 4
+        let result_$i = results[(ty + $i * TY) * (TY + 1) + y];
+        let seen_$i = is_result(result_$i);
         let factor_$i = select(vec4f(0), result_$i, seen_$i);
 #end
 #for c in CPS
 #for r in 4
         {
-          let four = row_slice[(tx + $c * TX) * (BR + 1) + 4 * y + $r];
+          let four = slices[(tx + $c * TX) * (BR + 1) + 4 * y + $r];
 #for i in 4
           acc_$(s*CPS+c)_$i += factor_$i[$r] * select(vec4f(0), four, seen_$i[$r]);
 #end
@@ -184,8 +199,8 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
 #end
       }
-    }
 #end
+    }
 #end
   }
 
@@ -198,7 +213,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #for c in CPS
     store_gradient(
       at,
-      p.value_from + $s * SLICE + tx + $c * TX,
+      p.value_from + $s * VALUES + tx + $c * TX,
       (sum_$(s*CPS+c)_$i + acc_$(s*CPS+c)_$i) * p.gradient_scale,
     );
 #end
@@ -216,7 +231,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #for c in CPS
       store_gradient(
         at,
-        p.value_from + $s * SLICE + tx + $c * TX,
+        p.value_from + $s * VALUES + tx + $c * TX,
         (sum_$(s*CPS+c)_$i + acc_$(s*CPS+c)_$i) * p.gradient_scale,
       );
 #end

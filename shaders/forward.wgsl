@@ -1,13 +1,13 @@
 // FlashAttention forward (arXiv 2205.14135, algorithm 1; 2307.08691): one workgroup computes BR rows
 // of one key/value head, visiting the keys BC at a time with an online softmax.
 //
-// A thread (tx, ty) owns 4 rows and RK columns of the scores, and 4 rows by NC vec4 of the output, in
-// registers. Rows are the positions of all query heads of the group, position by position: the tile
+// A thread (tx, ty) owns ROWS rows, 4 or 8, and RK columns of the scores, and ROWS rows by NC vec4 of the output,
+// in registers; what is of rows is in G vectors of 4. Rows are the positions of all query heads of the group, position by position: the tile
 // is full when there are few queries too, and keys and values are read once per group.
 //
-// Two kinds: the plain one has scaled products within one band, the same for all batches. With TERMS
-// each workgroup looks its segment up (a batch or a packed sequence), and scores are made of whatever
-// terms there are. With INTEGERS, and BYTES, products are formed as shaders/integer/ says.
+// Two kinds: the plain one has scaled products within one band, the same for all batches. With TERMS, where
+// ROWS is 4, each workgroup looks its segment up (a batch or a packed sequence), and scores are made of
+// whatever terms there are. With INTEGERS, and BYTES, products are formed as shaders/integer/ says.
 
 #import shared/parameters.wgsl
 #import shared/softmax.wgsl
@@ -30,18 +30,22 @@
 #end
 #end
 
-// Constants of the variant: TX by TY threads (THREADS), RK columns of scores a thread, tiles of BR rows
-// and BC keys, SLICE vectors of D or Dv in workgroup memory at once, SLICES slices of values with CPS
-// vectors of a thread in each, NC in all.
+// Constants of the variant: TX by TY threads (THREADS), ROWS rows and RK columns of scores a thread, tiles of BR
+// rows and BC keys, SLICE vectors of D and VALUES vectors of Dv in workgroup memory at once, SLICES slices of
+// values with CPS vectors of a thread in each, NC in all.
 
-/// A slice of the keys as [vec4 of D][key], then one of the values as [key][vec4 of Dv].
-var<workgroup> slice: array<vec4f, SLICE * BC>;
-/// Probabilities of 4 rows, [key][ty].
-var<workgroup> probabilities: array<vec4f, BC * TY>;
+/// A slice of the keys as [vec4 of D][key], with Q_SLICES that of the queries as [vec4 of D][row] behind it; then one
+/// of the values as [key][vec4 of Dv]. One key and one row more than there are keep neighbours in different banks.
+var<workgroup> slice: array<vec4f, STAGED>;
+/// Probabilities of 4 rows, [key][four of a thread's rows].
+var<workgroup> probabilities: array<vec4f, BC * G * TY>;
 #if Q_SHARED
 /// The queries as [vec4 of D][row].
-var<workgroup> queries: array<vec4f, SLICE * BR>;
+var<workgroup> queries: array<vec4f, SLICE * (BR + 1)>;
 #end
+
+// Staging: a thread has one column of a slice, in rows that are THREADS / SLICE apart. Compilers that see where an
+// index ends leave their own bounds out: what is less is taken modulo all the same.
 
 fn stage_keys(
   lid: u32,
@@ -52,24 +56,40 @@ fn stage_keys(
   end: u32,
   start: u32,
 ) {
+  let column = lid % SLICE;
   for (var t = 0u; t < SLICE * BC / THREADS; t++) {
-    let i = lid + t * THREADS;
-    let key = min(first + i / SLICE, end - 1);
-    let row = base + place_k(list, key);
-    var four = load_k(row, start + i % SLICE, p.dim);
+    let at = lid / SLICE % (THREADS / SLICE) + t * (THREADS / SLICE);
+    let key = min(first + at, end - 1);
+    var four = load_k(base + place_k(list, key), start + column, p.dim);
 #if k_smooth
-    four += mean_k(list, key, means, start + i % SLICE);
+    four += mean_k(list, key, means, start + column);
 #end
-    slice[(i % SLICE) * BC + i / SLICE] = four;
+    slice[column * (BC + 1) + at] = four;
   }
 }
 
+#if Q_STAGED
+fn stage_queries(lid: u32, base: u32, head: u32, first: u32, end: u32, start: u32) {
+  let column = lid % SLICE;
+  for (var t = 0u; t < SLICE * BR / THREADS; t++) {
+    let at = lid / SLICE % (THREADS / SLICE) + t * (THREADS / SLICE);
+    let r = min(first + at, end - 1);
+    let row = base + (head * p.group + r % p.group) * p.q_head + r / p.group * p.q_row;
+#if Q_SHARED
+    queries[column * (BR + 1) + at] = load_q(row, start + column, p.dim);
+#else
+    slice[SLICE * (BC + 1) + column * (BR + 1) + at] = load_q(row, start + column, p.dim);
+#end
+  }
+}
+#end
+
 fn stage_values(lid: u32, base: u32, list: u32, first: u32, end: u32, start: u32) {
-  for (var t = 0u; t < SLICE * BC / THREADS; t++) {
-    let i = lid + t * THREADS;
-    let key = min(first + i / SLICE, end - 1);
-    slice[i] =
-      load_v(base + place_v(list, key), start + i % SLICE, p.value_dim);
+  let column = lid % VALUES;
+  for (var t = 0u; t < VALUES * BC / THREADS; t++) {
+    let at = lid / VALUES % (THREADS / VALUES) + t * (THREADS / VALUES);
+    let key = min(first + at, end - 1);
+    slice[at * VALUES + column] = load_v(base + place_v(list, key), start + column, p.value_dim);
   }
 }
 
@@ -132,36 +152,37 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   let l_base = p.l_at + part * p.l_part + batch * p.l_batch;
 #end
   let last_row = min(first_row + BR, end_row) - 1;
-  let row = first_row + 4 * ty;
-  let rows = min(vec4u(row, row + 1, row + 2, row + 3), vec4u(end_row - 1));
-  let positions = rows / p.group;
-  let heads = head * p.group + rows % p.group;
-  let q_rows = vec4u(q_base) + heads * p.q_head + positions * p.q_row;
-
+  let row = first_row + ROWS * ty;
+#for g in G
+  let rows_$g = min(row + vec4u($(4*g), $(4*g+1), $(4*g+2), $(4*g+3)), vec4u(end_row - 1));
+  let positions_$g = rows_$g / p.group;
+  let heads_$g = head * p.group + rows_$g % p.group;
+#end
+#if Q_STAGED
 #if Q_SHARED
-  for (var t = 0u; t < SLICE * BR / THREADS; t++) {
-    let i = lid + t * THREADS;
-    let r = min(first_row + i / SLICE, end_row - 1);
-    let at = q_base + (head * p.group + r % p.group) * p.q_head + r / p.group * p.q_row;
-    queries[(i % SLICE) * BR + i / SLICE] = load_q(at, i % SLICE, p.dim);
-  }
+  stage_queries(lid, q_base, head, first_row, end_row, 0);
+#end
+#else
+  let q_rows = vec4u(q_base) + heads_0 * p.q_head + positions_0 * p.q_row;
 #end
 
   // What is summed over one run of keys, and over those before it: errors of rounding do not grow with their
   // number then.
-  var m = vec4f(LOWEST);
-  var l = vec4f(0);
-  var l_sum = vec4f(0);
+#for g in G
+  var m_$g = vec4f(LOWEST);
+  var l_$g = vec4f(0);
+  var l_sum_$g = vec4f(0);
+#end
   var run = 0u;
 #for c in NC
-#for i in 4
+#for i in ROWS
   var acc_$c_$i = vec4f(0);
   var sum_$c_$i = vec4f(0);
 #end
 #end
 
 #if TERMS
-  let terms = terms_of(segment, group_id.z, key_shift, positions, heads);
+  let terms = terms_of(segment, group_id.z, key_shift, positions_0, heads_0);
   let low = first_row / p.group;
   let high = last_row / p.group;
   let blocks = blocks_of(segment, head, key_shift, low, high);
@@ -172,8 +193,8 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #end
   if (p.sinks_at > 0 && p.first_part + part == 0) {
     // A key with a weight and no value, seen once in all.
-    m = table_four(p.sinks_at + 2 * heads);
-    l = select(vec4f(0), table_four(p.sinks_at + 2 * heads + 1), tx == 0);
+    m_0 = table_four(p.sinks_at + 2 * heads_0);
+    l_0 = select(vec4f(0), table_four(p.sinks_at + 2 * heads_0 + 1), tx == 0);
   }
 #end
 
@@ -209,11 +230,13 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     if ((first - part_begin) / RUN != run) {
       // By the key, not by how many there were: rows beside may see others.
       run = (first - part_begin) / RUN;
-      let next_l = l_sum + l;
-      l = taken(l_sum, l, next_l);
-      l_sum = next_l;
+#for g in G
+      let next_l_$g = l_sum_$g + l_$g;
+      l_$g = taken(l_sum_$g, l_$g, next_l_$g);
+      l_sum_$g = next_l_$g;
+#end
 #for c in NC
-#for i in 4
+#for i in ROWS
       {
         let next = sum_$c_$i + acc_$c_$i;
         acc_$c_$i = taken(sum_$c_$i, acc_$c_$i, next);
@@ -224,7 +247,9 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     }
     // Scores.
 #for j in RK
-    var s_$j = vec4f(0);
+#for g in G
+    var s_$j_$g = vec4f(0);
+#end
 #end
 #if INTEGERS
 #import integer/dot.wgsl
@@ -232,13 +257,19 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
     for (var start = 0u; start < p.dim_vectors; start += SLICE) {
       workgroupBarrier();
       stage_keys(lid, k_base, list, means, first, part_end, start);
+#if Q_SLICES
+      stage_queries(lid, q_base, head, first_row, end_row, start);
+#end
       workgroupBarrier();
       for (var d = 0u; d < SLICE; d++) {
+#if Q_STAGED
+#for i in ROWS
 #if Q_SHARED
-        let q_0 = queries[d * BR + 4 * ty];
-        let q_1 = queries[d * BR + 4 * ty + 1];
-        let q_2 = queries[d * BR + 4 * ty + 2];
-        let q_3 = queries[d * BR + 4 * ty + 3];
+        let q_$i = queries[d * (BR + 1) + ROWS * ty + $i];
+#else
+        let q_$i = slice[SLICE * (BC + 1) + d * (BR + 1) + ROWS * ty + $i];
+#end
+#end
 #else
         let q_0 = load_q(q_rows.x, start + d, p.dim);
         let q_1 = load_q(q_rows.y, start + d, p.dim);
@@ -246,8 +277,15 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
         let q_3 = load_q(q_rows.w, start + d, p.dim);
 #end
 #for j in RK
-        let k_$j = slice[d * BC + tx + $j * TX];
-        s_$j += vec4f(dot(q_0, k_$j), dot(q_1, k_$j), dot(q_2, k_$j), dot(q_3, k_$j));
+        let k_$j = slice[d * (BC + 1) + tx + $j * TX];
+#for g in G
+        s_$j_$g += vec4f(
+          dot(q_$(4*g), k_$j),
+          dot(q_$(4*g+1), k_$j),
+          dot(q_$(4*g+2), k_$j),
+          dot(q_$(4*g+3), k_$j),
+        );
+#end
 #end
       }
     }
@@ -258,63 +296,103 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #if TERMS
     let whole = in_band && is_whole(kinds) && (p.has_bias == 0 || p.bias_classed == 1);
 #for j in RK
-    let scored_$j = score(s_$j, first + tx + $j * TX, part_end, band, positions, terms, in_band, kinds);
-    s_$j = scored_$j.score;
-    let seen_$j = scored_$j.seen;
+    let scored_$j = score(
+      s_$j_0,
+      first + tx + $j * TX,
+      part_end,
+      band,
+      positions_0,
+      terms,
+      in_band,
+      kinds,
+    );
+    s_$j_0 = scored_$j.score;
+    let seen_$j_0 = scored_$j.seen;
 #end
 #else
     let whole = in_band;
 #for j in RK
-    s_$j *= p.scale;
+#for g in G
+    s_$j_$g *= p.scale;
 #end
-#for j in RK
-    var seen_$j = vec4<bool>(true);
 #end
     if (!whole) {
 #for j in RK
-      seen_$j = is_seen(first + tx + $j * TX, part_end, vec4i(positions), band);
-      s_$j = select(vec4f(LOWEST), s_$j, seen_$j);
+#for g in G
+      s_$j_$g = select(
+        vec4f(LOWEST),
+        s_$j_$g,
+        is_seen(first + tx + $j * TX, part_end, vec4i(positions_$g), band),
+      );
+#end
 #end
     }
 #end
 
     // Online softmax.
-    var tile_max = s_0;
-#for j in RK
-    tile_max = max(tile_max, s_$j);
+#for g in G
+    var top_$g = s_0_$g;
 #end
-    let top = across_max(tile_max, tx, ty);
-    let next_m = raised(m, top);
+#for j in RK
+#for g in G
+    top_$g = max(top_$g, s_$j_$g);
+#end
+#end
+    let tops = across_max(
+      array<vec4f, G>(
+#for g in G
+        top_$g,
+#end
+      ),
+      tx,
+      ty,
+    );
+    var is_raised = false;
+#for g in G
+    let next_m_$g = raised(m_$g, tops[$g]);
 #if TERMS
     // Beyond the bound it is 0 in any case, and may not be made of infinity.
-    let alpha = exp2(max(m - next_m, vec4f(-1e4)) * p.to_base_two);
+    let alpha_$g = exp2(max(m_$g - next_m_$g, vec4f(-1e4)) * p.to_base_two);
 #else
-    let alpha = exp2(m - next_m);
+    let alpha_$g = exp2(m_$g - next_m_$g);
 #end
-    m = next_m;
-    if (any(alpha != vec4f(1))) {
-      l *= alpha;
-      l_sum *= alpha;
+    m_$g = next_m_$g;
+    is_raised = is_raised || any(alpha_$g != vec4f(1));
+#end
+    if (is_raised) {
+#for g in G
+      l_$g *= alpha_$g;
+      l_sum_$g *= alpha_$g;
 #for c in NC
 #for i in 4
-      acc_$c_$i *= alpha[$i];
-      sum_$c_$i *= alpha[$i];
+      acc_$c_$(4*g+i) *= alpha_$g[$i];
+      sum_$c_$(4*g+i) *= alpha_$g[$i];
+#end
 #end
 #end
     }
-#for j in RK
-    {
-      // Not by the score: in a row that sees nothing LOWEST is the maximum too.
 #if TERMS
-      let weight = select(vec4f(0), exp2((s_$j - m) * p.to_base_two), seen_$j);
-      l += weight;
-      probabilities[(tx + $j * TX) * TY + ty] = select(vec4f(UNSEEN), weight, seen_$j);
 #else
-      let weight = select(vec4f(0), exp2(s_$j - m), seen_$j);
-      l += weight;
-      probabilities[(tx + $j * TX) * TY + ty] = weight;
+#for g in G
+    // In a row that has seen nothing LOWEST is the maximum too: of its weights none is 1.
+    let base_$g = select(m_$g, vec4f(0), m_$g == vec4f(LOWEST));
 #end
+#end
+#for j in RK
+#for g in G
+    {
+#if TERMS
+      // Not by the score: LOWEST may be the maximum.
+      let weight = select(vec4f(0), exp2((s_$j_$g - m_$g) * p.to_base_two), seen_$j_$g);
+      let kept = select(vec4f(UNSEEN), weight, seen_$j_$g);
+#else
+      let weight = exp2(s_$j_$g - base_$g);
+      let kept = weight;
+#end
+      l_$g += weight;
+      probabilities[((tx + $j * TX) * TY + ty) * G + $g] = kept;
     }
+#end
 #end
 
     // Accumulate.
@@ -323,18 +401,26 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #else
 #for s in SLICES
     workgroupBarrier();
-    stage_values(lid, v_base, list, first, part_end, p.value_from + $s * SLICE);
+    stage_values(lid, v_base, list, first, part_end, p.value_from + $s * VALUES);
     workgroupBarrier();
     if (whole) {
-      for (var key = 0u; key < BC; key++) {
-        let weight = probabilities[key * TY + ty];
-#for c in CPS
+      for (var run = 0u; run < BC / UNROLLED; run++) {
+#for u in UNROLLED
         {
-          let value = slice[key * SLICE + tx + $c * TX];
-          acc_$(s*CPS+c)_0 += weight.x * value;
-          acc_$(s*CPS+c)_1 += weight.y * value;
-          acc_$(s*CPS+c)_2 += weight.z * value;
-          acc_$(s*CPS+c)_3 += weight.w * value;
+          let key = run * UNROLLED + $u;
+#for g in G
+          let weight_$g = probabilities[(key * TY + ty) * G + $g];
+#end
+#for c in CPS
+          {
+            let value = slice[key * VALUES + tx + $c * TX];
+#for g in G
+#for i in 4
+            acc_$(s*CPS+c)_$(4*g+i) += weight_$g[$i] * value;
+#end
+#end
+          }
+#end
         }
 #end
       }
@@ -344,32 +430,34 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
       for (var key = 0u; key < BC; key++) {
 #if TERMS
         let stored = probabilities[key * TY + ty];
-        let seen_row = bitcast<vec4u>(stored) != bitcast<vec4u>(vec4f(UNSEEN));
-        let weight = select(vec4f(0), stored, seen_row);
-        if (all(seen_row)) {
+        let seen_row_0 = bitcast<vec4u>(stored) != bitcast<vec4u>(vec4f(UNSEEN));
+        let weight_0 = select(vec4f(0), stored, seen_row_0);
+        if (all(seen_row_0)) {
           // Biases seldom hide keys, and masks are often in one piece.
 #for c in CPS
           {
-            let value = slice[key * SLICE + tx + $c * TX];
-            acc_$(s*CPS+c)_0 += weight.x * value;
-            acc_$(s*CPS+c)_1 += weight.y * value;
-            acc_$(s*CPS+c)_2 += weight.z * value;
-            acc_$(s*CPS+c)_3 += weight.w * value;
+            let value = slice[key * VALUES + tx + $c * TX];
+#for i in 4
+            acc_$(s*CPS+c)_$i += weight_0[$i] * value;
+#end
           }
 #end
           continue;
         }
 #else
-        let weight = probabilities[key * TY + ty];
-        let seen_row = is_seen(first + key, part_end, vec4i(positions), band);
+#for g in G
+        let weight_$g = probabilities[(key * TY + ty) * G + $g];
+        let seen_row_$g = is_seen(first + key, part_end, vec4i(positions_$g), band);
+#end
 #end
 #for c in CPS
         {
-          let value = slice[key * SLICE + tx + $c * TX];
-          acc_$(s*CPS+c)_0 += weight.x * select(vec4f(0), value, seen_row.x);
-          acc_$(s*CPS+c)_1 += weight.y * select(vec4f(0), value, seen_row.y);
-          acc_$(s*CPS+c)_2 += weight.z * select(vec4f(0), value, seen_row.z);
-          acc_$(s*CPS+c)_3 += weight.w * select(vec4f(0), value, seen_row.w);
+          let value = slice[key * VALUES + tx + $c * TX];
+#for g in G
+#for i in 4
+          acc_$(s*CPS+c)_$(4*g+i) += weight_$g[$i] * select(vec4f(0), value, seen_row_$g[$i]);
+#end
+#end
         }
 #end
       }
@@ -379,45 +467,56 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   }
 
   // Epilogue.
-  l = across_sum(l_sum + l, tx, ty);
+  let sums = across_sum(
+    array<vec4f, G>(
+#for g in G
+      l_sum_$g + l_$g,
+#end
+    ),
+    tx,
+    ty,
+  );
 #for c in NC
-#for i in 4
+#for i in ROWS
   acc_$c_$i += sum_$c_$i;
 #end
 #end
-#if SPLIT
+#for g in G
 #for i in 4
-  if (row + $i < end_row) {
-    let at = l_base + heads[$i] * l_head + positions[$i];
+  if (row + $(4*g+i) < end_row) {
+    let l = sums[$g][$i];
+#if SPLIT
+    let at = l_base + heads_$g[$i] * l_head + positions_$g[$i];
     if (tx == 0) {
-      partial_ml[at] = vec2f(m[$i], l[$i]);
+      partial_ml[at] = vec2f(m_$g[$i], l);
     }
 #for s in SLICES
 #for c in CPS
-    partial_acc[at * (NC * TX) + $s * SLICE + tx + $c * TX] = acc_$(s*CPS+c)_$i;
+    partial_acc[at * (NC * TX) + $s * VALUES + tx + $c * TX] = acc_$(s*CPS+c)_$(4*g+i);
 #end
-#end
-  }
 #end
 #else
-  let inverse = select(1 / l, vec4f(0), l == vec4f(0));
-#for i in 4
-  if (row + $i < end_row) {
-    let at = at_out(batch, heads[$i], first_out + positions[$i]);
+    let inverse = select(1 / l, 0, l == 0);
+    let at = at_out(batch, heads_$g[$i], first_out + positions_$g[$i]);
 #for s in SLICES
 #for c in CPS
-    store_out(at, p.value_from + $s * SLICE + tx + $c * TX, acc_$(s*CPS+c)_$i * inverse[$i]);
+    store_out(
+      at,
+      p.value_from + $s * VALUES + tx + $c * TX,
+      acc_$(s*CPS+c)_$(4*g+i) * inverse,
+    );
 #end
 #end
 #if LSE
     if (tx == 0 && p.value_from == 0) {
-      let lse_at = l_base + heads[$i] * l_head + positions[$i];
-      let sum = log_sum_exp(m[$i], l[$i]);
+      let lse_at = l_base + heads_$g[$i] * l_head + positions_$g[$i];
+      let sum = log_sum_exp(m_$g[$i], l);
       lse[lse_at] = sum;
       if (p.rest_at > 0) {
-        lse[lse_at + p.rest_at] = rest_of(m[$i], l[$i], sum);
+        lse[lse_at + p.rest_at] = rest_of(m_$g[$i], l, sum);
       }
     }
+#end
 #end
   }
 #end

@@ -39,6 +39,7 @@ import { browserPackageRun } from "./browser_package/run.ts";
 import { pageRun } from "./browser_page/run.ts";
 import { copyInRows, withoutDots } from "./dots.ts";
 import { edgeRun } from "./edge_tests/run.ts";
+import { isaRun } from "./gpu_isa/run.ts";
 import { gpuRuns } from "./gpu_runs.ts";
 import { hostRun } from "./host_tests/run.ts";
 import { natsRun } from "./nats_tests/run.ts";
@@ -290,6 +291,7 @@ function allRuns(folder: string): TestRun[] {
     ...runtimeRuns(folder),
     ...wideRuns(folder),
     ...gpuRuns(folder),
+    isaRun(),
     pageRun(),
     natsRun(),
     packageRun(folder),

@@ -8,7 +8,13 @@
 import { type AttentionPlan, planAttention } from "../../src/operations/attention/plan.ts";
 import { sizeOf, type View } from "../../src/tensor/tensor.ts";
 import { forward } from "../../src/webgpu/attention/forward.ts";
-import { chooseTile, fits, type Tile } from "../../src/webgpu/attention/variants.ts";
+import {
+  chooseTile,
+  fits,
+  keysOf,
+  rowsOf,
+  type Tile,
+} from "../../src/webgpu/attention/variants.ts";
 import type { Gpu } from "../../src/webgpu/device/device.ts";
 import { Session } from "../../src/webgpu/device/session.ts";
 import { numbers } from "../numbers.ts";
@@ -19,6 +25,9 @@ import { callOften, time, timeRound } from "./timing.ts";
 
 /** Output vectors of a thread beyond which registers do not hold them. */
 const mostVectors = 4;
+
+/** Keys that are summed before they are added to what there is: a whole number of tiles. */
+const mostKeys = 64;
 
 /** A candidate that takes so many times as long as the best so far is not timed any further. */
 const hopeless = 2;
@@ -35,12 +44,12 @@ interface Demand {
   readonly dim: number;
 }
 
-function demandsOf({ heads, search: { length, keys, tiles: names } }: Sizes): Demand[] {
+function demandsOf({ heads, search: { length, keys, shapes: names } }: Sizes): Demand[] {
   const square = { queryHeads: heads, keyHeads: heads, queries: length, keys: length };
   const all: Demand[] = [
-    { name: "narrow", ...square, dim: 64 },
-    { name: "middle", ...square, dim: 128 },
-    { name: "wide", ...square, dim: 256 },
+    { name: "D=64", ...square, dim: 64 },
+    { name: "D=128", ...square, dim: 128 },
+    { name: "D=256", ...square, dim: 256 },
     // One new token of a model with four query heads per key/value head.
     { name: "flat", queryHeads: 4 * heads, keyHeads: heads, queries: 1, keys, dim: 128 },
   ];
@@ -57,28 +66,38 @@ function workOf({ queryHeads, queries, keys, dim }: Demand): number {
 }
 
 /** Whether the shader can be written so, and nothing of the tile would lie idle. */
-function isSensible({ TX, TY, RK, SLICE, Q_SHARED }: Tile, { dim }: Demand): boolean {
-  const vectors = dim / 4;
-  return SLICE % TX === 0 && SLICE / TX <= mostVectors && SLICE * RK % TY === 0 &&
-    SLICE <= vectors && (!Q_SHARED || SLICE >= vectors);
+function isSensible(tile: Tile, { dim }: Demand): boolean {
+  const { TX, TY, ROWS, SLICE, VALUES, queries } = tile, vectors = dim / 4, threads = TX * TY;
+  const isStaged = [SLICE * keysOf(tile), SLICE * rowsOf(tile), VALUES * keysOf(tile)]
+    .every((staged) => staged % threads === 0);
+  return isStaged && ROWS / 4 * VALUES / TX <= mostVectors && keysOf(tile) <= mostKeys &&
+    SLICE <= vectors && VALUES <= vectors && (queries !== "whole" || SLICE >= vectors);
+}
+
+/** Every choice of one of each. */
+function choicesOf<T>(of: { readonly [Name in keyof T]: readonly T[Name][] }): T[] {
+  return Object.entries<readonly unknown[]>(of).reduce<object[]>(
+    (all, [name, values]) =>
+      all.flatMap((one) => values.map((value) => ({ ...one, [name]: value }))),
+    [{}],
+  ) as T[];
 }
 
 /** Every tile that is tried, the table's first. */
-function candidatesFor(demand: Demand, limits: GPUSupportedLimits): Tile[] {
+function candidatesFor(demand: Demand, gpu: Gpu): Tile[] {
   const { dim, queries, queryHeads, keyHeads } = demand;
-  const chosen = chooseTile({ dim, valueDim: dim, queries, group: queryHeads / keyHeads });
-  const all: Tile[] = [];
-  for (const TX of [8, 16]) {
-    for (const TY of demand.name === "flat" ? [4, 8] : [8, 16]) {
-      for (const RK of [1, 2, 4, 8]) {
-        for (const SLICE of [8, 16, 32]) {
-          for (const Q_SHARED of [false, true]) all.push({ TX, TY, RK, SLICE, Q_SHARED });
-        }
-      }
-    }
-  }
+  const chosen = chooseTile({ dim, valueDim: dim, queries, group: queryHeads / keyHeads }, gpu);
+  const all = choicesOf<Omit<Tile, "extension">>({
+    TX: [8, 16, 32],
+    TY: demand.name === "flat" ? [1, 2, 4, 8] : [8, 16],
+    ROWS: demand.name === "flat" ? [4] : [4, 8],
+    RK: [1, 2, 4],
+    SLICE: [8, 16],
+    VALUES: [8, 16, 32],
+    queries: ["slices", "read"],
+  }).filter(({ TX, VALUES }) => VALUES % TX === 0);
   const others = all.filter((tile) =>
-    isSensible(tile, demand) && fits(tile, limits) && !sameTile(tile, chosen)
+    isSensible(tile, demand) && fits(tile, gpu.device.limits) && !sameTile(tile, chosen)
   );
   return [chosen, ...others];
 }
@@ -184,7 +203,7 @@ function candidateOf(
 }
 
 async function searchFor(gpu: Gpu, demand: Demand, sizes: Sizes): Promise<Search> {
-  const [chosen, ...others] = candidatesFor(demand, gpu.device.limits);
+  const [chosen, ...others] = candidatesFor(demand, gpu);
   const session = new Session(gpu);
   const trials = dtypes.map((dtype) => new Trial(gpu, session, demand, dtype));
   const candidates: Candidate[] = [], missing: { tile: Tile; reason: string }[] = [];

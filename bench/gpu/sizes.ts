@@ -20,9 +20,9 @@ export interface Sizes {
     /** Tokens of the searched shapes, and keys of decoding. */
     readonly length: number;
     readonly keys: number;
-    /** Names in the library's table of tiles. */
-    readonly tiles: readonly string[];
-    /** Candidates for each, beside the one in the table. */
+    /** Which of them, by name. */
+    readonly shapes: readonly string[];
+    /** Candidates for each, beside the tile that is chosen. */
     readonly most: number;
     readonly bounds: Bounds;
   };
@@ -39,7 +39,7 @@ export const fullSizes: Sizes = {
   search: {
     length: 4096,
     keys: 16_384,
-    tiles: ["narrow", "middle", "wide", "flat"],
+    shapes: ["D=64", "D=128", "D=256", "flat"],
     most: Infinity,
     bounds: { rounds: 5, round: 40, all: 1000 },
   },
@@ -56,7 +56,7 @@ export const quickSizes: Sizes = {
   search: {
     length: 256,
     keys: 1024,
-    tiles: ["narrow"],
+    shapes: ["D=64"],
     most: 2,
     bounds: { rounds: 2, round: 10, all: 100 },
   },

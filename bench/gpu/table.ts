@@ -42,8 +42,10 @@ class Printer {
 }
 
 /** A tile as it stands in the table of `src/webgpu/attention/variants.ts`. */
-export function writeTile({ TX, TY, RK, SLICE, Q_SHARED }: Tile): string {
-  return `{ TX: ${TX}, TY: ${TY}, RK: ${RK}, SLICE: ${SLICE}, Q_SHARED: ${Q_SHARED} }`;
+export function writeTile({ TX, TY, ROWS, RK, SLICE, VALUES, queries }: Tile): string {
+  const numbers =
+    `TX: ${TX}, TY: ${TY}, ROWS: ${ROWS}, RK: ${RK}, SLICE: ${SLICE}, VALUES: ${VALUES}`;
+  return `{ ${numbers}, queries: "${queries}" }`;
 }
 
 function deviceText({ adapter, software, quick, features, limits }: Device): string {

@@ -4,7 +4,7 @@
     let key_in_tile = key_in_range % TILE;
     let has_integers = tables[integers] != 0;
     let queries_at = query_at(segment, group_id.z, head, first_row);
-    let levels_at = vec4u(queries_at) + (rows - first_row) * (byte_words() + 4);
+    let levels_at = vec4u(queries_at) + (rows_0 - first_row) * (byte_words() + 4);
     let exact = (bitcast<vec4u>(table_four(levels_at + 3)) != vec4u(0)) | vec4<bool>(!has_integers);
     let needs_exact = !has_integers || has_exact_queries(group_id.z, head);
     if (needs_exact) {
@@ -18,8 +18,8 @@
           let q_2 = load_q(q_rows.z, start + d, p.dim);
           let q_3 = load_q(q_rows.w, start + d, p.dim);
 #for j in RK
-          let k_$j = slice[d * BC + tx + $j * TX];
-          s_$j += vec4f(dot(q_0, k_$j), dot(q_1, k_$j), dot(q_2, k_$j), dot(q_3, k_$j));
+          let k_$j = slice[d * (BC + 1) + tx + $j * TX];
+          s_$j_0 += vec4f(dot(q_0, k_$j), dot(q_1, k_$j), dot(q_2, k_$j), dot(q_3, k_$j));
 #end
         }
       }
@@ -58,7 +58,7 @@
         let key_scale = bitcast<f32>(tables[scales_at + $j * TX]);
         let key_sum = bitcast<f32>(tables[scales_at + $j * TX + TILE]);
         let steps = (vec4f(sum_of_$j) + zero * key_sum) * key_scale;
-        s_$j = select(fma(steps, scale, shift), s_$j, exact);
+        s_$j_0 = select(fma(steps, scale, shift), s_$j_0, exact);
       }
 #end
     }

@@ -11,7 +11,7 @@ var<workgroup> query_slice: array<vec4u, BYTE_SLICE * BR>;
 /// before they were rounded; and values, [word][vector].
 var<workgroup> weight_bytes: array<vec4u, TX * TY>;
 var<workgroup> weight_sums: array<vec4f, TX * TY>;
-var<workgroup> value_slice: array<vec4u, BC / 4 * SLICE>;
+var<workgroup> value_slice: array<vec4u, BC / 4 * VALUES>;
 #end
 
 fn stage_bytes(lid: u32, keys: u32, queries: u32, last: u32, start: u32) {
@@ -32,9 +32,9 @@ fn stage_bytes(lid: u32, keys: u32, queries: u32, last: u32, start: u32) {
 
 #if BYTES
 fn stage_value_bytes(lid: u32, values: u32, word: u32, start: u32) {
-  for (var i = lid; i < BC / 4 * SLICE; i += THREADS) {
-    let vector = start + i % SLICE;
-    let at = values + 4 * ((word + i / SLICE) * value_vectors() + vector);
+  for (var i = lid; i < BC / 4 * VALUES; i += THREADS) {
+    let vector = start + i % VALUES;
+    let at = values + 4 * ((word + i / VALUES) * value_vectors() + vector);
     value_slice[i] = select(vec4u(0), words_at(at), vector < value_vectors());
   }
 }

@@ -41,7 +41,7 @@ fn add_terms(base: u32, lid: u32) {
   var sum = Sum(NONE, 0, 0);
   for (var i = 0u; i < BC * TY; i++) {
     let four = indices[i];
-    let terms = row_slice[i];
+    let terms = slices[i];
     for (var row = 0u; row < 4; row++) {
       if (four[row] % THREADS == lid && four[row] != NONE) {
         if (four[row] != sum.index) {
@@ -110,7 +110,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 #for s in SCATTERED
         workgroupBarrier();
 #for j in RK
-        row_slice[(tx + $j * TX) * TY + ty] = terms_$j.term_$s;
+        slices[(tx + $j * TX) * TY + ty] = terms_$j.term_$s;
         indices[(tx + $j * TX) * TY + ty] =
           select(vec4u(NONE), sum_of(terms_$j.place_$s, terms_$j.index_$s), seen_$j);
 #end

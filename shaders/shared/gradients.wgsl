@@ -1,16 +1,21 @@
 // A tile of BR rows and BC keys, computed anew from the queries, the keys and each row's log-sum-exp: its
 // weights P (WEIGHTS), or the gradients of its scores, dS = P (dOut V^T - delta), or those of the products
 // that the scores are made of (OF_PRODUCTS). A thread (tx, ty) has 4 rows and RK keys of it, as in
-// forward.wgsl.
+// forward.wgsl. PLAIN ones are of scores that are scaled products within a band.
 
 #import shared/parameters.wgsl
 #import shared/softmax.wgsl
 #import shared/exp.wgsl
 #import shared/segment.wgsl
+#if PLAIN
+#import shared/blocks.wgsl
+#import shared/mask.wgsl
+#else
 #import shared/terms.wgsl
+#end
 
-// Constants of the variant: TX by TY threads (THREADS), RK keys a thread, SLICE vectors of a row in
-// workgroup memory at once.
+// Constants of the variant: TX by TY threads (THREADS), RK keys a thread, as many keys as rows, SLICE vectors of a
+// row and of a key in workgroup memory at once, or VALUES of one of them, which are twice as many.
 
 /// What the tiles of one segment and one head have in common. The head is one of the keys, with the rows
 /// of its whole group, position by position; or one of the queries, where `p.key_group` is not 1.
@@ -44,20 +49,24 @@ struct Rows {
   lse: vec4f,
   rest: vec4f,
   delta: vec4f,
+#if PLAIN
+#else
   terms: Terms,
+#end
 }
 
 /// What is known of a tile before it is computed.
 struct Look {
   is_visited: bool,
   in_band: bool,
+  /// All of its rows are there, and see all of its keys.
+  is_whole: bool,
   kinds: Kinds,
 }
 
-/// Slices of the rows and of the keys as [vector][row] and [vector][key]; one more than there are keeps
+/// Slices of the rows and, behind them, of the keys as [vector][row] and [vector][key]; one more than there are keeps
 /// neighbours in different banks.
-var<workgroup> row_slice: array<vec4f, SLICE * (BR + 1)>;
-var<workgroup> key_slice: array<vec4f, SLICE * (BC + 1)>;
+var<workgroup> slices: array<vec4f, VALUES * (BR + 1)>;
 
 #import shared/stage_rows.wgsl TENSOR=q BINDING=1 EXTENT=p.dim
 #import shared/stage_keys.wgsl TENSOR=k BINDING=2 EXTENT=p.dim
@@ -100,7 +109,10 @@ fn rows_of(part: Part, first_row: u32, ty: u32) -> Rows {
     table_four(at),
     table_four(at + 2),
     table_four(at + 1),
+#if PLAIN
+#else
     terms_of(part.segment, part.index, part.key_shift, positions, heads),
+#end
   );
 }
 
@@ -121,35 +133,39 @@ fn look_at(part: Part, first_row: u32, first: u32, kind: u32) -> Look {
   if (
     kind == SKIPPED || i32(last) < i32(low) + part.band.x || i32(first) > i32(high) + part.band.y
   ) {
-    return Look(false, false, Kinds());
+    return Look(false, false, false, Kinds());
   }
+#if PLAIN
+  let kinds = Kinds(WHOLE, WHOLE);
+#else
   var kinds = kinds_of(
     blocks_of(part.segment, part.head, part.key_shift, low, high),
     classes_of(part.segment, part.head, part.key_shift, low, high),
     first,
     last,
   );
+#end
 #if SCORED
   kinds.functions = kind;
 #end
-  return Look(
-    !is_skipped(kinds),
-    first + BC <= part.end_key && i32(first) >= i32(high) + part.band.x &&
-      i32(last) <= i32(low) + part.band.y,
-    kinds,
-  );
+  let in_band = first + BC <= part.end_key && i32(first) >= i32(high) + part.band.x &&
+    i32(last) <= i32(low) + part.band.y;
+  // A bias may hide.
+  let whole = in_band && is_whole(kinds) && p.has_bias == 0 && first_row + BR <= part.end_row;
+  return Look(!is_skipped(kinds), in_band, whole, kinds);
 }
 
 /// Adds the products of the slices of the rows and of the keys.
 fn add_products(tx: u32, ty: u32, sums: ptr<function, array<vec4f, RK>>) {
   for (var d = 0u; d < SLICE; d++) {
-    let row = d * (BR + 1) + 4 * ty;
-    let row_0 = row_slice[row];
-    let row_1 = row_slice[row + 1];
-    let row_2 = row_slice[row + 2];
-    let row_3 = row_slice[row + 3];
+    // Compilers that see where an index ends leave their own bounds out.
+    let row = d * (BR + 1) + 4 * (ty % TY);
+    let row_0 = slices[row];
+    let row_1 = slices[row + 1];
+    let row_2 = slices[row + 2];
+    let row_3 = slices[row + 3];
 #for j in RK
-    let key_$j = key_slice[d * (BC + 1) + tx + $j * TX];
+    let key_$j = slices[(SLICE + d) * (BC + 1) + tx % TX + $j * TX];
     (*sums)[$j] +=
       vec4f(dot(row_0, key_$j), dot(row_1, key_$j), dot(row_2, key_$j), dot(row_3, key_$j));
 #end
@@ -169,8 +185,8 @@ fn gradients_of(
   var scores = array<vec4f, RK>();
   for (var start = 0u; start < p.dim_vectors; start += SLICE) {
     workgroupBarrier();
-    stage_q(part, first_row, start, lid);
-    stage_k(part, first, start, lid);
+    stage_q(part, first_row, start, 0, lid);
+    stage_k(part, first, start, SLICE, lid);
     workgroupBarrier();
     add_products(tx, ty, &scores);
   }
@@ -179,8 +195,8 @@ fn gradients_of(
   var weight_gradients = array<vec4f, RK>();
   for (var start = 0u; start < p.value_vectors; start += SLICE) {
     workgroupBarrier();
-    stage_d_out(part, first_row, start, lid);
-    stage_v(part, first, start, lid);
+    stage_d_out(part, first_row, start, 0, lid);
+    stage_v(part, first, start, SLICE, lid);
     workgroupBarrier();
     add_products(tx, ty, &weight_gradients);
   }
@@ -189,7 +205,13 @@ fn gradients_of(
   var results = array<vec4f, RK>();
 #for j in RK
   {
-    let scored = score(
+#if PLAIN
+    let key = first + tx + $j * TX;
+    let seen = vec4<bool>(look.in_band) |
+      is_seen(key, part.end_key, vec4i(rows.positions), part.band);
+    let scored = scores[$j] * p.scale;
+#else
+    let all = score(
       scores[$j],
       first + tx + $j * TX,
       part.end_key,
@@ -199,7 +221,10 @@ fn gradients_of(
       look.in_band,
       look.kinds,
     );
-    var result = exp_of(scored.score - rows.lse - rows.rest);
+    let seen = all.seen;
+    let scored = all.score;
+#end
+    var result = exp_of(scored - rows.lse - rows.rest);
 #if WEIGHTS
 #else
     result *= weight_gradients[$j] - rows.delta;
@@ -207,7 +232,10 @@ fn gradients_of(
     given[$j] = scores[$j] * p.scale;
 #end
 #if OF_PRODUCTS
-    result *= scored.slope;
+#if PLAIN
+#else
+    result *= all.slope;
+#end
 #end
 #if THROUGH_SCORES
     result = score_gradient(
@@ -218,7 +246,7 @@ fn gradients_of(
     );
 #end
 #end
-    results[$j] = select(vec4f(LOWEST), result, scored.seen & rows.is_there);
+    results[$j] = select(vec4f(LOWEST), result, seen & rows.is_there);
   }
 #end
   return results;

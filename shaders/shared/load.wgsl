@@ -1,5 +1,6 @@
 // load_$TENSOR(at, index, extent): four neighbouring elements of a row that begins at element `at`,
-// widened to f32. `index` counts vectors of four; elements from `extent` on are 0. Of bytes elements are
+// widened to f32. `index` counts vectors of four; elements from `extent` on are 0: vectors are read all the same, since a
+// branch would have each load wait for the one before. Of $TENSOR_free nobody looks at them, and they may be anything. Of bytes elements are
 // words of four, with the scale of a row behind them.
 
 #import shared/place.wgsl TENSOR=$TENSOR
@@ -43,10 +44,11 @@ fn load_$TENSOR(at: u32, index: u32, extent: u32) -> vec4f {
 @group(0) @binding($BINDING) var<storage, read> $TENSOR: array<vec4f>;
 
 fn load_$TENSOR(at: u32, index: u32, extent: u32) -> vec4f {
-  if (4 * index >= extent) {
-    return vec4f(0);
-  }
+#if $TENSOR_free
   return $TENSOR[at / 4 + index];
+#else
+  return select(vec4f(0), $TENSOR[at / 4 + index], 4 * index < extent);
+#end
 }
 #else
 @group(0) @binding($BINDING) var<storage, read> $TENSOR: array<f32>;
@@ -64,10 +66,11 @@ fn load_$TENSOR(at: u32, index: u32, extent: u32) -> vec4f {
 @group(0) @binding($BINDING) var<storage, read> $TENSOR: array<vec2u>;
 
 fn load_$TENSOR(at: u32, index: u32, extent: u32) -> vec4f {
-  if (4 * index >= extent) {
-    return vec4f(0);
-  }
+#if $TENSOR_free
   let words = $TENSOR[at / 4 + index];
+#else
+  let words = select(vec2u(0), $TENSOR[at / 4 + index], 4 * index < extent);
+#end
 #if $TENSOR_f16
   return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
 #else

@@ -28,44 +28,60 @@ fn raised(m: vec4f, next: vec4f) -> vec4f {
 }
 
 #if REDUCE
+/// What each of the TX threads of a row has, four rows a vector.
+alias Fours = array<vec4f, G>;
+
 #if SUBGROUPS
 // The TX threads of a row are neighbours in one subgroup.
-fn across_max(value: vec4f, tx: u32, ty: u32) -> vec4f {
-  var all = value;
+fn across_max(values: Fours, tx: u32, ty: u32) -> Fours {
+  var all = values;
   for (var step = 1u; step < TX; step *= 2) {
-    all = max(all, subgroupShuffleXor(all, step));
+#for g in G
+    all[$g] = max(all[$g], subgroupShuffleXor(all[$g], step));
+#end
   }
   return all;
 }
 
-fn across_sum(value: vec4f, tx: u32, ty: u32) -> vec4f {
-  var all = value;
+fn across_sum(values: Fours, tx: u32, ty: u32) -> Fours {
+  var all = values;
   for (var step = 1u; step < TX; step *= 2) {
-    all += subgroupShuffleXor(all, step);
+#for g in G
+    all[$g] += subgroupShuffleXor(all[$g], step);
+#end
   }
   return all;
 }
 #else
-var<workgroup> exchange: array<vec4f, TX * TY>;
+// Places are taken modulo what they are less than: compilers that see where an index ends leave their own bounds out.
+var<workgroup> exchange: array<vec4f, TX * TY * G>;
 
 /// Largest over the TX threads of a row. Barriers of the loop around it keep its uses apart.
-fn across_max(value: vec4f, tx: u32, ty: u32) -> vec4f {
-  exchange[tx * TY + ty] = value;
+fn across_max(values: Fours, tx: u32, ty: u32) -> Fours {
+  var all = values;
+#for g in G
+  exchange[(tx % TX * TY + ty % TY) * G + $g] = all[$g];
+#end
   workgroupBarrier();
-  var all = value;
   for (var x = 0u; x < TX; x++) {
-    all = max(all, exchange[x * TY + ty]);
+#for g in G
+    all[$g] = max(all[$g], exchange[(x * TY + ty % TY) * G + $g]);
+#end
   }
   return all;
 }
 
-fn across_sum(value: vec4f, tx: u32, ty: u32) -> vec4f {
+fn across_sum(values: Fours, tx: u32, ty: u32) -> Fours {
   workgroupBarrier();
-  exchange[tx * TY + ty] = value;
+#for g in G
+  exchange[(tx % TX * TY + ty % TY) * G + $g] = values[$g];
+#end
   workgroupBarrier();
-  var all = vec4f(0);
+  var all = Fours();
   for (var x = 0u; x < TX; x++) {
-    all += exchange[x * TY + ty];
+#for g in G
+    all[$g] += exchange[(x * TY + ty % TY) * G + $g];
+#end
   }
   return all;
 }

@@ -12,6 +12,7 @@ import {
   keysOf,
   rowsOf,
   tiles,
+  unrolled,
   workgroupBytes,
 } from "../../src/webgpu/attention/variants.ts";
 import { biasFields, gradientFields } from "../../src/webgpu/backward/variants.ts";
@@ -27,27 +28,45 @@ const defaults = { maxComputeWorkgroupStorageSize: 16_384, maxComputeInvocations
 
 const access = (dtype: DType, vectors = true): Access => ({ dtype, vectors });
 
-test("every tile keeps the default limits and fills its staging loops", () => {
+test("every tile keeps its limits and fills its staging loops", () => {
   for (const [name, tile] of Object.entries(tiles)) {
-    assert(fits(tile, defaults), `${name}: ${workgroupBytes(tile)} bytes`);
-    const threads = tile.TX * tile.TY;
-    assertEquals(tile.SLICE % tile.TX, 0, name);
-    assertEquals(tile.SLICE * keysOf(tile) % threads, 0, name);
-    assertEquals(tile.SLICE * rowsOf(tile) % threads, 0, name);
+    const maxComputeWorkgroupStorageSize = name === "large" ? 32_768 : 16_384;
+    const limits = { ...defaults, maxComputeWorkgroupStorageSize };
+    assert(fits(tile, limits), `${name}: ${workgroupBytes(tile)} bytes`);
+    const { TX, TY, SLICE, VALUES } = tile, threads = TX * TY;
+    assertEquals(VALUES % TX, 0, name);
+    assertEquals([threads % SLICE, threads % VALUES], [0, 0], name);
+    for (const vectors of [SLICE * keysOf(tile), SLICE * rowsOf(tile), VALUES * keysOf(tile)]) {
+      assertEquals(vectors % threads, 0, name);
+    }
+    assertEquals(64 % keysOf(tile), 0, `${name}: a run is a whole number of tiles`);
+    assertEquals(keysOf(tile) % unrolled, 0, name);
   }
 });
 
-test("chooseTile() takes flat tiles for few rows and shares queries only where they fit", () => {
+test("chooseTile() looks at rows, the vendor, the limits and the dims", () => {
   const demand = { dim: 64, valueDim: 64, queries: 100, group: 1 };
-  assertEquals(chooseTile(demand), tiles.narrow);
-  assertEquals(chooseTile({ ...demand, queries: 2, group: 8 }), tiles.flat);
-  assertEquals(chooseTile({ ...demand, queries: 2, packed: true }), tiles.narrow);
-  assertEquals(chooseTile({ ...demand, valueDim: 128 }), tiles.middle);
-  assertEquals(chooseTile({ ...demand, dim: 512 }), tiles.wide);
+  const room = { limits: { ...defaults, maxComputeWorkgroupStorageSize: 32_768 } };
+  const amd = { adapter: "amd rdna-3 Radeon", device: room };
+  assertEquals(chooseTile(demand, amd), tiles.large);
+  assertEquals(chooseTile({ ...demand, valueDim: 128 }, amd), tiles.large);
+  assertEquals(chooseTile({ ...demand, dim: 132 }, amd), tiles.small);
+  assertEquals(chooseTile({ ...demand, queries: 2, group: 8 }, amd), tiles.flat);
+  assertEquals(chooseTile({ ...demand, queries: 2, packed: true }, amd), tiles.large);
+  assertEquals(chooseTile(demand, { ...amd, device: { limits: defaults } }), tiles.small);
+  for (
+    const adapter of ["NVIDIA GeForce RTX 4090", "nvidia lovelace", "apple metal-3", "Apple M3"]
+  ) {
+    assertEquals(chooseTile(demand, { ...amd, adapter }), tiles.large, adapter);
+  }
+  for (
+    const adapter of ["qualcomm adreno-7xx", "llvmpipe", "an adapter that does not say its name"]
+  ) {
+    assertEquals(chooseTile(demand, { ...amd, adapter }), tiles.small, adapter);
+  }
   for (let dim = 1; dim < 600; dim++) {
-    const tile = chooseTile({ ...demand, dim });
-    assert(!tile.Q_SHARED || dim <= tile.SLICE * 4, `D = ${dim}`);
-    assert(chooseSlices(tile, dim) * tile.SLICE / tile.TX <= 4, `D = ${dim}`);
+    const tile = chooseTile({ ...demand, dim, valueDim: dim }, amd);
+    assert(chooseSlices(tile, dim) * tile.VALUES / tile.TX <= 4, `D = ${dim}`);
   }
 });
 

@@ -206,5 +206,10 @@ function writeConfig(work: string, base: string, documents: readonly string[]): 
 }
 
 /** Documents for who works on the project, of `docs/` and beside. */
-const forThoseWho = ["docs/ARCHITECTURE.md", "docs/PERFORMANCE.md", "docs/RELEASING.md"];
+const forThoseWho = [
+  "docs/ARCHITECTURE.md",
+  "docs/GPU_COMPILERS.md",
+  "docs/PERFORMANCE.md",
+  "docs/RELEASING.md",
+];
 const own = ["CONTRIBUTING.md", "CHANGELOG.md"];

@@ -113,7 +113,7 @@ export async function prepareCall(
       : null,
     classed && pipelineOf(gpu, classifyCode(classed), "classify"),
   ]);
-  const valueVectors = slices * tile.SLICE;
+  const valueVectors = slices * tile.VALUES;
   return {
     ...{ ...cut, session, plan, loan, tile, valueVectors },
     ...{ q, k, v, bias, mask, out, lse, forward, combine, classed, classify },

@@ -29,7 +29,7 @@ export async function forward(
   target: Target,
   control: Control,
   check: Check,
-  tile: Tile = chooseTile(plan),
+  tile: Tile = chooseTile(plan, session.gpu),
 ): Promise<void> {
   const total = countRows(plan);
   if (total > 0) {

@@ -25,7 +25,8 @@ export async function recordForward(
   const rest = hasUncounted(plan) ? uncountedOf(plan, target) : [];
   for (const part of [{ plan, target }, ...rest]) {
     if (countRows(part.plan) === 0) continue;
-    const call = await prepareCall(session, part.plan, part.target, loan, chooseTile(part.plan));
+    const tile = chooseTile(part.plan, session.gpu);
+    const call = await prepareCall(session, part.plan, part.target, loan, tile);
     for (const region of regionsOf(call, (one) => workOf(call, one) <= session.work)) {
       const placed = await placeRegion(call, region), { partial, tables } = placed;
       dispatchRegion(call, region, placed, submission);

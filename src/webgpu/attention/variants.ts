@@ -12,15 +12,21 @@ import type { Extension } from "./extension.ts";
 
 /** How work is laid out in a workgroup: the constants of `shaders/forward.wgsl`. */
 export interface Tile {
-  /** Threads across the keys, and down the rows: each has 4 rows. */
+  /** Threads across the keys, and down the rows. */
   readonly TX: number;
   readonly TY: number;
+  /** Rows of a thread; with terms 4. */
+  readonly ROWS: 4 | 8;
   /** Columns of scores of a thread. */
   readonly RK: number;
-  /** Vectors of four of D, or of Dv, in workgroup memory at once. */
+  /** Vectors of four of D in workgroup memory at once, and of Dv. */
   readonly SLICE: number;
-  /** Whether the queries lie in workgroup memory: D is then at most one slice. */
-  readonly Q_SHARED: boolean;
+  readonly VALUES: number;
+  /**
+   * Queries are read where they lie, or are in workgroup memory: a slice beside that of the keys, or whole, where D is at most
+   * one slice.
+   */
+  readonly queries: "read" | "slices" | "whole";
   /** What else there is: with terms only. */
   readonly extension?: Extension;
 }
@@ -31,35 +37,45 @@ export interface TileLimits {
   readonly maxComputeInvocationsPerWorkgroup: number;
 }
 
-/** The tiles. Any of them is right for any plan; D of `Q_SHARED` ones is bounded. */
+/** The tiles. Any of them is right for any plan. */
 export const tiles = {
-  /** D up to 64. */
-  narrow: { TX: 8, TY: 8, RK: 2, SLICE: 16, Q_SHARED: true },
-  /** D up to 128. */
-  middle: { TX: 8, TY: 8, RK: 4, SLICE: 8, Q_SHARED: false },
-  /** Larger D, 256 columns of values at once. */
-  wide: { TX: 16, TY: 8, RK: 2, SLICE: 16, Q_SHARED: false },
+  /** Where a thread has registers for 16 scores and workgroups have room: of vendors whose compilers were asked. */
+  large: { TX: 16, TY: 8, ROWS: 4, RK: 4, SLICE: 8, VALUES: 16, queries: "slices" },
+  /** Within the default limits, in half of the registers and half of the room. */
+  small: { TX: 16, TY: 8, ROWS: 4, RK: 2, SLICE: 8, VALUES: 16, queries: "slices" },
   /** Few rows: decoding. */
-  flat: { TX: 16, TY: 4, RK: 2, SLICE: 16, Q_SHARED: false },
+  flat: { TX: 16, TY: 4, ROWS: 4, RK: 2, SLICE: 8, VALUES: 16, queries: "slices" },
 } as const satisfies Readonly<Record<string, Tile>>;
 
-/** Most output vectors of a thread: 4 rows of them are held in registers. */
+/** Most output vectors of a thread: ROWS rows of them are held in registers. */
 const mostVectors = 4;
 
+/** Keys whose values are added up without a look at how many are left. */
+export const unrolled = 8;
+
 /** Rows of a tile. */
-export function rowsOf({ TY }: Tile): number {
-  return 4 * TY;
+export function rowsOf({ TY, ROWS }: Pick<Tile, "TY" | "ROWS">): number {
+  return ROWS * TY;
 }
 
 /** Keys of a tile. */
-export function keysOf({ TX, RK }: Tile): number {
+export function keysOf({ TX, RK }: Pick<Tile, "TX" | "RK">): number {
   return TX * RK;
 }
 
+/** Vectors that keys, with queries beside them, and then values are staged in. */
+function stagedVectors(tile: Tile): number {
+  const { SLICE, VALUES, queries } = tile, keys = keysOf(tile);
+  const beside = queries === "slices" ? rowsOf(tile) + 1 : 0;
+  return Math.max(SLICE * (keys + 1 + beside), VALUES * keys);
+}
+
 /** Bytes of workgroup memory of a tile. */
-export function workgroupBytes({ TX, TY, RK, SLICE, Q_SHARED }: Tile): number {
-  const vectors = SLICE * TX * RK + TX * RK * TY + TX * TY + (Q_SHARED ? SLICE * 4 * TY : 0);
-  return vectors * 16;
+export function workgroupBytes(tile: Tile): number {
+  const { TX, SLICE, queries } = tile, rows = rowsOf(tile);
+  const whole = queries === "whole" ? SLICE * (rows + 1) : 0;
+  // Probabilities and what is exchanged are vectors of four rows.
+  return 16 * (stagedVectors(tile) + whole + (keysOf(tile) + TX) * rows / 4);
 }
 
 /** Whether a tile keeps the limits of a device. */
@@ -77,13 +93,25 @@ export interface TileDemand {
   readonly packed?: boolean;
 }
 
-/** Picks a tile: every one in the table keeps the default limits. */
-export function chooseTile({ dim, valueDim, queries, group, packed }: TileDemand): Tile {
+/** And of the device: its name, and limits. */
+export interface TileDevice {
+  readonly adapter: string;
+  readonly device: { readonly limits: TileLimits };
+}
+
+/** Vendors for whose compilers the large tile keeps all in registers, by the names of their adapters. */
+const roomy = /\b(?:nvidia|geforce|amd|radeon|apple)\b/i;
+
+/** D or Dv beyond which a thread would have more sums than registers, were its tile large. */
+const mostRoomy = 128;
+
+/** Picks a tile: by the call, the vendor and the limits alone, so that a device always gives the same bits. */
+export function chooseTile(demand: TileDemand, { adapter, device: { limits } }: TileDevice): Tile {
+  const { dim, valueDim, queries, group, packed } = demand;
   // A packed sequence should have the same bits, however long those beside it are.
   if (!packed && queries * group <= rowsOf(tiles.flat)) return tiles.flat;
-  const width = Math.max(dim, valueDim);
-  if (width <= 64) return tiles.narrow;
-  return width <= 128 ? tiles.middle : tiles.wide;
+  const isRoomy = roomy.test(adapter) && Math.max(dim, valueDim) <= mostRoomy;
+  return isRoomy && fits(tiles.large, limits) ? tiles.large : tiles.small;
 }
 
 /** What tells one forward shader from another. */
@@ -112,9 +140,12 @@ export interface CombineVariant {
 }
 
 /** Slices of the values that a workgroup should have at once. */
-export function chooseSlices({ TX, SLICE }: Tile, valueDim: number): number {
-  const most = Math.max(1, Math.floor(mostVectors * TX / SLICE));
-  return Math.min(most, Math.ceil(valueDim / 4 / SLICE));
+export function chooseSlices(
+  { TX, VALUES }: Pick<Tile, "TX" | "VALUES">,
+  valueDim: number,
+): number {
+  const most = Math.max(1, Math.floor(mostVectors * TX / VALUES));
+  return Math.min(most, Math.ceil(valueDim / 4 / VALUES));
 }
 
 /** Threads of the combining shader. */
@@ -123,14 +154,17 @@ export const combineThreads = 64;
 /** The WGSL of a forward shader. */
 export function forwardCode(variant: ForwardVariant): string {
   const { tile, slices, q, k, v, out, lse, subgroups, terms, paged } = variant;
-  const { TX, TY, RK, SLICE, Q_SHARED, extension } = tile;
-  const CPS = SLICE / TX;
+  const { TX, TY, ROWS, RK, SLICE, VALUES, queries, extension } = tile;
+  const CPS = VALUES / TX;
   const constants: Record<string, number> = {
-    ...{ TX, TY, RK, SLICE, CPS, SLICES: slices, NC: slices * CPS },
-    ...{ THREADS: TX * TY, BR: rowsOf(tile), BC: keysOf(tile), REDUCE: 1 },
-    ...accessFlags({ q, k, v, out }),
+    ...{ TX, TY, ROWS, RK, SLICE, VALUES, CPS, SLICES: slices, NC: slices * CPS },
+    ...{ THREADS: TX * TY, BR: rowsOf(tile), BC: keysOf(tile), G: ROWS / 4, REDUCE: 1 },
+    ...{ STAGED: stagedVectors(tile), UNROLLED: unrolled, ...accessFlags({ q, k, v, out }) },
   };
-  if (Q_SHARED) constants.Q_SHARED = 1;
+  constants.v_free = 1; // Columns behind the last are never stored.
+  if (queries !== "read") constants.Q_STAGED = 1;
+  if (queries === "slices") constants.Q_SLICES = 1;
+  if (queries === "whole") constants.Q_SHARED = 1;
   if (subgroups) constants.SUBGROUPS = 1;
   if (out === null) constants.SPLIT = 1;
   if (lse) constants.LSE = 1;

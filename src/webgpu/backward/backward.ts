@@ -19,7 +19,7 @@ import type { Bound } from "../transfer/box.ts";
 import { extent } from "../transfer/regions.ts";
 import type { GradientFunctions } from "./functions.ts";
 import type { Boxes, Goal, Gradient } from "./gradient.ts";
-import { type BackwardCall, prepareBackward } from "./gradients.ts";
+import { type BackwardCall, isPlain, prepareBackward } from "./gradients.ts";
 import {
   boxesOfPiece,
   deltaGrid,
@@ -211,10 +211,11 @@ function dispatchPiece(
   const { boxes, tables, scores, ofRows: { out, lse, d_out, d_lse, lse_rest } } = placed;
   const ofRows = [out, lse, d_lse, null, d_out, lse_rest, null, tables];
   submission.dispatch(call.delta, deltaBlock(call, placed), ofRows, deltaGrid(boxes));
+  // What is not there must be bound all the same, where a shader could read it.
+  const absent = isPlain(call.plan) ? null : tables;
   const ofScores = scores === null ? [null, null, null, placed.result, null, null, null, tables] : [
     ...[scores.q, scores.k, goal === "dv" ? null : scores.v, placed.result, d_out],
-    // What is not there must be bound all the same.
-    ...[scores.bias ?? tables, scores.mask ?? tables, tables],
+    ...[scores.bias ?? absent, scores.mask ?? absent, tables],
   ];
   for (const first of firstVectors) {
     const uniforms = gradientBlock(call, goal, piece, placed, first);

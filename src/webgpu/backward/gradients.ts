@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { AttentionPlan } from "../../operations/attention/plan.ts";
+import { type AttentionPlan, hasTerms } from "../../operations/attention/plan.ts";
 import type { BackwardPlan } from "../../operations/backward/plan.ts";
 import type { GradientTarget } from "../../operations/backward/target.ts";
 import type { AnyView, BroadcastView } from "../../tensor/tensor.ts";
@@ -93,6 +93,11 @@ export async function prepareBackward(
   };
 }
 
+/** Whether its shaders have no terms, nor bindings for them. */
+export function isPlain(plan: AttentionPlan): boolean {
+  return !hasTerms(plan) && !plan.functions;
+}
+
 /** A call that is prepared. */
 interface Asked extends Pick<BackwardCall, "session" | "plan" | "loan"> {
   readonly target: GradientTarget;
@@ -112,7 +117,8 @@ function prepareGradients(
     columns: number,
   ): Promise<Gradient> => {
     const sink = sinkOf(view, loan, goal), atOnce = vectorsAtOnce(width);
-    const code = backwardCode(goal, inputs, accessOf(view), width, makes);
+    const way = { code: makes, plain: isPlain(plan) };
+    const code = backwardCode(goal, inputs, accessOf(view), width, way);
     const pipeline = await pipelineOf(gpu, code, `backward, ${goal}`);
     const firstVectors = Array.from(
       { length: Math.ceil(Math.ceil(width / 4) / atOnce) },

@@ -6,21 +6,24 @@
 
 import { classExtent } from "../attention/classes.ts";
 import { scoreFields, sumFields } from "../attention/fields.ts";
-import { chooseSlices, keysOf, rowsOf } from "../attention/variants.ts";
+import { chooseSlices, keysOf, rowsOf, unrolled } from "../attention/variants.ts";
 import { type Access, accessFlags } from "../shader/access.ts";
 import type { Fields } from "../shader/parameters.ts";
 import { codeOf } from "../shader/sources.ts";
 import type { Constants } from "../shader/template.ts";
 
-/** How a tile of scores is laid out in a workgroup: as those of forward, with as many keys as rows. */
-export const gradientTile = { TX: 8, TY: 8, RK: 4, SLICE: 8 } as const;
+/**
+ * How a tile of scores is laid out in a workgroup: as those of forward, with as many keys as rows. Slices of both, or of one
+ * that is twice as wide, lie in the same place.
+ */
+export const gradientTile = { TX: 16, TY: 8, ROWS: 4, RK: 2, SLICE: 8, VALUES: 16 } as const;
 
 /** Rows and keys of a tile. */
-export const tileExtent: number = rowsOf({ ...gradientTile, Q_SHARED: false });
+export const tileExtent: number = rowsOf(gradientTile);
 
-/** Bytes of workgroup memory: two slices, and what results are summed up by; each padded by one. */
-export function gradientBytes({ TX, TY, RK, SLICE }: typeof gradientTile): number {
-  return (SLICE * (4 * TY + 1) + SLICE * (TX * RK + 1) + TX * RK * (TY + 1)) * 16;
+/** Bytes of workgroup memory: slices, and what results are summed up by; each padded by one. */
+export function gradientBytes({ TX, TY, RK, VALUES }: typeof gradientTile): number {
+  return (VALUES * (4 * TY + 1) + TX * RK * (TY + 1)) * 16;
 }
 
 /** What delta leaves of each row: three words of `tables`. */
@@ -98,17 +101,15 @@ export type TensorGoal = "dq" | "dk" | "dv";
 
 /** Vectors of a result's columns that a workgroup has at once. */
 export function vectorsAtOnce(columns: number): number {
-  return chooseSlices(forwardTile, columns) * gradientTile.SLICE;
+  return chooseSlices(gradientTile, columns) * gradientTile.VALUES;
 }
-
-const forwardTile = { ...gradientTile, Q_SHARED: false };
 
 /** Constants of shaders with tiles of scores. */
 export function tileConstants(inputs: GradientInputs): Record<string, number> {
   const { TX, TY } = gradientTile;
   return {
     ...gradientTile,
-    ...{ THREADS: TX * TY, BR: rowsOf(forwardTile), BC: keysOf(forwardTile), CLASS: classExtent },
+    ...{ THREADS: TX * TY, BR: rowsOf(gradientTile), BC: keysOf(gradientTile), CLASS: classExtent },
     ...{ GRADIENTS: 1, ...accessFlags({ ...inputs }) },
   };
 }
@@ -116,17 +117,26 @@ export function tileConstants(inputs: GradientInputs): Record<string, number> {
 /** Who has the text of shaders: functions add theirs. */
 export type CodeOf = (path: string, fields: Fields, constants: Constants) => string;
 
+/** Whose text a shader is, and whether scores are scaled products within a band. */
+export interface GradientWay {
+  readonly code?: CodeOf;
+  readonly plain?: boolean;
+}
+
 /** The WGSL of the shader that makes a gradient of so many columns. */
 export function backwardCode(
   goal: TensorGoal,
   inputs: GradientInputs,
   result: Access,
   columns: number,
-  code: CodeOf = codeOf,
+  { code = codeOf, plain = false }: GradientWay = {},
 ): string {
-  const SLICES = chooseSlices(forwardTile, columns);
-  const CPS = gradientTile.SLICE / gradientTile.TX;
-  const constants = { ...tileConstants(inputs), SLICES, CPS, NC: SLICES * CPS };
+  const SLICES = chooseSlices(gradientTile, columns);
+  const CPS = gradientTile.VALUES / gradientTile.TX;
+  const constants = {
+    ...tileConstants(inputs),
+    ...{ SLICES, CPS, NC: SLICES * CPS, UNROLLED: unrolled },
+  };
   return code("backward.wgsl", gradientFields, {
     ...constants,
     ...accessFlags({ gradient: result }),
@@ -135,6 +145,7 @@ export function backwardCode(
       ? { WEIGHTS: 1 }
       : { OF_PRODUCTS: 1, THROUGH_SCORES: Number(code !== codeOf) }),
     ...(goal !== "dq" && { OWNS_KEYS: 1 }),
+    ...(plain && { PLAIN: 1 }),
   });
 }
 

@@ -16,7 +16,9 @@ import { accessOf } from "../transfer/source.ts";
 import { integerFields, tileKeys } from "./places.ts";
 
 /** The tile: a thread's four keys are a word of its weights. */
-export const integerTile: Tile = { TX: 8, TY: 8, RK: 4, SLICE: 8, Q_SHARED: false };
+export const integerTile: Tile = {
+  ...{ TX: 8, TY: 8, ROWS: 4, RK: 4, SLICE: 8, VALUES: 8, queries: "read" },
+};
 
 /** Fields of all of them. */
 const fields = { ...termFields, ...integerFields };

@@ -46,7 +46,8 @@ export async function attend(
   check: Check,
 ): Promise<void> {
   const extension = extensionOf(new Scored(await prepareFunctions(session, plan, false)));
-  await forward(session, plan, target, control, check, { ...chooseTile(plan), extension });
+  const tile = { ...chooseTile(plan, session.gpu), extension };
+  await forward(session, plan, target, control, check, tile);
 }
 
 /** Runs a plan as `backward()` does. */
