@@ -44,9 +44,10 @@ const bounds = {
   /**
    * 100 for cutting calls where tiles end, 150 for functions that options say, too, 1,000 for where others come into shaders;
    * 300 for calls of which several are submitted together, as those of models are; 450 for what is
-   * written to pages by the submission that reads it.
+   * written to pages by the submission that reads it; 1,000 for tiles of several kinds, chosen by the device, whole tiles of
+   * gradients, and gradients without terms.
    */
-  gpu: 38_150,
+  gpu: 39_150,
   /** 500 for the softmax of short rows, eight at a time, and for passes that read ahead. 300 for knowing who has weights, which are loaded by themselves. */
   rows: 11_200,
   /** 200 for knowing who has weights, which are loaded by themselves. */
