@@ -45,7 +45,9 @@ interface Inside {
   /** Throws where it cannot be changed now. */
   beginChange(cache: KvCache, doing: string): void;
   sequencesOf(cache: KvCache): Sequences;
-  loading(cache: KvCache, bytes: Uint8Array, sequence?: number): Change;
+  loading(cache: KvCache, bytes: Uint8Array, sequence?: number): Loading;
+  append(cache: KvCache, tokens: CheckedTokens): void;
+  paged(cache: KvCache): PagedKeys;
   lock(cache: KvCache, doing: string): () => void;
   read(
     cache: KvCache,
@@ -55,6 +57,11 @@ interface Inside {
 }
 
 let inside: Inside;
+
+/** What would load a cache, and the tokens of each sequence that is replaced. */
+export interface Loading extends Change {
+  readonly lengths: readonly number[];
+}
 
 /** What is loaded at the first step: asking for it again takes some microseconds. */
 let stepping: typeof import("./stepping.ts") | undefined;
@@ -95,6 +102,8 @@ export class KvCache implements Disposable {
       beginChange: (cache, doing) => cache.#beginChange(doing),
       sequencesOf: (cache) => cache.#sequences,
       loading: (cache, ...given) => cache.#loading(...given),
+      append: (cache, tokens) => cache.#append(tokens),
+      paged: (cache) => cache.#paged,
       read: (cache, ...given) => cache.#read(...given),
     };
     sayOf(this.prototype, function () {
@@ -138,8 +147,11 @@ export class KvCache implements Disposable {
    */
   append(keys: AnyTensor, values: AnyTensor, options: AppendOptions = {}): void {
     this.#beginChange("append");
-    const tokens = readTokens(keys, values, this.#options, options);
-    // What was read may have been a function of the caller's, that frees what was read before it.
+    this.#append(readTokens(keys, values, this.#options, options));
+  }
+
+  /** What was read may have been a function of the caller's, that frees what was read before it. */
+  #append(tokens: CheckedTokens): void {
     this.#beginChange("append");
     useAll([tokens.k, tokens.v])();
     this.#store.checkReadable?.([tokens.k, tokens.v]);
@@ -312,7 +324,7 @@ export class KvCache implements Disposable {
     this.#loading(bytes, sequence).make();
   }
 
-  #loading(bytes: Uint8Array, sequence?: number): Change {
+  #loading(bytes: Uint8Array, sequence?: number): Loading {
     const { batch } = this.#options;
     if (sequence !== undefined) this.#check(sequence);
     const which = sequence === undefined ? [...this.#sequences.lengths.keys()] : [sequence];
@@ -330,6 +342,7 @@ export class KvCache implements Disposable {
       }
     };
     return {
+      lengths: saved.lengths,
       make() {
         make();
         restore();
@@ -548,13 +561,23 @@ export function sequencesOf(cache: KvCache): Sequences {
 }
 
 /** What would load a cache, which nothing keeps from doing so any more. */
-export function loadingOf(cache: KvCache, bytes: Uint8Array, sequence?: number): Change {
+export function loadingOf(cache: KvCache, bytes: Uint8Array, sequence?: number): Loading {
   return inside.loading(cache, bytes, sequence);
 }
 
 /** The backend whose memory a cache is in. */
 export function backendOf(cache: KvCache): Backend {
   return inside.backendOf(cache);
+}
+
+/** Appends tokens that were read, for this cache or one of the same sizes. */
+export function appendRead(cache: KvCache, tokens: CheckedTokens): void {
+  inside.append(cache, tokens);
+}
+
+/** The pages of a cache that is locked. */
+export function pagedOf(cache: KvCache): PagedKeys {
+  return inside.paged(cache);
 }
 
 /** Reads a call against a cache that is locked. */

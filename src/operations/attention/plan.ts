@@ -390,6 +390,17 @@ function checkAlignment(
   );
 }
 
+/** The same against another cache, of as many tokens: of the sequences that the plan's segments are of. */
+export function onPages(
+  plan: AttentionPlan,
+  { store, pages }: PagedKeys,
+  sequences: readonly number[],
+): AttentionPlan {
+  const kv: CachedKeys = { kind: "pages", store, pages: sequences.map((one) => pages[one]) };
+  checkPages(kv, plan.segments.map(({ keys }) => keys));
+  return { ...plan, kv };
+}
+
 /** Whether some rows are in no segment: those behind what `lengths` counts. */
 export function hasUncounted({ packed, segments, queries }: AttentionPlan): boolean {
   return !packed && segments.some((segment) => segment.queries < queries);
