@@ -18,13 +18,14 @@ import type { AnyTensor, AnyView, NumberList, ReadTensor, Tensor } from "../tens
 import {
   checkCount,
   type CheckedTokens,
+  checkEvicts,
   checkSequence,
   readCacheOptions,
   readKept,
   readOrder,
   readTokens,
 } from "./check.ts";
-import { decodeCache, encodeCache } from "./format.ts";
+import { decodeCache } from "./format.ts";
 import type { AppendOptions, Kept, KvCacheOptions } from "./options.ts";
 import { type Change, Sequences } from "./sequences.ts";
 import { readStep, type StepOptions, usedBy } from "./step.ts";
@@ -77,11 +78,13 @@ const attends = Symbol.for("flashtile.KvCache/1");
  */
 export class KvCache implements Disposable {
   /** What it was made with, defaults filled in. */
-  readonly options: {
-    readonly [Name in Exclude<keyof KvCacheOptions, "capacity" | "pages">]-?: NonNullable<
-      KvCacheOptions[Name]
-    >;
-  };
+  readonly options:
+    & {
+      readonly [
+        Name in Exclude<keyof KvCacheOptions, "capacity" | "pages" | "keepFirst" | "keepLast">
+      ]-?: NonNullable<KvCacheOptions[Name]>;
+    }
+    & Partial<Kept>;
   readonly #backend: Backend;
   readonly #store: PageStore;
   readonly #sequences: Sequences;
@@ -113,13 +116,13 @@ export class KvCache implements Disposable {
 
   /** For `engine.kvCache()`. */
   constructor(backend: Backend, given: KvCacheOptions) {
-    const { batch, capacity, pages, ...layout } = readCacheOptions(given);
+    const { batch, capacity, pages, keeping, ...layout } = readCacheOptions(given);
     this.#backend = backend;
     const mostPages = batch * Math.ceil(capacity / layout.pageSize);
     this.#store = backend.createPages(layout, Math.min(pages, mostPages));
-    this.#sequences = new Sequences(this.#store, batch, pages);
+    this.#sequences = new Sequences(this.#store, batch, pages, keeping);
     this.#capacity = capacity;
-    this.options = this.#options = Object.freeze({ batch, ...layout });
+    this.options = this.#options = Object.freeze({ batch, ...layout, ...keeping });
   }
 
   /** Tokens of each sequence. */
@@ -192,11 +195,16 @@ export class KvCache implements Disposable {
     for (const [at, length] of lengths.entries()) this.#sequences.truncate(at, length);
   }
 
-  /** Keeps the first `length` tokens of a sequence. */
+  /**
+   * Keeps the first `length` tokens of a sequence.
+   *
+   * @throws {RangeError} When there are not as many, or, with `keepLast`, the last of them was dropped.
+   */
   truncate(sequence: number, length: number): void {
     this.#beginChange("truncate");
     this.#check(sequence);
     checkCount("length", length, this.#sequences.lengths[sequence]);
+    this.#sequences.checkThere("truncate", sequence, length, true);
     this.#sequences.truncate(sequence, length);
   }
 
@@ -276,12 +284,14 @@ export class KvCache implements Disposable {
 
   /**
    * Forgets the tokens between the first and the last ones (StreamingLLM, arXiv 2309.17453); those
-   * behind move up, so that positions count what is left.
+   * behind move up, so that positions count what is left. A cache with `keepLast` does that by itself, without
+   * moving positions, and cannot be evicted from.
    *
    * @param sequence Which; all by default.
    */
   evict(kept: Kept, sequence?: number): void {
     this.#beginChange("evict");
+    checkEvicts(this.#sequences.keeping);
     const { keepFirst, keepLast } = Object(kept) as Kept;
     this.#beginChange("evict");
     checkCount("keepFirst", keepFirst);
@@ -300,13 +310,16 @@ export class KvCache implements Disposable {
   async save(sequence?: number): Promise<Uint8Array<ArrayBuffer>> {
     this.#checkOpen("save");
     if (sequence !== undefined) this.#check(sequence);
-    const unlock = this.#lock("save"), { lengths, pages } = this.#sequences;
+    const unlock = this.#lock("save"), { lengths, pages, keeping, dropped } = this.#sequences;
     const which = sequence === undefined ? [...lengths.keys()] : [sequence];
     try {
+      const { encodeCache } = await import("./encode.ts");
       return await encodeCache(
         this.#store,
-        which.map((at) => lengths[at]),
-        which.map((at) => pages[at]),
+        keeping,
+        which.map((at) => ({
+          ...{ length: lengths[at], pages: pages[at], dropped: dropped[at] },
+        })),
       );
     } finally {
       unlock();
@@ -328,11 +341,12 @@ export class KvCache implements Disposable {
     const { batch } = this.#options;
     if (sequence !== undefined) this.#check(sequence);
     const which = sequence === undefined ? [...this.#sequences.lengths.keys()] : [sequence];
-    const saved = decodeCache(bytes, this.#store, sequence === undefined ? batch : 1);
+    const { keeping } = this.#sequences, count = sequence === undefined ? batch : 1;
+    const saved = decodeCache(bytes, this.#store, keeping, count);
     const after = this.#sequences.lengths;
     which.forEach((at, nth) => after[at] = saved.lengths[nth]);
     this.#checkCapacity("load", after);
-    const { make, drop } = this.#sequences.replace(which, saved.lengths);
+    const { make, drop } = this.#sequences.replace(which, saved.lengths, saved.dropped);
     const restore = () => {
       const { pages } = this.#sequences;
       for (const [nth, at] of which.entries()) {
@@ -454,7 +468,8 @@ export class KvCache implements Disposable {
   }
 
   get #paged(): PagedKeys {
-    return { store: this.#store, pages: this.#sequences.pages };
+    const { pages, kept } = this.#sequences;
+    return { store: this.#store, pages, kept };
   }
 
   #read(

@@ -16,6 +16,7 @@ import type { AnyTensor, NumberList, Tensor } from "../tensor/tensor.ts";
 import {
   cannotMake,
   checkCount,
+  checkEvicts,
   checkSequence,
   checkSize,
   optionNames,
@@ -155,7 +156,9 @@ export class LayeredKvCache implements Disposable {
     this.#begin("truncate");
     this.#check(sequence);
     checkCount("length", length, this.lengths[sequence]);
-    for (const one of this.#layers) sequencesOf(one).truncate(sequence, length);
+    const all = this.#layers.map(sequencesOf);
+    for (const one of all) one.checkThere("truncate", sequence, length, true);
+    for (const one of all) one.truncate(sequence, length);
   }
 
   /** Keeps some of a sequence's newest tokens, as {@linkcode KvCache.keep}. */
@@ -202,6 +205,7 @@ export class LayeredKvCache implements Disposable {
   /** Forgets the tokens between the first and the last ones, as {@linkcode KvCache.evict}. */
   evict(kept: Kept, sequence?: number): void {
     this.#begin("evict");
+    checkEvicts(sequencesOf(this.#layers[0]).keeping);
     const { keepFirst, keepLast } = Object(kept) as Kept;
     checkCount("keepFirst", keepFirst);
     checkCount("keepLast", keepLast);

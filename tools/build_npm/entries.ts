@@ -81,6 +81,7 @@ export const lazy: readonly Entry[] = [
   { name: "models-shards", source: "src/models/files/shards.ts" },
   { name: "rope", source: "src/operations/rope/plan.ts" },
   { name: "step", source: "src/cache/stepping.ts" },
+  { name: "save", source: "src/cache/encode.ts" },
   { name: "stream", source: "src/operations/stream/stream.ts" },
   { name: "gpu", source: "src/webgpu/open.ts" },
   { name: "webgpu", source: "src/webgpu/backend.ts" },
