@@ -78,7 +78,7 @@ export class Sequences {
   reserve(counts: readonly number[]): void {
     const needed = counts.reduce((sum, count, at) => sum + this.#newPages(at, count), 0) +
       this.#copies(counts);
-    const growing = this.#sequences.filter((_, at) => counts[at] > 0);
+    const growing = this.keeping ? this.#sequences.filter((_, at) => counts[at] > 0) : [];
     const taken = this.#take("append", Math.max(0, needed - this.#countFreed(growing)));
     for (const one of growing) this.#drop(one);
     while (taken.length < needed) taken.push(this.#store.take());
@@ -87,7 +87,7 @@ export class Sequences {
 
   /** How many pages are behind what a sequence keeps: nothing that is still to be appended sees them, nor does its last token. */
   #countBehind({ length, gone }: Sequence): number {
-    const { keepLast = Infinity } = this.keeping ?? {};
+    const { keepLast } = this.keeping!;
     const whole = Math.floor((length - keepLast) / this.#store.layout.pageSize);
     return Math.max(0, whole - this.#firstPages - gone);
   }

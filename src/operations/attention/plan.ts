@@ -458,7 +458,8 @@ export function onPages(
   { store, pages }: PagedKeys,
   sequences: readonly number[],
 ): AttentionPlan {
-  const kv: CachedKeys = { kind: "pages", store, pages: sequences.map((one) => pages[one]) };
+  const own = sequences.map((one) => pages[one]);
+  const kv = { ...plan.kv as CachedKeys, store, pages: own };
   checkPages(kv, plan.segments.map(({ keys }) => keys));
   return { ...plan, kv };
 }
