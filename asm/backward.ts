@@ -339,7 +339,7 @@ function seesAll(state: State): bool {
 function weigh(job: Job, state: State, inTile: usize): void {
   const keys = tile.count, eights = keys >> 3, eight = tile.skipped >> 3, stride = job.tileRows << 5;
   const to = eight * stride + (inTile << 5);
-  biasScores(job, state, scores, tile.begin, tile.end);
+  biasScores(job, state, scores, tile.begin, tile.end, 0);
   gradients_f32_4x8(scores, keys, toBaseFour(scores, keys, state.m, job.unit), state.l, dScores);
   transpose(scores, eights, transposedWeights + to, stride);
   transpose(dScores, eights, transposedDScores + to, stride);
@@ -462,7 +462,7 @@ function differentiatePanel(job: Job, gradient: Gradient, row: usize, dq: usize)
   capScores(job, scores, keys);
   if (!WEIGHTS && job.softcap != 0) keepCaps(job, keys);
   // Rows of a bias may be read up to a multiple of 4.
-  if (biasScores(job, state, scores, begin, (end + 3) & ~3)) {
+  if (biasScores(job, state, scores, begin, (end + 3) & ~3, 0)) {
     if (!hasLanes) mask.seeAll(lanes, keys);
     mask.seeFinite(lanes, state.biasRows, begin, end);
     hasLanes = masked = true;
@@ -654,6 +654,7 @@ function differentiateJob(job: Job, scratch: usize): void {
   const from = gradient.from, to = gradient.to, tileKeys = job.tileKeys;
   const end = layOut(job, scratch);
   tile.interval = 0;
+  tile.isKept = false;
   if (SCORED) {
     tile.s = scores;
     tile.work = end;

@@ -106,7 +106,7 @@ function storeLse(job: Job, state: State, row: usize, end: usize): void {
 
 // Says where the tile of the keys from..to is: among packed keys and values, or in a token block.
 export function setTile(job: Job, tile: Tile, from: usize, to: usize): void {
-  const first = from & ~3, dim = job.dim, block = tile.block;
+  const first = tile.beginAt(from), dim = job.dim, block = tile.block;
   tile.from = from;
   tile.to = to;
   tile.first = first;
@@ -133,7 +133,7 @@ function attendKeys(job: Job, tile: Tile, from: usize, to: usize): void {
   const stride = panelBytes(job), tileKeys = job.tileKeys;
   for (let end = from; from < to; from = end) {
     const part = from / PART_KEYS;
-    end = min(min(to, (from & ~3) + tileKeys), (part + 1) * PART_KEYS);
+    end = min(min(to, tile.beginAt(from) + tileKeys), (part + 1) * PART_KEYS);
     if (part != tile.part) endPart(job, tile);
     tile.part = part;
     setTile(job, tile, from, end);
@@ -150,11 +150,15 @@ function attendKeys(job: Job, tile: Tile, from: usize, to: usize): void {
 
 // The token blocks of a cache, from the first key on.
 function attendBlocks(job: Job, tile: Tile): void {
-  const keys = job.keys, tokens = <usize>job.blockTokens;
+  const keys = job.keys, tokens = <usize>job.blockTokens, kept = <usize>job.kept;
   for (let first: usize = 0, at = job.tokenBlocks; first < keys; first += tokens, at += 4) {
+    const end = min(first + tokens, keys), others = min(max(first, kept), end);
     tile.block = <usize>load<u32>(at);
     tile.blockFirst = first;
-    attendKeys(job, tile, first, min(first + tokens, keys));
+    tile.isKept = true;
+    attendKeys(job, tile, first, others);
+    tile.isKept = false;
+    attendKeys(job, tile, others, end);
   }
 }
 
@@ -176,8 +180,8 @@ export function forward(job: Job, scratch: usize): void {
   tile.s = scratch;
   tile.panels = kept == 0 ? scratch + panelsAt(job) : kept;
   tile.width = isDecoding(job) && rows <= 4 ? 16 : 32;
-  tile.interval = 0;
-  tile.block = 0;
+  tile.interval = tile.block = 0;
+  tile.isKept = false;
   if (SCORED) {
     tile.work = scratch + workAt(job);
     beginScores(job, tile);

@@ -25,7 +25,7 @@ function setBounds(job: Job, bounds: usize, row: usize): void {
 export function mayMeet(job: Job, tile: Tile): bool {
   const bounds = tile.bounds;
   setBounds(job, bounds, tile.firstRow);
-  const begin = load<i32>(bounds);
+  const begin = tile.isKept ? 0 : load<i32>(bounds);
   setBounds(job, bounds, tile.endRow - 1);
   return max(<i32>tile.from, begin) < min(<i32>tile.to, load<i32>(bounds, 32));
 }
@@ -103,8 +103,9 @@ function largest(lanes: usize): i32 {
 export function findSeen(tile: Tile, state: State, step: usize): bool {
   const bounds = state.bounds, clipped = tile.bounds;
   const least = i32x4.splat(<i32>tile.from), most = i32x4.splat(<i32>tile.to);
-  v128.store(clipped, i32x4.max_s(v128.load(bounds), least));
-  v128.store(clipped, i32x4.max_s(v128.load(bounds, 16), least), 16);
+  const counts = i32x4.splat(tile.isKept ? 0 : -1);
+  v128.store(clipped, i32x4.max_s(v128.and(v128.load(bounds), counts), least));
+  v128.store(clipped, i32x4.max_s(v128.and(v128.load(bounds, 16), counts), least), 16);
   v128.store(clipped, i32x4.min_s(v128.load(bounds, 32), most), 32);
   v128.store(clipped, i32x4.min_s(v128.load(bounds, 48), most), 48);
   const seen = <usize>smallest(clipped), end = <usize>largest(clipped + 32);
@@ -152,10 +153,10 @@ export function capScores(job: Job, s: usize, keys: usize): void {
   if (cap != 0) cap_f32_2x8(s, keys, cap, job.capUnit);
 }
 
-// Biases scores of the keys from..padded. Returns whether some bias masks.
-export function biasScores(job: Job, state: State, s: usize, from: usize, padded: usize): bool {
+// Biases scores of the keys from..padded, before which `gap` more stand than are there. Returns whether some bias masks.
+export function biasScores(job: Job, state: State, s: usize, from: usize, padded: usize, gap: i32): bool {
   const masks = job.bias != 0 && addBias(s, state.biasRows, from, padded, toUnits(job));
-  if (job.slopes != 0) subtractDistances(s, state.slopes, state.aligned, from, padded);
+  if (job.slopes != 0) subtractDistances(s, state.slopes, state.aligned, <i32>from - gap, <i32>padded - gap);
   return masks;
 }
 
@@ -175,7 +176,7 @@ function maskScores(tile: Tile, masked: bool): void {
 export function finishScores(job: Job, tile: Tile, state: State, masked: bool): bool {
   const keys = tile.groups << 2, padded = tile.begin + keys;
   capScores(job, tile.s, keys);
-  if (biasScores(job, state, tile.s, tile.begin, padded)) {
+  if (biasScores(job, state, tile.s, tile.begin, padded, tile.isKept ? job.gap : 0)) {
     if (!masked) mask.seeAll(tile.lanes, keys);
     mask.seeFinite(tile.lanes, state.biasRows, tile.begin, padded);
     masked = true;

@@ -60,6 +60,7 @@ export class Tile {
   from: usize;
   to: usize;
   interval: usize;
+  isKept: bool; // whether these are a cache's first ones, which rows see wherever they stand
   block: usize;
   blockFirst: usize; // the block's first key
   // The tile of keys: its first, a multiple of 4, the panels [keys / 4][dim][4] that begin with it, and values.
@@ -83,6 +84,12 @@ export class Tile {
   @inline
   get address(): usize {
     return changetype<usize>(this);
+  }
+
+  // Where a tile begins that has a key: keys that are stored together stay so.
+  @inline
+  beginAt(key: usize): usize {
+    return this.block == 0 ? key & ~3 : key & ~7;
   }
 
   // All values of the tile.

@@ -43,6 +43,8 @@ export class Job {
   scale: f32;
   bandFirst: i32;
   bandLast: i32;
+  kept: i32;
+  gap: i32;
   softcap: f32;
   capUnit: f32;
   slopes: usize;

@@ -49,7 +49,7 @@ export function addBias(s: usize, rows: usize, from: usize, to: usize, factor: f
 
 // s -= slope * |aligned - key|, the slope of each query with its factor in it. Positions are f32: exact
 // up to 2^24, and as near as distances of that size matter beyond.
-export function subtractDistances(s: usize, slopes: usize, aligned: usize, from: usize, to: usize): void {
+export function subtractDistances(s: usize, slopes: usize, aligned: usize, from: i32, to: i32): void {
   const slope0 = f32x4.neg(v128.load(slopes)), slope1 = f32x4.neg(v128.load(slopes, 16));
   const aligned0 = v128.load(aligned), aligned1 = v128.load(aligned, 16);
   for (let key = from; key < to; key++) {

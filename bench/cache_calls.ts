@@ -1,6 +1,6 @@
 /**
  * `deno task bench:cache-calls`: a token through the caches of a model's layers, in three calls and in one;
- * a prompt of one sequence beside single tokens of others, in one call and in two; a tree of drafted tokens; beams.
+ * a prompt of one sequence beside single tokens of others, in one call and in two; a tree of drafted tokens; a window; beams.
  * Ways take turns; of each the median and the fastest are printed.
  *
  * @module
@@ -8,7 +8,7 @@
 
 import "../tools/help.ts";
 import process from "node:process";
-import { createEngine, type Engine, type Tensor, tensor } from "../mod.ts";
+import { createEngine, type Engine, type KvCache, type Tensor, tensor } from "../mod.ts";
 import { machine } from "./machine.ts";
 import { numbers } from "./numbers.ts";
 
@@ -142,6 +142,42 @@ async function drafts(engine: Engine): Promise<void> {
   cache.free();
 }
 
+/** A token of a sequence without end, of which the first 4 and the last 4,096 tokens are kept. */
+async function windows(engine: Engine): Promise<void> {
+  const heads = 8, kvHeads = 2, D = 64, kept = { keepFirst: 4, keepLast: 4096 }, first = 4100;
+  const [all, window, evicted] = [{}, kept, {}].map((more) => {
+    const cache = engine.kvCache({ kvHeads, headDim: D, ...more });
+    cache.append(rows(1, kvHeads, first, D), rows(1, kvHeads, first, D));
+    return cache;
+  });
+  const [q, k] = [heads, kvHeads].map((count) => rows(1, count, 1, D)), causal = true;
+  console.log(`a token behind ${first}, of which 4 and 4,096 stay, ${kvHeads} heads, D = ${D}`);
+  const append = (cache: KvCache, after?: () => void) => () => {
+    cache.append(k, k);
+    after?.();
+    return Promise.resolve();
+  };
+  await race(
+    {
+      "append(), all are kept": append(all),
+      "append(), a window": append(window),
+      "append() and evict()": append(evicted, () => evicted.evict(kept)),
+    },
+    41,
+    20,
+  );
+  all.truncate(0, first);
+  await race(
+    {
+      "attend(), all are kept": () => all.attend(q, { causal }),
+      "attend(), a window": () => window.attend(q, { causal }),
+    },
+    41,
+    10,
+  );
+  for (const cache of [all, window, evicted]) cache.free();
+}
+
 /** Eight beams of 512 tokens, whose better half goes on twice. */
 async function beams(engine: Engine): Promise<void> {
   const batch = 8, kvHeads = 2, D = 64, before = 512;
@@ -173,5 +209,5 @@ console.log(machine());
 const backend = process.argv.includes("webgpu") ? "webgpu" : "wasm";
 const engine = await createEngine({ backend }) as unknown as Engine;
 console.log(engine.reason);
-for (const part of [steps, mixed, drafts, beams]) await part(engine);
+for (const part of [steps, mixed, drafts, windows, beams]) await part(engine);
 await engine.close();

@@ -198,7 +198,14 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
   }
 #end
 
+#if PAGED
+  var seen = seen_keys(first_row / p.group, last_row / p.group, part_begin, part_end, band);
+  if (segment.kept > part_begin) {
+    seen.begin = part_begin;
+  }
+#else
   let seen = seen_keys(first_row / p.group, last_row / p.group, part_begin, part_end, band);
+#end
   for (var first = seen.begin; first < seen.end; first += BC) {
 #if TERMS
 #if SCORED

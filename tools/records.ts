@@ -74,6 +74,10 @@ export const jobFields = {
   scale: "f32",
   bandFirst: "i32",
   bandLast: "i32",
+  // Of a cache that drops tokens: keys from the first on that all rows see wherever these stand, and how many tokens are missing
+  // behind them; bands and distances are those of the others.
+  kept: "i32",
+  gap: "i32",
   // Cap as scores are, and a power of two that scores lack before they are capped; 0 for none.
   softcap: "f32",
   capUnit: "f32",

@@ -159,6 +159,7 @@ export function forward(job: Job, scratch: usize): void {
   tile.panels = scratch + panelsAt(job);
   tile.width = 32;
   tile.interval = 0;
+  tile.isKept = false;
   const work = workOf(job, tile);
   for (let first: usize = 0, end: usize = 0; first < rows; first = end) {
     end = tileEnd(job, first);

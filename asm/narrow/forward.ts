@@ -78,6 +78,7 @@ export function forward(job: Job, scratch: usize): void {
   tile.s = scratch;
   tile.panels = job.panels;
   tile.interval = 0;
+  tile.isKept = false;
   tile.block = 0;
   tile.firstRow = 0;
   tile.endRow = rows;

@@ -9,6 +9,11 @@
 #import scored/functions.wgsl
 #end
 
+#if PAGED
+/// Before any key that a row could stand on.
+const EVERYWHERE = -0x40000000;
+#end
+
 /// Of the four rows of a thread.
 struct Terms {
   /// Element for key 0 of the segment.
@@ -18,6 +23,11 @@ struct Terms {
   /// The key that each stands on, `beyond` added.
   aligned: vec4i,
   beyond: f32,
+#if PAGED
+  /// Keys that are seen from everywhere, and how many are missing behind them.
+  kept: u32,
+  gap: i32,
+#end
   /// Row of `k` that is key 0.
   first_key: u32,
   blocks: BlockRows,
@@ -51,6 +61,10 @@ fn terms_of(
     table_four(p.slopes_at + index * p.query_heads + heads),
     vec4i(positions) + segment.diagonal,
     segment.beyond,
+#if PAGED
+    segment.kept,
+    segment.gap,
+#end
     p.first_key + key_shift,
     block_rows(segment.batch, heads, rows),
 #if SCORED
@@ -94,11 +108,19 @@ fn score(
     score += added;
     seen &= is_added(added);
   }
+#if PAGED
+  let is_first = key < terms.kept;
+  let place = i32(key) - select(0, terms.gap, is_first);
+  let bounds = vec2i(select(band.x, EVERYWHERE, is_first), band.y);
+#else
+  let place = i32(key);
+  let bounds = band;
+#end
   if (p.slopes_at > 0) {
-    score -= terms.slopes * abs(vec4f(terms.aligned - i32(key)) + terms.beyond);
+    score -= terms.slopes * abs(vec4f(terms.aligned - place) + terms.beyond);
   }
   if (!in_band) {
-    seen &= is_seen(key, end, vec4i(positions), band);
+    seen &= is_seen(key, end, vec4i(positions), bounds);
   }
   if (p.mask_ones > 0 && kinds.dense == MIXED) {
     seen &= read_mask(terms.mask + key * p.mask_column);

@@ -37,6 +37,7 @@ import {
   isOthersCache,
   type KvCache,
   lockCache,
+  pagedOf,
   readCacheCall,
 } from "./kv_cache.ts";
 
@@ -67,7 +68,10 @@ export const cascadeNames = [
 type ReadPart = KvCache | { readonly k: ReadTensor; readonly v: ReadTensor };
 
 function readPart(name: string, part: CascadePart): ReadPart {
-  if (isCache(part)) return part;
+  if (isCache(part)) {
+    if (pagedOf(part).kept === undefined) return part;
+    throw new TypeError(`${cannot}: \`${name}\` is a cache that drops tokens by \`keepLast\``);
+  }
   if (isOthersCache(part)) {
     throw new TypeError(
       `${cannot}: \`${name}\` is a cache of another copy of the library; make it with an engine of this one`,

@@ -14,7 +14,7 @@ import {
   readNumbers,
   readOptions,
 } from "../check/words.ts";
-import { cacheDTypes, isQuantized, type PageLayout } from "../contract/pages.ts";
+import { cacheDTypes, isQuantized, type Keeping, type PageLayout } from "../contract/pages.ts";
 import {
   readSequenceRows,
   readSequences,
@@ -37,6 +37,8 @@ export const optionNames = [
   "pageSize",
   "pages",
   "smoothKeys",
+  "keepFirst",
+  "keepLast",
 ] as const;
 
 /** Tokens of a page unless it is said. */
@@ -47,6 +49,8 @@ export interface CacheSizes extends PageLayout {
   readonly batch: number;
   readonly capacity: number;
   readonly pages: number;
+  /** Where it drops tokens. */
+  readonly keeping: Keeping | undefined;
 }
 
 /** Checks a number of things that there must be. */
@@ -96,10 +100,25 @@ export function readCacheOptions(options: KvCacheOptions): CacheSizes {
   if (capacity !== undefined) checkSize("capacity", capacity);
   if (pages !== undefined) checkSize("pages", pages);
   return {
+    keeping: readKeeping(given),
     ...{ batch, kvHeads, headDim, valueDim, dtype, pageSize, smoothKeys },
     capacity: capacity ?? Infinity,
     pages: pages ?? Infinity,
   };
+}
+
+function readKeeping({ keepFirst, keepLast }: KvCacheOptions): Keeping | undefined {
+  if (keepLast !== undefined) checkSize("keepLast", keepLast);
+  if (keepFirst !== undefined && !isExtent(keepFirst)) {
+    throw new RangeError(
+      `${cannotMake}: \`keepFirst\` must be a whole number >= 0, got ${kindOf(keepFirst)}`,
+    );
+  }
+  if (keepLast !== undefined) return { keepFirst: keepFirst ?? 0, keepLast };
+  if (keepFirst === undefined) return undefined;
+  throw new TypeError(
+    `${cannotMake}: \`keepFirst\` needs \`keepLast\`, the tokens that stay at the end`,
+  );
 }
 
 /** Tokens to be appended: views, and whose they are. */
@@ -196,6 +215,12 @@ export function readKept(given: unknown, length: number): readonly number[] {
       kindOf(wrong.value)
     }${numbers.length === 0 ? "" : ` behind ${numbers.at(-1)}`}`,
   );
+}
+
+/** Checks that a cache does not drop tokens by itself. */
+export function checkEvicts(keeping: Keeping | undefined): void {
+  if (keeping === undefined) return;
+  throw new TypeError("Cannot evict: the cache has `keepLast`, and drops tokens by itself");
 }
 
 /** Checks a number of tokens. */

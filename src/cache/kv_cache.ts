@@ -18,13 +18,14 @@ import type { AnyTensor, AnyView, NumberList, ReadTensor, Tensor } from "../tens
 import {
   checkCount,
   type CheckedTokens,
+  checkEvicts,
   checkSequence,
   readCacheOptions,
   readKept,
   readOrder,
   readTokens,
 } from "./check.ts";
-import { decodeCache, encodeCache } from "./format.ts";
+import { decodeCache } from "./format.ts";
 import type { AppendOptions, Kept, KvCacheOptions } from "./options.ts";
 import { type Change, Sequences } from "./sequences.ts";
 import { readStep, type StepOptions, usedBy } from "./step.ts";
@@ -46,7 +47,9 @@ interface Inside {
   beginChange(cache: KvCache, doing: string): void;
   sequencesOf(cache: KvCache): Sequences;
   storeOf(cache: KvCache): PageStore;
-  loading(cache: KvCache, bytes: Uint8Array, sequence?: number): Change;
+  loading(cache: KvCache, bytes: Uint8Array, sequence?: number): Loading;
+  append(cache: KvCache, tokens: CheckedTokens): void;
+  paged(cache: KvCache): PagedKeys;
   lock(cache: KvCache, doing: string): () => void;
   read(
     cache: KvCache,
@@ -56,6 +59,11 @@ interface Inside {
 }
 
 let inside: Inside;
+
+/** What would load a cache, and the tokens of each sequence that is replaced. */
+export interface Loading extends Change {
+  readonly lengths: readonly number[];
+}
 
 /** What is loaded at the first step: asking for it again takes some microseconds. */
 let stepping: typeof import("./stepping.ts") | undefined;
@@ -71,11 +79,13 @@ const attends = Symbol.for("flashtile.KvCache/1");
  */
 export class KvCache implements Disposable {
   /** What it was made with, defaults filled in. */
-  readonly options: {
-    readonly [Name in Exclude<keyof KvCacheOptions, "capacity" | "pages">]-?: NonNullable<
-      KvCacheOptions[Name]
-    >;
-  };
+  readonly options:
+    & {
+      readonly [
+        Name in Exclude<keyof KvCacheOptions, "capacity" | "pages" | "keepFirst" | "keepLast">
+      ]-?: NonNullable<KvCacheOptions[Name]>;
+    }
+    & Partial<Kept>;
   readonly #backend: Backend;
   readonly #store: PageStore;
   readonly #sequences: Sequences;
@@ -97,6 +107,8 @@ export class KvCache implements Disposable {
       sequencesOf: (cache) => cache.#sequences,
       storeOf: (cache) => cache.#store,
       loading: (cache, ...given) => cache.#loading(...given),
+      append: (cache, tokens) => cache.#append(tokens),
+      paged: (cache) => cache.#paged,
       read: (cache, ...given) => cache.#read(...given),
     };
     sayOf(this.prototype, function () {
@@ -106,13 +118,13 @@ export class KvCache implements Disposable {
 
   /** For `engine.kvCache()`. */
   constructor(backend: Backend, given: KvCacheOptions) {
-    const { batch, capacity, pages, ...layout } = readCacheOptions(given);
+    const { batch, capacity, pages, keeping, ...layout } = readCacheOptions(given);
     this.#backend = backend;
     const mostPages = batch * Math.ceil(capacity / layout.pageSize);
     this.#store = backend.createPages(layout, Math.min(pages, mostPages));
-    this.#sequences = new Sequences(this.#store, batch, pages);
+    this.#sequences = new Sequences(this.#store, batch, pages, keeping);
     this.#capacity = capacity;
-    this.options = this.#options = Object.freeze({ batch, ...layout });
+    this.options = this.#options = Object.freeze({ batch, ...layout, ...keeping });
   }
 
   /** Tokens of each sequence. */
@@ -140,8 +152,11 @@ export class KvCache implements Disposable {
    */
   append(keys: AnyTensor, values: AnyTensor, options: AppendOptions = {}): void {
     this.#beginChange("append");
-    const tokens = readTokens(keys, values, this.#options, options);
-    // What was read may have been a function of the caller's, that frees what was read before it.
+    this.#append(readTokens(keys, values, this.#options, options));
+  }
+
+  /** What was read may have been a function of the caller's, that frees what was read before it. */
+  #append(tokens: CheckedTokens): void {
     this.#beginChange("append");
     useAll([tokens.k, tokens.v])();
     this.#store.checkReadable?.([tokens.k, tokens.v]);
@@ -182,11 +197,16 @@ export class KvCache implements Disposable {
     for (const [at, length] of lengths.entries()) this.#sequences.truncate(at, length);
   }
 
-  /** Keeps the first `length` tokens of a sequence. */
+  /**
+   * Keeps the first `length` tokens of a sequence.
+   *
+   * @throws {RangeError} When there are not as many, or, with `keepLast`, the last of them was dropped.
+   */
   truncate(sequence: number, length: number): void {
     this.#beginChange("truncate");
     this.#check(sequence);
     checkCount("length", length, this.#sequences.lengths[sequence]);
+    this.#sequences.checkThere("truncate", sequence, length, true);
     this.#sequences.truncate(sequence, length);
   }
 
@@ -266,12 +286,14 @@ export class KvCache implements Disposable {
 
   /**
    * Forgets the tokens between the first and the last ones (StreamingLLM, arXiv 2309.17453); those
-   * behind move up, so that positions count what is left.
+   * behind move up, so that positions count what is left. A cache with `keepLast` does that by itself, without
+   * moving positions, and cannot be evicted from.
    *
    * @param sequence Which; all by default.
    */
   evict(kept: Kept, sequence?: number): void {
     this.#beginChange("evict");
+    checkEvicts(this.#sequences.keeping);
     const { keepFirst, keepLast } = Object(kept) as Kept;
     this.#beginChange("evict");
     checkCount("keepFirst", keepFirst);
@@ -290,13 +312,16 @@ export class KvCache implements Disposable {
   async save(sequence?: number): Promise<Uint8Array<ArrayBuffer>> {
     this.#checkOpen("save");
     if (sequence !== undefined) this.#check(sequence);
-    const unlock = this.#lock("save"), { lengths, pages } = this.#sequences;
+    const unlock = this.#lock("save"), { lengths, pages, keeping, dropped } = this.#sequences;
     const which = sequence === undefined ? [...lengths.keys()] : [sequence];
     try {
+      const { encodeCache } = await import("./encode.ts");
       return await encodeCache(
         this.#store,
-        which.map((at) => lengths[at]),
-        which.map((at) => pages[at]),
+        keeping,
+        which.map((at) => ({
+          ...{ length: lengths[at], pages: pages[at], dropped: dropped[at] },
+        })),
       );
     } finally {
       unlock();
@@ -314,15 +339,16 @@ export class KvCache implements Disposable {
     this.#loading(bytes, sequence).make();
   }
 
-  #loading(bytes: Uint8Array, sequence?: number): Change {
+  #loading(bytes: Uint8Array, sequence?: number): Loading {
     const { batch } = this.#options;
     if (sequence !== undefined) this.#check(sequence);
     const which = sequence === undefined ? [...this.#sequences.lengths.keys()] : [sequence];
-    const saved = decodeCache(bytes, this.#store, sequence === undefined ? batch : 1);
+    const { keeping } = this.#sequences, count = sequence === undefined ? batch : 1;
+    const saved = decodeCache(bytes, this.#store, keeping, count);
     const after = this.#sequences.lengths;
     which.forEach((at, nth) => after[at] = saved.lengths[nth]);
     this.#checkCapacity("load", after);
-    const { make, drop } = this.#sequences.replace(which, saved.lengths);
+    const { make, drop } = this.#sequences.replace(which, saved.lengths, saved.dropped);
     const restore = () => {
       const { pages } = this.#sequences;
       for (const [nth, at] of which.entries()) {
@@ -332,6 +358,7 @@ export class KvCache implements Disposable {
       }
     };
     return {
+      lengths: saved.lengths,
       make() {
         make();
         restore();
@@ -443,7 +470,8 @@ export class KvCache implements Disposable {
   }
 
   get #paged(): PagedKeys {
-    return { store: this.#store, pages: this.#sequences.pages };
+    const { pages, kept } = this.#sequences;
+    return { store: this.#store, pages, kept };
   }
 
   #read(
@@ -555,13 +583,23 @@ export function storeOf(cache: KvCache): PageStore {
 }
 
 /** What would load a cache, which nothing keeps from doing so any more. */
-export function loadingOf(cache: KvCache, bytes: Uint8Array, sequence?: number): Change {
+export function loadingOf(cache: KvCache, bytes: Uint8Array, sequence?: number): Loading {
   return inside.loading(cache, bytes, sequence);
 }
 
 /** The backend whose memory a cache is in. */
 export function backendOf(cache: KvCache): Backend {
   return inside.backendOf(cache);
+}
+
+/** Appends tokens that were read, for this cache or one of the same sizes. */
+export function appendRead(cache: KvCache, tokens: CheckedTokens): void {
+  inside.append(cache, tokens);
+}
+
+/** The pages of a cache that is locked. */
+export function pagedOf(cache: KvCache): PagedKeys {
+  return inside.paged(cache);
 }
 
 /** Reads a call against a cache that is locked. */

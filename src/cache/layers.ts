@@ -16,6 +16,7 @@ import type { AnyTensor, NumberList, Tensor } from "../tensor/tensor.ts";
 import {
   cannotMake,
   checkCount,
+  checkEvicts,
   checkSequence,
   checkSize,
   optionNames,
@@ -31,6 +32,7 @@ import type { StepOptions } from "./step.ts";
 const mostLayers = 1024;
 
 const magic = 0x4c4b5446; // "FTKL"
+const cannotLoad = "Cannot load a cache";
 
 /**
  * A cache for each layer of a model, made by `engine.kvCache({ layers, ... })`. Layers are appended to one by
@@ -154,7 +156,9 @@ export class LayeredKvCache implements Disposable {
     this.#begin("truncate");
     this.#check(sequence);
     checkCount("length", length, this.lengths[sequence]);
-    for (const one of this.#layers) sequencesOf(one).truncate(sequence, length);
+    const all = this.#layers.map(sequencesOf);
+    for (const one of all) one.checkThere("truncate", sequence, length, true);
+    for (const one of all) one.truncate(sequence, length);
   }
 
   /** Keeps some of a sequence's newest tokens, as {@linkcode KvCache.keep}. */
@@ -201,6 +205,7 @@ export class LayeredKvCache implements Disposable {
   /** Forgets the tokens between the first and the last ones, as {@linkcode KvCache.evict}. */
   evict(kept: Kept, sequence?: number): void {
     this.#begin("evict");
+    checkEvicts(sequencesOf(this.#layers[0]).keeping);
     const { keepFirst, keepLast } = Object(kept) as Kept;
     checkCount("keepFirst", keepFirst);
     checkCount("keepLast", keepLast);
@@ -226,7 +231,16 @@ export class LayeredKvCache implements Disposable {
   load(bytes: Uint8Array, sequence?: number): void {
     this.#begin("load");
     const parts = splitLayers(bytes, this.#layers.length);
-    this.#change((one, layer) => loadingOf(one, parts[layer], sequence));
+    let first: readonly number[] | undefined;
+    this.#change((one, layer) => {
+      const loading = loadingOf(one, parts[layer], sequence);
+      first ??= loading.lengths;
+      if (`${loading.lengths}` === `${first}`) return loading;
+      loading.drop();
+      throw new RangeError(
+        `${cannotLoad}: layer ${layer} has ${loading.lengths} tokens where layer 0 has ${first}`,
+      );
+    });
   }
 
   /** Makes a change in all layers, or in none. */
@@ -270,7 +284,7 @@ export class LayeredKvCache implements Disposable {
 
 /** The bytes of each layer, of bytes that `save()` gave. */
 function splitLayers(given: Uint8Array, layers: number): readonly Uint8Array[] {
-  const cannot = "Cannot load a cache";
+  const cannot = cannotLoad;
   if (arrayKind(given) !== "Uint8Array") {
     throw new TypeError(`${cannot}: \`bytes\` must be a Uint8Array`);
   }

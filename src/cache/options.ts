@@ -26,6 +26,16 @@ export interface KvCacheOptions {
    * Default `false`.
    */
   readonly smoothKeys?: boolean | undefined;
+  /**
+   * Makes the cache a window: of each sequence the first `keepFirst` tokens stay, 0 by default, and the last
+   * `keepLast`. Pages of others are dropped as tokens are appended. A query sees the first tokens wherever it
+   * stands (attention sinks, arXiv 2309.17453), and of the others the `keepLast` that end with its own, or those within its
+   * `window` where that is smaller; so results are the same whatever pages hold. Positions count all tokens that there were. Not
+   * with `mask`, `bias`, `scoreMod` and `maskMod`, which are about all tokens.
+   */
+  readonly keepLast?: number | undefined;
+  /** See `keepLast`, without which it says nothing. */
+  readonly keepFirst?: number | undefined;
   /** Most tokens of a sequence; as many as there is memory for by default. */
   readonly capacity?: number | undefined;
   /**

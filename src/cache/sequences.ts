@@ -5,12 +5,14 @@
  * @module
  */
 
-import type { Page, PageStore, Tokens } from "../contract/pages.ts";
+import type { Keeping, KeptTokens, Page, PageStore, Tokens } from "../contract/pages.ts";
 
 /** Tokens of one sequence. */
 interface Sequence {
   readonly pages: Page[];
   length: number;
+  /** Pages that were dropped behind the first ones. */
+  gone: number;
 }
 
 /** A change that nothing keeps from being made any more: it has the pages that it needs. */
@@ -27,16 +29,36 @@ export class Sequences {
   /** How many sequences have each page. */
   readonly #owners = new Map<Page, number>();
   readonly #mostPages: number;
+  /** What is kept where tokens are dropped as others are appended. */
+  readonly keeping: Keeping | undefined;
+  /** Pages of each that are never dropped. */
+  readonly #firstPages: number;
 
-  constructor(store: PageStore, count: number, mostPages: number) {
+  constructor(store: PageStore, count: number, mostPages: number, keeping?: Keeping) {
     this.#store = store;
     this.#mostPages = mostPages;
-    this.#sequences = Array.from({ length: count }, () => ({ pages: [], length: 0 }));
+    this.keeping = keeping;
+    this.#firstPages = this.#pagesFor(keeping?.keepFirst ?? 0);
+    this.#sequences = Array.from({ length: count }, () => ({ pages: [], length: 0, gone: 0 }));
   }
 
   /** Tokens of each sequence. */
   get lengths(): number[] {
     return this.#sequences.map(({ length }) => length);
+  }
+
+  /** Tokens that each has dropped. */
+  get dropped(): number[] {
+    return this.#sequences.map(({ gone }) => gone * this.#store.layout.pageSize);
+  }
+
+  /** What calls are told of what is left. */
+  get kept(): KeptTokens | undefined {
+    const { keeping, dropped } = this, { pageSize } = this.#store.layout;
+    return keeping && {
+      ...{ ...keeping, dropped },
+      next: this.#sequences.map((one, at) => dropped[at] + this.#countBehind(one) * pageSize),
+    };
   }
 
   /** Pages in use. */
@@ -50,14 +72,48 @@ export class Sequences {
   }
 
   /**
-   * Makes room for so many more tokens of each sequence, or changes nothing: takes new pages, and
-   * copies a shared one that would be written to.
+   * Makes room for so many more tokens of each sequence, or changes nothing: takes new pages, in place of
+   * those that are dropped, and copies a shared one that would be written to.
    */
   reserve(counts: readonly number[]): void {
     const needed = counts.reduce((sum, count, at) => sum + this.#newPages(at, count), 0) +
       this.#copies(counts);
-    const taken = this.#take("append", needed);
+    const growing = this.keeping ? this.#sequences.filter((_, at) => counts[at] > 0) : [];
+    const taken = this.#take("append", Math.max(0, needed - this.#countFreed(growing)));
+    for (const one of growing) this.#drop(one);
+    while (taken.length < needed) taken.push(this.#store.take());
     for (const [at, count] of counts.entries()) this.#grow(this.#sequences[at], count, taken);
+  }
+
+  /** How many pages are behind what a sequence keeps: nothing that is still to be appended sees them, nor does its last token. */
+  #countBehind({ length, gone }: Sequence): number {
+    const { keepLast } = this.keeping!;
+    const whole = Math.floor((length - keepLast) / this.#store.layout.pageSize);
+    return Math.max(0, whole - this.#firstPages - gone);
+  }
+
+  /** How many of them become free when some sequences drop theirs. */
+  #countFreed(some: readonly Sequence[]): number {
+    const first = this.#firstPages;
+    const behind = (one: Sequence) => one.pages.slice(first, first + this.#countBehind(one));
+    return some.flatMap(behind).filter((page) => this.#owners.get(page) === 1).length;
+  }
+
+  #drop(sequence: Sequence): void {
+    const leaving = sequence.pages.splice(this.#firstPages, this.#countBehind(sequence));
+    sequence.gone += leaving.length;
+    for (const page of leaving) this.#release(page);
+  }
+
+  /** Throws where the last of so many tokens of a sequence was dropped, and they are not all that it is to have. */
+  checkThere(doing: string, at: number, length: number, isAll = false): void {
+    const { gone } = this.#sequences[at], { pageSize } = this.#store.layout;
+    const first = this.#firstPages * pageSize, next = first + gone * pageSize;
+    if (gone === 0 || length > next || (isAll && length <= first)) return;
+    throw new RangeError(
+      `Cannot ${doing}: sequence ${at} has dropped its tokens from ${first} to ${next - 1}, ` +
+        `got ${isAll ? `\`length\` ${length}` : `token ${length - 1}`}`,
+    );
   }
 
   /** Takes so many pages, or none. */
@@ -86,7 +142,7 @@ export class Sequences {
     while (from < to) {
       const slot = sequence.length % pageSize;
       const end = Math.min(to, from + pageSize - slot);
-      const page = sequence.pages[Math.floor(sequence.length / pageSize)];
+      const page = sequence.pages[Math.floor(sequence.length / pageSize) - sequence.gone];
       this.#store.write(page, slot, { ...tokens, from, to: end });
       sequence.length += end - from;
       from = end;
@@ -94,8 +150,8 @@ export class Sequences {
   }
 
   /** New pages get what those of a sequence have in common; the first tokens say what. */
-  #startPages({ pages, length }: Sequence, tokens: Tokens): void {
-    const known = Math.ceil(length / this.#store.layout.pageSize);
+  #startPages({ pages, length, gone }: Sequence, tokens: Tokens): void {
+    const known = this.#pagesFor(length) - gone;
     for (let index = known; index < pages.length; index++) {
       if (index === 0) this.#store.begin(pages[0], tokens);
       else this.#store.inherit(pages[0], pages[index]);
@@ -104,24 +160,25 @@ export class Sequences {
 
   /** Keeps the first `length` tokens of a sequence. */
   truncate(at: number, length: number): void {
-    const sequence = this.#sequences[at];
-    const kept = Math.ceil(length / this.#store.layout.pageSize);
-    for (const page of sequence.pages.splice(kept)) this.#release(page);
+    const sequence = this.#sequences[at], kept = this.#pagesFor(length);
+    if (kept <= this.#firstPages) sequence.gone = 0;
+    for (const page of sequence.pages.splice(kept - sequence.gone)) this.#release(page);
     sequence.length = length;
   }
 
   /** A sequence becomes another one's twin: both have the same pages. */
   fork(from: number, to: number): void {
-    const { pages, length } = this.#sequences[from], target = this.#sequences[to];
+    const { pages, length, gone } = this.#sequences[from], target = this.#sequences[to];
     for (const page of pages) this.#owners.set(page, this.#owners.get(page)! + 1);
     for (const page of target.pages.splice(0)) this.#release(page);
     target.pages.push(...pages);
     target.length = length;
+    target.gone = gone;
   }
 
   /** Every sequence becomes the twin of what another one was. */
   reorder(from: readonly number[]): void {
-    const before = this.#sequences.map(({ pages, length }) => ({ pages: [...pages], length }));
+    const before = this.#sequences.map((one) => ({ ...one, pages: [...one.pages] }));
     for (const page of from.flatMap((at) => before[at].pages)) {
       this.#owners.set(page, this.#owners.get(page)! + 1);
     }
@@ -130,15 +187,21 @@ export class Sequences {
         this.#release(page);
       }
       sequence.length = before[from[at]].length;
+      sequence.gone = before[from[at]].gone;
     }
   }
 
   /** Keeps some tokens of a sequence, in ascending order, and all before the first of these. */
-  keep(at: number, indices: readonly number[]): Change {
-    const sequence = this.#sequences[at], { pageSize } = this.#store.layout, [first] = indices;
+  keep(at: number, given: readonly number[]): Change {
+    const sequence = this.#sequences[at], { pageSize } = this.#store.layout;
+    const isEarly = given.at(-1)! < this.#firstPages * pageSize;
+    if (!isEarly) this.checkThere("keep tokens", at, given[0] + 1);
+    // Counted by what is there.
+    const gone = isEarly ? 0 : sequence.gone * pageSize;
+    const indices = given.map((index) => index - gone), [first] = indices;
     const moved = indices.findIndex((index, nth) => index !== first + nth);
     const end = first + indices.length;
-    if (moved < 0) return { make: () => this.truncate(at, end), drop() {} };
+    if (moved < 0) return { make: () => this.truncate(at, end + gone), drop() {} };
     const written = [Math.floor((first + moved) / pageSize), Math.ceil(end / pageSize)] as const;
     const shared = sequence.pages.slice(...written).filter((page) => this.#owners.get(page)! > 1);
     return this.#change("keep", shared.length, (taken) => {
@@ -149,7 +212,7 @@ export class Sequences {
         this.#copyDown(sequence, first + nth, indices[nth], end - nth);
         nth = end;
       }
-      this.truncate(at, end);
+      this.truncate(at, end + gone);
     });
   }
 
@@ -205,9 +268,16 @@ export class Sequences {
     for (const at of this.#sequences.keys()) this.truncate(at, 0);
   }
 
-  /** Replaces some sequences by empty pages for so many tokens each. */
-  replace(which: readonly number[], lengths: readonly number[]): Change {
-    const needed = lengths.reduce((sum, length) => sum + this.#pagesFor(length), 0);
+  /** Replaces some sequences by empty pages for so many tokens each, of which some were dropped. */
+  replace(
+    which: readonly number[],
+    lengths: readonly number[],
+    dropped: readonly number[],
+  ): Change {
+    const needed = lengths.reduce(
+      (sum, length, at) => sum + this.#pagesFor(length - dropped[at]),
+      0,
+    );
     const free = which.length === this.#sequences.length
       ? this.pageCount
       : which.flatMap((at) => this.#sequences[at].pages)
@@ -217,7 +287,10 @@ export class Sequences {
       for (const page of more.splice(0)) this.#store.give(page);
       // As many as were given back, so that there is nothing that could fail.
       const counts = this.#sequences.map(() => 0);
-      which.forEach((at, nth) => counts[at] = lengths[nth]);
+      which.forEach((at, nth) => {
+        counts[at] = lengths[nth];
+        this.#sequences[at].gone = this.#pagesFor(dropped[nth]);
+      });
       this.reserve(counts);
       which.forEach((at, nth) => this.#sequences[at].length = lengths[nth]);
     });
@@ -252,8 +325,8 @@ export class Sequences {
 
   /** Pages that so many more tokens need. */
   #newPages(at: number, count: number): number {
-    const { pages, length } = this.#sequences[at];
-    return Math.ceil((length + count) / this.#store.layout.pageSize) - pages.length;
+    const { pages, length, gone } = this.#sequences[at];
+    return this.#pagesFor(length + count) - gone - pages.length;
   }
 
   /** Copies of shared pages that are written to: where all owners write, the last keeps its own. */
@@ -278,7 +351,7 @@ export class Sequences {
   #grow(sequence: Sequence, count: number, taken: Page[]): void {
     if (count === 0) return;
     if (this.#isSharedTail(sequence)) this.#own(sequence, sequence.pages.length - 1, taken);
-    const pages = Math.ceil((sequence.length + count) / this.#store.layout.pageSize);
+    const pages = this.#pagesFor(sequence.length + count) - sequence.gone;
     while (sequence.pages.length < pages) {
       const page = taken.pop()!;
       this.#owners.set(page, 1);

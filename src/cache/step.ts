@@ -76,9 +76,13 @@ export function readStep(
   const parents = asked.parents === undefined
     ? undefined
     : readParents(asked.parents, rows, count, cannot);
-  const after = [...lengths];
-  for (const [part, at] of rows.sequences.entries()) after[at] += rows.counts[part];
-  const attention = readCached(q, paged, after, {
+  const after = [...lengths], { kept } = paged, dropped = [...kept?.dropped ?? []];
+  for (const [part, at] of rows.sequences.entries()) {
+    after[at] += rows.counts[part];
+    if (kept && rows.counts[part] > 0) dropped[at] = kept.next[at];
+  }
+  const ahead = kept && { ...kept, dropped };
+  const attention = readCached(q, { ...paged, kept: ahead }, after, {
     ...asked,
     ...asRead(rows, count),
     parents: parents && flatten(parents, rows, count),

@@ -76,11 +76,27 @@ export interface PageStore {
   free(): void;
 }
 
+/** What a cache keeps that drops tokens as others are appended. */
+export interface Keeping {
+  /** Tokens at a sequence's beginning, and at its end. */
+  readonly keepFirst: number;
+  readonly keepLast: number;
+}
+
+/** The same, and what each sequence has dropped behind its first pages, in tokens. */
+export interface KeptTokens extends Keeping {
+  readonly dropped: readonly number[];
+  /** What it will have dropped when more is appended. */
+  readonly next: readonly number[];
+}
+
 /** The pages that a call reads: those of each sequence, in the memory of a backend. */
 export interface PagedKeys<Store extends PageStore = PageStore> {
   readonly store: Store;
   /** Of each segment, the pages of its tokens in order. */
   readonly pages: readonly (readonly Page[])[];
+  /** Of a cache that drops tokens: keys are then those that are left. */
+  readonly kept?: KeptTokens | undefined;
 }
 
 /** Which pages of a store are taken, and which wait to be used again. */
@@ -126,6 +142,11 @@ export class PageLedger {
 /** Whether numbers are stored as integers with scales. */
 export function isQuantized(dtype: CacheDType): boolean {
   return dtype === "int8" || dtype === "int4";
+}
+
+/** Tokens of each sequence that are left. */
+export function leftOf({ kept }: PagedKeys, lengths: readonly number[]): readonly number[] {
+  return kept === undefined ? lengths : lengths.map((length, at) => length - kept.dropped[at]);
 }
 
 /** Checks the pages that a call would read: as many as the tokens need, each of them the cache's. */

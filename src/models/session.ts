@@ -4,18 +4,18 @@
  * @module
  */
 
-import type { KvCache } from "../cache/kv_cache.ts";
+import type { LayeredKvCache } from "../cache/layers.ts";
 import type { SignalLike } from "../check/errors.ts";
 import { isExtent, kindOf, readOptions } from "../check/words.ts";
 import type { CacheDType } from "../contract/pages.ts";
 import type { Calls } from "./forward/calls.ts";
+import { CacheStep } from "./forward/cache_step.ts";
 import { forward, type Heads } from "./forward/forward.ts";
-import { attendCached, linear } from "./forward/layers.ts";
+import { linear } from "./forward/layers.ts";
 import type { Steps } from "./forward/steps.ts";
 import type { LayerWeights } from "./forward/weights.ts";
 import type { Resident } from "./load.ts";
 import { checkLength, readIds } from "./texts.ts";
-import { joinBytes } from "../tensor/arrays.ts";
 import type { AnyTensor, NumberList, Tensor } from "../tensor/tensor.ts";
 
 /** Options of `decoder.session()`. */
@@ -72,8 +72,7 @@ export interface DecoderSession extends Disposable {
   /**
    * Replaces all sequences by those that `save()` gave of a session of the same sizes.
    *
-   * @throws {RangeError} When the bytes are of another one, or damaged: the session is as it was, or empty where only a
-   * layer behind the first shows that.
+   * @throws {RangeError} When the bytes are of another one, or damaged: the session is as it was.
    */
   load(bytes: Uint8Array): void;
   /** Gives the memory back. */
@@ -98,40 +97,32 @@ interface Chunk {
 /** Keys and values of all layers. */
 export class Session implements DecoderSession {
   readonly #resident: Resident;
-  readonly #caches: readonly KvCache[];
+  readonly #cache: LayeredKvCache;
   readonly #batch: number;
   readonly #maxTokens: number;
   readonly #forget: () => void;
   /** Passes that run, or wait. */
   #running = 0;
 
-  /** Makes the caches of a model. */
+  /** Makes the cache of a model. */
   constructor(resident: Resident, maxTokens: number, options: SessionOptions = {}) {
     const { batch = 1, dtype } = readOptions(options, sessionNames, "Cannot begin a session");
     resident.checkOpen("Cannot begin a session");
-    const { plan: { kvHeads, headDim, layers }, engine } = resident.running;
+    const { plan: { kvHeads, headDim, layers: { length: layers } }, engine } = resident.running;
     this.#resident = resident;
     this.#batch = batch;
     this.#maxTokens = maxTokens;
-    const caches: KvCache[] = [];
-    try {
-      for (const _ of layers) {
-        caches.push(engine.kvCache({ batch, kvHeads, headDim, dtype, capacity: maxTokens }));
-      }
-    } catch (error) {
-      for (const cache of caches) cache.free();
-      throw error;
-    }
-    this.#caches = caches;
-    this.#forget = resident.keep(() => this.#freeCaches());
+    const sizes = { layers, batch, kvHeads, headDim, dtype, capacity: maxTokens };
+    this.#cache = engine.kvCache(sizes);
+    this.#forget = resident.keep(() => this.#cache[Symbol.dispose]());
   }
 
   get lengths(): readonly number[] {
-    return this.#caches[0].lengths;
+    return this.#cache.lengths;
   }
 
   get bytes(): number {
-    return this.#caches.reduce((sum, { bytes }) => sum + bytes, 0);
+    return this.#cache.bytes;
   }
 
   async prefill(
@@ -190,55 +181,32 @@ export class Session implements DecoderSession {
     this.#checkIdle("fork");
     this.#checkSequence(from);
     this.#checkSequence(to);
-    for (const cache of this.#caches) cache.fork(from, to);
+    this.#cache.fork(from, to);
   }
 
   truncate(sequence: number, length: number): void {
     this.#checkIdle("truncate");
     this.#checkSequence(sequence);
-    for (const cache of this.#caches) cache.truncate(sequence, length);
-  }
-
-  /** Keeps the first tokens of a sequence in layers that have more. */
-  #truncate(sequence: number, length: number): void {
-    for (const cache of this.#caches) {
-      cache.truncate(sequence, Math.min(length, cache.lengths[sequence]));
-    }
+    this.#cache.truncate(sequence, length);
   }
 
   async save(): Promise<Uint8Array<ArrayBuffer>> {
     this.#checkIdle("save");
-    // Each keeps its cache as it is until it has its bytes.
-    const parts = await Promise.all(this.#caches.map((cache) => cache.save()));
-    const head = Uint32Array.from([parts.length, ...parts.map(({ length }) => length)]);
-    return joinBytes([new Uint8Array(head.buffer), ...parts]);
+    return await this.#cache.save();
   }
 
   load(bytes: Uint8Array): void {
     this.#checkIdle("load");
-    const parts = partsOf(bytes, this.#caches.length);
-    let loaded = 0;
-    try {
-      for (const cache of this.#caches) cache.load(parts[loaded++]);
-      if (this.#caches.every(({ lengths }) => `${lengths}` === `${this.lengths}`)) return;
-      throw new RangeError(`${cannot}: the bytes have layers of different lengths`);
-    } catch (error) {
-      if (loaded > 1) { for (const at of this.lengths.keys()) this.#truncate(at, 0); }
-      throw error;
-    }
+    this.#cache.load(bytes);
   }
 
   free(): void {
     this.#forget();
-    this.#freeCaches();
+    this.#cache[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
     this.free();
-  }
-
-  #freeCaches(): void {
-    for (const cache of this.#caches) cache[Symbol.dispose]();
   }
 
   /** Runs a pass; where it fails the sequences are as they were. */
@@ -273,34 +241,25 @@ export class Session implements DecoderSession {
     } catch {
       return;
     }
-    before.forEach((length, at) => this.#truncate(at, length));
+    before.forEach((length, at) => this.#cache.truncate(at, length));
   }
 
   *#pass(calls: Calls, { ids, positions, batch, counts }: Chunk): Steps<() => AnyTensor> {
+    // A step has a row of each sequence, of which some may not count; what is appended else is of one.
+    const step = new CacheStep(
+      calls,
+      batch === this.#batch
+        ? { lengths: counts }
+        : { sequences: [counts.findIndex((count) => count > 0)] },
+    );
     const attend = (heads: () => Heads, layer: LayerWeights, at: number) =>
-      this.#attend(calls, heads, layer, this.#caches[at], counts);
+      this.#attend(step, heads, layer, at);
     return yield* forward(this.#resident.running, { calls, ids, positions, batch, attend });
   }
 
-  /** Passes may make the memory grow: what is in it is looked up after that. */
-  *#attend(
-    calls: Calls,
-    heads: () => Heads,
-    { window }: LayerWeights,
-    cache: KvCache,
-    counts: readonly number[],
-  ): Steps {
-    const { plan: { scale, softcap, isCausal: causal } } = this.#resident.running,
-      { k, v } = heads();
-    calls.submit();
-    // A step has a row of each sequence, of which some may not count; what is appended else is of one.
-    const whose = k.shape[0] === this.#batch
-      ? { lengths: counts }
-      : { sequences: [counts.findIndex((count) => count > 0)] };
-    cache.append(k, v, { layout: "bnhd", ...whose });
-    const { q, out } = heads();
-    const options = { causal, window, scale, softcap, layout: "bnhd", ...whose, out } as const;
-    yield attendCached(calls, cache, q, options);
+  *#attend(step: CacheStep, heads: () => Heads, { window }: LayerWeights, at: number): Steps {
+    const { scale, softcap, isCausal: causal } = this.#resident.running.plan;
+    yield step.run(this.#cache.layer(at), heads, { causal, window, scale, softcap });
   }
 
   /** Logits of some rows of states. */
@@ -379,21 +338,4 @@ export function* writeLogits(
   yield linear(calls, x, head!, { data: to, shape: [rows, vocabulary] }, { precision });
   if (cap === undefined) return;
   for (let at = 0; at < to.length; at++) to[at] = cap * Math.tanh(to[at] / cap);
-}
-
-/** The bytes of each layer. */
-function partsOf(bytes: Uint8Array, layers: number): Uint8Array[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const head = 4 * (layers + 1),
-    isLong = bytes.length >= head && view.getUint32(0, true) === layers;
-  const lengths = isLong
-    ? Array.from({ length: layers }, (_, at) => view.getUint32(4 * (at + 1), true))
-    : [];
-  if (!isLong || lengths.reduce((a, b) => a + b, head) !== bytes.length) {
-    throw new RangeError(
-      `${cannot}: the bytes are not those that \`save()\` gave of a session of ${layers} layers`,
-    );
-  }
-  let at = head;
-  return lengths.map((length) => bytes.subarray(at, at += length));
 }

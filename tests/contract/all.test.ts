@@ -2,6 +2,7 @@ import "./blocks.spec.ts";
 import "./budget.spec.ts";
 import "./cache_calls.spec.ts";
 import "./cache_layers.spec.ts";
+import "./cache_window.spec.ts";
 import "./cascade.spec.ts";
 import "./chunk.spec.ts";
 import "./draft.spec.ts";

@@ -83,6 +83,7 @@ export const lazy: readonly Entry[] = [
   { name: "step", source: "src/cache/stepping.ts" },
   { name: "weights", source: "src/operations/weights/operation.ts" },
   { name: "weights-runner", source: "src/wasm/weights/runner.ts" },
+  { name: "save", source: "src/cache/encode.ts" },
   { name: "stream", source: "src/operations/stream/stream.ts" },
   { name: "gpu", source: "src/webgpu/open.ts" },
   { name: "webgpu", source: "src/webgpu/backend.ts" },

@@ -5,12 +5,8 @@
  */
 
 import type { EngineTensor } from "../../contract/backend.ts";
-import { type KvCache, lockCache, readCacheCall } from "../../cache/kv_cache.ts";
 import { placed } from "../../operations/attention/operation.ts";
-import type {
-  AttentionOptions,
-  CacheAttentionOptions,
-} from "../../operations/attention/options.ts";
+import type { AttentionOptions } from "../../operations/attention/options.ts";
 import { readAttention } from "../../operations/attention/plan.ts";
 import { callOf } from "../../operations/nn/call.ts";
 import { readEmbedding, readMeanRows } from "../../operations/nn/embedding.ts";
@@ -146,19 +142,4 @@ export function attentionOf(
   options: AttentionOptions,
 ): AttentionOfRows {
   return placed(readAttention(q, k, v, options));
-}
-
-/** Attention of rows to a cache, which must not change before that is submitted. */
-export function attendCached(
-  calls: Calls,
-  cache: KvCache,
-  q: AnyTensor,
-  options: CacheAttentionOptions,
-): Waiting {
-  const unlock = lockCache(cache, "attend");
-  try {
-    return calls.run(placed(readCacheCall(cache, q, options)));
-  } finally {
-    unlock();
-  }
 }

@@ -7,7 +7,13 @@
 import { readInputs, readOut, readQueries } from "../../check/tensors.ts";
 import { bare, cannot } from "../../check/words.ts";
 import type { Control } from "../../contract/backend.ts";
-import { checkPages, type PagedKeys, type PageStore } from "../../contract/pages.ts";
+import {
+  checkPages,
+  type KeptTokens,
+  leftOf,
+  type PagedKeys,
+  type PageStore,
+} from "../../contract/pages.ts";
 import type { BlockMask } from "../../masks/block_mask.ts";
 import type { KeyRuns } from "../../masks/key_runs.ts";
 import { type Functions, readFunctions } from "../../scores/functions.ts";
@@ -322,7 +328,7 @@ export function readCached(
     uncachedNames,
   );
   checkUncached(given);
-  if (!ahead) checkPages(paged, tokens);
+  if (!ahead) checkPages(paged, leftOf(paged, tokens));
   return callOf(planOfCache(q, paged, tokens, given), given);
 }
 
@@ -331,7 +337,7 @@ export type CachedOptions = Omit<AttentionOptions, "cuSeqlens"> & CacheAttention
 
 function planOfCache(
   given: AnyTensor | ReadTensor,
-  { store, pages }: PagedKeys,
+  { store, pages, kept: all }: PagedKeys,
   tokens: readonly number[],
   options: CachedOptions,
 ): AttentionPlan {
@@ -341,23 +347,26 @@ function planOfCache(
   const { q, shape } = readQueries(given, layout, [packed ? 1 : count, kvHeads, headDim]);
   const [batch, queryHeads, queries] = q.shape;
   const rows = readSequenceRows(options, sequences, [queries, "Nq"], cannot);
-  const own = sequences.map((one) => tokens[one]), keys = Math.max(0, ...own);
+  const kept = all && keptFor(all, sequences, options);
+  const own = sequences.map((one, at) => tokens[one] - (kept?.dropped[at] ?? 0));
+  const keys = Math.max(0, ...own);
   const each: Each = packed ? { count, name: "sequence" } : { count, ...ofBatches };
-  const segments = segmentsOfCache(options, each, rows, own), { chunk } = options;
+  const segments = segmentsOfCache(options, each, rows, own, kept), { chunk } = options;
   const seen = maskOfTail(options, rows, queries, own, keys) ?? options.mask;
   const extents: Extents = [batch, queryHeads, queries, keys];
   const mask = chunk === undefined ? seen : bitsOfChunks(segments, packed, extents, chunk, seen);
-  return planOf(
+  const plan = planOf(
     bare<AttentionOptions>(options as AttentionOptions, { mask }),
     { q: shape, k: [], v: [] },
     each,
     {
       ...{ batch, queryHeads, keyHeads: kvHeads, group: queryHeads / kvHeads, queries, keys },
       ...{ dim: headDim, valueDim, q, packed, blockMask: null },
-      kv: { kind: "pages", store, pages: sequences.map((one) => pages[one]) } as const,
+      kv: { kind: "pages", store, pages: sequences.map((one) => pages[one]), kept } as const,
       segments,
     },
   );
+  return kept === undefined ? plan : withinKept(plan, kept, store, rows);
 }
 
 /** Each sequence by its own length: the last of its queries that count stands on its last token. */
@@ -366,17 +375,70 @@ function segmentsOfCache(
   each: Each,
   { sequences, packed, firsts, counts }: SequenceRows,
   tokens: readonly number[],
+  kept: KeptTokens | undefined,
 ): readonly Segment[] {
   const offsets = readOffsets(offset, each);
   const isAligned = causal === true || causal === "bottom-right";
   if (isAligned && offsets === null && lengths === undefined) {
-    checkAlignment(sequences, counts, tokens);
+    checkAlignment(sequences, counts, tokens.map((left, at) => left + (kept?.dropped[at] ?? 0)));
   }
-  return tokens.map((keys, index) => ({
-    ...{ batch: packed ? 0 : index, firstQuery: firsts[index], queries: counts[index] },
-    ...{ firstKey: 0, keys },
-    offset: offsets?.[index] ?? (causal === "top-left" ? 0 : keys - counts[index]),
-  }));
+  return tokens.map((keys, index) => {
+    const place = offsets?.[index] ?? (causal === "top-left" ? 0 : undefined);
+    return {
+      ...{ batch: packed ? 0 : index, firstQuery: firsts[index], queries: counts[index] },
+      ...{ firstKey: 0, keys },
+      offset: place === undefined ? keys - counts[index] : place - (kept?.dropped[index] ?? 0),
+    };
+  });
+}
+
+/** Options by which keys are told apart that a cache may have dropped. */
+const unkept = ["mask", "bias", "chunk", "scoreMod", "maskMod"] as const;
+
+/** What some sequences of a cache keep, and what cannot be asked of it. */
+function keptFor(
+  kept: KeptTokens,
+  sequences: readonly number[],
+  options: CachedOptions,
+): KeptTokens {
+  const given = unkept.find((name) => options[name] !== undefined);
+  if (given !== undefined) {
+    throw new TypeError(
+      `${cannot}: \`${given}\` cannot be given with a cache that has \`keepLast\`: it is about all tokens, of ` +
+        "which some are dropped",
+    );
+  }
+  return { ...kept, dropped: sequences.map((one) => kept.dropped[one]) };
+}
+
+/** Rows see the first tokens, and of the others the last ones: those that are there. */
+function withinKept(
+  plan: AttentionPlan,
+  { keepFirst, keepLast, dropped }: KeptTokens,
+  { layout: { pageSize } }: PageStore,
+  { sequences }: SequenceRows,
+): AttentionPlan {
+  const left = Math.min(plan.band.left, keepLast - 1);
+  const border = Math.ceil(keepFirst / pageSize) * pageSize;
+  for (const [at, { queries, offset }] of plan.segments.entries()) {
+    const gone = dropped[at], first = offset - left;
+    if (gone === 0 || queries === 0 || first >= border) continue;
+    throw new RangeError(
+      `${cannot}: the first query of sequence ${sequences[at]} stands on token ${
+        offset + gone
+      } and sees ` +
+        `those from ${first + gone} on, of which those before ${
+          border + gone
+        } were dropped; attend before ` +
+        "more is appended, or ask for a smaller `window`",
+    );
+  }
+  return Object.freeze({
+    ...plan,
+    band: { ...plan.band, left },
+    // Integers know nothing of keys that are seen from everywhere.
+    precision: keepFirst > 0 ? "f32" : plan.precision,
+  });
 }
 
 /** More queries than tokens are padded ones: aligned by the last of them, the first would see nothing. */
@@ -396,6 +458,18 @@ function checkAlignment(
       } tokens; \`lengths\` says how many queries of ` +
       "each sequence count",
   );
+}
+
+/** The same against another cache, of as many tokens: of the sequences that the plan's segments are of. */
+export function onPages(
+  plan: AttentionPlan,
+  { store, pages }: PagedKeys,
+  sequences: readonly number[],
+): AttentionPlan {
+  const own = sequences.map((one) => pages[one]);
+  const kv = { ...plan.kv as CachedKeys, store, pages: own };
+  checkPages(kv, plan.segments.map(({ keys }) => keys));
+  return { ...plan, kv };
 }
 
 /** Whether some rows are in no segment: those behind what `lengths` counts. */

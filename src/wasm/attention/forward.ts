@@ -434,6 +434,9 @@ function writeKeys(
   if (plan.kv.kind === "pages") {
     const list = staged.pages + firstKey / plan.kv.store.blockTokens * 4;
     writeBlocks(record, plan, plan.kv, run, list);
+    const { kept } = plan.kv;
+    record.set(job.kept, kept ? Math.max(0, kept.keepFirst - firstKey) : 0);
+    record.set(job.gap, kept ? kept.dropped[run.segment] : 0);
   }
   if (staged.integers !== 0) integers!.write(record, staged.integers);
 }

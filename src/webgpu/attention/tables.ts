@@ -116,6 +116,7 @@ function writeSegments(
     const fields = segmentValues(plan, region, segment);
     writeFields(view, index * segmentWords * 4, segmentFields, {
       ...fields,
+      ...keptOf(plan, region.batch[0] + index),
       batch: plan.packed ? 0 : index,
       row: segment.firstQuery + region.positions[0] - firstQuery,
       key: segment.firstKey - segments[0].firstKey,
@@ -126,6 +127,12 @@ function writeSegments(
     });
     partials += split.parts * heads * fields.queries;
   }
+}
+
+/** What a segment of a cache that drops tokens keeps from its first on, and has dropped behind it. */
+function keptOf({ kv }: AttentionPlan, segment: number) {
+  const kept = kv.kind === "pages" ? kv.kept : undefined;
+  return { kept: kept?.keepFirst ?? 0, gap: kept?.dropped[segment] ?? 0 };
 }
 
 /** Writes the pages of each segment at the end. */

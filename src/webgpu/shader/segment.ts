@@ -27,6 +27,9 @@ export const segmentFields = {
   /** Position `i` stands on key `i + diagonal + beyond`: more than 0 where 32 bits hold no more. */
   diagonal: "i32",
   beyond: "f32",
+  /** Of a cache that drops tokens: keys from the first on that are seen from everywhere, and how many are missing behind them. */
+  kept: "u32",
+  gap: "i32",
 } as const satisfies Readonly<Record<string, FieldType>>;
 
 export const segmentWords = Object.keys(segmentFields).length;
