@@ -1,10 +1,12 @@
 /**
  * Full pages go from one cache to another of the same sizes, as they are stored: no number of them changes.
+ * Caches that drop pages by themselves are none of these.
  *
  * @module
  */
 
-import { decodeCache, encodeCache, type SavedCache } from "./format.ts";
+import { encodeCache } from "./encode.ts";
+import { decodeCache, type SavedCache } from "./format.ts";
 import { beginChangeOf, type KvCache, lockCache, sequencesOf, storeOf } from "./kv_cache.ts";
 import type { Change } from "./sequences.ts";
 
@@ -16,9 +18,9 @@ export async function savePages(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const unlock = lockCache(cache, "save pages"), store = storeOf(cache);
   try {
-    const pages = sequencesOf(cache).pages[sequence];
-    const length = indices.length * store.layout.pageSize;
-    return await encodeCache(store, [length], [indices.map((index) => pages[index])]);
+    const own = sequencesOf(cache).pages[sequence], pages = indices.map((index) => own[index]);
+    const length = pages.length * store.layout.pageSize;
+    return await encodeCache(store, undefined, [{ length, dropped: 0, pages }]);
   } finally {
     unlock();
   }
@@ -30,7 +32,8 @@ export async function savePages(
  * @throws {RangeError} When they are others, or of another number of pages.
  */
 export function readPages(cache: KvCache, bytes: Uint8Array, count: number): SavedCache {
-  const store = storeOf(cache), saved = decodeCache(bytes, store, 1), [length] = saved.lengths;
+  const store = storeOf(cache), saved = decodeCache(bytes, store, undefined, 1);
+  const [length] = saved.lengths;
   if (length === count * store.layout.pageSize) return saved;
   throw new RangeError(`Cannot place pages: ${length} tokens came, expected ${count} pages`);
 }

@@ -383,7 +383,8 @@ contract("what makes no window is refused, and what is about all tokens", async 
     mask: { mask: { data: new Uint8Array(5), shape: [1, 5] } },
     bias: { bias: { data: new Float32Array(5), shape: [1, 5] } },
     scoreMod: { scoreMod: (score) => score },
-    maskMod: { maskMod: (_b, _h, query, key) => query.greaterEqual(key) },
+    maskMod: { maskMod: ({ q, k }) => q.ge(k) },
+    chunk: { chunk: 4 },
   };
   for (const [name, option] of Object.entries(options)) {
     const words =
