@@ -53,7 +53,7 @@ test("chooseTile() looks at rows, the vendor, the limits and the dims", () => {
   assertEquals(chooseTile({ ...demand, dim: 132 }, amd), tiles.small);
   assertEquals(chooseTile({ ...demand, queries: 2, group: 8 }, amd), tiles.flat);
   assertEquals(chooseTile({ ...demand, queries: 2, packed: true }, amd), tiles.large);
-  assertEquals(chooseTile(demand, { ...amd, device: { limits: defaults } }), tiles.small);
+  assertEquals(chooseTile(demand, { ...amd, device: { limits: defaults } }), tiles.narrow);
   for (
     const adapter of ["NVIDIA GeForce RTX 4090", "nvidia lovelace", "apple metal-3", "Apple M3"]
   ) {
@@ -62,7 +62,8 @@ test("chooseTile() looks at rows, the vendor, the limits and the dims", () => {
   for (
     const adapter of ["qualcomm adreno-7xx", "llvmpipe", "an adapter that does not say its name"]
   ) {
-    assertEquals(chooseTile(demand, { ...amd, adapter }), tiles.small, adapter);
+    assertEquals(chooseTile(demand, { ...amd, adapter }), tiles.narrow, adapter);
+    assertEquals(chooseTile({ ...demand, dim: 65 }, { ...amd, adapter }), tiles.small, adapter);
   }
   for (let dim = 1; dim < 600; dim++) {
     const tile = chooseTile({ ...demand, dim, valueDim: dim }, amd);

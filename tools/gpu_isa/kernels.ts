@@ -33,7 +33,7 @@ export interface Kernel {
 
 /** Elements of a row of queries, keys and values that each tile is compiled for. */
 const dims: Readonly<Record<keyof typeof tiles, readonly number[]>> = {
-  ...{ large: [64, 128], small: [64, 128, 256], flat: [128] },
+  ...{ large: [64, 128], narrow: [64], small: [128, 256], flat: [128] },
 };
 
 /** Element types, plain or with terms: what is stored in 16 bits differs in how it is loaded alone. */

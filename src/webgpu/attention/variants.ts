@@ -41,7 +41,9 @@ export interface TileLimits {
 export const tiles = {
   /** Where a thread has registers for 16 scores and workgroups have room: of vendors whose compilers were asked. */
   large: { TX: 16, TY: 8, ROWS: 4, RK: 4, SLICE: 8, VALUES: 16, queries: "slices" },
-  /** Within the default limits, in half of the registers and half of the room. */
+  /** Within the default limits, D up to 64. */
+  narrow: { TX: 8, TY: 8, ROWS: 4, RK: 4, SLICE: 8, VALUES: 16, queries: "slices" },
+  /** The same for larger D: a thread has half of the sums. */
   small: { TX: 16, TY: 8, ROWS: 4, RK: 2, SLICE: 8, VALUES: 16, queries: "slices" },
   /** Few rows: decoding. */
   flat: { TX: 16, TY: 4, ROWS: 4, RK: 2, SLICE: 8, VALUES: 16, queries: "slices" },
@@ -110,8 +112,10 @@ export function chooseTile(demand: TileDemand, { adapter, device: { limits } }: 
   const { dim, valueDim, queries, group, packed } = demand;
   // A packed sequence should have the same bits, however long those beside it are.
   if (!packed && queries * group <= rowsOf(tiles.flat)) return tiles.flat;
-  const isRoomy = roomy.test(adapter) && Math.max(dim, valueDim) <= mostRoomy;
-  return isRoomy && fits(tiles.large, limits) ? tiles.large : tiles.small;
+  const width = Math.max(dim, valueDim);
+  const isRoomy = roomy.test(adapter) && width <= mostRoomy;
+  if (isRoomy && fits(tiles.large, limits)) return tiles.large;
+  return width <= 64 ? tiles.narrow : tiles.small;
 }
 
 /** What tells one forward shader from another. */
