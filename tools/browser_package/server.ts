@@ -11,8 +11,10 @@ import { extname, join } from "node:path";
 export type Headers = Readonly<Record<string, string>>;
 
 const types: Readonly<Record<string, string>> = {
+  ".css": "text/css; charset=utf-8",
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript; charset=utf-8",
+  ".svg": "image/svg+xml",
 };
 
 /** A folder that is served. */

@@ -82,7 +82,7 @@ function runProgram(cwd: string, script: string, given: readonly string[]): void
   if (status !== 0) throw new Error(`Cannot make the site:\n${stdout}${stderr}`);
 }
 
-/** What is public, by the doc comments of the source: a page for each export. */
+/** What is public, by the doc comments of the source: a folder of pages for each export. */
 function writeApi(work: string): void {
   const { name, exports } = JSON.parse(read("deno.json")) as {
     name: string;
@@ -115,7 +115,10 @@ function writeApi(work: string): void {
       entryPoints: entries,
       tsconfig: join(work, "tsconfig.json"),
       plugin: ["typedoc-plugin-markdown"],
-      basePath: root,
+      // Modules are named by where they are in it.
+      basePath: join(work, "entries"),
+      // Places within a page are numbered in another way than VitePress numbers them: a page for each name.
+      outputFileStrategy: "members",
       out: join(work, "api"),
       readme: "none",
       name: "What is public",
@@ -126,7 +129,6 @@ function writeApi(work: string): void {
       hideBreadcrumbs: true,
       hidePageHeader: true,
       entryFileName: "index",
-      outputFileStrategy: "modules",
       parametersFormat: "table",
       sanitizeComments: true,
       logLevel: "Error",
@@ -153,8 +155,8 @@ function writeConfig(work: string, base: string, documents: readonly string[]): 
   const inFolder = (folder: string) => documents.filter((path) => path.startsWith(folder));
   const isForUsers = (path: string) => !forThoseWho.includes(path);
   const docs = inFolder("docs/").filter((path) => !path.startsWith("docs/recipes/"));
-  const api = filesOf(join(work, "api"), ".md").map((file) => file.slice(work.length + 1))
-    .filter((path) => path !== "api/index.md");
+  const api = filesOf(join(work, "api"), "/index.md").map((file) => file.slice(work.length + 1))
+    .filter((path) => path.split("/").length === 3);
   const config = {
     title: "FlashTile",
     description: "Exact FlashAttention for JavaScript: Wasm SIMD, threads and WebGPU",
@@ -181,7 +183,7 @@ function writeConfig(work: string, base: string, documents: readonly string[]): 
           text: "What is public",
           collapsed: true,
           items: api.map((path) => ({
-            text: path.slice("api/".length, -".md".length),
+            text: path.split("/")[1],
             link: linkOf(path),
           })),
         },
