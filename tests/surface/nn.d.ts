@@ -759,11 +759,13 @@ type KeySums = boolean | "kv";
 
 declare class KvCache implements Disposable {
   #private;
-  readonly options: {
-    readonly [Name in Exclude<keyof KvCacheOptions, "capacity" | "pages">]-?: NonNullable<
-      KvCacheOptions[Name]
-    >;
-  };
+  readonly options:
+    & {
+      readonly [
+        Name in Exclude<keyof KvCacheOptions, "capacity" | "pages" | "keepFirst" | "keepLast">
+      ]-?: NonNullable<KvCacheOptions[Name]>;
+    }
+    & Partial<Kept>;
   get lengths(): readonly number[];
   get bytes(): number;
   get pages(): number;
@@ -810,6 +812,8 @@ interface KvCacheOptions {
   readonly valueDim?: number | undefined;
   readonly dtype?: CacheDType | undefined;
   readonly smoothKeys?: boolean | undefined;
+  readonly keepLast?: number | undefined;
+  readonly keepFirst?: number | undefined;
   readonly capacity?: number | undefined;
   readonly pageSize?: number | undefined;
   readonly pages?: number | undefined;
