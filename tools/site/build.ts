@@ -129,7 +129,7 @@ function writeApi(work: string): void {
       hideBreadcrumbs: true,
       hidePageHeader: true,
       entryFileName: "index",
-      parametersFormat: "table",
+      parametersFormat: "list", // Tables have places in them that are written as HTML.
       sanitizeComments: true,
       logLevel: "Error",
     }),
@@ -163,6 +163,7 @@ function writeConfig(work: string, base: string, documents: readonly string[]): 
     lang: "en",
     base,
     lastUpdated: false,
+    head: [["link", { rel: "icon", href: "data:," }]],
     // Files of the site that VitePress does not make.
     ignoreDeadLinks: [/^\/(story|playground)\//],
     themeConfig: {
