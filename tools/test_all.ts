@@ -45,7 +45,14 @@ import { hostRun } from "./host_tests/run.ts";
 import { natsRun } from "./nats_tests/run.ts";
 import { packageRun } from "./package_tests/run.ts";
 import { type Claim, findingsUnder, type Tabled, withTables } from "./runtime_table.ts";
-import { type Command, longestLane, root, runtimeRuns, type TestRun } from "./test_runs.ts";
+import {
+  type Command,
+  fixSeed,
+  longestLane,
+  root,
+  runtimeRuns,
+  type TestRun,
+} from "./test_runs.ts";
 import { wideRuns } from "./wide_tests/run.ts";
 
 /** Seconds after which a script that does not end by itself has failed. */
@@ -354,9 +361,7 @@ if (writesTable && words.length > 0) {
 const folder = mkdtempSync(join(tmpdir(), "flashtile-tests-"));
 try {
   Object.assign(process.env, findingsUnder(folder));
-  // One for all that is random: with it, a failure is repeated.
-  process.env.FLASHTILE_SEED ??= String(Math.floor(Math.random() * 2 ** 31));
-  console.log(`FLASHTILE_SEED=${process.env.FLASHTILE_SEED}`);
+  console.log(`FLASHTILE_SEED=${fixSeed()}`);
   const ended = await runAll(choose(allRuns(folder), words), folder);
   const results: Row[] = [], claims: Claim[] = [];
   for (const { run, counts, seconds } of ended) {

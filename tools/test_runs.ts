@@ -53,6 +53,11 @@ export interface TestRun {
 /** Lets tests see how much of them is wanted, and by which seed. */
 export const settings = "--allow-env=FLASHTILE_TESTS,FLASHTILE_SEED,FLASHTILE_REQUIRE_GPU";
 
+/** The seed of all that is random in the runs from here on: with it, a failure is repeated. */
+export function fixSeed(): string {
+  return process.env.FLASHTILE_SEED ??= String(Math.floor(Math.random() * 2 ** 31));
+}
+
 /** Runs tests of a folder with Deno. */
 export function denoTests(
   report: string,

@@ -123,16 +123,20 @@ const webgpu: BackendUnderTest = {
   },
 };
 
-/** The list; the run of the wide program has that alone. */
-export const backends: readonly BackendUnderTest[] = isWide ? [wasm("wide")] : [
-  wasm("simd"),
-  wasm("relaxed"),
-  wasm("wide"),
+/** Each binary, on the calling thread; the run of the wide program has that alone. */
+const alone = isWide ? [wasm("wide")] : [wasm("simd"), wasm("relaxed"), wasm("wide")];
+
+/** The binary that is chosen here, on threads. */
+const onThreads: readonly BackendUnderTest[] = isWide ? [] : [
   threaded(2),
   threaded(3),
   { name: "auto", threads: countThreads("auto"), make: (options) => createEngine(options) },
-  webgpu,
 ];
+
+const onCpu: readonly BackendUnderTest[] = [...alone, ...onThreads];
+
+/** The list. */
+export const backends: readonly BackendUnderTest[] = isWide ? onCpu : [...onCpu, webgpu];
 
 /** Asserts that an engine has no more memory than `bytes`, or than its backend keeps for later. */
 export function assertGivenBack(engine: Engine, bytes: number, backend: BackendUnderTest): void {
@@ -172,16 +176,8 @@ export interface ContractOptions extends EngineOptions {
  * seed: they run the same program, and tests of threads have more of them by themselves.
  */
 function backendsOfNow(name: string, daily: number): readonly BackendUnderTest[] {
-  const onCpu = backends.filter((backend) => backend !== webgpu);
   if (isWide) return onCpu;
-  if (!isWhole) return sharedOut(onCpu, daily, name);
-  const [alone, threaded] = [onCpu.filter(isAlone), onCpu.filter((backend) => !isAlone(backend))];
-  return [...alone, ...someOf(threaded, 1, name)];
-}
-
-/** Whether it is a binary on the calling thread. */
-function isAlone({ name }: BackendUnderTest): boolean {
-  return Object.hasOwn(bytesOf, name.replace("wasm ", ""));
+  return isWhole ? [...alone, ...someOf(onThreads, 1, name)] : sharedOut(onCpu, daily, name);
 }
 
 /** A test that every backend must pass, each with an engine of its own. */
